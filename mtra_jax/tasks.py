@@ -1,0 +1,150 @@
+"""Tasks and benchmarks as data: names, kinds, labels, metrics, slots in the joint space."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from mtra_jax.errors import InputError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task: what it predicts and how it is scored.
+
+    `labels` are the class names in the order of their ids, or the names of the regression
+    dimensions. `metrics` are keys of `mtra_jax.metrics`, in the order of the tables.
+    """
+
+    name: str
+    title: str
+    kind: Literal["classification", "regression"]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or regression dimensions."""
+        return len(self.labels)
+
+    @property
+    def is_classification(self) -> bool:
+        return self.kind == "classification"
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Tasks trained together. Their outputs lie side by side in one space of L slots."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def num_slots(self) -> int:
+        """L, the sum of the tasks' outputs."""
+        return sum(task.num_outputs for task in self.tasks)
+
+    def slots(self, name: str) -> slice:
+        """Where the outputs of task `name` lie in the joint space."""
+        start = 0
+        for task in self.tasks:
+            if task.name == name:
+                return slice(start, start + task.num_outputs)
+            start += task.num_outputs
+        raise InputError(
+            f"unknown task {name!r}; {did_you_mean(name, self.task_names)}"
+        )
+
+    def slot_tasks(self) -> np.ndarray:
+        """The index of the task that owns each slot: int32 [L]."""
+        sizes = [task.num_outputs for task in self.tasks]
+        return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+
+    def select(self, names: Sequence[str]) -> "Benchmark":
+        """The benchmark with only the tasks `names`, in the benchmark's own order."""
+        for name in names:
+            if name not in self.task_names:
+                raise InputError(
+                    f"unknown task {name!r} of {self.name}; "
+                    f"{did_you_mean(name, self.task_names)}"
+                )
+        tasks = tuple(task for task in self.tasks if task.name in names)
+        return dataclasses.replace(self, tasks=tasks)
+
+
+EMOTION = Task(
+    "emotion",
+    "EmotionEval",
+    "classification",
+    ("anger", "joy", "optimism", "sadness"),
+    ("macro_f1",),
+)
+
+TWEETEVAL = Benchmark(
+    "tweeteval",
+    (
+        EMOTION,
+        Task("hate", "HatEval", "classification", ("not-hate", "hate"), ("macro_f1",)),
+        Task(
+            "irony",
+            "IronyEval",
+            "classification",
+            ("non_irony", "irony"),
+            ("irony_f1",),
+        ),
+        Task(
+            "offensive",
+            "OffensEval",
+            "classification",
+            ("not-offensive", "offensive"),
+            ("macro_f1",),
+        ),
+        Task(
+            "sentiment",
+            "SentiEval",
+            "classification",
+            ("negative", "neutral", "positive"),
+            ("macro_recall",),
+        ),
+        Task(
+            "stance",
+            "StanceEval",
+            "classification",
+            ("none", "against", "favor"),
+            ("favor_against_f1",),
+        ),
+    ),
+)
+
+GOEMOTIONS_LABELS = (
+    "admiration amusement anger annoyance approval caring confusion curiosity desire "
+    "disappointment disapproval disgust embarrassment excitement fear gratitude grief joy "
+    "love nervousness optimism pride realization relief remorse sadness surprise neutral"
+)
+
+AFFECTEVAL = Benchmark(
+    "affecteval",
+    (
+        Task(
+            "goemotions",
+            "GoEmotions",
+            "classification",
+            tuple(GOEMOTIONS_LABELS.split()),
+            ("macro_f1",),
+        ),
+        EMOTION,
+        Task(
+            "emobank",
+            "EmoBank",
+            "regression",
+            ("V", "A", "D"),
+            ("pearson_v", "pearson_a", "pearson_d"),
+        ),
+        Task("ei-reg", "EI-Reg", "regression", ("intensity",), ("pearson", "spearman")),
+    ),
+)
