@@ -1,0 +1,34 @@
+"""Losses, bounds and the aligned gradient of MTRA: arrays in, scalars and gradients out.
+
+Pure functions that need nothing else of this package. All work under `jit`, `grad` and
+`vmap`, and inside `pmap`: with `axis_name` every mean, bound and norm is that of the
+global batch. Differentiate on each device and average the gradients over the axis
+(`jax.lax.pmean`): the result is the gradient of the global value.
+"""
+
+from mtra_jax.objectives.aligned import (
+    Aligned,
+    aligned_tasks_value_and_grad,
+    aligned_value_and_grad,
+)
+from mtra_jax.objectives.balance import floored_log, log_sum
+from mtra_jax.objectives.bounds import dv_bound, gaussian_kl, info_nce
+from mtra_jax.objectives.masked import log_mean_exp, masked_mean
+from mtra_jax.objectives.perturbation import fgm_perturbation
+from mtra_jax.objectives.task_losses import cross_entropy, mean_squared_error
+
+__all__ = [
+    "Aligned",
+    "aligned_tasks_value_and_grad",
+    "aligned_value_and_grad",
+    "cross_entropy",
+    "dv_bound",
+    "fgm_perturbation",
+    "floored_log",
+    "gaussian_kl",
+    "info_nce",
+    "log_mean_exp",
+    "log_sum",
+    "masked_mean",
+    "mean_squared_error",
+]

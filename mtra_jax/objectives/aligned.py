@@ -1,0 +1,210 @@
+"""A loss and a perturbed set of parameters -> the aligned objective and its gradient.
+
+    L = Σ_t log(ℓ_t(θ) + ℓ_t(θ + δ)),   δ = ε g/‖g‖,   g = ∂ Σ_t ℓ_t(θ) / ∂θ_selected
+
+with δ constant for differentiation (MTRA, Eq. 7 and 9). The gradient is taken by the
+quotient rule, ∇L = Σ_t (∇ℓ_t(θ) + ∇ℓ_t(θ + δ)) / (ℓ_t(θ) + ℓ_t(θ + δ)), so that the
+pass that yields δ also yields ∇ℓ_t(θ).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.objectives import balance, masked, perturbation
+
+Params = Any
+
+
+class Aligned(NamedTuple):
+    """What the two passes of an aligned objective saw.
+
+    `loss` and `perturbed_loss` are ℓ(θ) and ℓ(θ + δ): scalars, or [T]. `weight` is the
+    derivative of the objective by either. `gradient_norm` is ‖g‖ of the selected
+    parameters, `perturbation_norm` is ‖δ‖. `aux`, `perturbed_aux` are the auxiliaries.
+    """
+
+    loss: jax.Array
+    perturbed_loss: jax.Array
+    weight: jax.Array
+    gradient_norm: jax.Array
+    perturbation_norm: jax.Array
+    aux: Any
+    perturbed_aux: Any
+
+
+def aligned_value_and_grad(
+    loss_fn: Callable[..., tuple[jax.Array, Any]],
+    *,
+    epsilon: float,
+    select: Callable[[Params], Any],
+    floor: float = 1e-2,
+    logarithm: bool = True,
+    axis_name: str | None = None,
+) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
+    """Returns `(params, *args) -> ((value, Aligned), grads)` of log(ℓ(θ) + ℓ(θ + δ)).
+
+    `loss_fn(params, *args) -> (loss, aux)` gives a scalar loss. `select(params)` gives a
+    pytree of booleans (a prefix of `params` will do): the leaves that are perturbed,
+    together, by a step of L2 length `epsilon`. The logarithm is `floored_log` with
+    `floor`; `logarithm=False` leaves it out (the ablation "w/o SI").
+
+    Two forward and two backward passes. Every typed key (`jax.random.key`) anywhere in
+    `args` is folded with 1 for the second pass, so that dropout is drawn anew; all other
+    arguments, raw uint32 keys among them, are the same in both passes.
+
+    Inside `pmap` with `axis_name`, `loss_fn` must return the global loss; the gradient
+    that yields δ and the returned gradients are averaged over the axis.
+
+    Raises:
+      ValueError: `epsilon` is negative, `floor` not positive, or the loss no scalar.
+
+    >>> loss_fn = lambda params: (jnp.sum(params**2), None)
+    >>> grad_fn = aligned_value_and_grad(loss_fn, epsilon=1.0, select=lambda _: True)
+    >>> (value, aligned), grads = grad_fn(jnp.array([3.0, 4.0]))  # log(25 + 36)
+    >>> print(f"{value:.4f} {aligned.perturbed_loss:.1f} {grads[0]:.4f}")
+    4.1109 36.0 0.2164
+    """
+    _check(epsilon, floor)
+
+    def value_and_grad(params: Params, *args: Any) -> tuple[tuple, Params]:
+        (loss, aux), grads = _value_and_grad(loss_fn, params, args)
+        moved, gradient_norm, delta_norm = _perturb(
+            params, grads, select, epsilon, axis_name
+        )
+        (moved_loss, moved_aux), moved_grads = _value_and_grad(
+            loss_fn, moved, _with_fresh_keys(args)
+        )
+        value, weight = jax.value_and_grad(_objective)(
+            loss + moved_loss, jnp.array(True), floor, logarithm
+        )
+        # Scaled before the cast: the weight has the loss's precision, float32 at least.
+        grads = jax.tree.map(
+            lambda a, b: ((a + b) * weight).astype(a.dtype), grads, moved_grads
+        )
+        seen = Aligned(
+            loss, moved_loss, weight, gradient_norm, delta_norm, aux, moved_aux
+        )
+        return (value, seen), _mean_over(grads, axis_name)
+
+    return value_and_grad
+
+
+def aligned_tasks_value_and_grad(
+    losses_fn: Callable[..., tuple[jax.Array, Any]],
+    *,
+    epsilon: float,
+    select: Callable[[Params], Any],
+    floor: float = 1e-2,
+    logarithm: bool = True,
+    axis_name: str | None = None,
+) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
+    """As `aligned_value_and_grad`, for a batch that holds several tasks.
+
+    Returns `(params, present, *args) -> ((value, Aligned), grads)`, where
+    `losses_fn(params, *args) -> (losses, aux)` gives the losses [T] and `present` [T]
+    bool tells which tasks count. One δ for all, from Σ_t ℓ_t(θ). The weights of the tasks
+    are known only after the second forward pass, so the first pass is pulled back twice:
+    once for δ and once with the weights.
+
+    >>> losses_fn = lambda params: (params**2, None)
+    >>> grad_fn = aligned_tasks_value_and_grad(
+    ...     losses_fn, epsilon=0.0, select=lambda _: True)
+    >>> (value, _), grads = grad_fn(jnp.array([2.0, 5.0]), jnp.array([True, False]))
+    >>> print(f"{value:.4f}", grads)  # log(4 + 4), and 2·(2 + 2)/(4 + 4)
+    2.0794 [1. 0.]
+    """
+    _check(epsilon, floor)
+
+    def value_and_grad(
+        params: Params, present: jax.Array, *args: Any
+    ) -> tuple[tuple, Params]:
+        losses, pull, aux = jax.vjp(lambda p: losses_fn(p, *args), params, has_aux=True)
+        (ascent,) = pull(present.astype(losses.dtype))
+        moved, gradient_norm, delta_norm = _perturb(
+            params, ascent, select, epsilon, axis_name
+        )
+        fresh = _with_fresh_keys(args)
+        moved_losses, moved_pull, moved_aux = jax.vjp(
+            lambda p: losses_fn(p, *fresh), moved, has_aux=True
+        )
+        value, weights = jax.value_and_grad(_objective)(
+            losses + moved_losses, present, floor, logarithm
+        )
+        grads = jax.tree.map(jnp.add, pull(weights)[0], moved_pull(weights)[0])
+        seen = Aligned(
+            losses, moved_losses, weights, gradient_norm, delta_norm, aux, moved_aux
+        )
+        return (value, seen), _mean_over(grads, axis_name)
+
+    return value_and_grad
+
+
+def _check(epsilon: float, floor: float) -> None:
+    if isinstance(epsilon, int | float) and not epsilon >= 0:
+        raise ValueError(f"`epsilon` must not be negative; found {epsilon}.")
+    if isinstance(floor, int | float) and not floor > 0:
+        raise ValueError(f"`floor` must be positive; found {floor}.")
+
+
+def _objective(
+    totals: jax.Array, present: jax.Array, floor: float, logarithm: bool
+) -> jax.Array:
+    """Σ log(ℓ(θ) + ℓ(θ + δ)) over the tasks present, or the plain sum."""
+    totals, present = jnp.atleast_1d(totals), jnp.atleast_1d(present)
+    if logarithm:
+        return balance.log_sum(totals, floor, present)
+    return jnp.sum(jnp.where(present, totals, 0))
+
+
+def _value_and_grad(
+    loss_fn: Callable, params: Params, args: tuple
+) -> tuple[tuple[jax.Array, Any], Params]:
+    def scalar_loss(params: Params) -> tuple[jax.Array, Any]:
+        loss, aux = loss_fn(params, *args)
+        loss = masked.as_floats("loss", loss)
+        masked.check_ndim("loss", loss, 0)
+        return loss, aux
+
+    return jax.value_and_grad(scalar_loss, has_aux=True)(params)
+
+
+def _perturb(
+    params: Params,
+    grads: Params,
+    select: Callable[[Params], Any],
+    epsilon: float,
+    axis_name: str | None,
+) -> tuple[Params, jax.Array, jax.Array]:
+    """θ + δ with δ along the gradient of the selected leaves, ‖g‖ and ‖δ‖."""
+    leaves, structure = jax.tree.flatten(params)
+    chosen = jax.tree.leaves(jax.tree.broadcast(select(params), params))
+    ascent = [g for g, hit in zip(jax.tree.leaves(grads), chosen, strict=True) if hit]
+    ascent = _mean_over(ascent, axis_name)
+    delta = perturbation.fgm_perturbation(ascent, epsilon)
+    steps = iter(delta)
+    moved = [
+        leaf + jax.lax.stop_gradient(next(steps)) if hit else leaf
+        for leaf, hit in zip(leaves, chosen, strict=True)
+    ]
+    return (
+        jax.tree.unflatten(structure, moved),
+        perturbation.global_norm(ascent),
+        perturbation.global_norm(delta),
+    )
+
+
+def _mean_over(tree: Any, axis_name: str | None) -> Any:
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def _with_fresh_keys(args: Any) -> Any:
+    def renew(leaf: Any) -> Any:
+        if not jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+            return leaf
+        fold = jax.vmap(lambda key: jax.random.fold_in(key, 1))
+        return fold(leaf.reshape(-1)).reshape(leaf.shape)
+
+    return jax.tree.map(renew, args)

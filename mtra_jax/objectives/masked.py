@@ -1,0 +1,110 @@
+"""Values and a mask -> means over the valid entries of the global batch."""
+
+import jax
+import jax.numpy as jnp
+
+
+def as_floats(name: str, array: jax.Array) -> jax.Array:
+    """Returns `array` in float32, or in float64 where it came so.
+
+    Raises:
+      TypeError: the entries are complex, or no numbers.
+    """
+    array = jnp.asarray(array)
+    if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(
+        array.dtype, jnp.integer
+    ):
+        raise TypeError(f"`{name}` must hold real numbers; found {array.dtype}.")
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def check_same_shape(first: str, a: jax.Array, second: str, b: jax.Array) -> None:
+    """Raises ValueError unless `a` and `b` agree in shape."""
+    if a.shape != b.shape:
+        raise ValueError(
+            f"`{first}` and `{second}` must have the same shape; "
+            f"found {a.shape} and {b.shape}."
+        )
+
+
+def check_ndim(name: str, array: jax.Array, ndim: int) -> None:
+    """Raises ValueError unless `array` has `ndim` axes."""
+    if array.ndim != ndim:
+        raise ValueError(
+            f"`{name}` must have {ndim} {'axis' if ndim == 1 else 'axes'}; "
+            f"found shape {array.shape}."
+        )
+
+
+def as_mask(where: jax.Array | None, batch: int) -> jax.Array:
+    """Returns the mask of valid rows, bool [B]; all of them for None.
+
+    Raises:
+      TypeError: the mask is not boolean.
+      ValueError: the mask is not [B].
+    """
+    if where is None:
+        return jnp.ones((batch,), bool)
+    where = jnp.asarray(where)
+    if where.dtype != jnp.bool_:
+        raise TypeError(f"`where` must be boolean; found {where.dtype}.")
+    if where.shape != (batch,):
+        raise ValueError(f"`where` must have shape ({batch},); found {where.shape}.")
+    return where
+
+
+def mask_rows(array: jax.Array, where: jax.Array) -> jax.Array:
+    """Zeroes the invalid rows of [B, ...], so that no NaN in them reaches a gradient."""
+    return jnp.where(where.reshape(where.shape + (1,) * (array.ndim - 1)), array, 0)
+
+
+def masked_mean(
+    values: jax.Array, where: jax.Array | None = None, axis_name: str | None = None
+) -> jax.Array:
+    """Returns the mean of `values` [B] over the valid rows; 0 where there are none.
+
+    Sums and counts travel over `axis_name`, not ratios: devices may hold different
+    numbers of valid rows.
+
+    >>> masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([True, True, False]))
+    Array(2., dtype=float32)
+    """
+    values = as_floats("values", values)
+    check_ndim("values", values, 1)
+    where = as_mask(where, values.shape[0])
+    total = jnp.sum(jnp.where(where, values, 0))
+    count = jnp.sum(where, dtype=values.dtype)
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    return total / jnp.maximum(count, 1)
+
+
+def log_mean_exp(
+    values: jax.Array, where: jax.Array | None = None, axis_name: str | None = None
+) -> jax.Array:
+    """Returns log mean exp of `values` [B] over the valid rows; 0 where there are none.
+
+    The largest value is taken out first, so that scores of any size stay finite; the
+    sum of the exponentials is global before the logarithm is taken.
+
+    >>> log_mean_exp(jnp.array([500.0, 500.0]))
+    Array(500., dtype=float32)
+    """
+    values = as_floats("values", values)
+    check_ndim("values", values, 1)
+    where = as_mask(where, values.shape[0])
+    values = jnp.where(where, values, 0)
+    largest = jnp.max(jnp.where(where, values, -jnp.inf), initial=-jnp.inf)
+    largest = jax.lax.stop_gradient(largest)
+    if axis_name is not None:
+        largest = jax.lax.pmax(largest, axis_name)
+    largest = jnp.where(jnp.isfinite(largest), largest, 0)
+    # Masked before the exponential as well: an overflow there would give a NaN gradient.
+    shifted = jnp.where(where, values - largest, 0)
+    total = jnp.sum(jnp.where(where, jnp.exp(shifted), 0))
+    count = jnp.sum(where, dtype=values.dtype)
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    has_any = count > 0
+    mean = jnp.where(has_any, total, 1) / jnp.maximum(count, 1)
+    return jnp.where(has_any, jnp.log(mean) + largest, 0)

@@ -1,0 +1,45 @@
+"""A gradient -> the fast-gradient perturbation along it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.objectives import masked
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """Returns the L2 norm over all leaves, without overflow where the squares would."""
+    leaves = [masked.as_floats("tree", leaf) for leaf in jax.tree.leaves(tree)]
+    if not leaves:
+        return jnp.zeros(())
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in leaves]))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.sqrt(sum(jnp.sum((x / scale) ** 2) for x in leaves))
+
+
+def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:
+    """Returns δ = ε g/‖g‖₂, an ascent step of length ε along `gradient`.
+
+    `gradient` is any pytree of arrays; the norm is that over all its leaves. δ is zero
+    where the norm is zero or not finite.
+
+    Raises:
+      ValueError: `epsilon` is negative.
+
+    Source: Miyato et al. 2017, Eq. 5; MTRA, Eq. 7.
+
+    >>> fgm_perturbation({"w": jnp.array([3.0, 4.0])}, epsilon=10.0)
+    {'w': Array([6., 8.], dtype=float32)}
+    """
+    if isinstance(epsilon, int | float) and not epsilon >= 0:
+        raise ValueError(f"`epsilon` must not be negative; found {epsilon}.")
+    # The papers write δ = −ε g/‖g‖ with g the gradient of the log-likelihood; along the
+    # gradient of the loss the ascent that the supremum asks for has no minus sign.
+    norm = global_norm(gradient)
+    usable = (norm > 0) & jnp.isfinite(norm)
+    safe_norm = jnp.where(usable, norm, 1)
+    return jax.tree.map(
+        lambda g: jnp.where(usable, epsilon * (g / safe_norm), 0).astype(g.dtype),
+        gradient,
+    )
