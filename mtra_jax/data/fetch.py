@@ -1,0 +1,241 @@
+"""Publishers' addresses or local directories in, a data root in their layouts out.
+
+Files come into place one by one under their final names, each whole, and only after all
+files of their source have been read without an error.
+"""
+
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from mtra_jax.data import sources
+from mtra_jax.errors import InputError
+from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
+
+
+class Publisher(NamedTuple):
+    """Where the files of a source are: `address` is a zip archive's, or a folder's.
+
+    `inside` is the folder within the archive, below its single top folder, whose files
+    the data root holds under `target`.
+    """
+
+    address: str
+    inside: str
+    target: str
+
+
+PUBLISHERS = {
+    "tweeteval": Publisher(
+        "https://github.com/cardiffnlp/tweeteval/archive/refs/heads/main.zip",
+        "datasets",
+        "tweeteval/datasets",
+    ),
+    "goemotions": Publisher(
+        "https://raw.githubusercontent.com/google-research/google-research/master"
+        "/goemotions/data",
+        "",
+        "affecteval/goemotions",
+    ),
+    "emobank": Publisher(
+        "https://raw.githubusercontent.com/JULIELab/EmoBank/master/corpus",
+        "",
+        "affecteval/emobank",
+    ),
+    "ei-reg": Publisher(
+        "https://saifmohammad.com/WebDocs/AIT-2018/AIT2018-DATA"
+        "/SemEval2018-Task1-all-data.zip",
+        "English/EI-reg",
+        "affecteval/ei-reg/EI-reg",
+    ),
+}
+
+# Rows for training, validation and test. Source: MTRA (ACL 2026), Table 9.
+PAPER_ROWS = {
+    "emotion": (3257, 374, 1421),
+    "hate": (9000, 1000, 2970),
+    "irony": (2862, 955, 784),
+    "offensive": (11916, 1324, 860),
+    "sentiment": (45389, 2000, 11906),
+    "stance": (2620, 294, 1249),
+    "goemotions": (36308, 4548, 4591),
+    "emobank": (8062, 1000, 1000),
+    "ei-reg": (7102, 1464, 4068),
+}
+
+_TIMEOUT = 60.0  # seconds without an answer
+
+
+def copy_benchmark(
+    benchmark: Benchmark, from_dir: str | Path, data_dir: str | Path
+) -> None:
+    """Copies the files of `benchmark` from one data root to another, over any there.
+
+    Raises: InputError as `sources.load_benchmark` for `from_dir`, with nothing copied;
+    or where a file cannot be written.
+    """
+    sources.load_benchmark(benchmark, from_dir)
+    for task in benchmark.tasks:
+        for file in sources.task_files(task):
+            _place(Path(from_dir) / file, Path(data_dir) / file)
+        for file in _label_name_files(task):
+            if (Path(from_dir) / file).is_file():
+                _place(Path(from_dir) / file, Path(data_dir) / file)
+
+
+def download_benchmark(
+    benchmark: Benchmark,
+    data_dir: str | Path,
+    publishers: Mapping[str, Publisher] = PUBLISHERS,
+) -> None:
+    """Fetches from `publishers` the tasks that `data_dir` does not hold readably.
+
+    Tasks that are there and readable stay as they are, so that a second call fetches
+    only what the first did not get. Shows a bar for each download on stderr.
+
+    Raises: InputError, one line with the address, where a download fails or ends early,
+    an archive lacks a file or cannot be opened, or the content cannot be read.
+    """
+    missing = [task for task in benchmark.tasks if not _is_readable(task, data_dir)]
+    for name, publisher in publishers.items():
+        tasks = [task for task in missing if _publisher_of(task) == name]
+        if tasks:
+            _download(publisher, tasks, data_dir)
+
+
+def count_table(
+    benchmark: Benchmark, examples: Mapping[str, Mapping[str, sources.Examples]]
+) -> str:
+    """Rows found beside those of the paper's Table 9, a line for each task and split.
+
+    `examples`: as `sources.load_benchmark` returns them. Differences are shown, and no
+    error: the paper's SentiEval and GoEmotions are not its publishers' files of today.
+    """
+    table = [("task", "in Table 9", "split", "rows", "paper", "difference")]
+    for task in benchmark.tasks:
+        for split, paper in zip(sources.SPLITS, PAPER_ROWS[task.name], strict=True):
+            found = len(examples[task.name][split].texts)
+            difference = f"{found - paper:+d}" if found != paper else "0"
+            numbers = (str(found), str(paper), difference)
+            table.append((task.name, task.title, split, *numbers))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(_aligned(cells, widths) for cells in table)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, the last three columns (numbers) to the right."""
+    names = [c.ljust(w) for c, w in zip(cells[:-3], widths[:-3], strict=True)]
+    numbers = [c.rjust(w) for c, w in zip(cells[-3:], widths[-3:], strict=True)]
+    return "  ".join(names + numbers)
+
+
+def _publisher_of(task: Task) -> str:
+    return "tweeteval" if task.name in TWEETEVAL.task_names else task.name
+
+
+def _label_name_files(task: Task) -> list[str]:
+    """What publishers lay beside the data for people: no reader needs it."""
+    folder = PUBLISHERS[_publisher_of(task)].target
+    if _publisher_of(task) == "tweeteval":
+        return [f"{folder}/{task.name}/mapping.txt"]
+    return [f"{folder}/emotions.txt"] if task.name == "goemotions" else []
+
+
+def _is_readable(task: Task, data_dir: str | Path) -> bool:
+    try:
+        sources.load_benchmark(Benchmark(task.name, (task,)), data_dir)
+    except InputError:
+        return False
+    return True
+
+
+def _download(
+    publisher: Publisher, tasks: Sequence[Task], data_dir: str | Path
+) -> None:
+    files = [file for task in tasks for file in sources.task_files(task)]
+    with tempfile.TemporaryDirectory() as staged:
+        if publisher.address.endswith(".zip"):
+            archive = Path(staged) / PurePosixPath(publisher.address).name
+            _retrieve(publisher.address, archive)
+            extras = [file for task in tasks for file in _label_name_files(task)]
+            _extract(archive, publisher, files, extras, Path(staged))
+        else:
+            for file in files:
+                name = file.removeprefix(f"{publisher.target}/")
+                _retrieve(f"{publisher.address}/{name}", Path(staged) / file)
+        try:
+            copy_benchmark(Benchmark("download", tuple(tasks)), staged, data_dir)
+        except InputError as error:
+            raise InputError(f"from {publisher.address}: {error}") from None
+
+
+def _retrieve(address: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Some hosts refuse the library's own name.
+    request = urllib.request.Request(address, headers={"User-Agent": "mtra-jax"})
+    try:
+        with (
+            urllib.request.urlopen(request, timeout=_TIMEOUT) as response,
+            target.open("wb") as stream,
+        ):
+            length = response.headers.get("Content-Length")
+            total = int(length) if length else None
+            with tqdm(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
+                while block := response.read(1 << 16):
+                    bar.update(stream.write(block))
+            # `read` ends without an error where a connection breaks off.
+            if total is not None and stream.tell() != total:
+                raise OSError(f"{stream.tell()} of {total} bytes came")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise InputError(
+            f"{address}: download failed: {' '.join(str(error).split())}; files got "
+            "otherwise can be given with --from_dir"
+        ) from None
+
+
+def _extract(
+    archive: Path,
+    publisher: Publisher,
+    files: Sequence[str],
+    extras: Sequence[str],
+    root: Path,
+) -> None:
+    """Writes `files`, and those of `extras` that the archive has, under `root`.
+
+    Targets are our own names, never the archive's, so that no member can leave `root`.
+    """
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            # The archive's single top folder carries the name of a branch or a release.
+            members = {name.partition("/")[2]: name for name in zipped.namelist()}
+            for file in (*files, *extras):
+                inner = f"{publisher.inside}{file.removeprefix(publisher.target)}"
+                if inner in members:
+                    (root / file).parent.mkdir(parents=True, exist_ok=True)
+                    (root / file).write_bytes(zipped.read(members[inner]))
+                elif file in files:
+                    raise InputError(f"{publisher.address}: the archive has no {inner}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise InputError(f"{publisher.address}: no readable archive: {error}") from None
+
+
+def _place(source: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,116 @@
+"""Data sets of the Hugging Face hub in, the examples of `sources.load_benchmark` out.
+
+Only data files are read, through `datasets`, which runs no code of a repository.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtra_jax.data import sources
+from mtra_jax.errors import InputError
+from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
+
+HUB_DATASETS = {
+    "tweeteval": "cardiffnlp/tweet_eval",
+    "goemotions": "google-research-datasets/go_emotions",
+}
+
+
+def load_hub(
+    benchmark: Benchmark, roots: Mapping[str, str] = HUB_DATASETS
+) -> dict[str, dict[str, sources.Examples]]:
+    """Reads the tasks of `benchmark` from the hub, or from its cache on this machine.
+
+    `roots`: hub names or local copies (directories) of the two repositories, keyed as
+    `HUB_DATASETS`. Returns what `sources.load_benchmark` returns, with equal content.
+
+    Raises: InputError, one line, where a repository, split or column is missing, a
+    label is no class id, or a task is in no official repository (EmoBank, EI-Reg).
+    """
+    return {task.name: _load_task(task, roots) for task in benchmark.tasks}
+
+
+def _load_task(task: Task, roots: Mapping[str, str]) -> dict[str, sources.Examples]:
+    key = "tweeteval" if task.name in TWEETEVAL.task_names else task.name
+    if key not in HUB_DATASETS:
+        raise InputError(
+            f"{task.title} has no official hub data set; scripts/prepare_data.py "
+            "--download fetches it from its publisher, then read it with data.dir"
+        )
+    if key not in roots:
+        raise InputError(f"no hub data set given for {key!r}; found {sorted(roots)}")
+    loaded = {name: _load_config(roots[key], name) for name in _configs(task)}
+    return {
+        split: _examples(task, {f"{roots[key]}/{n}": loaded[n] for n in loaded}, split)
+        for split in sources.SPLITS
+    }
+
+
+def _configs(task: Task) -> list[str]:
+    if task.name == "stance":
+        return [f"stance_{target}" for target in sources.STANCE_TARGETS]
+    return ["simplified"] if task.name == "goemotions" else [task.name]
+
+
+def _load_config(root: str, name: str) -> Mapping[str, Any]:
+    import datasets  # seconds to import, and not needed for files
+
+    try:
+        return datasets.load_dataset(root, name)
+    except (
+        datasets.exceptions.DatasetsError,
+        OSError,  # no network, no such repository or directory
+        ValueError,  # no such configuration, a broken data file
+        RuntimeError,  # a repository that consists of code
+    ) as error:
+        # `datasets` wraps what was wrong with a file into "An error occurred".
+        cause = f"; {error.__cause__}" if error.__cause__ else ""
+        reason = " ".join(f"{error}{cause}".split())
+        raise InputError(f"{root}, configuration {name!r}: {reason}") from None
+
+
+def _examples(
+    task: Task, configs: Mapping[str, Mapping[str, Any]], split: str
+) -> sources.Examples:
+    """One split of the task: the rows of all its configurations, in their order."""
+    rows: sources.Rows = []
+    for where, dataset in configs.items():
+        if split not in dataset:
+            raise InputError(f"{where}: no split {split!r}; found {', '.join(dataset)}")
+        rows += _rows(task, dataset[split], f"{where}, {split}")
+    return sources.make_examples(rows, task, f"{', '.join(configs)}, {split}")
+
+
+def _rows(task: Task, dataset: Any, where: str) -> sources.Rows:
+    label_column = "labels" if task.name == "goemotions" else "label"
+    for name in ("text", label_column):
+        if name not in dataset.column_names:
+            raise InputError(
+                f"{where}: no column {name!r}; found {', '.join(dataset.column_names)}"
+            )
+    rows = []
+    columns = zip(dataset["text"], dataset[label_column], strict=True)
+    for number, (text, label) in enumerate(columns, 1):
+        ids = label if isinstance(label, list) else [label]
+        if not isinstance(text, str):
+            raise InputError(f"{where}, row {number}: text {text!r}; expected a string")
+        for found in ids:
+            if not isinstance(found, int) or not 0 <= found < task.num_outputs:
+                raise InputError(
+                    f"{where}, row {number}: label {found!r} of {task.title}; "
+                    f"expected an integer from 0 to {task.num_outputs - 1}"
+                )
+        if len(ids) == 1:
+            rows.append((text, ids[0]))
+    return rows
+
+
+def stance_target_sizes(
+    split: str, roots: Mapping[str, str] = HUB_DATASETS
+) -> dict[str, int]:
+    """The number of examples of each stance target, in the order of `STANCE_TARGETS`."""
+    (task,) = TWEETEVAL.select(["stance"]).tasks
+    return {
+        target: len(_load_config(roots["tweeteval"], name)[split])
+        for target, name in zip(sources.STANCE_TARGETS, _configs(task), strict=True)
+    }

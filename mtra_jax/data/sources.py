@@ -1,0 +1,326 @@
+"""Files in their publishers' layouts in, texts and labels of each task and split out.
+
+Under one data root:
+
+* `tweeteval/datasets/TASK/{train,val,test}_{text,labels}.txt`, one example a line;
+  `stance` has one such folder for each of its five targets, together they are the task.
+* `affecteval/goemotions/{train,dev,test}.tsv`: text, comma-separated label ids, comment
+  id; quoted like CSV. Rows with one label only are the task.
+* `affecteval/emobank/emobank.csv` with the columns split, V, A, D, text.
+* `affecteval/ei-reg/EI-reg/{training,development,test-gold}/`: one tab-separated file
+  for each of four emotions, never quoted, together the task.
+
+Every reader removes the white space around a text and keeps all within it: TweetEval's
+publisher ends each line with a blank, which its hub copy lacks and which RoBERTa's
+tokenizer would see. An empty text is a legal example: HatEval holds eight, each with
+its label.
+"""
+
+import csv
+import io
+import re
+import reprlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
+
+SPLITS = ("train", "validation", "test")
+STANCE_TARGETS = ("abortion", "atheism", "climate", "feminist", "hillary")
+
+_EMOTIONS = ("anger", "fear", "joy", "sadness")
+_TWEETEVAL, _GOEMOTIONS = "tweeteval/datasets", "affecteval/goemotions"
+_EMOBANK, _EI_REG = "affecteval/emobank", "affecteval/ei-reg/EI-reg"
+_LAYOUTS = {
+    _TWEETEVAL: "TASK/{train,val,test}_{text,labels}.txt, stance/TARGET/ likewise",
+    _GOEMOTIONS: "{train,dev,test}.tsv",
+    _EMOBANK: "emobank.csv",
+    _EI_REG: "{training,development,test-gold}/*EI-reg-En-EMOTION-*.txt",
+}
+_TWEETEVAL_PARTS = {"train": "train", "validation": "val", "test": "test"}
+_DEV_PARTS = {"train": "train", "validation": "dev", "test": "test"}
+_EI_REG_PARTS = {
+    "train": "training/EI-reg-En-{}-train.txt",
+    "validation": "development/2018-EI-reg-En-{}-dev.txt",
+    "test": "test-gold/2018-EI-reg-En-{}-test-gold.txt",
+}
+_EI_REG_HEADER = ["ID", "Tweet", "Affect Dimension", "Intensity Score"]
+
+# Stricter than int() and float(), which take "1_0", "١" and "nan" for numbers.
+_CLASS_ID = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+Rows = list[tuple[str, Any]]
+
+
+class Examples(NamedTuple):
+    """One split of one task, in the order of its files.
+
+    `texts`: N strings. `labels`: class ids, int32 [N]; or values, float32 [N, D].
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+
+
+def load_benchmark(
+    benchmark: Benchmark, data_dir: str | Path
+) -> dict[str, dict[str, Examples]]:
+    """Reads the tasks of `benchmark` from the files under `data_dir`.
+
+    Returns task name -> split ("train", "validation", "test") -> `Examples`.
+
+    Raises: InputError, one line with file and line number, for a missing, empty or
+    undecodable file, unequal numbers of texts and labels, a label that is no class id
+    or no finite number, a wrong number of columns, an unknown split or an empty one.
+    """
+    return {task.name: _load_task(task, Path(data_dir)) for task in benchmark.tasks}
+
+
+def stance_target_sizes(data_dir: str | Path, split: str) -> dict[str, int]:
+    """The number of examples of each stance target, in the order of `STANCE_TARGETS`.
+
+    They cut the predictions of the task into the leaderboard's five files.
+    """
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
+    (task,) = TWEETEVAL.select(["stance"]).tasks
+    return {
+        target: len(_line_pairs(Path(data_dir), folder, _TWEETEVAL_PARTS[split], task))
+        for target, folder in zip(STANCE_TARGETS, _tweeteval_folders(task), strict=True)
+    }
+
+
+def task_files(task: Task) -> list[str]:
+    """The files that hold `task`, as paths below the data root."""
+    if task.name == "goemotions":
+        return [f"{_GOEMOTIONS}/{part}.tsv" for part in _DEV_PARTS.values()]
+    if task.name == "emobank":
+        return [f"{_EMOBANK}/emobank.csv"]
+    if task.name == "ei-reg":
+        return [file for split in SPLITS for file in _ei_reg_files(split)]
+    return [
+        f"{folder}/{part}_{kind}.txt"
+        for folder in _tweeteval_folders(task)
+        for part in _TWEETEVAL_PARTS.values()
+        for kind in ("text", "labels")
+    ]
+
+
+def make_examples(rows: Rows, task: Task, where: str | Path) -> Examples:
+    """Stacks (text, label) pairs; none at all is an InputError about `where`."""
+    if not rows:
+        raise InputError(f"{where}: no example of {task.title}; expected at least one")
+    texts, labels = zip(*rows, strict=True)
+    dtype = np.int32 if task.is_classification else np.float32
+    return Examples([text.strip() for text in texts], np.asarray(labels, dtype))
+
+
+def _load_task(task: Task, root: Path) -> dict[str, Examples]:
+    if task.name not in _READERS:
+        raise InputError(
+            f"task {task.name!r} has no files; {did_you_mean(task.name, _READERS)}"
+        )
+    return _READERS[task.name](task, root)
+
+
+def _read_tweeteval(task: Task, root: Path) -> dict[str, Examples]:
+    def rows(part: str) -> Rows:
+        return [
+            row
+            for folder in _tweeteval_folders(task)
+            for row in _line_pairs(root, folder, part, task)
+        ]
+
+    return {
+        split: make_examples(rows(part), task, root / _TWEETEVAL / task.name)
+        for split, part in _TWEETEVAL_PARTS.items()
+    }
+
+
+def _tweeteval_folders(task: Task) -> list[str]:
+    if task.name == "stance":
+        return [f"{_TWEETEVAL}/stance/{target}" for target in STANCE_TARGETS]
+    return [f"{_TWEETEVAL}/{task.name}"]
+
+
+def _line_pairs(root: Path, folder: str, part: str, task: Task) -> Rows:
+    """Line i of the texts with line i of the labels."""
+    text_file, label_file = f"{folder}/{part}_text.txt", f"{folder}/{part}_labels.txt"
+    texts, labels = _read_lines(root, text_file), _read_lines(root, label_file)
+    if len(texts) != len(labels):
+        raise InputError(
+            f"{root / text_file} has {len(texts)} lines but {root / label_file} has "
+            f"{len(labels)}; expected one label for each text"
+        )
+    return [
+        (text, _class_id(label, task, f"{root / label_file}:{number}"))
+        for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1)
+    ]
+
+
+def _read_goemotions(task: Task, root: Path) -> dict[str, Examples]:
+    return {
+        split: make_examples(_single_label_rows(task, root, file), task, root / file)
+        for split, file in zip(SPLITS, task_files(task), strict=True)
+    }
+
+
+def _single_label_rows(task: Task, root: Path, file: str) -> Rows:
+    rows = []
+    for where, fields in _read_csv(root, file, delimiter="\t"):
+        _check_columns(fields, ["text", "label ids", "comment id"], where)
+        ids = [_class_id(field, task, where) for field in fields[1].split(",")]
+        if len(ids) == 1:
+            rows.append((fields[0], ids[0]))
+    return rows
+
+
+def _read_emobank(task: Task, root: Path) -> dict[str, Examples]:
+    (file,) = task_files(task)
+    records = _read_csv(root, file, delimiter=",")
+    where, header = next(records)
+    for name in ("split", "text", *task.labels):
+        if name not in header:
+            raise InputError(f"{where}: no column {name!r}; found {_show(header)}")
+    parts: dict[str, Rows] = {part: [] for part in _DEV_PARTS.values()}
+    for where, fields in records:
+        _check_columns(fields, header, where)
+        record = dict(zip(header, fields, strict=True))
+        if record["split"] not in parts:
+            raise InputError(
+                f"{where}: split {_show(record['split'])}; expected {', '.join(parts)}"
+            )
+        values = [_number(record[name], name, where) for name in task.labels]
+        parts[record["split"]].append((record["text"], values))
+    return {
+        split: make_examples(parts[part], task, f"{root / file}, split {part!r}")
+        for split, part in _DEV_PARTS.items()
+    }
+
+
+def _read_ei_reg(task: Task, root: Path) -> dict[str, Examples]:
+    splits = {}
+    for split in SPLITS:
+        rows: Rows = []
+        for file in _ei_reg_files(split):
+            rows += _intensity_rows(root, file)
+        splits[split] = make_examples(rows, task, root / _EI_REG)
+    return splits
+
+
+def _ei_reg_files(split: str) -> list[str]:
+    return [f"{_EI_REG}/{_EI_REG_PARTS[split].format(name)}" for name in _EMOTIONS]
+
+
+def _intensity_rows(root: Path, file: str) -> Rows:
+    header, *lines = _read_lines(root, file)
+    if [name.strip() for name in header.split("\t")] != _EI_REG_HEADER:
+        raise InputError(
+            f"{root / file}:1: header {_show(header)}; expected {_EI_REG_HEADER}, "
+            "separated by tabs"
+        )
+    if not lines:
+        raise InputError(f"{root / file}: only a header; expected examples below it")
+    rows = []
+    for number, line in enumerate(lines, 2):
+        where, fields = f"{root / file}:{number}", line.split("\t")
+        _check_columns(fields, _EI_REG_HEADER, where)
+        rows.append((fields[1], [_number(fields[3], "Intensity Score", where)]))
+    return rows
+
+
+_READERS: dict[str, Callable[[Task, Path], dict[str, Examples]]] = {
+    **dict.fromkeys(TWEETEVAL.task_names, _read_tweeteval),
+    "goemotions": _read_goemotions,
+    "emobank": _read_emobank,
+    "ei-reg": _read_ei_reg,
+}
+
+
+def _class_id(field: str, task: Task, where: str) -> int:
+    found = field.strip(" \t\r")
+    if not _CLASS_ID.fullmatch(found) or int(found) >= task.num_outputs:
+        raise InputError(
+            f"{where}: label {_show(found)} of {task.title}; "
+            f"expected an integer from 0 to {task.num_outputs - 1}"
+        )
+    return int(found)
+
+
+def _number(field: str, name: str, where: str) -> float:
+    found = field.strip(" \t\r")
+    if not _NUMBER.fullmatch(found) or abs(float(found)) > _FLOAT32_MAX:
+        raise InputError(f"{where}: {name} {_show(found)}; expected a finite number")
+    return float(found)
+
+
+def _check_columns(fields: list[str], names: list[str], where: str) -> None:
+    if len(fields) != len(names):
+        raise InputError(
+            f"{where}: {len(fields)} columns; expected {len(names)}: {', '.join(names)}"
+        )
+
+
+def _read_lines(root: Path, file: str) -> list[str]:
+    # Not str.splitlines: tweets may hold U+2028, U+0085 and other breaks of its.
+    lines = _read_text(root, file).split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _read_csv(
+    root: Path, file: str, *, delimiter: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yields "file:line" of a record's first line, and its fields."""
+    stream = io.StringIO(_read_text(root, file), newline="")
+    # strict: a quote that never closes would swallow the rest of the file.
+    records = csv.reader(stream, delimiter=delimiter, strict=True)
+    where = f"{root / file}:1"
+    try:
+        for fields in records:
+            yield where, fields
+            where = f"{root / file}:{records.line_num + 1}"
+    except csv.Error as error:
+        raise InputError(f"{where}: quoting that CSV does not allow: {error}") from None
+
+
+def _read_text(root: Path, file: str) -> str:
+    path = root / file
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(_missing(path, file)) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        byte = error.object[error.start]
+        raise InputError(
+            f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; expected UTF-8 text"
+        ) from None
+    if not text:
+        raise InputError(f"{path}: the file is empty; expected one example a line")
+    return text
+
+
+def _missing(path: Path, file: str) -> str:
+    """Names the highest folder that is missing, or the file, and what is expected."""
+    absent = next(p for p in (*reversed(path.parents), path) if not p.exists())
+    kind = "file" if absent == path else "directory"
+    folder = next(name for name in _LAYOUTS if file.startswith(name))
+    return (
+        f"{absent}: no such {kind}; a data directory holds {folder}/{_LAYOUTS[folder]} "
+        "(scripts/prepare_data.py fetches or copies it)"
+    )
+
+
+def _show(found: str | list[str]) -> str:
+    """The value as one short line, whatever characters it holds."""
+    return reprlib.repr(found)

@@ -1,0 +1,67 @@
+"""Fetches or copies the benchmarks and shows their rows beside the paper's Table 9.
+
+    python scripts/prepare_data.py --data_dir data --download
+    python scripts/prepare_data.py --data_dir data --from_dir some/other/root
+    python scripts/prepare_data.py --data_dir data --benchmark tweeteval
+
+The last form only checks what is there. Exit status: 0, or 2 with one line on stderr.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mtra_jax.data import fetch, sources
+from mtra_jax.errors import InputError
+from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
+
+BENCHMARKS = {
+    "tweeteval": TWEETEVAL,
+    "affecteval": AFFECTEVAL,
+    # Both hold EmotionEval: once is enough here.
+    "all": Benchmark("all", tuple(dict.fromkeys(TWEETEVAL.tasks + AFFECTEVAL.tasks))),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(message)
+
+
+def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data_dir", required=True, help="the data root")
+    parser.add_argument("--benchmark", choices=BENCHMARKS, default="all")
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument("--from_dir", help="a data root to copy the files from")
+    origin.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch from the publishers what the data root lacks",
+    )
+    return parser.parse_args(argv)
+
+
+def prepare(flags: argparse.Namespace) -> None:
+    benchmark = BENCHMARKS[flags.benchmark]
+    if flags.download:
+        fetch.download_benchmark(benchmark, flags.data_dir)
+    elif flags.from_dir is not None:
+        fetch.copy_benchmark(benchmark, flags.from_dir, flags.data_dir)
+    examples = sources.load_benchmark(benchmark, flags.data_dir)
+    print(fetch.count_table(benchmark, examples))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        prepare(parse_flags(argv))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
