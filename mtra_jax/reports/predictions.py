@@ -1,0 +1,176 @@
+"""Predictions to files and back, in the layout of the TweetEval leaderboard.
+
+`DIR/emotion.txt` and so on, one label id a line in the order of the test file; stance has
+one file a target, `DIR/stance/abortion.txt` and so on; a regression task has one value a
+line, or several with tabs between them. The official evaluation script reads the layout.
+"""
+
+import itertools
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtra_jax import metrics
+from mtra_jax.errors import InputError
+from mtra_jax.tasks import Task
+
+# Only this task is published, and so handed in, target by target.
+TASK_WITH_TARGETS = "stance"
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+# As in C: `float` would also read "1_000" and digits of other scripts.
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def write_predictions(
+    directory: str | os.PathLike,
+    task: Task,
+    predictions: np.ndarray,
+    target_sizes: Mapping[str, int] | None = None,
+) -> None:
+    """Writes class ids, int [N], or values, float [N, D], each file whole or not at all.
+
+    `target_sizes`: examples of each stance target, in the order in which they follow
+    each other; other tasks ignore it. Values are written so that reading them as
+    float64 gives exactly the same numbers, hence exactly the same figures.
+    Raises ValueError for invalid predictions, or sizes that do not add up to N.
+    """
+    predictions = metrics.check_values(task, predictions, "predictions")
+    rows = predictions.reshape(len(predictions), -1).tolist()
+    lines = iter("\t".join(map(repr, row)) + "\n" for row in rows)
+    for path, size in _files(directory, task, len(predictions), target_sizes):
+        _replace(path, "".join(itertools.islice(lines, size)))
+
+
+def read_predictions(
+    directory: str | os.PathLike,
+    task: Task,
+    num_examples: int,
+    target_sizes: Mapping[str, int] | None = None,
+) -> np.ndarray:
+    """Class ids, int64 [N], or values, float64 [N, D], with N = `num_examples`.
+
+    `target_sizes` as in `write_predictions`. A byte-order mark, CRLF and a last line
+    without its end are read as well.
+    Raises InputError for a missing file, another number of lines or columns, and
+    whatever is not a label id of the task, or not a finite number.
+    """
+    rows = []
+    for path, size in _files(directory, task, num_examples, target_sizes):
+        lines = _lines(path, task, size)
+        rows += [
+            _parse(task, line, f"{path}:{number}")
+            for number, line in enumerate(lines, start=1)
+        ]
+    return np.array(rows, dtype=np.int64 if task.is_classification else np.float64)
+
+
+def score_predictions(
+    directory: str | os.PathLike,
+    tasks: Iterable[Task],
+    labels: Mapping[str, np.ndarray],
+    target_sizes: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """The figures of a directory of prediction files, as one split of results.json.
+
+    `labels`: gold labels by task name, those of stance target after target in the order
+    of `target_sizes`. Raises InputError as `read_predictions` does.
+    """
+    tasks = tuple(tasks)
+    scores = {}
+    for task in tasks:
+        gold = labels[task.name]
+        predictions = read_predictions(directory, task, len(gold), target_sizes)
+        scores[task.name] = metrics.score(task, predictions, gold)
+    return metrics.summarize(scores, tasks)
+
+
+def _files(
+    directory: str | os.PathLike,
+    task: Task,
+    num_examples: int,
+    target_sizes: Mapping[str, int] | None,
+) -> list[tuple[Path, int]]:
+    """The files of a task and the number of lines in each."""
+    directory = Path(directory)
+    if task.name != TASK_WITH_TARGETS:
+        return [(directory / f"{task.name}.txt", num_examples)]
+    if not target_sizes:
+        raise ValueError(f"{task.name} needs `target_sizes`; found {target_sizes}")
+    if sum(target_sizes.values()) != num_examples:
+        raise ValueError(
+            f"{task.name}: `target_sizes` must add up to {num_examples} examples; "
+            f"found {dict(target_sizes)}"
+        )
+    return [
+        (directory / task.name / f"{target}.txt", size)
+        for target, size in target_sizes.items()
+    ]
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    temporary.replace(path)
+
+
+def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; expected {num_lines} lines, the predictions "
+            f"of {task.name}"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8 text"
+        ) from error
+    lines = text.removesuffix("\n").split("\n") if text else []
+    if len(lines) != num_lines:
+        # The first line that is missing or one too many.
+        raise InputError(
+            f"{path}:{min(len(lines), num_lines) + 1}: found {len(lines)} lines; "
+            f"expected {num_lines}, one a test example of {task.name}"
+        )
+    return lines
+
+
+def _parse(task: Task, line: str, place: str) -> int | list[float]:
+    if task.is_classification:
+        return _label(task, line.strip(), place)
+    fields = line.strip().split("\t")
+    if len(fields) != task.num_outputs:
+        raise InputError(
+            f"{place}: found {len(fields)} tab-separated values; expected "
+            f"{task.num_outputs} ({', '.join(task.labels)})"
+        )
+    return [_value(field.strip(), place) for field in fields]
+
+
+def _label(task: Task, field: str, place: str) -> int:
+    if _INTEGER.fullmatch(field) and len(field) < 20:
+        label = int(field)
+        if 0 <= label < task.num_outputs:
+            return label
+    raise InputError(
+        f"{place}: found {_shown(field)}; expected a label id from 0 to "
+        f"{task.num_outputs - 1}"
+    )
+
+
+def _value(field: str, place: str) -> float:
+    if _FLOAT.fullmatch(field) and math.isfinite(value := float(field)):
+        return value
+    raise InputError(f"{place}: found {_shown(field)}; expected a finite number")
+
+
+def _shown(field: str) -> str:
+    return repr(field if len(field) <= 40 else field[:40] + "...")

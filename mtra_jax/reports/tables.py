@@ -1,0 +1,129 @@
+"""Summaries of results in, aligned tables for the terminal and Markdown out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtra_jax import metrics
+from mtra_jax.tasks import Task
+
+# The heads of the paper's tables, short enough for six tasks on a terminal.
+SHORT_NAMES = {
+    "macro_f1": "M-F1",
+    "irony_f1": "F1(i.)",
+    "macro_recall": "M-Rec",
+    "favor_against_f1": "F1(a.f.)",
+    "pearson_v": "V",
+    "pearson_a": "A",
+    "pearson_d": "D",
+    "pearson": "Pear",
+    "spearman": "Spear",
+}
+MISSING = "-"
+GAP = "  "
+
+Summary = Mapping[str, Any]
+
+
+def score_table(
+    rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
+) -> str:
+    """A plain-text table: a line a row, task titles above the names of the metrics.
+
+    `rows`: summaries as in results.json (`metrics.summarize`) by the name of the method
+    or split; what a summary lacks is shown as "-". With `baseline`, the name of a row, Δp
+    over that row is the last column.
+
+    >>> from mtra_jax.tasks import AFFECTEVAL
+    >>> rows = {"majority": {"ei-reg": {"pearson": 0.0, "spearman": 0.0}, "avg": 0.0},
+    ...         "test": {"ei-reg": {"pearson": 57.38, "spearman": 57.82}, "avg": 57.6}}
+    >>> print(score_table(rows, AFFECTEVAL.select(["ei-reg"]).tasks))
+                 EI-Reg
+               Pear  Spear   Avg.
+    majority   0.00   0.00   0.00
+    test      57.38  57.82  57.60
+    """
+    heads, body = _cells(rows, tasks, baseline)
+    lines = [["", *(name for _, name in heads)], *body]
+    widths = _widths(lines)
+    groups = _groups([title for title, _ in heads])
+    titles = []
+    for title, columns in groups:
+        lacking = len(title) - len(GAP.join(" " * widths[c] for c in columns))
+        widths[columns[0]] += max(0, lacking)
+        titles.append(title.center(len(GAP.join(" " * widths[c] for c in columns))))
+    top = GAP.join([" " * widths[0], *titles]).rstrip()
+    return f"{top}\n{align(lines, widths)}"
+
+
+def markdown_table(
+    rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
+) -> str:
+    """The table of `score_table` in Markdown, task and metric in one head."""
+    heads, body = _cells(rows, tasks, baseline)
+    lines = [
+        ["", *(f"{title} {name}".strip() for title, name in heads)],
+        ["---", *("---:" for _ in heads)],
+        *([cell.replace("|", r"\|") for cell in cells] for cells in body),
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def align(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:
+    """Rows of equally many cells as lines: first column to the left, others to the right.
+
+    >>> print(align([["task", "rows"], ["emotion", "3257"]]))
+    task     rows
+    emotion  3257
+    """
+    widths = widths or _widths(rows)
+    return "\n".join(
+        GAP.join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in rows
+    )
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _groups(titles: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Runs of equal titles, each with the table columns below it."""
+    groups: list[tuple[str, list[int]]] = []
+    for column, title in enumerate(titles, start=1):
+        if groups and title and groups[-1][0] == title:
+            groups[-1][1].append(column)
+        else:
+            groups.append((title, [column]))
+    return groups
+
+
+def _cells(
+    rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None
+) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """(task title, metric) of each column of figures, and each row's name and figures."""
+    keys = [(task, metric) for task in tasks for metric in task.metrics]
+    heads = [(task.title, SHORT_NAMES[metric]) for task, metric in keys]
+    heads.append(("", "Avg."))
+    body = []
+    for name, summary in rows.items():
+        figures = [summary.get(task.name, {}).get(metric) for task, metric in keys]
+        figures.append(summary.get("avg"))
+        body.append(
+            [name, *(MISSING if f is None else format(f, ".2f") for f in figures)]
+        )
+    if baseline is not None:
+        heads.append(("", "Δp"))
+        for cells, summary in zip(body, rows.values(), strict=True):
+            cells.append(_improvement(summary, rows[baseline], tasks))
+    return heads, body
+
+
+def _improvement(summary: Summary, baseline: Summary, tasks: Sequence[Task]) -> str:
+    try:
+        improvement = metrics.delta_p(summary, baseline, tasks)
+    except (KeyError, ValueError):  # A figure is missing, or the baseline's is not > 0.
+        return MISSING
+    return format(improvement, "+.2f")
