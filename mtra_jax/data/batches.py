@@ -1,0 +1,255 @@
+"""Tokens and labels of all tasks -> a plan of an epoch -> packed batches."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from mtra_jax.data import packing
+from mtra_jax.data.packing import Shape
+from mtra_jax.data.sources import Examples
+from mtra_jax.data.tokens import Tokens
+from mtra_jax.tasks import Benchmark
+from mtra_jax.types import Batch
+
+PADDING = -1
+PLANNED_BATCHES = 512
+"""How many batches of a plan are looked at to choose the shapes."""
+
+Item = TypeVar("Item")
+
+
+class Corpus(NamedTuple):
+    """One split of all tasks laid end to end, task after task."""
+
+    tokens: Tokens
+    tasks: np.ndarray
+    """int32 [N]"""
+    targets: np.ndarray
+    """float32 [N, L], in the joint label space."""
+    sizes: tuple[int, ...]
+    """Examples per task."""
+
+
+def build_corpus(
+    benchmark: Benchmark, examples: Mapping[str, Examples], tokens: Tokens
+) -> Corpus:
+    """Lays the tasks' `examples` end to end; `tokens` holds their texts in that order."""
+    sizes = tuple(len(examples[name].texts) for name in benchmark.task_names)
+    targets = np.zeros((sum(sizes), benchmark.num_slots), np.float32)
+    start = 0
+    for task, size in zip(benchmark.tasks, sizes, strict=True):
+        labels, slots = examples[task.name].labels, benchmark.slots(task.name)
+        if task.is_classification:
+            targets[np.arange(start, start + size), slots.start + labels] = 1
+        else:
+            targets[start : start + size, slots] = labels
+        start += size
+    tasks = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    return Corpus(tokens, tasks, targets, sizes)
+
+
+def plan_epoch(
+    sizes: Sequence[int],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    sampling: str = "per_task",
+) -> np.ndarray:
+    """Which examples each batch of an epoch holds: int64 [num_batches, batch_size].
+
+    Examples are numbered through the tasks; -1 marks an empty place. A pure function of
+    its arguments, so every process plans the same and a run can go on anywhere.
+
+    `sampling="per_task"` (MTRA, Algorithm 1): each task is split into random batches, all
+    batches are visited in random order, the last one of a task may be smaller.
+    `sampling="joint"`: every batch holds an equal share of every task; as many batches as
+    show the same number of examples, tasks that run out are shuffled again.
+
+    Raises:
+      ValueError: an unknown `sampling`, or `joint` with more tasks than places.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    if sampling == "per_task":
+        batches = np.concatenate(
+            [
+                _split(start + rng.permutation(size), batch_size)
+                for start, size in zip(starts, sizes, strict=True)
+            ]
+        )
+        return batches[rng.permutation(len(batches))]
+    if sampling != "joint":
+        raise ValueError(f"`sampling` must be per_task or joint; found {sampling!r}.")
+    if len(sizes) > batch_size:
+        raise ValueError(f"`batch_size` must be at least {len(sizes)}, one per task.")
+    num_batches = -(-sum(sizes) // batch_size)
+    shares = np.full(len(sizes), batch_size // len(sizes))
+    shares[: batch_size % len(sizes)] += 1
+    columns = [
+        start + _cycle(rng, size, num_batches * share).reshape(num_batches, share)
+        for start, size, share in zip(starts, sizes, shares, strict=True)
+    ]
+    return np.concatenate(columns, axis=1)
+
+
+def plan_evaluation(sizes: Sequence[int], batch_size: int) -> np.ndarray:
+    """All examples once, in order, task by task: int64 [num_batches, batch_size]."""
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    return np.concatenate(
+        [
+            _split(start + np.arange(size), batch_size)
+            for start, size in zip(starts, sizes, strict=True)
+        ]
+    )
+
+
+def _split(examples: np.ndarray, batch_size: int) -> np.ndarray:
+    num_batches = -(-len(examples) // batch_size)
+    padded = np.full(num_batches * batch_size, PADDING, np.int64)
+    padded[: len(examples)] = examples
+    return padded.reshape(num_batches, batch_size)
+
+
+def _cycle(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
+    rounds = -(-count // size)
+    return np.concatenate([rng.permutation(size) for _ in range(rounds)])[:count]
+
+
+def draw_partners(tasks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random permutation of the positions of each task: int32 [B].
+
+    `tasks` [B], negative at empty places; those keep their own position.
+    """
+    partners = np.arange(len(tasks), dtype=np.int32)
+    for task in np.unique(tasks[tasks >= 0]):
+        positions = np.flatnonzero(tasks == task)
+        partners[positions] = rng.permutation(positions)
+    return partners
+
+
+def device_shares(
+    lengths: np.ndarray, examples: np.ndarray, num_devices: int
+) -> list[np.ndarray]:
+    """The lengths of the texts that each device holds of one planned batch."""
+    shares = (examples[device::num_devices] for device in range(num_devices))
+    return [lengths[share[share >= 0]] for share in shares]
+
+
+def needed_shapes(corpus: Corpus, plan: np.ndarray, num_devices: int) -> list[Shape]:
+    """The shapes that batches of `plan` need; every n-th of them where it is long."""
+    lengths = np.diff(corpus.tokens.offsets)
+    step = -(-len(plan) // PLANNED_BATCHES)
+    return [
+        packing.needed_shape(device_shares(lengths, examples, num_devices))
+        for examples in plan[::step]
+    ]
+
+
+class Batcher:
+    """Packs planned batches of a corpus for the devices of this process.
+
+    `local_devices` are this process's places on the axis of `num_devices` devices.
+    `shapes` are those that `needed_shapes` and `packing.choose_shapes` yield; without
+    them every batch has the smallest that holds it.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        shapes: Sequence[Shape] = (),
+        *,
+        num_devices: int = 1,
+        local_devices: Sequence[int] = (0,),
+        seed: int = 0,
+    ) -> None:
+        self.corpus = corpus
+        self.shapes = tuple(shapes)
+        self.num_devices = num_devices
+        self.local_devices = tuple(local_devices)
+        self.seed = seed
+        self.lengths = np.diff(corpus.tokens.offsets)
+
+    def batches(
+        self, plan: np.ndarray, *, epoch: int = 0, start: int = 0
+    ) -> Iterator[Batch]:
+        """The packed batches of `plan` from batch `start` on; arrays are [D, ...]."""
+        for index in range(start, len(plan)):
+            rng = np.random.default_rng([self.seed, epoch, index, 1])
+            yield self.pack(plan[index], rng)
+
+    def pack(self, examples: np.ndarray, rng: np.random.Generator) -> Batch:
+        """One batch of `examples` [batch_size], -1 for empty places."""
+        shares = device_shares(self.lengths, examples, self.num_devices)
+        needed = packing.needed_shape(shares)
+        shape = packing.fit(needed, self.shapes) if self.shapes else needed
+        tasks = np.where(examples >= 0, self.corpus.tasks[examples], PADDING)
+        partners = draw_partners(tasks, rng)
+        parts = [
+            self._pack_device(
+                examples[device :: self.num_devices],
+                partners[device :: self.num_devices],
+                shape,
+            )
+            for device in self.local_devices
+        ]
+        return Batch(*(np.stack(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _pack_device(
+        self, examples: np.ndarray, partners: np.ndarray, shape: Shape
+    ) -> Batch:
+        where = examples >= 0
+        valid = examples[where]
+        lengths = self.lengths[valid]
+        places = packing.first_fit_decreasing(lengths, shape.row_length)
+        starts = places.rows * shape.row_length + places.starts
+        first_tokens = np.zeros(len(examples), np.int32)
+        first_tokens[where] = starts
+
+        total = int(lengths.sum())
+        text_starts = np.cumsum(lengths) - lengths
+        columns = np.arange(total) - np.repeat(text_starts, lengths)
+        destinations = np.repeat(starts, lengths) + columns
+        sources = np.repeat(self.corpus.tokens.offsets[valid], lengths) + columns
+        flat = np.zeros((3, shape.num_tokens), np.int32)
+        flat[0, destinations] = self.corpus.tokens.ids[sources]
+        flat[1, destinations] = np.repeat(_ranks(places), lengths)
+        flat[2, destinations] = columns
+        tokens, segments, positions = flat.reshape(3, *shape)
+
+        return Batch(
+            tokens=tokens,
+            segments=segments,
+            positions=positions,
+            first_tokens=first_tokens,
+            where=where,
+            tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
+            targets=np.where(where[:, None], self.corpus.targets[examples], 0),
+            partners=partners,
+        )
+
+
+def _ranks(places: packing.Places) -> np.ndarray:
+    """1, 2, ... for the texts of each row, from left to right."""
+    order = np.lexsort((places.starts, places.rows))
+    rows = places.rows[order]
+    first = np.searchsorted(rows, rows, side="left")
+    ranks = np.empty(len(rows), np.int64)
+    ranks[order] = np.arange(len(rows)) - first + 1
+    return ranks
+
+
+def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+    """Yields `items`, made up to `depth` ahead in a thread of its own.
+
+    An exception of the maker is raised here, at its place in the order.
+    """
+    iterator, end = iter(items), object()
+    with futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        pending = deque(pool.submit(next, iterator, end) for _ in range(depth))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, iterator, end))
+            yield item

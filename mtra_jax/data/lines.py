@@ -1,0 +1,45 @@
+"""A file or standard input -> texts, one a line."""
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtra_jax.errors import InputError
+
+
+def read_lines(path: str | None) -> Iterator[str]:
+    """Yields the lines of `path`, or of standard input for None, without their ends.
+
+    Lines end at a line feed only (a carriage return before it is dropped): texts may
+    hold other separators.
+
+    Raises:
+      InputError: the file cannot be read, or a line is not UTF-8.
+    """
+    name = path or "standard input"
+    try:
+        stream: io.BufferedIOBase = Path(path).open("rb") if path else sys.stdin.buffer
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    with stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{name}:{number}: not UTF-8: {error.reason}"
+                ) from error
+            yield text.removesuffix("\n").removesuffix("\r")
+
+
+def chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Yields lists of `size` texts; the last may be shorter."""
+    chunk: list[str] = []
+    for text in texts:
+        chunk.append(text)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,114 @@
+"""Lengths of texts -> places in rows of fixed length, and a small set of row counts.
+
+A tweet has about 30 tokens; padded to the longest of its batch, half of what is
+processed is padding. Laid end to end into rows, about 19 of 20 tokens are real.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+ROW_LENGTHS = (64, 128, 256, 512)
+
+
+class Places(NamedTuple):
+    """Where each text lies: its row and the column of its first token, int64 [N]."""
+
+    rows: np.ndarray
+    starts: np.ndarray
+    num_rows: int
+
+
+class Shape(NamedTuple):
+    """Rows per device and tokens per row of a packed batch."""
+
+    num_rows: int
+    row_length: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_rows * self.row_length
+
+
+def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
+    """Packs texts of `lengths` [N] into rows of `row_length`, longest first.
+
+    Raises:
+      ValueError: a text is longer than a row.
+
+    Source: Johnson 1973, first-fit decreasing: at most 11/9 of the optimum and a row.
+    """
+    lengths = np.asarray(lengths)
+    if lengths.size and lengths.max() > row_length:
+        raise ValueError(
+            f"`lengths` must be at most {row_length}; found {lengths.max()}."
+        )
+    rows = np.zeros(len(lengths), np.int64)
+    starts = np.zeros(len(lengths), np.int64)
+    space = np.full(len(lengths), row_length, np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for text, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        row = int(np.argmax(space >= length))
+        rows[text], starts[text] = row, row_length - space[row]
+        space[row] -= length
+    return Places(rows, starts, int(rows.max(initial=-1)) + 1)
+
+
+def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
+    """The smallest shape that holds every device's share, given as lengths of texts.
+
+    Rows are as short as the longest text allows: attention costs grow with them.
+    """
+    longest = max((int(share.max(initial=1)) for share in shares), default=1)
+    row_length = next((n for n in ROW_LENGTHS if n >= longest), longest)
+    num_rows = max(first_fit_decreasing(s, row_length).num_rows for s in shares)
+    return Shape(max(num_rows, 1), row_length)
+
+
+def choose_shapes(
+    needed: Iterable[Shape], *, max_shapes: int = 8, rounding: float = 0.02
+) -> tuple[Shape, ...]:
+    """Few shapes that hold all `needed` ones with little rounding.
+
+    Starts from all distinct shapes and merges, again and again, the two neighbours of
+    equal row length whose merging adds the fewest tokens: while that costs less than a
+    share `rounding` of all tokens, and beyond it while there are more than `max_shapes`.
+    A shape costs one compilation, rounding costs time at every step.
+    """
+    counts = Counter(needed)
+    budget = rounding * sum(s.num_tokens * n for s, n in counts.items())
+    while True:
+        merges = _merges(counts)
+        if not merges:
+            break
+        added, small, large = merges[0]
+        if added > budget and len(counts) <= max_shapes:
+            break
+        budget -= added
+        counts[large] += counts.pop(small)
+    return tuple(sorted(counts, key=lambda shape: shape.num_tokens))
+
+
+def _merges(counts: Counter[Shape]) -> list[tuple[int, Shape, Shape]]:
+    """(tokens added, smaller shape, larger shape) of all neighbours, cheapest first."""
+    ordered = sorted(counts, key=lambda shape: (shape.row_length, shape.num_rows))
+    return sorted(
+        (counts[a] * (b.num_tokens - a.num_tokens), a, b)
+        for a, b in itertools.pairwise(ordered)
+        if a.row_length == b.row_length
+    )
+
+
+def fit(needed: Shape, shapes: Sequence[Shape]) -> Shape:
+    """The cheapest of `shapes` that holds a batch which needs `needed`.
+
+    A batch that none of them holds gets rows rounded up to a power of two times its
+    length: one more compilation, not one more for every such batch.
+    """
+    for shape in shapes:
+        if shape.num_rows >= needed.num_rows and shape.row_length == needed.row_length:
+            return shape
+    return Shape(1 << (needed.num_rows - 1).bit_length(), needed.row_length)

@@ -1,0 +1,111 @@
+"""Where data lies and what share of it -> examples and tokens of every split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from mtra_jax.data import batches, hub, noise, sources, synthetic, tokens
+from mtra_jax.data.batches import Corpus
+from mtra_jax.data.sources import Examples
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.tasks import BENCHMARKS, Benchmark
+
+HUB = "hub"
+Splits = dict[str, dict[str, Examples]]
+"""task -> split -> examples"""
+
+
+def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
+    """The benchmark `name`, or those of its tasks that `tasks` lists with commas.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    if name not in BENCHMARKS:
+        raise InputError(
+            f"unknown benchmark {name!r}; {did_you_mean(name, BENCHMARKS)}"
+        )
+    benchmark = BENCHMARKS[name]
+    return (
+        benchmark.select([t.strip() for t in tasks.split(",")]) if tasks else benchmark
+    )
+
+
+def load_examples(
+    benchmark: Benchmark,
+    data_dir: str,
+    *,
+    fraction: float = 1.0,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Splits:
+    """Reads a benchmark, from files, from the hub, or made up (the synthetic one).
+
+    Of each task's training examples a random `fraction` is kept, and a share
+    `label_noise` of those get a label drawn anew (MTRA, appendix C.3 and C.4). Validation
+    and test stay whole.
+
+    Raises:
+      InputError: no data, or data that is wrong.
+    """
+    found = _read(benchmark, data_dir)
+    for index, task in enumerate(benchmark.tasks):
+        rng = np.random.default_rng([seed, 2, index])
+        texts, labels = found[task.name]["train"]
+        kept = noise.subsample(len(texts), fraction, rng)
+        num_classes = task.num_outputs if task.is_classification else None
+        labels = noise.flip_labels(labels[kept], num_classes, label_noise, rng)
+        found[task.name]["train"] = Examples([texts[i] for i in kept], labels)
+    return found
+
+
+def _read(benchmark: Benchmark, data_dir: str) -> Splits:
+    if benchmark.name == "synthetic":
+        # The data are the same for every seed of a run.
+        made = synthetic.generate(seed=0)
+        return {task.name: dict(made[task.name]) for task in benchmark.tasks}
+    if data_dir == HUB:
+        return hub.load_hub(benchmark)
+    if not data_dir:
+        raise InputError(
+            f"data.dir is empty; {benchmark.name} needs --config.data.dir=DIR, a "
+            "directory that scripts/prepare_data.py wrote, or --config.data.dir=hub"
+        )
+    return sources.load_benchmark(benchmark, data_dir)
+
+
+def target_sizes(benchmark: Benchmark, data_dir: str, split: str) -> dict[str, int]:
+    """How many examples of `split` each stance target has; empty without such a task."""
+    if benchmark.name != "tweeteval" or "stance" not in benchmark.task_names:
+        return {}
+    if data_dir == HUB:
+        return hub.stance_target_sizes(split)
+    return sources.stance_target_sizes(data_dir, split)
+
+
+def train_texts(benchmark: Benchmark, examples: Splits) -> list[str]:
+    """The training texts of all tasks, on which a new tokenizer is trained."""
+    return [
+        text for name in benchmark.task_names for text in examples[name]["train"].texts
+    ]
+
+
+def build_corpora(
+    benchmark: Benchmark,
+    examples: Splits,
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    cache_dir: str | Path | None,
+    splits: tuple[str, ...] = sources.SPLITS,
+) -> Mapping[str, Corpus]:
+    """The tokens and targets of each split, all tasks end to end."""
+    corpora = {}
+    for split in splits:
+        mine = {name: examples[name][split] for name in benchmark.task_names}
+        texts = [text for part in mine.values() for text in part.texts]
+        found = tokens.cached_encode(cache_dir, tokenizer, texts, max_length)
+        corpora[split] = batches.build_corpus(benchmark, mine, found)
+    return corpora
