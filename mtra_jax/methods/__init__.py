@@ -1,0 +1,1 @@
+"""Multi-task methods: what each adds to the model, its losses, its gradient."""

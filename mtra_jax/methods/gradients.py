@@ -1,0 +1,146 @@
+"""A method's losses -> one gradient. The only place that branches on what it needs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax import objectives
+from mtra_jax.methods import base
+from mtra_jax.types import Batch, Params
+
+
+class Gradient(NamedTuple):
+    """One gradient of the global batch, and what was seen on the way.
+
+    `losses`, `weights` and the entries of `terms` are [T]; `scalars` are single numbers.
+    """
+
+    gradient: Params
+    objective: jax.Array
+    losses: jax.Array
+    weights: jax.Array
+    terms: dict[str, jax.Array]
+    scalars: dict[str, jax.Array]
+    state: Any
+
+
+def word_embeddings(params: Params) -> Any:
+    """Booleans that select the word-embedding matrix, which MTRA perturbs (section 3.2)."""
+    mask = jax.tree.map(lambda _: False, params)
+    mask["encoder"]["embeddings"]["word_embeddings"]["embedding"] = True
+    return mask
+
+
+def differentiate(
+    method: base.Method,
+    model: base.Model,
+    params: Params,
+    batch: Batch,
+    rngs: base.Rngs,
+    state: Any,
+    *,
+    one_task: bool,
+    axis_name: str | None,
+) -> Gradient:
+    """The gradient of the method's objective by all parameters, mean over the devices.
+
+    `one_task` promises that the global batch holds a single task, which saves the aligned
+    gradient a backward pass.
+    """
+    present = base.present_tasks(batch, model.space.num_tasks, axis_name)
+
+    def losses_fn(params: Params, rngs: base.Rngs) -> tuple[jax.Array, dict]:
+        seen = method.losses(model, params, batch, rngs, axis_name)
+        return seen.losses, seen.terms
+
+    if isinstance(method.gradient, base.AlignedGradient):
+        differentiate_one = _aligned_task if one_task else _aligned_tasks
+        return differentiate_one(
+            method.gradient, losses_fn, params, present, rngs, state, axis_name
+        )
+    return _weighted(
+        method.gradient, losses_fn, params, present, rngs, state, axis_name
+    )
+
+
+def _weighted(
+    gradient: base.Weighted,
+    losses_fn: Callable,
+    params: Params,
+    present: jax.Array,
+    rngs: base.Rngs,
+    state: Any,
+    axis_name: str | None,
+) -> Gradient:
+    def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, Any]:
+        return gradient.objective(
+            params["method"], losses, present, state, rngs["method"]
+        )
+
+    def objective(params: Params) -> tuple[jax.Array, tuple]:
+        losses, terms = losses_fn(params, rngs)
+        value, new_state = value_of(params, losses)
+        return value, (losses, terms, new_state)
+
+    (value, (losses, terms, new_state)), grads = jax.value_and_grad(
+        objective, has_aux=True
+    )(params)
+    weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
+    if axis_name is not None:
+        grads = jax.lax.pmean(grads, axis_name)
+    return Gradient(grads, value, losses, weights, terms, {}, new_state)
+
+
+def _aligned_task(
+    gradient: base.AlignedGradient,
+    losses_fn: Callable,
+    params: Params,
+    present: jax.Array,
+    rngs: base.Rngs,
+    state: Any,
+    axis_name: str | None,
+) -> Gradient:
+    def loss_fn(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
+        losses, terms = losses_fn(params, rngs)
+        return jnp.sum(jnp.where(present, losses, 0)), terms
+
+    (value, seen), grads = objectives.aligned_value_and_grad(
+        loss_fn, select=word_embeddings, axis_name=axis_name, **gradient._asdict()
+    )(params, rngs)
+    return _from_aligned(grads, value, seen, present, state)
+
+
+def _aligned_tasks(
+    gradient: base.AlignedGradient,
+    losses_fn: Callable,
+    params: Params,
+    present: jax.Array,
+    rngs: base.Rngs,
+    state: Any,
+    axis_name: str | None,
+) -> Gradient:
+    (value, seen), grads = objectives.aligned_tasks_value_and_grad(
+        losses_fn, select=word_embeddings, axis_name=axis_name, **gradient._asdict()
+    )(params, present, rngs)
+    return _from_aligned(grads, value, seen, present, state)
+
+
+def _from_aligned(
+    grads: Params,
+    value: jax.Array,
+    seen: objectives.Aligned,
+    present: jax.Array,
+    state: Any,
+) -> Gradient:
+    """ℓ_TA and ℓ_SA as [T], also where only the one task's scalar is known."""
+    losses, perturbed, weights = (
+        jnp.where(present, x, 0) for x in (seen.loss, seen.perturbed_loss, seen.weight)
+    )
+    terms = {**seen.aux, "perturbed": perturbed}
+    scalars = {
+        "norm/perturbation_gradient": seen.gradient_norm,
+        "norm/perturbation": seen.perturbation_norm,
+    }
+    return Gradient(grads, value, losses, weights, terms, scalars, state)

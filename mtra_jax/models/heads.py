@@ -1,0 +1,45 @@
+"""Shared representations in, outputs of all tasks in the joint label space out."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Head(nn.Module):
+    """The weights of one task's linear layer: kernel [H, d] and bias [d]."""
+
+    num_inputs: int
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        init = nn.initializers.normal(0.02)
+        kernel = self.param("kernel", init, (self.num_inputs, self.num_outputs))
+        bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,))
+        return kernel, bias
+
+
+class Heads(nn.Module):
+    """Linear(dropout(relu(z))) of every task, side by side: [B, H] -> [B, L].
+
+    `tasks` gives (name, number of outputs) of each task. The parameters are separate,
+    `{name: {kernel, bias}}`; the product is one, whatever tasks the batch holds.
+
+    Source: the released code of MTRA (the paper says only "linear head"). Weights start
+    from N(0, 0.02²) like the encoder's, biases from 0.
+    """
+
+    tasks: Sequence[tuple[str, int]]
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, z: jax.Array, *, deterministic: bool) -> jax.Array:
+        hidden = nn.Dropout(self.dropout)(nn.relu(z), deterministic=deterministic)
+        layers = [Head(z.shape[-1], size, name=name)() for name, size in self.tasks]
+        kernel = jnp.concatenate([kernel for kernel, _ in layers], axis=1)
+        bias = jnp.concatenate([bias for _, bias in layers])
+        # Outputs and losses are in float32 at least: [B, L] is small.
+        wide = jnp.promote_types(z.dtype, jnp.float32)
+        return hidden.astype(wide) @ kernel.astype(wide) + bias.astype(wide)
