@@ -7,6 +7,7 @@ quotient rule, ∇L = Σ_t (∇ℓ_t(θ) + ∇ℓ_t(θ + δ)) / (ℓ_t(θ) + ℓ
 pass that yields δ also yields ∇ℓ_t(θ).
 """
 
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ import jax.numpy as jnp
 from mtra_jax.objectives import balance, masked, perturbation
 
 Params = Any
+
+SECOND_PASS = 2**31 - 1
+"""Folded into the keys of the second pass; a number that no step or layer counts to."""
 
 
 class Aligned(NamedTuple):
@@ -52,7 +56,7 @@ def aligned_value_and_grad(
     `floor`; `logarithm=False` leaves it out (the ablation "w/o SI").
 
     Two forward and two backward passes. Every typed key (`jax.random.key`) anywhere in
-    `args` is folded with 1 for the second pass, so that dropout is drawn anew; all other
+    `args` is folded with `SECOND_PASS` for the second pass, so that dropout is drawn anew; all other
     arguments, raw uint32 keys among them, are the same in both passes.
 
     Inside `pmap` with `axis_name`, `loss_fn` must return the global loss; the gradient
@@ -60,6 +64,8 @@ def aligned_value_and_grad(
 
     Raises:
       ValueError: `epsilon` is negative, `floor` not positive, or the loss no scalar.
+
+    Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
     >>> loss_fn = lambda params: (jnp.sum(params**2), None)
     >>> grad_fn = aligned_value_and_grad(loss_fn, epsilon=1.0, select=lambda _: True)
@@ -107,7 +113,9 @@ def aligned_tasks_value_and_grad(
     `losses_fn(params, *args) -> (losses, aux)` gives the losses [T] and `present` [T]
     bool tells which tasks count. One δ for all, from Σ_t ℓ_t(θ). The weights of the tasks
     are known only after the second forward pass, so the first pass is pulled back twice:
-    once for δ and once with the weights.
+    once for δ and once with the weights: a backward pass more than for one task.
+
+    Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
     >>> losses_fn = lambda params: (params**2, None)
     >>> grad_fn = aligned_tasks_value_and_grad(
@@ -121,14 +129,13 @@ def aligned_tasks_value_and_grad(
     def value_and_grad(
         params: Params, present: jax.Array, *args: Any
     ) -> tuple[tuple, Params]:
-        losses, pull, aux = jax.vjp(lambda p: losses_fn(p, *args), params, has_aux=True)
+        losses, pull, aux = _losses_and_pull(losses_fn, params, args)
         (ascent,) = pull(present.astype(losses.dtype))
         moved, gradient_norm, delta_norm = _perturb(
             params, ascent, select, epsilon, axis_name
         )
-        fresh = _with_fresh_keys(args)
-        moved_losses, moved_pull, moved_aux = jax.vjp(
-            lambda p: losses_fn(p, *fresh), moved, has_aux=True
+        moved_losses, moved_pull, moved_aux = _losses_and_pull(
+            losses_fn, moved, _with_fresh_keys(args)
         )
         value, weights = jax.value_and_grad(_objective)(
             losses + moved_losses, present, floor, logarithm
@@ -143,9 +150,9 @@ def aligned_tasks_value_and_grad(
 
 
 def _check(epsilon: float, floor: float) -> None:
-    if isinstance(epsilon, int | float) and not epsilon >= 0:
+    if isinstance(epsilon, numbers.Real) and not epsilon >= 0:
         raise ValueError(f"`epsilon` must not be negative; found {epsilon}.")
-    if isinstance(floor, int | float) and not floor > 0:
+    if isinstance(floor, numbers.Real) and not floor > 0:
         raise ValueError(f"`floor` must be positive; found {floor}.")
 
 
@@ -169,6 +176,18 @@ def _value_and_grad(
         return loss, aux
 
     return jax.value_and_grad(scalar_loss, has_aux=True)(params)
+
+
+def _losses_and_pull(
+    losses_fn: Callable, params: Params, args: tuple
+) -> tuple[jax.Array, Callable, Any]:
+    def losses_of(params: Params) -> tuple[jax.Array, Any]:
+        losses, aux = losses_fn(params, *args)
+        losses = masked.as_floats("losses", losses)
+        masked.check_ndim("losses", losses, 1)
+        return losses, aux
+
+    return jax.vjp(losses_of, params, has_aux=True)
 
 
 def _perturb(
@@ -204,7 +223,7 @@ def _with_fresh_keys(args: Any) -> Any:
     def renew(leaf: Any) -> Any:
         if not jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
             return leaf
-        fold = jax.vmap(lambda key: jax.random.fold_in(key, 1))
+        fold = jax.vmap(lambda key: jax.random.fold_in(key, SECOND_PASS))
         return fold(leaf.reshape(-1)).reshape(leaf.shape)
 
     return jax.tree.map(renew, args)

@@ -1,5 +1,7 @@
 """Losses of the tasks -> the sum of their logarithms (MTRA, Eq. 3 and 9)."""
 
+import numbers
+
 import jax
 import jax.numpy as jnp
 
@@ -19,12 +21,13 @@ def floored_log(x: jax.Array, floor: float = 1e-2) -> jax.Array:
     >>> floored_log(jnp.array([1.0, 0.0]), floor=1.0)
     Array([ 0., -1.], dtype=float32)
     """
-    if isinstance(floor, int | float) and not floor > 0:
+    if isinstance(floor, numbers.Real) and not floor > 0:
         raise ValueError(f"`floor` must be positive; found {floor}.")
     x = masked.as_floats("x", x)
     tangent = jnp.log(jnp.asarray(floor, x.dtype)) + (x - floor) / floor
-    # `maximum` on the input too: log would give the other branch a NaN gradient.
-    return jnp.where(x >= floor, jnp.log(jnp.maximum(x, floor)), tangent)
+    # `where` on the input too: log would give the other branch a NaN gradient.
+    safe = jnp.where(x >= floor, x, floor)
+    return jnp.where(x >= floor, jnp.log(safe), tangent)
 
 
 def log_sum(

@@ -1,5 +1,7 @@
 """Scores and representations -> information-theoretic terms, in nats."""
 
+import numbers
+
 import jax
 import jax.numpy as jnp
 
@@ -61,7 +63,7 @@ def info_nce(
     keys = masked.as_floats("keys", keys)
     masked.check_ndim("queries", queries, 2)
     masked.check_same_shape("queries", queries, "keys", keys)
-    if isinstance(temperature, int | float) and not temperature > 0:
+    if isinstance(temperature, numbers.Real) and not temperature > 0:
         raise ValueError(f"`temperature` must be positive; found {temperature}.")
     where = masked.as_mask(where, queries.shape[0])
     queries = _unit_rows(masked.mask_rows(queries, where))
@@ -110,6 +112,7 @@ def gaussian_kl(
 
 
 def _unit_rows(x: jax.Array) -> jax.Array:
-    """Rows of length 1; a row of zeros stays one, with a finite gradient."""
+    """Rows of length 1; a row of zeros stays one, with gradient zero."""
     squares = jnp.sum(x**2, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(x.dtype).tiny))
+    is_zero = squares == 0
+    return jnp.where(is_zero, 0, x * jax.lax.rsqrt(jnp.where(is_zero, 1, squares)))

@@ -1,5 +1,6 @@
 """A gradient -> the fast-gradient perturbation along it."""
 
+import numbers
 from typing import Any
 
 import jax
@@ -32,10 +33,11 @@ def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:
     >>> fgm_perturbation({"w": jnp.array([3.0, 4.0])}, epsilon=10.0)
     {'w': Array([6., 8.], dtype=float32)}
     """
-    if isinstance(epsilon, int | float) and not epsilon >= 0:
+    if isinstance(epsilon, numbers.Real) and not epsilon >= 0:
         raise ValueError(f"`epsilon` must not be negative; found {epsilon}.")
     # The papers write δ = −ε g/‖g‖ with g the gradient of the log-likelihood; along the
     # gradient of the loss the ascent that the supremum asks for has no minus sign.
+    gradient = jax.tree.map(jnp.asarray, gradient)
     norm = global_norm(gradient)
     usable = (norm > 0) & jnp.isfinite(norm)
     safe_norm = jnp.where(usable, norm, 1)

@@ -26,7 +26,9 @@ def cross_entropy(
     logits, targets = _pair("logits", logits, "targets", targets)
     where = masked.as_mask(where, logits.shape[0])
     logits, targets = (masked.mask_rows(x, where) for x in (logits, targets))
-    losses = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
+    # A class without probability costs nothing, also where its logit is −inf.
+    log_probabilities = jnp.where(targets == 0, 0, jax.nn.log_softmax(logits))
+    losses = -jnp.sum(targets * log_probabilities, axis=-1)
     return masked.masked_mean(losses, where, axis_name)
 
 
