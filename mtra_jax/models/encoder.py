@@ -1,0 +1,242 @@
+"""Packed token ids in, hidden states of a BERT or RoBERTa encoder out."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.errors import InputError, did_you_mean
+
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of an encoder, with the field names and defaults of `config.json`.
+
+    Raises:
+        InputError: an unknown type or activation, a size below 1, a rate outside
+            [0, 1), heads that do not divide the width, a padding id outside the
+            vocabulary.
+    """
+
+    model_type: str = "bert"
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int = 0
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    initializer_range: float = 0.02
+    hidden_act: str = "gelu"
+
+    def __post_init__(self) -> None:
+        _check_name("model_type", self.model_type, MODEL_TYPES)
+        _check_name("hidden_act", self.hidden_act, ACTIVATIONS)
+        for field in dataclasses.fields(self):
+            _check_number(field.name, getattr(self, field.name), field.type)
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(
+                f"pad_token_id {self.pad_token_id} is not in [0, {self.vocab_size})"
+            )
+        if self.max_length < 1:
+            raise InputError(
+                f"max_position_embeddings {self.max_position_embeddings} leaves no "
+                f"position for a token after the offset {self.position_offset}"
+            )
+
+    @property
+    def position_offset(self) -> int:
+        """The row of the position table that the first token of a text reads."""
+        return 0 if self.model_type == "bert" else self.pad_token_id + 1
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens that a text may have, its special tokens included."""
+        return self.max_position_embeddings - self.position_offset
+
+
+def _check_name(key: str, value: object, known: Any) -> None:
+    if value not in known:
+        raise InputError(f"{key} is {value!r}; {did_you_mean(str(value), known)}")
+
+
+def _check_number(key: str, value: object, kind: Any) -> None:
+    if kind is str or key == "pad_token_id":
+        return
+    if kind is int and value < 1:
+        raise InputError(f"{key} is {value}; expected at least 1")
+    if key.endswith("dropout_prob") and not 0 <= value < 1:
+        raise InputError(f"{key} is {value}; expected a rate in [0, 1)")
+    if kind is float and not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{key} is {value}; expected a finite number, 0 or more")
+
+
+def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense:
+    normal = nn.initializers.normal(config.initializer_range)
+    return nn.Dense(width, dtype=dtype, kernel_init=normal, name=name)
+
+
+def _norm(config: EncoderConfig, dtype: Any, name: str) -> nn.LayerNorm:
+    # E[x^2] - E[x]^2, Flax's default, loses digits that the comparison with
+    # PyTorch needs; the statistics are in float32 or wider whatever the dtype.
+    return nn.LayerNorm(
+        epsilon=config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name=name
+    )
+
+
+class Embeddings(nn.Module):
+    """Sum of word, position and type rows, normalised: [R, S] ids to [R, S, H]."""
+
+    config: EncoderConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, tokens: jax.Array, positions: jax.Array, *, deterministic: bool
+    ) -> jax.Array:
+        config = self.config
+        # Without a dtype the rows are read, and their gradients summed, in the
+        # table's own precision: in bfloat16 frequent tokens would lose theirs.
+        table = functools.partial(
+            nn.Embed,
+            features=config.hidden_size,
+            embedding_init=nn.initializers.normal(config.initializer_range),
+        )
+        words = table(config.vocab_size, name="word_embeddings")
+        places = table(config.max_position_embeddings, name="position_embeddings")
+        types = table(config.type_vocab_size, name="token_type_embeddings")
+        hidden = words(tokens) + places(positions + config.position_offset)
+        hidden = _norm(config, self.dtype, "norm")(hidden + types.embedding[0])
+        return nn.Dropout(config.hidden_dropout_prob)(
+            hidden, deterministic=deterministic
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention of each token to the tokens of its own text."""
+
+    config: EncoderConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, hidden: jax.Array, same_text: jax.Array, *, deterministic: bool
+    ) -> jax.Array:
+        """`hidden`: [R, S, H]. `same_text`: bool [R, S, S]. Returns [R, S, H]."""
+        config = self.config
+        heads = config.num_attention_heads
+        size = config.hidden_size // heads
+
+        def project(name: str) -> jax.Array:
+            rows = _dense(config, config.hidden_size, self.dtype, name)(hidden)
+            return rows.reshape(*rows.shape[:-1], heads, size)
+
+        query, key, value = project("query"), project("key"), project("value")
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        scores = jnp.einsum("rqhd,rkhd->rhqk", query, key, preferred_element_type=wide)
+        # A finite mask: padding attends to padding, so no row of scores is empty,
+        # and nothing here can become NaN either way.
+        scores = jnp.where(same_text[:, None], scores * size**-0.5, jnp.finfo(wide).min)
+        weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
+        weights = nn.Dropout(config.attention_probs_dropout_prob)(
+            weights, deterministic=deterministic
+        )
+        mixed = jnp.einsum("rhqk,rkhd->rqhd", weights, value)
+        return _dense(config, config.hidden_size, self.dtype, "output")(
+            mixed.reshape(hidden.shape)
+        )
+
+
+class Layer(nn.Module):
+    """One Transformer layer, each half normalised after its residual sum."""
+
+    config: EncoderConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, hidden: jax.Array, same_text: jax.Array, *, deterministic: bool
+    ) -> jax.Array:
+        config, dtype = self.config, self.dtype
+        dropout = nn.Dropout(config.hidden_dropout_prob, deterministic=deterministic)
+        mixed = Attention(config, dtype, name="attention")(
+            hidden, same_text, deterministic=deterministic
+        )
+        hidden = _norm(config, dtype, "attention_norm")(hidden + dropout(mixed))
+        inner = _dense(config, config.intermediate_size, dtype, "intermediate")(hidden)
+        inner = ACTIVATIONS[config.hidden_act](inner)
+        outer = _dense(config, config.hidden_size, dtype, "output")(inner)
+        return _norm(config, dtype, "output_norm")(hidden + dropout(outer))
+
+
+class Encoder(nn.Module):
+    """BERT or RoBERTa without a pooler, over rows that hold several texts each.
+
+    `dtype` is the precision of the computation; parameters keep their own. Softmax
+    and the statistics of the norms are in float32 at least. With
+    `deterministic=False` the dropout masks come from the collection "dropout".
+
+    Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
+    """
+
+    config: EncoderConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: jax.Array,
+        segments: jax.Array,
+        positions: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> jax.Array:
+        """Returns the last hidden states [R, S, H] of R rows of S tokens.
+
+        `tokens`: ids, int32 [R, S]. `segments`: int32 [R, S], the same number on
+        the tokens of one text, 0 on padding. `positions`: int32 [R, S], from 0 with
+        each text, below `config.max_length`. Every token is of type 0. States at
+        padding are finite and mean nothing.
+        """
+        if not tokens.shape == segments.shape == positions.shape:
+            raise ValueError(
+                "`tokens`, `segments` and `positions` must have one shape [R, S]; "
+                f"found {tokens.shape}, {segments.shape} and {positions.shape}."
+            )
+        hidden = Embeddings(self.config, self.dtype, name="embeddings")(
+            tokens, positions, deterministic=deterministic
+        )
+        same_text = segments[:, :, None] == segments[:, None, :]
+        for index in range(self.config.num_hidden_layers):
+            hidden = Layer(self.config, self.dtype, name=f"layer_{index}")(
+                hidden, same_text, deterministic=deterministic
+            )
+        return hidden
+
+
+def first_tokens(hidden: jax.Array, index: jax.Array) -> jax.Array:
+    """Returns the states [B, H] of the texts' first tokens.
+
+    `hidden`: [R, S, H]. `index`: int32 [B], positions in the R * S tokens row by row.
+    """
+    return hidden.reshape(-1, hidden.shape[-1])[index]

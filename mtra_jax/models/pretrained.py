@@ -1,0 +1,175 @@
+"""A Hugging Face directory or hub name in, configuration and parameters out, and back."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.models import safetensors_files
+from mtra_jax.models.encoder import MODEL_TYPES, Encoder, EncoderConfig
+from mtra_jax.models.naming import from_huggingface, to_huggingface
+
+__all__ = [
+    "from_huggingface",
+    "init_encoder",
+    "load_encoder",
+    "read_config",
+    "resolve",
+    "save_encoder",
+    "to_huggingface",
+]
+
+ARCHITECTURES = {
+    "bert": "BertModel",
+    "roberta": "RobertaModel",
+    "xlm-roberta": "XLMRobertaModel",
+    "camembert": "CamembertModel",
+}
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def resolve(path: str) -> Path:
+    """Returns the local directory of `path`, fetched from the hub where need be.
+
+    A directory that exists is taken as it is. Only what then reads as `name` or
+    `organisation/name` is looked up on the hub, and only configurations, vocabularies
+    and safetensors are fetched.
+
+    Raises:
+        InputError: there is no such directory, and no such model within reach.
+    """
+    local = Path(path).expanduser()
+    if path and local.is_dir():
+        return local
+    if path and local.exists():
+        raise InputError(f"{path}: expected a directory with config.json; found a file")
+    if not HUB_NAME.fullmatch(path):
+        raise InputError(f"{path!r}: no such directory")
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                path, allow_patterns=["*.json", "*.txt", "*.safetensors"]
+            )
+        )
+    except Exception as error:  # its client and transport raise some thirty kinds
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: no such directory, and not to be had from the hub: "
+            f"{type(error).__name__}: {reason:.200}"
+        ) from error
+
+
+def read_config(directory: str | Path) -> EncoderConfig:
+    """Reads `config.json`; a key that it leaves out has Hugging Face's default.
+
+    Raises:
+        InputError: the file is missing or unreadable, or describes an encoder that is
+            not one of `MODEL_TYPES` with absolute positions and attention to all.
+    """
+    path = Path(directory) / "config.json"
+    found = safetensors_files.read_json(path)
+    model_type = found.get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise InputError(
+            f"{path}: model_type is {model_type!r}; "
+            f"{did_you_mean(str(model_type), MODEL_TYPES)}"
+        )
+    if found.get("position_embedding_type", "absolute") != "absolute":
+        kind = found["position_embedding_type"]
+        raise InputError(
+            f"{path}: position_embedding_type is {kind!r}; expected 'absolute'"
+        )
+    if found.get("is_decoder"):
+        raise InputError(f"{path}: is_decoder is true; expected an encoder")
+    values: dict[str, Any] = {"pad_token_id": 0 if model_type == "bert" else 1}
+    if model_type == "roberta":
+        values["vocab_size"] = 50265
+    for field in dataclasses.fields(EncoderConfig):
+        if field.name in found:
+            values[field.name] = _typed(path, field, found[field.name])
+    try:
+        return EncoderConfig(**values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _typed(path: Path, field: dataclasses.Field, value: object) -> object:
+    kinds = (int, float) if field.type is float else field.type
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(
+            f"{path}: {field.name} is {value!r}; expected {field.type.__name__}"
+        )
+    return float(value) if field.type is float else value
+
+
+def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
+    """Reads configuration and weights of a directory, the weights as NumPy float32.
+
+    Reads `model.safetensors` or the shards of `model.safetensors.index.json`, in
+    float32, float16 or bfloat16.
+
+    Raises:
+        InputError: a file is missing or damaged, or the weights do not fit
+            `config.json`.
+    """
+    config = read_config(directory)
+    tensors = safetensors_files.read_directory(Path(directory))
+    try:
+        params = from_huggingface(tensors, config)
+    except InputError as error:
+        raise InputError(f"{directory}: {error}") from error
+    return config, jax.tree.map(
+        lambda value: np.array(value, dtype=np.float32, order="C"), params
+    )
+
+
+def save_config(directory: str | Path, config: EncoderConfig) -> None:
+    """Writes `config.json` alone, which `read_config` reads."""
+    safetensors_files.write_config(Path(directory), _config_content(config))
+
+
+def save_encoder(
+    directory: str | Path, config: EncoderConfig, params: Mapping[str, Any]
+) -> None:
+    """Writes a directory that `load_encoder` and `transformers` read.
+
+    There is no pooler: `AutoModel.from_pretrained(directory, add_pooling_layer=False)`
+    gives the same hidden states.
+    """
+    tensors = to_huggingface(params, config)
+    content = _config_content(config)
+    safetensors_files.write_directory(Path(directory), tensors, content)
+
+
+def _config_content(config: EncoderConfig) -> dict[str, Any]:
+    return {
+        "architectures": [ARCHITECTURES[config.model_type]],
+        **dataclasses.asdict(config),
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init_encoder(config: EncoderConfig, rng: jax.Array) -> dict[str, Any]:
+    """Returns random parameters, float32, as Hugging Face would start from nothing.
+
+    Kernels and tables are normal with `config.initializer_range`; biases and the rows
+    of the padding token are 0, scales 1.
+    """
+    ids = jnp.zeros((1, 1), jnp.int32)
+    params = Encoder(config).init(rng, ids, ids, ids, deterministic=True)["params"]
+    tables = ["word_embeddings"]
+    if config.model_type != "bert":
+        tables.append("position_embeddings")
+    for name in tables:
+        table = params["embeddings"][name]
+        table["embedding"] = table["embedding"].at[config.pad_token_id].set(0)
+    return params

@@ -1,0 +1,151 @@
+"""A directory of safetensors in, named arrays out; named arrays in, one file out."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mtra_jax.errors import InputError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+# The reader for NumPy that safetensors ships does not know bfloat16.
+DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(jnp.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+
+
+def read_file(path: Path) -> dict[str, np.ndarray]:
+    """Returns the tensors of one file, as read-only views of the file.
+
+    Raises:
+        InputError: the file cannot be read, is cut off, or its header is wrong.
+    """
+    try:
+        # Checks lengths, types, shapes, and that the offsets cover the file exactly.
+        with safetensors.safe_open(path, framework="numpy"):
+            pass
+        content = np.memmap(path, mode="r")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:start].tobytes())
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            raise InputError(
+                f"{path}: {name} is of type {entry['dtype']}; expected F32, F16 or BF16"
+            )
+        tensors[name] = np.ndarray(
+            entry["shape"],
+            DTYPES[entry["dtype"]],
+            buffer=content,
+            offset=start + entry["data_offsets"][0],
+        )
+    return tensors
+
+
+def read_directory(directory: Path) -> dict[str, np.ndarray]:
+    """Returns the tensors of `model.safetensors`, or of the shards that an index names.
+
+    Raises:
+        InputError: neither is there, or what is there cannot be read.
+    """
+    if (directory / SINGLE).exists():
+        return read_file(directory / SINGLE)
+    if (directory / INDEX).exists():
+        return _read_shards(directory / INDEX)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory")
+    if any(directory.glob("*.bin")):
+        raise InputError(
+            f"{directory}: only safetensors are read; found pickled weights, which "
+            "PyTorch converts: from transformers import AutoModel; "
+            f"AutoModel.from_pretrained({str(directory)!r})"
+            f".save_pretrained({str(directory)!r})"
+        )
+    raise InputError(f"{directory}: no {SINGLE} and no {INDEX}")
+
+
+def _read_shards(index: Path) -> dict[str, np.ndarray]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{index}: no weight_map of names to files")
+    tensors: dict[str, np.ndarray] = {}
+    for shard in dict.fromkeys(weight_map.values()):
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise InputError(f"{index}: expected a file beside it; found {shard!r}")
+        tensors.update(read_file(index.parent / shard))
+    if tensors.keys() != weight_map.keys():
+        raise InputError(
+            f"{index}: only in the index or only in the shards: "
+            f"{listed(tensors.keys() ^ weight_map.keys())}"
+        )
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object that a JSON file holds; an InputError where it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected an object; found {content!r:.40}")
+    return content
+
+
+def write_directory(
+    directory: Path, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
+) -> None:
+    """Writes `model.safetensors`, then `config.json`; each appears whole or not."""
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished = directory / f".{SINGLE}.{os.getpid()}"
+    try:
+        # Versions 4 of `transformers` look for this mark of the framework.
+        safetensors.numpy.save_file(dict(tensors), unfinished, {"format": "pt"})
+        unfinished.replace(directory / SINGLE)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    write_config(directory, config)
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Writes `config.json`, which appears whole or not."""
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished = directory / f".config.json.{os.getpid()}"
+    try:
+        unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(directory / "config.json")
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Returns the first names in order and how many follow, for an error message.
+
+    >>> listed({"b", "a", "c"}, most=2)
+    'a, b and 1 more'
+    """
+    names = sorted(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

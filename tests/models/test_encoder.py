@@ -1,0 +1,443 @@
+"""The encoder against PyTorch's BERT and RoBERTa, and against itself unpacked."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.models.encoder import Embeddings, Encoder, EncoderConfig, first_tokens
+from mtra_jax.models.pretrained import from_huggingface, init_encoder, load_encoder
+
+SMALL = EncoderConfig(
+    vocab_size=50,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=24,
+    max_position_embeddings=32,
+    initializer_range=0.3,
+)
+
+
+def pack(texts, length):
+    """Fills rows in order: tokens, segments, positions [R, S], first tokens [B]."""
+    rows, index = [[]], []
+    for number, text in enumerate(texts, start=1):
+        if len(rows[-1]) + len(text) > length:
+            rows.append([])
+        index.append((len(rows) - 1) * length + len(rows[-1]))
+        rows[-1] += [(token, number, at) for at, token in enumerate(text)]
+    packed = np.zeros((3, len(rows), length), np.int32)
+    for row, content in enumerate(rows):
+        packed[:, row, : len(content)] = np.array(content).T
+    return (*packed, np.array(index, np.int32))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def apply(config, params, tokens, segments, positions, dtype=jnp.float32, key=None):
+    """Hidden states [R, S, H]; with dropout where a key is given."""
+    return Encoder(config, dtype).apply(
+        {"params": params},
+        tokens,
+        segments,
+        positions,
+        deterministic=key is None,
+        rngs=None if key is None else {"dropout": key},
+    )
+
+
+def hidden_of_texts(config, params, texts, length, dtype=jnp.float32):
+    """The hidden states of each text, [tokens, H], from rows of `length`."""
+    tokens, segments, positions, index = pack(texts, length)
+    hidden = apply(config, params, tokens, segments, positions, dtype)
+    hidden = np.asarray(hidden).reshape(-1, config.hidden_size)
+    return [
+        hidden[start : start + len(text)]
+        for start, text in zip(index, texts, strict=True)
+    ]
+
+
+def largest_difference(found, expected):
+    return max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True))
+
+
+def some_texts(lengths, vocabulary=50, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, vocabulary, length).tolist() for length in lengths]
+
+
+def random_params(config, seed=0):
+    """Parameters of which none is 0 or 1, so that each matters."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        around = 1 if path[-1].key == "scale" else 0
+        return around + 0.3 * rng.standard_normal(leaf.shape, np.float32)
+
+    shapes = jax.eval_shape(functools.partial(init_encoder, config), jax.random.key(0))
+    return jax.tree.map_with_path(draw, shapes)
+
+
+@contextlib.contextmanager
+def recorded_dropout():
+    """Collects (rate, inputs, outputs) of each dropout that is applied."""
+    calls = []
+
+    def record(call, args, kwargs, context):
+        outputs = call(*args, **kwargs)
+        if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+            calls.append((context.module.rate, args[0], outputs))
+        return outputs
+
+    with nn.intercept_methods(record):
+        yield calls
+
+
+@pytest.fixture(scope="module")
+def small():
+    return random_params(SMALL)
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    with np.load(Path(__file__).with_name("oracle_encoder.npz")) as arrays:
+        return dict(arrays)
+
+
+def read_oracle(oracle, kind):
+    def under(part):
+        prefix = f"{kind}/{part}/"
+        return {
+            name.removeprefix(prefix): value
+            for name, value in oracle.items()
+            if name.startswith(prefix)
+        }
+
+    config = EncoderConfig(**json.loads(str(oracle[f"{kind}/config"])))
+    texts = [value.tolist() for value in under("ids").values()]
+    return config, under("weights"), texts, list(under("hidden").values())
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 2e-5), ("float64", 1e-12)]
+)
+def test_hidden_states_equal_those_stored_from_pytorch(
+    oracle, kind, precision, tolerance
+):
+    config, weights, texts, expected = read_oracle(oracle, kind)
+    with jax.enable_x64(precision == "float64"):
+        weights = {name: value.astype(precision) for name, value in weights.items()}
+        params = from_huggingface(weights, config)
+        found = hidden_of_texts(config, params, texts, 20, jnp.dtype(precision))
+    assert found[0].dtype == precision
+    difference = largest_difference(found, expected)
+    print(f"{kind} {precision}: largest difference {difference:.2e}")
+    assert difference <= tolerance
+
+
+def torch_hidden(model, texts):
+    """PyTorch's hidden states, the texts padded to one length as its users do."""
+    import torch
+
+    width = max(map(len, texts))
+    ids = np.full((len(texts), width), model.config.pad_token_id)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = text
+    mask = torch.tensor(np.arange(width) < np.array([[len(text)] for text in texts]))
+    with torch.no_grad():
+        hidden = model(torch.tensor(ids), mask.long()).last_hidden_state.numpy()
+    return [row[: len(text)] for row, text in zip(hidden, texts, strict=True)]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("kind", "activation"),
+    [
+        ("bert", "gelu"),
+        ("bert", "gelu_new"),
+        ("bert", "relu"),
+        ("roberta", "gelu"),
+        ("xlm-roberta", "gelu"),
+        ("camembert", "gelu"),
+    ],
+)
+def test_hidden_states_equal_those_of_a_random_pytorch_checkpoint(
+    tmp_path, kind, activation
+):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoConfig, AutoModel
+
+    torch.manual_seed(1)
+    sizes = dataclasses.asdict(SMALL)
+    for key in ("model_type", "pad_token_id", "layer_norm_eps", "hidden_act"):
+        del sizes[key]
+    sizes["max_position_embeddings"] = 40
+    config = AutoConfig.for_model(
+        kind, **sizes, layer_norm_eps=1e-3, hidden_act=activation
+    )
+    model = AutoModel.from_config(config, attn_implementation="eager").eval()
+    model.save_pretrained(tmp_path)
+    texts = some_texts([30, 1, 5, 17, 9, 30, 2, 2])
+    read, params = load_encoder(tmp_path)
+    assert read.model_type == kind
+    found = hidden_of_texts(read, params, texts, 32)
+    difference = largest_difference(found, torch_hidden(model, texts))
+    print(f"{kind} {activation}: largest difference {difference:.2e}")
+    assert difference <= 1e-4
+
+
+@pytest.mark.torch
+@pytest.mark.shared
+def test_hidden_states_equal_those_of_the_real_weights_in_pytorch(minilm):
+    torch = pytest.importorskip("torch")
+    from tokenizers import Tokenizer
+    from transformers import AutoModel
+
+    tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    lines = [
+        "ok",
+        "So proud of the whole team today!!! #blessed",
+        "@user I can't believe you'd say that... really?",
+        "Ça va être génial, 日本 🎉🎉 http://t.co/xyz",
+        "Great, another Monday. Just what I needed.",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa hmmm",
+        "Nobody expected the committee to vote the other way, and yet it did. " * 9,
+        "word " * 510,
+    ]
+    texts = [encoding.ids for encoding in tokenizer.encode_batch(lines)]
+    assert max(map(len, texts)) == 512
+    model = AutoModel.from_pretrained(
+        minilm, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    config, params = load_encoder(minilm)
+    found = hidden_of_texts(config, params, texts, 512)
+    difference = largest_difference(found, torch_hidden(model, texts))
+    print(f"MiniLM: largest difference {difference:.2e}")
+    assert difference <= 1e-4
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_packed_rows_equal_one_text_per_row(kind):
+    config = dataclasses.replace(SMALL, model_type=kind, pad_token_id=1)
+    params = random_params(config)
+    texts = some_texts([9, 1, 14, 3, 20, 6, 6, 2, 30])
+    packed = hidden_of_texts(config, params, texts, 30)
+    arrays = np.concatenate([pack([text], 30)[:3] for text in texts], axis=1)
+    rows = np.asarray(apply(config, params, *arrays))
+    apart = [row[: len(text)] for row, text in zip(rows, texts, strict=True)]
+    assert largest_difference(packed, apart) <= 1e-5
+
+
+def test_the_content_of_padding_changes_nothing(small):
+    tokens, segments, positions, _ = pack(some_texts([5, 3, 11]), 12)
+    real = segments > 0
+    expected = apply(SMALL, small, tokens, segments, positions)
+    rng = np.random.default_rng(3)
+    other_tokens = np.where(real, tokens, rng.integers(0, 50, tokens.shape))
+    other_positions = np.where(real, positions, rng.integers(0, 32, tokens.shape))
+    found = apply(SMALL, small, other_tokens, segments, other_positions)
+    np.testing.assert_array_equal(found[real], expected[real])
+    assert not np.array_equal(found[~real], expected[~real])
+
+
+def test_first_tokens_are_those_of_each_text(small):
+    texts = some_texts([4, 7, 2, 9])
+    tokens, segments, positions, index = pack(texts, 12)
+    hidden = apply(SMALL, small, tokens, segments, positions)
+    expected = [rows[0] for rows in hidden_of_texts(SMALL, small, texts, 12)]
+    np.testing.assert_array_equal(first_tokens(hidden, index), expected)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_bfloat16_computation_is_bfloat16_throughout(small, deterministic):
+    arrays = pack(some_texts([9, 4, 12]), 16)[:3]
+    with recorded_dropout() as calls:
+        hidden = jax.eval_shape(
+            lambda key: Encoder(SMALL, jnp.bfloat16).apply(
+                {"params": small},
+                *arrays,
+                deterministic=deterministic,
+                rngs={"dropout": key},
+            ),
+            jax.random.key(0),
+        )
+    assert hidden.dtype == jnp.bfloat16
+    # States, attention weights (after a softmax in float32) and both sub-layers.
+    assert [inputs.dtype for _, inputs, _ in calls] == [jnp.bfloat16] * 7
+    assert [outputs.dtype for _, _, outputs in calls] == [jnp.bfloat16] * 7
+
+
+def test_bfloat16_computation_is_near_float32(small):
+    arrays = pack(some_texts([9, 4, 12]), 16)
+    narrow = apply(SMALL, small, *arrays[:3], jnp.bfloat16)
+    wide = apply(SMALL, small, *arrays[:3])
+    error = np.abs(narrow.astype(jnp.float32) - wide)[arrays[1] > 0]
+    # States are of size 1; bfloat16 has 8 bits: 2^-8 for each of some ten roundings.
+    assert 1e-4 < error.mean() < 10 * 2**-8
+
+
+def test_the_variance_keeps_its_digits_beside_a_large_mean(small):
+    """E[x^2] - E[x]^2 in float32 would lose a tenth of it here."""
+    params = jax.tree.map(np.copy, small["embeddings"])
+    params["word_embeddings"]["embedding"] += 300
+    tokens = np.arange(20, dtype=np.int32)[None]
+
+    def states(params, dtype):
+        return Embeddings(SMALL, dtype).apply(
+            {"params": params}, tokens, tokens, deterministic=True
+        )
+
+    found = states(params, jnp.float32)
+    with jax.enable_x64(True):
+        expected = states(jax.tree.map(np.float64, params), jnp.float64)
+    # A float32 near 300 is exact to 2^-16, and the deviations are about 0.5.
+    np.testing.assert_allclose(found, expected, atol=5 * 2**-15)
+
+
+def test_a_frequent_word_keeps_its_gradient_in_bfloat16(small):
+    """Summed in bfloat16, 3000 gradients of one word would stop near the 256th."""
+    tokens = np.full((100, 30), 7, np.int32)
+    positions = np.arange(30, dtype=np.int32) + 0 * tokens
+    cotangent = np.random.default_rng(0).standard_normal((100, 30, 16), np.float32) + 1
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def word_gradient(params, dtype):
+        def loss(params):
+            hidden = Embeddings(SMALL, dtype).apply(
+                {"params": params}, tokens, positions, deterministic=True
+            )
+            return jnp.sum(hidden.astype(jnp.float32) * cotangent)
+
+        return jax.grad(loss)(params)["word_embeddings"]["embedding"][7]
+
+    narrow = word_gradient(small["embeddings"], jnp.bfloat16)
+    wide = word_gradient(small["embeddings"], jnp.float32)
+    assert narrow.dtype == jnp.float32
+    assert np.linalg.norm(narrow - wide) < 0.01 * np.linalg.norm(wide)
+
+
+def test_rows_of_padding_keep_the_gradients_finite_and_add_nothing(small):
+    tokens, segments, positions = np.pad(
+        np.array(pack(some_texts([6, 3, 8]), 10)[:3]), [(0, 0), (0, 2), (0, 0)]
+    )
+    real = segments > 0
+    assert (~real).all(axis=1).sum() == 2
+
+    @jax.jit
+    def gradient(tokens, cotangent):
+        def loss(params):
+            hidden = apply(SMALL, params, tokens, segments, positions)
+            return jnp.sum(hidden * cotangent)
+
+        return jax.grad(loss)(small)
+
+    cotangent = np.random.default_rng(0).standard_normal((*real.shape, 16), np.float32)
+    grads = gradient(tokens, cotangent)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    of_texts = gradient(tokens, cotangent * real[..., None])
+    others = gradient(np.where(real, tokens, 9), cotangent * real[..., None])
+    jax.tree.map(np.testing.assert_array_equal, of_texts, others)
+    assert not of_texts["embeddings"]["word_embeddings"]["embedding"][0].any()
+    assert of_texts["layer_0"]["attention"]["query"]["kernel"].any()
+
+
+def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration(small):
+    config = dataclasses.replace(
+        SMALL,
+        num_hidden_layers=1,
+        hidden_dropout_prob=0.2,
+        attention_probs_dropout_prob=0.4,
+    )
+    arrays = pack(some_texts([30] * 12), 30)[:3]
+
+    @jax.jit
+    def dropouts():
+        with recorded_dropout() as calls:
+            Encoder(config).apply(
+                {"params": small},
+                *arrays,
+                deterministic=False,
+                rngs={"dropout": jax.random.key(5)},
+            )
+        return calls
+
+    calls = [(float(rate), *map(np.asarray, rest)) for rate, *rest in dropouts()]
+    hidden, probabilities = (12, 30, 16), (12, 4, 30, 30)
+    seen = [(round(rate, 6), inputs.shape) for rate, inputs, _ in calls]
+    assert seen == [(0.2, hidden), (0.4, probabilities), (0.2, hidden), (0.2, hidden)]
+    for rate, inputs, outputs in calls:
+        dropped = outputs == 0
+        deviation = (rate * (1 - rate) / dropped.size) ** 0.5
+        assert abs(dropped.mean() - rate) < 4 * deviation
+        np.testing.assert_allclose(
+            outputs[~dropped], inputs[~dropped] / (1 - rate), rtol=1e-6
+        )
+    masks = [outputs == 0 for _, _, outputs in calls]
+    for index, mask in enumerate(masks):
+        for other in masks[:index]:
+            assert mask.shape != other.shape or (mask != other).mean() > 0.2
+
+
+def test_dropout_follows_its_key_and_the_deterministic_flag(small):
+    config = dataclasses.replace(SMALL, num_hidden_layers=1)
+    arrays = pack(some_texts([30, 12]), 30)[:3]
+    states = [
+        apply(config, small, *arrays, key=jax.random.key(seed)) for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(states[0], states[1])
+    assert (states[0] != states[2]).mean() > 0.9
+    plain = apply(config, small, *arrays)
+    assert (states[0] != plain).mean() > 0.9
+    idle = jax.jit(functools.partial(Encoder(config).apply, deterministic=True))
+    keyed = idle({"params": small}, *arrays, rngs={"dropout": jax.random.key(1)})
+    np.testing.assert_array_equal(keyed, plain)
+
+
+def test_arrays_of_unequal_shapes_are_refused(small):
+    ids = jnp.zeros((2, 4), jnp.int32)
+    with pytest.raises(ValueError, match=r"\(2, 4\), \(2, 3\) and \(2, 4\)"):
+        Encoder(SMALL).apply(
+            {"params": small}, ids, ids[:, 1:], ids, deterministic=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "brt"}, "did you mean bert"),
+        ({"hidden_act": "swish"}, "hidden_act is 'swish'; known: gelu"),
+        ({"num_attention_heads": 5}, "16 is not a multiple of num_attention_heads 5"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected at least 1"),
+        ({"vocab_size": -3}, "vocab_size is -3"),
+        ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0; expected a rate"),
+        ({"attention_probs_dropout_prob": -0.1}, "attention_probs_dropout_prob is"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
+        ({"initializer_range": -1.0}, "initializer_range is -1.0"),
+        ({"pad_token_id": 50}, r"pad_token_id 50 is not in \[0, 50\)"),
+        (
+            {"model_type": "roberta", "pad_token_id": 31},
+            "max_position_embeddings 32 leaves no position",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_one_line(change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        dataclasses.replace(SMALL, **change)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_length_of_a_text_leaves_out_robertas_reserved_positions():
+    assert EncoderConfig(max_position_embeddings=512).max_length == 512
+    roberta = EncoderConfig("roberta", max_position_embeddings=514, pad_token_id=1)
+    assert (roberta.position_offset, roberta.max_length) == (2, 512)
