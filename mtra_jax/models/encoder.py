@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.models.dropout import Dropout
 
 ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -127,9 +128,7 @@ class Embeddings(nn.Module):
         types = table(config.type_vocab_size, name="token_type_embeddings")
         hidden = words(tokens) + places(positions + config.position_offset)
         hidden = _norm(config, self.dtype, "norm")(hidden + types.embedding[0])
-        return nn.Dropout(config.hidden_dropout_prob)(
-            hidden, deterministic=deterministic
-        )
+        return Dropout(config.hidden_dropout_prob)(hidden, deterministic=deterministic)
 
 
 class Attention(nn.Module):
@@ -158,7 +157,7 @@ class Attention(nn.Module):
         # and nothing here can become NaN either way.
         scores = jnp.where(same_text[:, None], scores * size**-0.5, jnp.finfo(wide).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
-        weights = nn.Dropout(config.attention_probs_dropout_prob)(
+        weights = Dropout(config.attention_probs_dropout_prob)(
             weights, deterministic=deterministic
         )
         mixed = jnp.einsum("rhqk,rkhd->rqhd", weights, value)
@@ -178,7 +177,9 @@ class Layer(nn.Module):
         self, hidden: jax.Array, same_text: jax.Array, *, deterministic: bool
     ) -> jax.Array:
         config, dtype = self.config, self.dtype
-        dropout = nn.Dropout(config.hidden_dropout_prob, deterministic=deterministic)
+        dropout = functools.partial(
+            Dropout(config.hidden_dropout_prob), deterministic=deterministic
+        )
         mixed = Attention(config, dtype, name="attention")(
             hidden, same_text, deterministic=deterministic
         )

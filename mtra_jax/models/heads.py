@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mtra_jax.models.dropout import Dropout
+
 
 class Head(nn.Module):
     """The weights of one task's linear layer: kernel [H, d] and bias [d]."""
@@ -36,7 +38,7 @@ class Heads(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, *, deterministic: bool) -> jax.Array:
-        hidden = nn.Dropout(self.dropout)(nn.relu(z), deterministic=deterministic)
+        hidden = Dropout(self.dropout)(nn.relu(z), deterministic=deterministic)
         layers = [Head(z.shape[-1], size, name=name)() for name, size in self.tasks]
         kernel = jnp.concatenate([kernel for kernel, _ in layers], axis=1)
         bias = jnp.concatenate([bias for _, bias in layers])
