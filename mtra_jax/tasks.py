@@ -148,3 +148,44 @@ AFFECTEVAL = Benchmark(
         Task("ei-reg", "EI-Reg", "regression", ("intensity",), ("pearson", "spearman")),
     ),
 )
+
+SYNTHETIC = Benchmark(
+    "synthetic",
+    (
+        Task(
+            "polarity",
+            "Polarity",
+            "classification",
+            ("negative", "neutral", "positive"),
+            ("macro_f1",),
+        ),
+        Task(
+            "target",
+            "Target",
+            "classification",
+            ("food", "travel", "tech", "sport"),
+            ("macro_f1",),
+        ),
+        Task("irony", "Irony", "classification", ("sincere", "ironic"), ("macro_f1",)),
+        Task(
+            "stance",
+            "Stance",
+            "classification",
+            ("none", "against", "favor"),
+            ("macro_f1",),
+        ),
+        Task(
+            "intensity",
+            "Intensity",
+            "regression",
+            ("intensity",),
+            ("pearson", "spearman"),
+        ),
+    ),
+)
+
+BENCHMARKS = {
+    "tweeteval": TWEETEVAL,
+    "affecteval": AFFECTEVAL,
+    "synthetic": SYNTHETIC,
+}

@@ -1,9 +1,9 @@
 """A file or standard input -> texts, one a line."""
 
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mtra_jax.errors import InputError
 
@@ -17,20 +17,26 @@ def read_lines(path: str | None) -> Iterator[str]:
     Raises:
       InputError: the file cannot be read, or a line is not UTF-8.
     """
-    name = path or "standard input"
-    try:
-        stream: io.BufferedIOBase = Path(path).open("rb") if path else sys.stdin.buffer
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+    name = "standard input" if path is None else path
+    stream = sys.stdin.buffer if path is None else _open(path)
     with stream:
         for number, line in enumerate(stream, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
+                byte = error.object[error.start]
                 raise InputError(
-                    f"{name}:{number}: not UTF-8: {error.reason}"
+                    f"{name}:{number}: byte 0x{byte:02x} is not UTF-8; expected UTF-8 "
+                    "text"
                 ) from error
             yield text.removesuffix("\n").removesuffix("\r")
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:

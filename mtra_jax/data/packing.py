@@ -105,8 +105,8 @@ def _merges(counts: Counter[Shape]) -> list[tuple[int, Shape, Shape]]:
 def fit(needed: Shape, shapes: Sequence[Shape]) -> Shape:
     """The cheapest of `shapes` that holds a batch which needs `needed`.
 
-    A batch that none of them holds gets rows rounded up to a power of two times its
-    length: one more compilation, not one more for every such batch.
+    For a batch that none of them holds the rows are rounded up to a power of two: one
+    more compilation, not one for every such batch.
     """
     for shape in shapes:
         if shape.num_rows >= needed.num_rows and shape.row_length == needed.row_length:

@@ -1,0 +1,58 @@
+"""Labels in, labels with a share drawn anew out; example counts in, a subsample out."""
+
+import numpy as np
+
+from mtra_jax.errors import InputError
+
+
+def flip_labels(
+    labels: np.ndarray,
+    num_classes: int | None,
+    share: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Returns a copy in which a random share of the labels is drawn anew.
+
+    `labels`: class ids [N], or regression values [N, D] with `num_classes` None.
+    `share` in [0, 1]: round(share * N) examples are chosen. A chosen class is drawn
+    uniformly from all `num_classes`, the right one included, so that only 1 - 1/K of the
+    chosen are wrong. A chosen regression target is the whole row of an example drawn
+    uniformly, with replacement, from all N (the paper's tasks there are classification
+    only). With the same `rng` state a larger share changes a superset of the examples.
+
+    Raises: InputError where `share` is outside [0, 1].
+    Source: MTRA (ACL 2026), appendix C.4.
+
+    >>> flip_labels(np.zeros(6, np.int32), 3, 0.5, np.random.default_rng(0)).shape
+    (6,)
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"data.label_noise must lie in [0, 1]; found {share}")
+    size = len(labels)
+    chosen = rng.permutation(size)[: round(share * size)]
+    if num_classes is None:
+        drawn = labels[rng.integers(size, size=size)] if size else labels
+    else:
+        drawn = rng.integers(num_classes, size=size)
+    flipped = np.array(labels)
+    flipped[chosen] = drawn[chosen]
+    return flipped
+
+
+def subsample(
+    num_examples: int, fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns sorted indices of a random `fraction` of the examples: int64 [M].
+
+    M = round(fraction * N), but at least 1 where there is an example. With the same
+    `rng` state a larger fraction holds the smaller ones.
+
+    Raises: InputError where `fraction` is outside (0, 1].
+
+    >>> len(subsample(10, 0.25, np.random.default_rng(0)))
+    2
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"data.fraction must lie in (0, 1]; found {fraction}")
+    size = max(1, round(fraction * num_examples))
+    return np.sort(rng.permutation(num_examples)[:size])
