@@ -1,0 +1,255 @@
+"""Every default, the presets' values, and the checks of what users set.
+
+Command-line values arrive here as text: `--config.data.fraction=0.05`.
+"""
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.methods import registry
+from mtra_jax.tasks import BENCHMARKS
+
+BACKBONES = {
+    "roberta": "FacebookAI/roberta-base",
+    "bert": "google-bert/bert-base-uncased",
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "tiny": "",
+}
+PRESETS = tuple(f"{b}_{name}" for b in BACKBONES for name in BENCHMARKS)
+CHOICES = {
+    "benchmark": tuple(BENCHMARKS),
+    "sampling": ("per_task", "joint"),
+    "compute_dtype": ("auto", "float32", "bfloat16"),
+}
+
+
+def default_config(method: str = "mtra") -> ConfigDict:
+    """The values of Table 10 that all four configurations of the paper share."""
+    config = ConfigDict(
+        {
+            "benchmark": "tweeteval",
+            "tasks": (),  # names; all of the benchmark where empty
+            "seed": 0,
+            "epochs": 20,
+            "patience": 3,  # epochs without a better validation loss
+            "batch_size": 128,  # of all devices together
+            "sampling": "per_task",
+            "learning_rate": 5e-5,
+            "warm_up": 0.1,  # share of all planned steps
+            "clip_norm": 1.0,
+            "head_dropout": 0.2,
+            "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
+            "devices": 0,  # all where 0
+            "checkpoint_every": 0,  # steps; at the end of each epoch only where 0
+            "backbone": {
+                "path": "",  # directory or hub name; a new encoder of these sizes if empty
+                "vocab_size": 2000,
+                "hidden_size": 128,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "intermediate_size": 512,
+                "dropout": 0.1,
+            },
+            "data": {
+                "dir": "",  # root of the benchmarks' files, or "hub"
+                "fraction": 1.0,  # share of the training examples of each task
+                "label_noise": 0.0,  # share of them with a label drawn anew
+                "max_length": 256,  # tokens
+                "max_shapes": 8,  # of packed training batches; each is compiled
+                "cache_dir": "~/.cache/mtra_jax",  # tokens and programs; none if empty
+            },
+            "method": {"name": method, **registry.options(method)},
+        }
+    )
+    return config.lock()
+
+
+def preset(name: str, method: str) -> ConfigDict:
+    """The values of preset `name`, BACKBONE_BENCHMARK, for `method`.
+
+    Raises:
+      InputError: an unknown name.
+
+    Source: MTRA, Table 10. MiniLM is like BERT; the synthetic benchmark like TweetEval.
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}; {did_you_mean(name, PRESETS)}")
+    backbone, benchmark = name.split("_")
+    config = default_config(method)
+    config.benchmark = benchmark
+    config.backbone.path = BACKBONES[backbone]
+    config.head_dropout = 0.0 if benchmark == "affecteval" else 0.2
+    if method == "mtra":
+        config.method.epsilon = 5.0 if backbone == "roberta" else 1.0
+        if benchmark == "affecteval" and backbone in ("bert", "minilm"):
+            config.method.beta = 2.0
+    if backbone == "tiny":
+        _set_tiny(config)
+    return config
+
+
+def _set_tiny(config: ConfigDict) -> None:
+    """A new encoder, not a pretrained one: larger steps, no dropout while it is small."""
+    config.learning_rate = 2e-3
+    config.epochs = 10
+    config.head_dropout = 0.0
+    config.backbone.dropout = 0.0
+    config.data.max_length = 64
+    config.data.max_shapes = 2
+
+
+def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
+    """The configuration of `FILE:NAME` with `overrides` of (dotted key, text).
+
+    Raises:
+      InputError: no such file or preset, an unknown key, or a value that does not fit.
+    """
+    path, _, name = spec.partition(":")
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such configuration file")
+    module_spec = importlib.util.spec_from_file_location("mtra_jax_preset", path)
+    if module_spec is None or module_spec.loader is None:
+        raise InputError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise InputError(f"{path}: no function get_config; expected a file of configs/")
+    config = module.get_config(name)
+    for key, text in overrides:
+        if key == "method.name":
+            _choose_method(config, text)
+    for key, text in overrides:
+        if key != "method.name":
+            _set(config, key, text)
+    validate(config)
+    return config
+
+
+def from_dict(values: dict[str, Any]) -> ConfigDict:
+    """A configuration from what `to_dict` gave, checked."""
+    config = ConfigDict({**values, "tasks": tuple(values["tasks"])}).lock()
+    validate(config)
+    return config
+
+
+def to_dict(config: ConfigDict) -> dict[str, Any]:
+    """Plain values, for `config.json`."""
+    values = config.to_dict()
+    values["tasks"] = list(values["tasks"])
+    return values
+
+
+def _choose_method(config: ConfigDict, name: str) -> None:
+    """Another method takes its own defaults; options of the same name keep their value."""
+    new = {"name": name, **registry.options(name)}
+    kept = {k: v for k, v in config.method.items() if k in new and k != "name"}
+    with config.unlocked():
+        config.method = ConfigDict({**new, **kept})
+    config.lock()
+
+
+def keys(config: ConfigDict, prefix: str = "") -> list[str]:
+    """The dotted keys of all values."""
+    found = []
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            found += keys(value, f"{prefix}{key}.")
+        else:
+            found.append(prefix + key)
+    return found
+
+
+def _set(config: ConfigDict, key: str, text: str) -> None:
+    known = keys(config)
+    if key not in known:
+        raise InputError(f"unknown key --config.{key}; {did_you_mean(key, known)}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        config = config[parent]
+    config[last] = _parse(key, text, config[last])
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    """The value of `text` in the type of `default`."""
+    if isinstance(default, bool):
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+        raise InputError(f"--config.{key} is {text!r}; expected true or false")
+    if isinstance(default, tuple):
+        names = text.strip("()[] ").split(",")
+        return tuple(part.strip(" '\"") for part in names if part.strip(" '\""))
+    if isinstance(default, str):
+        return text
+    kind = type(default)
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise InputError(f"--config.{key} is {text!r}; expected {expected}") from None
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises InputError with key, value and what was expected."""
+    for key, known in CHOICES.items():
+        if config[key] not in known:
+            hint = did_you_mean(config[key], known)
+            raise InputError(f"{key} is {config[key]!r}; {hint}")
+    BENCHMARKS[config.benchmark].select(config.tasks)
+    registry.options(config.method.name)
+    at_least = {
+        "epochs": 1,
+        "patience": 1,
+        "batch_size": 1,
+        "devices": 0,
+        "checkpoint_every": 0,
+        "backbone.vocab_size": 1,
+        "backbone.hidden_size": 1,
+        "backbone.num_hidden_layers": 1,
+        "backbone.num_attention_heads": 1,
+        "backbone.intermediate_size": 1,
+        "data.max_length": 3,
+        "data.max_shapes": 1,
+    }
+    for key, low in at_least.items():
+        _check_range(config, key, low, math.inf)
+    # The keys of JAX take 32 bits and would drop the rest.
+    _check_range(config, "seed", 0, 2**32 - 1)
+    for key in ("learning_rate", "clip_norm"):
+        _check_range(config, key, 0, math.inf, open_low=True)
+    _check_range(config, "warm_up", 0, 1)
+    _check_range(config, "head_dropout", 0, 1, open_high=True)
+    _check_range(config, "backbone.dropout", 0, 1, open_high=True)
+    _check_range(config, "data.fraction", 0, 1, open_low=True)
+    _check_range(config, "data.label_noise", 0, 1)
+
+
+def _check_range(
+    config: ConfigDict,
+    key: str,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    value = config
+    for part in key.split("."):
+        value = value[part]
+    open_high = open_high or high == math.inf
+    is_above = value > low if open_low else value >= low
+    is_below = value < high if open_high else value <= high
+    if not (is_above and is_below):  # NaN is neither
+        low_text = f"more than {low}" if open_low else f"at least {low}"
+        if high == math.inf:
+            high_text = ", finite" if value == high else ""
+        else:
+            high_text = f" and {'less than' if open_high else 'at most'} {high}"
+        raise InputError(f"{key} is {value}; expected {low_text}{high_text}")

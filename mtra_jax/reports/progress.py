@@ -1,0 +1,63 @@
+"""Steps and epochs of a run -> a bar and tables on a terminal."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tqdm
+
+from mtra_jax.reports import tables
+from mtra_jax.tasks import Task
+
+
+class TrainingBar:
+    """A bar with step, epoch, loss per task and examples/s; a table after each epoch.
+
+    The bar goes to standard error, the tables to `say`.
+    """
+
+    def __init__(
+        self,
+        tasks: tuple[Task, ...],
+        *,
+        total: int,
+        initial: int,
+        epochs: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self._tasks = tasks
+        self._epochs = epochs
+        self._say = say
+        self._losses: dict[str, float] = {}
+        self._started = time.monotonic()
+        self._examples = 0
+        self._bar = tqdm.tqdm(
+            total=total, initial=initial, unit="step", dynamic_ncols=True, leave=False
+        )
+
+    def step(
+        self, step: int, epoch: int, flat: Mapping[str, float], examples: int
+    ) -> None:
+        """Moves the bar to `step`."""
+        self._examples += examples
+        for task in self._tasks:
+            if f"loss/{task.name}" in flat:
+                self._losses[task.name] = flat[f"loss/{task.name}"]
+        rate = self._examples / (time.monotonic() - self._started)
+        losses = " ".join(f"{name} {loss:.2f}" for name, loss in self._losses.items())
+        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix_str(f"{rate:.0f} examples/s, {losses}", refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def epoch(
+        self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
+    ) -> None:
+        """Prints the validation figures of an epoch."""
+        self._bar.refresh()
+        table = tables.score_table({f"epoch {epoch}": summary}, self._tasks)
+        self._bar.clear()
+        self._say(f"{table}   loss {loss:.4f}{note}")
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._bar.close()

@@ -1,0 +1,184 @@
+"""Training states -> an Orbax directory that keeps the latest and the best, and back.
+
+Only this module knows Orbax, and only when it is used: training and scoring run where
+the package is absent, without checkpoints.
+"""
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtra_jax.errors import InputError
+
+
+def is_available() -> bool:
+    """Whether Orbax is installed."""
+    return importlib.util.find_spec("orbax") is not None
+
+
+def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
+    """The lower the better: of equal scores the earliest, as early stopping counts.
+
+    A state without a finite score comes last, the latest of them first.
+    """
+    score, step = metrics["score"], metrics["step"]
+    return (score, step) if math.isfinite(score) else (math.inf, -step)
+
+
+class Memory:
+    """Keeps the best state of this process's life where Orbax is absent."""
+
+    def __init__(self) -> None:
+        self._best: tuple[tuple[float, int], int, Any, dict[str, Any]] | None = None
+
+    def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
+        """Keeps `state` if its score is the lowest so far."""
+        rank = _rank({"score": score, "step": step})
+        if self._best is None or rank < self._best[0]:
+            self._best = (rank, step, state, record)
+
+    def latest_step(self) -> int | None:
+        """None: nothing outlives the process."""
+        return None
+
+    def best_step(self) -> int | None:
+        """The step of the state that is kept."""
+        return self._best[1] if self._best else None
+
+    def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
+        """The state that is kept, and its record."""
+        del target
+        assert self._best is not None
+        assert self._best[1] == step
+        return self._best[2], self._best[3]
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: a state of arrays and a record of plain values each.
+
+    Kept are the latest and the one of the lowest `score`.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        from orbax import checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as policies
+
+        self._ocp = ocp
+        # `best_fn` with `max_to_keep` would delete the latest in favour of the best.
+        keep = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(1),
+                policies.BestN(get_metric_fn=_rank, reverse=True, n=1),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            Path(directory).absolute(),
+            # `best_fn` has the scores written; the policy alone decides what stays.
+            options=ocp.CheckpointManagerOptions(
+                best_fn=lambda metrics: metrics["score"],
+                best_mode="min",
+                preservation_policy=keep,
+            ),
+        )
+
+    def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
+        """Saves `state` (host arrays) as of `step`, in the background."""
+        args = self._ocp.args
+        self._manager.save(
+            step,
+            args=args.Composite(
+                state=args.StandardSave(state), record=args.JsonSave(record)
+            ),
+            metrics={"score": score, "step": step},
+            force=True,
+        )
+
+    def latest_step(self) -> int | None:
+        """The step of the latest checkpoint, None where there is none."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step of the checkpoint with the lowest score, None where there is none."""
+        self._manager.wait_until_finished()
+        steps = self._manager.all_steps()
+        return min(steps, key=lambda s: _rank(self._manager.metrics(s)), default=None)
+
+    def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
+        """The state of `step`, NumPy arrays in the tree of `target`, and its record.
+
+        Raises:
+          InputError: the checkpoint has other parameters than `target`, or is damaged.
+        """
+        restored = self._read(step)
+        saved, wanted = _by_name(restored["state"]), _by_name(target)
+        # A parameter says more than its moments in the optimiser, which differ as well.
+        names = sorted(
+            saved.keys() | wanted.keys(), key=lambda n: (not n.startswith("params/"), n)
+        )
+        for name in names:
+            there, here = _describe(saved.get(name)), _describe(wanted.get(name))
+            if there != here:
+                raise InputError(
+                    f"{self._manager.directory}: step {step} does not fit this "
+                    f"configuration: {name} {there} there and {here} here"
+                )
+        leaves = [np.asarray(saved[name]) for name in wanted]
+        return jax.tree.unflatten(jax.tree.structure(target), leaves), restored[
+            "record"
+        ]
+
+    def restore_params(self, step: int) -> Any:
+        """The parameters alone of `step`, as they were saved.
+
+        Raises:
+          InputError: the checkpoint is damaged.
+        """
+        return jax.tree.map(np.asarray, self._read(step)["state"]["params"])
+
+    def _read(self, step: int) -> Any:
+        args = self._ocp.args
+        # Without a target, since Orbax takes arrays of other shapes than the target's.
+        try:
+            return self._manager.restore(
+                step,
+                args=args.Composite(
+                    state=args.StandardRestore(), record=args.JsonRestore()
+                ),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{self._manager.directory}: step {step} cannot be read: {first}"
+            ) from error
+
+    def close(self) -> None:
+        """Waits, and lets go of the directory."""
+        self._manager.close()
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    """The leaves by their paths, in their order; as Orbax names those that it gives back."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in flat
+    }
+
+
+def _describe(leaf: Any) -> str:
+    return "is absent" if leaf is None else f"has shape {list(np.shape(leaf))}"
+
+
+Store = Checkpoints | Memory
+
+
+def open_store(directory: str | Path) -> Store:
+    """The checkpoints in `directory`, or a `Memory` where Orbax is absent."""
+    return Checkpoints(directory) if is_available() else Memory()

@@ -1,0 +1,80 @@
+"""Functions of one shard -> programs over all devices. The only place that knows devices.
+
+State and results have no device axis: every device holds the same copy, given as
+`in_axes=None` and `out_axes=None`. Batches have a leading axis of the local devices.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtra_jax.errors import InputError
+
+AXIS = "data"
+
+
+def initialise(distributed: bool) -> None:
+    """Joins the processes of a pod; call before anything else touches a device."""
+    if distributed:
+        jax.distributed.initialize()
+
+
+def choose_devices(count: int) -> list[jax.Device]:
+    """The first `count` devices of all processes; all for 0.
+
+    Raises:
+      InputError: there are not so many.
+    """
+    devices = jax.devices()
+    if count == 0:
+        return devices
+    if count < 0 or count > len(devices):
+        raise InputError(
+            f"devices is {count}; expected 1 to {len(devices)}, or 0 for all of them"
+        )
+    return devices[:count]
+
+
+def local_places(devices: list[jax.Device]) -> tuple[int, ...]:
+    """Where this process's devices stand on the axis."""
+    return tuple(
+        place
+        for place, device in enumerate(devices)
+        if device.process_index == jax.process_index()
+    )
+
+
+def is_writer() -> bool:
+    """Whether this process writes files."""
+    return jax.process_index() == 0
+
+
+def over_devices(
+    function: Callable, devices: list[jax.Device], *, donate_first: bool
+) -> Callable:
+    """`function(replicated, shard) -> replicated` as one program over `devices`.
+
+    With `donate_first` the memory of the first argument is given to the result.
+    """
+    return jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=devices,
+        donate_argnums=(0,) if donate_first else (),
+    )
+
+
+def to_host(tree: Any) -> Any:
+    """A copy of replicated arrays as NumPy arrays of this process."""
+    return jax.tree.map(_to_numpy, tree)
+
+
+def _to_numpy(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array):
+        leaf = leaf.addressable_shards[0].data
+    # A copy: on a CPU the view would share memory that the next step is given.
+    return np.array(leaf)

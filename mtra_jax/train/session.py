@@ -1,0 +1,268 @@
+"""A configuration and a work directory -> a finished run with all its files."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax import metrics
+from mtra_jax.data import prepare, tokens
+from mtra_jax.errors import InputError
+from mtra_jax.models import pretrained
+from mtra_jax.reports import predictions
+from mtra_jax.tasks import Benchmark
+from mtra_jax.train import build, checkpoints, evaluate, loop, parallel, records
+from mtra_jax.types import Params
+
+CONFIG = "config.json"
+ENCODER = "encoder"
+CHECKPOINTS = "checkpoints"
+# What may differ when a run is continued: it changes where and how often, not what.
+FREE_KEYS = ("data.cache_dir", "data.dir", "devices", "checkpoint_every")
+
+
+class Outcome(NamedTuple):
+    """What a run found: results as in `results.json`."""
+
+    benchmark: Benchmark
+    results: dict[str, Any]
+    majority: dict[str, Any]
+
+
+class Saved(NamedTuple):
+    """A model read back from a work directory."""
+
+    config: ConfigDict
+    benchmark: Benchmark
+    backbone: build.Backbone
+    params: Params
+
+
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    watch_of: Callable[[build.Prepared, loop.Progress], loop.Watch],
+) -> Outcome:
+    """Trains, or goes on where `workdir` stands, and leaves the files of a run there.
+
+    `watch_of(prepared, progress)` gives what sees it go by.
+
+    Raises:
+      InputError: the configuration cannot be run; `workdir` holds another one.
+      loop.TrainingError: training broke down.
+    """
+    check_workdir(config, workdir)
+    prepared = build.prepare_run(config)
+    if parallel.is_writer():
+        _write_start(config, workdir, prepared)
+    store = checkpoints.open_store(workdir / CHECKPOINTS)
+    run, progress = loop.resume(prepared.run, store, workdir)
+    record = records.Records(workdir, step=progress.step, active=parallel.is_writer())
+    watch = watch_of(prepared, progress)
+    try:
+        params, progress = loop.fit(run, store, record, progress, watch)
+    finally:
+        record.close()
+        store.close()
+    return _finish(config, workdir, prepared, params, progress)
+
+
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Raises InputError where `workdir` is the run of another configuration."""
+    path = workdir / CONFIG
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: not a directory")
+    if not path.exists():
+        return
+    old, new = flat(read_config(workdir)), flat(config)
+    for key in sorted(old.keys() | new.keys()):
+        if key not in FREE_KEYS and old.get(key) != new.get(key):
+            raise InputError(
+                f"{path}: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
+                "expected the same configuration, or a new --workdir"
+            )
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """The values by their dotted keys."""
+    found = {}
+    for key in configs.keys(config):
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        found[key] = value
+    return found
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The configuration of the run in `workdir`.
+
+    Raises:
+      InputError: there is none, or it is damaged.
+    """
+    path = workdir / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return configs.from_dict(values)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a run's directory") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: damaged: {error}") from error
+
+
+def load(workdir: Path) -> Saved:
+    """The best model of the run in `workdir`.
+
+    Raises:
+      InputError: there is no run, or it has no checkpoint.
+    """
+    config = read_config(workdir)
+    directory = workdir / ENCODER
+    encoder_config = pretrained.read_config(directory)
+    params = load_best_params(workdir)
+    backbone = build.Backbone(
+        encoder_config, params["encoder"], tokens.load_tokenizer(directory)
+    )
+    return Saved(config, build.benchmark_of(config), backbone, params)
+
+
+def load_best_params(workdir: Path) -> Params:
+    """The parameters of the best epoch."""
+    directory = workdir / CHECKPOINTS
+    if not checkpoints.is_available():
+        raise InputError(f"{directory}: reading checkpoints needs orbax-checkpoint")
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory; the run has no checkpoint")
+    store = checkpoints.Checkpoints(directory)
+    best = store.best_step()
+    if best is None:
+        raise InputError(f"{directory}: no checkpoint")
+    params = store.restore_params(best)
+    store.close()
+    # Orbax leaves empty trees out: EW adds nothing to the model.
+    return {"encoder": {}, "heads": {}, "method": {}, **(params or {})}
+
+
+def evaluate_workdir(
+    workdir: Path, split: str, data_dir: str | None = None
+) -> tuple[Benchmark, dict[str, Any]]:
+    """Scores the best model of `workdir` on a split: its part of `results.json`."""
+    saved = load(workdir)
+    if data_dir is not None:
+        saved.config.data.dir = data_dir
+    prepared = build.prepare_run(saved.config, saved.backbone)
+    chosen = {"validation": prepared.run.validation, "test": prepared.test}[split]
+    found = evaluate.evaluate(
+        prepared.run.forward, saved.params, chosen, saved.benchmark
+    )
+    return saved.benchmark, metrics.summarize(found.scores, saved.benchmark.tasks)
+
+
+def _write_start(config: ConfigDict, workdir: Path, prepared: build.Prepared) -> None:
+    """What must be there to read the run's checkpoints, before the first of them."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    directory = workdir / ENCODER
+    if not (directory / "config.json").exists():
+        backbone = prepared.backbone
+        temporary = workdir / f".{ENCODER}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        length = backbone.config.max_length
+        tokens.save_tokenizer(backbone.tokenizer, temporary, length)
+        pretrained.save_config(temporary, backbone.config)
+        temporary.rename(directory)
+    records.write_json(
+        workdir / "environment.json", records.environment(prepared.devices)
+    )
+    records.write_json(workdir / CONFIG, configs.to_dict(config))
+
+
+def _finish(
+    config: ConfigDict,
+    workdir: Path,
+    prepared: build.Prepared,
+    params: Params,
+    progress: loop.Progress,
+) -> Outcome:
+    """Scores the best parameters and writes results, predictions and the encoder."""
+    run = prepared.run
+    tasks = run.benchmark.tasks
+    splits = {"validation": run.validation, "test": prepared.test}
+    found = {
+        name: evaluate.evaluate(run.forward, params, split, run.benchmark)
+        for name, split in splits.items()
+    }
+    results = {
+        **{name: metrics.summarize(f.scores, tasks) for name, f in found.items()},
+        "best_epoch": progress.best_epoch,
+        "best_validation_loss": progress.best_loss,
+        "epochs": progress.step // run.schedule.steps_per_epoch,
+        "steps": progress.step,
+        "examples": {
+            task: {split: len(part.texts) for split, part in parts.items()}
+            for task, parts in prepared.examples.items()
+        },
+        "parameters": _count_parameters(params),
+        "train_seconds": round(progress.seconds, 1),
+    }
+    if parallel.is_writer():
+        sizes = prepare.target_sizes(run.benchmark, config.data.dir, "test")
+        for task in tasks:
+            predictions.write_predictions(
+                workdir / "predictions",
+                task,
+                found["test"].predictions[task.name],
+                sizes,
+            )
+        encoder_dir = workdir / ENCODER
+        pretrained.save_encoder(
+            encoder_dir, prepared.backbone.config, params["encoder"]
+        )
+        records.write_json(workdir / "results.json", results)
+    return Outcome(run.benchmark, results, majority(prepared.examples, run.benchmark))
+
+
+def _count_parameters(params: Params) -> dict[str, int]:
+    return {
+        part: sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))
+        for part, tree in params.items()
+    }
+
+
+def majority(examples: prepare.Splits, benchmark: Benchmark) -> dict[str, Any]:
+    """The test scores of always predicting the most frequent class, or the mean."""
+    scores = {
+        task.name: metrics.majority_baseline(
+            task,
+            examples[task.name]["train"].labels,
+            examples[task.name]["test"].labels,
+        )
+        for task in benchmark.tasks
+    }
+    return metrics.summarize(scores, benchmark.tasks)
+
+
+def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:
+    """Returns `predict(texts) -> outputs [N, d]`: probabilities, or values."""
+    config, benchmark = saved.config, saved.benchmark
+    own = benchmark.slots(task_name)
+    task = next(task for task in benchmark.tasks if task.name == task_name)
+    sizes = (0,) * len(benchmark.tasks)
+    model, method = build.make_model(config, benchmark, saved.backbone.config, sizes)
+    forward = build.make_forward(model, method, jax.devices()[:1])
+
+    def predict(texts: list[str]) -> np.ndarray:
+        split = build.unlabelled_split(config, benchmark, saved.backbone, texts)
+        outputs, _ = evaluate.predict_outputs(forward, saved.params, split)
+        found = outputs[:, own].astype(np.float64)
+        if task.is_classification:
+            found = np.exp(found - found.max(axis=1, keepdims=True))
+            found /= found.sum(axis=1, keepdims=True)
+        return found
+
+    return predict

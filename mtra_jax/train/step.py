@@ -1,0 +1,108 @@
+"""One shard of a packed batch and the state -> the next state and what was measured."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtra_jax.methods import base, gradients
+from mtra_jax.types import Batch, Metrics, Params
+
+
+class TrainState(NamedTuple):
+    """All that training changes."""
+
+    params: Params
+    optimiser: Any
+    method: Any
+    step: jax.Array
+
+
+def init_state(
+    method: base.Method,
+    optimiser: optax.GradientTransformation,
+    params: Params,
+) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        params, optimiser.init(params), method.init_state, jnp.zeros((), jnp.int32)
+    )
+
+
+def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> base.Rngs:
+    """The same "method" key on every device; a separate "dropout" key on each."""
+    method_rng, dropout_rng = jax.random.split(jax.random.fold_in(root, step))
+    if axis_name is not None:
+        device = jax.lax.axis_index(axis_name)
+        dropout_rng = jax.random.fold_in(dropout_rng, device)
+    return {"method": method_rng, "dropout": dropout_rng}
+
+
+def make_update(
+    model: base.Model,
+    method: base.Method,
+    optimiser: optax.GradientTransformationExtraArgs,
+    *,
+    root_rng: jax.Array,
+    one_task: bool,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Returns `update(state, batch) -> (state, metrics)` for one device's shard.
+
+    The metrics hold [T] arrays (`losses`, `present`, `weights`, and each term of the
+    method under `terms`) and scalars (`objective`, `scalars`).
+    """
+
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        rngs = step_rngs(root_rng, state.step, axis_name)
+        seen = gradients.differentiate(
+            method,
+            model,
+            state.params,
+            batch,
+            rngs,
+            state.method,
+            one_task=one_task,
+            axis_name=axis_name,
+        )
+        present = base.present_tasks(batch, model.space.num_tasks, axis_name)
+        updates, optimiser_state = optimiser.update(
+            seen.gradient, state.optimiser, state.params, present=present
+        )
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "losses": seen.losses,
+            "present": present,
+            "weights": seen.weights,
+            "terms": seen.terms,
+            "objective": seen.objective,
+            "scalars": {
+                **seen.scalars,
+                "norm/grads": optax.tree.norm(seen.gradient),
+                "norm/updates": optax.tree.norm(updates),
+                "norm/params": optax.tree.norm(params),
+            },
+        }
+        return TrainState(params, optimiser_state, seen.state, state.step + 1), metrics
+
+    return update
+
+
+def make_forward(
+    model: base.Model, method: base.Method, *, axis_name: str | None = None
+) -> Callable[[Params, Batch], tuple[jax.Array, Metrics]]:
+    """Returns `forward(params, batch) -> (outputs, losses)` without dropout.
+
+    `outputs` are those of the global batch in planned order, [B * D, L]; `losses` are
+    [T], as in training but for the perturbation, which needs a gradient (MTRA, section
+    3.3).
+    """
+
+    def forward(params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
+        seen = method.losses(model, params, batch, None, axis_name)
+        outputs = base.gather(seen.outputs, axis_name)
+        return outputs, {"losses": seen.losses, "terms": seen.terms}
+
+    return forward

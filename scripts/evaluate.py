@@ -1,0 +1,57 @@
+"""Scores a finished run again, or anyone's prediction files.
+
+python scripts/evaluate.py --workdir runs/tiny [--split test]
+python scripts/evaluate.py --predictions DIR --benchmark tweeteval --data_dir DATA
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError
+from mtra_jax.reports import tables
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", help="the directory of a run")
+    parser.add_argument("--split", default="test", choices=("validation", "test"))
+    parser.add_argument("--predictions", help="prediction files in TweetEval's layout")
+    parser.add_argument("--benchmark", default="tweeteval")
+    parser.add_argument("--tasks", default="", help="of them, separated by commas")
+    parser.add_argument("--data_dir", help="root of the benchmarks' files, or hub")
+    flags = cli.parse(parser, arguments)
+    if (flags.workdir is None) == (flags.predictions is None):
+        raise InputError("expected either --workdir DIR or --predictions DIR")
+    if flags.workdir is not None:
+        evaluate_run(cli.existing_directory(flags.workdir), flags)
+    else:
+        score_files(cli.existing_directory(flags.predictions), flags)
+
+
+def evaluate_run(workdir: Path, flags) -> None:
+    from mtra_jax.train import session
+
+    benchmark, summary = session.evaluate_workdir(workdir, flags.split, flags.data_dir)
+    print(json.dumps(summary))
+    table = tables.score_table({flags.split: summary}, benchmark.tasks)
+    print(table, file=sys.stderr)
+
+
+def score_files(directory: Path, flags) -> None:
+    from mtra_jax.data import prepare
+    from mtra_jax.reports import predictions
+
+    benchmark = prepare.choose_benchmark(flags.benchmark, flags.tasks)
+    data_dir = flags.data_dir or ""
+    examples = prepare.load_examples(benchmark, data_dir)
+    labels = {name: parts[flags.split].labels for name, parts in examples.items()}
+    sizes = prepare.target_sizes(benchmark, data_dir, flags.split)
+    summary = predictions.score_predictions(directory, benchmark.tasks, labels, sizes)
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    cli.run(main)

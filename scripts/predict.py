@@ -1,0 +1,60 @@
+"""Labels texts with a trained model: one text a line in, one JSON object a line out.
+
+python scripts/predict.py --workdir runs/tiny --task polarity < texts.txt
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import tqdm
+
+from mtra_jax import cli
+from mtra_jax.data import lines
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.tasks import Task
+
+CHUNK = 4096
+"""Texts read, and packed together, at a time."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", required=True, help="the directory of a run")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--input", help="a file; standard input if not given")
+    flags = cli.parse(parser, arguments)
+    workdir = cli.existing_directory(flags.workdir)
+
+    from mtra_jax.train import session
+
+    saved = session.load(workdir)
+    names = saved.benchmark.task_names
+    if flags.task not in names:
+        hint = did_you_mean(flags.task, names)
+        raise InputError(f"unknown task {flags.task!r} of this run; {hint}")
+    task = saved.benchmark.tasks[names.index(flags.task)]
+    predict = session.make_predictor(saved, task.name)
+    texts = lines.read_lines(flags.input)
+    with tqdm.tqdm(unit="text", disable=flags.input is None) as bar:
+        for chunk in lines.chunks(texts, CHUNK):
+            for outputs in predict(chunk):
+                print(json.dumps(as_record(task, outputs), ensure_ascii=False))
+            bar.update(len(chunk))
+
+
+def as_record(task: Task, outputs) -> dict:
+    figures = {
+        name: round(float(value), 6)
+        for name, value in zip(task.labels, outputs, strict=True)
+    }
+    if task.is_classification:
+        return {"label": task.labels[outputs.argmax()], "probabilities": figures}
+    return {"values": figures}
+
+
+if __name__ == "__main__":
+    try:
+        cli.run(main)
+    except BrokenPipeError:  # the reader, `head` say, has enough
+        sys.stderr.close()

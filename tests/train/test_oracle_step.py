@@ -1,0 +1,279 @@
+"""Whole MTRA steps in float64 against PyTorch's, written from the paper by other means.
+
+`oracle_mtra.npz` holds the figures of `oracle_mtra.py`; where PyTorch is installed they
+are computed again.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mtra_jax.data import batches
+from mtra_jax.data.tokens import Tokens
+from mtra_jax.methods import base, gradients, mtra
+from mtra_jax.models import encoder, heads, naming
+from mtra_jax.train import optimiser, parallel, step
+
+HERE = Path(__file__).parent
+TASKS = ("alpha", "beta", "gamma")
+SPACE = base.Space(
+    TASKS, np.array([0, 0, 0, 1, 1, 2, 2]), np.array([True, False, True]), (0, 0, 0)
+)
+RTOL = 1e-8
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return dict(np.load(HERE / "oracle_mtra.npz"))
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def make_model(oracle):
+    fields = (
+        "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size "
+        "max_position_embeddings type_vocab_size"
+    )
+    config = encoder.EncoderConfig(
+        **{name: int(oracle[f"config/{name}"]) for name in fields.split()},
+        layer_norm_eps=float(oracle["config/layer_norm_eps"]),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    sizes = tuple(zip(TASKS, SPACE.num_outputs.tolist(), strict=True))
+    return base.Model(
+        encoder.Encoder(config, dtype=np.float64),
+        heads.Heads(sizes),
+        SPACE,
+        config.hidden_size,
+    )
+
+
+def as_params(oracle, prefix, config, like=None):
+    """The tree of parameters from the oracle's names; absent heads are zeros of `like`.
+
+    The file leaves the encoder layers of the ablations out, for size: None here.
+    """
+    start = len(prefix)
+    found = {k[start:]: v for k, v in oracle.items() if k.startswith(prefix)}
+    names = {
+        k.removeprefix("encoder/"): v
+        for k, v in found.items()
+        if k.startswith("encoder/")
+    }
+    stored = any("encoder.layer" in name for name in names)
+    if not stored:
+        names |= {
+            entry.name: np.zeros(entry.shape)
+            for entry in naming.entries(config)
+            if entry.name not in names
+        }
+    tree = {
+        "encoder": naming.from_huggingface(names, config),
+        "heads": {},
+        "method": {},
+    }
+    if not stored:
+        tree["encoder"] = {"embeddings": tree["encoder"]["embeddings"]}
+    for task in TASKS:
+        if f"heads/{task}/weight" in found:
+            tree["heads"][task] = {
+                "kernel": found[f"heads/{task}/weight"].T,
+                "bias": found[f"heads/{task}/bias"],
+            }
+        else:
+            tree["heads"][task] = jax.tree.map(np.zeros_like, like["heads"][task])
+    if "statistics/W1" in found:
+        tree["method"]["statistics"] = {
+            "from_z": {
+                "kernel": found["statistics/W1"].T,
+                "bias": found["statistics/b"],
+            },
+            "from_y": {"kernel": found["statistics/W2"].T},
+            "score": {"kernel": found["statistics/w3"][:, None]},
+        }
+    return tree
+
+
+def make_batch(oracle, case, batch_size, num_devices=1):
+    """The case's texts through the real packing, in `batch_size` places."""
+    offsets = oracle[f"{case}/offsets"]
+    size = len(offsets) - 1
+    corpus = batches.Corpus(
+        Tokens(oracle[f"{case}/tokens"], offsets),
+        oracle[f"{case}/tasks"],
+        oracle[f"{case}/targets"],
+        (size, 0, 0),
+    )
+    plan = np.full((1, batch_size), batches.PADDING)
+    plan[0, :size] = np.arange(size)
+    batcher = batches.Batcher(
+        corpus,
+        num_devices=num_devices,
+        local_devices=range(num_devices),
+    )
+    partners = np.arange(batch_size)
+    partners[:size] = oracle[f"{case}/partners"]
+    packed = batcher.pack(plan[0], np.random.default_rng(0))
+    shared = partners.reshape(-1, num_devices).T.astype(np.int32)
+    return packed._replace(partners=shared)
+
+
+def make_method(oracle, model, **options):
+    options = {"beta": float(oracle["config/beta"]), **options}
+    return mtra.make(
+        model,
+        epsilon=float(oracle["config/epsilon"]),
+        floor=float(oracle["config/floor"]),
+        width=8,
+        **options,
+    )
+
+
+def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
+    """The gradients, metrics and parameters after each case, one step after another."""
+    model = make_model(oracle)
+    method = make_method(oracle, model, **options)
+    schedule = optax.constant_schedule(float(oracle["config/learning_rate"]))
+    optimise = optimiser.make(schedule, TASKS)
+    params = as_params(oracle, "", model.encoder.config)
+    if not options.get("task_alignment", True):
+        params["method"] = {}
+    update = step.make_update(
+        model,
+        method,
+        optimise,
+        root_rng=jax.random.key(0),
+        one_task=one_task,
+        axis_name=parallel.AXIS,
+    )
+    devices = jax.devices()[:num_devices]
+    program = parallel.over_devices(update, devices, donate_first=True)
+    state = parallel.to_host(step.init_state(method, optimise, params))
+    for case in cases:
+        state, metrics = program(
+            state, make_batch(oracle, case, batch_size, num_devices)
+        )
+        yield parallel.to_host(state), parallel.to_host(metrics)
+
+
+def gradients_of(oracle, case, one_task=True, **options):
+    model = make_model(oracle)
+    method = make_method(oracle, model, **options)
+    params = as_params(oracle, "", model.encoder.config)
+    if not options.get("task_alignment", True):
+        params["method"] = {}
+    batch = jax.tree.map(lambda x: x[0], make_batch(oracle, case, 12))
+    rngs = step.step_rngs(jax.random.key(0), 0, None)
+    seen = jax.jit(
+        lambda params, batch: gradients.differentiate(
+            method, model, params, batch, rngs, (), one_task=one_task, axis_name=None
+        )
+    )(params, batch)
+    expected = as_params(oracle, f"{case}/gradients/", model.encoder.config, params)
+    return seen, expected
+
+
+def assert_trees_close(found, expected, rtol=RTOL):
+    """To `rtol` of each array's largest entry, or of a rounding of the tree's largest.
+
+    The biases of the attention's keys have no gradient but rounding.
+    """
+    rounding = 1e-14 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    if len(expected["encoder"]) == 1:
+        found = {**found, "encoder": {"embeddings": found["encoder"]["embeddings"]}}
+    flat, structure = jax.tree_util.tree_flatten_with_path(expected)
+    assert jax.tree.structure(found) == structure
+    for (path, want), got in zip(flat, jax.tree.leaves(found), strict=True):
+        atol = max(rtol * np.abs(want).max(), rounding)
+        np.testing.assert_allclose(
+            got, want, rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def assert_metrics(metrics, oracle, case):
+    present = ~np.isnan(oracle[f"{case}/task_losses"])
+    np.testing.assert_array_equal(metrics["present"], present)
+    pairs = {
+        "task_losses": metrics["terms"]["task"],
+        "bounds": metrics["terms"]["mi"],
+        "ta_losses": metrics["losses"],
+        "sa_losses": metrics["terms"]["perturbed"],
+    }
+    for name, found in pairs.items():
+        expected = oracle[f"{case}/{name}"]
+        np.testing.assert_allclose(
+            found[present], expected[present], rtol=RTOL, err_msg=name
+        )
+    scalars = metrics["scalars"]
+    for name, found in {
+        "perturbation_gradient_norm": scalars["norm/perturbation_gradient"],
+        "objective": metrics["objective"],
+        "gradient_norm": scalars["norm/grads"],
+    }.items():
+        np.testing.assert_allclose(found, oracle[f"{case}/{name}"], rtol=RTOL)
+
+
+@pytest.mark.torch
+def test_pytorch_gives_the_stored_figures_again(oracle):
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("oracle", HERE / "oracle_mtra.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    live = module.compute()
+    assert live.keys() == oracle.keys()
+    for name, expected in oracle.items():
+        np.testing.assert_allclose(live[name], expected, rtol=RTOL, atol=1e-14)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 8])
+def test_three_steps_on_two_tasks_equal_pytorch(oracle, num_devices):
+    cases = ("step0", "step1", "step2")
+    config = make_model(oracle).encoder.config
+    states = run(oracle, cases, batch_size=8, num_devices=num_devices)
+    for case, (state, metrics) in zip(cases, states, strict=True):
+        assert_metrics(metrics, oracle, case)
+        assert_trees_close(state.params, as_params(oracle, f"{case}/after/", config))
+
+
+@pytest.mark.parametrize("num_devices", [4])
+def test_a_step_on_several_tasks_equals_pytorch(oracle, num_devices):
+    config = make_model(oracle).encoder.config
+    ((state, metrics),) = run(oracle, ["several"], 12, num_devices, one_task=False)
+    assert_metrics(metrics, oracle, "several")
+    assert_trees_close(state.params, as_params(oracle, "several/after/", config))
+
+
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        ("no_ta", {"task_alignment": False}),
+        ("no_sa", {"self_alignment": False}),
+        ("no_log", {"logarithm": False}),
+        ("all_pairs", {"marginal": "all_pairs"}),
+        ("tangent", {"beta": 50.0}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_gradients_of_one_task_equal_pytorch(oracle, case, options):
+    seen, expected = gradients_of(oracle, case, **options)
+    np.testing.assert_allclose(seen.objective, oracle[f"{case}/objective"], rtol=RTOL)
+    norm = optax.tree.norm(seen.gradient)
+    np.testing.assert_allclose(norm, oracle[f"{case}/gradient_norm"], rtol=RTOL)
+    if not options.get("task_alignment", True):
+        expected["method"] = {}
+    assert_trees_close(seen.gradient, expected)
+
+
+@pytest.mark.parametrize("case", ["step0", "several"])
+def test_gradients_by_cotangents_equal_pytorch(oracle, case):
+    seen, expected = gradients_of(oracle, case, one_task=False)
+    assert_trees_close(seen.gradient, expected)
