@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtra_jax import cli, metrics
+from mtra_jax import cli
 from mtra_jax.reports import progress, tables
 from mtra_jax.train import build, loop, parallel, session
 
@@ -23,12 +23,18 @@ def main(arguments: Sequence[str]) -> None:
         action="store_true",
         help="join the other processes of a pod or cluster, each running this command",
     )
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, where not found")
+    parser.add_argument("--num_processes", type=int, help="of them, where not found")
+    parser.add_argument("--process_id", type=int, help="of this one, where not found")
     flags, config = cli.with_config(parser, arguments)
-    parallel.initialise(flags.distributed)
+    if flags.distributed:
+        parallel.initialise(flags.coordinator, flags.num_processes, flags.process_id)
     build.use_compilation_cache(config)
     bars = []
 
     def watch_of(prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
+        if not parallel.is_writer():
+            return loop.Watch(lambda *_: None, lambda *_: None)
         watch, bar = make_watch(prepared, at)
         bars.append(bar)
         return watch
@@ -65,9 +71,9 @@ def make_watch(prepared: build.Prepared, at: loop.Progress):
         say=lambda text: print(text, flush=True),
     )
 
-    def after_epoch(epoch, found, at):
+    def after_epoch(epoch, loss, summary, at):
         note = ", best so far" if at.stale_epochs == 0 else ""
-        bar.epoch(epoch, found.loss, metrics.summarize(found.scores, tasks), note)
+        bar.epoch(epoch, loss, summary, note)
 
     return loop.Watch(bar.step, after_epoch), bar
 

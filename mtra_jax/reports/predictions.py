@@ -36,7 +36,7 @@ def write_predictions(
     """Writes class ids, int [N], or values, float [N, D], each file whole or not at all.
 
     `target_sizes`: examples of each stance target, in the order in which they follow
-    each other; other tasks ignore it. Values are written so that reading them as
+    each other; other tasks ignore it, and without it stance is one file like them. Values are written so that reading them as
     float64 gives exactly the same numbers, hence exactly the same figures.
     Raises ValueError for invalid predictions, or sizes that do not add up to N.
     """
@@ -98,10 +98,8 @@ def _files(
 ) -> list[tuple[Path, int]]:
     """The files of a task and the number of lines in each."""
     directory = Path(directory)
-    if task.name != TASK_WITH_TARGETS:
+    if task.name != TASK_WITH_TARGETS or not target_sizes:
         return [(directory / f"{task.name}.txt", num_examples)]
-    if not target_sizes:
-        raise ValueError(f"{task.name} needs `target_sizes`; found {target_sizes}")
     if sum(target_sizes.values()) != num_examples:
         raise ValueError(
             f"{task.name}: `target_sizes` must add up to {num_examples} examples; "

@@ -43,6 +43,8 @@ class Progress(NamedTuple):
     best_epoch: int = 0
     stale_epochs: int = 0
     seconds: float = 0.0
+    best_summary: dict[str, Any] | None = None
+    """The validation figures of the best epoch, as in `results.json`."""
 
     def is_over(self, schedule: Schedule) -> bool:
         """Whether training has ended."""
@@ -69,7 +71,8 @@ class Watch(NamedTuple):
 
     step: Callable[[int, int, dict[str, float], int], Any]
     """(step, epoch, flat metrics, number of examples)"""
-    epoch: Callable[[int, evaluate.Evaluation, Progress], Any]
+    epoch: Callable[[int, float, dict[str, Any], Progress], Any]
+    """(epoch, validation loss, validation figures as in `results.json`, progress)"""
 
 
 def fit(
@@ -102,11 +105,12 @@ def fit(
         found = evaluate.evaluate(
             run.forward, state.params, run.validation, run.benchmark
         )
-        progress = _after_epoch(progress, epoch, found.loss)
+        summary = metrics.summarize(found.scores, run.benchmark.tasks)
+        progress = after_epoch(progress, epoch, found.loss, summary)
         progress = progress._replace(seconds=time.monotonic() - started)
-        record.add(progress.step, _validation_line(run.benchmark, epoch, found))
+        record.add(progress.step, _validation_line(epoch, found, summary))
         save(state, found.loss)
-        watch.epoch(epoch + 1, found, progress)
+        watch.epoch(epoch + 1, found.loss, summary, progress)
     best, _ = store.restore(store.best_step(), parallel.to_host(state)._asdict())
     return best["params"], progress
 
@@ -157,14 +161,19 @@ def _check_finite(step: int, flat: dict[str, float]) -> None:
         )
 
 
-def _after_epoch(progress: Progress, epoch: int, loss: float) -> Progress:
+def after_epoch(
+    progress: Progress, epoch: int, loss: float, summary: dict[str, Any]
+) -> Progress:
+    """The progress with the validation of `epoch` (from 0) taken into account."""
     if loss < progress.best_loss:
-        return progress._replace(best_loss=loss, best_epoch=epoch + 1, stale_epochs=0)
+        return progress._replace(
+            best_loss=loss, best_epoch=epoch + 1, stale_epochs=0, best_summary=summary
+        )
     return progress._replace(stale_epochs=progress.stale_epochs + 1)
 
 
 def _validation_line(
-    benchmark: Benchmark, epoch: int, found: evaluate.Evaluation
+    epoch: int, found: evaluate.Evaluation, summary: dict[str, Any]
 ) -> dict[str, Any]:
     line: dict[str, Any] = {"epoch": epoch + 1, "validation/loss": found.loss}
     for task, loss in found.losses.items():
@@ -172,8 +181,7 @@ def _validation_line(
     for task, figures in found.scores.items():
         for name, value in figures.items():
             line[f"validation/{task}/{name}"] = value
-    line["validation/avg"] = metrics.average(found.scores, benchmark.tasks)
-    return line
+    return line | {"validation/avg": summary["avg"]}
 
 
 def resume(run: Run, store: checkpoints.Store, workdir: Any) -> tuple[Run, Progress]:

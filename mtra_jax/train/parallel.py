@@ -15,10 +15,24 @@ from mtra_jax.errors import InputError
 AXIS = "data"
 
 
-def initialise(distributed: bool) -> None:
-    """Joins the processes of a pod; call before anything else touches a device."""
-    if distributed:
-        jax.distributed.initialize()
+def initialise(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the processes of a pod; call before anything else touches a device.
+
+    On TPU pods, SLURM and Open MPI the three are found out; elsewhere `coordinator` is
+    HOST:PORT of process 0.
+
+    Raises:
+      InputError: the processes cannot be joined.
+    """
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"--distributed: {reason}") from error
 
 
 def choose_devices(count: int) -> list[jax.Device]:

@@ -116,6 +116,11 @@ def read_config(workdir: Path) -> ConfigDict:
         raise InputError(f"{path}: damaged: {error}") from error
 
 
+def read_benchmark(workdir: Path) -> Benchmark:
+    """The benchmark and tasks of the run in `workdir`."""
+    return build.benchmark_of(read_config(workdir))
+
+
 def load(workdir: Path) -> Saved:
     """The best model of the run in `workdir`.
 
@@ -192,13 +197,10 @@ def _finish(
     """Scores the best parameters and writes results, predictions and the encoder."""
     run = prepared.run
     tasks = run.benchmark.tasks
-    splits = {"validation": run.validation, "test": prepared.test}
-    found = {
-        name: evaluate.evaluate(run.forward, params, split, run.benchmark)
-        for name, split in splits.items()
-    }
+    found = evaluate.evaluate(run.forward, params, prepared.test, run.benchmark)
     results = {
-        **{name: metrics.summarize(f.scores, tasks) for name, f in found.items()},
+        "validation": progress.best_summary,
+        "test": metrics.summarize(found.scores, tasks),
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
         "epochs": progress.step // run.schedule.steps_per_epoch,
@@ -216,7 +218,7 @@ def _finish(
             predictions.write_predictions(
                 workdir / "predictions",
                 task,
-                found["test"].predictions[task.name],
+                found.predictions[task.name],
                 sizes,
             )
         encoder_dir = workdir / ENCODER
@@ -254,7 +256,7 @@ def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.nda
     task = next(task for task in benchmark.tasks if task.name == task_name)
     sizes = (0,) * len(benchmark.tasks)
     model, method = build.make_model(config, benchmark, saved.backbone.config, sizes)
-    forward = build.make_forward(model, method, jax.devices()[:1])
+    forward = build.make_forward(model, method, parallel.choose_devices(1))
 
     def predict(texts: list[str]) -> np.ndarray:
         split = build.unlabelled_split(config, benchmark, saved.backbone, texts)

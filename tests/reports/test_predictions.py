@@ -137,16 +137,20 @@ def test_invalid_predictions_are_not_written(tmp_path, predicted):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [(None, "needs `target_sizes`"), ({"abortion": 2, "atheism": 2}, "add up to 3")],
-)
-def test_stance_needs_sizes_that_add_up(tmp_path, sizes, message):
-    with pytest.raises(ValueError, match=message):
+def test_stance_sizes_must_add_up(tmp_path):
+    sizes = {"abortion": 2, "atheism": 2}
+    with pytest.raises(ValueError, match="add up to 3"):
         files.write_predictions(tmp_path, TASKS["stance"], np.array([0, 1, 2]), sizes)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="add up to 3"):
         files.read_predictions(tmp_path, TASKS["stance"], 3, sizes)
     assert not list(tmp_path.iterdir())
+
+
+def test_stance_without_targets_is_one_file(tmp_path):
+    files.write_predictions(tmp_path, TASKS["stance"], np.array([0, 1, 2]))
+    assert (tmp_path / "stance.txt").read_text() == "0\n1\n2\n"
+    found = files.read_predictions(tmp_path, TASKS["stance"], 3)
+    np.testing.assert_array_equal(found, [0, 1, 2])
 
 
 READABLE = {

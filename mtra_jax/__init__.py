@@ -1,0 +1,1 @@
+"""Multi-Task Representation Alignment (MTRA) for BERT and RoBERTa encoders, in JAX."""

@@ -1,0 +1,43 @@
+"""Prints the results of finished runs as one table, Δp against the first.
+
+python scripts/table.py EW=runs/ew MTRA=runs/mtra [--split test] [--markdown]
+"""
+
+import json
+from collections.abc import Sequence
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError
+from mtra_jax.reports import tables
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", metavar="NAME=WORKDIR")
+    parser.add_argument("--split", default="test", choices=("validation", "test"))
+    parser.add_argument("--markdown", action="store_true")
+    flags = cli.parse(parser, arguments)
+
+    from mtra_jax.train import session
+
+    rows, benchmark = {}, None
+    for run in flags.runs:
+        name, has_path, path = run.partition("=")
+        if not has_path:
+            raise InputError(f"{run}: expected NAME=WORKDIR")
+        workdir = cli.existing_directory(path)
+        found = session.read_benchmark(workdir)
+        if benchmark is not None and found != benchmark:
+            raise InputError(f"{workdir}: other tasks than the first run's")
+        benchmark = found
+        file = workdir / "results.json"
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; the run has not finished")
+        rows[name] = json.loads(file.read_text(encoding="utf-8"))[flags.split]
+    make = tables.markdown_table if flags.markdown else tables.score_table
+    baseline = next(iter(rows)) if len(rows) > 1 else None
+    print(make(rows, benchmark.tasks, baseline=baseline))
+
+
+if __name__ == "__main__":
+    cli.run(main)
