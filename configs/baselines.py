@@ -17,5 +17,5 @@ def get_config(name: str) -> ConfigDict:
     if name not in names:
         hint = errors.did_you_mean(name, names)
         raise errors.InputError(f"unknown preset {name!r}; {hint}")
-    method, _, preset = name.partition("_")
-    return config.preset(preset, method)
+    method, backbone, benchmark = name.rsplit("_", 2)
+    return config.preset(f"{backbone}_{benchmark}", method)

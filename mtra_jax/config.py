@@ -95,13 +95,20 @@ def preset(name: str, method: str) -> ConfigDict:
 
 
 def _set_tiny(config: ConfigDict) -> None:
-    """A new encoder, not a pretrained one: larger steps, no dropout while it is small."""
+    """A new encoder, not a pretrained one: larger steps, smaller perturbations.
+
+    Chosen by the validation loss on the synthetic benchmark within two minutes on two
+    cores.
+    """
     config.learning_rate = 2e-3
-    config.epochs = 10
+    if config.benchmark == "synthetic":
+        config.epochs = 9
     config.head_dropout = 0.0
     config.backbone.dropout = 0.0
     config.data.max_length = 64
-    config.data.max_shapes = 2
+    config.data.max_shapes = 1
+    if config.method.name == "mtra":
+        config.method.epsilon = 0.01  # the rows of a new embedding matrix are short
 
 
 def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:

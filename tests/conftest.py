@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
-# Before jax is imported anywhere: the number of devices is fixed at its first use.
+# Before jax is imported anywhere: the number of devices is fixed at its first use. These
+# tests compile much and compute little; the scripts run with XLA's own settings.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -6,6 +6,7 @@ embeddings moved by ε along its gradient.
 Source: Hu et al. 2026 (ACL), Eq. 2-4, 7, 9 and Algorithm 1.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -133,14 +134,14 @@ def _gradient(
 def _check(
     beta: float, epsilon: float, width: int, marginal: str, floor: float
 ) -> None:
-    if not beta >= 0:
-        raise InputError(f"method.beta is {beta}; expected 0 or more")
-    if not epsilon >= 0:
-        raise InputError(f"method.epsilon is {epsilon}; expected 0 or more")
+    if not 0 <= beta < math.inf:
+        raise InputError(f"method.beta is {beta}; expected 0 or more, finite")
+    if not 0 <= epsilon < math.inf:
+        raise InputError(f"method.epsilon is {epsilon}; expected 0 or more, finite")
     if width < 1:
         raise InputError(f"method.width is {width}; expected at least 1")
-    if not floor > 0:
-        raise InputError(f"method.floor is {floor}; expected more than 0")
+    if not 0 < floor < math.inf:
+        raise InputError(f"method.floor is {floor}; expected more than 0, finite")
     if marginal not in MARGINALS:
         raise InputError(
             f"method.marginal is {marginal!r}; {did_you_mean(marginal, MARGINALS)}"

@@ -215,7 +215,6 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
         make_forward(model, method, devices),
         train,
         splits["validation"],
-        # On the host: the first call of a donating program copies it to every device.
         parallel.to_host(step.init_state(method, optimise, params)),
     )
     return Prepared(run, splits["test"], examples, backbone, devices)

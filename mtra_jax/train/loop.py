@@ -156,8 +156,12 @@ def _epoch(
 def _check_finite(step: int, flat: dict[str, float]) -> None:
     bad = [name for name, value in flat.items() if not math.isfinite(value)]
     if bad:
+        tasks = [
+            name.removeprefix("loss/") for name in flat if name.startswith("loss/")
+        ]
         raise TrainingError(
-            f"step {step}: not finite: {', '.join(bad)}; the last good checkpoint is kept"
+            f"step {step} on {', '.join(tasks)}: not finite: {', '.join(bad)}; "
+            "the last good checkpoint is kept"
         )
 
 

@@ -7,7 +7,7 @@ import optax
 
 from mtra_jax.types import Params
 
-SHARED = "shared"
+SHARED = "(shared)"  # no name of a task
 
 
 def warm_up(learning_rate: float, num_warm_up_steps: int) -> optax.Schedule:
@@ -23,7 +23,7 @@ def warm_up(learning_rate: float, num_warm_up_steps: int) -> optax.Schedule:
 
 
 def owners(params: Params) -> Any:
-    """For each parameter the task it belongs to alone, or "shared": a tree of names."""
+    """For each parameter the task it belongs to alone, or `SHARED`: a tree of names."""
 
     def owner(path: tuple, _: Any) -> str:
         keys = [entry.key for entry in path]

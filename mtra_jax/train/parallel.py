@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtra_jax.errors import InputError
 
@@ -72,13 +73,31 @@ def over_devices(
 
     With `donate_first` the memory of the first argument is given to the result.
     """
-    return jax.pmap(
+    program = jax.pmap(
         function,
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=None,
         devices=devices,
         donate_argnums=(0,) if donate_first else (),
+    )
+
+    def call(replicated: Any, shard: Any) -> Any:
+        return program(replicate(replicated, devices), shard)
+
+    return call
+
+
+def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+    """Places arrays of the host on `devices` as `over_devices` returns its results.
+
+    Arrays of the host given as they are would compile a program twice, and be copied in
+    every call. What is a `jax.Array` already stays where it is.
+    """
+    mine = np.array([d for d in devices if d.process_index == jax.process_index()])
+    everywhere = NamedSharding(Mesh(mine, (AXIS,)), PartitionSpec())
+    return jax.tree.map(
+        lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, everywhere), tree
     )
 
 

@@ -150,8 +150,7 @@ def load_best_params(workdir: Path) -> Params:
         raise InputError(f"{directory}: no checkpoint")
     params = store.restore_params(best)
     store.close()
-    # Orbax leaves empty trees out: EW adds nothing to the model.
-    return {"encoder": {}, "heads": {}, "method": {}, **(params or {})}
+    return params
 
 
 def evaluate_workdir(
@@ -163,9 +162,8 @@ def evaluate_workdir(
         saved.config.data.dir = data_dir
     prepared = build.prepare_run(saved.config, saved.backbone)
     chosen = {"validation": prepared.run.validation, "test": prepared.test}[split]
-    found = evaluate.evaluate(
-        prepared.run.forward, saved.params, chosen, saved.benchmark
-    )
+    params = parallel.replicate(saved.params, prepared.devices)
+    found = evaluate.evaluate(prepared.run.forward, params, chosen, saved.benchmark)
     return saved.benchmark, metrics.summarize(found.scores, saved.benchmark.tasks)
 
 
@@ -197,7 +195,8 @@ def _finish(
     """Scores the best parameters and writes results, predictions and the encoder."""
     run = prepared.run
     tasks = run.benchmark.tasks
-    found = evaluate.evaluate(run.forward, params, prepared.test, run.benchmark)
+    placed = parallel.replicate(params, prepared.devices)
+    found = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark)
     results = {
         "validation": progress.best_summary,
         "test": metrics.summarize(found.scores, tasks),
@@ -256,11 +255,13 @@ def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.nda
     task = next(task for task in benchmark.tasks if task.name == task_name)
     sizes = (0,) * len(benchmark.tasks)
     model, method = build.make_model(config, benchmark, saved.backbone.config, sizes)
-    forward = build.make_forward(model, method, parallel.choose_devices(1))
+    devices = parallel.choose_devices(1)
+    forward = build.make_forward(model, method, devices)
+    params = parallel.replicate(saved.params, devices)
 
     def predict(texts: list[str]) -> np.ndarray:
         split = build.unlabelled_split(config, benchmark, saved.backbone, texts)
-        outputs, _ = evaluate.predict_outputs(forward, saved.params, split)
+        outputs, _ = evaluate.predict_outputs(forward, params, split)
         found = outputs[:, own].astype(np.float64)
         if task.is_classification:
             found = np.exp(found - found.max(axis=1, keepdims=True))

@@ -1,0 +1,392 @@
+"""The bound of each task, ℓ_TA and the ablations beside NumPy float64."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, gradients, mtra
+from mtra_jax.models import heads
+from mtra_jax.types import Batch
+
+NAMES = ("alpha", "beta", "gamma", "delta")
+SIZES = (3, 2, 2, 1)
+SPACE = base.Space(
+    NAMES,
+    np.repeat(np.arange(4, dtype=np.int32), SIZES),
+    np.array([True, False, True, False]),
+    (10, 20, 30, 40),
+)
+STARTS = np.cumsum((0, *SIZES))
+NUM_SLOTS, HIDDEN, WIDTH = sum(SIZES), 5, 6
+# 16 texts for up to four devices, with padding between them; nothing of "delta".
+TASKS = np.array([0, 2, 1, -1, 2, 0, 1, 1, -1, 2, 2, 0, -1, 1, 0, 1])
+RTOL = 1e-11
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def make_batch():
+    """Texts of one token; the partners permute each task's positions."""
+    rng = np.random.default_rng(0)
+    size = len(TASKS)
+    targets, partners = np.zeros((size, NUM_SLOTS)), np.arange(size, dtype=np.int32)
+    for task in range(4):
+        rows = np.flatnonzero(task == TASKS)
+        partners[rows] = rng.permutation(rows)
+        own = slice(STARTS[task], STARTS[task + 1])
+        targets[rows, own] = (
+            np.eye(SIZES[task])[rng.integers(SIZES[task], size=len(rows))]
+            if SPACE.is_classification[task]
+            else rng.normal(size=(len(rows), SIZES[task]))
+        )
+    return Batch(
+        tokens=np.arange(size, dtype=np.int32)[None],
+        segments=np.ones((1, size), np.int32),
+        positions=np.zeros((1, size), np.int32),
+        first_tokens=np.arange(size, dtype=np.int32),
+        where=TASKS >= 0,
+        tasks=np.maximum(TASKS, 0).astype(np.int32),
+        targets=targets,
+        partners=partners,
+    )
+
+
+def draw_params():
+    rng = np.random.default_rng(1)
+    layers = {
+        name: {"kernel": rng.normal(size=(HIDDEN, d)), "bias": rng.normal(size=d)}
+        for name, d in zip(NAMES, SIZES, strict=True)
+    }
+    table = rng.normal(size=(len(TASKS), HIDDEN))
+    return {
+        "encoder": {"embeddings": {"word_embeddings": {"embedding": table}}},
+        "heads": layers,
+        "method": {
+            "statistics": {
+                "from_z": {
+                    "kernel": rng.normal(size=(HIDDEN, WIDTH)),
+                    "bias": rng.normal(size=WIDTH),
+                },
+                "from_y": {"kernel": rng.normal(size=(NUM_SLOTS, WIDTH))},
+                "score": {"kernel": rng.normal(size=(WIDTH, 1))},
+            }
+        },
+    }
+
+
+class Table:
+    """Stands for an encoder: the hidden state of a token is its row."""
+
+    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
+        return variables["params"]["embeddings"]["word_embeddings"]["embedding"][tokens]
+
+
+def make_model():
+    outputs = tuple(zip(NAMES, SIZES, strict=True))
+    return base.Model(Table(), heads.Heads(outputs), SPACE, HIDDEN)
+
+
+def embeddings_of(params):
+    return params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+
+
+def score(z, y):
+    """A critic that works on NumPy and JAX arrays; not monotone, scores of about ±4."""
+    scale = np.linspace(-1.0, 2.0, HIDDEN)
+    slots = np.linspace(1.0, -2.0, NUM_SLOTS)
+    return (z * scale).sum(-1) + ((y + 0.5) ** 2 * slots).sum(-1) * (1 + z[..., 0])
+
+
+def network_score(params):
+    """V(y|z) = w₃ᵀ relu(W₁ z + W₂ y + b) in NumPy."""
+    network = params["method"]["statistics"]
+
+    def score(z, y):
+        hidden = z @ network["from_z"]["kernel"] + network["from_z"]["bias"]
+        hidden = hidden + y @ network["from_y"]["kernel"]
+        return (np.maximum(hidden, 0) @ network["score"]["kernel"])[..., 0]
+
+    return score
+
+
+def expected_bounds(score, z, batch, marginal):
+    bounds = np.zeros(4)
+    for task in range(4):
+        rows = np.flatnonzero(task == TASKS)
+        if not len(rows):
+            continue
+        joint = [score(z[i], batch.targets[i]) for i in rows]
+        pairs = (
+            [(i, batch.partners[i]) for i in rows]
+            if marginal == "shuffle"
+            else [(i, j) for i in rows for j in rows]
+        )
+        exps = [math.exp(score(z[i], batch.targets[j])) for i, j in pairs]
+        bounds[task] = np.mean(joint) - math.log(np.mean(exps))
+    return bounds
+
+
+def expected_task_losses(params, z, batch):
+    losses = np.zeros(4)
+    for task, name in enumerate(NAMES):
+        rows = np.flatnonzero(task == TASKS)
+        layer, own = params["heads"][name], slice(STARTS[task], STARTS[task + 1])
+        found = np.maximum(z[rows], 0) @ layer["kernel"] + layer["bias"]
+        wanted = batch.targets[rows, own]
+        if not len(rows):
+            continue
+        if SPACE.is_classification[task]:
+            log_total = np.logaddexp.reduce(found, axis=1, keepdims=True)
+            losses[task] = -np.sum(wanted * (found - log_total), axis=1).mean()
+        else:
+            losses[task] = np.mean((found - wanted) ** 2)
+    return losses
+
+
+@pytest.mark.parametrize("marginal", mtra.MARGINALS)
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_bound_of_each_task(marginal, num_devices):
+    """Also with the tasks spread unevenly over devices, and partners on other devices."""
+    batch = make_batch()
+    z = np.random.default_rng(2).normal(size=(len(TASKS), HIDDEN))
+    expected = expected_bounds(score, z, batch, marginal)
+    devices = range(num_devices)
+    shards = jax.tree.map(
+        lambda x: np.stack([x[device::num_devices] for device in devices]),
+        (z, batch.where, batch.tasks, batch.targets, batch.partners),
+    )
+
+    def bounds(z, where, tasks, targets, partners):
+        shard = batch._replace(
+            where=where, tasks=tasks, targets=targets, partners=partners
+        )
+        return mtra.bound_per_task(score, z, shard, 4, marginal, "data")
+
+    program = jax.pmap(
+        bounds,
+        axis_name="data",
+        out_axes=None,
+        devices=jax.devices()[:num_devices],
+    )
+    found = program(*shards)
+    np.testing.assert_allclose(found, expected, rtol=RTOL)
+    assert found[3] == 0
+    assert np.abs(expected[:3]).min() > 0.1
+
+
+@pytest.mark.parametrize("marginal", mtra.MARGINALS)
+def test_padding_rows_change_no_bound(marginal):
+    batch = make_batch()
+    z = np.random.default_rng(2).normal(size=(len(TASKS), HIDDEN))
+    empty = ~batch.where
+    disturbed = batch._replace(
+        targets=np.where(empty[:, None], 50.0, batch.targets),
+        tasks=np.where(empty, 1, batch.tasks).astype(np.int32),
+    )
+    bounds = jax.jit(
+        lambda z, batch: mtra.bound_per_task(score, z, batch, 4, marginal, None)
+    )
+    expected = bounds(z, batch)
+    found = bounds(np.where(empty[:, None], 50.0, z), disturbed)
+    np.testing.assert_array_equal(found, expected)
+
+
+def losses_of(options, params, rngs=None):
+    model = make_model()
+    method = mtra.make(model, width=WIDTH, **options)
+    program = jax.jit(
+        lambda params, batch: method.losses(model, params, batch, rngs, None)
+    )
+    return program(params, make_batch())
+
+
+@pytest.mark.parametrize("marginal", mtra.MARGINALS)
+@pytest.mark.parametrize("beta", [2.5, 0.0])
+def test_losses_are_the_tasks_less_beta_times_the_bounds(marginal, beta):
+    params, batch = draw_params(), make_batch()
+    seen = losses_of({"beta": beta, "marginal": marginal}, params)
+    z = embeddings_of(params)
+    task = expected_task_losses(params, z, batch)
+    bounds = expected_bounds(network_score(params), z, batch, marginal)
+    assert seen.terms.keys() == {"task", "mi"}
+    np.testing.assert_allclose(seen.terms["task"], task, rtol=RTOL)
+    np.testing.assert_allclose(seen.terms["mi"], bounds, rtol=RTOL)
+    np.testing.assert_allclose(seen.losses, task - beta * bounds, rtol=RTOL)
+
+
+def differentiate(options, params, one_task=False, batch=None):
+    model = make_model()
+    method = mtra.make(model, width=WIDTH, **options)
+    rngs = {"method": jax.random.key(0), "dropout": jax.random.key(1)}
+    program = jax.jit(
+        lambda params, batch: gradients.differentiate(
+            method, model, params, batch, rngs, (), one_task=one_task, axis_name=None
+        )
+    )
+    return program(params, make_batch() if batch is None else batch)
+
+
+@jax.jit
+def weighted_gradient(params, batch, weights):
+    """Of Σ w_t ℓ_Task,t with fixed weights, by autodiff."""
+
+    def weighted(params):
+        losses = base.plain_losses(make_model(), params, batch, None, None).losses
+        return jnp.sum(losses * weights)
+
+    return jax.grad(weighted)(params)
+
+
+@pytest.mark.parametrize(
+    ("options", "logarithm"),
+    [({"task_alignment": False}, True), ({"beta": 0.0}, False)],
+    ids=["task_alignment", "beta"],
+)
+def test_without_a_bound_and_a_perturbation_the_losses_are_plain(options, logarithm):
+    """The gradient is that of Σ ℓ_Task, or of Σ log ℓ_Task with weights 1/ℓ_Task."""
+    params, batch = draw_params(), make_batch()
+    if "task_alignment" in options:
+        params["method"] = {}
+    losses = expected_task_losses(params, embeddings_of(params), batch)
+    weights = np.array([1 / x if logarithm else 1.0 for x in losses[:3]] + [0])
+    value = np.log(losses[:3]).sum() if logarithm else losses.sum()
+    options = {"self_alignment": False, "logarithm": logarithm, **options}
+    seen = differentiate(options, params)
+    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
+    np.testing.assert_allclose(seen.weights, weights, rtol=RTOL)
+    np.testing.assert_allclose(seen.objective, value, rtol=RTOL)
+    assert seen.scalars == {}
+    assert seen.terms.keys() == ({"task"} if logarithm else {"task", "mi"})
+    expected = weighted_gradient({**params, "method": {}}, batch, weights)
+    for part in ("encoder", "heads"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14),
+            seen.gradient[part],
+            expected[part],
+        )
+    # Without weight nothing pulls at the critic.
+    for leaf in jax.tree.leaves(seen.gradient["method"]):
+        assert not np.any(leaf)
+
+
+def test_a_loss_below_the_floor_weighs_one_over_floor():
+    """β so large that ℓ_TA is negative: the logarithm goes on as its tangent."""
+    params = draw_params()
+    params["method"]["statistics"]["score"]["kernel"] *= 0.1
+    options = {"beta": 100.0, "self_alignment": False, "floor": 0.5}
+    seen = differentiate(options, params)
+    losses = np.asarray(seen.losses[:3])
+    assert (losses < 0).any()
+    assert (losses > 0.5).any()
+    floored = np.maximum(losses, 0.5)
+    values = np.where(losses < 0.5, np.log(0.5) + losses / 0.5 - 1, np.log(floored))
+    np.testing.assert_allclose(seen.objective, values.sum(), rtol=RTOL)
+    np.testing.assert_allclose(seen.weights[:3], 1 / floored, rtol=RTOL)
+    assert seen.weights[3] == 0
+
+
+@pytest.mark.parametrize(("one_task", "logarithm"), [(True, True), (False, False)])
+def test_what_is_seen_of_the_two_passes(one_task, logarithm):
+    params, whole = draw_params(), make_batch()
+    batch = whole._replace(where=TASKS == 1) if one_task else whole
+    options = {"epsilon": 0.25, "logarithm": logarithm}
+    seen = differentiate(options, params, one_task, batch)
+    present = np.array([not one_task, True, not one_task, False])
+    totals = np.asarray(seen.losses + seen.terms["perturbed"])
+    assert (totals[present] > 0.01).all()
+    expected = np.where(present, 1 / np.where(present, totals, 1), 0)
+    expected = expected if logarithm else present.astype(float)
+    np.testing.assert_allclose(seen.weights, expected, rtol=RTOL)
+    terms = np.log(totals[present]) if logarithm else totals[present]
+    np.testing.assert_allclose(seen.objective, terms.sum(), rtol=RTOL)
+    for name in ("losses", "weights"):
+        assert not np.any(np.asarray(getattr(seen, name))[~present])
+    assert seen.terms.keys() == {"task", "mi", "perturbed"}
+    for name, values in seen.terms.items():
+        assert values.shape == (4,), name
+        assert not np.any(np.asarray(values)[~present]), name
+    # A step up: every critic's and head's loss together grows.
+    assert seen.terms["perturbed"].sum() > seen.losses.sum()
+    np.testing.assert_allclose(seen.scalars["norm/perturbation"], 0.25, rtol=RTOL)
+    assert seen.scalars["norm/perturbation_gradient"] > 0
+
+
+def test_the_perturbation_reaches_the_word_embeddings_only():
+    params = draw_params()
+    params["encoder"]["embeddings"]["position_embeddings"] = {"embedding": np.ones(2)}
+    mask = gradients.word_embeddings(params)
+    assert jax.tree.structure(mask) == jax.tree.structure(params)
+    chosen = [path for path, hit in jax.tree.leaves_with_path(mask) if hit]
+    assert [
+        jax.tree_util.keystr(path, simple=True, separator="/") for path in chosen
+    ] == ["encoder/embeddings/word_embeddings/embedding"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, base.AlignedGradient(5.0, 1e-2, True)),
+        ({"epsilon": 1.0}, base.AlignedGradient(1.0, 1e-2, True)),
+        (
+            {"floor": 0.1, "logarithm": False, "task_alignment": False},
+            base.AlignedGradient(5.0, 0.1, False),
+        ),
+    ],
+)
+def test_options_reach_the_aligned_gradient(options, expected):
+    assert mtra.make(make_model(), **options).gradient == expected
+
+
+def test_without_self_alignment_one_pass_suffices():
+    method = mtra.make(make_model(), self_alignment=False)
+    assert isinstance(method.gradient, base.Weighted)
+
+
+def test_the_critic_is_added_to_the_model():
+    model = make_model()
+    added = jax.eval_shape(mtra.make(model, width=7).init, jax.random.key(0))
+    shapes = jax.tree.map(lambda leaf: leaf.shape, added)
+    assert shapes == {
+        "statistics": {
+            "from_z": {"kernel": (HIDDEN, 7), "bias": (7,)},
+            "from_y": {"kernel": (NUM_SLOTS, 7)},
+            "score": {"kernel": (7, 1)},
+        }
+    }
+    assert mtra.make(model, task_alignment=False).init(jax.random.key(0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"beta": -0.5}, "method.beta is -0.5; expected 0 or more, finite"),
+        ({"beta": math.nan}, "method.beta is nan; expected 0 or more, finite"),
+        ({"epsilon": -1.0}, "method.epsilon is -1.0; expected 0 or more, finite"),
+        ({"epsilon": math.nan}, "method.epsilon is nan; expected 0 or more, finite"),
+        ({"epsilon": math.inf}, "method.epsilon is inf; expected 0 or more, finite"),
+        ({"width": 0}, "method.width is 0; expected at least 1"),
+        ({"width": -8}, "method.width is -8; expected at least 1"),
+        ({"floor": 0.0}, "method.floor is 0.0; expected more than 0, finite"),
+        ({"floor": -0.01}, "method.floor is -0.01; expected more than 0, finite"),
+        ({"floor": math.nan}, "method.floor is nan; expected more than 0, finite"),
+        ({"marginal": "shufle"}, "method.marginal is 'shufle'; did you mean shuffle?"),
+        ({"marginal": "x"}, "method.marginal is 'x'; known: shuffle, all_pairs"),
+    ],
+)
+def test_wrong_options_are_refused(options, expected):
+    with pytest.raises(InputError) as error:
+        mtra.make(make_model(), **options)
+    assert str(error.value) == expected
+
+
+def test_an_unknown_option_is_a_type_error():
+    with pytest.raises(TypeError, match="epsilom"):
+        mtra.make(make_model(), epsilom=1.0)

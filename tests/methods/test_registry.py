@@ -1,0 +1,65 @@
+"""Rows of the registry: names, options, and what each method must be."""
+
+import inspect
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, registry
+from mtra_jax.models import heads
+
+SPACE = base.Space(("a", "b"), np.array([0, 0, 1]), np.array([True, False]), (4, 4))
+
+
+def make_model():
+    return base.Model(None, heads.Heads((("a", 2), ("b", 1))), SPACE, 4)
+
+
+def test_options_are_the_keywords_of_the_factory():
+    assert registry.options("ew") == {}
+    assert registry.options("mtra") == {
+        "beta": 1.0,
+        "epsilon": 5.0,
+        "width": 128,
+        "marginal": "shuffle",
+        "task_alignment": True,
+        "self_alignment": True,
+        "logarithm": True,
+        "floor": 1e-2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("mtr", "unknown method 'mtr'; did you mean mtra?"), ("", "unknown method ''; ")],
+)
+def test_unknown_methods_are_answered_with_the_nearest(name, expected):
+    with pytest.raises(InputError) as error:
+        registry.options(name)
+    assert str(error.value).startswith(expected)
+    if not name:
+        assert str(error.value).endswith(f"known: {', '.join(registry.METHODS)}")
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_every_option_can_be_set_on_the_command_line(name):
+    options = registry.options(name)
+    for key, default in options.items():
+        assert type(default) in (bool, int, float, str, tuple), key
+    # `name` is the key of the method itself.
+    assert "name" not in options
+    model, *rest = inspect.signature(registry.METHODS[name]).parameters.values()
+    assert model.name == "model"
+    assert {parameter.kind for parameter in rest} <= {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_every_row_makes_a_method(name):
+    method = registry.METHODS[name](make_model(), **registry.options(name))
+    assert isinstance(method, base.Method)
+    assert isinstance(method.gradient, base.Weighted | base.AlignedGradient)
+    params = jax.jit(method.init)(jax.random.key(0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    assert inspect.getmodule(registry.METHODS[name]).__doc__.count("Source:") == 1

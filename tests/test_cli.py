@@ -1,0 +1,176 @@
+"""Flags and overrides of the scripts; errors as one line with exit code 2."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError
+
+MTRA = str(Path(__file__).resolve().parents[1] / "configs" / "mtra.py")
+
+
+def make_parser():
+    parser = cli.Parser(prog="train")
+    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--distributed", action="store_true")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rest", "overrides"),
+    [
+        ([], [], []),
+        (["--workdir", "w"], ["--workdir", "w"], []),
+        (["--config.seed=1"], [], [("seed", "1")]),
+        (["--config.seed", "1"], [], [("seed", "1")]),
+        (["--config.seed", "-1"], [], [("seed", "-1")]),
+        (["--config.data.dir="], [], [("data.dir", "")]),
+        (["--config.data.dir=a=b"], [], [("data.dir", "a=b")]),
+        (["--config.data.dir=--odd"], [], [("data.dir", "--odd")]),
+        (
+            ["a", "--config", "f.py:x", "--config.seed", "1", "b", "--config.seed=2"],
+            ["a", "--config", "f.py:x", "b"],
+            [("seed", "1"), ("seed", "2")],
+        ),
+        (["--configs.seed=1"], ["--configs.seed=1"], []),
+    ],
+)
+def test_overrides_are_taken_out_in_order(arguments, rest, overrides):
+    assert cli.split_overrides(arguments) == (rest, overrides)
+
+
+@pytest.mark.parametrize("after", [[], ["--workdir", "w"], ["--config.epochs=1"]])
+def test_an_override_without_a_value_is_refused(after):
+    with pytest.raises(InputError) as error:
+        cli.split_overrides(["--config.seed", *after])
+    assert str(error.value) == ("--config.seed: no value; expected --config.seed=VALUE")
+
+
+def test_flags_are_parsed():
+    found = cli.parse(make_parser(), ["--workdir", "w", "--distributed"])
+    assert (found.workdir, found.split, found.distributed) == ("w", "test", True)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (["--wrokdir=x"], "unknown argument --wrokdir; did you mean --workdir?"),
+        (["--wrokdir", "x"], "unknown argument --wrokdir; did you mean --workdir?"),
+        (
+            ["extra"],
+            "unknown argument extra; "
+            "known: -h, --help, --workdir, --split, --distributed",
+        ),
+    ],
+)
+def test_unknown_flags_are_answered_with_the_nearest(rest, expected):
+    with pytest.raises(InputError) as error:
+        cli.parse(make_parser(), ["--workdir", "w", *rest])
+    assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ([], "the following arguments are required: --workdir"),
+        (["--workdir"], "argument --workdir: expected one argument"),
+        (["--workdir", "w", "--split", "train"], "argument --split: invalid choice"),
+    ],
+)
+def test_wrong_flags_raise_instead_of_leaving(rest, expected, capsys):
+    with pytest.raises(InputError) as error:
+        cli.parse(make_parser(), rest)
+    assert str(error.value).startswith(expected)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_configuration_with_overrides():
+    arguments = [
+        "--config.epochs=3",
+        f"--config={MTRA}:tiny_synthetic",
+        "--workdir",
+        "w",
+        "--config.tasks",
+        "irony,stance",
+    ]
+    flags, config = cli.with_config(make_parser(), arguments)
+    assert flags.workdir == "w"
+    assert (config.epochs, config.tasks) == (3, ("irony", "stance"))
+
+
+def test_a_configuration_is_required():
+    with pytest.raises(InputError, match="required: --config"):
+        cli.with_config(make_parser(), ["--workdir", "w", "--config.epochs=3"])
+
+
+def test_existing_directory(tmp_path):
+    assert cli.existing_directory(str(tmp_path)) == tmp_path
+    file = tmp_path / "file"
+    file.write_text("")
+    for path in (file, tmp_path / "none"):
+        with pytest.raises(InputError) as error:
+            cli.existing_directory(str(path))
+        assert str(error.value) == f"{path}: no such directory"
+
+
+def run(monkeypatch, main, arguments=()):
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    cli.run(main)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["--config.epoch=3"], "unknown key --config.epoch; did you mean epochs?"),
+        (["--config.epochs=0"], "epochs is 0; expected at least 1"),
+        (["--wokdir=3"], "unknown argument --wokdir; did you mean --workdir?"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(monkeypatch, capsys, overrides, expected):
+    def main(arguments):
+        cli.with_config(make_parser(), arguments)
+
+    config = f"--config={MTRA}:tiny_synthetic"
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, main, ["--workdir", "w", config, *overrides])
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {expected}\n")
+
+
+def test_an_error_of_several_lines_becomes_one(monkeypatch, capsys):
+    def main(arguments):
+        raise InputError("data.txt: line 3\n  is 'x';\n\nexpected 0 to 3\n")
+
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, main)
+    assert stop.value.code == 2
+    line = "error: data.txt: line 3 is 'x'; expected 0 to 3\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def main(arguments):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, main)
+    assert stop.value.code == 130
+    line = "interrupted; the same command continues\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_own_faults_keep_their_traceback(monkeypatch):
+    def main(arguments):
+        raise ValueError("not the user's")
+
+    with pytest.raises(ValueError, match="not the user's"):
+        run(monkeypatch, main)
+
+
+def test_main_gets_the_arguments(monkeypatch):
+    seen = []
+    run(monkeypatch, seen.append, ["--workdir", "w"])
+    assert seen == [["--workdir", "w"]]

@@ -1,0 +1,384 @@
+"""Presets beside Table 10, every kind of override, and the answers to wrong values."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mtra_jax import config
+from mtra_jax.errors import InputError
+from mtra_jax.methods import registry
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+MTRA, BASELINES = str(CONFIGS / "mtra.py"), str(CONFIGS / "baselines.py")
+TINY = f"{MTRA}:tiny_synthetic"
+
+PATHS = {
+    "roberta": "FacebookAI/roberta-base",
+    "bert": "google-bert/bert-base-uncased",
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "tiny": "",
+}
+# Table 10: the heads' dropout, β, ε. MiniLM is like BERT, synthetic like TweetEval.
+TABLE_10 = {
+    "roberta_tweeteval": (0.2, 1.0, 5.0),
+    "roberta_affecteval": (0.0, 1.0, 5.0),
+    "roberta_synthetic": (0.2, 1.0, 5.0),
+    "bert_tweeteval": (0.2, 1.0, 1.0),
+    "bert_affecteval": (0.0, 2.0, 1.0),
+    "bert_synthetic": (0.2, 1.0, 1.0),
+    "minilm_tweeteval": (0.2, 1.0, 1.0),
+    "minilm_affecteval": (0.0, 2.0, 1.0),
+    "minilm_synthetic": (0.2, 1.0, 1.0),
+    "tiny_tweeteval": (0.0, 1.0, 0.01),
+    "tiny_affecteval": (0.0, 1.0, 0.01),
+    "tiny_synthetic": (0.0, 1.0, 0.01),
+}
+# Table 10 and appendix B.4 for all; DESIGN section 3 for the optimiser.
+COMMON = {
+    "epochs": 20,
+    "patience": 3,
+    "batch_size": 128,
+    "sampling": "per_task",
+    "learning_rate": 5e-5,
+    "warm_up": 0.1,
+    "clip_norm": 1.0,
+    "data.max_length": 256,
+    "data.fraction": 1.0,
+    "data.label_noise": 0.0,
+    "seed": 0,
+    "tasks": (),
+}
+# A new encoder learns from scratch: larger steps, no dropout.
+TINY_VALUES = {
+    "learning_rate": 2e-3,
+    "data.max_length": 64,
+    "data.max_shapes": 1,
+    "backbone.dropout": 0.0,
+}
+
+
+def value(values, key):
+    for part in key.split("."):
+        values = values[part]
+    return values
+
+
+def message(spec, *overrides):
+    """The answer to wrong overrides: one line."""
+    with pytest.raises(InputError) as error:
+        config.load(spec, overrides)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_there_are_twelve_presets():
+    assert set(config.PRESETS) == TABLE_10.keys()
+
+
+@pytest.mark.parametrize("name", TABLE_10)
+def test_presets_hold_table_10(name):
+    backbone, benchmark = name.split("_")
+    dropout, beta, epsilon = TABLE_10[name]
+    expected = {
+        **COMMON,
+        **(TINY_VALUES if backbone == "tiny" else {}),
+        **({"epochs": 9} if name == "tiny_synthetic" else {}),
+        "benchmark": benchmark,
+        "backbone.path": PATHS[backbone],
+        "head_dropout": dropout,
+    }
+    mtra = config.load(f"{MTRA}:{name}")
+    assert {key: value(mtra, key) for key in expected} == expected
+    assert mtra.method.to_dict() == {
+        "name": "mtra",
+        "beta": beta,
+        "epsilon": epsilon,
+        "width": 128,
+        "marginal": "shuffle",
+        "task_alignment": True,
+        "self_alignment": True,
+        "logarithm": True,
+        "floor": 1e-2,
+    }
+    # The methods are compared under the same settings.
+    ew = config.load(f"{BASELINES}:ew_{name}")
+    assert ew.method.to_dict() == {"name": "ew"}
+    assert {**ew.to_dict(), "method": 0} == {**mtra.to_dict(), "method": 0}
+
+
+@pytest.mark.parametrize("method", registry.METHODS)
+def test_baselines_name_every_method(method):
+    found = config.load(f"{BASELINES}:{method}_bert_affecteval")
+    assert found == config.preset("bert_affecteval", method)
+
+
+def test_presets_load_from_another_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config.load(TINY) == config.preset("tiny_synthetic", "mtra")
+    assert config.load(f"{BASELINES}:ew_tiny_synthetic").method.name == "ew"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("method.task_alignment", "false", False),
+        ("method.self_alignment", "False", False),
+        ("method.logarithm", "0", False),
+        ("method.logarithm", "no", False),
+        ("method.logarithm", "true", True),
+        ("method.logarithm", "1", True),
+        ("method.logarithm", "Yes", True),
+        ("epochs", "3", 3),
+        ("seed", "0", 0),
+        ("seed", str(2**32 - 1), 2**32 - 1),
+        ("learning_rate", "1e-3", 1e-3),
+        ("learning_rate", "2", 2.0),
+        ("method.epsilon", "0", 0.0),
+        ("warm_up", "0", 0.0),
+        ("warm_up", "1", 1.0),
+        ("head_dropout", "0", 0.0),
+        ("data.fraction", "1", 1.0),
+        ("data.label_noise", "1", 1.0),
+        ("data.max_length", "3", 3),
+        ("data.dir", "a/b=c", "a/b=c"),
+        ("data.cache_dir", "", ""),
+        ("sampling", "joint", "joint"),
+        ("method.marginal", "all_pairs", "all_pairs"),
+        ("tasks", "polarity,irony", ("polarity", "irony")),
+        ("tasks", "('polarity','irony')", ("polarity", "irony")),
+        ("tasks", '["polarity", "irony"]', ("polarity", "irony")),
+        ("tasks", "('irony',)", ("irony",)),
+        ("tasks", "irony", ("irony",)),
+        ("tasks", "", ()),
+    ],
+)
+def test_overrides_take_the_type_of_the_default(key, text, expected):
+    found = value(config.load(TINY, [(key, text)]), key)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_overrides_change_nothing_else():
+    expected = config.load(TINY).to_dict()
+    expected["data"]["fraction"], expected["seed"] = 0.5, 7
+    found = config.load(TINY, [("seed", "1"), ("data.fraction", "0.5"), ("seed", "7")])
+    assert found.to_dict() == expected
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_method_brings_its_own_options(first):
+    """Wherever the name stands among the overrides."""
+    change = [("method.name", "mtra")]
+    option = [("method.beta", "0.5")]
+    overrides = change + option if first else option + change
+    found = config.load(f"{BASELINES}:ew_tiny_synthetic", overrides)
+    expected = {"name": "mtra", **registry.options("mtra"), "beta": 0.5}
+    assert found.method.to_dict() == expected
+    # Locked as before: a slip in code must not add a key.
+    with pytest.raises(AttributeError):
+        found.method.epsilom = 1.0
+
+
+def test_another_method_drops_the_options_that_it_lacks():
+    found = config.load(TINY, [("method.name", "ew")])
+    assert found.method.to_dict() == {"name": "ew"}
+    answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
+    assert answer.startswith("unknown key --config.method.beta; ")
+
+
+def test_the_same_method_keeps_the_values_of_the_preset():
+    found = config.load(f"{MTRA}:bert_affecteval", [("method.name", "mtra")])
+    assert (found.method.beta, found.method.epsilon) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            [("epoch", "3")],
+            "unknown key --config.epoch; did you mean epochs?",
+        ),
+        (
+            [("data.fractoin", "3")],
+            "unknown key --config.data.fractoin; did you mean data.fraction?",
+        ),
+        (
+            [("method.epsilom", "1")],
+            "unknown key --config.method.epsilom; did you mean method.epsilon",
+        ),
+        ([("data", "x")], "unknown key --config.data; did you mean data.dir?"),
+        ([("method.name", "mtr")], "unknown method 'mtr'; did you mean mtra?"),
+        (
+            [("method.name", "xyz")],
+            f"unknown method 'xyz'; known: {', '.join(registry.METHODS)}",
+        ),
+        (
+            [("tasks", "irony,polartiy")],
+            "unknown task 'polartiy' of synthetic; did you mean polarity?",
+        ),
+        (
+            [("benchmark", "tweet-eval")],
+            "benchmark is 'tweet-eval'; did you mean tweeteval",
+        ),
+        (
+            [("benchmark", "glue")],
+            "benchmark is 'glue'; known: tweeteval, affecteval, synthetic",
+        ),
+        ([("sampling", "join")], "sampling is 'join'; did you mean joint?"),
+        (
+            [("compute_dtype", "float16")],
+            "compute_dtype is 'float16'; did you mean bfloat16 or float32?",
+        ),
+        # A task of the benchmark that was, none of the one that is.
+        (
+            [("tasks", "polarity"), ("benchmark", "tweeteval")],
+            "unknown task 'polarity' of tweeteval; "
+            "known: emotion, hate, irony, offensive, sentiment, stance",
+        ),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest(overrides, expected):
+    # The nearest comes first; others may follow.
+    assert message(TINY, *overrides).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            f"{MTRA}:robrta_tweeteval",
+            "unknown preset 'robrta_tweeteval'; did you mean roberta_tweeteval",
+        ),
+        (MTRA, "unknown preset ''; known: roberta_tweeteval, "),
+        (
+            f"{BASELINES}:ew_tiny_sinthetic",
+            "unknown preset 'ew_tiny_sinthetic'; did you mean ew_tiny_synthetic",
+        ),
+        (
+            f"{BASELINES}:e_tiny_synthetic",
+            "unknown preset 'e_tiny_synthetic'; did you mean ew_tiny_synthetic",
+        ),
+    ],
+)
+def test_unknown_presets_are_answered_with_the_nearest(spec, expected):
+    assert message(spec).startswith(expected)
+
+
+def test_configuration_files_that_are_none(tmp_path):
+    assert message("no/such.py:x") == "no/such.py: no such configuration file"
+    assert message(f"{tmp_path}:x") == f"{tmp_path}: no such configuration file"
+    text = tmp_path / "values.txt"
+    text.write_text("epochs: 3\n")
+    assert message(f"{text}:x") == f"{text}: not a Python file"
+    other = tmp_path / "other.py"
+    other.write_text("EPOCHS = 3\n")
+    assert message(f"{other}:x").startswith(f"{other}: no function get_config")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("epochs", "1.5", "a whole number"),
+        ("epochs", "many", "a whole number"),
+        ("seed", "", "a whole number"),
+        ("method.width", "1e2", "a whole number"),
+        ("learning_rate", "fast", "a number"),
+        ("data.fraction", "5%", "a number"),
+        ("method.logarithm", "maybe", "true or false"),
+        ("method.logarithm", "", "true or false"),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused(key, text, expected):
+    assert message(TINY, (key, text)) == (
+        f"--config.{key} is {text!r}; expected {expected}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "rule", "wrong"),
+    [
+        ("epochs", "at least 1", "0 -1"),
+        ("patience", "at least 1", "0 -2"),
+        ("batch_size", "at least 1", "0 -128"),
+        ("devices", "at least 0", "-1"),
+        ("checkpoint_every", "at least 0", "-1"),
+        ("seed", f"at least 0 and at most {2**32 - 1}", f"-1 {2**32}"),
+        ("data.max_length", "at least 3", "2 0 -1"),
+        ("data.max_shapes", "at least 1", "0 -1"),
+        ("backbone.vocab_size", "at least 1", "0 -1"),
+        ("backbone.hidden_size", "at least 1", "0 -1"),
+        ("backbone.num_hidden_layers", "at least 1", "0 -1"),
+        ("backbone.num_attention_heads", "at least 1", "0 -1"),
+        ("backbone.intermediate_size", "at least 1", "0 -1"),
+        ("backbone.dropout", "at least 0 and less than 1", "-0.1 1.0 1.5 nan inf"),
+        ("head_dropout", "at least 0 and less than 1", "-0.1 1.0 1.5 nan inf -inf"),
+        ("learning_rate", "more than 0", "0.0 -5e-05 nan -inf"),
+        ("learning_rate", "more than 0, finite", "inf"),
+        ("clip_norm", "more than 0", "0.0 -1.0 nan"),
+        ("clip_norm", "more than 0, finite", "inf"),
+        ("warm_up", "at least 0 and at most 1", "-0.1 1.1 nan inf"),
+        ("data.fraction", "more than 0 and at most 1", "0.0 -0.5 1.5 nan inf"),
+        ("data.label_noise", "at least 0 and at most 1", "-0.2 1.2 nan inf"),
+    ],
+)
+def test_values_out_of_range_are_refused(key, rule, wrong):
+    for text in wrong.split():
+        assert message(TINY, (key, text)) == f"{key} is {text}; expected {rule}"
+
+
+def test_every_number_is_checked():
+    """A new key needs a range: NaN and -1 are no value of any."""
+    values = config.load(TINY)
+    for key in config.keys(values):
+        kind = type(value(values, key))
+        if kind in (int, float) and not key.startswith("method."):
+            message(TINY, (key, "-1"))
+        if kind is float and not key.startswith("method."):
+            message(TINY, (key, "nan"))
+
+
+def test_keys_are_all_values_by_dotted_names():
+    found = config.keys(config.default_config("ew"))
+    assert len(found) == len(set(found))
+    assert {"seed", "epochs", "batch_size", "learning_rate", "tasks"} <= set(found)
+    assert {"backbone.path", "data.dir", "data.fraction", "data.label_noise"} <= set(
+        found
+    )
+    assert [key for key in found if key.startswith("method")] == ["method.name"]
+    assert "data" not in found
+
+
+@pytest.mark.parametrize("method", registry.METHODS)
+@pytest.mark.parametrize("tasks", ["", "irony,intensity"])
+def test_a_configuration_survives_json(method, tasks):
+    saved = config.preset("tiny_synthetic", method)
+    saved.tasks = tuple(tasks.split(",")) if tasks else ()
+    text = json.dumps(config.to_dict(saved), allow_nan=False)
+    found = config.from_dict(json.loads(text))
+    assert found == saved
+    # Equal and of the same type: a continued run compares each value.
+    assert type(found.tasks) is tuple
+    assert found.is_locked
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "expected"),
+    [
+        ("epochs", 0, "epochs is 0; expected at least 1"),
+        ("benchmark", "glue", "benchmark is 'glue'"),
+        ("tasks", ["irnoy"], "unknown task 'irnoy' of synthetic; did you mean irony?"),
+    ],
+)
+def test_stored_configurations_are_checked(key, wrong, expected):
+    values = {**config.to_dict(config.load(TINY)), key: wrong}
+    with pytest.raises(InputError) as error:
+        config.from_dict(values)
+    assert str(error.value).startswith(expected)
+
+
+def test_a_stored_unknown_method_is_refused():
+    values = config.to_dict(config.load(TINY))
+    values["method"] = {"name": "mtar"}
+    with pytest.raises(InputError, match=r"unknown method 'mtar'; did you mean mtra"):
+        config.from_dict(values)

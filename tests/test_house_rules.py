@@ -1,0 +1,386 @@
+"""What the sources may import, say and grow to, read from their syntax trees.
+
+A rule takes a module and yields (line, what is wrong). Every rule is tried on all modules
+of the repository, and on a small text that breaks it.
+"""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pytest
+
+from mtra_jax import config
+from mtra_jax.methods import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_MODULE_LINES = 350
+MAX_BODY_LINES = 60
+
+# Room -> what of the package it may import, besides itself.
+ROOMS = {
+    "__init__": "",
+    "errors": "",
+    "types": "",
+    "tasks": "errors",
+    "objectives": "",
+    "data": "tasks types errors",
+    "models": "tasks types errors",
+    "metrics": "tasks types errors",
+    "methods": "objectives models types errors",
+    "reports": "metrics tasks types errors",
+    "config": "methods tasks errors",
+    "train": "config data models methods metrics reports tasks types errors",
+    "cli": "config errors",
+}
+# Package -> the only modules that import it.
+ONLY_IN = {
+    "orbax": {"mtra_jax/train/checkpoints.py"},
+    "ml_collections": {
+        "mtra_jax/cli.py",
+        "mtra_jax/config.py",
+        "mtra_jax/train/build.py",
+        "mtra_jax/train/session.py",
+    },
+}
+# Folder -> the only packages besides the standard library's that it imports.
+OUTSIDE = {"mtra_jax/objectives": {"jax"}}
+# Of jax; `process_count` is not among them, since a run records it.
+DEVICES = {
+    "device_count",
+    "device_put_replicated",
+    "device_put_sharded",
+    "devices",
+    "distributed",
+    "local_device_count",
+    "local_devices",
+    "process_index",
+}
+MAPPERS = {"pmap", "shard_map", "smap", "xmap"}
+# Matches no part of itself.
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~\-])/(?:work|root|mnt|home/\w+|Users/\w+|tmp/\w*venv\w*)(?![\w.\-])"
+)
+
+
+class Module(NamedTuple):
+    """A file, its path from the root of the repository."""
+
+    path: str
+    text: str
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    @property
+    def room(self) -> str:
+        """The part of the package; empty outside of it."""
+        parts = PurePosixPath(self.path).parts
+        return parts[1].removesuffix(".py") if parts[0] == "mtra_jax" else ""
+
+    def is_in(self, *folders: str) -> bool:
+        return self.path.startswith(tuple(f"{folder}/" for folder in folders))
+
+
+Rule = Callable[[Module], Iterator[tuple[int, str]]]
+
+
+def imports(module: Module) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of all imports, also those within functions."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            for alias in node.names:
+                yield node.lineno, f"{origin}.{alias.name}"
+
+
+# ---- rules
+
+
+def rooms_import_downwards(module):
+    if not module.is_in("mtra_jax"):
+        return
+    if module.room not in ROOMS:
+        yield 1, f"no row for {module.room!r} in ROOMS"
+        return
+    allowed = {module.room, *ROOMS[module.room].split()}
+    for line, name in imports(module):
+        package, _, rest = name.partition(".")
+        room = rest.partition(".")[0]
+        if package == "mtra_jax" and room not in allowed:
+            yield line, f"{module.room} imports {name}"
+
+
+def imports_are_absolute(module):
+    for line, name in imports(module):
+        if name.startswith(".") or name.endswith(".*"):
+            yield line, f"imports {name}"
+
+
+def nobody_imports_scripts(module):
+    if module.is_in("mtra_jax", "scripts", "configs"):
+        for line, name in imports(module):
+            if name.partition(".")[0] in ("scripts", "configs", "tests"):
+                yield line, f"imports {name}"
+
+
+def packages_have_one_place(module):
+    for line, name in imports(module):
+        package = name.partition(".")[0]
+        if module.is_in("mtra_jax") and module.path not in ONLY_IN.get(
+            package, {module.path}
+        ):
+            yield line, f"imports {package}"
+
+
+def rooms_import_few_packages(module):
+    folder = str(PurePosixPath(module.path).parent)
+    if folder in OUTSIDE:
+        for line, name in imports(module):
+            package = name.partition(".")[0]
+            known = {*OUTSIDE[folder], *sys.stdlib_module_names, "mtra_jax"}
+            if package not in known:
+                yield line, f"imports {package}"
+
+
+def one_module_knows_devices(module):
+    places = ("mtra_jax/train/parallel.py",)
+    if not module.is_in("mtra_jax", "scripts", "configs") or module.path in places:
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute):
+            of_jax = isinstance(node.value, ast.Name) and node.value.id == "jax"
+            if node.attr in MAPPERS or (of_jax and node.attr in DEVICES):
+                yield node.lineno, f"uses {ast.unparse(node)}"
+        elif isinstance(node, ast.Name) and node.id in MAPPERS:
+            yield node.lineno, f"uses {node.id}"
+    for line, name in imports(module):
+        package, _, last = name.partition(".")
+        if package == "jax" and not MAPPERS.union(DEVICES).isdisjoint(last.split(".")):
+            yield line, f"imports {name}"
+
+
+def modules_are_short(module):
+    if module.is_in("mtra_jax", "scripts", "configs"):
+        size = len(module.text.splitlines())
+        if size > MAX_MODULE_LINES:
+            yield size, f"{size} lines; at most {MAX_MODULE_LINES}"
+
+
+def bodies_are_short(module):
+    if not module.is_in("mtra_jax", "scripts", "configs"):
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            size = node.end_lineno - body[0].lineno + 1 if body else 0
+            if size > MAX_BODY_LINES:
+                yield node.lineno, f"body of {node.name}: {size} lines"
+
+
+def modules_are_named_after_their_subject(module):
+    for part in PurePosixPath(module.path).parts:
+        if re.fullmatch(r"_?(utils?|helpers?|commons?|misc)(\.py)?", part):
+            yield 1, f"{part} names no subject"
+
+
+def modules_say_what_they_do(module):
+    is_empty = not module.text.strip()
+    if not is_empty and not ast.get_docstring(module.tree):
+        yield 1, "no docstring"
+
+
+def the_package_does_not_print(module):
+    if module.is_in("mtra_jax"):
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Name) and node.id == "print":
+                yield node.lineno, "print"
+
+
+def no_machine_is_named(module):
+    for number, line in enumerate(module.text.splitlines(), 1):
+        for found in MACHINE_PATH.finditer(line):
+            yield number, f"the path {found.group()} of some machine"
+
+
+RULES = (
+    rooms_import_downwards,
+    imports_are_absolute,
+    nobody_imports_scripts,
+    packages_have_one_place,
+    rooms_import_few_packages,
+    one_module_knows_devices,
+    modules_are_short,
+    bodies_are_short,
+    modules_are_named_after_their_subject,
+    modules_say_what_they_do,
+    the_package_does_not_print,
+    no_machine_is_named,
+)
+
+
+# ---- the repository
+
+
+def texts() -> list[Module]:
+    """The text files under version control, and the new ones that git does not ignore."""
+    asked = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        answer = subprocess.run(asked, cwd=ROOT, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    found = []
+    for path in sorted(set(answer.stdout.decode().split("\0")) - {""}):
+        try:
+            found.append(Module(path, (ROOT / path).read_text(encoding="utf-8")))
+        except (
+            UnicodeDecodeError,
+            FileNotFoundError,
+        ):  # binary; deleted, not committed
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def files():
+    return texts()
+
+
+@pytest.fixture(scope="module")
+def modules(files):
+    found = [module for module in files if module.path.endswith(".py")]
+    assert {"mtra_jax", "scripts", "configs", "tests"} <= {
+        PurePosixPath(module.path).parts[0] for module in found
+    }
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_all_modules_keep_the_rule(rule, modules, files):
+    checked = files if rule is no_machine_is_named else modules
+    broken = [
+        f"{module.path}:{line}: {message}"
+        for module in checked
+        for line, message in rule(module)
+    ]
+    assert not broken, "\n" + "\n".join(broken)
+
+
+def test_pmap_stands_in_one_file(modules):
+    found = {
+        module.path
+        for module in modules
+        if module.is_in("mtra_jax")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and node.attr == "pmap"
+    }
+    assert found == {"mtra_jax/train/parallel.py"}
+
+
+def test_every_room_of_the_table_is_there():
+    for name in ROOMS:
+        paths = ROOT / "mtra_jax" / f"{name}.py", ROOT / "mtra_jax" / name
+        assert any(path.exists() for path in paths), name
+
+
+@pytest.mark.parametrize("name", sorted(registry.METHODS))
+def test_method_names_its_source(name):
+    module = inspect.getmodule(registry.METHODS[name])
+    assert "Source:" in (module.__doc__ or ""), module.__file__
+
+
+PRESETS = {
+    "configs/mtra.py": config.PRESETS,
+    "configs/baselines.py": [
+        f"{method}_{preset}" for method in registry.METHODS for preset in config.PRESETS
+    ],
+}
+
+
+def test_presets_of_every_file_are_known():
+    found = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert found - {"configs/__init__.py"} == set(PRESETS)
+
+
+@pytest.mark.parametrize("file", sorted(PRESETS))
+def test_every_preset_loads_and_is_valid(file):
+    for name in PRESETS[file]:
+        found = config.load(f"{ROOT / file}:{name}")
+        config.validate(found)
+        backbone, benchmark = name.split("_")[-2:]
+        assert found.benchmark == benchmark
+        assert found.backbone.path == config.BACKBONES[backbone]
+
+
+# ---- broken on purpose
+
+LONG_BODY = "\n".join(["    x = 1"] * 61)
+OWNED = "/".join(["", "work", "main"])
+
+BREACHES = [
+    (
+        rooms_import_downwards,
+        "objectives/a.py",
+        "from mtra_jax.errors import InputError",
+    ),
+    (rooms_import_downwards, "data/a.py", "from mtra_jax import models"),
+    (rooms_import_downwards, "data/a.py", "def f():\n    import mtra_jax.metrics"),
+    (rooms_import_downwards, "methods/a.py", "from mtra_jax.data import batches"),
+    (rooms_import_downwards, "metrics.py", "from mtra_jax import tasks, objectives"),
+    (rooms_import_downwards, "train/a.py", "from mtra_jax import cli"),
+    (rooms_import_downwards, "drawer.py", "x = 1"),
+    (imports_are_absolute, "data/a.py", "from . import packing"),
+    (imports_are_absolute, "data/a.py", "from numpy import *"),
+    (nobody_imports_scripts, "train/a.py", "from scripts.train import main"),
+    (packages_have_one_place, "train/loop.py", "def f():\n    import orbax.checkpoint"),
+    (packages_have_one_place, "train/loop.py", "from ml_collections import ConfigDict"),
+    (rooms_import_few_packages, "objectives/a.py", "import optax"),
+    (one_module_knows_devices, "train/step.py", "import jax\ny = jax.pmap(f)"),
+    (one_module_knows_devices, "train/step.py", "from jax import pmap"),
+    (one_module_knows_devices, "train/step.py", "import jax\ny = jax.devices()[0]"),
+    (one_module_knows_devices, "train/step.py", "from jax.sharding import shard_map"),
+    (modules_are_short, "data/a.py", "x = 1\n" * 351),
+    (bodies_are_short, "data/a.py", f"def f():\n    '''Doc.'''\n{LONG_BODY}"),
+    (modules_are_named_after_their_subject, "data/utils.py", ""),
+    (modules_are_named_after_their_subject, "helpers/a.py", ""),
+    (modules_say_what_they_do, "data/a.py", "x = 1"),
+    (the_package_does_not_print, "data/a.py", "print('done')"),
+    (no_machine_is_named, "data/a.py", f"# see {OWNED}/a.py"),
+    (no_machine_is_named, "data/a.py", f"ROOT = '{OWNED}'"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "text"), BREACHES)
+def test_breach_is_seen(rule, path, text):
+    assert list(rule(Module(f"mtra_jax/{path}", text)))
+
+
+KEPT = [
+    ("objectives/a.py", "import math\nimport jax\nfrom mtra_jax.objectives import b"),
+    (
+        "data/a.py",
+        "from mtra_jax.data import b\nfrom mtra_jax.errors import InputError",
+    ),
+    ("train/parallel.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
+    ("train/step.py", "import jax\ny = jax.lax.axis_index('data') + model.devices"),
+    ("train/checkpoints.py", "from orbax import checkpoint"),
+    ("data/a.py", "x = 1\n" * 349),
+    ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
+    ("reports/a.py", "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d"),
+]
+
+
+@pytest.mark.parametrize(("path", "text"), KEPT)
+def test_what_keeps_the_rules_is_let_through(path, text):
+    module = Module(f"mtra_jax/{path}", f'"""What it does."""\n{text}')
+    found = {rule.__name__: list(rule(module)) for rule in RULES}
+    assert not any(found.values()), found

@@ -1,0 +1,365 @@
+"""The scripts as a user runs them: real processes, files and exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax import metrics
+from mtra_jax.data import prepare
+from mtra_jax.tasks import SYNTHETIC
+
+ROOT = Path(__file__).resolve().parents[1]
+MTRA = "configs/mtra.py:tiny_synthetic"
+EW = "configs/baselines.py:ew_tiny_synthetic"
+# Small enough for seconds: a quarter of a tiny benchmark, two tasks, a smaller encoder.
+SMALL = (
+    "--config.tasks=irony,intensity",
+    "--config.epochs=2",
+    "--config.backbone.hidden_size=32",
+    "--config.backbone.intermediate_size=64",
+    "--config.data.max_shapes=1",
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def command(script, *flags):
+    return [sys.executable, str(ROOT / "scripts" / script), *flags]
+
+
+def environment():
+    """As a user's: one device, and the package found without an installation."""
+    return {
+        **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def run(script, *flags, code=0, text=None):
+    done = subprocess.run(
+        command(script, *map(str, flags)),
+        cwd=ROOT,
+        env=environment(),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr[-3000:]
+    return done
+
+
+def train(preset, workdir, cache, *flags, **options):
+    return run(
+        "train.py",
+        f"--config={preset}",
+        f"--workdir={workdir}",
+        f"--config.data.cache_dir={cache}",
+        *flags,
+        **options,
+    )
+
+
+def results_of(workdir):
+    found = json.loads((workdir / "results.json").read_text())
+    found.pop("train_seconds")
+    return found
+
+
+def lines_of(workdir):
+    """`metrics.jsonl` as dictionaries."""
+    text = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory, cache):
+    """What `make train` runs."""
+    workdir = tmp_path_factory.mktemp("runs") / "default"
+    done = train(MTRA, workdir, cache)
+    return workdir, done.stdout
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory, cache):
+    workdir = tmp_path_factory.mktemp("runs") / "small"
+    train(MTRA, workdir, cache, *SMALL)
+    return workdir
+
+
+def test_mtra_learns_the_synthetic_benchmark(default_run):
+    workdir, output = default_run
+    results = results_of(workdir)
+    examples = prepare.load_examples(SYNTHETIC, "")
+    majority = {
+        task.name: metrics.majority_baseline(
+            task,
+            examples[task.name]["train"].labels,
+            examples[task.name]["test"].labels,
+        )
+        for task in SYNTHETIC.tasks
+    }
+    floor = metrics.average(majority, SYNTHETIC.tasks)
+    assert results["test"]["avg"] >= floor + 20
+    assert f"{results['test']['avg']:.2f}" in output.splitlines()[-2]
+    assert f"{floor:.2f}" in output
+
+
+def test_a_run_leaves_its_files(default_run):
+    workdir, _ = default_run
+    config = json.loads((workdir / "config.json").read_text())
+    assert config == configs.to_dict(configs.load(MTRA)) | {"data": config["data"]}
+    assert {"packages", "devices", "git_revision"} <= set(
+        json.loads((workdir / "environment.json").read_text())
+    )
+    steps = [line["step"] for line in lines_of(workdir) if "objective" in line]
+    assert steps == list(range(1, len(steps) + 1))
+    assert list((workdir / "tensorboard").glob("events.*"))
+    examples = prepare.load_examples(SYNTHETIC, "")
+    for task in SYNTHETIC.tasks:
+        rows = (workdir / "predictions" / f"{task.name}.txt").read_text().splitlines()
+        found = np.array(rows, float).reshape(len(rows), -1)
+        if task.is_classification:
+            found = found[:, 0].astype(int)
+        scores = metrics.score(task, found, examples[task.name]["test"].labels)
+        assert scores == pytest.approx(results_of(workdir)["test"][task.name], rel=1e-9)
+
+
+def test_evaluate_gives_the_same_figures(default_run):
+    workdir, _ = default_run
+    for split in ("test", "validation"):
+        done = run("evaluate.py", f"--workdir={workdir}", f"--split={split}")
+        assert json.loads(done.stdout) == results_of(workdir)[split]
+
+
+def test_predict_gives_the_labels_of_the_test_file(default_run):
+    workdir, _ = default_run
+    examples = prepare.load_examples(SYNTHETIC, "")
+    for task in SYNTHETIC.tasks:
+        texts = examples[task.name]["test"].texts[:50]
+        done = run(
+            "predict.py",
+            f"--workdir={workdir}",
+            f"--task={task.name}",
+            text="\n".join(texts) + "\n",
+        )
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        rows = (workdir / "predictions" / f"{task.name}.txt").read_text().splitlines()
+        if task.is_classification:
+            assert [r["label"] for r in records] == [
+                task.labels[int(row)] for row in rows[:50]
+            ]
+            assert all(
+                sum(r["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+                for r in records
+            )
+        else:
+            found = [list(r["values"].values()) for r in records]
+            expected = [[float(x) for x in row.split("\t")] for row in rows[:50]]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_transformers_loads_the_encoder(default_run):
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    workdir, _ = default_run
+    model, info = transformers.AutoModel.from_pretrained(
+        workdir / "encoder", add_pooling_layer=False, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(workdir / "encoder")
+    assert len(tokenizer) == model.config.vocab_size
+
+
+def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
+    train(MTRA, tmp_path / "again", cache, *SMALL)
+    assert results_of(tmp_path / "again") == results_of(small_run)
+    assert lines_of(tmp_path / "again") == lines_of(small_run)
+    train(MTRA, tmp_path / "other", cache, *SMALL, "--config.seed=1")
+    assert lines_of(tmp_path / "other") != lines_of(small_run)
+
+
+def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
+    workdir = tmp_path / "stopped"
+    flags = [
+        f"--config={MTRA}",
+        f"--workdir={workdir}",
+        f"--config.data.cache_dir={cache}",
+        "--config.checkpoint_every=4",
+        *SMALL,
+    ]
+    process = subprocess.Popen(
+        command("train.py", *flags),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = workdir / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not any(checkpoints.glob("[0-9]*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "results.json").exists()
+    done = run("train.py", *flags)
+    assert "continuing at step" in done.stdout
+    assert results_of(workdir) == results_of(small_run)
+    assert lines_of(workdir) == lines_of(small_run)
+
+
+def test_a_finished_run_is_scored_again_and_not_trained(small_run, cache):
+    before = results_of(small_run), lines_of(small_run)
+    train(MTRA, small_run, cache, *SMALL)
+    assert (results_of(small_run), lines_of(small_run)) == before
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--config.sampling=joint",),
+        ("--config.method.task_alignment=false",),
+        ("--config.method.self_alignment=false",),
+        ("--config.method.logarithm=false",),
+        ("--config.method.marginal=all_pairs",),
+        ("--config.data.fraction=0.3", "--config.data.label_noise=0.4"),
+        ("--config.compute_dtype=bfloat16",),
+    ],
+    ids=lambda flags: flags[0].removeprefix("--config."),
+)
+def test_every_variant_trains(flags, tmp_path, cache):
+    train(MTRA, tmp_path / "run", cache, *SMALL, "--config.epochs=1", *flags)
+    assert np.isfinite(results_of(tmp_path / "run")["test"]["avg"])
+
+
+def test_equal_weighting_trains(tmp_path, cache):
+    train(EW, tmp_path / "run", cache, *SMALL)
+    losses = [
+        line["objective"] for line in lines_of(tmp_path / "run") if "loss/irony" in line
+    ]
+    assert min(losses) < losses[0]
+    weights = {
+        line[key]
+        for line in lines_of(tmp_path / "run")
+        for key in line
+        if key.startswith("weight/")
+    }
+    assert weights == {0.5}
+
+
+BAD = {
+    "unknown preset": (["--config=configs/mtra.py:tiny_synthetik"], "tiny_synthetic"),
+    "unknown key": (["--config.method.bta=1"], "method.beta"),
+    "unknown task": (["--config.tasks=ironi"], "irony"),
+    "not a number": (["--config.method.beta=much"], "'much'"),
+    "negative epsilon": (["--config.method.epsilon=-1"], "-1"),
+    "zero epochs": (["--config.epochs=0"], "epochs is 0"),
+    "devices that are not there": (["--config.devices=5"], "devices is 5"),
+    "no backbone": (["--config.backbone.path=/no/where"], "/no/where"),
+    "no data": (["--config.benchmark=tweeteval"], "data.dir"),
+    "no data directory": (
+        ["--config.benchmark=tweeteval", "--config.data.dir=/no/where"],
+        "/no/where",
+    ),
+    "unknown flag": (["--wrkdir=x"], "--workdir"),
+    "no such file": (["--config=configs/mtar.py:x"], "configs/mtar.py"),
+    "text too long": (
+        ["--config.data.max_length=2"],
+        "data.max_length is 2; expected at least 3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_leaves_nothing(flags, message, tmp_path):
+    workdir = tmp_path / "run"
+    done = run("train.py", f"--config={MTRA}", f"--workdir={workdir}", *flags, code=2)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not done.stdout
+    assert not workdir.exists()
+
+
+def test_bad_files_are_named_with_their_line(tmp_path):
+    folder = tmp_path / "tweeteval" / "datasets" / "irony"
+    folder.mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        (folder / f"{split}_text.txt").write_text("a\nb\nc\n")
+        (folder / f"{split}_labels.txt").write_text("0\n1\n0\n")
+    (folder / "val_labels.txt").write_text("0\n7\n0\n")
+    done = run(
+        "train.py",
+        "--config=configs/baselines.py:ew_tiny_tweeteval",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.tasks=irony",
+        f"--config.data.dir={tmp_path}",
+        code=2,
+    )
+    assert "val_labels.txt:2" in done.stderr
+    assert "7" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_work_directory_of_another_configuration_is_refused(small_run, cache):
+    done = train(MTRA, small_run, cache, *SMALL, "--config.seed=5", code=2)
+    assert "seed is 0 there and 5 here" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("evaluate.py", []),
+        ("evaluate.py", ["--workdir=/no/where"]),
+        ("evaluate.py", ["--predictions=/no/where"]),
+        ("evaluate.py", ["--predictions=.", "--benchmark=tweeteval"]),
+        ("predict.py", ["--workdir=/no/where", "--task=irony"]),
+        ("predict.py", ["--workdir=.", "--task=irony"]),
+    ],
+)
+def test_other_scripts_answer_bad_input_with_one_line(script, flags):
+    done = run(script, *flags, code=2)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+@pytest.mark.shared
+def test_a_pretrained_encoder_trains_on_real_tweets(
+    tmp_path, cache, shared_data, minilm
+):
+    flags = (
+        "--config.tasks=irony",
+        "--config.data.fraction=0.05",
+        "--config.epochs=1",
+        "--config.batch_size=32",
+        "--config.data.max_shapes=1",
+        "--config.data.max_length=64",
+        f"--config.data.dir={shared_data}",
+        f"--config.backbone.path={minilm}",
+    )
+    workdir = tmp_path / "run"
+    train("configs/mtra.py:minilm_tweeteval", workdir, cache, *flags)
+    done = run(
+        "evaluate.py",
+        f"--predictions={workdir / 'predictions'}",
+        "--benchmark=tweeteval",
+        "--tasks=irony",
+        f"--data_dir={shared_data}",
+    )
+    assert json.loads(done.stdout) == results_of(workdir)["test"]

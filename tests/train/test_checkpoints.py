@@ -1,0 +1,246 @@
+"""What is kept, what comes back, and what a checkpoint of another shape is answered."""
+
+import math
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.train import checkpoints, optimiser, parallel
+
+pytest.importorskip("orbax.checkpoint")
+INF = math.inf
+TASKS = ("alpha", "ei-reg")
+
+
+def make_params(width=3, tasks=TASKS):
+    rng = np.random.default_rng(0)
+    return {
+        "encoder": {
+            "embeddings": {
+                "word_embeddings": {"embedding": rng.normal(size=(5, width))}
+            }
+        },
+        "heads": {
+            task: {"kernel": rng.normal(size=(width, 2)), "bias": rng.normal(size=2)}
+            for task in tasks
+        },
+        "method": {},
+    }
+
+
+def make_state(params=None):
+    """As a training state: NamedTuples of Optax, empty trees, single numbers."""
+    params = jax.tree.map(np.float32, make_params() if params is None else params)
+    schedule = optimiser.warm_up(1e-3, 10)
+    moments = optimiser.make(schedule, tuple(params["heads"])).init(params)
+    return {
+        "params": params,
+        "optimiser": parallel.to_host(moments),
+        "method": (),
+        "step": np.array(7, np.int32),
+    }
+
+
+SMALL = {"params": {"w": np.arange(3.0)}, "method": ()}
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept", "best"),
+    [
+        ([3.0], [1], 1),
+        ([3.0, 2.0, 1.0], [3], 3),
+        ([1.0, 2.0, 3.0], [1, 3], 1),
+        ([2.0, 1.0, 3.0, 4.0], [2, 4], 2),
+        # Within an epoch there is no score yet.
+        ([INF], [1], 1),
+        ([INF, INF], [2], 2),
+        ([INF, 5.0, INF, 6.0, INF], [2, 5], 2),
+        ([INF, 5.0, INF, 4.0, INF], [4, 5], 4),
+        ([5.0, INF, 4.0], [3], 3),
+        # Early stopping counts the first of equal losses.
+        ([1.0, 1.0, 1.0], [1, 3], 1),
+        ([2.0, 1.0, INF, 1.0, 2.0], [2, 5], 2),
+        ([-1.0, 0.0, -2.0, 1.0], [3, 4], 3),
+        ([2.0, math.nan, 3.0], [1, 3], 1),
+        ([math.nan, 2.0, math.nan], [2, 3], 2),
+    ],
+    ids=str,
+)
+def test_the_latest_and_the_best_are_kept(tmp_path, scores, kept, best):
+    store = checkpoints.Checkpoints(tmp_path / "checkpoints")
+    assert (store.latest_step(), store.best_step()) == (None, None)
+    for step, score in enumerate(scores, start=1):
+        state = {"params": {"w": np.full(2, step)}, "method": ()}
+        store.save(step, state, {"step": step}, score)
+    assert (store.latest_step(), store.best_step()) == (len(scores), best)
+    store.close()
+
+    found = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert found == kept
+    again = checkpoints.Checkpoints(tmp_path / "checkpoints")
+    assert (again.latest_step(), again.best_step()) == (len(scores), best)
+    for step in kept:
+        np.testing.assert_array_equal(again.restore_params(step)["w"], [step, step])
+    again.close()
+
+
+@pytest.mark.parametrize("scores", [[3.0, 1.0, 1.0, 2.0], [math.nan, 2.0, INF, 3.0]])
+def test_a_store_that_is_opened_again_goes_on(tmp_path, scores):
+    for step, score in enumerate(scores, start=1):
+        store = checkpoints.Checkpoints(tmp_path)
+        assert store.latest_step() == (step - 1 or None)
+        store.save(step, SMALL, {}, score)
+        store.close()
+    store = checkpoints.Checkpoints(tmp_path)
+    assert (store.latest_step(), store.best_step()) == (4, 2)
+    store.close()
+
+
+def test_a_state_comes_back_to_the_bit(tmp_path):
+    state = make_state()
+    odd = np.array([np.nan, np.inf, -0.0, 1e-45, 3e38], np.float32)
+    state["params"]["encoder"]["odd"] = odd
+    record = {"step": 7, "best_loss": INF, "loss": 0.1 + 0.2, "best_epoch": 0}
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(7, state, record, INF)
+    store.close()
+
+    store = checkpoints.Checkpoints(tmp_path)
+    target = jax.tree.map(np.zeros_like, state)
+    found, found_record = store.restore(7, target)
+    store.close()
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    for leaf, expected in zip(
+        jax.tree.leaves(found), jax.tree.leaves(state), strict=True
+    ):
+        assert type(leaf) is np.ndarray
+        assert leaf.dtype == expected.dtype
+        assert leaf.shape == expected.shape
+        assert leaf.tobytes() == expected.tobytes()
+    assert found_record == record
+    assert isinstance(found["optimiser"][1], optax.transforms.PartitionState)
+    assert found["params"]["method"] == {}
+    assert found["method"] == ()
+
+
+def test_parameters_alone(tmp_path):
+    state = make_state()
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(1, state, {}, 1.0)
+    found = store.restore_params(1)
+    store.close()
+    assert jax.tree.structure(found) == jax.tree.structure(state["params"])
+    jax.tree.map(np.testing.assert_array_equal, found, state["params"])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("checkpoints")
+    store = checkpoints.Checkpoints(directory)
+    store.save(3, make_state(), {}, 1.0)
+    yield store
+    store.close()
+
+
+def without(tree, key):
+    return {name: value for name, value in tree.items() if name != key}
+
+
+def with_method(state):
+    state["params"]["method"]["statistics"] = {"kernel": np.zeros((4, 2))}
+    return state
+
+
+@pytest.mark.parametrize(
+    ("make_target", "expected"),
+    [
+        (
+            lambda: make_state(make_params(width=4)),
+            "params/encoder/embeddings/word_embeddings/embedding has shape [5, 3] there "
+            "and has shape [5, 4] here",
+        ),
+        (
+            lambda: make_state(make_params(tasks=("alpha",))),
+            "params/heads/ei-reg/bias has shape [2] there and is absent here",
+        ),
+        (
+            lambda: make_state(make_params(tasks=("alpha", "beta", "ei-reg"))),
+            "params/heads/beta/bias is absent there and has shape [2] here",
+        ),
+        (
+            lambda: with_method(make_state()),
+            "params/method/statistics/kernel is absent there and has shape [4, 2] here",
+        ),
+        (
+            lambda: without(make_state(), "step"),
+            "step has shape [] there and is absent here",
+        ),
+        (
+            lambda: {**make_state(), "method": {"losses": np.zeros((2, 3))}},
+            "method/losses is absent there and has shape [2, 3] here",
+        ),
+    ],
+    ids=["width", "task_less", "task_more", "critic", "step", "state"],
+)
+def test_a_checkpoint_of_another_shape_is_refused(saved, make_target, expected):
+    with pytest.raises(InputError) as error:
+        saved.restore(3, make_target())
+    found = str(error.value)
+    assert "\n" not in found
+    assert found.endswith(f": step 3 does not fit this configuration: {expected}")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(1, SMALL, {}, 1.0)
+    store.close()
+    shutil.rmtree(tmp_path / "1" / "state")
+    store = checkpoints.Checkpoints(tmp_path)
+    for read in (lambda: store.restore(1, SMALL), lambda: store.restore_params(1)):
+        with pytest.raises(InputError) as error:
+            read()
+        assert str(error.value).startswith(f"{tmp_path}: step 1 cannot be read: ")
+        assert "\n" not in str(error.value)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([3.0, 2.0, 1.0], 3),
+        ([1.0, INF, 2.0], 1),
+        ([INF, INF, 4.0], 3),
+        ([2.0, 1.0, 1.0], 2),
+        ([INF, INF, INF], 3),
+        ([math.nan, 2.0, 1.0], 3),
+    ],
+    ids=str,
+)
+def test_memory_keeps_the_best(scores, best):
+    store = checkpoints.Memory()
+    assert (store.latest_step(), store.best_step()) == (None, None)
+    for step, score in enumerate(scores, start=1):
+        store.save(step, {"w": np.full(2, step)}, {"step": step}, score)
+    assert store.best_step() == best
+    # Nothing to continue from after the process has ended.
+    assert store.latest_step() is None
+    state, record = store.restore(best, {"w": np.zeros(2)})
+    np.testing.assert_array_equal(state["w"], [best, best])
+    assert record == {"step": best}
+    store.close()
+
+
+def test_without_orbax_the_best_is_kept_in_memory(tmp_path, monkeypatch):
+    assert checkpoints.is_available()
+    store = checkpoints.open_store(tmp_path / "checkpoints")
+    assert isinstance(store, checkpoints.Checkpoints)
+    store.close()
+    monkeypatch.setattr(checkpoints.importlib.util, "find_spec", lambda name: None)
+    assert not checkpoints.is_available()
+    store = checkpoints.open_store(tmp_path / "none")
+    assert isinstance(store, checkpoints.Memory)
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,161 @@
+"""Losses, predictions and scores of a split whose outputs are known beforehand."""
+
+import numpy as np
+import pytest
+
+from mtra_jax import metrics
+from mtra_jax.data import batches
+from mtra_jax.data.tokens import Tokens
+from mtra_jax.tasks import Benchmark, Task
+from mtra_jax.train import evaluate
+
+BENCHMARK = Benchmark(
+    "toy",
+    (
+        Task("stance", "Stance", "classification", ("a", "b", "c"), ("macro_f1",)),
+        Task("mood", "Mood", "regression", ("V", "A"), ("pearson_v", "pearson_a")),
+        Task("irony", "Irony", "classification", ("no", "yes"), ("irony_f1",)),
+    ),
+)
+# The last batch of each task is partial, one task has a single text more than a batch.
+SIZES = (13, 9, 3)
+NUM_EXAMPLES, NUM_SLOTS = sum(SIZES), 7
+BATCH_SIZE = 8
+
+
+def make_corpus():
+    """Texts of unequal lengths; the first token of each is its number."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 12, size=NUM_EXAMPLES)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.full(offsets[-1], 999, np.int32)
+    ids[offsets[:-1]] = np.arange(NUM_EXAMPLES)
+    tasks = np.repeat(np.arange(3, dtype=np.int32), SIZES)
+    targets = np.zeros((NUM_EXAMPLES, NUM_SLOTS), np.float32)
+    for row, task in enumerate(tasks):
+        if task == 1:
+            targets[row, 3:5] = rng.normal(size=2)
+        else:
+            width, start = (3, 0) if task == 0 else (2, 5)
+            targets[row, start + row % width] = 1
+    return batches.Corpus(Tokens(ids, offsets), tasks, targets, SIZES)
+
+
+def make_split(num_devices):
+    batcher = batches.Batcher(
+        make_corpus(), num_devices=num_devices, local_devices=range(num_devices)
+    )
+    return evaluate.Split(batcher, batches.plan_evaluation(SIZES, BATCH_SIZE))
+
+
+class Forward:
+    """Stands for the compiled forward pass: outputs by text, losses by batch."""
+
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        self.outputs = rng.normal(size=(NUM_EXAMPLES, NUM_SLOTS))
+        self.losses = rng.normal(size=(6, 3))
+        self.calls = []
+
+    def __call__(self, params, batch):
+        self.calls.append(params)
+        num_devices, size = batch.first_tokens.shape
+        tokens = batch.tokens.reshape(num_devices, -1)
+        found = np.full((size, num_devices, NUM_SLOTS), 1e6)
+        for device in range(num_devices):
+            for place in range(size):
+                if batch.where[device, place]:
+                    text = tokens[device, batch.first_tokens[device, place]]
+                    found[place, device] = self.outputs[text]
+        losses = self.losses[len(self.calls) - 1]
+        return found.reshape(-1, NUM_SLOTS), {"losses": losses, "terms": {}}
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 8])
+def test_outputs_are_in_the_order_of_the_examples(num_devices):
+    forward, split = Forward(), make_split(num_devices)
+    outputs, losses = evaluate.predict_outputs(forward, "params", split)
+    np.testing.assert_array_equal(outputs, forward.outputs)
+    assert split.num_batches == 5
+    np.testing.assert_array_equal(losses, forward.losses[:5])
+    assert forward.calls == ["params"] * 5
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_evaluation(num_devices):
+    forward = Forward()
+    found = evaluate.evaluate(forward, {}, make_split(num_devices), BENCHMARK)
+
+    # Batches of 8 and 5, 8 and 1, and 3 texts: every text counts the same.
+    batch_losses = forward.losses
+    expected = {
+        "stance": (8 * batch_losses[0, 0] + 5 * batch_losses[1, 0]) / 13,
+        "mood": (8 * batch_losses[2, 1] + 1 * batch_losses[3, 1]) / 9,
+        "irony": batch_losses[4, 2],
+    }
+    assert list(found.losses) == list(expected)
+    np.testing.assert_allclose(
+        list(found.losses.values()), list(expected.values()), rtol=1e-14
+    )
+    # But every task counts the same among the tasks.
+    np.testing.assert_allclose(found.loss, sum(expected.values()) / 3, rtol=1e-14)
+
+    outputs, targets = forward.outputs, make_corpus().targets
+    predictions = {
+        "stance": outputs[:13, :3].argmax(axis=1),
+        "mood": outputs[13:22, 3:5],
+        "irony": outputs[22:, 5:].argmax(axis=1),
+    }
+    labels = {
+        "stance": targets[:13, :3].argmax(axis=1),
+        "mood": targets[13:22, 3:5],
+        "irony": targets[22:, 5:].argmax(axis=1),
+    }
+    assert list(found.predictions) == list(predictions)
+    for task in BENCHMARK.tasks:
+        np.testing.assert_array_equal(
+            found.predictions[task.name], predictions[task.name]
+        )
+        scores = metrics.score(task, predictions[task.name], labels[task.name])
+        assert found.scores[task.name] == scores
+        assert scores.keys() == set(task.metrics)
+
+
+def test_right_outputs_score_all():
+    forward = Forward()
+    forward.outputs = make_corpus().targets * 2.0
+    found = evaluate.evaluate(forward, {}, make_split(2), BENCHMARK)
+    assert found.scores["stance"] == {"macro_f1": 100.0}
+    assert found.scores["irony"] == {"irony_f1": 100.0}
+    np.testing.assert_allclose(list(found.scores["mood"].values()), [100, 100])
+
+
+def test_progress_sees_every_batch():
+    seen = []
+
+    def progress(items):
+        for item in items:
+            seen.append(item[1]["losses"])
+            yield item
+
+    forward = Forward()
+    evaluate.evaluate(forward, {}, make_split(1), BENCHMARK, progress)
+    np.testing.assert_array_equal(seen, forward.losses[:5])
+
+
+def test_the_next_batch_runs_while_a_result_is_read():
+    """The device must not wait for the host: two batches started before one is read."""
+    events = []
+    forward = Forward()
+
+    def noted(params, batch):
+        events.append("start")
+        return forward(params, batch)
+
+    def progress(items):
+        for item in items:
+            events.append("read")
+            yield item
+
+    evaluate.predict_outputs(noted, {}, make_split(1), progress)
+    assert events == ["start", *["start", "read"] * 4, "read"]

@@ -1,0 +1,185 @@
+"""Clipping, Adamax with resting tasks and warm-up beside NumPy float64."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mtra_jax.train import optimiser
+
+TASKS = ("alpha", "beta")
+SHARED, ALPHA, BETA = optimiser.SHARED, "alpha", "beta"
+# Which tasks each of the steps holds.
+PRESENT = [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0), (0, 0), (1, 1)]
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def draw_tree(rng):
+    """Parameters as in `base.Model`, of a method with parameters for each task."""
+
+    def layer(*shape):
+        return {"kernel": rng.normal(size=shape), "bias": rng.normal(size=shape[-1])}
+
+    return {
+        "encoder": {"layer_0": layer(3, 4)},
+        "heads": {task: layer(4, 2) for task in TASKS},
+        "method": {"statistics": layer(4, 3), "tasks": {t: layer(2, 2) for t in TASKS}},
+    }
+
+
+OWNERS = {
+    "encoder": {"layer_0": {"kernel": SHARED, "bias": SHARED}},
+    "heads": {task: {"kernel": task, "bias": task} for task in TASKS},
+    "method": {
+        "statistics": {"kernel": SHARED, "bias": SHARED},
+        "tasks": {task: {"kernel": task, "bias": task} for task in TASKS},
+    },
+}
+
+
+def test_owners_of_the_parameters():
+    assert optimiser.owners(draw_tree(np.random.default_rng(0))) == OWNERS
+    assert optimiser.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
+        "encoder": {"w": SHARED},
+        "heads": {},
+        "method": {},
+    }
+
+
+class Adamax:
+    """One array, as in Kingma & Ba 2015, Algorithm 2, with ε beside |g| as in PyTorch."""
+
+    def __init__(self, value):
+        self.value = np.array(value)
+        self.mean = np.zeros_like(self.value)
+        self.largest = np.zeros_like(self.value)
+        self.count = 0
+
+    def step(self, gradient, rate, b1=0.9, b2=0.999, epsilon=1e-8):
+        self.count += 1
+        self.mean = b1 * self.mean + (1 - b1) * gradient
+        self.largest = np.maximum(b2 * self.largest, np.abs(gradient) + epsilon)
+        self.value -= rate / (1 - b1**self.count) * self.mean / self.largest
+
+
+def gradients_of(step, present):
+    """As the losses give them: zero for the parameters of absent tasks."""
+    rng = np.random.default_rng(step)
+    # Norms on both sides of the clipping, and entries that vanish.
+    scale = 0.02 if step % 2 else 3.0
+    tree = jax.tree.map(lambda g: scale * np.trunc(4 * g) / 4, draw_tree(rng))
+    absent = {task for task, hit in zip(TASKS, present, strict=True) if not hit}
+    return jax.tree.map(lambda g, o: 0 * g if o in absent else g, tree, OWNERS)
+
+
+def test_several_steps_with_absent_tasks():
+    clip_norm = 1.0
+    schedule = optimiser.warm_up(0.01, 5)
+    optimise = optimiser.make(schedule, TASKS, clip_norm)
+    update = jax.jit(
+        lambda grads, state, params, present: optimise.update(
+            grads, state, params, present=present
+        )
+    )
+    params = draw_tree(np.random.default_rng(100))
+    expected = jax.tree.map(Adamax, params)
+    state = optimise.init(params)
+    norms = []
+    for step, present in enumerate(PRESENT):
+        grads = gradients_of(step, present)
+        norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(grads)))
+        norms.append(norm)
+        rate = 0.01 * min(step + 1, 5) / 5
+        clip = min(1.0, clip_norm / norm)
+        for moments, grad, owner in zip(
+            jax.tree.leaves(expected),
+            jax.tree.leaves(grads),
+            jax.tree.leaves(OWNERS),
+            strict=True,
+        ):
+            if owner == SHARED or present[TASKS.index(owner)]:
+                moments.step(clip * grad, rate)
+        updates, new_state = update(grads, state, params, np.array(present, bool))
+        new_params = optax.apply_updates(params, updates)
+        for task, is_present in zip(TASKS, present, strict=True):
+            if not is_present:
+                assert_rests(task, (params, state), (new_params, new_state))
+        params, state = new_params, new_state
+        # Optax has 1 - b1**count in float32: seven steps of 0.01 off by 2e-7 of them.
+        jax.tree.map(
+            lambda found, moments: np.testing.assert_allclose(
+                found, moments.value, rtol=0, atol=1.4e-8
+            ),
+            params,
+            expected,
+        )
+    assert min(norms) < 0.5 * clip_norm
+    assert max(norms) > 2 * clip_norm
+    counts = {task: inner(state, task).count for task in (*TASKS, SHARED)}
+    assert counts == {"alpha": 4, "beta": 4, SHARED: 7}
+
+
+def inner(state, owner):
+    """Adamax's moments and count of the parameters of `owner`."""
+    found = state[1].inner_states[owner].inner_state
+    return found if owner == SHARED else found.inner_state
+
+
+def assert_rests(task, before, after):
+    """Parameters, moments and count of `task` are the same to the bit."""
+    (params, state), (new_params, new_state) = before, after
+    for tree, new_tree in [
+        (params["heads"][task], new_params["heads"][task]),
+        (params["method"]["tasks"][task], new_params["method"]["tasks"][task]),
+        (inner(state, task), inner(new_state, task)),
+    ]:
+        assert len(jax.tree.leaves(tree)) >= 2
+        jax.tree.map(np.testing.assert_array_equal, tree, new_tree)
+
+
+@jax.jit
+def after_one_step(grads, clip_norm):
+    optimise = optimiser.make(optax.constant_schedule(0.1), TASKS, clip_norm)
+    present = np.array([True, True])
+    return optimise.update(grads, optimise.init(grads), grads, present=present)[1]
+
+
+@pytest.mark.parametrize(
+    ("norm", "clip_norm"), [(0.5, 1.0), (1.0, 1.0), (4.0, 1.0), (4.0, 10.0), (0.5, 0.1)]
+)
+def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
+    """Seen in the mean that Adamax keeps, 0.1 g after the first step."""
+    grads = draw_tree(np.random.default_rng(0))
+    total = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(grads)))
+    grads = jax.tree.map(lambda g: norm / total * g, grads)
+    state = after_one_step(grads, clip_norm)
+    share = min(1.0, clip_norm / norm)
+    for task in TASKS:
+        found = inner(state, task).mu["heads"][task]["kernel"]
+        expected = 0.1 * share * grads["heads"][task]["kernel"]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found = inner(state, SHARED).mu["encoder"]["layer_0"]["kernel"]
+    expected = 0.1 * share * grads["encoder"]["layer_0"]["kernel"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 2, 10])
+def test_warm_up(num_steps):
+    schedule = optimiser.warm_up(3e-4, num_steps)
+    for step in (0, 1, 2, 5, num_steps - 1, num_steps, num_steps + 1, 10**6):
+        if step < 0:
+            continue
+        expected = 3e-4 * min(1.0, (step + 1) / max(num_steps, 1))
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-12)
+
+
+def test_the_first_and_the_full_rate():
+    schedule = optimiser.warm_up(5e-5, 100)
+    rates = [float(schedule(step)) for step in (0, 1, 98, 99, 100, 5000)]
+    expected = [5e-7, 1e-6, 4.95e-5, 5e-5, 5e-5, 5e-5]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)

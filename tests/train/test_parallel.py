@@ -1,0 +1,105 @@
+"""Devices, programs over them, and copies on the host."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.train import parallel
+
+
+class Pair(NamedTuple):
+    first: jax.Array
+    second: dict
+
+
+def test_the_first_devices_are_chosen():
+    assert parallel.choose_devices(0) == jax.devices()
+    assert parallel.choose_devices(1) == jax.devices()[:1]
+    assert parallel.choose_devices(3) == jax.devices()[:3]
+    assert parallel.choose_devices(8) == jax.devices()
+
+
+@pytest.mark.parametrize("count", [-1, 9, 1000])
+def test_more_devices_than_there_are(count):
+    with pytest.raises(InputError) as error:
+        parallel.choose_devices(count)
+    assert str(error.value) == (
+        f"devices is {count}; expected 1 to 8, or 0 for all of them"
+    )
+
+
+class Device(NamedTuple):
+    process_index: int
+
+
+def test_places_of_this_process():
+    assert parallel.local_places(jax.devices()[:3]) == (0, 1, 2)
+    others = [Device(1), Device(0), Device(2), Device(0)]
+    assert parallel.local_places(others) == (1, 3)
+    assert parallel.is_writer()
+
+
+def add_shards(state, shard):
+    total = jax.lax.psum(jnp.sum(shard), parallel.AXIS)
+    return Pair(state.first + total, {"inner": 2 * state.second["inner"]})
+
+
+def make_state():
+    return Pair(np.arange(3, dtype=np.float32), {"inner": np.ones((2, 2), np.float32)})
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_state_goes_in_and_comes_out_without_a_device_axis(num_devices):
+    devices = parallel.choose_devices(num_devices)
+    program = parallel.over_devices(add_shards, devices, donate_first=True)
+    shards = np.arange(8, dtype=np.float32).reshape(num_devices, -1)
+    state = make_state()
+    for step in range(1, 3):
+        state = program(state, shards)
+        np.testing.assert_array_equal(state.first, np.arange(3) + 28 * step)
+        np.testing.assert_array_equal(state.second["inner"], np.full((2, 2), 2**step))
+    assert len(state.first.devices()) == num_devices
+
+
+@pytest.mark.parametrize("donate", [True, False])
+def test_memory_is_given_away_only_where_asked(donate):
+    program = parallel.over_devices(add_shards, jax.devices()[:2], donate_first=donate)
+    shards = np.ones((2, 1), np.float32)
+    state = program(make_state(), shards)
+    program(state, shards)
+    deleted = [leaf.is_deleted() for leaf in jax.tree.leaves(state)]
+    assert deleted == [donate, donate]
+
+
+def test_a_host_copy_outlives_what_it_was_taken_of():
+    """A view would be overwritten by the step that is given the state's memory."""
+    program = parallel.over_devices(add_shards, jax.devices()[:4], donate_first=True)
+    shards = np.ones((4, 1), np.float32)
+    state = program(make_state(), shards)
+    copy = parallel.to_host(state)
+    assert jax.tree.structure(copy) == jax.tree.structure(state)
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(copy))
+    for _ in range(3):
+        state = program(state, shards)
+    np.testing.assert_array_equal(copy.first, [4, 5, 6])
+    np.testing.assert_array_equal(copy.second["inner"], np.full((2, 2), 2))
+    copy.first[:] = -1
+    copy.second["inner"][:] = -1
+    np.testing.assert_array_equal(state.first, [16, 17, 18])
+    np.testing.assert_array_equal(state.second["inner"], np.full((2, 2), 16))
+
+
+def test_host_arrays_and_numbers_are_copied_too():
+    array = np.arange(3)
+    on_device = jnp.arange(2, dtype=jnp.int32)
+    copy = parallel.to_host({"array": array, "device": on_device, "number": 2.5})
+    copy["array"][0] = 7
+    copy["device"][0] = 7
+    np.testing.assert_array_equal(array, [0, 1, 2])
+    np.testing.assert_array_equal(on_device, [0, 1])
+    assert copy["device"].dtype == np.int32
+    assert copy["number"] == np.array(2.5)
