@@ -29,7 +29,6 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(parser, arguments)
     if flags.distributed:
         parallel.initialise(flags.coordinator, flags.num_processes, flags.process_id)
-    build.use_compilation_cache(config)
     bars = []
 
     def watch_of(prepared: build.Prepared, at: loop.Progress) -> loop.Watch:

@@ -58,6 +58,7 @@ def train(
       loop.TrainingError: training broke down.
     """
     check_workdir(config, workdir)
+    build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
     if parallel.is_writer():
         _write_start(config, workdir, prepared)
@@ -128,6 +129,7 @@ def load(workdir: Path) -> Saved:
       InputError: there is no run, or it has no checkpoint.
     """
     config = read_config(workdir)
+    build.use_compilation_cache(config)
     directory = workdir / ENCODER
     encoder_config = pretrained.read_config(directory)
     params = load_best_params(workdir)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
+from mtra_jax.models.dropout import Dropout
 from mtra_jax.models.encoder import Embeddings, Encoder, EncoderConfig, first_tokens
 from mtra_jax.models.pretrained import from_huggingface, init_encoder, load_encoder
 
@@ -93,7 +94,7 @@ def recorded_dropout():
 
     def record(call, args, kwargs, context):
         outputs = call(*args, **kwargs)
-        if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+        if isinstance(context.module, Dropout) and context.method_name == "__call__":
             calls.append((context.module.rate, args[0], outputs))
         return outputs
 
