@@ -271,8 +271,8 @@ BAD = {
     "no backbone": (["--config.backbone.path=/no/where"], "/no/where"),
     "no data": (["--config.benchmark=tweeteval"], "data.dir"),
     "no data directory": (
-        ["--config.benchmark=tweeteval", "--config.data.dir=/no/where"],
-        "/no/where",
+        ["--config.benchmark=tweeteval", "--config.data.dir=/nowhere"],
+        "/nowhere",
     ),
     "unknown flag": (["--wrkdir=x"], "--workdir"),
     "no such file": (["--config=configs/mtar.py:x"], "configs/mtar.py"),
