@@ -84,6 +84,12 @@ def lines_of(workdir):
     return [json.loads(line) for line in text.splitlines()]
 
 
+def latest_checkpoint(workdir):
+    """The largest step of which there is a directory, finished or not."""
+    names = (path.name for path in workdir.glob("checkpoints/[0-9]*"))
+    return max((int(name.split(".")[0]) for name in names), default=0)
+
+
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory, cache):
     """What `make train` runs."""
@@ -208,9 +214,9 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    checkpoints = workdir / "checkpoints"
     deadline = time.monotonic() + 300
-    while not any(checkpoints.glob("[0-9]*")) and time.monotonic() < deadline:
+    # The second one being written means that the first is whole.
+    while latest_checkpoint(workdir) < 8 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -14,6 +14,8 @@ FLAGS = (
     "--config=configs/mtra.py:tiny_synthetic",
     "--config.tasks=irony,intensity",
     "--config.epochs=1",
+    "--config.data.fraction=0.3",
+    "--config.backbone.num_hidden_layers=1",
     "--config.backbone.hidden_size=32",
     "--config.backbone.intermediate_size=64",
     # Adamax moves a parameter by about the rate whatever its gradient's size, so that
