@@ -56,8 +56,8 @@ def aligned_value_and_grad(
     `floor`; `logarithm=False` leaves it out (the ablation "w/o SI").
 
     Two forward and two backward passes. Every typed key (`jax.random.key`) anywhere in
-    `args` is folded with `SECOND_PASS` for the second pass, so that dropout is drawn anew; all other
-    arguments, raw uint32 keys among them, are the same in both passes.
+    `args` is folded with `SECOND_PASS` for the second pass, so that dropout is drawn
+    anew; all other arguments, raw uint32 keys among them, are the same in both passes.
 
     Inside `pmap` with `axis_name`, `loss_fn` must return the global loss; the gradient
     that yields δ and the returned gradients are averaged over the axis.
