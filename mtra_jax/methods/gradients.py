@@ -14,11 +14,13 @@ from mtra_jax.types import Batch, Params
 class Gradient(NamedTuple):
     """One gradient of the global batch, and what was seen on the way.
 
-    `losses`, `weights` and the entries of `terms` are [T]; `scalars` are single numbers.
+    `present` (bool), `losses`, `weights` and the entries of `terms` are [T]; `scalars` are
+    single numbers.
     """
 
     gradient: Params
     objective: jax.Array
+    present: jax.Array
     losses: jax.Array
     weights: jax.Array
     terms: dict[str, jax.Array]
@@ -56,12 +58,18 @@ def differentiate(
         return seen.losses, seen.terms
 
     if isinstance(method.gradient, base.AlignedGradient):
-        differentiate_one = _aligned_task if one_task else _aligned_tasks
-        return differentiate_one(
-            method.gradient, losses_fn, params, present, rngs, state, axis_name
+        return _aligned(
+            method.gradient,
+            losses_fn,
+            params,
+            present,
+            rngs,
+            state,
+            one_task=one_task,
+            axis_name=axis_name,
         )
     return _weighted(
-        method.gradient, losses_fn, params, present, rngs, state, axis_name
+        method.gradient, losses_fn, params, present, rngs, state, axis_name=axis_name
     )
 
 
@@ -72,6 +80,7 @@ def _weighted(
     present: jax.Array,
     rngs: base.Rngs,
     state: Any,
+    *,
     axis_name: str | None,
 ) -> Gradient:
     def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, Any]:
@@ -90,51 +99,37 @@ def _weighted(
     weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
     if axis_name is not None:
         grads = jax.lax.pmean(grads, axis_name)
-    return Gradient(grads, value, losses, weights, terms, {}, new_state)
+    return Gradient(grads, value, present, losses, weights, terms, {}, new_state)
 
 
-def _aligned_task(
+def _aligned(
     gradient: base.AlignedGradient,
     losses_fn: Callable,
     params: Params,
     present: jax.Array,
     rngs: base.Rngs,
     state: Any,
+    *,
+    one_task: bool,
     axis_name: str | None,
 ) -> Gradient:
+    options = {
+        "select": word_embeddings,
+        "axis_name": axis_name,
+        **gradient._asdict(),
+    }
+
     def loss_fn(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
         losses, terms = losses_fn(params, rngs)
         return jnp.sum(jnp.where(present, losses, 0)), terms
 
-    (value, seen), grads = objectives.aligned_value_and_grad(
-        loss_fn, select=word_embeddings, axis_name=axis_name, **gradient._asdict()
-    )(params, rngs)
-    return _from_aligned(grads, value, seen, present, state)
-
-
-def _aligned_tasks(
-    gradient: base.AlignedGradient,
-    losses_fn: Callable,
-    params: Params,
-    present: jax.Array,
-    rngs: base.Rngs,
-    state: Any,
-    axis_name: str | None,
-) -> Gradient:
-    (value, seen), grads = objectives.aligned_tasks_value_and_grad(
-        losses_fn, select=word_embeddings, axis_name=axis_name, **gradient._asdict()
-    )(params, present, rngs)
-    return _from_aligned(grads, value, seen, present, state)
-
-
-def _from_aligned(
-    grads: Params,
-    value: jax.Array,
-    seen: objectives.Aligned,
-    present: jax.Array,
-    state: Any,
-) -> Gradient:
-    """ℓ_TA and ℓ_SA as [T], also where only the one task's scalar is known."""
+    if one_task:
+        aligned = objectives.aligned_value_and_grad(loss_fn, **options)
+        (value, seen), grads = aligned(params, rngs)
+    else:
+        aligned = objectives.aligned_tasks_value_and_grad(losses_fn, **options)
+        (value, seen), grads = aligned(params, present, rngs)
+    # As [T], also where only the one task's scalars are known.
     losses, perturbed, weights = (
         jnp.where(present, x, 0) for x in (seen.loss, seen.perturbed_loss, seen.weight)
     )
@@ -143,4 +138,4 @@ def _from_aligned(
         "norm/perturbation_gradient": seen.gradient_norm,
         "norm/perturbation": seen.perturbation_norm,
     }
-    return Gradient(grads, value, losses, weights, terms, scalars, state)
+    return Gradient(grads, value, present, losses, weights, terms, scalars, state)

@@ -67,14 +67,13 @@ def make_update(
             one_task=one_task,
             axis_name=axis_name,
         )
-        present = base.present_tasks(batch, model.space.num_tasks, axis_name)
         updates, optimiser_state = optimiser.update(
-            seen.gradient, state.optimiser, state.params, present=present
+            seen.gradient, state.optimiser, state.params, present=seen.present
         )
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "losses": seen.losses,
-            "present": present,
+            "present": seen.present,
             "weights": seen.weights,
             "terms": seen.terms,
             "objective": seen.objective,
