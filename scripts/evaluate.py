@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
-from mtra_jax.reports import tables
+from mtra_jax.reports import progress, tables
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str]) -> None:
 def evaluate_run(workdir: Path, flags) -> None:
     from mtra_jax.train import session
 
-    benchmark, summary = session.evaluate_workdir(workdir, flags.split, flags.data_dir)
+    benchmark, summary = session.evaluate_workdir(
+        workdir, flags.split, flags.data_dir, progress.evaluation_bar
+    )
     print(json.dumps(summary))
     table = tables.score_table({flags.split: summary}, benchmark.tasks)
     print(table, file=sys.stderr)

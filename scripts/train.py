@@ -74,7 +74,7 @@ def make_watch(prepared: build.Prepared, at: loop.Progress):
         note = ", best so far" if at.stale_epochs == 0 else ""
         bar.epoch(epoch, loss, summary, note)
 
-    return loop.Watch(bar.step, after_epoch), bar
+    return loop.Watch(bar.step, after_epoch, progress.evaluation_bar), bar
 
 
 def report(outcome: session.Outcome, workdir: str) -> None:

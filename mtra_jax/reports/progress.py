@@ -1,13 +1,20 @@
 """Steps and epochs of a run -> a bar and tables on a terminal."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tqdm
 
 from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
+
+
+def evaluation_bar(items: Iterable, total: int) -> Iterable:
+    """Yields `items` with a bar on standard error that goes away at the end."""
+    return tqdm.tqdm(
+        items, total=total, desc="evaluating", unit="batch", leave=False, position=0
+    )
 
 
 class TrainingBar:
@@ -29,7 +36,7 @@ class TrainingBar:
         self._epochs = epochs
         self._say = say
         self._losses: dict[str, float] = {}
-        self._started = time.monotonic()
+        self._started = self._last_step = time.monotonic()
         self._examples = 0
         self._bar = tqdm.tqdm(
             total=total, initial=initial, unit="step", dynamic_ncols=True, leave=False
@@ -43,7 +50,8 @@ class TrainingBar:
         for task in self._tasks:
             if f"loss/{task.name}" in flat:
                 self._losses[task.name] = flat[f"loss/{task.name}"]
-        rate = self._examples / (time.monotonic() - self._started)
+        self._last_step = time.monotonic()
+        rate = self._examples / (self._last_step - self._started)
         losses = " ".join(f"{name} {loss:.2f}" for name, loss in self._losses.items())
         self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
         self._bar.set_postfix_str(f"{rate:.0f} examples/s, {losses}", refresh=False)
@@ -52,7 +60,8 @@ class TrainingBar:
     def epoch(
         self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
     ) -> None:
-        """Prints the validation figures of an epoch."""
+        """Prints the validation figures of an epoch, whose time the rate leaves out."""
+        self._started += time.monotonic() - self._last_step
         self._bar.refresh()
         table = tables.score_table({f"epoch {epoch}": summary}, self._tasks)
         self._bar.clear()

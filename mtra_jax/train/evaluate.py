@@ -1,6 +1,6 @@
 """Parameters and a split -> its losses, predictions and scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -28,18 +28,25 @@ class Split(NamedTuple):
     batcher: batches.Batcher
     plan: np.ndarray
 
-    @property
-    def num_batches(self) -> int:
-        return len(self.plan)
+
+Bar = Callable[[Iterable, int], Iterable]
+"""`bar(items, total)` yields the items and shows how far it is."""
+
+
+def no_bar(items: Iterable, total: int) -> Iterable:
+    """Shows nothing."""
+    del total
+    return items
 
 
 def predict_outputs(
-    forward: Callable, params: Params, split: Split, progress: Callable = iter
+    forward: Callable, params: Params, split: Split, bar: Bar = no_bar
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs of all examples [N, L] in order, and the losses of each batch [n, T]."""
     packed = batches.prefetch(split.batcher.batches(split.plan))
     outputs, losses = [], []
-    for found, measured in progress(_one_behind(forward, params, packed)):
+    results = _one_behind(forward, params, packed)
+    for found, measured in bar(results, len(split.plan)):
         outputs.append(np.asarray(found))
         losses.append(np.asarray(measured["losses"]))
     valid = split.plan.reshape(-1) >= 0
@@ -63,14 +70,14 @@ def evaluate(
     params: Params,
     split: Split,
     benchmark: Benchmark,
-    progress: Callable = iter,
+    bar: Bar = no_bar,
 ) -> Evaluation:
     """Scores `params` on a split by `forward` (see `step.make_forward`).
 
     The loss of a task is the mean over its examples of the loss of their batch: the
     bound in ℓ_TA is one of a batch, in validation as in training.
     """
-    outputs, batch_losses = predict_outputs(forward, params, split, progress)
+    outputs, batch_losses = predict_outputs(forward, params, split, bar)
     corpus = split.batcher.corpus
     counts = np.sum(split.plan >= 0, axis=1)
     batch_tasks = corpus.tasks[split.plan[:, 0]]

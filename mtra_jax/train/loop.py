@@ -25,7 +25,7 @@ class TrainingError(RuntimeError):
 
 
 class Schedule(NamedTuple):
-    """What is visited when; see `Benchmark`, `data.batches.plan_epoch`."""
+    """What is visited when; see `data.batches.plan_epoch`."""
 
     epochs: int
     patience: int
@@ -73,6 +73,8 @@ class Watch(NamedTuple):
     """(step, epoch, flat metrics, number of examples)"""
     epoch: Callable[[int, float, dict[str, Any], Progress], Any]
     """(epoch, validation loss, validation figures as in `results.json`, progress)"""
+    bar: evaluate.Bar = evaluate.no_bar
+    """Shows how far an evaluation is."""
 
 
 def fit(
@@ -103,7 +105,7 @@ def fit(
             if _is_due(run.schedule, step):
                 save(state, math.inf)
         found = evaluate.evaluate(
-            run.forward, state.params, run.validation, run.benchmark
+            run.forward, state.params, run.validation, run.benchmark, watch.bar
         )
         summary = metrics.summarize(found.scores, run.benchmark.tasks)
         progress = after_epoch(progress, epoch, found.loss, summary)

@@ -71,7 +71,7 @@ def train(
     finally:
         record.close()
         store.close()
-    return _finish(config, workdir, prepared, params, progress)
+    return _finish(config, workdir, prepared, params, progress, watch.bar)
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
@@ -156,7 +156,10 @@ def load_best_params(workdir: Path) -> Params:
 
 
 def evaluate_workdir(
-    workdir: Path, split: str, data_dir: str | None = None
+    workdir: Path,
+    split: str,
+    data_dir: str | None = None,
+    bar: evaluate.Bar = evaluate.no_bar,
 ) -> tuple[Benchmark, dict[str, Any]]:
     """Scores the best model of `workdir` on a split: its part of `results.json`."""
     saved = load(workdir)
@@ -165,7 +168,9 @@ def evaluate_workdir(
     prepared = build.prepare_run(saved.config, saved.backbone)
     chosen = {"validation": prepared.run.validation, "test": prepared.test}[split]
     params = parallel.replicate(saved.params, prepared.devices)
-    found = evaluate.evaluate(prepared.run.forward, params, chosen, saved.benchmark)
+    found = evaluate.evaluate(
+        prepared.run.forward, params, chosen, saved.benchmark, bar
+    )
     return saved.benchmark, metrics.summarize(found.scores, saved.benchmark.tasks)
 
 
@@ -193,12 +198,13 @@ def _finish(
     prepared: build.Prepared,
     params: Params,
     progress: loop.Progress,
+    bar: evaluate.Bar,
 ) -> Outcome:
     """Scores the best parameters and writes results, predictions and the encoder."""
     run = prepared.run
     tasks = run.benchmark.tasks
     placed = parallel.replicate(params, prepared.devices)
-    found = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark)
+    found = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark, bar)
     results = {
         "validation": progress.best_summary,
         "test": metrics.summarize(found.scores, tasks),

@@ -76,7 +76,7 @@ def test_outputs_are_in_the_order_of_the_examples(num_devices):
     forward, split = Forward(), make_split(num_devices)
     outputs, losses = evaluate.predict_outputs(forward, "params", split)
     np.testing.assert_array_equal(outputs, forward.outputs)
-    assert split.num_batches == 5
+    assert len(split.plan) == 5
     np.testing.assert_array_equal(losses, forward.losses[:5])
     assert forward.calls == ["params"] * 5
 
@@ -130,16 +130,17 @@ def test_right_outputs_score_all():
     np.testing.assert_allclose(list(found.scores["mood"].values()), [100, 100])
 
 
-def test_progress_sees_every_batch():
+def test_the_bar_sees_every_batch():
     seen = []
 
-    def progress(items):
+    def bar(items, total):
+        assert total == 5
         for item in items:
             seen.append(item[1]["losses"])
             yield item
 
     forward = Forward()
-    evaluate.evaluate(forward, {}, make_split(1), BENCHMARK, progress)
+    evaluate.evaluate(forward, {}, make_split(1), BENCHMARK, bar)
     np.testing.assert_array_equal(seen, forward.losses[:5])
 
 
@@ -152,10 +153,11 @@ def test_the_next_batch_runs_while_a_result_is_read():
         events.append("start")
         return forward(params, batch)
 
-    def progress(items):
+    def bar(items, total):
+        assert total == 5
         for item in items:
             events.append("read")
             yield item
 
-    evaluate.predict_outputs(noted, {}, make_split(1), progress)
+    evaluate.predict_outputs(noted, {}, make_split(1), bar)
     assert events == ["start", *["start", "read"] * 4, "read"]
