@@ -12,7 +12,12 @@ from mtra_jax.objectives.aligned import (
     aligned_value_and_grad,
 )
 from mtra_jax.objectives.balance import floored_log, log_sum
-from mtra_jax.objectives.bounds import dv_bound, gaussian_kl, info_nce
+from mtra_jax.objectives.bounds import (
+    dv_bound,
+    gaussian_kl,
+    gaussian_kl_terms,
+    info_nce,
+)
 from mtra_jax.objectives.masked import log_mean_exp, masked_mean
 from mtra_jax.objectives.perturbation import fgm_perturbation
 from mtra_jax.objectives.task_losses import cross_entropy, mean_squared_error
@@ -26,6 +31,7 @@ __all__ = [
     "fgm_perturbation",
     "floored_log",
     "gaussian_kl",
+    "gaussian_kl_terms",
     "info_nce",
     "log_mean_exp",
     "log_sum",

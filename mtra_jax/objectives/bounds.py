@@ -106,9 +106,29 @@ def gaussian_kl(
     masked.check_same_shape("mean", mean, "log_variance", log_variance)
     where = masked.as_mask(where, mean.shape[0])
     mean, log_variance = (masked.mask_rows(x, where) for x in (mean, log_variance))
-    # expm1 keeps the small differences that exp(s) - 1 would round away.
-    terms = 0.5 * (jnp.expm1(log_variance) - log_variance + mean**2)
+    terms = gaussian_kl_terms(mean, log_variance)
     return masked.masked_mean(jnp.mean(terms, axis=-1), where, axis_name)
+
+
+def gaussian_kl_terms(
+    mean: jax.Array,
+    log_variance: jax.Array,
+    prior_mean: jax.Array | float = 0.0,
+    prior_log_variance: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Returns KL(N(m, exp s) ‖ N(p, exp r)) of each entry: all shapes broadcast.
+
+    Source: Kingma & Welling 2014, appendix B, for any diagonal prior.
+
+    >>> gaussian_kl_terms(jnp.ones(2), jnp.zeros(2), prior_mean=jnp.array([0.0, 1.0]))
+    Array([0.5, 0. ], dtype=float32)
+    """
+    mean = masked.as_floats("mean", mean)
+    log_variance = masked.as_floats("log_variance", log_variance)
+    log_ratio = log_variance - prior_log_variance
+    squares = (mean - prior_mean) ** 2 * jnp.exp(-jnp.asarray(prior_log_variance))
+    # expm1 keeps the small differences that exp(s) - 1 would round away.
+    return 0.5 * (jnp.expm1(log_ratio) - log_ratio + squares)
 
 
 def _unit_rows(x: jax.Array) -> jax.Array:
