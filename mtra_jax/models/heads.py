@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.models.dropout import Dropout
+from mtra_jax.models.dropout import dropout
 
 
 class Head(nn.Module):
@@ -36,9 +36,16 @@ class Heads(nn.Module):
     tasks: Sequence[tuple[str, int]]
     dropout: float = 0.0
 
+    def features(self, z: jax.Array, *, deterministic: bool) -> jax.Array:
+        """dropout(relu(z)): [B, H] -> [B, H]."""
+        hidden = nn.relu(z)
+        if deterministic or self.dropout == 0:
+            return hidden
+        return dropout(hidden, self.make_rng("dropout"), self.dropout)
+
     @nn.compact
     def __call__(self, z: jax.Array, *, deterministic: bool) -> jax.Array:
-        hidden = Dropout(self.dropout)(nn.relu(z), deterministic=deterministic)
+        hidden = self.features(z, deterministic=deterministic)
         layers = [Head(z.shape[-1], size, name=name)() for name, size in self.tasks]
         kernel = jnp.concatenate([kernel for kernel, _ in layers], axis=1)
         bias = jnp.concatenate([bias for _, bias in layers])

@@ -1,0 +1,68 @@
+"""Hidden states of packed texts in, the largest response of each filter per text out."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.types import Batch
+
+
+def text_of_tokens(batch: Batch) -> jax.Array:
+    """Which text each token belongs to: int32 [R * S]; B for padding."""
+    num_texts = batch.first_tokens.shape[0]
+    num_tokens = batch.tokens.size
+    # Slots without a text all point at token 0: they are written out of bounds.
+    firsts = jnp.where(batch.where, batch.first_tokens, num_tokens)
+    texts = jnp.full(num_tokens, num_texts, jnp.int32)
+    texts = texts.at[firsts].set(jnp.arange(num_texts, dtype=jnp.int32), mode="drop")
+    starts = jnp.arange(num_tokens) - batch.positions.reshape(-1)
+    is_token = batch.segments.reshape(-1) > 0
+    return jnp.where(is_token, texts[starts], num_texts)
+
+
+def window(hidden: jax.Array, segments: jax.Array, width: int) -> jax.Array:
+    """Each token and the width − 1 after it: [R, S, H] -> [R, S, width * H].
+
+    What lies beyond the token's own text is 0, as padding after the text would be.
+    """
+    columns = []
+    for offset in range(width):
+        space = ((0, 0), (0, offset))
+        moved = jnp.pad(hidden, (*space, (0, 0)))[:, offset:]
+        owner = jnp.pad(segments, space)[:, offset:]
+        columns.append(jnp.where((owner == segments)[..., None], moved, 0))
+    return jnp.concatenate(columns, axis=-1)
+
+
+def max_over_time(responses: jax.Array, texts: jax.Array, num_texts: int) -> jax.Array:
+    """The largest response of each filter in each text: [R, S, F] -> [B, F].
+
+    `texts` [R * S] as of `text_of_tokens`; 0 for slots without a text. The responses are
+    those of a relu, so nothing is lost below 0.
+    """
+    rows = responses.reshape(-1, responses.shape[-1])
+    largest = jax.ops.segment_max(rows, texts, num_segments=num_texts + 1)
+    return jnp.maximum(largest[:num_texts], 0)
+
+
+def convolve(
+    hidden: jax.Array,
+    batch: Batch,
+    filters: Sequence[tuple[jax.Array, jax.Array]],
+) -> jax.Array:
+    """relu(window @ kernel + bias), its maximum over each text: [B, Σ F].
+
+    `filters` holds (kernel [width, H, F], bias [F]) of each width; `hidden` [R, S, H].
+
+    Source: Kim 2014, "Convolutional Neural Networks for Sentence Classification", Eq. 2-4.
+    """
+    texts = text_of_tokens(batch)
+    num_texts = batch.first_tokens.shape[0]
+    found = []
+    for kernel, bias in filters:
+        width, _, num_filters = kernel.shape
+        seen = window(hidden, batch.segments, width)
+        responses = jax.nn.relu(seen @ kernel.reshape(-1, num_filters) + bias)
+        found.append(max_over_time(responses, texts, num_texts))
+    return jnp.concatenate(found, axis=-1)
