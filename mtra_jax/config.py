@@ -39,7 +39,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "epochs": 20,
             "patience": 3,  # epochs without a better validation loss
             "batch_size": 128,  # of all devices together
-            "sampling": "per_task",
+            "sampling": registry.sampling(method),  # or the other one
             "learning_rate": 5e-5,
             "warm_up": 0.1,  # share of all planned steps
             "clip_norm": 1.0,
@@ -89,6 +89,10 @@ def preset(name: str, method: str) -> ConfigDict:
         config.method.epsilon = 5.0 if backbone == "roberta" else 1.0
         if benchmark == "affecteval" and backbone in ("bert", "minilm"):
             config.method.beta = 2.0
+    if method == "infomtl" and backbone in ("bert", "minilm"):
+        # InfoMTL, Table 8.
+        config.method.update({"alpha": 0.01, "beta": 1.0, "temperature": 0.1})
+        config.head_dropout = 0.0
     if backbone == "tiny":
         _set_tiny(config)
     return config
@@ -127,7 +131,15 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise InputError(f"{path}: no function get_config; expected a file of configs/")
-    config = module.get_config(name)
+    return apply(module.get_config(name), overrides)
+
+
+def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+    """Sets `overrides` of (dotted key, text) in `config`, and returns it checked.
+
+    Raises:
+      InputError: an unknown key, or a value that does not fit.
+    """
     for key, text in overrides:
         if key == "method.name":
             _choose_method(config, text)
@@ -155,6 +167,7 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
 def _choose_method(config: ConfigDict, name: str) -> None:
     """Another method takes its own defaults; options of the same name keep their value."""
     new = {"name": name, **registry.options(name)}
+    config.sampling = registry.sampling(name)
     kept = {k: v for k, v in config.method.items() if k in new and k != "name"}
     with config.unlocked():
         config.method = ConfigDict({**new, **kept})

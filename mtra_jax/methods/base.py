@@ -25,6 +25,7 @@ class Space(NamedTuple):
     """bool [T]"""
     num_examples: tuple[int, ...]
     """Training examples of each task."""
+    steps_per_epoch: int = 1
 
     @property
     def num_tasks(self) -> int:
@@ -49,11 +50,9 @@ class Model(NamedTuple):
     space: Space
     hidden_size: int
 
-    def represent(
-        self, params: Params, batch: Batch, rng: jax.Array | None
-    ) -> jax.Array:
-        """z [B, H]: the last hidden state at each text's first token; dropout by `rng`."""
-        hidden = self.encoder.apply(
+    def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        """The last hidden states of all tokens [R, S, H]; dropout by `rng`."""
+        return self.encoder.apply(
             {"params": params["encoder"]},
             batch.tokens,
             batch.segments,
@@ -61,7 +60,24 @@ class Model(NamedTuple):
             deterministic=rng is None,
             rngs={} if rng is None else {"dropout": rng},
         )
-        return encoder.first_tokens(hidden, batch.first_tokens)
+
+    def represent(
+        self, params: Params, batch: Batch, rng: jax.Array | None
+    ) -> jax.Array:
+        """z [B, H]: the last hidden state at each text's first token; dropout by `rng`."""
+        return encoder.first_tokens(self.encode(params, batch, rng), batch.first_tokens)
+
+    def head_features(
+        self, params: Params, z: jax.Array, rng: jax.Array | None
+    ) -> jax.Array:
+        """dropout(relu(z)) [B, H]: what `predict` multiplies with the heads' kernels."""
+        return self.heads.apply(
+            {"params": params["heads"]},
+            z,
+            deterministic=rng is None,
+            rngs={} if rng is None else {"dropout": rng},
+            method="features",
+        )
 
     def predict(self, params: Params, z: jax.Array, rng: jax.Array | None) -> jax.Array:
         """Outputs of all tasks [B, L] for representations `z` [B, H]."""
@@ -74,11 +90,16 @@ class Model(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What a forward pass yields: losses and named terms [T], outputs [B, L]."""
+    """What a forward pass yields: losses and named terms [T], outputs [B, L].
+
+    `batch_loss` is a loss of the global batch that belongs to no task: it is added to
+    the objective as it is.
+    """
 
     losses: jax.Array
     terms: dict[str, jax.Array]
     outputs: jax.Array
+    batch_loss: jax.Array | float = 0.0
 
 
 class Weighted(NamedTuple):
@@ -100,6 +121,17 @@ class AlignedGradient(NamedTuple):
     logarithm: bool
 
 
+class Combined(NamedTuple):
+    """Σ_t w_t g_t of the tasks' gradients g_t by the shared parameters; T backward passes.
+
+    `combine(gram, present, state, rng) -> (weights, state)`: `gram` [T, T] holds the
+    inner products of the g_t of the global batch, 0 for absent tasks; `present` and
+    `weights` are [T]. What belongs to one task alone takes the gradient of its loss.
+    """
+
+    combine: Callable[..., tuple[jax.Array, Any]]
+
+
 class Method(NamedTuple):
     """A method, in three statements.
 
@@ -107,13 +139,38 @@ class Method(NamedTuple):
     batch, rngs, axis_name) -> Losses` is the loss of each task; `rngs` is None in
     evaluation, else "method" (the same on all devices) and "dropout" (one a device).
     `gradient` is how the losses become one gradient. `init_state` is what it remembers
-    from step to step beside parameters.
+    from step to step beside parameters, `num_features` the width of what the heads read
+    where that is not z.
     """
 
     init: Callable[[jax.Array], Params]
     losses: Callable[..., Losses]
-    gradient: Weighted | AlignedGradient
+    gradient: Weighted | AlignedGradient | Combined
     init_state: Any = ()
+    num_features: int | None = None
+
+
+SHARED = "(shared)"  # no name of a task
+
+
+def owners(params: Params) -> Any:
+    """For each parameter the task it belongs to alone, or `SHARED`: a tree of names."""
+
+    def owner(path: tuple, _: Any) -> str:
+        keys = [entry.key for entry in path]
+        if keys[0] == "heads":
+            return keys[1]
+        if keys[:2] == ["method", "tasks"]:
+            return keys[2]
+        return SHARED
+
+    return jax.tree_util.tree_map_with_path(owner, params)
+
+
+def no_params(rng: jax.Array) -> Params:
+    """`init` of a method that adds nothing to the model."""
+    del rng
+    return {}
 
 
 def members(batch: Batch, num_tasks: int) -> jax.Array:
@@ -171,12 +228,47 @@ def represent_and_predict(
     model: Model, params: Params, batch: Batch, rngs: Rngs | None
 ) -> tuple[jax.Array, jax.Array]:
     """z [B, H] and the outputs [B, L], with separate dropout keys for the two."""
-    if rngs is None:
-        z = model.represent(params, batch, None)
-        return z, model.predict(params, z, None)
-    encoder_rng, heads_rng = jax.random.split(rngs["dropout"])
+    encoder_rng, heads_rng = dropout_keys(rngs)
     z = model.represent(params, batch, encoder_rng)
     return z, model.predict(params, z, heads_rng)
+
+
+def dropout_keys(
+    rngs: Rngs | None,
+) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
+    """The dropout keys of encoder and heads; None in evaluation."""
+    if rngs is None:
+        return None, None
+    encoder_rng, heads_rng = jax.random.split(rngs["dropout"])
+    return encoder_rng, heads_rng
+
+
+def sum_present(values: jax.Array, present: jax.Array) -> jax.Array:
+    """Σ over the tasks of the batch of `values` [T]."""
+    return jnp.sum(jnp.where(present, values, 0))
+
+
+def reparameterize(
+    mean: jax.Array, log_variance: jax.Array, rngs: Rngs | None, axis_name: str | None
+) -> jax.Array:
+    """A draw of N(mean, exp(log_variance)) for each row [B, ...]; the mean in evaluation.
+
+    Each row's noise follows from its place in the planned batch, so that it is the same
+    on any number of devices.
+    """
+    if rngs is None:
+        return mean
+    rows = jnp.arange(mean.shape[0])
+    if axis_name is not None:
+        num_devices = jax.lax.psum(1, axis_name)
+        rows = rows * num_devices + jax.lax.axis_index(axis_name)
+    rng = rngs["method"]
+
+    def draw(row: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(rng, row)
+        return jax.random.normal(key, mean.shape[1:], mean.dtype)
+
+    return mean + jnp.exp(0.5 * log_variance) * jax.vmap(draw)(rows)
 
 
 def gather(rows: jax.Array, axis_name: str | None) -> jax.Array:

@@ -1,13 +1,12 @@
 """Equal weighting: L = (1/T) Σ_t ℓ_t.
 
-Source: the baseline of MTRA, section 2 (λ_t = 1/T); MT-DNN (Liu et al. 2019) is this
+Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T; MT-DNN (Liu et al. 2019) is this
 with a BERT encoder.
 """
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from mtra_jax.methods import base
 
@@ -20,10 +19,6 @@ def make(model: base.Model) -> base.Method:
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
     ) -> tuple[jax.Array, Any]:
         del params, rng
-        return jnp.sum(jnp.where(present, losses, 0)) / losses.shape[0], state
+        return base.sum_present(losses, present) / losses.shape[0], state
 
-    return base.Method(
-        init=lambda rng: {},
-        losses=base.plain_losses,
-        gradient=base.Weighted(objective),
-    )
+    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))

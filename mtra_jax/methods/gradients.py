@@ -53,24 +53,16 @@ def differentiate(
     """
     present = base.present_tasks(batch, model.space.num_tasks, axis_name)
 
-    def losses_fn(params: Params, rngs: base.Rngs) -> tuple[jax.Array, dict]:
-        seen = method.losses(model, params, batch, rngs, axis_name)
-        return seen.losses, seen.terms
+    def losses_fn(params: Params, rngs: base.Rngs) -> base.Losses:
+        return method.losses(model, params, batch, rngs, axis_name)
 
+    given = method.gradient, losses_fn, params, present, rngs, state
     if isinstance(method.gradient, base.AlignedGradient):
-        return _aligned(
-            method.gradient,
-            losses_fn,
-            params,
-            present,
-            rngs,
-            state,
-            one_task=one_task,
-            axis_name=axis_name,
-        )
-    return _weighted(
-        method.gradient, losses_fn, params, present, rngs, state, axis_name=axis_name
-    )
+        return _aligned(*given, one_task=one_task, axis_name=axis_name)
+    if isinstance(method.gradient, base.Combined):
+        names = model.space.names
+        return _combined(*given, names=names, axis_name=axis_name)
+    return _weighted(*given, axis_name=axis_name)
 
 
 def _weighted(
@@ -89,9 +81,9 @@ def _weighted(
         )
 
     def objective(params: Params) -> tuple[jax.Array, tuple]:
-        losses, terms = losses_fn(params, rngs)
-        value, new_state = value_of(params, losses)
-        return value, (losses, terms, new_state)
+        seen = losses_fn(params, rngs)
+        value, new_state = value_of(params, seen.losses)
+        return value + seen.batch_loss, (seen.losses, seen.terms, new_state)
 
     (value, (losses, terms, new_state)), grads = jax.value_and_grad(
         objective, has_aux=True
@@ -100,6 +92,62 @@ def _weighted(
     if axis_name is not None:
         grads = jax.lax.pmean(grads, axis_name)
     return Gradient(grads, value, present, losses, weights, terms, {}, new_state)
+
+
+def _combined(
+    gradient: base.Combined,
+    losses_fn: Callable,
+    params: Params,
+    present: jax.Array,
+    rngs: base.Rngs,
+    state: Any,
+    *,
+    names: tuple[str, ...],
+    axis_name: str | None,
+) -> Gradient:
+    def per_task(params: Params) -> tuple[jax.Array, dict]:
+        seen = losses_fn(params, rngs)
+        return seen.losses, seen.terms
+
+    losses, pull_back, terms = jax.vjp(per_task, params, has_aux=True)
+    # One backward pass after the other: in a vmap all tasks' activations would be held.
+    grads = jax.lax.map(
+        lambda weights: pull_back(weights)[0], jnp.eye(len(names), dtype=losses.dtype)
+    )
+    if axis_name is not None:
+        grads = jax.lax.pmean(grads, axis_name)
+    owners = base.owners(params)
+    shared = [
+        leaf
+        for leaf, owner in zip(
+            jax.tree.leaves(grads), jax.tree.leaves(owners), strict=True
+        )
+        if owner == base.SHARED
+    ]
+    gram = sum(_inner_products(leaf) for leaf in shared)
+    weights, new_state = gradient.combine(gram, present, state, rngs["method"])
+
+    def combined(leaf: jax.Array, owner: str) -> jax.Array:
+        if owner == base.SHARED:
+            return jnp.tensordot(weights, leaf, axes=1)
+        return leaf[names.index(owner)]
+
+    return Gradient(
+        jax.tree.map(combined, grads, owners),
+        base.sum_present(losses, present),
+        present,
+        losses,
+        weights,
+        terms,
+        {},
+        new_state,
+    )
+
+
+def _inner_products(leaf: jax.Array) -> jax.Array:
+    """[T, ...] -> [T, T], in full precision where matrix products round to less."""
+    rows = leaf.reshape(leaf.shape[0], -1)
+    return jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _aligned(
@@ -119,15 +167,19 @@ def _aligned(
         **gradient._asdict(),
     }
 
-    def loss_fn(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
-        losses, terms = losses_fn(params, rngs)
-        return jnp.sum(jnp.where(present, losses, 0)), terms
+    def per_task(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
+        seen = losses_fn(params, rngs)
+        return seen.losses, seen.terms
+
+    def in_sum(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
+        losses, terms = per_task(params, rngs)
+        return base.sum_present(losses, present), terms
 
     if one_task:
-        aligned = objectives.aligned_value_and_grad(loss_fn, **options)
+        aligned = objectives.aligned_value_and_grad(in_sum, **options)
         (value, seen), grads = aligned(params, rngs)
     else:
-        aligned = objectives.aligned_tasks_value_and_grad(losses_fn, **options)
+        aligned = objectives.aligned_tasks_value_and_grad(per_task, **options)
         (value, seen), grads = aligned(params, present, rngs)
     # As [T], also where only the one task's scalars are known.
     losses, perturbed, weights = (

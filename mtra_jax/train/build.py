@@ -120,32 +120,34 @@ def new_encoder_config(config: ConfigDict, vocab_size: int) -> encoder.EncoderCo
     )
 
 
-def make_space(benchmark: Benchmark, sizes: tuple[int, ...]) -> base.Space:
-    """The joint label space of `benchmark` with `sizes` training examples."""
-    return base.Space(
-        benchmark.task_names,
-        benchmark.slot_tasks(),
-        np.array([task.is_classification for task in benchmark.tasks]),
-        sizes,
-    )
-
-
 def make_model(
     config: ConfigDict,
     benchmark: Benchmark,
     encoder_config: encoder.EncoderConfig,
     sizes: tuple[int, ...],
+    steps_per_epoch: int = 1,
 ) -> tuple[base.Model, base.Method]:
-    """The network and the method, without parameters."""
+    """The network and the method, without parameters.
+
+    `sizes` are the numbers of training examples; they and `steps_per_epoch` matter to
+    training alone.
+    """
+    space = base.Space(
+        benchmark.task_names,
+        benchmark.slot_tasks(),
+        np.array([task.is_classification for task in benchmark.tasks]),
+        sizes,
+        steps_per_epoch,
+    )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     model = base.Model(
         encoder.Encoder(encoder_config, dtype=compute_dtype(config)),
         heads.Heads(outputs, config.head_dropout),
-        make_space(benchmark, sizes),
+        space,
         encoder_config.hidden_size,
     )
     options = {k: v for k, v in config.method.items() if k != "name"}
-    return model, registry.METHODS[config.method.name](model, **options)
+    return model, registry.METHODS[config.method.name].make(model, **options)
 
 
 def init_params(
@@ -153,7 +155,7 @@ def init_params(
 ) -> Params:
     """The parameters before training: the encoder's, new heads, the method's."""
     heads_rng, method_rng = jax.random.split(rng)
-    z = jnp.zeros((1, model.hidden_size))
+    z = jnp.zeros((1, method.num_features or model.hidden_size))
     return {
         "encoder": encoder_params,
         "heads": model.heads.init(heads_rng, z, deterministic=True)["params"],
@@ -185,8 +187,10 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
         cache_dir=cache_dir_of(config),
     )
     sizes = corpora["train"].sizes
-    model, method = make_model(config, benchmark, backbone.config, sizes)
     schedule = make_schedule(config, sizes)
+    model, method = make_model(
+        config, benchmark, backbone.config, sizes, schedule.steps_per_epoch
+    )
     optimise = optimiser.make(
         optimiser.warm_up(
             config.learning_rate,

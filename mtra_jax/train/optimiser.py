@@ -1,13 +1,8 @@
 """Gradients in, parameter updates out: global-norm clipping, Adamax, warm-up."""
 
-from typing import Any
-
-import jax
 import optax
 
-from mtra_jax.types import Params
-
-SHARED = "(shared)"  # no name of a task
+from mtra_jax.methods import base
 
 
 def warm_up(learning_rate: float, num_warm_up_steps: int) -> optax.Schedule:
@@ -22,20 +17,6 @@ def warm_up(learning_rate: float, num_warm_up_steps: int) -> optax.Schedule:
     return optax.linear_schedule(start, learning_rate, steps)
 
 
-def owners(params: Params) -> Any:
-    """For each parameter the task it belongs to alone, or `SHARED`: a tree of names."""
-
-    def owner(path: tuple, _: Any) -> str:
-        keys = [entry.key for entry in path]
-        if keys[0] == "heads":
-            return keys[1]
-        if keys[:2] == ["method", "tasks"]:
-            return keys[2]
-        return SHARED
-
-    return jax.tree_util.tree_map_with_path(owner, params)
-
-
 def make(
     schedule: optax.Schedule, tasks: tuple[str, ...], clip_norm: float = 1.0
 ) -> optax.GradientTransformationExtraArgs:
@@ -47,7 +28,7 @@ def make(
     The clipping (coefficient min(1, c/‖g‖), without the 1e-6 that PyTorch adds to the
     norm) and the schedule are global.
     """
-    groups = {SHARED: optax.scale_by_adamax()}
+    groups = {base.SHARED: optax.scale_by_adamax()}
     for index, task in enumerate(tasks):
         groups[task] = optax.conditionally_mask(
             optax.scale_by_adamax(),
@@ -56,6 +37,6 @@ def make(
         )
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.multi_transform(groups, owners),
+        optax.multi_transform(groups, base.owners),
         optax.scale_by_learning_rate(schedule),
     )

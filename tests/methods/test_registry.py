@@ -50,16 +50,16 @@ def test_every_option_can_be_set_on_the_command_line(name):
         assert type(default) in (bool, int, float, str, tuple), key
     # `name` is the key of the method itself.
     assert "name" not in options
-    model, *rest = inspect.signature(registry.METHODS[name]).parameters.values()
+    model, *rest = inspect.signature(registry.METHODS[name].make).parameters.values()
     assert model.name == "model"
     assert {parameter.kind for parameter in rest} <= {inspect.Parameter.KEYWORD_ONLY}
 
 
 @pytest.mark.parametrize("name", registry.METHODS)
 def test_every_row_makes_a_method(name):
-    method = registry.METHODS[name](make_model(), **registry.options(name))
+    method = registry.METHODS[name].make(make_model(), **registry.options(name))
     assert isinstance(method, base.Method)
-    assert isinstance(method.gradient, base.Weighted | base.AlignedGradient)
+    assert isinstance(method.gradient, base.Weighted | base.AlignedGradient | base.Combined)
     params = jax.jit(method.init)(jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-    assert inspect.getmodule(registry.METHODS[name]).__doc__.count("Source:") == 1
+    assert inspect.getmodule(registry.METHODS[name].make).__doc__.count("Source:") == 1

@@ -5,10 +5,11 @@ import numpy as np
 import optax
 import pytest
 
+from mtra_jax.methods import base
 from mtra_jax.train import optimiser
 
 TASKS = ("alpha", "beta")
-SHARED, ALPHA, BETA = optimiser.SHARED, "alpha", "beta"
+SHARED, ALPHA, BETA = base.SHARED, "alpha", "beta"
 # Which tasks each of the steps holds.
 PRESENT = [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0), (0, 0), (1, 1)]
 
@@ -43,8 +44,8 @@ OWNERS = {
 
 
 def test_owners_of_the_parameters():
-    assert optimiser.owners(draw_tree(np.random.default_rng(0))) == OWNERS
-    assert optimiser.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
+    assert base.owners(draw_tree(np.random.default_rng(0))) == OWNERS
+    assert base.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
         "encoder": {"w": SHARED},
         "heads": {},
         "method": {},

@@ -92,7 +92,7 @@ def make_parts(name, dropout=0.0, **options):
     model = base.Model(
         encoder.Encoder(config), heads.Heads(outputs, dropout), SPACE, HIDDEN
     )
-    method = registry.METHODS[name](model, **options)
+    method = registry.METHODS[name].make(model, **options)
     rng = np.random.default_rng(1)
     params = {
         "encoder": encoder_params(),

@@ -1,0 +1,85 @@
+"""Dynamic weight average: L = Σ_t λ_t ℓ_t, λ from how fast the tasks' losses fell.
+
+Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7:
+λ = T softmax(w / temperature), w_t the ratio of the mean losses of the two epochs before.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base
+
+
+class Averages(NamedTuple):
+    """What DWA remembers: arrays [T], and the number of steps taken."""
+
+    total: Any
+    """Sum of the losses of this epoch so far."""
+    count: Any
+    """Steps of this epoch that held the task."""
+    last: Any
+    """Mean loss of the last whole epoch; 0 before."""
+    second_last: Any
+    steps: Any
+
+
+def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
+    """The weights sum to T; they are 1 in the first two epochs, as in the paper.
+
+    The averages roll over every `model.space.steps_per_epoch` steps, within the compiled
+    step, and are part of the checkpoint.
+
+    Raises:
+      InputError: `temperature` is not positive.
+    """
+    if not 0 < temperature < math.inf:
+        raise InputError(
+            f"method.temperature is {temperature}; expected more than 0, finite"
+        )
+    steps_per_epoch = model.space.steps_per_epoch
+    zeros = np.zeros(model.space.num_tasks, np.float32)
+
+    def objective(
+        params: Any,
+        losses: jax.Array,
+        present: jax.Array,
+        state: Averages,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, Averages]:
+        del params, rng
+        is_first = (state.steps % steps_per_epoch == 0) & (state.steps > 0)
+        state = jax.tree.map(
+            lambda rolled, kept: jnp.where(is_first, rolled, kept), roll(state), state
+        )
+        weights = weigh(state.last, state.second_last, temperature)
+        seen = jax.lax.stop_gradient(jnp.where(present, losses, 0)).astype(jnp.float32)
+        state = state._replace(
+            total=state.total + seen, count=state.count + present, steps=state.steps + 1
+        )
+        return base.sum_present(weights * losses, present), state
+
+    return base.Method(
+        base.no_params,
+        base.plain_losses,
+        base.Weighted(objective),
+        Averages(zeros, zeros, zeros, zeros, np.zeros((), np.int32)),
+    )
+
+
+def roll(state: Averages) -> Averages:
+    """The averages at the start of the next epoch."""
+    mean = state.total / jnp.maximum(state.count, 1)
+    empty = jnp.zeros_like(mean)
+    return Averages(empty, empty, mean, state.last, state.steps)
+
+
+def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
+    """λ [T] from the mean losses of the last two epochs; 1 where one is not known."""
+    is_known = second_last > 0
+    ratios = jnp.where(is_known, last / jnp.where(is_known, second_last, 1), 1)
+    return last.shape[0] * jax.nn.softmax(ratios / temperature)

@@ -1,0 +1,31 @@
+"""Geometric loss strategy: L = (Π_t ℓ_t)^(1/T).
+
+Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.methods import base
+
+
+def make(model: base.Model) -> base.Method:
+    """The geometric mean of the losses of the step's tasks, in log space.
+
+    The product itself would leave the range of float32 with many small losses. Losses
+    must be positive, as cross-entropies and squared errors are. With one task a step it
+    is that task's loss.
+    """
+    del model
+
+    def objective(
+        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        del params, rng
+        tiny = jnp.finfo(losses.dtype).tiny
+        logs = jnp.log(jnp.maximum(jnp.where(present, losses, 1), tiny))
+        return jnp.exp(jnp.sum(logs) / jnp.maximum(jnp.sum(present), 1)), state
+
+    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))

@@ -1,0 +1,39 @@
+"""Impartial loss scaling: L = Σ_t exp(s_t) ℓ_t − s_t, s_t learned.
+
+Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.2 (IMTL-L,
+with base e).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.methods import base
+from mtra_jax.types import Params
+
+
+def make(model: base.Model) -> base.Method:
+    """At the optimum of s, exp(s)·ℓ = 1 for every task: all losses have one magnitude.
+
+    s starts at 0, learns with the rate of all parameters and rests in steps without its
+    task.
+    """
+    names = model.space.names
+
+    def init(rng: jax.Array) -> Params:
+        del rng
+        return {"tasks": {name: {"log_scale": jnp.zeros(())} for name in names}}
+
+    def objective(
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: Any,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, Any]:
+        del rng
+        scales = jnp.stack([params["tasks"][name]["log_scale"] for name in names])
+        return base.sum_present(jnp.exp(scales) * losses - scales, present), state
+
+    return base.Method(init, base.plain_losses, base.Weighted(objective))

@@ -1,0 +1,114 @@
+"""InfoMTL: keep the shared information (InfoNCE), compress each task's (Gaussian heads).
+
+Source: Hu et al. 2025 (AAAI), Eq. 2, 4 and 7:
+L = Σ_t [ℓ_t(y | z_t) + β KL(q(z_t|z) ‖ N(0, I))] + α InfoNCE(z, z⁺; τ).
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax import objectives
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, mt_vib
+from mtra_jax.models import heads
+from mtra_jax.types import Batch, Params
+
+POSITIVES = 2**31 - 2
+"""Folded into the encoder's dropout key for z⁺; a number that no layer counts to."""
+
+
+def make(
+    model: base.Model,
+    *,
+    alpha: float = 0.1,
+    beta: float = 0.01,
+    temperature: float = 1.0,
+    simax: bool = True,
+    timin: bool = True,
+) -> base.Method:
+    """Defaults are Table 8's for RoBERTa; the presets set those for BERT.
+
+    SIMax: z⁺ is a second pass of the encoder with other dropout, the texts of the whole
+    batch are the negatives, both passes are differentiated. TIMin: a Gaussian in the
+    output space of each task, a draw of it in training, its mean in evaluation; its KL
+    term is a mean over dimensions, as in the authors' code of probabilistic coding (Hu
+    et al. 2024). The paper calls the layers of mean and log-variance MLPs with one hidden
+    layer; that code has one linear layer each, which is taken: the mean's is the head of
+    all methods, the log-variance's has no dropout. `simax=False` and `timin=False` are
+    the ablations of Table 4; without both it is the sum of the tasks' losses.
+
+    Raises:
+      InputError: a weight is negative, or `temperature` is not positive.
+    """
+    mt_vib.check_weight("alpha", alpha)
+    mt_vib.check_weight("beta", beta)
+    if not 0 < temperature < math.inf:
+        raise InputError(
+            f"method.temperature is {temperature}; expected more than 0, finite"
+        )
+    space = model.space
+    variances = heads.Heads(model.heads.tasks)
+
+    def init(rng: jax.Array) -> Params:
+        if not timin:
+            return {}
+        z = jnp.zeros((1, model.hidden_size))
+        return {"tasks": variances.init(rng, z, deterministic=True)["params"]}
+
+    def losses(
+        model: base.Model,
+        params: Params,
+        batch: Batch,
+        rngs: base.Rngs | None,
+        axis_name: str | None,
+    ) -> base.Losses:
+        z, mean = base.represent_and_predict(model, params, batch, rngs)
+        batch_loss = 0.0
+        if simax and rngs is not None:
+            encoder_rng, _ = base.dropout_keys(rngs)
+            again = jax.random.fold_in(encoder_rng, POSITIVES)
+            positives = model.represent(params, batch, again)
+            batch_loss = alpha * objectives.info_nce(
+                z, positives, temperature, batch.where, axis_name
+            )
+        if not timin:
+            task = base.task_losses(space, mean, batch, axis_name)
+            return base.Losses(task, {"task": task}, mean, batch_loss)
+        log_variance = variances.apply(
+            {"params": params["method"]["tasks"]}, z, deterministic=True
+        )
+        outputs = base.reparameterize(mean, log_variance, rngs, axis_name)
+        task = base.task_losses(space, outputs, batch, axis_name)
+        kl = own_kl(space, mean, log_variance, batch, axis_name)
+        terms = {"task": task, "kl": kl}
+        return base.Losses(task + beta * kl, terms, outputs, batch_loss)
+
+    def objective(
+        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        del params, rng
+        return base.sum_present(losses, present), state
+
+    return base.Method(init, losses, base.Weighted(objective))
+
+
+def own_kl(
+    space: base.Space,
+    mean: jax.Array,
+    log_variance: jax.Array,
+    batch: Batch,
+    axis_name: str | None,
+) -> jax.Array:
+    """KL(N(mean, exp log_variance) ‖ N(0, I)) in each task's own slots: [T].
+
+    `mean` and `log_variance` [B, L]; a mean over texts and the task's slots.
+    """
+    own = jnp.asarray(space.slot_tasks) == batch.tasks[:, None]
+    terms = jnp.where(own, objectives.gaussian_kl_terms(mean, log_variance), 0)
+    sizes = jnp.asarray(np.maximum(space.num_outputs, 1))[batch.tasks]
+    rows = jnp.sum(terms, axis=-1) / sizes
+    return base.mean_per_task(rows, batch, space.num_tasks, axis_name)

@@ -1,0 +1,58 @@
+"""Projecting conflicting gradients: what points against another task is taken away.
+
+Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.methods import base
+
+
+def make(model: base.Model) -> base.Method:
+    """Σ_t g_t', each g_t' = g_t less its projections on the g_j that it conflicts with.
+
+    The gradients are those of the global batch by the shared parameters: projection is
+    not linear, so they are combined after the mean over the devices. They are held at
+    once: T times the memory of the shared parameters, beside T backward passes one after
+    the other. Heads take the gradient of their own task. With one task a step there is
+    nothing to project: the sampling is `joint`.
+    """
+    del model
+
+    def combine(
+        gram: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        num_tasks = gram.shape[0]
+        keys = jax.random.split(rng, num_tasks)
+        orders = jax.vmap(lambda key: jax.random.permutation(key, num_tasks))(keys)
+        projected = project(gram, orders)
+        return jnp.sum(jnp.where(present[:, None], projected, 0), axis=0), state
+
+    return base.Method(base.no_params, base.plain_losses, base.Combined(combine))
+
+
+def project(gram: jax.Array, orders: jax.Array) -> jax.Array:
+    """The coefficients [T, T] of the projected gradients: g_i' = Σ_j c_ij g_j.
+
+    `gram` [T, T] holds g_i · g_j; `orders` int [T, T]: row i is the order in which task
+    i meets the others (itself is skipped). The inner products of g_i' follow from those
+    of the g_j, so T numbers a task are projected instead of T gradients.
+    """
+    num_tasks = gram.shape[0]
+
+    def one(task: jax.Array, order: jax.Array) -> jax.Array:
+        def meet(place: jax.Array, coefficients: jax.Array) -> jax.Array:
+            other = order[place]
+            dot = coefficients @ gram[:, other]
+            is_conflict = (other != task) & (dot < 0)
+            square = jnp.where(is_conflict, gram[other, other], 1)
+            share = jnp.where(is_conflict, dot / square, 0)
+            return coefficients.at[other].add(-share)
+
+        start = jax.nn.one_hot(task, num_tasks, dtype=gram.dtype)
+        return jax.lax.fori_loop(0, num_tasks, meet, start)
+
+    return jax.vmap(one)(jnp.arange(num_tasks), orders)

@@ -1,0 +1,29 @@
+"""Random loss weighting: L = Σ_t λ_t ℓ_t, λ the softmax of normal draws of each step.
+
+Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", section 3 (RLW
+with the normal distribution).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.methods import base
+
+
+def make(model: base.Model) -> base.Method:
+    """λ = softmax(ξ), ξ ~ N(0, I), drawn anew in each step from its key.
+
+    The weights sum to 1 over all tasks, as in the paper (LibMTL's EW sums to T).
+    """
+    del model
+
+    def objective(
+        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        del params
+        weights = jax.nn.softmax(jax.random.normal(rng, losses.shape, jnp.float32))
+        return base.sum_present(weights * losses, present), state
+
+    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))

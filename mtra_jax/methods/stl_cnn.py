@@ -1,0 +1,93 @@
+"""STL with CNN: a text CNN for each task on the token outputs of the frozen encoder.
+
+Source: Hu et al. 2026 (MTRA), Table 3 ("task-specific CNN classifiers with a frozen
+RoBERTa backbone"); the network is that of Kim 2014.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base
+from mtra_jax.models import convolution
+from mtra_jax.types import Batch, Params
+
+WIDTHS = (3, 4, 5)
+"""Of the filters, in tokens; Kim 2014, section 3.1."""
+
+
+def make(model: base.Model, *, num_filters: int = 217) -> base.Method:
+    """relu filters of 3, 4 and 5 tokens, their maxima over the text, a linear head.
+
+    217 filters of each width give the 2M parameters a task of Table 3 on 768 dimensions.
+    The encoder runs without dropout and takes no gradient. The registry has each task
+    trained in a run of its own.
+
+    Raises:
+      InputError: `num_filters` is less than 1.
+    """
+    if num_filters < 1:
+        raise InputError(f"method.num_filters is {num_filters}; expected at least 1")
+    names = model.space.names
+
+    def init(rng: jax.Array) -> Params:
+        normal = jax.nn.initializers.lecun_normal(in_axis=(0, 1))
+
+        def filters(rng: jax.Array) -> Params:
+            shapes = {
+                f"width_{width}": (width, model.hidden_size, num_filters)
+                for width in WIDTHS
+            }
+            keys = jax.random.split(rng, len(WIDTHS))
+            return {
+                name: {"kernel": normal(key, shape), "bias": jnp.zeros(num_filters)}
+                for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+            }
+
+        keys = jax.random.split(rng, len(names))
+        return {"tasks": {n: filters(k) for n, k in zip(names, keys, strict=True)}}
+
+    def losses(
+        model: base.Model,
+        params: Params,
+        batch: Batch,
+        rngs: base.Rngs | None,
+        axis_name: str | None,
+    ) -> base.Losses:
+        _, heads_rng = base.dropout_keys(rngs)
+        hidden = jax.lax.stop_gradient(model.encode(params, batch, None))
+        hidden = hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
+        tasks = params["method"]["tasks"]
+        filters = [_side_by_side(tasks, names, f"width_{width}") for width in WIDTHS]
+        found = convolution.convolve(hidden, batch, filters)
+        # [B, widths, T, F]: each text takes the filters of its own task.
+        found = found.reshape(len(found), len(WIDTHS), len(names), num_filters)
+        own = jnp.take_along_axis(found, batch.tasks[:, None, None, None], axis=2)
+        features = own.reshape(len(found), -1)
+        outputs = model.predict(params, features, heads_rng)
+        task = base.task_losses(model.space, outputs, batch, axis_name)
+        return base.Losses(task, {"task": task}, outputs)
+
+    def objective(
+        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        del params, rng
+        return base.sum_present(losses, present), state
+
+    return base.Method(
+        init,
+        losses,
+        base.Weighted(objective),
+        num_features=len(WIDTHS) * num_filters,
+    )
+
+
+def _side_by_side(
+    tasks: Params, names: tuple[str, ...], width: str
+) -> tuple[jax.Array, jax.Array]:
+    """All tasks' filters of one width: kernel [width, H, T * F], bias [T * F]."""
+    kernels = [tasks[name][width]["kernel"] for name in names]
+    biases = [tasks[name][width]["bias"] for name in names]
+    return jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases)

@@ -1,0 +1,26 @@
+"""Task weighting: L = Σ_t λ_t ℓ_t, λ_t the task's share of all training examples.
+
+Source: Hu et al. 2026 (MTRA), appendix B.2 (TW: "the ratio of task examples").
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.methods import base
+
+
+def make(model: base.Model) -> base.Method:
+    """λ_t = N_t / Σ N; the weights of all tasks sum to 1, as those of EW."""
+    counts = np.asarray(model.space.num_examples, np.float32)
+    shares = counts / max(counts.sum(), 1)
+
+    def objective(
+        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        del params, rng
+        return base.sum_present(jnp.asarray(shares) * losses, present), state
+
+    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))

@@ -1,0 +1,59 @@
+"""Uncertainty weighting: L = Σ_t exp(−s_t) c_t ℓ_t + s_t/2, s_t the learned log-variance.
+
+Source: Kendall et al. 2018, Eq. 7 and 10: c_t = 1 for cross-entropy, 1/2 for squared
+error.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.methods import base
+from mtra_jax.types import Params
+
+
+def make(model: base.Model) -> base.Method:
+    """exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared error.
+
+    The factors are the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here
+    s = log σ² starts at 0. It learns with the rate of all parameters and rests in steps
+    without its task.
+    """
+    space = model.space
+
+    def objective(
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: Any,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, Any]:
+        del rng
+        terms = uncertain(losses, log_variances(params, space), space.is_classification)
+        return base.sum_present(terms, present), state
+
+    return base.Method(
+        lambda rng: {"tasks": init_log_variances(space)},
+        base.plain_losses,
+        base.Weighted(objective),
+    )
+
+
+def init_log_variances(space: base.Space) -> Params:
+    """s = 0 for each task, as parameters of the task alone."""
+    return {name: {"log_variance": jnp.zeros(())} for name in space.names}
+
+
+def log_variances(params: Params, space: base.Space) -> jax.Array:
+    """s [T] from `params["method"]`."""
+    return jnp.stack([params["tasks"][name]["log_variance"] for name in space.names])
+
+
+def uncertain(
+    losses: jax.Array, log_variance: jax.Array, is_classification: np.ndarray
+) -> jax.Array:
+    """The losses [T] under their uncertainties exp(`log_variance`) [T]."""
+    factors = jnp.where(jnp.asarray(is_classification), 1.0, 0.5)
+    return factors * jnp.exp(-log_variance) * losses + log_variance / 2

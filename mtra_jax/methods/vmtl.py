@@ -1,0 +1,263 @@
+"""Variational MTL: Gaussian z and classifiers, their priors mixed from the other tasks.
+
+Source: Shen et al. 2021, "Variational Multi-Task Learning with Gumbel-Softmax Priors",
+Eq. 4-9: L = (1/T) Σ_t [ℓ_t + β KL(q(z|x) ‖ Σ_i b_ti q_i(z)) + γ KL(q(w_t) ‖ Σ_i a_ti q(w_i))],
+i ≠ t.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax import objectives
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, mt_vib
+from mtra_jax.models import bottleneck
+from mtra_jax.types import Batch, Params
+
+TINY = 1e-12
+"""Smallest variance of an output: that of a text whose features are all 0."""
+
+
+class Gaussian(NamedTuple):
+    """A posterior: mean and log-variance, [B, H] of texts or [H, L] of classifiers."""
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+class Prior(NamedTuple):
+    """A Gaussian for each task: mean and variance [T, H]."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+def make(
+    model: base.Model,
+    *,
+    beta: float = 1e-2,
+    gamma: float = 1e-2,
+    temperature: float = 0.5,
+) -> base.Method:
+    """Draws of z and of each task's classifier in training, their means in evaluation.
+
+    `beta` and `gamma` weigh the KL terms of z and of the classifier w_t, means over
+    dimensions; `temperature` is that of the Gumbel-softmax. In the paper all tasks have
+    the same classes, and class c of one task is mixed from class c of the others. Here
+    they differ: the prior of z is mixed from Prior with the moments of the other
+    tasks' texts in the batch, that of each column of w_t from Prior with the moments
+    of the others' columns. A mixture has no closed KL; as in the released code a Gaussian
+    with mean Σ c μ and variance Σ c² σ² stands for it, and priors are constants but for
+    their weights c. Without another task in the batch the prior is N(0, I), as there in
+    the first steps. In evaluation the loss is ℓ_t alone.
+
+    Raises:
+      InputError: a weight is negative, or `temperature` is not positive.
+    """
+    mt_vib.check_weight("beta", beta)
+    mt_vib.check_weight("gamma", gamma)
+    if not 0 < temperature < math.inf:
+        raise InputError(
+            f"method.temperature is {temperature}; expected more than 0, finite"
+        )
+    network = bottleneck.Bottleneck(model.hidden_size)
+    space = model.space
+
+    def init(rng: jax.Array) -> Params:
+        def task(size: int) -> Params:
+            shape = (model.hidden_size, size)
+            start = bottleneck.INITIAL_LOG_VARIANCE
+            return {
+                "log_variance": jnp.full(shape, start),
+                "z_logits": jnp.zeros(space.num_tasks),
+                "w_logits": jnp.zeros(space.num_tasks),
+            }
+
+        z = jnp.zeros((1, model.hidden_size))
+        sizes = map(int, space.num_outputs)
+        tasks = {n: task(size) for n, size in zip(space.names, sizes, strict=True)}
+        return {"bottleneck": network.init(rng, z)["params"], "tasks": tasks}
+
+    def losses(
+        model: base.Model,
+        params: Params,
+        batch: Batch,
+        rngs: base.Rngs | None,
+        axis_name: str | None,
+    ) -> base.Losses:
+        encoder_rng, _ = base.dropout_keys(rngs)
+        z = model.represent(params, batch, encoder_rng)
+        mean, log_variance = network.apply(
+            {"params": params["method"]["bottleneck"]}, z
+        )
+        if rngs is None:
+            outputs = model.predict(params, mean, None)
+            task = base.task_losses(space, outputs, batch, axis_name)
+            return base.Losses(task, {"task": task}, outputs)
+        return _training_losses(
+            model,
+            params,
+            batch,
+            Gaussian(mean, log_variance),
+            rngs,
+            weights=(beta, gamma),
+            temperature=temperature,
+            axis_name=axis_name,
+        )
+
+    def objective(
+        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        del params, rng
+        return base.sum_present(losses, present) / losses.shape[0], state
+
+    return base.Method(init, losses, base.Weighted(objective))
+
+
+def _training_losses(
+    model: base.Model,
+    params: Params,
+    batch: Batch,
+    posterior: Gaussian,
+    rngs: base.Rngs,
+    *,
+    weights: tuple[float, float],
+    temperature: float,
+    axis_name: str | None,
+) -> base.Losses:
+    space = model.space
+    _, heads_rng = base.dropout_keys(rngs)
+    keys = [{**rngs, "method": key} for key in jax.random.split(rngs["method"], 4)]
+    sample = base.reparameterize(*posterior, keys[0], axis_name)
+    kernel = Gaussian(
+        jnp.concatenate([params["heads"][n]["kernel"] for n in space.names], axis=1),
+        _of_tasks(params, space, "log_variance", jnp.concatenate, axis=1),
+    )
+    features = model.head_features(params, sample, heads_rng)
+    # Drawing the classifier anew for each text is drawing its outputs.
+    variance = features**2 @ jnp.exp(kernel.log_variance)
+    outputs = base.reparameterize(
+        model.predict(params, sample, heads_rng),
+        jnp.log(jnp.maximum(variance, TINY)),
+        keys[1],
+        axis_name,
+    )
+    task = base.task_losses(space, outputs, batch, axis_name)
+    z_prior = mix(
+        moments_of_texts(posterior, batch, space.num_tasks, axis_name),
+        _of_tasks(params, space, "z_logits", jnp.stack),
+        base.present_tasks(batch, space.num_tasks, axis_name),
+        temperature,
+        keys[2]["method"],
+    )
+    w_prior = mix(
+        moments_of_columns(kernel, space),
+        _of_tasks(params, space, "w_logits", jnp.stack),
+        jnp.ones(space.num_tasks, bool),
+        temperature,
+        keys[3]["method"],
+    )
+    z_kl = representation_kl(posterior, z_prior, batch, space.num_tasks, axis_name)
+    w_kl = classifier_kl(kernel, w_prior, space)
+    beta, gamma = weights
+    return base.Losses(
+        task + beta * z_kl + gamma * w_kl,
+        {"task": task, "z_kl": z_kl, "w_kl": w_kl},
+        outputs,
+    )
+
+
+def _of_tasks(
+    params: Params, space: base.Space, key: str, join: Any, **options: Any
+) -> jax.Array:
+    """The parameters `key` of all tasks, joined in the order of the space."""
+    tasks = params["method"]["tasks"]
+    return join([tasks[name][key] for name in space.names], **options)
+
+
+def moments_of_texts(
+    posterior: Gaussian, batch: Batch, num_tasks: int, axis_name: str | None
+) -> Prior:
+    """The mean and variance of z over the texts of each task of the global batch."""
+    mean, log_variance = posterior
+    members = base.members(batch, num_tasks).astype(mean.dtype)
+    squares = jnp.exp(log_variance) + mean**2
+    sums = (members @ mean, members @ squares, jnp.sum(members, axis=1, keepdims=True))
+    if axis_name is not None:
+        sums = jax.lax.psum(jax.lax.stop_gradient(sums), axis_name)
+    first, second, count = jax.lax.stop_gradient(sums)
+    count = jnp.maximum(count, 1)
+    return Prior(first / count, _variance(first / count, second / count))
+
+
+def moments_of_columns(kernel: Gaussian, space: base.Space) -> Prior:
+    """The mean and variance over the columns of each task's kernel [H, d]."""
+    mean, log_variance = jax.lax.stop_gradient(kernel)
+    own = np.arange(space.num_tasks)[:, None] == space.slot_tasks
+    shares = jnp.asarray(own / np.maximum(space.num_outputs, 1)[:, None], mean.dtype)
+    first = shares @ mean.T
+    second = shares @ (jnp.exp(log_variance) + mean**2).T
+    return Prior(first, _variance(first, second))
+
+
+def _variance(mean: jax.Array, mean_square: jax.Array) -> jax.Array:
+    # The floor of the released code; the difference may round below 0.
+    return jnp.maximum(mean_square - mean**2, 0) + 1e-6
+
+
+def mix(
+    parts: Prior,
+    logits: jax.Array,
+    present: jax.Array,
+    temperature: float,
+    rng: jax.Array,
+) -> Prior:
+    """The prior of each task from the other tasks that are present; N(0, I) without any.
+
+    `logits` [T, T]: row t weighs the tasks for task t. The weights are a draw of the
+    Gumbel-softmax (Jang et al. 2017, Eq. 2).
+    """
+    num_tasks = len(logits)
+    is_part = present[None] & ~jnp.eye(num_tasks, dtype=bool)
+    noise = jax.random.gumbel(rng, logits.shape, logits.dtype)
+    scores = jax.nn.log_softmax(logits, where=is_part, axis=-1) + noise
+    scores = jnp.where(is_part, scores / temperature, 0)
+    has_any = jnp.any(is_part, axis=-1, keepdims=True)
+    weights = jax.nn.softmax(scores, where=is_part, axis=-1)
+    weights = jnp.where(is_part & has_any, weights, 0)
+    return Prior(
+        weights @ parts.mean,
+        jnp.where(has_any, weights**2 @ parts.variance, 1.0),
+    )
+
+
+def representation_kl(
+    posterior: Gaussian,
+    prior: Prior,
+    batch: Batch,
+    num_tasks: int,
+    axis_name: str | None,
+) -> jax.Array:
+    """KL(q(z|x) ‖ prior of the text's task), mean over texts and dimensions: [T]."""
+    terms = objectives.gaussian_kl_terms(
+        *posterior,
+        prior.mean[batch.tasks],
+        jnp.log(prior.variance)[batch.tasks],
+    )
+    return base.mean_per_task(jnp.mean(terms, axis=-1), batch, num_tasks, axis_name)
+
+
+def classifier_kl(kernel: Gaussian, prior: Prior, space: base.Space) -> jax.Array:
+    """KL(q(w_t) ‖ prior), mean over the entries of each task's kernel: [T]."""
+    terms = objectives.gaussian_kl_terms(
+        *kernel,
+        prior.mean[space.slot_tasks].T,
+        jnp.log(prior.variance)[space.slot_tasks].T,
+    )
+    columns = jnp.mean(terms, axis=0)
+    sums = jax.ops.segment_sum(columns, space.slot_tasks, space.num_tasks)
+    return sums / np.maximum(space.num_outputs, 1)
