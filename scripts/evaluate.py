@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.train import session
+    from mtra_jax.train import runs
 
-    benchmark, summary = session.evaluate_workdir(
+    benchmark, summary = runs.evaluate_workdir(
         workdir, flags.split, flags.data_dir, progress.evaluation_bar
     )
     print(json.dumps(summary))

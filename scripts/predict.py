@@ -11,7 +11,6 @@ import tqdm
 
 from mtra_jax import cli
 from mtra_jax.data import lines
-from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.tasks import Task
 
 CHUNK = 4096
@@ -26,13 +25,10 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
-    from mtra_jax.train import session
+    from mtra_jax.train import runs, session
 
-    saved = session.load(workdir)
+    saved = runs.load(workdir, flags.task)
     names = saved.benchmark.task_names
-    if flags.task not in names:
-        hint = did_you_mean(flags.task, names)
-        raise InputError(f"unknown task {flags.task!r} of this run; {hint}")
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = session.make_predictor(saved, task.name)
     texts = lines.read_lines(flags.input)

@@ -3,7 +3,6 @@
 python scripts/table.py EW=runs/ew MTRA=runs/mtra [--split test] [--markdown]
 """
 
-import json
 from collections.abc import Sequence
 
 from mtra_jax import cli
@@ -30,10 +29,11 @@ def main(arguments: Sequence[str]) -> None:
         if benchmark is not None and found != benchmark:
             raise InputError(f"{workdir}: other tasks than the first run's")
         benchmark = found
-        file = workdir / "results.json"
-        if not file.is_file():
+        results = session.read_results(workdir)
+        if results is None:
+            file = workdir / session.RESULTS
             raise InputError(f"{file}: no such file; the run has not finished")
-        rows[name] = json.loads(file.read_text(encoding="utf-8"))[flags.split]
+        rows[name] = results[flags.split]
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
     print(make(rows, benchmark.tasks, baseline=baseline))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtra_jax import cli
 from mtra_jax.reports import progress, tables
-from mtra_jax.train import build, loop, parallel, session
+from mtra_jax.train import build, loop, parallel, runs, session, terminal
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,64 +29,40 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(parser, arguments)
     if flags.distributed:
         parallel.initialise(flags.coordinator, flags.num_processes, flags.process_id)
-    bars = []
+    shown = terminal.Terminal(progress.write_line)
 
     def watch_of(prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
         if not parallel.is_writer():
             return loop.Watch(lambda *_: None, lambda *_: None)
-        watch, bar = make_watch(prepared, at)
-        bars.append(bar)
-        return watch
+        return shown.watch(prepared, at)
 
     try:
-        outcome = session.train(config, Path(flags.workdir), watch_of)
+        outcome = runs.train(config, Path(flags.workdir), watch_of)
     except loop.TrainingError as error:
         sys.exit(f"error: {error}")
     finally:
-        for bar in bars:
-            bar.close()
+        shown.close()
     if parallel.is_writer():
         report(outcome, flags.workdir)
-
-
-def make_watch(prepared: build.Prepared, at: loop.Progress):
-    run = prepared.run
-    tasks = run.benchmark.tasks
-    counts = ", ".join(
-        f"{name} {size}"
-        for name, size in zip(
-            run.benchmark.task_names, run.train.corpus.sizes, strict=True
-        )
-    )
-    steps = run.schedule.steps_per_epoch
-    print(f"training examples: {counts}; {steps} steps an epoch", flush=True)
-    if at.step:
-        print(f"continuing at step {at.step}", flush=True)
-    bar = progress.TrainingBar(
-        tasks,
-        total=run.schedule.epochs * steps,
-        initial=at.step,
-        epochs=run.schedule.epochs,
-        say=lambda text: print(text, flush=True),
-    )
-
-    def after_epoch(epoch, loss, summary, at):
-        note = ", best so far" if at.stale_epochs == 0 else ""
-        bar.epoch(epoch, loss, summary, note)
-
-    return loop.Watch(bar.step, after_epoch, progress.evaluation_bar), bar
 
 
 def report(outcome: session.Outcome, workdir: str) -> None:
     results = outcome.results
     rows = {
-        "majority (test)": outcome.majority,
+        "majority (test)": results["majority"],
         "validation": results["validation"],
         "test": results["test"],
     }
-    print(f"\nbest epoch {results['best_epoch']} of {results['epochs']}")
+    print(f"\nbest epoch {best_epochs(results)}")
     print(tables.score_table(rows, outcome.benchmark.tasks))
     print(f"{results['train_seconds']:.0f} s of training; files in {workdir}")
+
+
+def best_epochs(results) -> str:
+    best, last = results["best_epoch"], results["epochs"]
+    if not isinstance(best, dict):
+        return f"{best} of {last}"
+    return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from mtra_jax.train import build, checkpoints, evaluate, loop, parallel, records
 from mtra_jax.types import Params
 
 CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+RESULTS = "results.json"
 ENCODER = "encoder"
 CHECKPOINTS = "checkpoints"
 # What may differ when a run is continued: it changes where and how often, not what.
@@ -32,7 +34,6 @@ class Outcome(NamedTuple):
 
     benchmark: Benchmark
     results: dict[str, Any]
-    majority: dict[str, Any]
 
 
 class Saved(NamedTuple):
@@ -51,13 +52,16 @@ def train(
 ) -> Outcome:
     """Trains, or goes on where `workdir` stands, and leaves the files of a run there.
 
-    `watch_of(prepared, progress)` gives what sees it go by.
+    `watch_of(prepared, progress)` gives what sees it go by. A finished run is read back.
 
     Raises:
       InputError: the configuration cannot be run; `workdir` holds another one.
       loop.TrainingError: training broke down.
     """
     check_workdir(config, workdir)
+    finished = read_results(workdir)
+    if finished is not None:
+        return Outcome(build.benchmark_of(config), finished)
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
     if parallel.is_writer():
@@ -115,6 +119,23 @@ def read_config(workdir: Path) -> ConfigDict:
         raise InputError(f"{path}: no such file; expected a run's directory") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged: {error}") from error
+
+
+def read_results(workdir: Path) -> dict[str, Any] | None:
+    """The results of the run in `workdir`, None where it has not finished.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = workdir / RESULTS
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(
+            f"{path}: damaged: {error}; remove it to score again"
+        ) from error
 
 
 def read_benchmark(workdir: Path) -> Benchmark:
@@ -186,9 +207,7 @@ def _write_start(config: ConfigDict, workdir: Path, prepared: build.Prepared) ->
         tokens.save_tokenizer(backbone.tokenizer, temporary, length)
         pretrained.save_config(temporary, backbone.config)
         temporary.rename(directory)
-    records.write_json(
-        workdir / "environment.json", records.environment(prepared.devices)
-    )
+    records.write_json(workdir / ENVIRONMENT, records.environment(prepared.devices))
     records.write_json(workdir / CONFIG, configs.to_dict(config))
 
 
@@ -208,6 +227,7 @@ def _finish(
     results = {
         "validation": progress.best_summary,
         "test": metrics.summarize(found.scores, tasks),
+        "majority": majority(prepared.examples, run.benchmark),
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
         "epochs": progress.step // run.schedule.steps_per_epoch,
@@ -232,8 +252,8 @@ def _finish(
         pretrained.save_encoder(
             encoder_dir, prepared.backbone.config, params["encoder"]
         )
-        records.write_json(workdir / "results.json", results)
-    return Outcome(run.benchmark, results, majority(prepared.examples, run.benchmark))
+        records.write_json(workdir / RESULTS, results)
+    return Outcome(run.benchmark, results)
 
 
 def _count_parameters(params: Params) -> dict[str, int]:

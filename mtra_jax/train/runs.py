@@ -1,0 +1,139 @@
+"""A configuration -> its run; a run for each task where the method trains them apart.
+
+Single-task learning leaves a whole run in `WORKDIR/TASK` for each task, and in `WORKDIR`
+what all runs leave: configuration, results and predictions of all tasks.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax import metrics
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.methods import registry
+from mtra_jax.tasks import Benchmark
+from mtra_jax.train import build, evaluate, loop, parallel, records, session
+
+PREDICTIONS = "predictions"
+
+
+def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
+    """The tasks that are trained in runs of their own; none where one run has them all."""
+    names = build.benchmark_of(config).task_names
+    is_separate = registry.METHODS[config.method.name].is_separate
+    return names if is_separate and len(names) > 1 else ()
+
+
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    watch_of: Callable[[build.Prepared, loop.Progress], loop.Watch],
+) -> session.Outcome:
+    """`session.train`, or one for each task with the results put together.
+
+    Raises:
+      InputError: the configuration cannot be run; `workdir` holds another one.
+      loop.TrainingError: training broke down.
+    """
+    names = separate_tasks(config)
+    if not names:
+        return session.train(config, workdir, watch_of)
+    session.check_workdir(config, workdir)
+    if parallel.is_writer():
+        workdir.mkdir(parents=True, exist_ok=True)
+        records.write_json(workdir / session.CONFIG, configs.to_dict(config))
+    outcomes = {
+        name: session.train(_of_task(config, name), workdir / name, watch_of)
+        for name in names
+    }
+    benchmark = build.benchmark_of(config)
+    results = assemble(
+        benchmark, {name: outcome.results for name, outcome in outcomes.items()}
+    )
+    if parallel.is_writer():
+        _gather_predictions(workdir, names)
+        shutil.copyfile(
+            workdir / names[-1] / session.ENVIRONMENT, workdir / session.ENVIRONMENT
+        )
+        records.write_json(workdir / session.RESULTS, results)
+    return session.Outcome(benchmark, results)
+
+
+def assemble(
+    benchmark: Benchmark, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """One `results.json` from that of each task's run.
+
+    Figures, examples and best epochs are by task; parameters, steps and times are sums.
+    """
+    runs = [results[name] for name in benchmark.task_names]
+    parts = runs[0]["parameters"]
+    return {
+        **{
+            split: metrics.summarize(
+                {name: results[name][split][name] for name in benchmark.task_names},
+                benchmark.tasks,
+            )
+            for split in ("validation", "test", "majority")
+        },
+        "best_epoch": {n: results[n]["best_epoch"] for n in benchmark.task_names},
+        "best_validation_loss": sum(r["best_validation_loss"] for r in runs)
+        / len(runs),
+        "epochs": {n: results[n]["epochs"] for n in benchmark.task_names},
+        "steps": sum(run["steps"] for run in runs),
+        "examples": {n: results[n]["examples"][n] for n in benchmark.task_names},
+        "parameters": {p: sum(run["parameters"][p] for run in runs) for p in parts},
+        "train_seconds": round(sum(run["train_seconds"] for run in runs), 1),
+    }
+
+
+def evaluate_workdir(
+    workdir: Path,
+    split: str,
+    data_dir: str | None = None,
+    bar: evaluate.Bar = evaluate.no_bar,
+) -> tuple[Benchmark, dict[str, Any]]:
+    """Scores the best model, or each task's, on a split: its part of `results.json`."""
+    config = session.read_config(workdir)
+    names = separate_tasks(config)
+    if not names:
+        return session.evaluate_workdir(workdir, split, data_dir, bar)
+    scores = {}
+    for name in names:
+        _, summary = session.evaluate_workdir(workdir / name, split, data_dir, bar)
+        scores[name] = summary[name]
+    benchmark = build.benchmark_of(config)
+    return benchmark, metrics.summarize(scores, benchmark.tasks)
+
+
+def load(workdir: Path, task: str) -> session.Saved:
+    """The best model of the run that trained `task`.
+
+    Raises:
+      InputError: there is no run, it has no such task, or no checkpoint.
+    """
+    config = session.read_config(workdir)
+    names = build.benchmark_of(config).task_names
+    if task not in names:
+        hint = did_you_mean(task, names)
+        raise InputError(f"unknown task {task!r} of this run; {hint}")
+    return session.load(workdir / task if separate_tasks(config) else workdir)
+
+
+def _of_task(config: ConfigDict, name: str) -> ConfigDict:
+    return configs.from_dict({**configs.to_dict(config), "tasks": [name]})
+
+
+def _gather_predictions(workdir: Path, names: tuple[str, ...]) -> None:
+    temporary = workdir / f".{PREDICTIONS}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name in names:
+        shutil.copytree(workdir / name / PREDICTIONS, temporary, dirs_exist_ok=True)
+    target = workdir / PREDICTIONS
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(temporary, target)
