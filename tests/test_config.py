@@ -180,6 +180,39 @@ def test_another_method_brings_its_own_options(first):
         found.method.epsilom = 1.0
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_another_method_brings_its_own_sampling(first):
+    """A value that the user set stands, wherever it stands."""
+    change, choice = [("method.name", "gls")], [("sampling", "per_task")]
+    assert config.load(TINY, change).sampling == "joint"
+    overrides = change + choice if first else choice + change
+    assert config.load(TINY, overrides).sampling == "per_task"
+    back = config.load(f"{BASELINES}:gls_tiny_synthetic", [("method.name", "mtra")])
+    assert back.sampling == "per_task"
+
+
+JOINT = {"uw", "gls", "dwa", "pcgrad", "imtl_l", "rlw", "vmtl"}
+
+
+@pytest.mark.parametrize("method", registry.METHODS)
+def test_sampling_of_each_method(method):
+    found = config.preset("roberta_tweeteval", method)
+    assert found.sampling == ("joint" if method in JOINT else "per_task")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [
+        ("roberta", {"alpha": 0.1, "beta": 0.01, "temperature": 1.0, "dropout": 0.2}),
+        ("bert", {"alpha": 0.01, "beta": 1.0, "temperature": 0.1, "dropout": 0.0}),
+    ],
+)
+def test_infomtl_has_the_values_of_its_table_8(backbone, expected):
+    found = config.preset(f"{backbone}_tweeteval", "infomtl")
+    values = {**found.method.to_dict(), "dropout": found.head_dropout}
+    assert expected.items() <= values.items()
+
+
 def test_another_method_drops_the_options_that_it_lacks():
     found = config.load(TINY, [("method.name", "ew")])
     assert found.method.to_dict() == {"name": "ew"}

@@ -345,6 +345,43 @@ def test_other_scripts_answer_bad_input_with_one_line(script, flags):
     assert not done.stdout
 
 
+@pytest.mark.parametrize("method", ["stl", "stl_cnn"])
+def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
+    """The figures of each task are those of a run with that task alone."""
+    preset = f"configs/baselines.py:{method}_tiny_synthetic"
+    flags = (*SMALL, "--config.epochs=1", "--config.data.fraction=0.2")
+    workdir = tmp_path / "both"
+    done = train(preset, workdir, cache, *flags)
+    found = results_of(workdir)
+    alone = tmp_path / "alone"
+    train(preset, alone, cache, *flags, "--config.tasks=intensity")
+    single = results_of(alone)
+    assert found["test"]["intensity"] == single["test"]["intensity"]
+    assert found["best_epoch"] == {"irony": 1, "intensity": 1}
+    parts = [results_of(workdir / name) for name in ("irony", "intensity")]
+    assert parts[1] == single
+    for split in ("validation", "test", "majority"):
+        scores = [part[split]["avg"] for part in parts]
+        np.testing.assert_allclose(found[split]["avg"], np.mean(scores), rtol=1e-12)
+    assert f"{found['test']['avg']:.2f}" in done.stdout.splitlines()[-2]
+    for part in ("encoder", "heads", "method"):
+        sizes = [run["parameters"][part] for run in parts]
+        assert found["parameters"][part] == sum(sizes)
+    for name in ("irony.txt", "intensity.txt"):
+        task = name.removesuffix(".txt")
+        expected = (workdir / task / "predictions" / name).read_bytes()
+        assert (workdir / "predictions" / name).read_bytes() == expected
+
+    scored = run("evaluate.py", "--workdir", workdir)
+    assert json.loads(scored.stdout) == found["test"]
+    said = run("predict.py", "--workdir", workdir, "--task", "irony", text="so good\n")
+    assert json.loads(said.stdout)["label"] in ("sincere", "ironic")
+    before = (workdir / "results.json").read_bytes()
+    again = train(preset, workdir, cache, *flags)
+    assert "steps an epoch" not in again.stdout
+    assert (workdir / "results.json").read_bytes() == before
+
+
 @pytest.mark.shared
 def test_a_pretrained_encoder_trains_on_real_tweets(
     tmp_path, cache, shared_data, minilm
