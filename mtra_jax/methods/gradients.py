@@ -83,15 +83,20 @@ def _weighted(
     def objective(params: Params) -> tuple[jax.Array, tuple]:
         seen = losses_fn(params, rngs)
         value, new_state = value_of(params, seen.losses)
-        return value + seen.batch_loss, (seen.losses, seen.terms, new_state)
+        return value + seen.batch_loss, (seen, new_state)
 
-    (value, (losses, terms, new_state)), grads = jax.value_and_grad(
-        objective, has_aux=True
-    )(params)
+    (value, (seen, new_state)), grads = jax.value_and_grad(objective, has_aux=True)(
+        params
+    )
+    losses = seen.losses
     weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
     if axis_name is not None:
         grads = jax.lax.pmean(grads, axis_name)
-    return Gradient(grads, value, present, losses, weights, terms, {}, new_state)
+    has_more = not isinstance(seen.batch_loss, float)
+    scalars = {"batch_loss": seen.batch_loss} if has_more else {}
+    return Gradient(
+        grads, value, present, losses, weights, seen.terms, scalars, new_state
+    )
 
 
 def _combined(

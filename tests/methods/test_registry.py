@@ -1,6 +1,7 @@
 """Rows of the registry: names, options, and what each method must be."""
 
 import inspect
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -63,3 +64,19 @@ def test_every_row_makes_a_method(name):
     params = jax.jit(method.init)(jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert inspect.getmodule(registry.METHODS[name].make).__doc__.count("Source:") == 1
+
+
+def test_the_readme_shows_the_table_of_the_registry():
+    readme = Path(__file__).parents[2] / "README.md"
+    assert f"\n{registry.markdown()}\n" in readme.read_text(encoding="utf-8")
+
+
+def test_every_row_of_the_table_names_a_paper_and_what_the_method_does():
+    rows = [line.strip("| ").split(" | ") for line in registry.markdown().splitlines()]
+    for name, row in zip(registry.METHODS, rows[2:], strict=True):
+        link, does, needs, sampling, source = row
+        assert link.startswith(f"[`{name}`](mtra_jax/methods/"), row
+        assert does.endswith("."), row
+        assert needs, row
+        assert sampling == registry.sampling(name)
+        assert source[-4:].isdigit(), row
