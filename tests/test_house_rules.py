@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mtra_jax import config
+from mtra_jax import config, errors, sweeps
 from mtra_jax.methods import registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +35,8 @@ ROOMS = {
     "methods": "objectives models types errors",
     "reports": "metrics tasks types errors",
     "config": "methods tasks errors",
-    "train": "config data models methods metrics reports tasks types errors",
+    "sweeps": "config methods tasks errors",
+    "train": "config data models methods metrics reports sweeps tasks types errors",
     "cli": "config errors",
 }
 # Package -> the only modules that import it.
@@ -44,7 +45,9 @@ ONLY_IN = {
     "ml_collections": {
         "mtra_jax/cli.py",
         "mtra_jax/config.py",
+        "mtra_jax/sweeps.py",
         "mtra_jax/train/build.py",
+        "mtra_jax/train/runs.py",
         "mtra_jax/train/session.py",
     },
 }
@@ -294,7 +297,7 @@ def test_every_room_of_the_table_is_there():
 
 @pytest.mark.parametrize("name", sorted(registry.METHODS))
 def test_method_names_its_source(name):
-    module = inspect.getmodule(registry.METHODS[name])
+    module = inspect.getmodule(registry.METHODS[name].make)
     assert "Source:" in (module.__doc__ or ""), module.__file__
 
 
@@ -306,9 +309,24 @@ PRESETS = {
 }
 
 
+# File -> the names of its sweeps, and the preset of their runs.
+SWEEPS = {
+    "configs/sweep.py": {
+        "synthetic": "tiny_synthetic",
+        "ablations_synthetic": "tiny_synthetic",
+        **{
+            f"{backbone}_{benchmark}": f"{backbone}_{benchmark}"
+            for backbone in ("roberta", "bert", "minilm")
+            for benchmark in ("tweeteval", "affecteval")
+        },
+        "minilm_tweeteval_small": "minilm_tweeteval",
+    },
+}
+
+
 def test_presets_of_every_file_are_known():
     found = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
-    assert found - {"configs/__init__.py"} == set(PRESETS)
+    assert found - {"configs/__init__.py"} == {*PRESETS, *SWEEPS}
 
 
 @pytest.mark.parametrize("file", sorted(PRESETS))
@@ -319,6 +337,18 @@ def test_every_preset_loads_and_is_valid(file):
         backbone, benchmark = name.split("_")[-2:]
         assert found.benchmark == benchmark
         assert found.backbone.path == config.BACKBONES[backbone]
+
+
+@pytest.mark.parametrize("file", sorted(SWEEPS))
+def test_every_run_of_every_sweep_has_a_valid_configuration(file):
+    with pytest.raises(errors.InputError) as error:
+        sweeps.load(f"{ROOT / file}:none of them")
+    assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
+    for name, preset in SWEEPS[file].items():
+        found = sweeps.load(f"{ROOT / file}:{name}")
+        assert {run.preset for run in found.runs} == {preset}
+        for run in found.runs:
+            config.validate(sweeps.config_of(run))
 
 
 # ---- broken on purpose

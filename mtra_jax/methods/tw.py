@@ -13,7 +13,10 @@ from mtra_jax.methods import base
 
 
 def make(model: base.Model) -> base.Method:
-    """λ_t = N_t / Σ N; the weights of all tasks sum to 1, as those of EW."""
+    """λ_t = N_t / Σ N; the weights of all tasks sum to 1, as those of EW.
+
+    With `per_task` sampling the batches of a task come in proportion to N_t as well.
+    """
     counts = np.asarray(model.space.num_examples, np.float32)
     shares = counts / max(counts.sum(), 1)
 

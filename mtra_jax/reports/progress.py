@@ -1,5 +1,6 @@
-"""Steps and epochs of a run -> a bar and tables on a terminal."""
+"""Runs, steps and epochs -> bars and tables on a terminal."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,17 +11,46 @@ from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
 
 
-def evaluation_bar(items: Iterable, total: int) -> Iterable:
-    """Yields `items` with a bar on standard error that goes away at the end."""
+def write_line(text: str) -> None:
+    """Writes `text` to standard output, above whatever bars there are."""
+    with tqdm.tqdm.external_write_mode(sys.stdout):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def evaluation_bar(items: Iterable, total: int, *, position: int = 0) -> Iterable:
+    """Yields `items` with a bar on standard error that goes away at the end.
+
+    `position`: the line of the bar, counted from the top one.
+    """
     return tqdm.tqdm(
-        items, total=total, desc="evaluating", unit="batch", leave=False, position=0
+        items,
+        total=total,
+        desc="evaluating",
+        unit="batch",
+        leave=False,
+        position=position,
+    )
+
+
+def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
+    """A bar of runs on the top line, `initial` of them finished before."""
+    return tqdm.tqdm(
+        total=total,
+        initial=initial,
+        desc="sweep",
+        unit="run",
+        dynamic_ncols=True,
+        leave=False,
+        position=0,
+        smoothing=0,  # the mean over all runs; they take minutes, and not the same
     )
 
 
 class TrainingBar:
     """A bar with step, epoch, loss per task and examples/s; a table after each epoch.
 
-    The bar goes to standard error, the tables to `say`.
+    The bar goes to standard error, on line `position`, the tables to `say`.
     """
 
     def __init__(
@@ -31,6 +61,7 @@ class TrainingBar:
         initial: int,
         epochs: int,
         say: Callable[[str], None],
+        position: int = 0,
     ) -> None:
         self._tasks = tasks
         self._epochs = epochs
@@ -39,7 +70,12 @@ class TrainingBar:
         self._started = self._last_step = time.monotonic()
         self._examples = 0
         self._bar = tqdm.tqdm(
-            total=total, initial=initial, unit="step", dynamic_ncols=True, leave=False
+            total=total,
+            initial=initial,
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            position=position,
         )
 
     def step(

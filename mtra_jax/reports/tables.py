@@ -22,6 +22,8 @@ MISSING = "-"
 GAP = "  "
 
 Summary = Mapping[str, Any]
+Head = tuple[str, str]
+"""The title of a task, empty for none, and the name of a column below it."""
 
 
 def score_table(
@@ -42,12 +44,25 @@ def score_table(
     majority   0.00   0.00   0.00
     test      57.38  57.82  57.60
     """
-    heads, body = _cells(rows, tasks, baseline)
+    return grouped(*_cells(rows, tasks, baseline))
+
+
+def markdown_table(
+    rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
+) -> str:
+    """The table of `score_table` in Markdown, task and metric in one head."""
+    return markdown(*_cells(rows, tasks, baseline))
+
+
+def grouped(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
+    """Plain text: `body`, a name and a cell for each of `heads`, under two lines of heads.
+
+    A title stands once, centred above its columns.
+    """
     lines = [["", *(name for _, name in heads)], *body]
     widths = _widths(lines)
-    groups = _groups([title for title, _ in heads])
     titles = []
-    for title, columns in groups:
+    for title, columns in groups([title for title, _ in heads]):
         lacking = len(title) - len(GAP.join(" " * widths[c] for c in columns))
         widths[columns[0]] += max(0, lacking)
         titles.append(title.center(len(GAP.join(" " * widths[c] for c in columns))))
@@ -55,11 +70,8 @@ def score_table(
     return f"{top}\n{align(lines, widths)}"
 
 
-def markdown_table(
-    rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
-) -> str:
-    """The table of `score_table` in Markdown, task and metric in one head."""
-    heads, body = _cells(rows, tasks, baseline)
+def markdown(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
+    """The table of `grouped` in Markdown, title and name in one head."""
     lines = [
         ["", *(f"{title} {name}".strip() for title, name in heads)],
         ["---", *("---:" for _ in heads)],
@@ -85,24 +97,24 @@ def align(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) ->
     )
 
 
+def groups(titles: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Runs of equal titles, each with the table columns below it; 0 is the names'."""
+    found: list[tuple[str, list[int]]] = []
+    for column, title in enumerate(titles, start=1):
+        if found and title and found[-1][0] == title:
+            found[-1][1].append(column)
+        else:
+            found.append((title, [column]))
+    return found
+
+
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
-def _groups(titles: Sequence[str]) -> list[tuple[str, list[int]]]:
-    """Runs of equal titles, each with the table columns below it."""
-    groups: list[tuple[str, list[int]]] = []
-    for column, title in enumerate(titles, start=1):
-        if groups and title and groups[-1][0] == title:
-            groups[-1][1].append(column)
-        else:
-            groups.append((title, [column]))
-    return groups
-
-
 def _cells(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None
-) -> tuple[list[tuple[str, str]], list[list[str]]]:
+) -> tuple[list[Head], list[list[str]]]:
     """(task title, metric) of each column of figures, and each row's name and figures."""
     keys = [(task, metric) for task in tasks for metric in task.metrics]
     heads = [(task.title, SHORT_NAMES[metric]) for task, metric in keys]

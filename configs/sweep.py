@@ -1,0 +1,59 @@
+"""Which runs stand in one table: methods, presets, seeds.
+
+    python scripts/sweep.py --config configs/sweep.py:synthetic --workdir runs/synthetic
+
+EW comes first: Δp and p refer to it.
+"""
+
+from mtra_jax import errors, sweeps
+from mtra_jax.methods import registry
+
+EW = "ew"
+METHODS = (EW, *(name for name in registry.METHODS if name != EW))
+SEEDS = (0, 1, 2)
+BACKBONES = ("roberta", "bert", "minilm")
+BENCHMARKS = ("tweeteval", "affecteval")
+
+NO_TA = ("method.task_alignment", "false")
+NO_SA = ("method.self_alignment", "false")
+NO_SI = ("method.logarithm", "false")
+# Section 4.3 of the paper.
+ABLATIONS = {
+    "mtra": (),
+    "mtra w/o TA": (NO_TA,),
+    "mtra w/o SA": (NO_SA,),
+    "mtra w/o SI": (NO_SI,),
+    "mtra w/o all": (NO_TA, NO_SA, NO_SI),
+}
+# Real data at a share that two cores finish.
+SMALL = (
+    ("tasks", "emotion,irony,offensive"),
+    ("data.fraction", "0.1"),
+    ("epochs", "2"),
+    ("learning_rate", "5e-4"),
+    ("data.max_shapes", "2"),
+)
+
+SWEEPS = {
+    "synthetic": sweeps.grid(METHODS, "tiny_synthetic", (0, 1)),
+    "ablations_synthetic": (
+        *sweeps.grid([EW], "tiny_synthetic", (0, 1)),
+        *sweeps.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
+    ),
+    **{
+        f"{backbone}_{benchmark}": sweeps.grid(
+            METHODS, f"{backbone}_{benchmark}", SEEDS
+        )
+        for backbone in BACKBONES
+        for benchmark in BENCHMARKS
+    },
+    "minilm_tweeteval_small": sweeps.grid(METHODS, "minilm_tweeteval", (0,), SMALL),
+}
+
+
+def get_sweep(name: str) -> sweeps.Sweep:
+    """The runs of sweep `name`."""
+    if name not in SWEEPS:
+        hint = errors.did_you_mean(name, SWEEPS)
+        raise errors.InputError(f"unknown sweep {name!r}; {hint}")
+    return sweeps.Sweep(SWEEPS[name], baseline=EW)

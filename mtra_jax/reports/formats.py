@@ -1,0 +1,160 @@
+"""A comparison of methods -> text for a terminal, Markdown, LaTeX or CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from mtra_jax.reports import tables
+from mtra_jax.reports.comparison import AVG, Cell, Comparison
+
+SIGNIFICANT = 0.05
+
+
+class Style(NamedTuple):
+    """How a format writes what is more than digits."""
+
+    plus_minus: str
+    bold: Callable[[str], str]
+    number: Callable[[str], str]
+    less: str
+    mark: str
+    missing: str
+
+
+PLAIN = Style("±", str, str, "<", "*", tables.MISSING)
+MARKDOWN = PLAIN._replace(bold="**{}**".format)
+
+
+def _latex_bold(digits: str) -> str:
+    # A sign needs math mode, in which \textbf does nothing.
+    signed = digits[0] in "+-"
+    return rf"$\mathbf{{{digits}}}$" if signed else rf"\textbf{{{digits}}}"
+
+
+def _latex_number(digits: str) -> str:
+    return f"${digits}$" if digits[0] in "+-" else digits
+
+
+LATEX = Style(r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--")
+
+
+def text(comparison: Comparison) -> str:
+    """For a terminal, with a line that says what the columns are."""
+    heads, body = _layout(comparison, PLAIN)
+    return (
+        f"{tables.grouped(heads, body)}\n"
+        f"mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
+        f"against {comparison.baseline}; * p < {SIGNIFICANT}"
+    )
+
+
+def markdown(comparison: Comparison) -> str:
+    """The best mean of a column in bold."""
+    return tables.markdown(*_layout(comparison, MARKDOWN))
+
+
+def latex(comparison: Comparison) -> str:
+    """A `tabular` for the package booktabs, the best mean of a column in bold."""
+    heads, body = _layout(comparison, LATEX)
+    titles, rules = [], []
+    for title, columns in tables.groups([title for title, _ in heads]):
+        if len(columns) == 1:
+            titles.append(_escape(title))
+            continue
+        titles.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(title)}}}")
+        # Column 1 is that of the names.
+        rules.append(rf"\cmidrule(lr){{{columns[0] + 1}-{columns[-1] + 1}}}")
+    names = [_escape(name).replace("Δp", r"$\Delta p$") for _, name in heads]
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
+        r"\toprule",
+        _latex_row(["", *titles]),
+        *([" ".join(rules)] if rules else []),
+        _latex_row(["", *names]),
+        r"\midrule",
+        *(_latex_row([_escape(name), *cells]) for name, *cells in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines)
+
+
+def csv_text(comparison: Comparison) -> str:
+    """Plain columns for other tools: every figure in full, nothing where one is missing."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    keys = list(comparison.rows[0].cells)
+    names = ["avg" if key == AVG else "/".join(key) for key in keys]
+    parts = [f"{name}/{part}" for name in names for part in Cell._fields]
+    writer.writerow(["name", "seeds", *parts, "delta_p", "p"])
+    for row in comparison.rows:
+        figures = [value for key in keys for value in row.cells[key]]
+        writer.writerow([row.name, row.num_seeds, *figures, row.delta_p, row.p])
+    return file.getvalue().removesuffix("\n")
+
+
+FORMATS = {"text": text, "markdown": markdown, "csv": csv_text, "latex": latex}
+
+
+def _layout(
+    comparison: Comparison, style: Style
+) -> tuple[list[tables.Head], list[list[str]]]:
+    """Heads, and for each row its name and cells."""
+    rows = comparison.rows
+    heads = [
+        (task.title, tables.SHORT_NAMES[metric])
+        for task in comparison.tasks
+        for metric in task.metrics
+    ]
+    columns = [
+        _column([row.cells[key] for row in rows], "z.2f", style)
+        for key in rows[0].cells
+    ]
+    changes = [Cell(row.delta_p, None) for row in rows]
+    columns.append(_column(changes, "+z.2f", style))
+    columns.append([_p_cell(row.p, style) for row in rows])
+    names = [row.name for row in rows]
+    heads += [("", "Avg."), ("", "Δp"), ("", "p")]
+    return heads, [list(cells) for cells in zip(names, *columns, strict=True)]
+
+
+def _column(cells: Sequence[Cell], digits: str, style: Style) -> list[str]:
+    """Of several rows the best mean is bold, with whatever shows the same digits."""
+    means = [None if c.mean is None else format(c.mean, digits) for c in cells]
+    known = [c.mean for c in cells if c.mean is not None]
+    best = format(max(known), digits) if known and len(cells) > 1 else None
+    found = []
+    for cell, mean in zip(cells, means, strict=True):
+        if mean is None:
+            found.append(style.missing)
+            continue
+        shown = style.bold(mean) if mean == best else style.number(mean)
+        if cell.std is not None:
+            shown += f" {style.plus_minus} {cell.std:.2f}"
+        found.append(shown)
+    return found
+
+
+def _p_cell(p: float | None, style: Style) -> str:
+    if p is None:
+        return style.missing
+    digits = f"{style.less}0.001" if p < 0.001 else f"{p:.3f}"
+    return digits + (style.mark if p < SIGNIFICANT else "")
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda found: LATEX_ESCAPES[found.group()], name)

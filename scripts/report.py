@@ -1,0 +1,50 @@
+"""Prints the results of a sweep as a table: means over seeds, Δp, p.
+
+python scripts/report.py runs/synthetic [--format latex] [--baseline ew] [--out FILE]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError
+from mtra_jax.reports import comparison, formats
+
+RESULTS = "results.jsonl"
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", metavar="DIR_OR_JSONL", help="of scripts/sweep.py")
+    parser.add_argument("--split", default="test", choices=comparison.SPLITS)
+    parser.add_argument("--format", default="text", choices=formats.FORMATS)
+    parser.add_argument("--baseline", default="ew", help="Δp and p refer to this row")
+    parser.add_argument("--out", help="a file instead of standard output")
+    flags = cli.parse(parser, arguments)
+    path = Path(flags.results)
+    if path.is_dir():
+        path /= RESULTS
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected that of a sweep") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason}") from error
+    entries = comparison.parse(text, str(path))
+    if not entries:
+        raise InputError(f"{path}: empty; expected a finished run")
+    found = comparison.compare(entries, flags.split, flags.baseline)
+    table = formats.FORMATS[flags.format](found)
+    if flags.out is None:
+        print(table)
+        return
+    try:
+        Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,51 @@
+"""Trains every run of a sweep, or what is left of it, and compares the results.
+
+    python scripts/sweep.py --config configs/sweep.py:synthetic --workdir runs/synthetic \
+        [--config.epochs=3] [--config.data.fraction=0.1]
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtra_jax import cli, sweeps
+from mtra_jax.reports import comparison, formats, progress
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--config", required=True, metavar="FILE:NAME", help="configs/sweep.py:NAME"
+    )
+    parser.add_argument(
+        "--workdir", required=True, help="where the runs leave their files"
+    )
+    rest, overrides = cli.split_overrides(arguments)
+    flags = cli.parse(parser, rest)
+    chosen = sweeps.load(flags.config)
+
+    from mtra_jax.train import sweep
+
+    plan = sweep.make_plan(
+        chosen,
+        Path(flags.workdir),
+        overrides,
+        command=shlex.join(["python", "scripts/sweep.py", *arguments]),
+    )
+    counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
+    progress.write_line(f"{len(plan.jobs)} runs: {counts}")
+    failed = sweep.run_all(plan, progress.write_line)
+    own = {(run.name, run.seed) for run in chosen.runs}
+    entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
+    if any(entry.name == chosen.baseline for entry in entries):
+        found = comparison.compare(entries, baseline=chosen.baseline)
+        print(f"\n{formats.text(found)}\nfiles in {plan.workdir}")
+    else:
+        print(f"no table without a finished run of {chosen.baseline}")
+    if failed:
+        sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs broke down")
+
+
+if __name__ == "__main__":
+    cli.run(main)

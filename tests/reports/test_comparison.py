@@ -1,0 +1,386 @@
+"""Comparisons of runs beside figures worked by hand and Welch's formula written out."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mtra_jax.errors import InputError
+from mtra_jax.reports import comparison, formats
+
+
+def summary(irony, pearson, spearman):
+    """Of the synthetic benchmark's irony and intensity; Avg. by its definition."""
+    avg = (irony + (pearson + spearman) / 2) / 2
+    intensity = {"pearson": pearson, "spearman": spearman}
+    return {"irony": {"macro_f1": irony}, "intensity": intensity, "avg": avg}
+
+
+def line(name, seed, test, **changes):
+    """As scripts/sweep.py writes it, with what a comparison reads."""
+    return {
+        "name": name,
+        "method": name,
+        "seed": seed,
+        "preset": "tiny_synthetic",
+        "overrides": {"epochs": "1"},
+        "results": {"validation": summary(1.0, 2.0, 3.0), "test": test},
+        **changes,
+    }
+
+
+def text_of(lines):
+    return "".join(json.dumps(values) + "\n" for values in lines)
+
+
+def parse(lines):
+    return comparison.parse(text_of(lines), "results.jsonl")
+
+
+# Avg.: ew 40, 44 (mean 42); mtra 55, 65 (mean 60); tw 30.
+LINES = [
+    line("ew", 0, summary(50.0, 25.0, 35.0)),
+    line("ew", 1, summary(54.0, 29.0, 39.0)),
+    line("mtra_x", 0, summary(60.0, 40.0, 60.0)),
+    line("mtra_x", 1, summary(70.0, 50.0, 70.0)),
+    line("tw", 0, summary(52.0, 6.0, 10.0)),
+]
+
+
+@pytest.fixture
+def found():
+    return comparison.compare(parse(LINES))
+
+
+def row(compared, name):
+    return next(row for row in compared.rows if row.name == name)
+
+
+def test_rows_are_means_and_deviations_in_the_order_of_the_names(found):
+    assert [(r.name, r.num_seeds) for r in found.rows] == [
+        ("ew", 2),
+        ("mtra_x", 2),
+        ("tw", 1),
+    ]
+    # Of a and a + 2d the mean is a + d, and the deviation (ddof 1) d times root 2.
+    assert row(found, "ew").cells == {
+        ("irony", "macro_f1"): (52.0, pytest.approx(2 * math.sqrt(2))),
+        ("intensity", "pearson"): (27.0, pytest.approx(2 * math.sqrt(2))),
+        ("intensity", "spearman"): (37.0, pytest.approx(2 * math.sqrt(2))),
+        comparison.AVG: (42.0, pytest.approx(2 * math.sqrt(2))),
+    }
+    assert row(found, "mtra_x").cells["irony", "macro_f1"] == (
+        65.0,
+        pytest.approx(5 * math.sqrt(2)),
+    )
+
+
+def test_one_seed_has_no_deviation_and_no_p(found):
+    assert row(found, "tw").cells[comparison.AVG] == (30.0, None)
+    assert row(found, "tw").p is None
+
+
+def test_delta_p_is_that_of_the_means(found):
+    # irony: 13 of 52, 25 %; intensity: 18 of 27 and 28 of 37.
+    expected = (100 * 13 / 52 + (100 * 18 / 27 + 100 * 28 / 37) / 2) / 2
+    assert row(found, "mtra_x").delta_p == pytest.approx(expected, rel=1e-12)
+    assert row(found, "ew").delta_p == 0.0
+
+
+def test_delta_p_over_a_figure_of_zero_is_missing():
+    lines = [line("ew", 0, summary(50.0, 0.0, 5.0)), line("tw", 0, summary(1.0, 2, 3))]
+    assert [r.delta_p for r in comparison.compare(parse(lines)).rows] == [None, None]
+
+
+def welch(x, y):
+    """Two-sided, by the formula: t, the degrees of Welch and Satterthwaite, the tail."""
+    x, y = np.array(x), np.array(y)
+    vx, vy = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
+    t = (x.mean() - y.mean()) / np.sqrt(vx + vy)
+    degrees = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
+    return 2 * stats.t.sf(abs(t), degrees)
+
+
+@pytest.mark.parametrize(
+    ("base", "other"),
+    [
+        ([40.0, 44.0], [55.0, 65.0]),
+        ([60.0, 61.5, 59.0], [58.5, 58.0]),
+        ([50.0, 50.0, 50.0], [50.5, 51.0, 53.0]),
+        ([10.0, 10.1, 10.2, 9.9], [90.0, 90.2, 90.1]),
+    ],
+    ids=["two seeds", "unequal numbers", "one side constant", "far apart"],
+)
+def test_p_is_that_of_welch(base, other):
+    lines = [line("ew", i, summary(avg, avg, avg)) for i, avg in enumerate(base)]
+    lines += [line("mtra", i, summary(avg, avg, avg)) for i, avg in enumerate(other)]
+    found = comparison.compare(parse(lines))
+    assert row(found, "ew").p is None
+    assert row(found, "mtra").p == pytest.approx(welch(base, other), rel=1e-9)
+    # scipy's own, which sees the figures, not their moments; it warns of constants.
+    if len(set(base)) > 1:
+        test = stats.ttest_ind(other, base, equal_var=False)
+        assert row(found, "mtra").p == pytest.approx(test.pvalue, rel=1e-9)
+
+
+def test_seeds_without_spread_have_no_p():
+    lines = [line("ew", seed, summary(50.0, 50.0, 50.0)) for seed in (0, 1)]
+    lines += [line("tw", seed, summary(60.0, 60.0, 60.0)) for seed in (0, 1)]
+    assert row(comparison.compare(parse(lines)), "tw").p is None
+
+
+def test_p_and_delta_p_follow_the_baseline(found):
+    other = comparison.compare(parse(LINES), baseline="mtra_x")
+    assert row(other, "mtra_x").p is None
+    assert row(other, "ew").p == row(found, "mtra_x").p
+    assert row(other, "mtra_x").delta_p == 0.0
+    assert row(other, "ew").delta_p < 0
+
+
+def test_the_split_is_chosen():
+    found = comparison.compare(parse(LINES), "validation")
+    assert row(found, "mtra_x").cells["intensity", "spearman"] == (3.0, 0.0)
+
+
+@pytest.mark.parametrize("lost", [None, float("nan"), "absent"])
+def test_a_figure_that_one_seed_lacks_is_missing(lost):
+    lines = json.loads(json.dumps(LINES))
+    scores = lines[3]["results"]["test"]["intensity"]
+    if lost == "absent":
+        del scores["pearson"]
+    else:
+        scores["pearson"] = lost
+    found = row(comparison.compare(parse(lines)), "mtra_x")
+    assert found.cells["intensity", "pearson"] == (None, None)
+    assert found.cells["intensity", "spearman"].mean == 65.0
+    assert found.delta_p is None
+    assert found.p == pytest.approx(welch([40.0, 44.0], [55.0, 65.0]))
+
+
+def test_a_missing_average_has_no_p():
+    lines = json.loads(json.dumps(LINES))
+    del lines[2]["results"]["test"]["avg"]
+    found = row(comparison.compare(parse(lines)), "mtra_x")
+    assert (found.cells[comparison.AVG], found.p) == ((None, None), None)
+    assert found.delta_p is not None
+
+
+# ---- formats
+
+P = welch([40.0, 44.0], [55.0, 65.0])
+DELTA_P = (25 + (100 * 18 / 27 + 100 * 28 / 37) / 2) / 2
+DELTA_P_TW = (0 + (100 * -21 / 27 + 100 * -27 / 37) / 2) / 2
+
+
+def test_the_figures_of_the_formats_are_those_worked_by_hand():
+    assert f"{P:.3f} {DELTA_P:.2f} {DELTA_P_TW:.2f}" == "0.136 48.09 -37.69"
+
+
+def test_text_aligns(found):
+    assert formats.text(found).split("\n") == [
+        "           Irony              Intensity",
+        "                M-F1          Pear         Spear          Avg.      Δp      p",
+        "ew      52.00 ± 2.83  27.00 ± 2.83  37.00 ± 2.83  42.00 ± 2.83   +0.00      -",
+        "mtra_x  65.00 ± 7.07  45.00 ± 7.07  65.00 ± 7.07  60.00 ± 7.07  +48.09  0.136",
+        "tw             52.00          6.00         10.00         30.00  -37.69      -",
+        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) against "
+        "ew; * p < 0.05",
+    ]
+
+
+def test_markdown_has_the_best_means_in_bold(found):
+    assert formats.markdown(found).split("\n") == [
+        "|  | Irony M-F1 | Intensity Pear | Intensity Spear | Avg. | Δp | p |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| ew | 52.00 ± 2.83 | 27.00 ± 2.83 | 37.00 ± 2.83 | 42.00 ± 2.83 | +0.00 | - |",
+        "| mtra_x | **65.00** ± 7.07 | **45.00** ± 7.07 | **65.00** ± 7.07 "
+        "| **60.00** ± 7.07 | **+48.09** | 0.136 |",
+        "| tw | 52.00 | 6.00 | 10.00 | 30.00 | -37.69 | - |",
+    ]
+
+
+def test_latex_is_booktabs_with_escaped_names(found):
+    assert formats.latex(found).split("\n") == [
+        r"\begin{tabular}{lrrrrrr}",
+        r"\toprule",
+        r" & Irony & \multicolumn{2}{c}{Intensity} &  &  &  \\",
+        r"\cmidrule(lr){3-4}",
+        r" & M-F1 & Pear & Spear & Avg. & $\Delta p$ & p \\",
+        r"\midrule",
+        r"ew & 52.00 $\pm$ 2.83 & 27.00 $\pm$ 2.83 & 37.00 $\pm$ 2.83 "
+        r"& 42.00 $\pm$ 2.83 & $+0.00$ & -- \\",
+        r"mtra\_x & \textbf{65.00} $\pm$ 7.07 & \textbf{45.00} $\pm$ 7.07 "
+        r"& \textbf{65.00} $\pm$ 7.07 & \textbf{60.00} $\pm$ 7.07 "
+        r"& $\mathbf{+48.09}$ & 0.136 \\",
+        r"tw & 52.00 & 6.00 & 10.00 & 30.00 & $-37.69$ & -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_csv_has_plain_columns_in_full(found):
+    text = formats.csv_text(found)
+    assert text.split("\n")[0] == (
+        "name,seeds,irony/macro_f1/mean,irony/macro_f1/std,intensity/pearson/mean,"
+        "intensity/pearson/std,intensity/spearman/mean,intensity/spearman/std,avg/mean,"
+        "avg/std,delta_p,p"
+    )
+    ew, mtra, tw = csv.DictReader(io.StringIO(text))
+    assert (ew["name"], ew["seeds"], ew["p"]) == ("ew", "2", "")
+    assert float(mtra["avg/std"]) == row(found, "mtra_x").cells[comparison.AVG].std
+    assert float(mtra["p"]) == row(found, "mtra_x").p
+    assert float(mtra["delta_p"]) == row(found, "mtra_x").delta_p
+    assert (tw["avg/mean"], tw["avg/std"], tw["p"]) == ("30.0", "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a_b & 50% #1 {$x}", r"a\_b \& 50\% \#1 \{\$x\}"),
+        (r"~x^2\y", r"\textasciitilde{}x\textasciicircum{}2\textbackslash{}y"),
+    ],
+)
+def test_latex_escapes_what_it_would_take_for_a_command(name, expected):
+    found = comparison.compare(
+        parse([line(name, 0, summary(1.0, 2.0, 3.0))]), baseline=name
+    )
+    assert expected + " & 1.00 & 2.00" in formats.latex(found)
+
+
+def significant(other):
+    base = [10.0, 10.1, 10.2]
+    lines = [line("ew", i, summary(avg, avg, avg)) for i, avg in enumerate(base)]
+    lines += [line("mtra", i, summary(avg, avg, avg)) for i, avg in enumerate(other)]
+    return welch(base, other), comparison.compare(parse(lines))
+
+
+@pytest.mark.parametrize(
+    ("other", "low", "high", "plain", "latex"),
+    [
+        ([10.4, 10.6, 10.8], 0.001, 0.05, "{}*", "{}$^{{*}}$"),
+        ([10.2, 10.4, 10.6], 0.05, 0.2, "{}", "{}"),
+        ([90.0, 90.1, 90.3], 0, 0.001, "<0.001*", "$<$0.001$^{{*}}$"),
+    ],
+    ids=["below 0.05", "above", "tiny"],
+)
+def test_only_p_below_a_twentieth_is_marked(other, low, high, plain, latex):
+    p, found = significant(other)
+    assert low < p < high
+    digits = f"{p:.3f}"
+    assert formats.text(found).split("\n")[3].split()[-1] == plain.format(digits)
+    assert f"| {plain.format(digits)} |" in formats.markdown(found)
+    assert f" & {latex.format(digits)} \\\\" in formats.latex(found)
+
+
+def test_missing_figures_are_marked_in_every_format():
+    lines = json.loads(json.dumps(LINES))
+    lines[4]["results"]["test"]["irony"]["macro_f1"] = None
+    found = comparison.compare(parse(lines))
+    assert formats.text(found).split("\n")[4].split() == (
+        ["tw", "-", "6.00", "10.00", "30.00", "-", "-"]
+    )
+    assert formats.markdown(found).endswith("| tw | - | 6.00 | 10.00 | 30.00 | - | - |")
+    assert r"tw & -- & 6.00 & 10.00 & 30.00 & -- & -- \\" in formats.latex(found)
+    assert formats.csv_text(found).split("\n")[-1] == ("tw,1,,,6.0,,10.0,,30.0,,,")
+
+
+def test_figures_below_zero_are_typeset_as_such():
+    lines = [line("ew", 0, summary(5.0, -2.5, 1.0)), line("tw", 0, summary(1, -1.5, 1))]
+    found = formats.latex(comparison.compare(parse(lines)))
+    assert r"ew & \textbf{5.00} & $-2.50$ & \textbf{1.00}" in found
+    assert r"tw & 1.00 & $\mathbf{-1.50}$ & \textbf{1.00}" in found
+
+
+def test_what_shows_the_same_digits_as_the_best_is_bold_too():
+    figures = (50.001, 50.004, 49.99)
+    lines = [line(f"m{i}", 0, summary(f, f, f)) for i, f in enumerate(figures)]
+    found = formats.markdown(comparison.compare(parse(lines), baseline="m0"))
+    assert [cells.count("**50.00**") for cells in found.split("\n")[2:]] == [4, 4, 0]
+
+
+def test_a_single_row_is_not_bold():
+    found = comparison.compare(parse(LINES[:2]))
+    assert "**" not in formats.markdown(found)
+
+
+# ---- what cannot be compared
+
+
+def refused(lines):
+    text = lines if isinstance(lines, str) else text_of(lines)
+    with pytest.raises(InputError) as error:
+        comparison.parse(text, "w/results.jsonl")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"results": {}}, "damaged: no 'test'"),
+        ({"results": None}, "damaged: "),
+        ({"name": 3}, "damaged: expected a text as name"),
+        ({"seed": "0"}, "damaged: expected a text as name and a whole number as seed"),
+        ({"preset": "tiny_syntetic"}, "did you mean synthetic?"),
+        (
+            {"results": {"validation": {}, "test": {"irony": {"macro_f1": "high"}}}},
+            "damaged: figure 'high'; expected a number",
+        ),
+        (
+            {"results": {"validation": {}, "test": {"ironi": {"macro_f1": 1.0}}}},
+            "unknown task 'ironi' of synthetic; did you mean irony?",
+        ),
+    ],
+    ids=["no results", "null", "name", "seed", "preset", "figure", "task"],
+)
+def test_a_damaged_line_is_named(change, expected):
+    answer = refused([LINES[0], {**LINES[1], **change}])
+    assert answer.startswith("w/results.jsonl:2: ")
+    assert expected in answer
+
+
+@pytest.mark.parametrize("last", ['{"name": "ew", "se', "", "7", "[]"])
+def test_a_line_that_was_cut_off_is_named(last):
+    answer = refused(f"{text_of(LINES[:1])}{last}\n")
+    assert answer.startswith("w/results.jsonl:2: damaged: ")
+
+
+def test_other_tasks_than_those_of_the_first_run_are_refused():
+    fewer = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
+    assert refused([*LINES, line("si", 0, fewer)]) == (
+        "w/results.jsonl:6: tasks irony of synthetic; expected those of the first run, "
+        "irony, intensity of synthetic"
+    )
+
+
+def test_the_same_names_in_another_benchmark_are_other_tasks():
+    irony = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
+    lines = [
+        line("ew", 0, irony),
+        line("ew", 1, irony, overrides={"benchmark": "tweeteval"}),
+    ]
+    assert refused(lines) == (
+        "w/results.jsonl:2: tasks irony of tweeteval; expected those of the first run, "
+        "irony of synthetic"
+    )
+
+
+def test_a_run_that_occurs_twice_is_refused():
+    assert refused([*LINES, LINES[1]]) == (
+        "w/results.jsonl:6: ew, seed 1 is on line 2 already; expected each run once"
+    )
+
+
+def test_an_unknown_baseline_is_answered_with_the_nearest():
+    with pytest.raises(InputError) as error:
+        comparison.compare(parse(LINES), baseline="mtra")
+    assert str(error.value) == "unknown baseline 'mtra'; did you mean mtra_x?"
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(InputError, match="no finished run"):
+        comparison.compare([])
