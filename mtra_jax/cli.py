@@ -1,9 +1,11 @@
 """Flags of the scripts, and errors as one line with exit code 2."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ml_collections import ConfigDict
 
@@ -90,6 +92,14 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         sys.exit(_fail(f"error: {line}", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted; the same command continues", 130))
+
+
+def stop(line: str, number: int) -> NoReturn:
+    """Ends the process that signal `number` asked to stop, with a line and 128 + number.
+
+    0, where no signal came to this process but to another of the run, counts as SIGTERM.
+    """
+    sys.exit(_fail(line, 128 + (number or signal.SIGTERM)))
 
 
 def _fail(line: str, code: int) -> int:

@@ -46,6 +46,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "head_dropout": 0.2,
             "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
             "devices": 0,  # all where 0
+            "max_bad_steps": 10,  # in a row, not finite and skipped; then the run ends
             "checkpoint_every": 0,  # steps; at the end of each epoch only where 0
             "backbone": {
                 "path": "",  # directory or hub name; a new encoder of these sizes if empty
@@ -229,6 +230,7 @@ def validate(config: ConfigDict) -> None:
         "patience": 1,
         "batch_size": 1,
         "devices": 0,
+        "max_bad_steps": 1,
         "checkpoint_every": 0,
         "backbone.vocab_size": 1,
         "backbone.hidden_size": 1,

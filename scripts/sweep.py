@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, rest)
     chosen = sweeps.load(flags.config)
 
-    from mtra_jax.train import sweep
+    from mtra_jax.train import loop, parallel, signals, sweep
 
     plan = sweep.make_plan(
         chosen,
@@ -35,7 +35,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
     progress.write_line(f"{len(plan.jobs)} runs: {counts}")
-    failed = sweep.run_all(plan, progress.write_line)
+    with signals.caught(parallel.own_signals()) as requests:
+        try:
+            should_stop = parallel.stop_together(requests.should_stop)
+            failed = sweep.run_all(plan, progress.write_line, should_stop)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     own = {(run.name, run.seed) for run in chosen.runs}
     entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
     if any(entry.name == chosen.baseline for entry in entries):

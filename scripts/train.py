@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtra_jax import cli
 from mtra_jax.reports import progress, tables
-from mtra_jax.train import build, loop, parallel, runs, session, terminal
+from mtra_jax.train import build, loop, parallel, runs, session, signals, terminal
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,19 +29,23 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(parser, arguments)
     if flags.distributed:
         parallel.initialise(flags.coordinator, flags.num_processes, flags.process_id)
-    shown = terminal.Terminal(progress.write_line)
+    with signals.caught(parallel.own_signals()) as requests:
+        should_stop = parallel.stop_together(requests.should_stop)
+        shown = terminal.Terminal(progress.write_line, should_stop=should_stop)
 
-    def watch_of(prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
-        if not parallel.is_writer():
-            return loop.Watch(lambda *_: None, lambda *_: None)
-        return shown.watch(prepared, at)
+        def watch_of(prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
+            if parallel.is_writer():
+                return shown.watch(prepared, at)
+            return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
-    try:
-        outcome = runs.train(config, Path(flags.workdir), watch_of)
-    except loop.TrainingError as error:
-        sys.exit(f"error: {error}")
-    finally:
-        shown.close()
+        try:
+            outcome = runs.train(config, Path(flags.workdir), watch_of)
+        except loop.TrainingError as error:
+            sys.exit(f"error: {error}")
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+        finally:
+            shown.close()
     if parallel.is_writer():
         report(outcome, flags.workdir)
 

@@ -250,7 +250,12 @@ def make_schedule(config: ConfigDict, sizes: tuple[int, ...]) -> loop.Schedule:
             "example per task, with sampling joint"
         )
     return loop.Schedule(
-        config.epochs, config.patience, config.checkpoint_every, plan, len(plan(0))
+        config.epochs,
+        config.patience,
+        config.checkpoint_every,
+        config.max_bad_steps,
+        plan,
+        len(plan(0)),
     )
 
 

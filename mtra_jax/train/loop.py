@@ -3,14 +3,13 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.data import batches
-from mtra_jax.errors import InputError
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import checkpoints, evaluate, parallel, records
 from mtra_jax.train.step import TrainState
@@ -24,12 +23,24 @@ class TrainingError(RuntimeError):
     """The run cannot go on; the message says at which step and task."""
 
 
+class Stopped(Exception):
+    """The run was asked to stop, and did so with its state saved at `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.step = step
+
+
 class Schedule(NamedTuple):
-    """What is visited when; see `data.batches.plan_epoch`."""
+    """What is visited when; see `data.batches.plan_epoch`.
+
+    After `max_bad_steps` skipped steps in a row the run ends.
+    """
 
     epochs: int
     patience: int
     checkpoint_every: int
+    max_bad_steps: int
     plan: Callable[[int], np.ndarray]
     """epoch -> [num_batches, batch_size]; the same number of batches each epoch."""
     steps_per_epoch: int
@@ -39,6 +50,9 @@ class Progress(NamedTuple):
     """Where a run stands; goes into the record of each checkpoint."""
 
     step: int = 0
+    validated: int = 0
+    """Epochs whose validation is done: one may end in a saved step, and not yet be."""
+    skipped_steps: int = 0
     best_loss: float = math.inf
     best_epoch: int = 0
     stale_epochs: int = 0
@@ -48,9 +62,8 @@ class Progress(NamedTuple):
 
     def is_over(self, schedule: Schedule) -> bool:
         """Whether training has ended."""
-        whole = self.step % schedule.steps_per_epoch == 0
-        return self.step >= schedule.epochs * schedule.steps_per_epoch or (
-            whole and self.stale_epochs >= schedule.patience
+        return (
+            self.validated >= schedule.epochs or self.stale_epochs >= schedule.patience
         )
 
 
@@ -75,6 +88,21 @@ class Watch(NamedTuple):
     """(epoch, validation loss, validation figures as in `results.json`, progress)"""
     bar: evaluate.Bar = evaluate.no_bar
     """Shows how far an evaluation is."""
+    say: Callable[[str], Any] = lambda text: None
+    """Takes a line about what went wrong and was got over."""
+    should_stop: Callable[[int | None], bool] = lambda step: False
+    """Asked after each step, and with None after each batch of an evaluation."""
+
+
+class Step(NamedTuple):
+    """A step taken: the state after it, and whether it is to be saved, or the last."""
+
+    state: TrainState
+    step: int
+    is_due: bool
+    is_last: bool
+    skipped: int
+    """Steps found skipped since the one before; they are seen a little late."""
 
 
 def fit(
@@ -87,7 +115,8 @@ def fit(
     """Trains from `run.state` at `progress` to the end; returns the best parameters.
 
     Raises:
-      TrainingError: a loss or gradient is not finite.
+      TrainingError: too many steps in a row are not finite.
+      Stopped: `watch.should_stop()`.
     """
     state = run.state
     started = time.monotonic() - progress.seconds
@@ -98,15 +127,29 @@ def fit(
         store.save(progress.step, arrays, progress._asdict(), score)
 
     while not progress.is_over(run.schedule):
-        epoch, offset = divmod(progress.step, run.schedule.steps_per_epoch)
-        steps = _epoch(run, state, epoch, offset, record, watch)
-        for state, step in steps:
-            progress = progress._replace(step=step, seconds=time.monotonic() - started)
-            if _is_due(run.schedule, step):
+        epoch = progress.validated
+        for taken in _epoch(run, state, progress, record, watch):
+            state = taken.state
+            progress = progress._replace(
+                step=taken.step,
+                skipped_steps=progress.skipped_steps + taken.skipped,
+                seconds=time.monotonic() - started,
+            )
+            if taken.is_due:
                 save(state, math.inf)
-        found = evaluate.evaluate(
-            run.forward, state.params, run.validation, run.benchmark, watch.bar
-        )
+            if taken.is_last:
+                raise Stopped(taken.step)
+        try:
+            found = evaluate.evaluate(
+                run.forward,
+                state.params,
+                run.validation,
+                run.benchmark,
+                stoppable(watch, progress.step),
+            )
+        except Stopped:
+            save(state, math.inf)
+            raise
         summary = metrics.summarize(found.scores, run.benchmark.tasks)
         progress = after_epoch(progress, epoch, found.loss, summary)
         progress = progress._replace(seconds=time.monotonic() - started)
@@ -115,6 +158,18 @@ def fit(
         watch.epoch(epoch + 1, found.loss, summary, progress)
     best, _ = store.restore(store.best_step(), parallel.to_host(state)._asdict())
     return best["params"], progress
+
+
+def stoppable(watch: Watch, step: int) -> evaluate.Bar:
+    """The bar of `watch`, which raises `Stopped` once it should stop."""
+
+    def bar(items: Iterable, total: int) -> Iterator:
+        for item in watch.bar(items, total):
+            if watch.should_stop(None):
+                raise Stopped(step)
+            yield item
+
+    return bar
 
 
 def _is_due(schedule: Schedule, step: int) -> bool:
@@ -126,51 +181,60 @@ def _is_due(schedule: Schedule, step: int) -> bool:
 def _epoch(
     run: Run,
     state: TrainState,
-    epoch: int,
-    offset: int,
+    progress: Progress,
     record: records.Records,
     watch: Watch,
-) -> Iterator[tuple[TrainState, int]]:
-    """Yields the state after each step of an epoch from batch `offset` on."""
+) -> Iterator[Step]:
+    """Yields each step of the epoch that `progress` stands in, from its step on."""
+    epoch = progress.validated
     plan = run.schedule.plan(epoch)
     first = epoch * run.schedule.steps_per_epoch
+    offset = progress.step - first
     packed = run.train.batches(plan, epoch=epoch, start=offset)
     waiting: deque = deque()
 
-    def read(step: int, measured: Any) -> None:
+    def read(step: int, measured: Any) -> bool:
         flat = records.flatten(parallel.to_host(measured), run.benchmark.task_names)
-        _check_finite(step, flat)
         record.add(step, {"epoch": epoch + 1, **flat})
         watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
+        return _was_skipped(step, flat, run.schedule, watch)
 
     for index, batch in enumerate(batches.prefetch(packed), start=offset):
         state, measured = run.update(state, batch)
         step = first + index + 1
         waiting.append((step, measured))
-        is_last = index + 1 == len(plan)
-        while waiting and (
-            is_last or len(waiting) > STEPS_BEHIND or _is_due(run.schedule, step)
-        ):
-            read(*waiting.popleft())
-        yield state, step
+        is_last = watch.should_stop(step)
+        is_due = is_last or _is_due(run.schedule, step)
+        behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
+        skipped = 0
+        while len(waiting) > behind:
+            skipped += read(*waiting.popleft())
+        yield Step(state, step, is_due, is_last, skipped)
 
 
-def _check_finite(step: int, flat: dict[str, float]) -> None:
+def _was_skipped(
+    step: int, flat: dict[str, float], schedule: Schedule, watch: Watch
+) -> bool:
+    """Whether the step changed nothing; says so, and ends the run after too many."""
+    count = int(flat["bad_steps"])
+    if not count:
+        return False
     bad = [name for name, value in flat.items() if not math.isfinite(value)]
-    if bad:
-        tasks = [
-            name.removeprefix("loss/") for name in flat if name.startswith("loss/")
-        ]
+    tasks = [name.removeprefix("loss/") for name in flat if name.startswith("loss/")]
+    line = f"step {step} on {', '.join(tasks)}: not finite: {', '.join(bad)}"
+    if count >= schedule.max_bad_steps:
         raise TrainingError(
-            f"step {step} on {', '.join(tasks)}: not finite: {', '.join(bad)}; "
-            "the last good checkpoint is kept"
+            f"{line}; {count} such steps in a row, the last good checkpoint is kept"
         )
+    watch.say(f"{line}; skipped, {count} in a row")
+    return True
 
 
 def after_epoch(
     progress: Progress, epoch: int, loss: float, summary: dict[str, Any]
 ) -> Progress:
     """The progress with the validation of `epoch` (from 0) taken into account."""
+    progress = progress._replace(validated=epoch + 1)
     if loss < progress.best_loss:
         return progress._replace(
             best_loss=loss, best_epoch=epoch + 1, stale_epochs=0, best_summary=summary
@@ -190,13 +254,15 @@ def _validation_line(
     return line | {"validation/avg": summary["avg"]}
 
 
-def resume(run: Run, store: checkpoints.Store, workdir: Any) -> tuple[Run, Progress]:
-    """The run and its progress as of the latest checkpoint; as they are without one."""
-    latest = store.latest_step()
-    if latest is None:
+def resume(
+    run: Run, store: checkpoints.Store, say: Callable[[str], Any]
+) -> tuple[Run, Progress]:
+    """The run and its progress as of the latest checkpoint; as they are without one.
+
+    `say` takes a line about a checkpoint that is damaged and passed over.
+    """
+    found = store.restore_latest(run.state._asdict(), say)
+    if found is None:
         return run, Progress()
-    arrays, record = store.restore(latest, run.state._asdict())
-    progress = Progress(**record)
-    if progress.step != latest:
-        raise InputError(f"{workdir}: the record of checkpoint {latest} is damaged")
-    return run._replace(state=TrainState(**arrays)), progress
+    _, arrays, record = found
+    return run._replace(state=TrainState(**arrays)), Progress(**record)

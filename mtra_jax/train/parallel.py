@@ -4,11 +4,13 @@ State and results have no device axis: every device holds the same copy, given a
 `in_axes=None` and `out_axes=None`. Batches have a leading axis of the local devices.
 """
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtra_jax.errors import InputError
@@ -64,6 +66,30 @@ def local_places(devices: list[jax.Device]) -> tuple[int, ...]:
 def is_writer() -> bool:
     """Whether this process writes files."""
     return jax.process_index() == 0
+
+
+def own_signals() -> tuple[int, ...]:
+    """The signals that this process answers itself; JAX has SIGTERM where there are more."""
+    if jax.process_count() == 1:
+        return (signal.SIGTERM, signal.SIGINT)
+    return (signal.SIGINT,)
+
+
+def stop_together(asked: Callable[[], bool]) -> Callable[[int | None], bool]:
+    """`should_stop(step)` for `loop.Watch`: True at the same step in every process.
+
+    One process stops where it was asked to, also in an evaluation (`step` None). Several
+    are told of SIGTERM at any of them by JAX, which agrees on a step that none is beyond.
+    """
+
+    def should_stop(step: int | None) -> bool:
+        if jax.process_count() == 1:
+            return asked()
+        if step is None:
+            return False
+        return multihost_utils.reached_preemption_sync_point(step)
+
+    return should_stop
 
 
 def over_devices(

@@ -39,6 +39,7 @@ def train(
     Raises:
       InputError: the configuration cannot be run; `workdir` holds another one.
       loop.TrainingError: training broke down.
+      loop.Stopped: it was asked to stop; the same call continues.
     """
     names = separate_tasks(config)
     if not names:
@@ -86,6 +87,7 @@ def assemble(
         / len(runs),
         "epochs": {n: results[n]["epochs"] for n in benchmark.task_names},
         "steps": sum(run["steps"] for run in runs),
+        "skipped_steps": sum(run["skipped_steps"] for run in runs),
         "examples": {n: results[n]["examples"][n] for n in benchmark.task_names},
         "parameters": {p: sum(run["parameters"][p] for run in runs) for p in parts},
         "train_seconds": round(sum(run["train_seconds"] for run in runs), 1),

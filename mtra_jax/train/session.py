@@ -1,5 +1,6 @@
 """A configuration and a work directory -> a finished run with all its files."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,15 @@ from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
 from mtra_jax.tasks import Benchmark
-from mtra_jax.train import build, checkpoints, evaluate, loop, parallel, records
+from mtra_jax.train import (
+    build,
+    checkpoints,
+    evaluate,
+    locks,
+    loop,
+    parallel,
+    records,
+)
 from mtra_jax.types import Params
 
 CONFIG = "config.json"
@@ -55,8 +64,10 @@ def train(
     `watch_of(prepared, progress)` gives what sees it go by. A finished run is read back.
 
     Raises:
-      InputError: the configuration cannot be run; `workdir` holds another one.
-      loop.TrainingError: training broke down.
+      InputError: the configuration cannot be run; `workdir` holds another one, or
+        another process trains there.
+      loop.TrainingError: training broke down, or its files cannot be written.
+      loop.Stopped: `watch.should_stop()`; the same call continues.
     """
     check_workdir(config, workdir)
     finished = read_results(workdir)
@@ -64,18 +75,41 @@ def train(
         return Outcome(build.benchmark_of(config), finished)
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
+    try:
+        with locks.held(workdir) if parallel.is_writer() else contextlib.nullcontext():
+            # Again: another process may have begun here meanwhile.
+            check_workdir(config, workdir)
+            return _train(config, workdir, prepared, watch_of)
+    except checkpoints.WriteError as error:
+        raise loop.TrainingError(str(error)) from error
+    except OSError as error:
+        place = error.filename or workdir
+        raise loop.TrainingError(f"{place}: {error.strerror or error}") from error
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    prepared: build.Prepared,
+    watch_of: Callable[[build.Prepared, loop.Progress], loop.Watch],
+) -> Outcome:
     if parallel.is_writer():
         _write_start(config, workdir, prepared)
-    store = checkpoints.open_store(workdir / CHECKPOINTS)
-    run, progress = loop.resume(prepared.run, store, workdir)
-    record = records.Records(workdir, step=progress.step, active=parallel.is_writer())
-    watch = watch_of(prepared, progress)
-    try:
+    passed_over: list[str] = []
+    with contextlib.ExitStack() as opened:
+        store = checkpoints.open_store(workdir / CHECKPOINTS)
+        opened.callback(store.close)
+        run, progress = loop.resume(prepared.run, store, passed_over.append)
+        record = records.Records(
+            workdir, step=progress.step, active=parallel.is_writer()
+        )
+        opened.callback(record.close)
+        watch = watch_of(prepared, progress)
+        for line in passed_over:
+            watch.say(line)
         params, progress = loop.fit(run, store, record, progress, watch)
-    finally:
-        record.close()
-        store.close()
-    return _finish(config, workdir, prepared, params, progress, watch.bar)
+    bar = loop.stoppable(watch, progress.step)
+    return _finish(config, workdir, prepared, params, progress, bar)
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
@@ -232,6 +266,7 @@ def _finish(
         "best_validation_loss": progress.best_loss,
         "epochs": progress.step // run.schedule.steps_per_epoch,
         "steps": progress.step,
+        "skipped_steps": progress.skipped_steps,
         "examples": {
             task: {split: len(part.texts) for split, part in parts.items()}
             for task, parts in prepared.examples.items()

@@ -12,12 +12,13 @@ from mtra_jax.types import Batch, Metrics, Params
 
 
 class TrainState(NamedTuple):
-    """All that training changes."""
+    """All that training changes. `bad_steps` counts those skipped in a row."""
 
     params: Params
     optimiser: Any
     method: Any
     step: jax.Array
+    bad_steps: jax.Array
 
 
 def init_state(
@@ -26,9 +27,8 @@ def init_state(
     params: Params,
 ) -> TrainState:
     """The state before the first step."""
-    return TrainState(
-        params, optimiser.init(params), method.init_state, jnp.zeros((), jnp.int32)
-    )
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(params, optimiser.init(params), method.init_state, zero, zero)
 
 
 def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> base.Rngs:
@@ -53,6 +53,10 @@ def make_update(
 
     The metrics hold [T] arrays (`losses`, `present`, `weights`, and each term of the
     method under `terms`) and scalars (`objective`, `scalars`).
+
+    A step whose objective, gradient or new parameters are not finite is skipped: it
+    changes nothing but its number and `bad_steps`. All devices see the same global
+    values, so they skip together.
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -71,20 +75,25 @@ def make_update(
             seen.gradient, state.optimiser, state.params, present=seen.present
         )
         params = optax.apply_updates(state.params, updates)
+        norms = {
+            "norm/grads": optax.tree.norm(seen.gradient),
+            "norm/updates": optax.tree.norm(updates),
+            "norm/params": optax.tree.norm(params),
+        }
+        is_good = jnp.isfinite(sum(norms.values()) + seen.objective)
+        bad_steps = jnp.where(is_good, 0, state.bad_steps + 1)
+        new = TrainState(params, optimiser_state, seen.state, state.step + 1, bad_steps)
+        kept = state._replace(step=new.step, bad_steps=bad_steps)
+        new = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), new, kept)
         metrics = {
             "losses": seen.losses,
             "present": seen.present,
             "weights": seen.weights,
             "terms": seen.terms,
             "objective": seen.objective,
-            "scalars": {
-                **seen.scalars,
-                "norm/grads": optax.tree.norm(seen.gradient),
-                "norm/updates": optax.tree.norm(updates),
-                "norm/params": optax.tree.norm(params),
-            },
+            "scalars": {**seen.scalars, **norms, "bad_steps": bad_steps},
         }
-        return TrainState(params, optimiser_state, seen.state, state.step + 1), metrics
+        return new, metrics
 
     return update
 

@@ -82,13 +82,18 @@ def state_of(directory: Path) -> State:
     return "begun" if (directory / session.CONFIG).exists() else "new"
 
 
-def run_all(plan: Plan, say: Callable[[str], None]) -> list[Job]:
+def run_all(
+    plan: Plan,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool] = lambda step: False,
+) -> list[Job]:
     """Trains what is not finished; returns the jobs that broke down.
 
     `say` takes a line as each run starts and ends. Bars go to standard error.
 
     Raises:
       InputError: a run lacks data or weights, or does not fit the devices.
+      loop.Stopped: `should_stop`, as in `loop.Watch`.
     """
     failed = []
     finished = plan.count("finished")
@@ -101,7 +106,7 @@ def run_all(plan: Plan, say: Callable[[str], None]) -> list[Job]:
             say(f"{label}: {'goes on' if job.state == 'begun' else 'starts'}")
             started = time.monotonic()
             try:
-                _train(plan, job)
+                _train(plan, job, say, should_stop)
             except loop.TrainingError as error:
                 failed.append(job)
                 say(f"{label}: broke down: {error}")
@@ -112,10 +117,17 @@ def run_all(plan: Plan, say: Callable[[str], None]) -> list[Job]:
     return failed
 
 
-def _train(plan: Plan, job: Job) -> None:
+def _train(
+    plan: Plan,
+    job: Job,
+    warn: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+) -> None:
     config = sweeps.config_of(job.run, plan.overrides)
     # Without lines of its own: those of many runs would bury the sweep's.
-    shown = terminal.Terminal(say=lambda text: None, position=1)
+    shown = terminal.Terminal(
+        say=lambda text: None, position=1, warn=warn, should_stop=should_stop
+    )
     try:
         runs.train(config, job.directory, shown.watch)
     finally:

@@ -9,11 +9,24 @@ from mtra_jax.train import build, loop
 
 
 class Terminal:
-    """Shows one run after another; `say` takes the lines, `position` places the bars."""
+    """Shows one run after another; `say` takes the lines, `position` places the bars.
 
-    def __init__(self, say: Callable[[str], None], position: int = 0) -> None:
+    `warn` takes the lines on what went wrong (`say` without it), and `should_stop` is
+    that of `loop.Watch`.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        position: int = 0,
+        *,
+        warn: Callable[[str], None] | None = None,
+        should_stop: Callable[[int | None], bool] = lambda step: False,
+    ) -> None:
         self._say = say
+        self._warn = warn or say
         self._position = position
+        self._should_stop = should_stop
         self._bar: progress.TrainingBar | None = None
 
     def watch(self, prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
@@ -42,7 +55,9 @@ class Terminal:
             bar.epoch(epoch, loss, summary, note)
 
         evaluation = functools.partial(progress.evaluation_bar, position=self._position)
-        return loop.Watch(bar.step, after_epoch, evaluation)
+        return loop.Watch(
+            bar.step, after_epoch, evaluation, self._warn, self._should_stop
+        )
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -1,13 +1,15 @@
 """Whole runs in this process: programs compiled, epochs, early stopping, bad values."""
 
+import json
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
-from mtra_jax.train import build, checkpoints, loop, records
+from mtra_jax.train import build, checkpoints, loop, parallel, records
 
 SMALL = [
     ("tasks", "irony,intensity"),
@@ -65,7 +67,7 @@ def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
     ],
 )
 def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best):
-    schedule = loop.Schedule(5, 3, 0, plan=lambda epoch: None, steps_per_epoch=7)
+    schedule = loop.Schedule(5, 3, 0, 10, plan=lambda epoch: None, steps_per_epoch=7)
     progress = loop.Progress()
     for epoch, loss in enumerate(losses):
         if progress.is_over(schedule):
@@ -78,13 +80,80 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
     assert progress.best_summary == {"avg": losses[best - 1]}
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_step_and_task(tmp_path):
-    prepared = build.prepare_run(make_config(("learning_rate", "1e30")))
+def test_too_many_steps_that_are_not_finite_end_the_run_with_step_and_task(tmp_path):
+    """Steps so long that the parameters leave float32: none is taken."""
+    overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
+    prepared = build.prepare_run(make_config(*overrides))
     record = records.Records(tmp_path, step=0)
-    with pytest.raises(
-        loop.TrainingError, match=r"step 1 on (irony|intensity): not finite: "
-    ):
-        loop.fit(prepared.run, checkpoints.Memory(), record, loop.Progress(), silent())
+    said = []
+    watch = silent()._replace(say=said.append)
+    expected = (
+        r"step 3 on (irony|intensity): not finite: norm/.*; 3 such steps in a row, "
+        "the last good checkpoint is kept"
+    )
+    with pytest.raises(loop.TrainingError, match=expected):
+        loop.fit(prepared.run, checkpoints.Memory(), record, loop.Progress(), watch)
+    assert [line[:6] for line in said] == ["step 1", "step 2"]
+    assert all(
+        line.endswith(f"skipped, {n} in a row") for n, line in enumerate(said, 1)
+    )
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
+    num_devices, tmp_path
+):
+    """Steps 3 and 5 see a target that is no number, on one device of several."""
+    prepared = build.prepare_run(
+        make_config(("devices", str(num_devices)), ("epochs", "1"))
+    )
+    run, states = prepared.run, {}
+    batches = run.train.batches
+
+    def poisoned(plan, **where):
+        for index, batch in enumerate(batches(plan, **where), start=1):
+            if index in (3, 5):
+                batch.targets[-1, 0] = math.nan
+            yield batch
+
+    def update(state, batch):
+        new, measured = run.update(state, batch)
+        states[int(new.step)] = parallel.to_host(new)
+        return new, measured
+
+    run.train.batches = poisoned
+    record = records.Records(tmp_path, step=0)
+    said = []
+    _, progress = loop.fit(
+        run._replace(update=update),
+        checkpoints.Memory(),
+        record,
+        loop.Progress(),
+        silent()._replace(say=said.append),
+    )
+    record.close()
+    for step in (3, 5):
+        before, after = states[step - 1], states[step]
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            after._replace(step=0, bad_steps=0),
+            before._replace(step=0, bad_steps=0),
+        )
+        assert (after.step, after.bad_steps) == (step, 1)
+    changed = jax.tree.map(np.array_equal, states[3].params, states[4].params)
+    assert not all(jax.tree.leaves(changed))
+    assert states[4].bad_steps == 0
+    assert progress.skipped_steps == 2
+    assert [line.partition(" on ")[0] for line in said] == ["step 3", "step 5"]
+    assert all("not finite: objective, loss/" in line for line in said)
+    lines = [
+        json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ]
+    steps = {line["step"]: line for line in lines if "objective" in line}
+    assert list(steps) == list(range(1, progress.step + 1))
+    assert steps[3]["objective"] is None
+    assert steps[3]["bad_steps"] == 1
+    assert steps[4]["bad_steps"] == 0
 
 
 @pytest.mark.parametrize(
