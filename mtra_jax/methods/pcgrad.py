@@ -47,8 +47,10 @@ def project(gram: jax.Array, orders: jax.Array) -> jax.Array:
         def meet(place: jax.Array, coefficients: jax.Array) -> jax.Array:
             other = order[place]
             dot = coefficients @ gram[:, other]
-            is_conflict = (other != task) & (dot < 0)
-            square = jnp.where(is_conflict, gram[other, other], 1)
+            square = gram[other, other]
+            # The square of a gradient that has all but vanished may round to 0.
+            is_conflict = (other != task) & (dot < 0) & (square > 0)
+            square = jnp.where(is_conflict, square, 1)
             share = jnp.where(is_conflict, dot / square, 0)
             return coefficients.at[other].add(-share)
 

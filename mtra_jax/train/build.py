@@ -207,7 +207,6 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
         model,
         method,
         optimise,
-        root_rng=root,
         one_task=config.sampling == "per_task",
         axis_name=parallel.AXIS,
     )
@@ -219,7 +218,7 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
         make_forward(model, method, devices),
         train,
         splits["validation"],
-        parallel.to_host(step.init_state(method, optimise, params)),
+        parallel.to_host(step.init_state(method, optimise, params, root)),
     )
     return Prepared(run, splits["test"], examples, backbone, devices)
 

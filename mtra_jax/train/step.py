@@ -12,23 +12,32 @@ from mtra_jax.types import Batch, Metrics, Params
 
 
 class TrainState(NamedTuple):
-    """All that training changes. `bad_steps` counts those skipped in a row."""
+    """All that training changes, and the key that all its randomness comes from.
+
+    `bad_steps` counts those skipped in a row. The key is data, not a constant of the
+    program: runs that differ in their seed share compiled programs where shapes agree.
+    """
 
     params: Params
     optimiser: Any
     method: Any
     step: jax.Array
     bad_steps: jax.Array
+    rng: jax.Array
+    """uint32 [2], the words of the key; stays as it is."""
 
 
 def init_state(
     method: base.Method,
     optimiser: optax.GradientTransformation,
     params: Params,
+    rng: jax.Array,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step of the run whose root key is `rng`."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(params, optimiser.init(params), method.init_state, zero, zero)
+    words = jax.random.key_data(rng)
+    moments = optimiser.init(params)
+    return TrainState(params, moments, method.init_state, zero, zero, words)
 
 
 def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> base.Rngs:
@@ -45,7 +54,6 @@ def make_update(
     method: base.Method,
     optimiser: optax.GradientTransformationExtraArgs,
     *,
-    root_rng: jax.Array,
     one_task: bool,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
@@ -60,7 +68,8 @@ def make_update(
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        rngs = step_rngs(root_rng, state.step, axis_name)
+        root = jax.random.wrap_key_data(state.rng)
+        rngs = step_rngs(root, state.step, axis_name)
         seen = gradients.differentiate(
             method,
             model,
@@ -82,8 +91,8 @@ def make_update(
         }
         is_good = jnp.isfinite(sum(norms.values()) + seen.objective)
         bad_steps = jnp.where(is_good, 0, state.bad_steps + 1)
-        new = TrainState(params, optimiser_state, seen.state, state.step + 1, bad_steps)
-        kept = state._replace(step=new.step, bad_steps=bad_steps)
+        kept = state._replace(step=state.step + 1, bad_steps=bad_steps)
+        new = kept._replace(params=params, optimiser=optimiser_state, method=seen.state)
         new = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), new, kept)
         metrics = {
             "losses": seen.losses,

@@ -151,13 +151,14 @@ def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
         model,
         method,
         optimise,
-        root_rng=jax.random.key(0),
         one_task=one_task,
         axis_name=parallel.AXIS,
     )
     devices = jax.devices()[:num_devices]
     program = parallel.over_devices(update, devices, donate_first=True)
-    state = parallel.to_host(step.init_state(method, optimise, params))
+    state = parallel.to_host(
+        step.init_state(method, optimise, params, jax.random.key(0))
+    )
     for case in cases:
         state, metrics = program(
             state, make_batch(oracle, case, batch_size, num_devices)

@@ -110,7 +110,9 @@ def make_parts(name, dropout=0.0, **options):
         ),
     }
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
-    state = parallel.to_host(step.init_state(method, optimise, params))
+    state = parallel.to_host(
+        step.init_state(method, optimise, params, jax.random.key(2))
+    )
     return model, method, optimise, state
 
 
@@ -120,7 +122,6 @@ def make_update(parts, one_task=False, axis_name=parallel.AXIS):
         model,
         method,
         optimise,
-        root_rng=jax.random.key(2),
         one_task=one_task,
         axis_name=axis_name,
     )
