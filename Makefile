@@ -16,7 +16,7 @@ train: $(VENV)/installed
 	$(BIN)/python scripts/train.py --config configs/mtra.py:tiny_synthetic --workdir $(WORKDIR)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # PyTorch, for the tests that compare with it; they are skipped without.
 oracle: $(VENV)/installed

@@ -26,6 +26,7 @@ MAX_BODY_LINES = 60
 ROOMS = {
     "__init__": "",
     "errors": "",
+    "python_files": "errors",
     "types": "",
     "tasks": "errors",
     "objectives": "",
@@ -34,8 +35,8 @@ ROOMS = {
     "metrics": "tasks types errors",
     "methods": "objectives models types errors",
     "reports": "metrics tasks types errors",
-    "config": "methods tasks errors",
-    "sweeps": "config methods tasks errors",
+    "config": "methods python_files tasks errors",
+    "sweeps": "config methods python_files tasks errors",
     "train": "config data models methods metrics reports sweeps tasks types errors",
     "cli": "config errors",
 }
@@ -349,6 +350,14 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file):
         assert {run.preset for run in found.runs} == {preset}
         for run in found.runs:
             config.validate(sweeps.config_of(run))
+
+
+def test_the_tests_that_the_readme_names_are_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", readme)
+    assert len(named) >= 8
+    for file, test in named:
+        assert f"def {test or 'test_'}" in (ROOT / file).read_text(), (file, test)
 
 
 # ---- broken on purpose

@@ -60,7 +60,9 @@ def test_every_option_can_be_set_on_the_command_line(name):
 def test_every_row_makes_a_method(name):
     method = registry.METHODS[name].make(make_model(), **registry.options(name))
     assert isinstance(method, base.Method)
-    assert isinstance(method.gradient, base.Weighted | base.AlignedGradient | base.Combined)
+    assert isinstance(
+        method.gradient, base.Weighted | base.AlignedGradient | base.Combined
+    )
     params = jax.jit(method.init)(jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert inspect.getmodule(registry.METHODS[name].make).__doc__.count("Source:") == 1
