@@ -1,0 +1,321 @@
+"""InfoMTL's loss from Eq. 2, 4 and 7 of the paper, in NumPy float64 and in PyTorch."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, gradients, infomtl
+from mtra_jax.models import heads
+
+# Nothing of the last task; -1 is an empty place.
+TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
+ALPHA, BETA, TEMPERATURE = 0.8, 0.3, 0.4
+RTOL = 1e-11
+RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
+VARIANTS = {
+    "whole": {},
+    "without_simax": {"simax": False},
+    "without_timin": {"timin": False},
+    "without_both": {"simax": False, "timin": False},
+}
+pytestmark = pytest.mark.usefixtures("float64")
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+class Noisy:
+    """Stands for an encoder: a token's row of the table, times noise for its dropout."""
+
+    def __init__(self):
+        self.keys = []
+
+    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
+        self.keys.append(rngs.get("dropout"))
+        table = variables["params"]["embeddings"]["word_embeddings"]["embedding"]
+        if deterministic:
+            return table[tokens]
+        return table[tokens] * noise_factors(rngs["dropout"], tokens.shape, table)
+
+
+def noise_factors(key, shape, table):
+    return 1 + 0.4 * jax.random.normal(key, (*shape, table.shape[-1]))
+
+
+def make(toy, variant):
+    model = toy.model
+    model = model._replace(encoder=Noisy(), heads=heads.Heads(model.heads.tasks, 0.5))
+    method = infomtl.make(
+        model, alpha=ALPHA, beta=BETA, temperature=TEMPERATURE, **VARIANTS[variant]
+    )
+    return model, method
+
+
+def draw_params(toy, method):
+    rng = np.random.default_rng(1)
+    own = jax.eval_shape(method.init, jax.random.key(0))
+    own = jax.tree.map(lambda leaf: 0.6 * rng.normal(size=leaf.shape), own)
+    return {**toy.params("ew"), "method": own}
+
+
+def embeddings_of(params):
+    return params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+
+
+def draw_noises(model, params, batch):
+    """Factors of z and of z⁺ [B, H], of the heads' features [B, H], noise of z_t [B, L]."""
+    encoder_rng, heads_rng = base.dropout_keys(RNGS)
+    size, table = len(TASKS), embeddings_of(params)
+    keys = encoder_rng, jax.random.fold_in(encoder_rng, infomtl.POSITIVES)
+    factors = [noise_factors(key, (1, size), table)[0] for key in keys]
+    kept = model.head_features(params, np.ones((size, model.hidden_size)), heads_rng)
+    zeros = np.zeros(batch.targets.shape)
+    noise = base.reparameterize(zeros, zeros, RNGS, None)
+    return jax.device_get((*factors, kept, noise))
+
+
+@functools.cache
+def differentiate(toy, variant):
+    """Parameters, batch, noises, and what the step makes of them."""
+    model, method = make(toy, variant)
+    params, batch = draw_params(toy, method), toy.batch(TASKS)
+    program = jax.jit(
+        lambda params, batch: gradients.differentiate(
+            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
+        )
+    )
+    noises = draw_noises(model, params, batch)
+    return params, batch, noises, jax.device_get(program(params, batch))
+
+
+# ---- NumPy, a text at a time
+
+
+def linear(layer, x):
+    return x @ layer["kernel"] + layer["bias"]
+
+
+def text_loss(is_classification, found, wanted):
+    if is_classification:
+        return -np.sum(wanted * (found - np.logaddexp.reduce(found)))
+    return np.mean((found - wanted) ** 2)
+
+
+def contrast(z, positives):
+    """Of each z the share of its own positive among all, by their cosines."""
+
+    def cosine(a, b):
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    losses = []
+    for i, query in enumerate(z):
+        scores = [cosine(query, key) / TEMPERATURE for key in positives]
+        losses.append(np.logaddexp.reduce(scores) - scores[i])
+    return np.mean(losses)
+
+
+def expected(toy, params, batch, noises, variant):
+    """The objective, ℓ_t, the KL terms, α InfoNCE and the own outputs."""
+    space, options = toy.model.space, VARIANTS[variant]
+    factors, positive_factors, kept, noise = noises
+    rows = embeddings_of(params)[batch.tokens[0]]
+    z = rows * factors
+    losses, kls, outputs = np.zeros(5), np.zeros(5), np.zeros(batch.targets.shape)
+    for i in np.flatnonzero(batch.where):
+        task = batch.tasks[i]
+        count = np.sum(batch.where & (batch.tasks == task))
+        name, own = toy.names[task], space.slot_tasks == task
+        found = linear(params["heads"][name], np.maximum(z[i], 0) * kept[i])
+        if options.get("timin", True):
+            variances = params["method"]["tasks"][name]
+            log_variance = linear(variances, np.maximum(z[i], 0))
+            terms = -(1 + log_variance - found**2 - np.exp(log_variance)) / 2
+            kls[task] += np.mean(terms) / count
+            found = found + np.exp(log_variance / 2) * noise[i, own]
+        outputs[i, own] = found
+        wanted = batch.targets[i, own]
+        losses[task] += text_loss(space.is_classification[task], found, wanted) / count
+    nce = 0.0
+    if options.get("simax", True):
+        positives = rows * positive_factors
+        nce = ALPHA * contrast(z[batch.where], positives[batch.where])
+    return np.sum(losses + BETA * kls) + nce, losses, kls, nce, outputs
+
+
+@each_variant
+def test_loss_is_that_of_the_paper(toy, variant):
+    params, batch, noises, seen = differentiate(toy, variant)
+    total, losses, kls, nce, _ = expected(toy, params, batch, noises, variant)
+    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
+    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(seen.losses, losses + BETA * kls, rtol=RTOL)
+    np.testing.assert_array_equal(seen.weights, seen.present)
+    has_simax = VARIANTS[variant].get("simax", True)
+    assert (seen.scalars.keys() == {"batch_loss"}) == has_simax
+    if has_simax:
+        np.testing.assert_allclose(seen.scalars["batch_loss"], nce, rtol=RTOL)
+        assert nce > 0.1
+    if VARIANTS[variant].get("timin", True):
+        assert seen.terms.keys() == {"task", "kl"}
+        np.testing.assert_allclose(seen.terms["kl"], kls, rtol=RTOL)
+        assert kls[:4].min() > 0.1
+    else:
+        assert seen.terms.keys() == {"task"}
+        assert params["method"] == {}
+
+
+@each_variant
+def test_gradient_reaches_every_parameter(toy, variant):
+    """Each array along a random direction, beside the differences of NumPy's loss."""
+    params, batch, noises, seen = differentiate(toy, variant)
+    leaves, structure = jax.tree.flatten(params)
+    paths = [path for path, _ in jax.tree.leaves_with_path(params)]
+    found = jax.tree.leaves(seen.gradient)
+    rng, step = np.random.default_rng(2), 1e-5
+    for place, leaf in enumerate(leaves):
+        name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
+        direction, ends = rng.normal(size=leaf.shape), []
+        for distance in (step, -step):
+            moved = [*leaves]
+            moved[place] = leaf + distance * direction
+            moved = structure.unflatten(moved)
+            ends.append(expected(toy, moved, batch, noises, variant)[0])
+        slope = (ends[0] - ends[1]) / (2 * step)
+        got = np.sum(found[place] * direction)
+        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
+        # What belongs to the task without texts rests.
+        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+
+
+# ---- PyTorch, all texts of a task at once
+
+
+def torch_objective(torch, toy, params, batch, noises, options):
+    functional, distributions = torch.nn.functional, torch.distributions
+    space = toy.model.space
+    factors, positive_factors, kept, noise = map(torch.tensor, noises)
+    targets = torch.from_numpy(batch.targets)
+    tokens = torch.from_numpy(batch.tokens[0]).long()
+    rows = functional.embedding(tokens, embeddings_of(params))
+    z, positives = rows * factors, rows * positive_factors
+    total = torch.zeros((), dtype=torch.float64)
+    for task in range(space.num_tasks):
+        texts = torch.from_numpy(batch.where & (batch.tasks == task))
+        if not texts.any():
+            continue
+        own = torch.from_numpy(space.slot_tasks == task)
+        wanted = targets[texts][:, own]
+        head = params["heads"][toy.names[task]]
+        features = torch.relu(z[texts])
+        found = functional.linear(
+            features * kept[texts], head["kernel"].T, head["bias"]
+        )
+        if options.get("timin", True):
+            layer = params["method"]["tasks"][toy.names[task]]
+            log_variance = functional.linear(features, layer["kernel"].T, layer["bias"])
+            posterior = distributions.Normal(found, torch.exp(log_variance / 2))
+            prior = distributions.Normal(torch.zeros_like(found), 1.0)
+            total = total + BETA * distributions.kl_divergence(posterior, prior).mean()
+            found = posterior.loc + posterior.scale * noise[texts][:, own]
+        if space.is_classification[task]:
+            total = total + functional.cross_entropy(found, wanted.argmax(dim=1))
+        else:
+            total = total + functional.mse_loss(found, wanted)
+    if options.get("simax", True):
+        where = torch.from_numpy(batch.where)
+        queries, keys = z[where], positives[where]
+        cosines = functional.cosine_similarity(queries[:, None], keys[None], dim=-1)
+        places = torch.arange(len(queries))
+        nce = functional.cross_entropy(cosines / TEMPERATURE, places)
+        total = total + ALPHA * nce
+    return total
+
+
+@pytest.mark.torch
+@each_variant
+def test_loss_and_gradients_are_those_of_pytorch(toy, variant):
+    torch = pytest.importorskip("torch")
+    params, batch, noises, seen = differentiate(toy, variant)
+    tensors = jax.tree.map(lambda leaf: torch.tensor(leaf, requires_grad=True), params)
+    value = torch_objective(torch, toy, tensors, batch, noises, VARIANTS[variant])
+    value.backward()
+    np.testing.assert_allclose(seen.objective, value.item(), rtol=RTOL)
+    flat = jax.tree.leaves_with_path(seen.gradient)
+    for (path, found), tensor in zip(flat, jax.tree.leaves(tensors), strict=True):
+        gradient = tensor.grad
+        wanted = np.zeros_like(found) if gradient is None else gradient.numpy()
+        np.testing.assert_allclose(
+            found, wanted, rtol=1e-9, atol=1e-14, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+# ---- passes and evaluation
+
+
+@pytest.mark.parametrize(
+    ("variant", "num_passes"), [("whole", 2), ("without_simax", 1)]
+)
+def test_positives_come_from_a_second_pass_with_other_dropout(toy, variant, num_passes):
+    model, method = make(toy, variant)
+    params, batch = draw_params(toy, method), toy.batch(TASKS)
+
+    @jax.jit
+    def keys_of(params):
+        method.losses(model, params, batch, RNGS, None)
+        _, heads_rng = base.dropout_keys(RNGS)
+        return [jax.random.key_data(key) for key in (*model.encoder.keys, heads_rng)]
+
+    # Nor has the encoder a key of the heads.
+    keys = {tuple(key.tolist()) for key in jax.device_get(keys_of(params))}
+    assert len(model.encoder.keys) == num_passes
+    assert len(keys) == num_passes + 1
+
+
+@pytest.mark.parametrize("variant", ["whole", "without_timin"])
+def test_evaluation_reads_the_means_of_one_pass_and_contrasts_nothing(toy, variant):
+    model, method = make(toy, variant)
+    params, batch = draw_params(toy, method), toy.batch(TASKS)
+    program = jax.jit(lambda p, b: method.losses(model, p, b, None, None))
+    seen = jax.device_get(program(params, batch))
+    assert model.encoder.keys == [None]
+    still = (1.0, 1.0, np.ones((len(TASKS), 1)), np.zeros(batch.targets.shape))
+    _, losses, kls, _, outputs = expected(toy, params, batch, still, variant)
+    own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]
+    found = np.where(own, seen.outputs, 0)
+    np.testing.assert_allclose(found, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(seen.losses, losses + BETA * kls, rtol=RTOL)
+    assert seen.batch_loss == 0
+
+
+def test_log_variances_have_a_layer_for_each_task(toy):
+    _, method = make(toy, "whole")
+    added = jax.eval_shape(method.init, jax.random.key(0))
+    sizes = dict(toy.model.heads.tasks)
+    assert jax.tree.map(jnp.shape, added) == {
+        "tasks": {n: {"kernel": (6, d), "bias": (d,)} for n, d in sizes.items()}
+    }
+    assert make(toy, "without_timin")[1].init(jax.random.key(0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": -0.5}, "method.alpha is -0.5; expected 0 or more, finite"),
+        ({"alpha": math.inf}, "method.alpha is inf; expected 0 or more, finite"),
+        ({"beta": math.nan}, "method.beta is nan; expected 0 or more, finite"),
+        ({"temperature": 0}, "method.temperature is 0; expected more than 0, finite"),
+        (
+            {"temperature": math.nan},
+            "method.temperature is nan; expected more than 0, finite",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(toy, options, message):
+    with pytest.raises(InputError) as error:
+        infomtl.make(toy.model, **options)
+    assert str(error.value) == message

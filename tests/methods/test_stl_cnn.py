@@ -1,0 +1,247 @@
+"""The text CNN of each task on a frozen encoder beside NumPy, a text at a time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, gradients, stl_cnn
+from mtra_jax.models import heads
+
+WIDTHS = (3, 4, 5)
+NUM_FILTERS = 4
+# (task, length) of each text in the order of the batch's places; -1 is an empty place.
+# Tasks are mixed in each row, and nothing is of the last.
+TEXTS = (
+    (0, 5),
+    (3, 1),
+    (-1, 0),
+    (1, 4),
+    (0, 2),
+    (2, 7),
+    (3, 6),
+    (2, 3),
+    (-1, 0),
+    (1, 5),
+)
+TASKS = np.array([task for task, _ in TEXTS])
+ROWS = ((5, 0), (1, 4, 6, 7), (3, 9))
+ROW_LENGTH = 12
+RTOL = 1e-11
+RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+class Table:
+    """Stands for an encoder: a token's row of the table; notes how it was asked."""
+
+    def __init__(self):
+        self.calls = []
+
+    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
+        self.calls.append((deterministic, rngs))
+        return variables["params"]["embeddings"]["word_embeddings"]["embedding"][tokens]
+
+
+def make(toy, dropout=0.0):
+    model = toy.model
+    model = model._replace(
+        encoder=Table(), heads=heads.Heads(model.heads.tasks, dropout)
+    )
+    return model, stl_cnn.make(model, num_filters=NUM_FILTERS)
+
+
+def make_batch(toy):
+    """The toy's batch with texts of several tokens, packed into rows."""
+    rng = np.random.default_rng(6)
+    shape = len(ROWS), ROW_LENGTH
+    segments, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    first_tokens = np.zeros(len(TEXTS), np.int32)
+    for row, members in enumerate(ROWS):
+        start = 0
+        for segment, text in enumerate(members, 1):
+            stop = start + TEXTS[text][1]
+            segments[row, start:stop] = segment
+            positions[row, start:stop] = np.arange(stop - start)
+            first_tokens[text] = row * ROW_LENGTH + start
+            start = stop
+    return toy.batch(TASKS)._replace(
+        tokens=rng.integers(7, size=shape, dtype=np.int32),
+        segments=segments,
+        positions=positions,
+        first_tokens=first_tokens,
+    )
+
+
+def draw_params(toy, method):
+    rng = np.random.default_rng(1)
+    own = jax.eval_shape(method.init, jax.random.key(0))
+    own = jax.tree.map(lambda leaf: 0.25 * rng.normal(size=leaf.shape), own)
+    layers = {
+        name: {"kernel": 0.5 * rng.normal(size=(12, size)), "bias": np.full(size, 0.1)}
+        for name, size in toy.model.heads.tasks
+    }
+    return {**toy.params("ew"), "heads": layers, "method": own}
+
+
+def tokens_of(batch, text):
+    first = batch.first_tokens[text]
+    return batch.tokens.reshape(-1)[first : first + TEXTS[text][1]]
+
+
+def features_of(filters, hidden):
+    """The largest response of each filter in the text, windows of 3 tokens first."""
+    found = []
+    for width in WIDTHS:
+        kernel, bias = (filters[f"width_{width}"][key] for key in ("kernel", "bias"))
+        padded = np.concatenate([hidden, np.zeros((width - 1, hidden.shape[1]))])
+        responses = [
+            np.tensordot(padded[start : start + width], kernel, 2) + bias
+            for start in range(len(hidden))
+        ]
+        found.append(np.maximum(responses, 0).max(axis=0))
+    return np.concatenate(found)
+
+
+def expected(toy, params, batch, kept=1.0):
+    """Σ ℓ_t, ℓ_t [T], and the outputs in the own slots [B, L]."""
+    space = toy.model.space
+    table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+    kept = np.broadcast_to(kept, (len(TEXTS), 12))
+    losses, outputs = np.zeros(5), np.zeros(batch.targets.shape)
+    for text in np.flatnonzero(TASKS >= 0):
+        task = TASKS[text]
+        name, own = toy.names[task], space.slot_tasks == task
+        hidden = table[tokens_of(batch, text)]
+        features = features_of(params["method"]["tasks"][name], hidden) * kept[text]
+        head, wanted = params["heads"][name], batch.targets[text, own]
+        found = features @ head["kernel"] + head["bias"]
+        outputs[text, own] = found
+        if space.is_classification[task]:
+            loss = -np.sum(wanted * (found - np.logaddexp.reduce(found)))
+        else:
+            loss = np.mean((found - wanted) ** 2)
+        losses[task] += loss / np.sum(task == TASKS)
+    return losses.sum(), losses, outputs
+
+
+@functools.cache
+def differentiate(toy):
+    """Parameters, batch, the calls of the encoder, and what the step makes of them."""
+    model, method = make(toy, dropout=0.5)
+    params, batch = draw_params(toy, method), make_batch(toy)
+
+    @jax.jit
+    def program(params, batch):
+        seen = gradients.differentiate(
+            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
+        )
+        _, heads_rng = base.dropout_keys(RNGS)
+        ones = jnp.ones((len(TEXTS), method.num_features))
+        return seen, model.head_features(params, ones, heads_rng)
+
+    seen, kept = jax.device_get(program(params, batch))
+    return params, batch, kept, model.encoder.calls, seen
+
+
+def test_each_text_takes_the_filters_and_the_head_of_its_task(toy):
+    params, batch, kept, _, seen = differentiate(toy)
+    total, losses, _ = expected(toy, params, batch, kept)
+    assert set(np.unique(kept)) == {0, 2}
+    assert losses[:4].min() > 0.1
+    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
+    assert seen.terms.keys() == {"task"}
+    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
+    np.testing.assert_array_equal(seen.weights, seen.present)
+    assert seen.scalars == {}
+
+
+def test_evaluation_gives_the_same_features_without_dropout(toy):
+    model, method = make(toy, dropout=0.5)
+    params, batch = draw_params(toy, method), make_batch(toy)
+    program = jax.jit(lambda p, b: method.losses(model, p, b, None, None))
+    seen = jax.device_get(program(params, batch))
+    _, losses, outputs = expected(toy, params, batch)
+    own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]
+    found = np.where(own, seen.outputs, 0)
+    np.testing.assert_allclose(found, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
+
+
+def test_the_encoder_is_frozen(toy):
+    """No gradient, not a small one, and no dropout in training either."""
+    *_, calls, seen = differentiate(toy)
+    assert calls == [(True, {})]
+    for leaf in jax.tree.leaves(seen.gradient["encoder"]):
+        assert not np.any(leaf)
+
+
+def test_gradient_reaches_every_filter_and_head(toy):
+    """Each array along a random direction, beside the differences of NumPy's loss."""
+    params, batch, kept, _, seen = differentiate(toy)
+    leaves, structure = jax.tree.flatten(params)
+    paths = [path for path, _ in jax.tree.leaves_with_path(params)]
+    found = jax.tree.leaves(seen.gradient)
+    rng, step = np.random.default_rng(2), 1e-5
+    for place, leaf in enumerate(leaves):
+        name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
+        if name.startswith("encoder/"):
+            continue
+        direction, ends = rng.normal(size=leaf.shape), []
+        for distance in (step, -step):
+            moved = [*leaves]
+            moved[place] = leaf + distance * direction
+            moved = structure.unflatten(moved)
+            ends.append(expected(toy, moved, batch, kept)[0])
+        slope = (ends[0] - ends[1]) / (2 * step)
+        got = np.sum(found[place] * direction)
+        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
+        # What belongs to the task without texts rests.
+        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+
+
+def test_filters_of_each_task_start_from_draws_of_their_own(toy):
+    method = stl_cnn.make(toy.model, num_filters=400)
+    tasks = jax.device_get(jax.jit(method.init)(jax.random.key(0)))["tasks"]
+    assert tasks.keys() == set(toy.names)
+    kernels = []
+    for task in tasks.values():
+        assert task.keys() == {f"width_{width}" for width in WIDTHS}
+        for width in WIDTHS:
+            layer = task[f"width_{width}"]
+            assert layer["kernel"].shape == (width, 6, 400)
+            np.testing.assert_array_equal(layer["bias"], np.zeros(400))
+            # Variance 1 / inputs of the filter, to four standard errors.
+            size = layer["kernel"].size
+            spread = np.std(layer["kernel"]) * np.sqrt(6 * width)
+            np.testing.assert_allclose(spread, 1, rtol=4 / np.sqrt(2 * size))
+            kernels.append(layer["kernel"][0, 0] * np.sqrt(6 * width))
+    # No two of the fifteen are related: 400 draws each, five standard errors.
+    related = np.abs(np.corrcoef(kernels) - np.eye(len(kernels)))
+    assert related.max() < 5 / np.sqrt(400)
+
+
+def test_heads_read_all_filters(toy):
+    assert make(toy)[1].num_features == 3 * NUM_FILTERS
+
+
+def test_a_task_has_the_two_million_parameters_of_the_paper(toy):
+    """Table 3: 110M + 6 × 2M, on 768 dimensions."""
+    method = stl_cnn.make(toy.model._replace(hidden_size=768))
+    tasks = jax.eval_shape(method.init, jax.random.key(0))["tasks"]
+    for task in tasks.values():
+        count = sum(leaf.size for leaf in jax.tree.leaves(task))
+        assert round(count / 1e6, 2) == 2.0
+
+
+@pytest.mark.parametrize("num_filters", [0, -3])
+def test_no_filters_are_refused(toy, num_filters):
+    with pytest.raises(InputError) as error:
+        stl_cnn.make(toy.model, num_filters=num_filters)
+    message = f"method.num_filters is {num_filters}; expected at least 1"
+    assert str(error.value) == message

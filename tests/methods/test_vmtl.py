@@ -1,0 +1,502 @@
+"""VMTL's posteriors, mixed priors and loss beside NumPy float64."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import base, gradients, vmtl
+from mtra_jax.models import heads
+
+# Nothing of the last task; -1 is an empty place.
+TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
+PRESENT = np.array([True, True, True, True, False])
+BETA, GAMMA, TEMPERATURE = 0.3, 0.7, 0.6
+FLOOR = 1e-6
+"""Added to every variance of a prior, as in the released code."""
+RTOL = 1e-11
+RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
+pytestmark = pytest.mark.usefixtures("float64")
+
+# Compiled: a tenth of the time of running each operation by itself.
+mix = jax.jit(vmtl.mix)
+
+
+# ---- the mixture of the other tasks
+
+
+def weights_of(logits, present, temperature, key):
+    """The weights [T, T] that `mix` gives the tasks: parts whose means are unit vectors."""
+    units = np.eye(len(logits))
+    return np.asarray(
+        mix(vmtl.Prior(units, units), logits, present, temperature, key).mean
+    )
+
+
+def draw_gumbel(present, key):
+    """The noise of the weights, up to a number for each row that changes no softmax."""
+    with np.errstate(divide="ignore"):
+        return np.log(weights_of(np.zeros((5, 5)), present, 1.0, key))
+
+
+def softmax(scores):
+    exps = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exps / exps.sum(axis=-1, keepdims=True)
+
+
+def test_the_mixture_leaves_out_the_own_task_and_absent_ones():
+    logits = 2 * np.random.default_rng(0).normal(size=(5, 5))
+    found = weights_of(logits, PRESENT, TEMPERATURE, jax.random.key(0))
+    allowed = PRESENT & ~np.eye(5, dtype=bool)
+    np.testing.assert_array_equal(found > 0, allowed)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-14)
+
+
+def test_one_other_task_has_all_the_weight():
+    logits = np.random.default_rng(0).normal(size=(3, 3))
+    present = np.array([True, False, True])
+    found = weights_of(logits, present, TEMPERATURE, jax.random.key(0))
+    np.testing.assert_array_equal(found[[0, 2]], [[0, 0, 1], [1, 0, 0]])
+
+
+def test_the_mixture_adds_means_by_weights_and_variances_by_their_squares():
+    """The moments of Σ c x of independent x; variances of the weights sum to less than 1."""
+    rng = np.random.default_rng(0)
+    logits, mean, variance = rng.normal(size=(3, 5, 5))
+    parts, key = vmtl.Prior(mean, variance**2), jax.random.key(0)
+    weights = weights_of(logits, PRESENT, TEMPERATURE, key)
+    found = mix(parts, logits, PRESENT, TEMPERATURE, key)
+    for task in range(5):
+        total, spread = np.zeros(5), np.zeros(5)
+        for other in range(5):
+            total += weights[task, other] * mean[other]
+            spread += weights[task, other] ** 2 * variance[other] ** 2
+        np.testing.assert_allclose(found.mean[task], total, rtol=1e-12)
+        np.testing.assert_allclose(found.variance[task], spread, rtol=1e-12)
+
+
+def test_cold_weights_choose_as_often_as_the_softmax_says():
+    """Gumbel's noise: its argmax is a draw of the softmax, of the others present only."""
+    logits = np.array([[5.0, 0.5, -1.0, 1.0, 3.0], [0.3, 5.0, 0.1, -0.7, 3.0]])
+    logits = np.concatenate([logits, np.zeros((3, 5))])
+    size = 4000
+    keys = jax.random.split(jax.random.key(1), size)
+    units = np.eye(5)
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        return vmtl.mix(vmtl.Prior(units, units), logits, PRESENT, 1e-3, key).mean
+
+    found = np.asarray(draw(keys))
+    # Nearly all of the weight is with one of them.
+    assert np.mean(found.max(axis=-1) > 0.99) > 0.95
+    allowed = PRESENT & ~np.eye(5, dtype=bool)
+    expected = softmax(np.where(allowed, logits, -np.inf))
+    # Five standard errors of a share.
+    errors = 5 * np.sqrt(expected * (1 - expected) / size)
+    assert np.all(np.abs(found.mean(axis=0) - expected) <= errors + 2e-3)
+    # The draws of two tasks are not related.
+    first, second = found[:, 0, 2] > 0.5, found[:, 1, 2] > 0.5
+    assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(size)
+
+
+def test_weights_are_the_softmax_of_logits_and_noise_over_the_temperature():
+    logits = 2 * np.random.default_rng(0).normal(size=(5, 5))
+    key = jax.random.key(0)
+    noise = draw_gumbel(PRESENT, key)
+    for temperature in (0.3, 1.0, 4.0):
+        found = weights_of(logits, PRESENT, temperature, key)
+        expected = softmax((logits + noise) / temperature)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "present",
+    [[False, True, False], [False, False, False], [True]],
+    ids=["alone_in_the_batch", "nothing", "alone"],
+)
+def test_without_another_task_the_prior_is_standard_normal(present):
+    present = np.array(present)
+    size = len(present)
+    rng = np.random.default_rng(0)
+    parts = vmtl.Prior(rng.normal(size=(size, 2)), rng.uniform(1, 2, size=(size, 2)))
+    logits = rng.normal(size=(size, size))
+    row = int(np.argmax(present))
+
+    @jax.jit
+    def prior_and_gradient(logits):
+        def value(logits):
+            prior = vmtl.mix(parts, logits, present, 0.5, jax.random.key(0))
+            return jnp.sum(prior.mean + prior.variance), prior
+
+        return jax.grad(value, has_aux=True)(logits)
+
+    gradient, prior = prior_and_gradient(logits)
+    np.testing.assert_array_equal(prior.mean[row], [0, 0])
+    np.testing.assert_array_equal(prior.variance[row], [1, 1])
+    # One task or none leaves nothing to choose in any row, and no NaN either.
+    np.testing.assert_allclose(gradient, np.zeros((size, size)), atol=1e-15)
+
+
+# ---- the moments that are mixed, and the KL terms
+
+
+def draw_posterior(shape=(16, 6), seed=0):
+    rng = np.random.default_rng(seed)
+    return vmtl.Gaussian(2 * rng.normal(size=shape), rng.normal(size=shape))
+
+
+def moments(means, variances):
+    """Of a mixture of Gaussians with equal shares: the law of total variance."""
+    return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0) + FLOOR
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_moments_of_a_task_are_those_of_its_texts_on_all_devices(toy, num_devices):
+    posterior = draw_posterior()
+    shards = vmtl.Gaussian(
+        *(
+            np.stack([x[device::num_devices] for device in range(num_devices)])
+            for x in posterior
+        )
+    )
+    program = jax.pmap(
+        lambda posterior, batch: vmtl.moments_of_texts(posterior, batch, 5, "data"),
+        axis_name="data",
+        out_axes=None,
+        devices=jax.devices()[:num_devices],
+    )
+    found = jax.device_get(program(shards, toy.batch(TASKS, num_devices)))
+    for task in range(4):
+        rows = np.array(TASKS) == task
+        mean, variance = moments(
+            posterior.mean[rows], np.exp(posterior.log_variance[rows])
+        )
+        np.testing.assert_allclose(found.mean[task], mean, rtol=RTOL, atol=1e-14)
+        np.testing.assert_allclose(found.variance[task], variance, rtol=RTOL)
+    assert np.all(np.isfinite(found.mean[4]) & (found.variance[4] > 0))
+
+
+def test_moments_of_a_classifier_are_those_of_its_columns(toy):
+    space = toy.model.space
+    kernel = draw_posterior((6, len(space.slot_tasks)))
+    found = jax.jit(lambda kernel: vmtl.moments_of_columns(kernel, space))(kernel)
+    for task in range(5):
+        own = space.slot_tasks == task
+        columns = kernel.mean[:, own].T, np.exp(kernel.log_variance[:, own].T)
+        mean, variance = moments(*columns)
+        np.testing.assert_allclose(found.mean[task], mean, rtol=RTOL, atol=1e-14)
+        np.testing.assert_allclose(found.variance[task], variance, rtol=RTOL)
+
+
+def test_a_variance_that_rounds_below_zero_stays_positive(toy):
+    """Equal texts far from 0 without noise: what is left of their squares is rounding."""
+    shape = len(TASKS), 6
+    posterior = vmtl.Gaussian(np.full(shape, 1e5 / 3), np.full(shape, -60.0))
+    found = vmtl.moments_of_texts(posterior, toy.batch(TASKS), 5, None)
+    assert np.all(np.asarray(found.variance) >= FLOOR)
+
+
+def test_the_moments_are_constants(toy):
+    batch, space = toy.batch(TASKS), toy.model.space
+
+    @jax.jit
+    def gradient(texts, kernel):
+        def value(texts, kernel):
+            priors = (
+                vmtl.moments_of_texts(texts, batch, 5, None),
+                vmtl.moments_of_columns(kernel, space),
+            )
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(priors))
+
+        return jax.grad(value, (0, 1))(texts, kernel)
+
+    kernel = draw_posterior((6, len(space.slot_tasks)))
+    for leaf in jax.tree.leaves(gradient(draw_posterior(), kernel)):
+        assert not np.any(leaf)
+
+
+def divergence(mean, variance, prior_mean, prior_variance):
+    ratio = (variance + (mean - prior_mean) ** 2) / prior_variance
+    return (ratio - 1 + np.log(prior_variance / variance)) / 2
+
+
+def draw_prior(seed=1):
+    rng = np.random.default_rng(seed)
+    return vmtl.Prior(rng.normal(size=(5, 6)), rng.uniform(0.1, 3, size=(5, 6)))
+
+
+def test_divergence_of_texts_is_from_the_prior_of_their_own_task(toy):
+    batch, posterior, prior = toy.batch(TASKS), draw_posterior(), draw_prior()
+    program = jax.jit(lambda *args: vmtl.representation_kl(*args, batch, 5, None))
+    found = program(posterior, prior)
+    expected = np.zeros(5)
+    for task in range(4):
+        rows = np.array(TASKS) == task
+        variance = np.exp(posterior.log_variance[rows])
+        own = prior.mean[task], prior.variance[task]
+        expected[task] = np.mean(divergence(posterior.mean[rows], variance, *own))
+    np.testing.assert_allclose(found, expected, rtol=RTOL)
+
+
+def test_divergence_of_classifiers_is_from_the_prior_of_their_own_task(toy):
+    space, prior = toy.model.space, draw_prior()
+    kernel = draw_posterior((6, len(space.slot_tasks)))
+    found = jax.jit(lambda *args: vmtl.classifier_kl(*args, space))(kernel, prior)
+    expected = np.zeros(5)
+    for task in range(5):
+        own = space.slot_tasks == task
+        variance = np.exp(kernel.log_variance[:, own])
+        terms = divergence(
+            kernel.mean[:, own],
+            variance,
+            prior.mean[task][:, None],
+            prior.variance[task][:, None],
+        )
+        expected[task] = terms.mean()
+    np.testing.assert_allclose(found, expected, rtol=RTOL)
+
+
+# ---- the whole loss
+
+
+def make(toy):
+    model = toy.model._replace(heads=heads.Heads(toy.model.heads.tasks, 0.5))
+    return model, vmtl.make(model, beta=BETA, gamma=GAMMA, temperature=TEMPERATURE)
+
+
+def draw_params(toy, method):
+    rng = np.random.default_rng(1)
+    own = jax.eval_shape(method.init, jax.random.key(0))
+    own = jax.tree.map(lambda leaf: 0.6 * rng.normal(size=leaf.shape), own)
+    return {**toy.params("ew"), "method": own}
+
+
+def draw_noises(model, params, batch):
+    """Of z, of the outputs, of both mixtures, and the heads' dropout factors.
+
+    Four keys are made of the step's, in this order.
+    """
+    keys = jax.random.split(RNGS["method"], 4)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def draw(key, width):
+        zeros = jnp.zeros((len(TASKS), width))
+        return base.reparameterize(zeros, zeros, {"method": key}, None)
+
+    _, heads_rng = base.dropout_keys(RNGS)
+    ones = np.ones((len(TASKS), model.hidden_size))
+    return (
+        np.asarray(draw(keys[0], model.hidden_size)),
+        np.asarray(draw(keys[1], batch.targets.shape[1])),
+        draw_gumbel(PRESENT, keys[2]),
+        draw_gumbel(np.ones(5, bool), keys[3]),
+        np.asarray(model.head_features(params, ones, heads_rng)),
+    )
+
+
+def linear(layer, x):
+    return x @ layer["kernel"] + layer["bias"]
+
+
+def task_loss(space, task, found, wanted):
+    if not space.is_classification[task]:
+        return np.mean((found - wanted) ** 2)
+    logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+    return -np.mean(np.sum(wanted * logs, axis=1))
+
+
+def posterior_of(params, batch):
+    table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+    z, layers = table[batch.tokens[0]], params["method"]["bottleneck"]
+    return linear(layers["mean"], z), np.exp(linear(layers["log_variance"], z))
+
+
+def moments_of(toy, params, batch):
+    """(mean, variance) of the texts of each task, None without any; of its columns."""
+    mean, variance = posterior_of(params, batch)
+    texts, columns = [], []
+    for task, name in enumerate(toy.names):
+        rows = batch.where & (batch.tasks == task)
+        texts.append(moments(mean[rows], variance[rows]) if rows.any() else None)
+        kernel = params["heads"][name]["kernel"]
+        spread = np.exp(params["method"]["tasks"][name]["log_variance"])
+        columns.append(moments(kernel.T, spread.T))
+    return texts, columns
+
+
+def mixed(parts, logits, noise):
+    """Σ c μ and Σ c² σ² over the parts that have a weight."""
+    weights = softmax((logits + noise) / TEMPERATURE)
+    pairs = [(c, *part) for c, part in zip(weights, parts, strict=True) if c > 0]
+    mean = sum(c * mean for c, mean, _ in pairs)
+    return mean, sum(c**2 * variance for c, _, variance in pairs)
+
+
+def expected(toy, params, batch, noises, constants):
+    """The objective, ℓ_t and both KL terms; `constants` are the moments that are mixed."""
+    space, (texts, columns) = toy.model.space, constants
+    z_noise, output_noise, z_gumbel, w_gumbel, kept = noises
+    mean, variance = posterior_of(params, batch)
+    features = np.maximum(mean + np.sqrt(variance) * z_noise, 0) * kept
+    losses, z_kls, w_kls = np.zeros((3, 5))
+    for task, name in enumerate(toy.names):
+        own = params["method"]["tasks"][name]
+        kernel, spread = params["heads"][name]["kernel"], np.exp(own["log_variance"])
+        w_mean, w_variance = mixed(columns, own["w_logits"], w_gumbel[task])
+        terms = divergence(kernel, spread, w_mean[:, None], w_variance[:, None])
+        w_kls[task] = terms.mean()
+        rows = np.flatnonzero(batch.where & (batch.tasks == task))
+        if not len(rows):
+            continue
+        slots = np.flatnonzero(space.slot_tasks == task)
+        # Σ_h f_h² exp(log_variance_hl): of a sum of independent Gaussians.
+        deviation = np.sqrt(np.maximum(features[rows] ** 2 @ spread, vmtl.TINY))
+        found = linear(params["heads"][name], features[rows])
+        found = found + deviation * output_noise[np.ix_(rows, slots)]
+        losses[task] = task_loss(space, task, found, batch.targets[np.ix_(rows, slots)])
+        z_prior = mixed(texts, own["z_logits"], z_gumbel[task])
+        z_kls[task] = np.mean(divergence(mean[rows], variance[rows], *z_prior))
+    parts = losses + BETA * z_kls + GAMMA * w_kls
+    return parts[PRESENT].sum() / 5, losses, z_kls, w_kls
+
+
+@functools.cache
+def differentiate(toy):
+    """Parameters, batch, noises, and what the step makes of them."""
+    model, method = make(toy)
+    params, batch = draw_params(toy, method), toy.batch(TASKS)
+    program = jax.jit(
+        lambda params, batch: gradients.differentiate(
+            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
+        )
+    )
+    noises = draw_noises(model, params, batch)
+    return params, batch, noises, jax.device_get(program(params, batch))
+
+
+def test_loss_is_the_mean_over_the_tasks_of_three_terms(toy):
+    params, batch, noises, seen = differentiate(toy)
+    constants = moments_of(toy, params, batch)
+    total, losses, z_kls, w_kls = expected(toy, params, batch, noises, constants)
+    assert seen.terms.keys() == {"task", "z_kl", "w_kl"}
+    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(seen.terms["z_kl"], z_kls, rtol=RTOL)
+    np.testing.assert_allclose(seen.terms["w_kl"], w_kls, rtol=RTOL)
+    parts = losses + BETA * z_kls + GAMMA * w_kls
+    np.testing.assert_allclose(seen.losses, parts, rtol=RTOL)
+    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
+    np.testing.assert_allclose(seen.weights, PRESENT / 5, rtol=1e-14)
+    assert seen.scalars == {}
+    assert min(*losses[:4], *z_kls[:4], *w_kls) > 0.1
+
+
+def test_gradient_takes_the_mixed_moments_for_constants(toy):
+    """Each array along a random direction, beside the differences of NumPy's loss."""
+    params, batch, noises, seen = differentiate(toy)
+    constants = moments_of(toy, params, batch)
+    leaves, structure = jax.tree.flatten(params)
+    paths = [path for path, _ in jax.tree.leaves_with_path(params)]
+    found = jax.tree.leaves(seen.gradient)
+    rng, step = np.random.default_rng(2), 1e-5
+    for place, leaf in enumerate(leaves):
+        name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
+        direction, ends = rng.normal(size=leaf.shape), []
+        for distance in (step, -step):
+            moved = [*leaves]
+            moved[place] = leaf + distance * direction
+            moved = structure.unflatten(moved)
+            ends.append(expected(toy, moved, batch, noises, constants)[0])
+        slope = (ends[0] - ends[1]) / (2 * step)
+        got = np.sum(found[place] * direction)
+        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
+        # Also of logits, log-variances and bottleneck; only the absent task's rest.
+        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+
+
+def test_gradient_is_finite_where_a_text_has_no_features(toy):
+    """Its outputs are the biases, their variance nothing."""
+    model, method = toy.model, vmtl.make(toy.model)
+    params, batch = draw_params(toy, method), toy.batch([0] * 16)
+    params["method"]["bottleneck"]["mean"]["bias"] = np.full(6, -1e3)
+
+    @jax.jit
+    def program(params):
+        def value(params):
+            seen = method.losses(model, params, batch, RNGS, None)
+            return seen.losses[0], seen.outputs
+
+        return jax.grad(value, has_aux=True)(params)
+
+    gradient, outputs = jax.device_get(program(params))
+    biases = np.concatenate([params["heads"][name]["bias"] for name in toy.names])
+    # Six standard deviations of the smallest variance.
+    np.testing.assert_allclose(
+        outputs - biases, np.zeros_like(outputs), atol=6 * np.sqrt(vmtl.TINY)
+    )
+    for leaf in jax.tree.leaves(gradient):
+        assert np.all(np.isfinite(leaf))
+    # With one task in the batch nothing is mixed for z, but its classifier's prior is.
+    own = gradient["method"]["tasks"][toy.names[0]]
+    assert not np.any(own["z_logits"])
+    assert np.any(own["w_logits"])
+
+
+def test_evaluation_reads_the_means_and_has_no_other_loss(toy):
+    model, method = make(toy)
+    params, batch = draw_params(toy, method), toy.batch(TASKS)
+    program = jax.jit(lambda p, b: method.losses(model, p, b, None, None))
+    seen = jax.device_get(program(params, batch))
+    mean, _ = posterior_of(params, batch)
+    columns = [linear(params["heads"][n], np.maximum(mean, 0)) for n in toy.names]
+    outputs = np.concatenate(columns, axis=1)
+    np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL, atol=1e-13)
+    losses = np.zeros(5)
+    for task in range(4):
+        rows = np.array(TASKS) == task
+        own = np.ix_(rows, model.space.slot_tasks == task)
+        losses[task] = task_loss(model.space, task, outputs[own], batch.targets[own])
+    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
+    assert seen.terms.keys() == {"task"}
+    assert seen.batch_loss == 0
+
+
+def test_the_classifiers_start_with_little_noise_and_equal_logits(toy):
+    added = jax.jit(vmtl.make(toy.model).init)(jax.random.key(0))
+    layer = {"kernel": (6, 6), "bias": (6,)}
+    assert jax.tree.map(jnp.shape, added) == {
+        "bottleneck": {"mean": layer, "log_variance": layer},
+        "tasks": {
+            name: {"log_variance": (6, size), "z_logits": (5,), "w_logits": (5,)}
+            for name, size in toy.model.heads.tasks
+        },
+    }
+    for task in added["tasks"].values():
+        assert np.all(task["log_variance"] == -5)
+        assert not np.any(task["z_logits"])
+        assert not np.any(task["w_logits"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": -0.5}, "method.beta is -0.5; expected 0 or more, finite"),
+        ({"gamma": math.nan}, "method.gamma is nan; expected 0 or more, finite"),
+        ({"gamma": math.inf}, "method.gamma is inf; expected 0 or more, finite"),
+        ({"temperature": 0}, "method.temperature is 0; expected more than 0, finite"),
+        (
+            {"temperature": math.nan},
+            "method.temperature is nan; expected more than 0, finite",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(toy, options, message):
+    with pytest.raises(InputError) as error:
+        vmtl.make(toy.model, **options)
+    assert str(error.value) == message
