@@ -7,6 +7,7 @@ files of their source have been read without an error.
 import http.client
 import os
 import shutil
+import stat
 import tempfile
 import urllib.request
 import zipfile
@@ -73,6 +74,9 @@ PAPER_ROWS = {
 }
 
 _TIMEOUT = 60.0  # seconds without an answer
+# Bytes; far above what the publishers have, far below what fills a disk.
+_LARGEST_FILE = 1 << 26
+_LARGEST_DOWNLOAD = 1 << 30
 
 
 def copy_benchmark(
@@ -192,6 +196,8 @@ def _retrieve(address: str, target: Path) -> None:
             with tqdm(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
                 while block := response.read(1 << 16):
                     bar.update(stream.write(block))
+                    if stream.tell() > _LARGEST_DOWNLOAD:
+                        raise OSError(f"more than {_LARGEST_DOWNLOAD} bytes came")
             # `read` ends without an error where a connection breaks off.
             if total is not None and stream.tell() != total:
                 raise OSError(f"{stream.tell()} of {total} bytes came")
@@ -215,17 +221,58 @@ def _extract(
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
-            # The archive's single top folder carries the name of a branch or a release.
-            members = {name.partition("/")[2]: name for name in zipped.namelist()}
+            members = _members(zipped)
             for file in (*files, *extras):
                 inner = f"{publisher.inside}{file.removeprefix(publisher.target)}"
                 if inner in members:
-                    (root / file).parent.mkdir(parents=True, exist_ok=True)
-                    (root / file).write_bytes(zipped.read(members[inner]))
+                    _copy_member(zipped, members[inner], root / file)
                 elif file in files:
                     raise InputError(f"{publisher.address}: the archive has no {inner}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,  # an offset before the start of the file
+        RuntimeError,
+        UnicodeDecodeError,  # a name that is said to be UTF-8
+    ) as error:
         raise InputError(f"{publisher.address}: no readable archive: {error}") from None
+
+
+def _members(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members by their names below the archive's single top folder.
+
+    That folder carries the name of a branch or a release; none is absolute, or above.
+    """
+    members = {}
+    for member in zipped.infolist():
+        top, _, inner = member.filename.partition("/")
+        if top not in ("", ".", ".."):
+            members[inner] = member
+    return members
+
+
+def _copy_member(
+    zipped: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path
+) -> None:
+    """Writes a plain file of `_LARGEST_FILE` bytes at most.
+
+    Raises: zipfile.BadZipFile where it is a link, a device, larger, or compressed in a
+    way whose reader does not bound what it makes of a few bytes.
+    """
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise zipfile.BadZipFile(f"{member.filename!r} is a link or a device")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{member.filename!r} is not compressed by deflate")
+    if member.file_size > _LARGEST_FILE:
+        raise zipfile.BadZipFile(
+            f"{member.filename!r} has {member.file_size} bytes; expected at most "
+            f"{_LARGEST_FILE}"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # In parts: `zipped.read` inflates all before it looks at the size.
+    with zipped.open(member) as stream, target.open("wb") as copy:
+        shutil.copyfileobj(stream, copy)
 
 
 def _place(source: Path, target: Path) -> None:

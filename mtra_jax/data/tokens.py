@@ -1,14 +1,15 @@
 """Texts and a checkpoint's tokenizer in, ragged token ids out; trains tokenizers too."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, shown
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -47,16 +48,15 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
     Takes `tokenizer.json`; where there is none, `vocab.txt` (BERT) or `vocab.json` with
     `merges.txt` (RoBERTa), which `transformers` turns into the same thing.
 
-    Raises: InputError where the directory holds neither, where a file is damaged, or
-    where the tokenizer adds no special tokens (the encoder reads the first of them).
+    Raises: InputError where the directory holds neither, where a file is damaged,
+    where the tokenizer adds no special tokens (the encoder reads the first of them), or
+    gives ids that are not below the number of its tokens.
     """
     directory = Path(directory)
     path = directory / "tokenizer.json"
     if path.is_file():
-        try:
+        with _refusing(f"{path}: not a tokenizer"):
             tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # the Rust parser raises no narrower class
-            raise InputError(f"{path}: not a tokenizer: {error}") from error
     elif (directory / "vocab.txt").is_file() or (
         (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()
     ):
@@ -73,10 +73,66 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
             f"{directory}: the tokenizer adds no special tokens; expected one that puts "
             "[CLS] or <s> before a text"
         )
+    _check_ids(tokenizer, directory)
     return tokenizer
 
 
+def _check_ids(tokenizer: Tokenizer, directory: Path) -> None:
+    """Raises InputError where a text cannot be encoded, or an id is out of range."""
+    size = tokenizer.get_vocab_size()
+    for name, number in tokenizer.get_vocab().items():
+        if number >= size:
+            raise InputError(
+                f"{directory}: token {shown(name)} of the tokenizer has the id {number}; "
+                f"expected one below {size}, the number of tokens"
+            )
+    _check_template(json.loads(tokenizer.to_str())["post_processor"], directory)
+    with _refusing(f"{directory}: the tokenizer cannot encode a text"):
+        # The empty one is its special tokens; few vocabularies hold a rune.
+        ids = [*tokenizer.encode("").ids, *tokenizer.encode("a \u16a0").ids]
+    if max(ids) >= size:
+        raise InputError(
+            f"{directory}: the tokenizer gives the id {max(ids)} to a special token; "
+            f"expected one below {size}, the number of tokens"
+        )
+
+
+def _check_template(processor: dict[str, Any], directory: Path) -> None:
+    """Raises InputError where a template names a token that it does not define.
+
+    The library would panic, with lines of its own on standard error.
+    """
+    for part in processor.get("processors", ()):
+        _check_template(part, directory)
+    if processor["type"] != "TemplateProcessing":
+        return
+    for piece in (*processor["single"], *processor["pair"]):
+        name = piece.get("SpecialToken", {}).get("id")
+        if name is not None and name not in processor["special_tokens"]:
+            raise InputError(
+                f"{directory}: the tokenizer puts {shown(name)} around a text; expected "
+                "one of its special_tokens"
+            )
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turns what the Rust library raises, which has no narrower class, into InputError."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        raise InputError(f"{what}: {error}") from error
+
+
 def _from_vocabulary(directory: Path) -> Tokenizer:
+    # Of a damaged one it says only that there is none.
+    for path in map(directory.joinpath, ("vocab.txt", "vocab.json", "merges.txt")):
+        if path.is_file():
+            with _refusing(f"{path}: not a vocabulary"):
+                if not path.read_text(encoding="utf-8").strip():
+                    raise ValueError("the file is empty")
     from transformers import AutoTokenizer
 
     try:
@@ -98,7 +154,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
     `max_length`: the longest text in tokens, the special ones included; they survive
     truncation. Lone surrogates, which no tokenizer takes, are read as U+FFFD.
 
-    Raises: InputError where `max_length` leaves no room for a token of the text.
+    Raises: InputError where `max_length` leaves no room for a token of the text, or the
+    tokenizer lacks a token for what it does not know.
     """
     num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if max_length <= num_special:
@@ -110,9 +167,10 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     tokenizer.enable_truncation(max_length)
     try:
-        encodings = tokenizer.encode_batch_fast(
-            [_SURROGATE.sub("\ufffd", text) for text in texts]
-        )
+        with _refusing("the tokenizer cannot encode a text"):
+            encodings = tokenizer.encode_batch_fast(
+                [_SURROGATE.sub("\ufffd", text) for text in texts]
+            )
     finally:
         tokenizer.no_truncation()
     rows = [encoding.ids for encoding in encodings]
@@ -149,7 +207,9 @@ def cached_encode(
             for path, array in zip(paths, tokens, strict=True):
                 _write(path, array)
         except OSError as error:
-            raise InputError(f"{cache_dir}: cannot write the cache: {error}") from error
+            raise InputError(
+                f"{cache_dir}: cannot write the cache: {error.strerror}"
+            ) from error
     return tokens
 
 
@@ -169,10 +229,12 @@ def _read(paths: Tokens, num_texts: int, vocab_size: int) -> Tokens | None:
         ids, offsets = (
             np.load(path, mmap_mode="r", allow_pickle=False) for path in paths
         )
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of some ten types: the header passes through three parsers
         return None
     well_formed = (
-        ids.dtype == np.int32
+        isinstance(ids, np.ndarray)  # and no archive of several
+        and isinstance(offsets, np.ndarray)
+        and ids.dtype == np.int32
         and offsets.dtype == np.int64
         and ids.ndim == 1
         and offsets.shape == (num_texts + 1,)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.models import safetensors_files
 from mtra_jax.models.encoder import MODEL_TYPES, Encoder, EncoderConfig
 from mtra_jax.models.naming import from_huggingface, to_huggingface
@@ -32,6 +34,7 @@ ARCHITECTURES = {
     "xlm-roberta": "XLMRobertaModel",
     "camembert": "CamembertModel",
 }
+RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -45,10 +48,11 @@ def resolve(path: str) -> Path:
     Raises:
         InputError: there is no such directory, and no such model within reach.
     """
-    local = Path(path).expanduser()
-    if path and local.is_dir():
-        return local
-    if path and local.exists():
+    # Unlike those of `Path`, these take any user's name and any length.
+    local = os.path.expanduser(path)
+    if os.path.isdir(local):
+        return Path(local)
+    if os.path.exists(local):
         raise InputError(f"{path}: expected a directory with config.json; found a file")
     if not HUB_NAME.fullmatch(path):
         raise InputError(f"{path!r}: no such directory")
@@ -80,13 +84,13 @@ def read_config(directory: str | Path) -> EncoderConfig:
     model_type = found.get("model_type")
     if model_type not in MODEL_TYPES:
         raise InputError(
-            f"{path}: model_type is {model_type!r}; "
+            f"{path}: model_type is {shown(model_type)}; "
             f"{did_you_mean(str(model_type), MODEL_TYPES)}"
         )
     if found.get("position_embedding_type", "absolute") != "absolute":
         kind = found["position_embedding_type"]
         raise InputError(
-            f"{path}: position_embedding_type is {kind!r}; expected 'absolute'"
+            f"{path}: position_embedding_type is {shown(kind)}; expected 'absolute'"
         )
     if found.get("is_decoder"):
         raise InputError(f"{path}: is_decoder is true; expected an encoder")
@@ -106,9 +110,18 @@ def _typed(path: Path, field: dataclasses.Field, value: object) -> object:
     kinds = (int, float) if field.type is float else field.type
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise InputError(
-            f"{path}: {field.name} is {value!r}; expected {field.type.__name__}"
+            f"{path}: {field.name} is {shown(value)}; expected {field.type.__name__}"
         )
-    return float(value) if field.type is float else value
+    if field.type is not float:
+        return value
+    try:
+        value = float(value)
+    except OverflowError as error:
+        raise InputError(f"{path}: {field.name}: {error}; expected float") from error
+    # NaN and Infinity are no JSON, and yet Python reads them.
+    if not math.isfinite(value) or (field.name not in RATES and value < 0):
+        raise InputError(f"{path}: {field.name} is {value}; expected 0 or more, finite")
+    return value
 
 
 def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
@@ -123,6 +136,12 @@ def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
     """
     config = read_config(directory)
     tensors = safetensors_files.read_directory(Path(directory))
+    # Before anything is made for each layer that the number claims.
+    if config.num_hidden_layers > len(tensors):
+        raise InputError(
+            f"{directory}: config.json says {config.num_hidden_layers} layers; "
+            f"found {len(tensors)} weights"
+        )
     try:
         params = from_huggingface(tensors, config)
     except InputError as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -42,24 +43,42 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
         with safetensors.safe_open(path, framework="numpy"):
             pass
         content = np.memmap(path, mode="r")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
-    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    header = json.loads(content[8:start].tobytes())
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = json.loads(content[8:start].tobytes(), object_pairs_hook=_once_each)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a readable safetensors file: {_printable(str(error))}"
+        ) from error
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
+        if not name.isprintable():
+            raise InputError(
+                f"{path}: the name {_printable(name)}; expected printable characters"
+            )
         if entry["dtype"] not in DTYPES:
             raise InputError(
-                f"{path}: {name} is of type {entry['dtype']}; expected F32, F16 or BF16"
+                f"{path}: {_printable(name)} is of type {entry['dtype']}; "
+                "expected F32, F16 or BF16"
             )
-        tensors[name] = np.ndarray(
-            entry["shape"],
-            DTYPES[entry["dtype"]],
-            buffer=content,
-            offset=start + entry["data_offsets"][0],
-        )
+        try:
+            tensors[name] = np.ndarray(
+                entry["shape"],
+                DTYPES[entry["dtype"]],
+                buffer=content,
+                offset=start + entry["data_offsets"][0],
+            )
+        except ValueError as error:  # too many axes; or empty, and yet too long
+            raise InputError(f"{path}: {_printable(name)}: {error}") from error
     return tensors
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the header; of two entries of one name JSON readers drop one."""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{name} is there {count} times")
+    return dict(pairs)
 
 
 def read_directory(directory: Path) -> dict[str, np.ndarray]:
@@ -89,9 +108,12 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index}: no weight_map of names to files")
     tensors: dict[str, np.ndarray] = {}
+    for shard in weight_map.values():
+        if not _is_file_name(shard):
+            raise InputError(
+                f"{index}: expected a file beside it; found {shown(shard)}"
+            )
     for shard in dict.fromkeys(weight_map.values()):
-        if not isinstance(shard, str) or Path(shard).name != shard:
-            raise InputError(f"{index}: expected a file beside it; found {shard!r}")
         tensors.update(read_file(index.parent / shard))
     if tensors.keys() != weight_map.keys():
         raise InputError(
@@ -101,13 +123,26 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _is_file_name(found: object) -> bool:
+    """Whether it names a file of the same directory."""
+    return (
+        isinstance(found, str)
+        and found not in ("", "..")
+        and Path(found).name == found
+        and found.isprintable()
+    )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the object that a JSON file holds; an InputError where it holds none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        # Bytes that are no UTF-8, a number of thousands of digits, deep nesting.
         raise InputError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected an object; found {content!r:.40}")
@@ -146,6 +181,12 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     >>> listed({"b", "a", "c"}, most=2)
     'a, b and 1 more'
     """
-    names = sorted(names)
+    names = [_printable(name) for name in sorted(names)]
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+def _printable(text: str, most: int = 300) -> str:
+    """One short line: escapes for what would break it, a cut where it is long."""
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= most else f"{shown[:most]}..."

@@ -415,7 +415,7 @@ def test_a_configuration_of_another_model_is_refused(tmp_path, values, message):
         ),
         (b"[1, 2]", "config.json: expected an object; found [1, 2]"),
         (b"\xff\xfe", "config.json: not a readable JSON file"),
-        (None, "config.json: not a readable JSON file"),
+        (None, "config.json: No such file or directory; expected a JSON file"),
     ],
 )
 def test_an_unreadable_configuration_is_refused(tmp_path, content, message):
