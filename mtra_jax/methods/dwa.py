@@ -52,7 +52,7 @@ def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
         rng: jax.Array,
     ) -> tuple[jax.Array, Averages]:
         del params, rng
-        is_first = (state.steps % steps_per_epoch == 0) & (state.steps > 0)
+        is_first = state.steps % steps_per_epoch == 0
         state = jax.tree.map(
             lambda rolled, kept: jnp.where(is_first, rolled, kept), roll(state), state
         )
@@ -80,6 +80,6 @@ def roll(state: Averages) -> Averages:
 
 def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
     """λ [T] from the mean losses of the last two epochs; 1 where one is not known."""
-    is_known = second_last > 0
+    is_known = (last > 0) & (second_last > 0)
     ratios = jnp.where(is_known, last / jnp.where(is_known, second_last, 1), 1)
     return last.shape[0] * jax.nn.softmax(ratios / temperature)

@@ -1,0 +1,376 @@
+"""What every method of the registry keeps to, from one table of them."""
+
+import dataclasses
+import functools
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.methods import base, dwa, gradients, registry
+from mtra_jax.train import checkpoints, parallel
+from mtra_jax.train.step import TrainState
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+class Traits(NamedTuple):
+    """A weighting takes the losses of hard parameter sharing, and weighs them."""
+
+    is_weighting: bool = False
+    has_params: bool = False
+    has_state: bool = False
+
+
+# Without the methods that are trained in runs of their own, a model for each task: they
+# see no batch of several tasks.
+METHODS = {
+    "ew": Traits(is_weighting=True),
+    "si": Traits(is_weighting=True),
+    "tw": Traits(is_weighting=True),
+    "uw": Traits(is_weighting=True, has_params=True),
+    "gls": Traits(is_weighting=True),
+    "dwa": Traits(is_weighting=True, has_state=True),
+    "pcgrad": Traits(is_weighting=True),
+    "imtl_l": Traits(is_weighting=True, has_params=True),
+    "rlw": Traits(is_weighting=True),
+    "mt_vib": Traits(has_params=True),
+    "vmtl": Traits(has_params=True),
+    "hierarchical_mtl": Traits(has_params=True),
+    "infomtl": Traits(has_params=True),
+    "mtra": Traits(has_params=True),
+}
+WEIGHTINGS = [name for name, traits in METHODS.items() if traits.is_weighting]
+HAS_MEMORY = [name for name, t in METHODS.items() if t.has_params or t.has_state]
+
+
+@pytest.fixture
+def trained(toy):
+    return functools.partial(train, toy)
+
+
+def flatten(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def assert_trees_close(found, expected, **tolerances):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    flat, _ = jax.tree_util.tree_flatten_with_path(expected)
+    for (path, want), got in zip(flat, jax.tree.leaves(found), strict=True):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(got, want, err_msg=name, **tolerances)
+
+
+def test_every_joint_method_of_the_registry_is_in_the_table(toy):
+    joint = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
+    assert list(METHODS) == joint
+    for name, traits in METHODS.items():
+        method = toy.make(name)
+        assert traits.is_weighting == (method.losses is base.plain_losses), name
+        assert traits.has_params == (toy.params(name)["method"] != {}), name
+        assert traits.has_state == (jax.tree.leaves(method.init_state) != []), name
+
+
+# ---- finite
+
+
+LOSSES = {
+    "random": np.random.default_rng(0).uniform(0.1, 3, size=5),
+    "equal": np.full(5, 1.3),
+    "small": np.full(5, 1e-8),
+    "large": np.full(5, 1e8),
+    "far_apart": np.array([1e-8, 1e8, 1.0, 1e-4, 1e4]),
+}
+PRESENCES = {
+    "all": np.full(5, True),
+    "some": np.array([True, False, True, True, False]),
+}
+# MTRA's perturbation takes the losses themselves; its logarithm has its own tests.
+OF_LOSSES = [name for name in METHODS if name not in ("pcgrad", "mtra")]
+
+
+@pytest.mark.parametrize("name", OF_LOSSES)
+def test_values_and_derivatives_of_extreme_losses_are_finite(toy, name):
+    """Step after step, so that DWA's ratios of losses are extreme as well."""
+    with jax.enable_x64(False):
+        method = toy.make(name)
+        assert isinstance(method.gradient, base.Weighted)
+        params = jax.tree.map(np.float32, toy.params(name)["method"])
+        differentiate = jax.jit(
+            jax.value_and_grad(method.gradient.objective, (0, 1), has_aux=True)
+        )
+        for present in PRESENCES.values():
+            state = method.init_state
+            for at, key in enumerate(itertools.chain(LOSSES, reversed(LOSSES))):
+                losses = np.where(present, LOSSES[key], 0).astype(np.float32)
+                (value, state), (by_params, weights) = differentiate(
+                    params, losses, present, state, jax.random.key(at)
+                )
+                assert value.dtype == np.float32
+                for leaf in jax.tree.leaves((value, state, by_params, weights)):
+                    assert np.isfinite(leaf).all(), key
+                # No loss is to grow, and absent tasks have no part in it.
+                assert np.all(weights >= 0), key
+                assert np.any(weights > 0), key
+                assert not np.any(weights[~present]), key
+
+
+def gram_of(vectors, scales=1.0):
+    vectors = np.asarray(vectors, np.float32) * np.float32(scales)
+    return vectors @ vectors.T
+
+
+RANDOM = np.random.default_rng(1).normal(size=(5, 8))
+SCALES = np.array([[1e-8], [1e8], [1.0], [1e-4], [1e4]])
+GRAMS = {
+    "full_rank": gram_of(RANDOM),
+    "low_rank": gram_of(RANDOM[:, :2]),
+    "rank_one": gram_of(RANDOM[:, :1]),
+    "zero": gram_of(0 * RANDOM),
+    "one_gradient": gram_of(np.eye(5)[:, :1] * RANDOM),
+    "equal": gram_of(np.tile(RANDOM[:1], (5, 1))),
+    # Two pairs of opposite gradients of unlike length, and one between them.
+    "conflicts": gram_of([[1, 0], [-3, 0], [0, 1], [0, -1e-3], [1, 1]]),
+    "small": gram_of(RANDOM, 1e-8),
+    "large": gram_of(RANDOM, 1e8),
+    "far_apart": gram_of(RANDOM, SCALES),
+    "low_rank_far_apart": gram_of(RANDOM[:, :2], SCALES),
+}
+
+
+@pytest.mark.parametrize("gram", GRAMS.values(), ids=GRAMS)
+@pytest.mark.parametrize("name", ["pcgrad"])
+def test_weights_of_any_gradients_are_finite(toy, name, gram):
+    with jax.enable_x64(False):
+        method = toy.make(name)
+        assert isinstance(method.gradient, base.Combined)
+        combine = jax.jit(method.gradient.combine)
+        for present in PRESENCES.values():
+            given = jnp.asarray(np.where(np.outer(present, present), gram, 0))
+            for at in range(5):
+                weights, state = combine(given, present, (), jax.random.key(at))
+                assert weights.shape == (5,)
+                assert weights.dtype == np.float32
+                assert np.isfinite(weights).all()
+                assert not np.any(weights[~present])
+                assert state == method.init_state
+
+
+# ---- permutation
+
+ORDER = (3, 0, 4, 1, 2)
+
+
+def state_of(name, order):
+    """A state amid training, of the tasks in `order`."""
+    rng = np.random.default_rng(5)
+    if name != "dwa":
+        return ()
+    arrays = rng.uniform(0.2, 2, size=(4, 5)).astype(np.float32)[:, list(order)]
+    return dwa.Averages(*arrays, np.int32(5))
+
+
+def of_tasks(tree, toy):
+    """The parameters where a place in an array belongs to a task or a slot, as in `toy`."""
+    places = {
+        "z_logits": np.array(toy.order),
+        "w_logits": np.array(toy.order),
+        "from_y": toy.slots,
+    }
+
+    def place(path, leaf):
+        found = [places[entry.key] for entry in path if entry.key in places]
+        return leaf[found[0]] if found else leaf
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def move_draws(monkeypatch, toy):
+    """Lets what is drawn for a task or a slot move with it; the numbers have no name.
+
+    Draws for all tasks, for each pair of them, for the slots of a text, and PCGrad's
+    orders, each from the key of its task.
+    """
+    order = np.array(toy.order)
+    num_tasks, num_slots = len(order), len(toy.slots)
+    normal, gumbel = jax.random.normal, jax.random.gumbel
+    split, permutation = jax.random.split, jax.random.permutation
+
+    def moved_normal(key, shape=(), *args, **options):
+        drawn = normal(key, shape, *args, **options)
+        places = {(num_tasks,): order, (num_slots,): toy.slots}
+        return drawn[places[shape]] if shape in places else drawn
+
+    def moved_gumbel(key, shape, *args):
+        assert shape == (num_tasks, num_tasks)
+        return gumbel(key, shape, *args)[np.ix_(order, order)]
+
+    def moved_split(key, num=2):
+        return split(key, num)[order] if num == num_tasks else split(key, num)
+
+    def moved_permutation(key, num):
+        assert num == num_tasks
+        return jnp.argsort(order)[permutation(key, num)]
+
+    monkeypatch.setattr(jax.random, "normal", moved_normal)
+    monkeypatch.setattr(jax.random, "gumbel", moved_gumbel)
+    monkeypatch.setattr(jax.random, "split", moved_split)
+    monkeypatch.setattr(jax.random, "permutation", moved_permutation)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
+    tasks = toy.mixtures["all"]
+    expected = toy.differentiate(name, tasks, method=state_of(name, toy.order))
+    other = dataclasses.replace(toy, order=ORDER)
+    params, state = of_tasks(toy.params(name), other), state_of(name, ORDER)
+    rngs = toy.rngs(0)
+    move_draws(monkeypatch, other)
+    differentiate = functools.partial(
+        gradients.differentiate,
+        other.make(name),
+        other.model,
+        one_task=False,
+        axis_name=None,
+    )
+    found = jax.jit(differentiate)(params, other.batch(tasks), rngs, state)
+
+    # Sums in another order; the weights of three are float32.
+    rtol = 1e-6 if name in ("rlw", "dwa", "tw") else 1e-10
+    close = functools.partial(assert_trees_close, rtol=rtol, atol=1e-12)
+    close(found.gradient, of_tasks(expected.gradient, other))
+    close(found.objective, expected.metrics["objective"])
+    for key in ("losses", "weights", "terms"):
+        close(getattr(found, key), move(expected.metrics[key], ORDER))
+    close(found.state, move(expected.state, ORDER))
+
+
+def move(tree, order):
+    """Arrays [T] in another order; numbers stay."""
+    return jax.tree.map(lambda x: np.asarray(x)[list(order)] if x.ndim else x, tree)
+
+
+# ---- directions
+
+
+@pytest.mark.parametrize("task", [0, 1], ids=["classification", "regression"])
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_weighting_of_one_task_descends_as_plain_training(toy, name, task):
+    tasks = [task, task, -1, task, task, *[-1] * 11]
+    seen = toy.differentiate(name, tasks, method=state_of(name, toy.order))
+    _, grads = toy.losses_and_gradients(toy.params(name), toy.batch(tasks))
+    found = flatten([seen.gradient["encoder"], seen.gradient["heads"]])
+    plain = flatten([grads[task]["encoder"], grads[task]["heads"]])
+    scale = found @ plain / (plain @ plain)
+    assert scale > 1e-3
+    np.testing.assert_allclose(found, scale * plain, rtol=0, atol=1e-12 * scale)
+
+
+def test_any_two_methods_give_different_gradients(toy):
+    """By the encoder's parameters, on one batch; of length as well as of direction.
+
+    Updates would not do: the first of Adamax does not depend on the gradient's scale, and
+    SI and GLS differ in nothing else. Nor would the first step of training do: DWA and
+    IMTL-L begin as the plain sum of the losses.
+    """
+    tasks = toy.mixtures["all"]
+    found = {
+        name: flatten(
+            toy.differentiate(name, tasks, method=state_of(name, toy.order)).gradient[
+                "encoder"
+            ]
+        )
+        for name in METHODS
+    }
+    alike = [
+        (one, other)
+        for one, other in itertools.combinations(METHODS, 2)
+        if np.linalg.norm(found[one] - found[other])
+        < 1e-2 * max(np.linalg.norm(found[one]), np.linalg.norm(found[other]))
+    ]
+    assert not alike
+    si, gls = found["si"], found["gls"]
+    cosine = si @ gls / np.linalg.norm(si) / np.linalg.norm(gls)
+    np.testing.assert_allclose(cosine, 1, rtol=1e-12)
+
+
+# ---- steps
+
+
+# On four devices position p is on device p % 4: the third step gives two of them nothing
+# of its one task, the last gives one device no text at all.
+PLAN = (
+    (0, 3, 1, -1, 2, 0, 4, 1, -1, 3, 4, 2, 0, 1, 4, 2),
+    (4, 1, 1, 4, -1, 3, 3, 1, 4, 1, -1, -1, 3, 4, -1, 1),
+    (2, -1, -1, 2, 2, *[-1] * 11),
+    (1, 1, 0, 4, 2, 3, -1, -1, 0, 3, 2, 1, -1, 4, 4, 4),
+    (0, 4, 2, -1, 0, 2, 2, -1, 1, 0, 4, -1, 1, -1, 0, -1),
+)
+
+
+class Trained:
+    """Five steps one after another: the states and metrics on the host."""
+
+    def __init__(self, toy, name, num_devices):
+        self.program = toy.program(name, num_devices)
+        self.batches = [toy.batch(tasks, num_devices) for tasks in PLAN]
+        state, self.states, self.metrics = toy.state(name), [], []
+        for batch in self.batches:
+            state, metrics = self.program(state, batch)
+            self.states.append(parallel.to_host(state))
+            self.metrics.append(parallel.to_host(metrics))
+
+
+@functools.cache
+def train(toy, name, num_devices=1):
+    return Trained(toy, name, num_devices)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_four_devices_do_what_one_does(trained, name):
+    """Noise included: it follows from a text's place in the planned batch."""
+    one, four = trained(name), trained(name, 4)
+    for found, expected in zip(four.metrics, one.metrics, strict=True):
+        assert_trees_close(found, expected, rtol=1e-9, atol=1e-13)
+    for found, expected in zip(four.states, one.states, strict=True):
+        assert_trees_close(found, expected, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_step_compiles_once(trained, name, num_devices):
+    """Whatever tasks are there, and whoever else in these tests took a step."""
+    found = trained(name, num_devices)
+    assert len({tuple(metrics["present"]) for metrics in found.metrics}) == 4
+    assert found.program.num_compilations == 1
+
+
+@pytest.mark.parametrize("name", ["ew", *HAS_MEMORY])
+def test_training_goes_on_from_a_checkpoint_to_the_bit(trained, tmp_path, name):
+    pytest.importorskip("orbax.checkpoint")
+    whole = trained(name)
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(3, whole.states[2]._asdict(), {}, 1.0)
+    store.close()
+
+    store = checkpoints.Checkpoints(tmp_path)
+    target = jax.tree.map(np.zeros_like, whole.states[2]._asdict())
+    arrays, _ = store.restore(3, target)
+    store.close()
+    state = TrainState(**arrays)
+    for batch, expected in zip(whole.batches[3:], whole.states[3:], strict=True):
+        state, _ = whole.program(state, batch)
+        found = parallel.to_host(state)
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    # What the method remembers has moved, or there would be nothing to lose.
+    before, after = whole.states[2], whole.states[4]
+    for has, pick in [
+        (METHODS[name].has_params, lambda state: state.params["method"]),
+        (METHODS[name].has_state, lambda state: state.method),
+    ]:
+        if has:
+            assert np.any(flatten(pick(before)) != flatten(pick(after)))

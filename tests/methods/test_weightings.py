@@ -1,0 +1,442 @@
+"""What each weighting makes of the losses, beside float64 by hand.
+
+PCGrad, which weighs gradients, has a module of its own.
+"""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from mtra_jax.errors import InputError
+from mtra_jax.methods import dwa, gls, imtl_l, rlw, si, tw, uw
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+RTOL = 1e-12
+# Weights that do not depend on parameters are float32: half a unit in the last place,
+# and a few roundings in the softmax.
+RTOL_32 = 5e-7
+PRESENT = np.array([True, False, True, True, True])
+LOSSES = np.array([0.7, 0.0, 0.004, 12.0, 1.0])
+
+
+def own(task, key, params):
+    return params["tasks"][task][key]
+
+
+def weigh(method, losses, present, params=None, state=None, rng=None):
+    """The value, its derivatives by losses [T] and by the method's parameters, the state."""
+    objective = jax.value_and_grad(method.gradient.objective, (1, 0), has_aux=True)
+    state = method.init_state if state is None else state
+    (value, state), (weights, by_params) = objective(
+        {} if params is None else params, losses, present, state, rng
+    )
+    return value, weights, by_params, state
+
+
+# ---- the definitions, on the losses of the tasks that are there: value, weights, and the
+# derivative by the learned numbers
+
+
+def ew_by_hand(losses, is_classification, counts, learned):
+    return losses.sum() / 5, np.full(len(losses), 1 / 5), None
+
+
+def si_by_hand(losses, is_classification, counts, learned):
+    # Below the floor of 0.01 the tangent there, whose slope is 100.
+    below = np.log(0.01) + (losses - 0.01) / 0.01
+    is_above = losses >= 0.01
+    value = np.where(is_above, np.log(losses), below).sum()
+    return value, np.where(is_above, 1 / losses, 100.0), None
+
+
+def tw_by_hand(losses, is_classification, counts, learned):
+    weights = counts / 150
+    return (weights * losses).sum(), weights, None
+
+
+def uw_by_hand(losses, is_classification, counts, learned):
+    """ℓ/σ² + log σ for cross-entropy, ℓ/(2 σ²) + log σ for squared error; σ² = eˢ."""
+    variance = np.exp(learned)
+    factors = np.where(is_classification, 1.0, 0.5)
+    terms = factors * losses / variance + np.log(np.sqrt(variance))
+    by_learned = 0.5 - factors * losses / variance
+    return terms.sum(), factors / variance, by_learned
+
+
+def gls_by_hand(losses, is_classification, counts, learned):
+    size = len(losses)
+    value = math.prod(losses.tolist()) ** (1 / size)
+    return value, value / (size * losses), None
+
+
+def dwa_by_hand(losses, is_classification, counts, learned):
+    """In the first epoch."""
+    return losses.sum(), np.ones(len(losses)), None
+
+
+def imtl_l_by_hand(losses, is_classification, counts, learned):
+    scales = np.exp(learned)
+    return (scales * losses - learned).sum(), scales, scales * losses - 1
+
+
+BY_HAND = {
+    "ew": (ew_by_hand, RTOL),
+    "si": (si_by_hand, RTOL),
+    "tw": (tw_by_hand, RTOL_32),
+    "uw": (uw_by_hand, RTOL),
+    "gls": (gls_by_hand, RTOL),
+    "dwa": (dwa_by_hand, RTOL_32),
+    "imtl_l": (imtl_l_by_hand, RTOL),
+}
+LEARNED = {"uw": "log_variance", "imtl_l": "log_scale"}
+
+
+def expected_of(toy, name, losses, present, params):
+    """As `weigh`, with 0 for absent tasks; the learned numbers' derivatives are [T]."""
+    by_hand, _ = BY_HAND[name]
+    space = toy.model.space
+    key = LEARNED.get(name)
+    learned = key and np.array([own(task, key, params) for task in toy.names])[present]
+    value, seen, seen_by_learned = by_hand(
+        losses[present],
+        space.is_classification[present],
+        np.array(space.num_examples)[present],
+        learned,
+    )
+    weights, by_learned = np.zeros(5), np.zeros(5)
+    weights[present] = seen
+    if key:
+        by_learned[present] = seen_by_learned
+    return value, weights, by_learned
+
+
+@pytest.mark.parametrize("present", [PRESENT, LOSSES > 0.5], ids=["four", "three"])
+@pytest.mark.parametrize("name", BY_HAND)
+def test_value_and_derivatives_are_those_of_the_definition(toy, name, present):
+    """One of the losses lies below the floor of SI, one far above the others."""
+    rtol = BY_HAND[name][1]
+    params = toy.params(name)["method"]
+    losses = np.where(present, LOSSES, 0)
+    value, weights, by_params, _ = weigh(toy.make(name), losses, present, params)
+    expected, expected_weights, by_learned = expected_of(
+        toy, name, losses, present, params
+    )
+    np.testing.assert_allclose(value, expected, rtol=rtol)
+    np.testing.assert_allclose(weights, expected_weights, rtol=rtol)
+    assert not np.any(weights[~present])
+    if name in LEARNED:
+        found = [own(task, LEARNED[name], by_params) for task in toy.names]
+        np.testing.assert_allclose(found, by_learned, rtol=rtol, atol=1e-15)
+        assert not np.any(np.array(found)[~present])
+    else:
+        assert by_params == {}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_step_takes_and_logs_what_the_definition_says(toy, name, mixture):
+    """On the whole model: the gradient is Σ w_t ∇ℓ_t, and w is in the log."""
+    rtol = 10 * BY_HAND[name][1]
+    params, batch = toy.params(name), toy.batch(mixture)
+    seen = toy.differentiate(name, mixture)
+    losses, grads = toy.losses_and_gradients(params, batch)
+    present = np.isin(np.arange(5), mixture)
+    value, weights, by_learned = expected_of(
+        toy, name, losses, present, params["method"]
+    )
+    np.testing.assert_array_equal(seen.metrics["present"], present)
+    np.testing.assert_allclose(seen.metrics["losses"], losses, rtol=rtol)
+    np.testing.assert_allclose(seen.metrics["terms"]["task"], losses, rtol=rtol)
+    np.testing.assert_allclose(seen.metrics["objective"], value, rtol=rtol)
+    np.testing.assert_allclose(seen.metrics["weights"], weights, rtol=rtol)
+    weighted = jax.tree.map(
+        lambda *leaves: sum(w * g for w, g in zip(weights, leaves, strict=True)), *grads
+    )
+    for part in ("encoder", "heads"):
+        jax.tree.map(
+            lambda found, wanted: np.testing.assert_allclose(
+                found, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max()
+            ),
+            seen.gradient[part],
+            weighted[part],
+        )
+    if name in LEARNED:
+        found = [
+            own(task, LEARNED[name], seen.gradient["method"]) for task in toy.names
+        ]
+        np.testing.assert_allclose(found, by_learned, rtol=rtol, atol=1e-15)
+    else:
+        assert seen.gradient["method"] == {}
+
+
+# ---- where they start, where they rest, what they refuse
+
+
+@pytest.mark.parametrize(("name", "key"), LEARNED.items())
+def test_learned_numbers_start_at_zero_one_for_each_task(toy, name, key):
+    params = toy.make(name).init(jax.random.key(0))
+    assert params == {"tasks": {task: {key: 0.0} for task in toy.names}}
+
+
+def test_uncertainties_rest_where_the_variance_is_the_loss(toy):
+    """At s = log 2cℓ, c = 1 for cross-entropy and 1/2 for squared error."""
+    losses = np.array([0.7, 3.0, 0.01, 12.0, 1.0])
+    factors = np.array([2.0, 1.0, 2.0, 1.0, 2.0])
+    params = {
+        "tasks": {
+            task: {"log_variance": s}
+            for task, s in zip(toy.names, np.log(factors * losses), strict=True)
+        }
+    }
+    _, _, by_params, _ = weigh(uw.make(toy.model), losses, np.full(5, True), params)
+    found = [own(task, "log_variance", by_params) for task in toy.names]
+    np.testing.assert_allclose(found, np.zeros(5), atol=1e-15)
+
+
+def test_impartial_scales_rest_where_all_losses_have_one_magnitude(toy):
+    losses = np.array([0.7, 3.0, 0.01, 12.0, 1.0])
+    params = {
+        "tasks": {
+            task: {"log_scale": -s}
+            for task, s in zip(toy.names, np.log(losses), strict=True)
+        }
+    }
+    value, weights, by_params, _ = weigh(
+        imtl_l.make(toy.model), losses, np.full(5, True), params
+    )
+    np.testing.assert_allclose(weights * losses, np.ones(5), rtol=RTOL)
+    np.testing.assert_allclose(value, 5 + np.log(losses).sum(), rtol=RTOL)
+    found = [own(task, "log_scale", by_params) for task in toy.names]
+    np.testing.assert_allclose(found, np.zeros(5), atol=1e-15)
+
+
+def test_the_geometric_mean_outlives_the_product_of_small_losses(toy):
+    """(1e-12)⁵ lies below the range of float32, (1e12)⁵ above."""
+    for size in (1e-12, 1e12):
+        with jax.enable_x64(False):
+            losses = np.full(5, size, np.float32)
+            value, weights, _, _ = weigh(gls.make(toy.model), losses, np.full(5, True))
+        assert value.dtype == np.float32
+        # The logarithm is about 28, and its rounding becomes a factor.
+        np.testing.assert_allclose(value, size, rtol=28 * 2**-22)
+        np.testing.assert_allclose(weights, np.full(5, 0.2), rtol=28 * 2**-22)
+
+
+def test_shares_of_tasks_without_examples_are_none(toy):
+    model = toy.model
+    model = model._replace(space=model.space._replace(num_examples=(0,) * 5))
+    value, weights, _, _ = weigh(tw.make(model), LOSSES, PRESENT)
+    assert value == 0
+    assert not np.any(weights)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize(
+    ("make", "key"), [(si.make, "floor"), (dwa.make, "temperature")]
+)
+def test_an_option_out_of_range_is_named(toy, make, key, value):
+    with pytest.raises(InputError) as error:
+        make(toy.model, **{key: value})
+    expected = f"method.{key} is {value}; expected more than 0, finite"
+    assert str(error.value) == expected
+
+
+def test_the_floor_of_si_can_be_set(toy):
+    losses, present = np.array([0.5, 1.0, 2.0, 4.0, 8.0]), np.full(5, True)
+    value, weights, _, _ = weigh(si.make(toy.model, floor=2.0), losses, present)
+    # log 2 + (ℓ − 2)/2 below 2: −3/4 and −1/2 beside the logarithms.
+    np.testing.assert_allclose(value, 8 * np.log(2) - 1.25, rtol=RTOL)
+    np.testing.assert_allclose(weights, [0.5, 0.5, 0.5, 0.25, 0.125], rtol=RTOL)
+
+
+# ---- DWA
+
+
+def dwa_weights_by_hand(losses, present, steps_per_epoch, temperature):
+    """λ of every step [steps, T] from all losses and presences [steps, T]."""
+    num_steps, num_tasks = losses.shape
+    weights = np.ones((num_steps, num_tasks))
+    for at in range(num_steps):
+        epoch = at // steps_per_epoch
+        if epoch < 2:
+            continue
+        means = []
+        for earlier in (epoch - 1, epoch - 2):
+            rows = slice(earlier * steps_per_epoch, (earlier + 1) * steps_per_epoch)
+            means.append(
+                [
+                    losses[rows, task][present[rows, task]].mean()
+                    for task in range(num_tasks)
+                ]
+            )
+        powers = np.exp(np.divide(*means) / temperature)
+        weights[at] = num_tasks * powers / powers.sum()
+    return weights
+
+
+def run_dwa(toy, losses, present, **options):
+    """Values, weights by the losses, and the last state, of steps one after another."""
+    method = dwa.make(toy.model, **options)
+    objective = jax.jit(jax.value_and_grad(method.gradient.objective, 1, has_aux=True))
+    state, values, weights = method.init_state, [], []
+    for row, there in zip(losses, present, strict=True):
+        (value, state), by_losses = objective({}, row, there, state, None)
+        values.append(value)
+        weights.append(by_losses)
+    return np.array(values), np.array(weights), state
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "num_epochs", "options"),
+    [(4, 5, {}), (3, 4, {"temperature": 0.5}), (1, 6, {})],
+    ids=["four_steps", "temperature", "one_step"],
+)
+def test_dwa_weighs_by_the_losses_of_the_two_epochs_before(
+    toy, steps_per_epoch, num_epochs, options
+):
+    toy = dataclasses.replace(toy, steps_per_epoch=steps_per_epoch)
+    rng = np.random.default_rng(0)
+    losses = rng.uniform(0.1, 3.0, size=(num_epochs * steps_per_epoch, 5))
+    present = rng.uniform(size=losses.shape) < 0.6
+    # Every task somewhere in every epoch, which is all of it where it has one step.
+    present[::steps_per_epoch] |= ~present.reshape(num_epochs, -1, 5).any(axis=1)
+    assert present.all() == (steps_per_epoch == 1)
+    losses = np.where(present, losses, 0)
+
+    values, by_losses, state = run_dwa(toy, losses, present, **options)
+    temperature = options.get("temperature", 2.0)
+    weights = dwa_weights_by_hand(losses, present, steps_per_epoch, temperature)
+    expected = np.where(present, weights, 0)
+    # The averages are float32 as well, and an exponential takes their error once more.
+    np.testing.assert_allclose(by_losses, expected, rtol=2e-6)
+    np.testing.assert_allclose(values, (expected * losses).sum(1), rtol=2e-6)
+    assert state.steps == len(losses)
+    assert np.ptp(weights[2 * steps_per_epoch :]) > 0.3
+
+
+def test_dwa_weighs_a_task_that_learns_slowly_more(toy):
+    """Losses that halve, stay and double: r = 1/2, 1, 2, and e^(r/2) by hand."""
+    toy = dataclasses.replace(toy, steps_per_epoch=1)
+    losses = np.array([[4.0, 1, 1, 1, 1], [2, 1, 2, 1, 1], [1, 1, 4, 1, 1]])
+    _, weights, _ = run_dwa(toy, losses, np.full(losses.shape, True))
+    powers = np.exp([0.25, 0.5, 1.0, 0.5, 0.5])
+    np.testing.assert_array_equal(weights[:2], np.ones((2, 5)))
+    np.testing.assert_allclose(weights[2], 5 * powers / powers.sum(), rtol=RTOL_32)
+
+
+def test_dwa_knows_no_ratio_of_a_task_that_an_epoch_left_out(toy):
+    """Its ratio is 1, as before the first two epochs, until two epochs held it again."""
+    toy = dataclasses.replace(toy, steps_per_epoch=2)
+    losses = np.tile(np.repeat([[2.0], [1.0]], 6, axis=0), (1, 5))
+    present = np.full(losses.shape, True)
+    # The third of six epochs is without the last task.
+    present[4:6, 4] = False
+    _, weights, _ = run_dwa(toy, np.where(present, losses, 0), present)
+    # The loss halves from the third epoch to the fourth: r = 1/2 in the fifth.
+    half, one = np.exp(0.25), np.exp(0.5)
+    for epoch, powers in {
+        2: np.full(5, one),
+        3: np.full(5, one),
+        4: np.array([half, half, half, half, one]),
+        5: np.full(5, one),
+    }.items():
+        for at in (2 * epoch, 2 * epoch + 1):
+            expected = np.where(present[at], 5 * powers / powers.sum(), 0)
+            np.testing.assert_allclose(
+                weights[at], expected, rtol=RTOL_32, err_msg=f"epoch {epoch}"
+            )
+
+
+def test_dwa_counts_epochs_in_the_steps_of_training(toy):
+    """Steps of two an epoch: the fifth is the first with weights of its own."""
+    state = toy.state("dwa")
+    batch = toy.batch(toy.mixtures["all"], 1)
+    weights, losses = [], []
+    for _ in range(6):
+        state, metrics = toy.program("dwa")(state, batch)
+        weights.append(np.asarray(metrics["weights"]))
+        losses.append(np.asarray(metrics["losses"]))
+    np.testing.assert_array_equal(weights[:4], np.ones((4, 5)))
+    losses = np.array(losses)
+    expected = dwa_weights_by_hand(losses, losses > 0, 2, 2.0)
+    np.testing.assert_allclose(weights, expected, rtol=2e-6)
+    assert np.abs(expected[4] - 1).max() > 1e-3
+
+
+# ---- RLW
+
+
+# Enough to tell a difference of normal draws from one of uniform draws.
+NUM_DRAWS = 40_000
+
+
+@pytest.fixture
+def random_weights(toy):
+    """The weights of many keys, [draws, T]; and the values."""
+    method = rlw.make(toy.model)
+    objective = jax.value_and_grad(method.gradient.objective, 1, has_aux=True)
+    keys = jax.random.split(jax.random.key(7), NUM_DRAWS)
+    (values, _), weights = jax.jit(jax.vmap(objective, (None, None, None, None, 0)))(
+        {}, LOSSES + 1, np.full(5, True), (), keys
+    )
+    return np.asarray(weights, np.float64), np.asarray(values)
+
+
+def test_random_weights_are_a_softmax_of_standard_normal_draws(random_weights):
+    weights, values = random_weights
+    np.testing.assert_allclose(weights.sum(axis=1), np.ones(NUM_DRAWS), rtol=RTOL_32)
+    np.testing.assert_allclose(values, weights @ (LOSSES + 1), rtol=RTOL_32)
+    logs = np.log(weights)
+    # log λ is ξ less a number that the tasks share: differences are N(0, 2).
+    for task, other in [(0, 1), (1, 4), (3, 2)]:
+        found = (logs[:, task] - logs[:, other]) / np.sqrt(2)
+        assert stats.kstest(found, "norm").pvalue > 0.01
+    # And ξ less its mean over the tasks has the covariance 1 − 1/T.
+    centred = logs - logs.mean(axis=1, keepdims=True)
+    found = centred.T @ centred / NUM_DRAWS
+    # Five standard errors of a variance of at most 1.
+    expected = np.eye(5) - 1 / 5
+    np.testing.assert_allclose(found, expected, atol=5 * np.sqrt(2 / NUM_DRAWS))
+    # No task is preferred: the mean weight is 1/T.
+    error = weights.std(axis=0) / np.sqrt(NUM_DRAWS)
+    assert np.all(np.abs(weights.mean(axis=0) - 1 / 5) < 4 * error)
+
+
+def test_random_weights_follow_from_the_key_of_the_step(toy):
+    found = [
+        toy.differentiate("rlw", toy.mixtures["all"], step=np.int32(at)).metrics[
+            "weights"
+        ]
+        for at in (0, 0, 1, 2)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    for first, second in [(0, 2), (0, 3), (2, 3)]:
+        assert np.abs(found[first] - found[second]).max() > 0.01
+    for at, weights in enumerate(found[1:]):
+        expected = weigh(
+            rlw.make(toy.model), LOSSES, np.full(5, True), rng=toy.rngs(at)["method"]
+        )[1]
+        np.testing.assert_allclose(weights, expected, rtol=RTOL_32)
+
+
+def test_random_weights_of_absent_tasks_are_lost(toy, mixture):
+    """The weights of the others do not depend on which tasks are there."""
+    params, batch = toy.params("rlw"), toy.batch(mixture)
+    losses, grads = toy.losses_and_gradients(params, batch)
+    present = np.isin(np.arange(5), mixture)
+    seen = toy.differentiate("rlw", mixture)
+    weights = toy.differentiate("rlw", toy.mixtures["all"]).metrics["weights"] * present
+    np.testing.assert_array_equal(seen.metrics["weights"], weights)
+    objective = seen.metrics["objective"]
+    np.testing.assert_allclose(objective, weights @ losses, rtol=RTOL)
+    table = [
+        grad["encoder"]["embeddings"]["word_embeddings"]["embedding"] for grad in grads
+    ]
+    found = seen.gradient["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+    np.testing.assert_allclose(
+        found, np.tensordot(weights, table, 1), rtol=1e-10, atol=1e-14
+    )
