@@ -1,7 +1,10 @@
 """Flags of the scripts, and errors as one line with exit code 2."""
 
 import argparse
+import io
+import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +13,11 @@ from typing import NoReturn
 from ml_collections import ConfigDict
 
 from mtra_jax import config
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, did_you_mean, shown
 
 PREFIX = "--config."
+# Of a message: a path may have 4,096 characters, and only its ends say much.
+_HEAD, _TAIL = 1500, 500
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,20 +83,55 @@ def existing_directory(path: str) -> Path:
     Raises:
       InputError: it is none.
     """
-    if not Path(path).is_dir():
-        raise InputError(f"{path}: no such directory")
+    # Unlike those of `Path`, these are False for names that no file can have.
+    if not os.path.isdir(path):
+        fault = "not a directory" if os.path.exists(path) else "no such directory"
+        raise InputError(f"{path or shown(path)}: {fault}")
+    return Path(path)
+
+
+def output_directory(path: str) -> Path:
+    """Returns `path`, a directory, or a name that one can be made under.
+
+    Raises:
+      InputError: it is empty, a file, below a file, or no name for a directory.
+    """
+    expected = "expected a directory, or the name of a new one"
+    try:
+        if not path:
+            raise InputError(f"{shown(path)}: an empty name; {expected}")
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise InputError(f"{path}: not a directory; {expected}")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; {expected}") from error
     return Path(path)
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs `main(arguments)`: wrong input is one line on standard error, exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the user gave may hold bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main(sys.argv[1:])
     except InputError as error:
-        line = " ".join(str(error).split())
-        sys.exit(_fail(f"error: {line}", 2))
+        sys.exit(_fail(f"error: {one_line(str(error))}", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted; the same command continues", 130))
+
+
+def one_line(message: str) -> str:
+    """Returns `message` on one line, without control characters, its middle cut if long.
+
+    >>> one_line("a.txt:1:\\n  \\x1b[2J; expected text")
+    'a.txt:1: \\\\x1b[2J; expected text'
+    """
+    line = " ".join(message.split())
+    if len(line) > _HEAD + _TAIL:
+        line = f"{line[:_HEAD]} ... {line[-_TAIL:]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def stop(line: str, number: int) -> NoReturn:

@@ -3,15 +3,16 @@
 Command-line values arrive here as text: `--config.data.fraction=0.05`.
 """
 
-import importlib.util
 import math
-from collections.abc import Sequence
-from pathlib import Path
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax import python_files
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS
 
@@ -27,6 +28,15 @@ CHOICES = {
     "sampling": ("per_task", "joint"),
     "compute_dtype": ("auto", "float32", "bfloat16"),
 }
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text that files can be named by",
+    tuple: "a list of names",
+    ConfigDict: "an object",
+}
+LARGEST = 2**31 - 1  # sizes and counts are 32-bit integers on devices
 
 
 def default_config(method: str = "mtra") -> ConfigDict:
@@ -122,17 +132,16 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     Raises:
       InputError: no such file or preset, an unknown key, or a value that does not fit.
     """
-    path, _, name = spec.partition(":")
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such configuration file")
-    module_spec = importlib.util.spec_from_file_location("mtra_jax_preset", path)
-    if module_spec is None or module_spec.loader is None:
-        raise InputError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise InputError(f"{path}: no function get_config; expected a file of configs/")
-    return apply(module.get_config(name), overrides)
+    path, config = python_files.call(spec, "get_config", "configs/mtra.py")
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"{path}: get_config gives {shown(config)}; expected a ConfigDict"
+        )
+    try:
+        config = from_dict(config.to_dict())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return apply(config, overrides)
 
 
 def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
@@ -152,10 +161,61 @@ def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDic
 
 
 def from_dict(values: dict[str, Any]) -> ConfigDict:
-    """A configuration from what `to_dict` gave, checked."""
-    config = ConfigDict({**values, "tasks": tuple(values["tasks"])}).lock()
+    """A configuration from what `to_dict` gave, checked.
+
+    Raises:
+      InputError: a key is missing or unknown, or a value does not fit.
+    """
+    method = _member(_member({"": values}, "", ConfigDict), "method", ConfigDict)
+    like = default_config(_member(method, "name", str, "method."))
+    config = ConfigDict(_conform(values, like)).lock()
     validate(config)
     return config
+
+
+def _conform(
+    values: Mapping[str, Any], like: ConfigDict, prefix: str = ""
+) -> dict[str, Any]:
+    """`values` in the order and the types of `like`, which has the same keys.
+
+    Raises:
+      InputError: it has not, or a value is of another type.
+    """
+    for key in values:
+        if key not in like:
+            raise InputError(f"unknown key {prefix}{key}; {did_you_mean(key, like)}")
+    found = {}
+    for key, default in like.items():
+        value = _member(values, key, type(default), prefix)
+        if isinstance(default, ConfigDict):
+            value = _conform(value, default, f"{prefix}{key}.")
+        found[key] = value
+    return found
+
+
+def _member(values: Mapping[str, Any], key: str, kind: type, prefix: str = "") -> Any:
+    """`values[key]`, of `kind` as far as JSON tells kinds apart."""
+    if key not in values:
+        raise InputError(f"no key {prefix}{key}; expected {KINDS[kind]}")
+    value = values[key]
+    fits = {
+        ConfigDict: isinstance(value, Mapping),
+        tuple: isinstance(value, list | tuple) and all(map(_is_text, value)),
+        str: _is_text(value),
+        float: type(value) in (int, float) and abs(value) <= sys.float_info.max,
+    }
+    if not fits.get(kind, type(value) is kind):
+        is_ = f"{prefix}{key} is " if key else ""
+        raise InputError(f"{is_}{shown(value)}; expected {KINDS[kind]}")
+    return value if kind is ConfigDict else kind(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether `value` is a string that a file can be named by."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
@@ -203,7 +263,7 @@ def _parse(key: str, text: str, default: Any) -> Any:
             return True
         if text.lower() in ("false", "0", "no"):
             return False
-        raise InputError(f"--config.{key} is {text!r}; expected true or false")
+        raise InputError(f"--config.{key} is {shown(text)}; expected {KINDS[bool]}")
     if isinstance(default, tuple):
         names = text.strip("()[] ").split(",")
         return tuple(part.strip(" '\"") for part in names if part.strip(" '\""))
@@ -211,10 +271,14 @@ def _parse(key: str, text: str, default: Any) -> Any:
         return text
     kind = type(default)
     try:
+        # Both would also read "1_0", and digits of other scripts.
+        if "_" in text or not text.isascii():
+            raise ValueError
         return kind(text)
     except ValueError:
-        expected = "a whole number" if kind is int else "a number"
-        raise InputError(f"--config.{key} is {text!r}; expected {expected}") from None
+        raise InputError(
+            f"--config.{key} is {shown(text)}; expected {KINDS[kind]}"
+        ) from None
 
 
 def validate(config: ConfigDict) -> None:
@@ -222,9 +286,13 @@ def validate(config: ConfigDict) -> None:
     for key, known in CHOICES.items():
         if config[key] not in known:
             hint = did_you_mean(config[key], known)
-            raise InputError(f"{key} is {config[key]!r}; {hint}")
+            raise InputError(f"{key} is {shown(config[key])}; {hint}")
     BENCHMARKS[config.benchmark].select(config.tasks)
     registry.options(config.method.name)
+    for key in keys(config):
+        value = _get(config, key)
+        if type(value) is int and key != "seed" and value > LARGEST:
+            raise InputError(f"{key} is {shown(value)}; expected at most {LARGEST}")
     at_least = {
         "epochs": 1,
         "patience": 1,
@@ -253,6 +321,13 @@ def validate(config: ConfigDict) -> None:
     _check_range(config, "data.label_noise", 0, 1)
 
 
+def _get(config: ConfigDict, key: str) -> Any:
+    value = config
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
 def _check_range(
     config: ConfigDict,
     key: str,
@@ -262,9 +337,7 @@ def _check_range(
     open_low: bool = False,
     open_high: bool = False,
 ) -> None:
-    value = config
-    for part in key.split("."):
-        value = value[part]
+    value = _get(config, key)
     open_high = open_high or high == math.inf
     is_above = value > low if open_low else value >= low
     is_below = value < high if open_high else value <= high

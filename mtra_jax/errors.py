@@ -1,7 +1,14 @@
 """What a user can mend: one line that says what is wrong, where, and what was expected."""
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable
+
+_LONGEST_NAME = 100
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
 
 
 class InputError(ValueError):
@@ -17,7 +24,27 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'known: emotion, irony'
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    # Comparing takes time that grows with the lengths, and a name is short.
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(known)}"
+
+
+def shown(value: object) -> str:
+    """Returns `value` as Python writes it, on one line and cut where it is long.
+
+    >>> shown("a\\nb")
+    "'a\\\\nb'"
+    >>> len(shown("a" * 10**7))
+    80
+    """
+    return _REPR.repr(value)
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises InputError about `what` where `name` cannot stand in a line of a table."""
+    if _CONTROL.search(name):
+        raise InputError(
+            f"{what} {shown(name)}; expected no line breaks or control characters"
+        )

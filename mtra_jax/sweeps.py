@@ -1,15 +1,14 @@
 """Methods, presets and seeds -> the runs of a sweep, as data; a run -> its configuration."""
 
-import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax import python_files
+from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 
 Overrides = tuple[tuple[str, str], ...]
 """(dotted key, text), as on a command line."""
@@ -96,17 +95,9 @@ def load(spec: str) -> Sweep:
     Raises:
       InputError: no such file or sweep, or runs that cannot stand beside each other.
     """
-    path, _, name = spec.partition(":")
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such configuration file")
-    module_spec = importlib.util.spec_from_file_location("mtra_jax_sweep", path)
-    if module_spec is None or module_spec.loader is None:
-        raise InputError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, "get_sweep"):
-        raise InputError(f"{path}: no function get_sweep; see configs/sweep.py")
-    sweep = module.get_sweep(name)
+    path, sweep = python_files.call(spec, "get_sweep", "configs/sweep.py")
+    if not isinstance(sweep, Sweep):
+        raise InputError(f"{path}: get_sweep gives {shown(sweep)}; expected a Sweep")
     check(sweep, spec)
     return sweep
 
@@ -121,6 +112,7 @@ def check(sweep: Sweep, source: str) -> None:
         raise InputError(f"{source}: no run of the baseline {sweep.baseline!r}; {hint}")
     seen: dict[str, Run] = {}
     for run in sweep.runs:
+        check_name(run.name, f"{source}: name")
         if not _slug(run.name):
             raise InputError(f"{source}: name {run.name!r}; expected a letter or digit")
         first = seen.get(run.directory)

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str]) -> None:
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = session.make_predictor(saved, task.name)
     texts = lines.read_lines(flags.input)
-    with tqdm.tqdm(unit="text", disable=flags.input is None) as bar:
+    # Neither before an error that comes at once, nor left above a later one.
+    shown = {"delay": 1, "leave": False, "disable": flags.input is None}
+    with tqdm.tqdm(unit="text", **shown) as bar:
         for chunk in lines.chunks(texts, CHUNK):
             for outputs in predict(chunk):
                 print(json.dumps(as_record(task, outputs), ensure_ascii=False))

@@ -8,11 +8,10 @@ The last form only checks what is there. Exit status: 0, or 2 with one line on s
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from mtra_jax import cli
 from mtra_jax.data import fetch, sources
-from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
 
 BENCHMARKS = {
@@ -23,13 +22,8 @@ BENCHMARKS = {
 }
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise InputError(message)
-
-
-def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(
+def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = cli.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data_dir", required=True, help="the data root")
@@ -41,10 +35,12 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="fetch from the publishers what the data root lacks",
     )
-    return parser.parse_args(argv)
+    return cli.parse(parser, arguments)
 
 
-def prepare(flags: argparse.Namespace) -> None:
+def main(arguments: Sequence[str]) -> None:
+    flags = parse_flags(arguments)
+    cli.output_directory(flags.data_dir)
     benchmark = BENCHMARKS[flags.benchmark]
     if flags.download:
         fetch.download_benchmark(benchmark, flags.data_dir)
@@ -54,14 +50,5 @@ def prepare(flags: argparse.Namespace) -> None:
     print(fetch.count_table(benchmark, examples))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        prepare(parse_flags(argv))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run(main)

@@ -3,6 +3,7 @@
 python scripts/report.py runs/synthetic [--format latex] [--baseline ew] [--out FILE]
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,17 +23,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", help="a file instead of standard output")
     flags = cli.parse(parser, arguments)
     path = Path(flags.results)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike that of `Path`, False for a name that is too long
         path /= RESULTS
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected that of a sweep") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error.reason}") from error
-    entries = comparison.parse(text, str(path))
+    entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
     found = comparison.compare(entries, flags.split, flags.baseline)

@@ -7,7 +7,6 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mtra_jax import cli, sweeps
 from mtra_jax.reports import comparison, formats, progress
@@ -23,13 +22,14 @@ def main(arguments: Sequence[str]) -> None:
     )
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest)
+    workdir = cli.output_directory(flags.workdir)
     chosen = sweeps.load(flags.config)
 
     from mtra_jax.train import loop, parallel, signals, sweep
 
     plan = sweep.make_plan(
         chosen,
-        Path(flags.workdir),
+        workdir,
         overrides,
         command=shlex.join(["python", "scripts/sweep.py", *arguments]),
     )

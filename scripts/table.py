@@ -6,8 +6,8 @@ python scripts/table.py EW=runs/ew MTRA=runs/mtra [--split test] [--markdown]
 from collections.abc import Sequence
 
 from mtra_jax import cli
-from mtra_jax.errors import InputError
-from mtra_jax.reports import tables
+from mtra_jax.errors import InputError, check_name
+from mtra_jax.reports import comparison, tables
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,8 +22,11 @@ def main(arguments: Sequence[str]) -> None:
     rows, benchmark = {}, None
     for run in flags.runs:
         name, has_path, path = run.partition("=")
-        if not has_path:
+        if not has_path or not name:
             raise InputError(f"{run}: expected NAME=WORKDIR")
+        check_name(name, "name")
+        if name in rows:
+            raise InputError(f"name {name} is there twice; expected names that differ")
         workdir = cli.existing_directory(path)
         found = session.read_benchmark(workdir)
         if benchmark is not None and found != benchmark:
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str]) -> None:
         if results is None:
             file = workdir / session.RESULTS
             raise InputError(f"{file}: no such file; the run has not finished")
+        comparison.check_results(results, str(workdir / session.RESULTS))
         rows[name] = results[flags.split]
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None

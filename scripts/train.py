@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--num_processes", type=int, help="of them, where not found")
     parser.add_argument("--process_id", type=int, help="of this one, where not found")
     flags, config = cli.with_config(parser, arguments)
+    workdir = cli.output_directory(flags.workdir)
     if flags.distributed:
         parallel.initialise(flags.coordinator, flags.num_processes, flags.process_id)
     with signals.caught(parallel.own_signals()) as requests:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
             return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
         try:
-            outcome = runs.train(config, Path(flags.workdir), watch_of)
+            outcome = runs.train(config, workdir, watch_of)
         except loop.TrainingError as error:
             sys.exit(f"error: {error}")
         except loop.Stopped as stopped:
@@ -47,10 +48,10 @@ def main(arguments: Sequence[str]) -> None:
         finally:
             shown.close()
     if parallel.is_writer():
-        report(outcome, flags.workdir)
+        report(outcome, workdir)
 
 
-def report(outcome: session.Outcome, workdir: str) -> None:
+def report(outcome: session.Outcome, workdir: Path) -> None:
     results = outcome.results
     rows = {
         "majority (test)": results["majority"],

@@ -110,10 +110,30 @@ def test_existing_directory(tmp_path):
     assert cli.existing_directory(str(tmp_path)) == tmp_path
     file = tmp_path / "file"
     file.write_text("")
-    for path in (file, tmp_path / "none"):
+    for path, fault in (
+        (file, "not a directory"),
+        (tmp_path / "none", "no such directory"),
+        (tmp_path / ("long" * 99), "no such directory"),
+    ):
         with pytest.raises(InputError) as error:
             cli.existing_directory(str(path))
-        assert str(error.value) == f"{path}: no such directory"
+        assert str(error.value) == f"{path}: {fault}"
+
+
+def test_output_directory(tmp_path):
+    for path in (tmp_path, tmp_path / "new" / "one"):
+        assert cli.output_directory(str(path)) == path
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for path, fault in (
+        ("", "'': an empty name"),
+        (tmp_path / "file", f"{tmp_path}/file: not a directory"),
+        (tmp_path / "file" / "one", f"{tmp_path}/file/one: Not a directory"),
+    ):
+        with pytest.raises(InputError) as error:
+            cli.output_directory(str(path))
+        expected = "expected a directory, or the name of a new one"
+        assert str(error.value) == f"{fault}; {expected}"
 
 
 def run(monkeypatch, main, arguments=()):
@@ -149,6 +169,14 @@ def test_an_error_of_several_lines_becomes_one(monkeypatch, capsys):
     assert stop.value.code == 2
     line = "error: data.txt: line 3 is 'x'; expected 0 to 3\n"
     assert capsys.readouterr() == ("", line)
+
+
+def test_what_a_terminal_would_obey_is_escaped_and_the_middle_of_a_long_line_cut():
+    assert cli.one_line("a\0\x1b[2J\u202eb \U0001f600 ן") == (
+        "a\\x00\\x1b[2J\\u202eb \U0001f600 ן"
+    )
+    found = cli.one_line("a" * 9999 + "b")
+    assert found == "a" * 1500 + " ... " + "a" * 499 + "b"
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):

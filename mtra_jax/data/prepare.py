@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from mtra_jax.data import batches, hub, noise, sources, synthetic, tokens
 from mtra_jax.data.batches import Corpus
 from mtra_jax.data.sources import Examples
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, Benchmark
 
 HUB = "hub"
@@ -25,7 +25,7 @@ def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
     """
     if name not in BENCHMARKS:
         raise InputError(
-            f"unknown benchmark {name!r}; {did_you_mean(name, BENCHMARKS)}"
+            f"unknown benchmark {shown(name)}; {did_you_mean(name, BENCHMARKS)}"
         )
     benchmark = BENCHMARKS[name]
     return (

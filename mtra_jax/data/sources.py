@@ -52,7 +52,8 @@ _EI_REG_HEADER = ["ID", "Tweet", "Affect Dimension", "Intensity Score"]
 
 # Stricter than int() and float(), which take "1_0", "١" and "nan" for numbers.
 _CLASS_ID = re.compile(r"[0-9]{1,9}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# Each character can match in one way only: a long one takes no longer to refuse.
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 Rows = list[tuple[str, Any]]
@@ -188,6 +189,11 @@ def _read_emobank(task: Task, root: Path) -> dict[str, Examples]:
     for name in ("split", "text", *task.labels):
         if name not in header:
             raise InputError(f"{where}: no column {name!r}; found {_show(header)}")
+        if header.count(name) > 1:
+            raise InputError(
+                f"{where}: column {name!r} is there {header.count(name)} times; "
+                "expected it once"
+            )
     parts: dict[str, Rows] = {part: [] for part in _DEV_PARTS.values()}
     for where, fields in records:
         _check_columns(fields, header, where)
@@ -277,21 +283,32 @@ def _read_csv(
     root: Path, file: str, *, delimiter: str
 ) -> Iterator[tuple[str, list[str]]]:
     """Yields "file:line" of a record's first line, and its fields."""
-    stream = io.StringIO(_read_text(root, file), newline="")
+    text = _read_text(root, file)
+    # Lines end at a line feed, as elsewhere; a carriage return ends none.
+    stream = io.StringIO(text, newline="\n")
     # strict: a quote that never closes would swallow the rest of the file.
     records = csv.reader(stream, delimiter=delimiter, strict=True)
     where = f"{root / file}:1"
+    # The reader's own limit would refuse a text of more than 131,072 characters.
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))
     try:
         for fields in records:
             yield where, fields
             where = f"{root / file}:{records.line_num + 1}"
     except csv.Error as error:
-        raise InputError(f"{where}: quoting that CSV does not allow: {error}") from None
+        reason = str(error).partition(" - ")[0]
+        raise InputError(
+            f"{where}: quoting that CSV does not allow: {reason}"
+        ) from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _read_text(root: Path, file: str) -> str:
     path = root / file
     try:
+        if path.is_fifo():
+            raise InputError(f"{path}: cannot be read: a pipe; expected a file")
         content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(_missing(path, file)) from None

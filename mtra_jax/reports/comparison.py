@@ -3,17 +3,21 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from mtra_jax import metrics
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, Task
 
 SPLITS = ("validation", "test")
 AVG = ("", "avg")
+KINDS = {str: "a text", int: "a whole number", dict: "an object"}
+# In percent; a little more, since a figure at the end may be rounded up.
+LARGEST = 100.001
 
 
 class Entry(NamedTuple):
@@ -51,6 +55,27 @@ class Comparison(NamedTuple):
     baseline: str
 
 
+def read(path: Path) -> list[Entry]:
+    """The runs of the file `path`, see `parse`.
+
+    Raises:
+      InputError: it cannot be read, is not UTF-8 or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected that of a sweep") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    try:
+        return parse(content.decode("utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8 text"
+        ) from error
+
+
 def parse(text: str, source: str) -> list[Entry]:
     """The runs of `text`, one JSON object a line, as scripts/sweep.py writes them.
 
@@ -60,13 +85,19 @@ def parse(text: str, source: str) -> list[Entry]:
     """
     found: list[Entry] = []
     places: dict[tuple[str, int], int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not str.splitlines: JSON may hold U+2028 and other breaks of its.
+    lines = text.removesuffix("\n").split("\n") if text else []
+    for number, line in enumerate(lines, start=1):
         where = f"{source}:{number}"
         try:
             entry = _entry(json.loads(line))
-        except KeyError as error:
-            raise InputError(f"{where}: damaged: no {error}") from error
-        except (ValueError, TypeError, AttributeError) as error:
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{where}: damaged: not JSON from column {error.colno} on: {error.msg}"
+            ) from error
+        except RecursionError as error:
+            raise InputError(f"{where}: damaged: nested too deep") from error
+        except ValueError as error:  # besides ours, a number of thousands of digits
             raise InputError(f"{where}: damaged: {error}") from error
         if found and entry.tasks != found[0].tasks:
             raise InputError(
@@ -84,40 +115,73 @@ def parse(text: str, source: str) -> list[Entry]:
     return found
 
 
+def check_results(results: Any, source: str) -> None:
+    """Raises InputError that begins with `source` where a results.json holds no figures.
+
+    Each split of `SPLITS` has an object for each task, its figures in percent by metric,
+    and "avg". A figure may be null or NaN where there was none.
+    """
+    try:
+        _check_results(results)
+    except InputError as error:
+        raise InputError(f"{source}: damaged: {error}") from error
+
+
 def _entry(values: Any) -> Entry:
-    """Raises KeyError, ValueError, TypeError or AttributeError where it is none."""
+    """Raises InputError where `values` are no run."""
+    name, seed = _member(values, "name", str), _member(values, "seed", int)
+    check_name(name, "name")
     benchmark = _benchmark_name(values)
     if benchmark not in BENCHMARKS:
-        raise ValueError(
-            f"benchmark {benchmark!r}; {did_you_mean(benchmark, BENCHMARKS)}"
+        raise InputError(
+            f"benchmark {shown(benchmark)}; {did_you_mean(benchmark, BENCHMARKS)}"
         )
-    results = values["results"]
+    results = _member(values, "results", dict)
+    _check_results(results)
     names = [name for name in results["test"] if name != "avg"]
-    if not isinstance(values["name"], str) or type(values["seed"]) is not int:
-        raise ValueError("expected a text as name and a whole number as seed")
-    for split in SPLITS:
-        _check_summary(results[split])
-    return Entry(
-        values["name"],
-        values["seed"],
-        BENCHMARKS[benchmark].select(names).tasks,
-        results,
-        values,
-    )
+    if not names:
+        raise InputError("results of no task; expected at least one")
+    tasks = BENCHMARKS[benchmark].select(names).tasks
+    return Entry(name, seed, tasks, results, values)
 
 
 def _benchmark_name(values: Mapping[str, Any]) -> str:
-    return values["overrides"].get("benchmark") or values["preset"].partition("_")[2]
+    overrides = _member(values, "overrides", dict)
+    if "benchmark" in overrides:
+        return _member(overrides, "benchmark", str)
+    return _member(values, "preset", str).partition("_")[2]
 
 
-def _check_summary(summary: Mapping[str, Any]) -> None:
-    figures = [summary.get("avg")]
-    for name, scores in summary.items():
-        if name != "avg":
-            figures += scores.values()
-    for figure in figures:
-        if not isinstance(figure, int | float | None):
-            raise ValueError(f"figure {figure!r}; expected a number")
+def _check_results(results: Any) -> None:
+    for split in SPLITS:
+        summary = _member(results, split, dict)
+        for task in summary:
+            if task == "avg":
+                _check_figure(summary["avg"], split, "avg")
+                continue
+            for metric, figure in _member(summary, task, dict).items():
+                _check_figure(figure, split, task, metric)
+
+
+def _check_figure(figure: Any, *place: str) -> None:
+    is_number = type(figure) in (int, float) and not abs(figure) > LARGEST
+    if figure is not None and not is_number:
+        raise InputError(
+            f"figure {shown(figure)} of {shown('/'.join(place))}; expected a number "
+            "from -100 to 100, or null"
+        )
+
+
+def _member(values: Any, key: str, kind: type) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{shown(values)}; expected an object with {shown(key)}")
+    if key not in values:
+        raise InputError(f"no {shown(key)}; expected {KINDS[kind]}")
+    if type(values[key]) is not kind:
+        raise InputError(
+            f"{shown(key)} is {shown(values[key])}; expected {KINDS[kind]}"
+        )
+    return values[key]
 
 
 def _describe(entry: Entry) -> str:

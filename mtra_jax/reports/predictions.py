@@ -6,7 +6,6 @@ line, or several with tabs between them. The official evaluation script reads th
 """
 
 import itertools
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -24,7 +23,8 @@ TASK_WITH_TARGETS = "stance"
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # As in C: `float` would also read "1_000" and digits of other scripts.
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def write_predictions(
@@ -120,6 +120,8 @@ def _replace(path: Path, text: str) -> None:
 
 def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
     try:
+        if path.is_fifo():
+            raise InputError(f"{path}: a pipe; expected a file of {num_lines} lines")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(
@@ -165,7 +167,8 @@ def _label(task: Task, field: str, place: str) -> int:
 
 
 def _value(field: str, place: str) -> float:
-    if _FLOAT.fullmatch(field) and math.isfinite(value := float(field)):
+    # Larger ones, which no output is, would overflow in the correlations.
+    if _FLOAT.fullmatch(field) and abs(value := float(field)) <= _FLOAT32_MAX:
         return value
     raise InputError(f"{place}: found {_shown(field)}; expected a finite number")
 

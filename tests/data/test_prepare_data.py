@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mtra_jax import cli
 from mtra_jax.data import fetch, sources
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
@@ -75,7 +76,13 @@ def script():
 
 
 def run(script, capsys, *flags) -> tuple[int, str, str]:
-    code = script.main([str(flag) for flag in flags])
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPT), *map(str, flags)])
+        try:
+            cli.run(script.main)
+        except SystemExit as stop:
+            code = stop.code
     return code, *capsys.readouterr()
 
 

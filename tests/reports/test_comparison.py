@@ -321,14 +321,14 @@ def refused(lines):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"results": {}}, "damaged: no 'test'"),
+        ({"results": {}}, "damaged: no 'validation'; expected an object"),
         ({"results": None}, "damaged: "),
-        ({"name": 3}, "damaged: expected a text as name"),
-        ({"seed": "0"}, "damaged: expected a text as name and a whole number as seed"),
+        ({"name": 3}, "damaged: 'name' is 3; expected a text"),
+        ({"seed": "0"}, "damaged: 'seed' is '0'; expected a whole number"),
         ({"preset": "tiny_syntetic"}, "did you mean synthetic?"),
         (
             {"results": {"validation": {}, "test": {"irony": {"macro_f1": "high"}}}},
-            "damaged: figure 'high'; expected a number",
+            "damaged: figure 'high' of 'test/irony/macro_f1'; expected a number",
         ),
         (
             {"results": {"validation": {}, "test": {"ironi": {"macro_f1": 1.0}}}},
