@@ -6,11 +6,16 @@ from pathlib import Path
 
 # Before jax is imported anywhere: the number of devices is fixed at its first use. These
 # tests compile much and compute little; the scripts run with XLA's own settings.
-FLAGS = " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-if metadata.version("jaxlib").startswith("0.10."):
-    # A third of the compiling. XLA ends the process at a flag that it does not know.
-    FLAGS += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + FLAGS
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
+# A third of the compiling. XLA ends the process at a flag that it does not know.
+os.environ["XLA_FLAGS"] += (
+    " --xla_cpu_use_fusion_emitters=false"
+    if metadata.version("jaxlib").startswith("0.10.")
+    else ""
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
