@@ -5,10 +5,10 @@ the package is absent, without checkpoints.
 """
 
 import importlib.util
-import json
+import logging
 import math
-import zlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import jax
 import numpy as np
 
 from mtra_jax.errors import InputError
+from mtra_jax.train import checksums, parallel
+from mtra_jax.train.checksums import DamagedError
 
-
-class DamagedError(InputError):
-    """A checkpoint cannot be read, or does not hold what was written."""
+ASIDE = ".replaced"
+"""Of a checkpoint that one of the same step is about to replace."""
+LOST = (-math.inf, 0)
+"""The rank of a checkpoint whose score cannot be read: it may be the best one."""
 
 
 class WriteError(RuntimeError):
@@ -31,12 +34,11 @@ def is_available() -> bool:
     return importlib.util.find_spec("orbax") is not None
 
 
-def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
+def _rank(score: float, step: int) -> tuple[float, int]:
     """The lower the better: of equal scores the earliest, as early stopping counts.
 
     A state without a finite score comes last, the latest of them first.
     """
-    score, step = metrics["score"], metrics["step"]
     return (score, step) if math.isfinite(score) else (math.inf, -step)
 
 
@@ -48,7 +50,7 @@ class Memory:
 
     def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
         """Keeps `state` if its score is the lowest so far."""
-        rank = _rank({"score": score, "step": step})
+        rank = _rank(score, step)
         if self._best is None or rank < self._best[0]:
             self._best = (rank, step, state, record)
 
@@ -81,30 +83,29 @@ class Memory:
 class Checkpoints:
     """The checkpoints of one run: a state of arrays and a record of plain values each.
 
-    Kept are the latest and the one of the lowest `score`.
+    Kept are the latest and the one of the lowest `score`. With `read_only` nothing is
+    made, moved or deleted, so that another process may be training there.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, read_only: bool = False) -> None:
         from orbax import checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers as policies
 
+        logging.getLogger("absl").addFilter(_is_of_others)
+        self._directory = Path(directory).absolute()
+        if not read_only:
+            self._put_back()
         self._ocp = ocp
-        # `best_fn` with `max_to_keep` would delete the latest in favour of the best.
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(1),
-                policies.BestN(get_metric_fn=_rank, reverse=True, n=1),
-            ]
-        )
         self._manager = ocp.CheckpointManager(
-            Path(directory).absolute(),
-            # `best_fn` has the scores written; the policy alone decides what stays.
+            self._directory,
             options=ocp.CheckpointManagerOptions(
-                best_fn=lambda metrics: metrics["score"],
-                best_mode="min",
-                preservation_policy=keep,
+                preservation_policy=_LatestAndBest(lambda step: self._ranks[step]),
+                read_only=read_only,
             ),
         )
+        self._ranks = {step: self._read_rank(step) for step in self._steps()}
+
+    def _steps(self) -> Sequence[int]:
+        return self._manager.all_steps()
 
     def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
         """Saves `state` (host arrays) as of `step`, in the background.
@@ -113,22 +114,43 @@ class Checkpoints:
           WriteError: this one or the one before cannot be written.
         """
         args = self._ocp.args
-        signed = {"record": record, "checksums": _checksums(state, record)}
+        signed = checksums.sign(state, record, score)
         try:
-            if step in self._manager.all_steps():
+            if not self._directory.is_dir():
+                # Orbax would make it again, without the run's other files.
+                raise FileNotFoundError("no such directory any more")
+            if step in self._steps():
                 # Stopped in the validation after this step, which is done by now.
-                self._manager.delete(step)
+                self._set_aside(step)
+            self._ranks[step] = _rank(score, step)
             self._manager.save(
                 step,
                 args=args.Composite(
                     state=args.StandardSave(state), record=args.JsonSave(signed)
                 ),
-                metrics={"score": score, "step": step},
                 force=True,
             )
         except Exception as error:
             # Of any type: what a full disk raises differs with the layer that meets it.
             raise self._write_error(error) from error
+
+    def _set_aside(self, step: int) -> None:
+        """Renames a checkpoint, so that it can be put back until the new one is whole."""
+        self._manager.wait_until_finished()
+        if parallel.is_writer():
+            here = self._directory / str(step)
+            here.rename(here.with_name(here.name + ASIDE))
+        parallel.wait_for_all("checkpoint set aside")
+        self._manager.reload()
+
+    def _put_back(self) -> None:
+        """Sees to what `_set_aside` left: put back, or gone once there is a new one."""
+        for aside in self._directory.glob(f"*{ASIDE}") if parallel.is_writer() else ():
+            if aside.with_suffix("").exists():
+                shutil.rmtree(aside)
+            else:
+                aside.rename(aside.with_suffix(""))
+        parallel.wait_for_all("checkpoints put back")
 
     def latest_step(self) -> int | None:
         """The step of the latest checkpoint, None where there is none."""
@@ -139,42 +161,46 @@ class Checkpoints:
     ) -> tuple[int, Any, dict[str, Any]] | None:
         """The step, state and record of the latest checkpoint; None without any.
 
-        What is damaged is reported to `say` and removed, and the one before is taken.
+        What is damaged is reported to `say`; it is removed if it is later than the one
+        that is taken.
 
         Raises:
           InputError: a checkpoint has other parameters than `target`.
           DamagedError: none of the checkpoints is whole.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        damaged = None
-        for step in steps:
+        damaged = {}
+        for step in sorted(self._steps(), reverse=True):
             try:
                 found = self.restore(step, target)
             except DamagedError as error:
-                damaged = error
+                damaged[step] = error
                 continue
-            if damaged is not None:
-                say(f"{damaged}; continuing from step {step}")
-                for later in steps[: steps.index(step)]:
-                    self._manager.delete(later)
+            for later, error in damaged.items():
+                say(f"{error}; continuing from step {step}")
+                self._manager.delete(later)
+            self._check_best(step, say)
             return step, *found
-        if damaged is not None:
-            raise damaged
+        for error in damaged.values():
+            raise DamagedError(
+                f"{error}; no other checkpoint is whole: remove {self._directory} to "
+                "start anew"
+            )
         return None
+
+    def _check_best(self, latest: int, say: Callable[[str], Any]) -> None:
+        """Reports a damaged best checkpoint now and not after hours of training."""
+        best = self.best_step()
+        if best in (None, latest):
+            return
+        try:
+            self._read(best)
+        except DamagedError as error:
+            say(f"{error}; at the end it is needed, unless a later epoch is better")
 
     def best_step(self) -> int | None:
         """The step of the checkpoint with the lowest score, None where there is none."""
         self._wait()
-        return min(self._manager.all_steps(), key=self._rank_of, default=None)
-
-    def _rank_of(self, step: int) -> tuple[float, int]:
-        try:
-            return _rank(self._manager.metrics(step))
-        except Exception as error:
-            raise DamagedError(
-                f"{self._manager.directory}: step {step}: its score cannot be read: "
-                f"{_first_line(error)}"
-            ) from error
+        return min(self._steps(), key=self._ranks.__getitem__, default=None)
 
     def _wait(self) -> None:
         try:
@@ -183,9 +209,10 @@ class Checkpoints:
             raise self._write_error(error) from error
 
     def _write_error(self, error: Exception) -> WriteError:
+        kept = "; those before it are kept" if self._directory.is_dir() else ""
         return WriteError(
-            f"{self._manager.directory}: a checkpoint cannot be written: "
-            f"{_first_line(error)}; those before it are kept"
+            f"{self._directory}: a checkpoint cannot be written: "
+            f"{_first_line(error)}{kept}"
         )
 
     def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
@@ -196,7 +223,7 @@ class Checkpoints:
           DamagedError: it does not hold what was written.
         """
         state, record = self._read(step)
-        saved, wanted = _by_name(state), _by_name(target)
+        saved, wanted = checksums.by_name(state), checksums.by_name(target)
         # A parameter says more than its moments in the optimiser, which differ as well.
         names = sorted(
             saved.keys() | wanted.keys(), key=lambda n: (not n.startswith("params/"), n)
@@ -205,11 +232,19 @@ class Checkpoints:
             there, here = _describe(saved.get(name)), _describe(wanted.get(name))
             if there != here:
                 raise InputError(
-                    f"{self._manager.directory}: step {step} does not fit this "
+                    f"{self._directory}: step {step} does not fit this "
                     f"configuration: {name} {there} there and {here} here"
                 )
         leaves = [np.asarray(saved[name]) for name in wanted]
         return jax.tree.unflatten(jax.tree.structure(target), leaves), record
+
+    def read_record(self, step: int) -> dict[str, Any]:
+        """The record alone of `step`.
+
+        Raises:
+          DamagedError: it is not what was written.
+        """
+        return self._read_signed(step)["record"]
 
     def restore_params(self, step: int) -> Any:
         """The parameters alone of `step`, as they were saved.
@@ -223,27 +258,37 @@ class Checkpoints:
     def _read(self, step: int) -> tuple[Any, dict[str, Any]]:
         """The state and the record, whose checksums are those that were written."""
         args = self._ocp.args
-        place = f"{self._manager.directory}: step {step}"
         # Without a target, since Orbax takes arrays of other shapes than the target's.
+        state = self._restore(step, state=args.StandardRestore())
+        signed = self._read_signed(step)
+        checksums.check_state(state, signed, self._place(step))
+        return state, signed["record"]
+
+    def _read_signed(self, step: int) -> dict[str, Any]:
+        signed = self._restore(step, record=self._ocp.args.JsonRestore())
+        checksums.check_record(signed, self._place(step))
+        return signed
+
+    def _read_rank(self, step: int) -> tuple[float, int]:
         try:
-            restored = self._manager.restore(
-                step,
-                args=args.Composite(
-                    state=args.StandardRestore(), record=args.JsonRestore()
-                ),
-            )
-            state, signed = restored["state"], restored["record"]
-            record, written = signed["record"], signed["checksums"]
+            return _rank(self._read_signed(step)["score"], step)
+        except DamagedError:
+            return LOST
+
+    def _restore(self, step: int, **item: Any) -> Any:
+        try:
+            (found,) = self._manager.restore(
+                step, args=self._ocp.args.Composite(**item)
+            ).values()
         except Exception as error:
             # Of any type: flipped bytes reach every layer of the format.
             raise DamagedError(
-                f"{place} cannot be read: {_first_line(error)}"
+                f"{self._place(step)} cannot be read: {_first_line(error)}"
             ) from error
-        found = _checksums(state, record)
-        for name in sorted(found.keys() | written.keys()):
-            if found.get(name) != written.get(name):
-                raise DamagedError(f"{place} is damaged: {name} is not what was saved")
-        return state, record
+        return found
+
+    def _place(self, step: int) -> str:
+        return f"{self._directory}: step {step}"
 
     def close(self) -> None:
         """Waits, and lets go of the directory.
@@ -255,28 +300,30 @@ class Checkpoints:
         self._manager.close()
 
 
-def _checksums(state: Any, record: dict[str, Any]) -> dict[str, int]:
-    """CRC-32 of every array, and of the record: the file formats check only their frame."""
-    text = json.dumps(record, sort_keys=True)
-    sums = {
-        name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
-        for name, leaf in _by_name(state).items()
-    }
-    return sums | {"record": zlib.crc32(text.encode())}
+class _LatestAndBest:
+    """Orbax's rule of what stays, by ranks that are read with a checksum."""
+
+    def __init__(self, rank_of: Callable[[int], tuple[float, int]]) -> None:
+        self._rank_of = rank_of
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: Any
+    ) -> Sequence[bool]:
+        """Whether each of the checkpoints stays."""
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {max(steps), min(steps, key=self._rank_of)}
+        return [step in kept for step in steps]
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """What Orbax logs of an error is raised as well, and becomes one line."""
+    return "orbax" not in Path(record.pathname).parts
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def _by_name(tree: Any) -> dict[str, Any]:
-    """The leaves by their paths, in their order; as Orbax names those that it gives back."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in flat
-    }
 
 
 def _describe(leaf: Any) -> str:

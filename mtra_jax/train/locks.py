@@ -14,6 +14,13 @@ except ImportError:  # Windows has none; there the directory is not guarded.
 LOCK = ".lock"
 
 
+def check_free(workdir: Path) -> None:
+    """Raises InputError where another process holds the lock of `workdir`."""
+    if (workdir / LOCK).exists():
+        with held(workdir):
+            pass
+
+
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
     """Holds the lock of `workdir`, which the system frees when the process ends.

@@ -10,6 +10,7 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.data import batches
+from mtra_jax.errors import InputError
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import checkpoints, evaluate, parallel, records
 from mtra_jax.train.step import TrainState
@@ -118,6 +119,8 @@ def fit(
       TrainingError: too many steps in a row are not finite.
       Stopped: `watch.should_stop()`.
     """
+    if watch.should_stop(None):
+        raise Stopped(progress.step)
     state = run.state
     started = time.monotonic() - progress.seconds
 
@@ -156,8 +159,20 @@ def fit(
         record.add(progress.step, _validation_line(epoch, found, summary))
         save(state, found.loss)
         watch.epoch(epoch + 1, found.loss, summary, progress)
-    best, _ = store.restore(store.best_step(), parallel.to_host(state)._asdict())
+    best, best_record = store.restore(
+        store.best_step(), parallel.to_host(state)._asdict()
+    )
+    check_best(best_record, progress.best_epoch)
     return best["params"], progress
+
+
+def check_best(found: dict[str, Any], best_epoch: int) -> None:
+    """Raises InputError where the record `found` is not that of `best_epoch`."""
+    if found["best_epoch"] != best_epoch:
+        raise InputError(
+            f"the checkpoint of the best epoch, {best_epoch}, is missing; remove the "
+            "run's checkpoints to train again"
+        )
 
 
 def stoppable(watch: Watch, step: int) -> evaluate.Bar:

@@ -4,6 +4,8 @@ State and results have no device axis: every device holds the same copy, given a
 `in_axes=None` and `out_axes=None`. Batches have a leading axis of the local devices.
 """
 
+import functools
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mtra_jax.errors import InputError
 
 AXIS = "data"
+HEARTBEAT_SECONDS = 60
+"""After so long without a sign of life of one process the others end."""
 
 
 def initialise(
@@ -32,7 +36,12 @@ def initialise(
       InputError: the processes cannot be joined.
     """
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--distributed: {reason}") from error
@@ -82,14 +91,25 @@ def stop_together(asked: Callable[[], bool]) -> Callable[[int | None], bool]:
     are told of SIGTERM at any of them by JAX, which agrees on a step that none is beyond.
     """
 
+    @functools.cache
+    def tell_others() -> None:
+        # JAX listens for SIGTERM alone.
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def should_stop(step: int | None) -> bool:
         if jax.process_count() == 1:
             return asked()
-        if step is None:
-            return False
-        return multihost_utils.reached_preemption_sync_point(step)
+        if asked():
+            tell_others()
+        return step is not None and multihost_utils.reached_preemption_sync_point(step)
 
     return should_stop
+
+
+def wait_for_all(place: str) -> None:
+    """Goes on once every process has come to this `place`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
 
 
 def over_devices(

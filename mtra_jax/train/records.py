@@ -1,16 +1,21 @@
 """What a run saw -> `metrics.jsonl`, TensorBoard events and JSON files in its directory."""
 
+import contextlib
 import json
 import math
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from mtra_jax.errors import InputError
+from mtra_jax.train import events
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 
@@ -22,8 +27,21 @@ def write_json(path: Path, value: Any) -> None:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        with _named(path):
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Puts `path` into an error of writing, which has no name of its own."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
@@ -85,13 +103,13 @@ class Records:
 
     def __init__(self, directory: Path, *, step: int, active: bool = True) -> None:
         self._active = active
-        self._tensorboard = None
+        self._events = None
         if not active:
             return
-        path = directory / "metrics.jsonl"
-        _keep_until(path, step)
-        self._file = path.open("a", encoding="utf-8")
-        self._tensorboard = _tensorboard(directory / "tensorboard", step)
+        self._path = directory / "metrics.jsonl"
+        _keep_until(self._path, step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = _tensorboard(directory / "tensorboard", step)
 
     def add(self, step: int, values: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`, and a TensorBoard point for every number."""
@@ -99,24 +117,30 @@ class Records:
             return
         # JSON has no NaN: a null is what other readers can take.
         line = {key: _finite(value) for key, value in {"step": step, **values}.items()}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        if self._tensorboard is not None:
-            for key, value in values.items():
-                self._tensorboard.add_scalar(key, value, step)
+        with _named(self._path):
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        if self._events is not None:
+            self._events.add(step, values)
 
     def flush(self) -> None:
         """Puts all lines on disk."""
-        if self._active:
+        if not self._active:
+            return
+        with _named(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
+        if self._events is not None:
+            self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes."""
-        if self._active:
-            self.flush()
-            self._file.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        with contextlib.ExitStack() as opened:
+            if self._events is not None:
+                opened.callback(self._events.close)
+            if self._active:
+                opened.enter_context(_named(self._path))
+                opened.callback(self._file.close)
+                self.flush()
 
 
 def _finite(value: Any) -> Any:
@@ -125,24 +149,35 @@ def _finite(value: Any) -> Any:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Drops the lines of `path` after `step`, and a last line that was cut off."""
+    """Drops the lines of `path` after `step`, and a last line that was cut off.
+
+    Raises:
+      InputError: a line before another one is damaged.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        if entry["step"] <= step:
-            kept.append(line + "\n")
-    _replace(path, "".join(kept))
+    lines = path.read_bytes().splitlines()
+    steps = [_step_of(line) for line in lines]
+    while steps and steps[-1] is None:
+        steps.pop()
+    if None in steps:
+        raise InputError(
+            f"{path}:{steps.index(None) + 1}: damaged; expected a line of figures with "
+            "their step, or no such file, to go on without those before"
+        )
+    kept = [line.decode() for line, at in zip(lines, steps, strict=False) if at <= step]
+    _replace(path, "".join(f"{line}\n" for line in kept))
 
 
-def _tensorboard(directory: Path, step: int) -> Any:
-    """A writer of event files; None where the package is absent."""
+def _step_of(line: bytes) -> int | None:
+    """The step of a line of `metrics.jsonl`, None where it is damaged."""
     try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
         return None
-    return SummaryWriter(str(directory), purge_step=step + 1 if step else None)
+    return step if type(step) is int else None
+
+
+def _tensorboard(directory: Path, step: int) -> events.Events | None:
+    """Takes the points after `step`; None where the package is absent."""
+    return events.Events(directory, step + 1) if events.is_available() else None

@@ -45,23 +45,23 @@ def train(
     if not names:
         return session.train(config, workdir, watch_of)
     session.check_workdir(config, workdir)
-    if parallel.is_writer():
-        workdir.mkdir(parents=True, exist_ok=True)
-        records.write_json(workdir / session.CONFIG, configs.to_dict(config))
-    outcomes = {
-        name: session.train(_of_task(config, name), workdir / name, watch_of)
-        for name in names
-    }
-    benchmark = build.benchmark_of(config)
-    results = assemble(
-        benchmark, {name: outcome.results for name, outcome in outcomes.items()}
-    )
-    if parallel.is_writer():
-        _gather_predictions(workdir, names)
-        shutil.copyfile(
-            workdir / names[-1] / session.ENVIRONMENT, workdir / session.ENVIRONMENT
+    with session.writing(workdir):
+        if parallel.is_writer():
+            session.write_config(config, workdir)
+        outcomes = {
+            name: session.train(_of_task(config, name), workdir / name, watch_of)
+            for name in names
+        }
+        benchmark = build.benchmark_of(config)
+        results = assemble(
+            benchmark, {name: outcome.results for name, outcome in outcomes.items()}
         )
-        records.write_json(workdir / session.RESULTS, results)
+        if parallel.is_writer():
+            _gather_predictions(workdir, names)
+            shutil.copyfile(
+                workdir / names[-1] / session.ENVIRONMENT, workdir / session.ENVIRONMENT
+            )
+            records.write_json(workdir / session.RESULTS, results)
     return session.Outcome(benchmark, results)
 
 

@@ -3,20 +3,18 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
-from mtra_jax.data import prepare, tokens
-from mtra_jax.errors import InputError
+from mtra_jax.data import tokens
+from mtra_jax.errors import InputError, shown
 from mtra_jax.models import pretrained
-from mtra_jax.reports import predictions
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import (
     build,
@@ -26,13 +24,16 @@ from mtra_jax.train import (
     loop,
     parallel,
     records,
+    results,
 )
 from mtra_jax.types import Params
 
 CONFIG = "config.json"
+FORMAT = 1
+"""Of the work directory: the number under "format" in `config.json`."""
 ENVIRONMENT = "environment.json"
-RESULTS = "results.json"
-ENCODER = "encoder"
+RESULTS = results.RESULTS
+ENCODER = results.ENCODER
 CHECKPOINTS = "checkpoints"
 # What may differ when a run is continued: it changes where and how often, not what.
 FREE_KEYS = ("data.cache_dir", "data.dir", "devices", "checkpoint_every")
@@ -73,13 +74,26 @@ def train(
     finished = read_results(workdir)
     if finished is not None:
         return Outcome(build.benchmark_of(config), finished)
+    if parallel.is_writer():
+        locks.check_free(workdir)
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
+    with writing(workdir):
+        # Again: another process may have begun here meanwhile.
+        check_workdir(config, workdir)
+        return _train(config, workdir, prepared, watch_of)
+
+
+@contextlib.contextmanager
+def writing(workdir: Path) -> Iterator[None]:
+    """Holds the lock of `workdir`; what the disk refuses becomes a TrainingError.
+
+    Raises:
+      InputError: another process trains there.
+    """
     try:
         with locks.held(workdir) if parallel.is_writer() else contextlib.nullcontext():
-            # Again: another process may have begun here meanwhile.
-            check_workdir(config, workdir)
-            return _train(config, workdir, prepared, watch_of)
+            yield
     except checkpoints.WriteError as error:
         raise loop.TrainingError(str(error)) from error
     except OSError as error:
@@ -109,7 +123,8 @@ def _train(
             watch.say(line)
         params, progress = loop.fit(run, store, record, progress, watch)
     bar = loop.stoppable(watch, progress.step)
-    return _finish(config, workdir, prepared, params, progress, bar)
+    found = results.finish(workdir, prepared, config.data.dir, params, progress, bar)
+    return Outcome(run.benchmark, found)
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
@@ -143,16 +158,35 @@ def read_config(workdir: Path) -> ConfigDict:
     """The configuration of the run in `workdir`.
 
     Raises:
-      InputError: there is none, or it is damaged.
+      InputError: there is none, it is damaged, or of a newer version.
     """
     path = workdir / CONFIG
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return configs.from_dict(values)
+        values = _read_json(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a run's directory") from None
+    if isinstance(values, dict):
+        _check_format(values.pop("format", FORMAT), path)
+    try:
+        return configs.from_dict(values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged: {error}") from error
+
+
+def _check_format(number: Any, path: Path) -> None:
+    if type(number) is not int or number < 1:
+        raise InputError(f"{path}: format is {shown(number)}; expected {FORMAT}")
+    if number > FORMAT:
+        raise InputError(
+            f"{path}: format {number}, written by a newer mtra_jax; expected at most "
+            f"{FORMAT}"
+        )
+
+
+def write_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes `config.json`, with the number of the format first."""
+    values = {"format": FORMAT, **configs.to_dict(config)}
+    records.write_json(workdir / CONFIG, values)
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:
@@ -163,13 +197,22 @@ def read_results(workdir: Path) -> dict[str, Any] | None:
     """
     path = workdir / RESULTS
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = _read_json(path, "; remove it to score again")
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    if not isinstance(found, dict):
         raise InputError(
-            f"{path}: damaged: {error}; remove it to score again"
-        ) from error
+            f"{path}: damaged: {shown(found)}; expected an object; remove it to score "
+            "again"
+        )
+    return found
+
+
+def _read_json(path: Path, advice: str = "") -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged: {error}{advice}") from error
 
 
 def read_benchmark(workdir: Path) -> Benchmark:
@@ -201,13 +244,15 @@ def load_best_params(workdir: Path) -> Params:
         raise InputError(f"{directory}: reading checkpoints needs orbax-checkpoint")
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory; the run has no checkpoint")
-    store = checkpoints.Checkpoints(directory)
-    best = store.best_step()
-    if best is None:
-        raise InputError(f"{directory}: no checkpoint")
-    params = store.restore_params(best)
-    store.close()
-    return params
+    finished = read_results(workdir)
+    store = checkpoints.Checkpoints(directory, read_only=True)
+    with contextlib.closing(store):
+        best = store.best_step()
+        if best is None:
+            raise InputError(f"{directory}: no checkpoint")
+        if finished is not None:
+            loop.check_best(store.read_record(best), finished["best_epoch"])
+        return store.restore_params(best)
 
 
 def evaluate_workdir(
@@ -242,73 +287,7 @@ def _write_start(config: ConfigDict, workdir: Path, prepared: build.Prepared) ->
         pretrained.save_config(temporary, backbone.config)
         temporary.rename(directory)
     records.write_json(workdir / ENVIRONMENT, records.environment(prepared.devices))
-    records.write_json(workdir / CONFIG, configs.to_dict(config))
-
-
-def _finish(
-    config: ConfigDict,
-    workdir: Path,
-    prepared: build.Prepared,
-    params: Params,
-    progress: loop.Progress,
-    bar: evaluate.Bar,
-) -> Outcome:
-    """Scores the best parameters and writes results, predictions and the encoder."""
-    run = prepared.run
-    tasks = run.benchmark.tasks
-    placed = parallel.replicate(params, prepared.devices)
-    found = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark, bar)
-    results = {
-        "validation": progress.best_summary,
-        "test": metrics.summarize(found.scores, tasks),
-        "majority": majority(prepared.examples, run.benchmark),
-        "best_epoch": progress.best_epoch,
-        "best_validation_loss": progress.best_loss,
-        "epochs": progress.step // run.schedule.steps_per_epoch,
-        "steps": progress.step,
-        "skipped_steps": progress.skipped_steps,
-        "examples": {
-            task: {split: len(part.texts) for split, part in parts.items()}
-            for task, parts in prepared.examples.items()
-        },
-        "parameters": _count_parameters(params),
-        "train_seconds": round(progress.seconds, 1),
-    }
-    if parallel.is_writer():
-        sizes = prepare.target_sizes(run.benchmark, config.data.dir, "test")
-        for task in tasks:
-            predictions.write_predictions(
-                workdir / "predictions",
-                task,
-                found.predictions[task.name],
-                sizes,
-            )
-        encoder_dir = workdir / ENCODER
-        pretrained.save_encoder(
-            encoder_dir, prepared.backbone.config, params["encoder"]
-        )
-        records.write_json(workdir / RESULTS, results)
-    return Outcome(run.benchmark, results)
-
-
-def _count_parameters(params: Params) -> dict[str, int]:
-    return {
-        part: sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))
-        for part, tree in params.items()
-    }
-
-
-def majority(examples: prepare.Splits, benchmark: Benchmark) -> dict[str, Any]:
-    """The test scores of always predicting the most frequent class, or the mean."""
-    scores = {
-        task.name: metrics.majority_baseline(
-            task,
-            examples[task.name]["train"].labels,
-            examples[task.name]["test"].labels,
-        )
-        for task in benchmark.tasks
-    }
-    return metrics.summarize(scores, benchmark.tasks)
+    write_config(config, workdir)
 
 
 def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:

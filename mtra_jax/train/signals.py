@@ -1,9 +1,12 @@
 """SIGTERM and SIGINT -> a flag that training asks for, so that it saves before it ends."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+
+AT_ONCE = "\ninterrupted; the same command continues\n"
 
 
 class Requests:
@@ -21,7 +24,7 @@ class Requests:
 def caught(
     numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT),
 ) -> Iterator[Requests]:
-    """Notes the signals while it is open; a second SIGINT interrupts at once.
+    """Notes the signals while it is open; a second SIGINT ends the process, code 130.
 
     Elsewhere than in the main thread, where Python sets no handlers, it notes nothing.
     """
@@ -32,13 +35,39 @@ def caught(
 
     def note(number: int, frame: object) -> None:
         del frame
-        if number == signal.SIGINT and requests.signal:
-            raise KeyboardInterrupt
         requests.signal = number
 
     before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield requests
+        with _ending_at_once():
+            yield requests
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Ends the process at a SIGINT that is not the first signal.
+
+    From a thread of its own: a handler waits for the main thread, which may be in a
+    compiler, and an exception waits for the checkpoint in work.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        with os.fdopen(reader, "rb", buffering=0) as numbers:
+            numbers.read(1)
+            while number := numbers.read(1):
+                if number[0] == signal.SIGINT:
+                    os.write(2, AT_ONCE.encode())
+                    os._exit(128 + signal.SIGINT)
+
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+    before = signal.set_wakeup_fd(writer)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)

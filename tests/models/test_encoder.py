@@ -381,8 +381,11 @@ def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration(smal
         dropped = outputs == 0
         deviation = (rate * (1 - rate) / dropped.size) ** 0.5
         assert abs(dropped.mean() - rate) < 4 * deviation
+        # XLA may compute the input once for its record and once for its use: entries near
+        # 0 differ by the rounding of the terms that they are sums of.
+        rounding = 2.0**-24 * np.abs(inputs).max()
         np.testing.assert_allclose(
-            outputs[~dropped], inputs[~dropped] / (1 - rate), rtol=1e-6
+            outputs[~dropped], inputs[~dropped] / (1 - rate), rtol=1e-6, atol=rounding
         )
     masks = [outputs == 0 for _, _, outputs in calls]
     for index, mask in enumerate(masks):

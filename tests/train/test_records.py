@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from mtra_jax.errors import InputError
 from mtra_jax.train import records
 
 
@@ -88,6 +89,23 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path, tail):
     ]
 
 
+@pytest.mark.parametrize(
+    "line", ['{"step": 2, "x"; 2}', '{"stop": 2}', "2", '{"step": "2"}', "\udcff", ""]
+)
+def test_a_damaged_line_before_another_one_is_refused(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    text = f'{{"step": 1}}\n{line}\n{{"step": 3}}\n'
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    before = path.read_bytes()
+    with pytest.raises(InputError) as error:
+        records.Records(tmp_path, step=3)
+    assert str(error.value) == (
+        f"{path}:2: damaged; expected a line of figures with their step, or no such "
+        "file, to go on without those before"
+    )
+    assert path.read_bytes() == before
+
+
 def test_a_last_line_without_its_end_is_kept(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "x": 1}\n{"step": 2, "x": 2}')
@@ -111,42 +129,31 @@ def test_nothing_temporary_is_left(tmp_path):
     assert names == ["config.json", "metrics.jsonl"]
 
 
-def test_events_hold_every_number(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", [0, 7])
+def test_events_hold_every_number(tmp_path, monkeypatch, step):
+    """The file read by its format: length, checksum, protocol buffer, checksum."""
     monkeypatch.undo()
-    writer = pytest.importorskip("tensorboardX")
-    points = []
-
-    class Writer:
-        def __init__(self, directory, purge_step):
-            assert directory == str(tmp_path / "tensorboard")
-            points.append(("purge", purge_step))
-
-        def add_scalar(self, key, value, step):
-            points.append((key, value, step))
-
-        def close(self):
-            points.append("closed")
-
-    monkeypatch.setattr(writer, "SummaryWriter", Writer)
-    write(tmp_path, step=0, lines=[(1, {"epoch": 1, "loss/a": 0.5})])
-    write(tmp_path, step=1, lines=[(2, {"loss/a": 0.25})])
-    assert points == [
-        ("purge", None),
-        ("epoch", 1, 1),
-        ("loss/a", 0.5, 1),
-        "closed",
-        ("purge", 2),
-        ("loss/a", 0.25, 2),
-        "closed",
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    lines = [(8, {"epoch": 1, "loss/a": 0.5}), (9, {"loss/a": math.nan})]
+    write(tmp_path, step=step, lines=lines)
+    (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    rest, found = file.read_bytes(), []
+    while rest:
+        size = int.from_bytes(rest[:8], "little")
+        found.append(event_pb2.Event.FromString(rest[12 : 12 + size]))
+        rest = rest[12 + size + 4 :]
+    assert found[0].file_version == "brain.Event:2"
+    # Readers drop the points of earlier files from this step on.
+    assert found[1].session_log.status == event_pb2.SessionLog.START
+    assert found[1].step == step + 1
+    points = [
+        (event.step, point.tag, point.simple_value)
+        for event in found[2:]
+        for point in event.summary.value
     ]
-
-
-def test_event_files_are_written(tmp_path, monkeypatch):
-    monkeypatch.undo()
-    pytest.importorskip("tensorboardX")
-    write(tmp_path, step=0, lines=[(1, {"loss/a": 0.5}), (2, {"loss/a": math.nan})])
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    assert b"loss/a" in events.read_bytes()
+    assert points[:2] == [(8, "epoch", 1.0), (8, "loss/a", 0.5)]
+    assert points[2][:2] == (9, "loss/a")
+    assert math.isnan(points[2][2])
 
 
 def test_metrics_of_a_step_by_name():
