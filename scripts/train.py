@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtra_jax import cli
-from mtra_jax.reports import progress, tables
+from mtra_jax.reports import comparison, progress, tables
 from mtra_jax.train import build, loop, parallel, runs, session, signals, terminal
 
 
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def report(outcome: session.Outcome, workdir: Path) -> None:
     results = outcome.results
+    # Those of a finished run were read from its file.
+    comparison.check_results(results, str(workdir / session.RESULTS))
     rows = {
         "majority (test)": results["majority"],
         "validation": results["validation"],

@@ -47,6 +47,7 @@ EI_REG = (*AFFECT, "--config.tasks=ei-reg")
 PRETRAINED = (*TRAIN, "--config.backbone.path={tmp}/bert")
 SCORE = ("evaluate", "--predictions={tmp}", "--data_dir={tmp}", "--tasks=irony")
 SCORE_VALUES = (*SCORE, "--benchmark=affecteval", "--tasks=emobank")
+ITSELF = ("train", f"{PRESET}synthetic", "--workdir={tmp}/run")
 PREDICT = ("predict", "--workdir={tmp}", "--task=irony")
 TABLE = ("table", "EW={tmp}")
 SWEEP = (
@@ -185,11 +186,21 @@ def run_with(**changes) -> Write:
 
 def results(**changes) -> dict:
     scores = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
-    return {"validation": scores, "test": scores, **changes}
+    values = {"validation": scores, "test": scores, "majority": scores}
+    values |= {"best_epoch": 1, "epochs": 2, "train_seconds": 1.5}
+    return {**values, **changes}
 
 
 def finished_with(content: str) -> Write:
     return both(run_with(), put("results.json", content))
+
+
+def itself(values: dict) -> Write:
+    """A finished run in the work directory of `ITSELF`."""
+    return both(
+        put("run/config.json", json.dumps(CONFIG)),
+        put("run/results.json", json.dumps(values)),
+    )
 
 
 def line(**changes) -> str:
@@ -1092,6 +1103,27 @@ ROWS = {
     ),
     "results nested 100,000 deep": Row(
         finished_with("[" * 100_000), TABLE, "{tmp}/results.json: damaged: ..."
+    ),
+    "run itself without its epochs": Row(
+        itself(results(epochs=None)),
+        ITSELF,
+        "{tmp}/run/results.json: damaged: 'epochs' is None; expected a whole number",
+    ),
+    "run itself with the epochs of another task": Row(
+        itself(results(best_epoch={"irony": 1}, epochs={"stance": 2})),
+        ITSELF,
+        "{tmp}/run/results.json: damaged: 'epochs' of ['stance']; expected those of "
+        "['irony']",
+    ),
+    "run itself without a majority": Row(
+        itself({**results(), "majority": None}),
+        ITSELF,
+        "{tmp}/run/results.json: damaged: 'majority' is None; expected an object",
+    ),
+    "run itself that took a text": Row(
+        itself(results(train_seconds="1.5")),
+        ITSELF,
+        "{tmp}/run/results.json: damaged: 'train_seconds' is '1.5'; expected a number",
     ),
     "damaged results of the run itself": Row(
         both(put("run/config.json", json.dumps(CONFIG)), put("run/results.json", "[]")),

@@ -116,13 +116,15 @@ def parse(text: str, source: str) -> list[Entry]:
 
 
 def check_results(results: Any, source: str) -> None:
-    """Raises InputError that begins with `source` where a results.json holds no figures.
+    """Raises InputError that begins with `source` where a results.json cannot be shown.
 
-    Each split of `SPLITS` has an object for each task, its figures in percent by metric,
-    and "avg". A figure may be null or NaN where there was none.
+    Each split, and "majority", has an object for each task, its figures in percent by
+    metric, and "avg". A figure may be null or NaN where there was none. Epochs are
+    numbers, or one for each task where they were trained apart.
     """
     try:
-        _check_results(results)
+        _check_results(results, (*SPLITS, "majority"))
+        _check_progress(results)
     except InputError as error:
         raise InputError(f"{source}: damaged: {error}") from error
 
@@ -137,7 +139,7 @@ def _entry(values: Any) -> Entry:
             f"benchmark {shown(benchmark)}; {did_you_mean(benchmark, BENCHMARKS)}"
         )
     results = _member(values, "results", dict)
-    _check_results(results)
+    _check_results(results, SPLITS)
     names = [name for name in results["test"] if name != "avg"]
     if not names:
         raise InputError("results of no task; expected at least one")
@@ -152,8 +154,8 @@ def _benchmark_name(values: Mapping[str, Any]) -> str:
     return _member(values, "preset", str).partition("_")[2]
 
 
-def _check_results(results: Any) -> None:
-    for split in SPLITS:
+def _check_results(results: Any, splits: Sequence[str]) -> None:
+    for split in splits:
         summary = _member(results, split, dict)
         for task in summary:
             if task == "avg":
@@ -161,6 +163,18 @@ def _check_results(results: Any) -> None:
                 continue
             for metric, figure in _member(summary, task, dict).items():
                 _check_figure(figure, split, task, metric)
+
+
+def _check_progress(results: dict[str, Any]) -> None:
+    kind = dict if isinstance(results.get("epochs"), dict) else int
+    best, last = (_member(results, key, kind) for key in ("best_epoch", "epochs"))
+    if kind is dict and best.keys() != last.keys():
+        raise InputError(
+            f"'epochs' of {shown(list(last))}; expected those of {shown(list(best))}"
+        )
+    seconds = results.get("train_seconds")
+    if type(seconds) not in (int, float):
+        raise InputError(f"'train_seconds' is {shown(seconds)}; expected a number")
 
 
 def _check_figure(figure: Any, *place: str) -> None:

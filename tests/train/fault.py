@@ -1,0 +1,54 @@
+"""Runs a script in which something happens at a place, a function of the package.
+
+    python tests/train/fault.py '[["mtra_jax.train.results:finish", 1, "signal", 15]]' \
+        scripts/train.py --workdir=...
+
+Each fault is [place, number of the call, what, its value]; it happens before that call.
+"""
+
+import functools
+import importlib
+import json
+import os
+import resource
+import runpy
+import shutil
+import sys
+import time
+
+WHAT = {
+    "signal": lambda number: os.kill(os.getpid(), number),
+    # SIGXFSZ, which the system sends as well, is ignored by Python.
+    "largest file": lambda size: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
+    ),
+    "remove": shutil.rmtree,
+    "hang": time.sleep,
+}
+
+
+def plant(place, call, what, value):
+    """Wraps the function at `place`, MODULE:NAME or MODULE:CLASS.NAME."""
+    module, _, names = place.partition(":")
+    owner = importlib.import_module(module)
+    *parents, name = names.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    function, calls = getattr(owner, name), iter(range(1, 1 << 30))
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        if next(calls) == call:
+            WHAT[what](value)
+        return function(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    faults, script, *flags = sys.argv[1:]
+    # The one planted last is met first.
+    for fault in reversed(json.loads(faults)):
+        plant(*fault)
+    sys.argv = [script, *flags]
+    runpy.run_path(script, run_name="__main__")
