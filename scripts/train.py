@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         try:
             outcome = runs.train(config, workdir, watch_of)
         except loop.TrainingError as error:
-            sys.exit(f"error: {error}")
+            sys.exit(f"error: {cli.one_line(str(error))}")
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:

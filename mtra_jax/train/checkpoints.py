@@ -5,7 +5,6 @@ the package is absent, without checkpoints.
 """
 
 import importlib.util
-import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,17 +15,14 @@ import jax
 import numpy as np
 
 from mtra_jax.errors import InputError
-from mtra_jax.train import checksums, parallel
+from mtra_jax.train import checksums, complaints, parallel
 from mtra_jax.train.checksums import DamagedError
+from mtra_jax.train.complaints import WriteError
 
 ASIDE = ".replaced"
 """Of a checkpoint that one of the same step is about to replace."""
 LOST = (-math.inf, 0)
 """The rank of a checkpoint whose score cannot be read: it may be the best one."""
-
-
-class WriteError(RuntimeError):
-    """A checkpoint could not be written; the message says why."""
 
 
 def is_available() -> bool:
@@ -90,7 +86,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, read_only: bool = False) -> None:
         from orbax import checkpoint as ocp
 
-        logging.getLogger("absl").addFilter(_is_of_others)
+        complaints.hush()
         self._directory = Path(directory).absolute()
         if not read_only:
             self._put_back()
@@ -118,7 +114,7 @@ class Checkpoints:
         try:
             if not self._directory.is_dir():
                 # Orbax would make it again, without the run's other files.
-                raise FileNotFoundError("no such directory any more")
+                raise NotADirectoryError("no such directory any more")
             if step in self._steps():
                 # Stopped in the validation after this step, which is done by now.
                 self._set_aside(step)
@@ -203,16 +199,19 @@ class Checkpoints:
         return min(self._steps(), key=self._ranks.__getitem__, default=None)
 
     def _wait(self) -> None:
+        self._finish(self._manager.wait_until_finished)
+
+    def _finish(self, what: Callable[[], Any]) -> None:
         try:
-            self._manager.wait_until_finished()
+            what()
         except Exception as error:
             raise self._write_error(error) from error
 
     def _write_error(self, error: Exception) -> WriteError:
-        kept = "; those before it are kept" if self._directory.is_dir() else ""
+        is_kept = any(path.name.isdigit() for path in self._directory.glob("*"))
         return WriteError(
             f"{self._directory}: a checkpoint cannot be written: "
-            f"{_first_line(error)}{kept}"
+            f"{complaints.reason(error)}{'; those before it are kept' * is_kept}"
         )
 
     def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
@@ -283,7 +282,7 @@ class Checkpoints:
         except Exception as error:
             # Of any type: flipped bytes reach every layer of the format.
             raise DamagedError(
-                f"{self._place(step)} cannot be read: {_first_line(error)}"
+                f"{self._place(step)} cannot be read: {complaints.reason(error)}"
             ) from error
         return found
 
@@ -297,7 +296,7 @@ class Checkpoints:
           WriteError: the last checkpoint cannot be written.
         """
         self._wait()
-        self._manager.close()
+        self._finish(self._manager.close)
 
 
 class _LatestAndBest:
@@ -314,16 +313,6 @@ class _LatestAndBest:
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {max(steps), min(steps, key=self._rank_of)}
         return [step in kept for step in steps]
-
-
-def _is_of_others(record: logging.LogRecord) -> bool:
-    """What Orbax logs of an error is raised as well, and becomes one line."""
-    return "orbax" not in Path(record.pathname).parts
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _describe(leaf: Any) -> str:

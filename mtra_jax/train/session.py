@@ -75,7 +75,8 @@ def train(
     if finished is not None:
         return Outcome(build.benchmark_of(config), finished)
     if parallel.is_writer():
-        locks.check_free(workdir)
+        with _refused_by_disk(workdir):
+            locks.check_free(workdir)
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
     with writing(workdir):
@@ -91,9 +92,17 @@ def writing(workdir: Path) -> Iterator[None]:
     Raises:
       InputError: another process trains there.
     """
+    with (
+        _refused_by_disk(workdir),
+        locks.held(workdir) if parallel.is_writer() else contextlib.nullcontext(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _refused_by_disk(workdir: Path) -> Iterator[None]:
     try:
-        with locks.held(workdir) if parallel.is_writer() else contextlib.nullcontext():
-            yield
+        yield
     except checkpoints.WriteError as error:
         raise loop.TrainingError(str(error)) from error
     except OSError as error:

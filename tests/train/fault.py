@@ -6,6 +6,7 @@
 Each fault is [place, number of the call, what, its value]; it happens before that call.
 """
 
+import contextlib
 import functools
 import importlib
 import json
@@ -16,12 +17,23 @@ import shutil
 import sys
 import time
 
+
+def fill(where):
+    """Writes a file until the disk is full, but for some bytes."""
+    path, room = where
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(path, os.path.getsize(path) - room)
+
+
 WHAT = {
     "signal": lambda number: os.kill(os.getpid(), number),
     # SIGXFSZ, which the system sends as well, is ignored by Python.
     "largest file": lambda size: resource.setrlimit(
         resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
     ),
+    "fill": fill,
     "remove": shutil.rmtree,
     "hang": time.sleep,
 }
