@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import objectives
-from mtra_jax.models import encoder
 from mtra_jax.types import Batch, Params
 
 Rngs = dict[str, jax.Array]
@@ -52,20 +51,30 @@ class Model(NamedTuple):
 
     def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
         """The last hidden states of all tokens [R, S, H]; dropout by `rng`."""
-        return self.encoder.apply(
-            {"params": params["encoder"]},
-            batch.tokens,
-            batch.segments,
-            batch.positions,
-            deterministic=rng is None,
-            rngs={} if rng is None else {"dropout": rng},
-        )
+        return self._encode(params, batch, None, rng)
 
     def represent(
         self, params: Params, batch: Batch, rng: jax.Array | None
     ) -> jax.Array:
         """z [B, H]: the last hidden state at each text's first token; dropout by `rng`."""
-        return encoder.first_tokens(self.encode(params, batch, rng), batch.first_tokens)
+        return self._encode(params, batch, batch.first_tokens, rng)
+
+    def _encode(
+        self,
+        params: Params,
+        batch: Batch,
+        wanted: jax.Array | None,
+        rng: jax.Array | None,
+    ) -> jax.Array:
+        return self.encoder.apply(
+            {"params": params["encoder"]},
+            batch.tokens,
+            batch.segments,
+            batch.positions,
+            wanted,
+            deterministic=rng is None,
+            rngs={} if rng is None else {"dropout": rng},
+        )
 
     def head_features(
         self, params: Params, z: jax.Array, rng: jax.Array | None

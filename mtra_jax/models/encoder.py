@@ -12,8 +12,16 @@ import jax.numpy as jnp
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models.dropout import Dropout
 
+
+def _gelu(x: jax.Array) -> jax.Array:
+    """x Φ(x) by erf, as PyTorch has it; `jax.nn.gelu` takes erfc, twice as dear on a CPU."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    cumulative = 0.5 * (1 + jax.lax.erf(x.astype(wide) * math.sqrt(0.5)))
+    return x * cumulative.astype(x.dtype)
+
+
 ACTIVATIONS = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu": _gelu,
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
@@ -97,12 +105,32 @@ def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense
     return nn.Dense(width, dtype=dtype, kernel_init=normal, name=name)
 
 
-def _norm(config: EncoderConfig, dtype: Any, name: str) -> nn.LayerNorm:
-    # E[x^2] - E[x]^2, Flax's default, loses digits that the comparison with
-    # PyTorch needs; the statistics are in float32 or wider whatever the dtype.
-    return nn.LayerNorm(
-        epsilon=config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name=name
-    )
+class Norm(nn.Module):
+    """Layer normalisation of the last axis, its statistics in float32 at least.
+
+    The products are in such an order that only [..., H] values which the gradient needs
+    are kept; `nn.LayerNorm` keeps the scale spread over all tokens as well.
+
+    Source: Ba et al. 2016, Eq. 3-4.
+    """
+
+    epsilon: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        # Not E[x²] − E[x]²: that loses digits which the comparison with PyTorch needs.
+        variance = jnp.mean(centred**2, axis=-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return (normal * scale + bias).astype(self.dtype)
+
+
+def _norm(config: EncoderConfig, dtype: Any, name: str) -> Norm:
+    return Norm(config.layer_norm_eps, dtype, name=name)
 
 
 class Embeddings(nn.Module):
@@ -132,25 +160,39 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention of each token to the tokens of its own text."""
+    """Multi-head attention of tokens to the tokens of their own text."""
 
     config: EncoderConfig
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
-        self, hidden: jax.Array, same_text: jax.Array, *, deterministic: bool
+        self,
+        asking: jax.Array,
+        hidden: jax.Array,
+        same_text: jax.Array,
+        rows: jax.Array | None,
+        *,
+        deterministic: bool,
     ) -> jax.Array:
-        """`hidden`: [R, S, H]. `same_text`: bool [R, S, S]. Returns [R, S, H]."""
+        """The states of `asking`, from all of `hidden` [R, S, H].
+
+        `asking`: `hidden` itself with `same_text` bool [R, S, S]; or one token of each
+        text, [B, 1, H], with `rows` int32 [B] that they lie in and `same_text` [B, 1, S].
+        Returns the shape of `asking`.
+        """
         config = self.config
         heads = config.num_attention_heads
         size = config.hidden_size // heads
 
-        def project(name: str) -> jax.Array:
-            rows = _dense(config, config.hidden_size, self.dtype, name)(hidden)
-            return rows.reshape(*rows.shape[:-1], heads, size)
+        def project(name: str, states: jax.Array) -> jax.Array:
+            found = _dense(config, config.hidden_size, self.dtype, name)(states)
+            return found.reshape(*found.shape[:-1], heads, size)
 
-        query, key, value = project("query"), project("key"), project("value")
+        query = project("query", asking)
+        key, value = project("key", hidden), project("value", hidden)
+        if rows is not None:
+            key, value = key[rows], value[rows]
         wide = jnp.promote_types(self.dtype, jnp.float32)
         scores = jnp.einsum("rqhd,rkhd->rhqk", query, key, preferred_element_type=wide)
         # A finite mask: padding attends to padding, so no row of scores is empty,
@@ -162,7 +204,7 @@ class Attention(nn.Module):
         )
         mixed = jnp.einsum("rhqk,rkhd->rqhd", weights, value)
         return _dense(config, config.hidden_size, self.dtype, "output")(
-            mixed.reshape(hidden.shape)
+            mixed.reshape(asking.shape)
         )
 
 
@@ -174,16 +216,28 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden: jax.Array, same_text: jax.Array, *, deterministic: bool
+        self,
+        hidden: jax.Array,
+        same_text: jax.Array,
+        wanted: jax.Array | None = None,
+        *,
+        deterministic: bool,
     ) -> jax.Array:
+        """All states [R, S, H]; or [B, 1, H], those of the tokens at `wanted` [B] alone."""
         config, dtype = self.config, self.dtype
         dropout = functools.partial(
             Dropout(config.hidden_dropout_prob), deterministic=deterministic
         )
+        asking, rows = hidden, None
+        if wanted is not None:
+            length = hidden.shape[1]
+            asking = first_tokens(hidden, wanted)[:, None]
+            same_text = same_text.reshape(-1, length)[wanted][:, None]
+            rows = wanted // length
         mixed = Attention(config, dtype, name="attention")(
-            hidden, same_text, deterministic=deterministic
+            asking, hidden, same_text, rows, deterministic=deterministic
         )
-        hidden = _norm(config, dtype, "attention_norm")(hidden + dropout(mixed))
+        hidden = _norm(config, dtype, "attention_norm")(asking + dropout(mixed))
         inner = _dense(config, config.intermediate_size, dtype, "intermediate")(hidden)
         inner = ACTIVATIONS[config.hidden_act](inner)
         outer = _dense(config, config.hidden_size, dtype, "output")(inner)
@@ -209,6 +263,7 @@ class Encoder(nn.Module):
         tokens: jax.Array,
         segments: jax.Array,
         positions: jax.Array,
+        wanted: jax.Array | None = None,
         *,
         deterministic: bool,
     ) -> jax.Array:
@@ -218,6 +273,10 @@ class Encoder(nn.Module):
         the tokens of one text, 0 on padding. `positions`: int32 [R, S], from 0 with
         each text, below `config.max_length`. Every token is of type 0. States at
         padding are finite and mean nothing.
+
+        With `wanted`, int32 [B], positions in the R * S tokens row by row, returns the
+        states [B, H] of these tokens alone: the last layer then computes keys and values
+        of all tokens, and the rest of B tokens only.
         """
         if not tokens.shape == segments.shape == positions.shape:
             raise ValueError(
@@ -227,12 +286,16 @@ class Encoder(nn.Module):
         hidden = Embeddings(self.config, self.dtype, name="embeddings")(
             tokens, positions, deterministic=deterministic
         )
-        same_text = segments[:, :, None] == segments[:, None, :]
-        for index in range(self.config.num_hidden_layers):
+        same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
+        last = self.config.num_hidden_layers - 1
+        for index in range(last + 1):
             hidden = Layer(self.config, self.dtype, name=f"layer_{index}")(
-                hidden, same_text, deterministic=deterministic
+                hidden,
+                same_text,
+                wanted if index == last else None,
+                deterministic=deterministic,
             )
-        return hidden
+        return hidden if wanted is None else hidden[:, 0]
 
 
 def first_tokens(hidden: jax.Array, index: jax.Array) -> jax.Array:

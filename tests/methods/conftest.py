@@ -45,8 +45,16 @@ class Seen(NamedTuple):
 class Table:
     """Stands for an encoder: the hidden state of a token is its row of the table."""
 
-    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
-        return variables["params"]["embeddings"]["word_embeddings"]["embedding"][tokens]
+    def apply(
+        self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
+    ):
+        table = variables["params"]["embeddings"]["word_embeddings"]["embedding"]
+        return states_at(table[tokens], wanted)
+
+
+def states_at(hidden, wanted):
+    """All states [R, S, H], or those at `wanted` [B] alone, as `Encoder` gives them."""
+    return hidden if wanted is None else hidden.reshape(-1, hidden.shape[-1])[wanted]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -221,11 +221,13 @@ class Table:
     def __init__(self):
         self.calls = []
 
-    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
+    def apply(
+        self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
+    ):
         assert tokens.shape == segments.shape == positions.shape
         self.calls.append((deterministic, rngs))
         table = variables["params"]["embeddings"]["word_embeddings"]["embedding"]
-        return table[tokens]
+        return table[tokens.reshape(-1)[wanted]]
 
 
 def make_model(dropout=0.0):

@@ -33,9 +33,12 @@ class Noisy:
     def __init__(self):
         self.keys = []
 
-    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
+    def apply(
+        self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
+    ):
         self.keys.append(rngs.get("dropout"))
         table = variables["params"]["embeddings"]["word_embeddings"]["embedding"]
+        tokens = tokens.reshape(-1)[wanted]
         if deterministic:
             return table[tokens]
         return table[tokens] * noise_factors(rngs["dropout"], tokens.shape, table)

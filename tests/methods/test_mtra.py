@@ -85,8 +85,11 @@ def draw_params():
 class Table:
     """Stands for an encoder: the hidden state of a token is its row."""
 
-    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
-        return variables["params"]["embeddings"]["word_embeddings"]["embedding"][tokens]
+    def apply(
+        self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
+    ):
+        table = variables["params"]["embeddings"]["word_embeddings"]["embedding"]
+        return table[tokens.reshape(-1)[wanted]]
 
 
 def make_model():

@@ -41,7 +41,10 @@ class Table:
     def __init__(self):
         self.calls = []
 
-    def apply(self, variables, tokens, segments, positions, *, deterministic, rngs):
+    def apply(
+        self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
+    ):
+        assert wanted is None
         self.calls.append((deterministic, rngs))
         return variables["params"]["embeddings"]["word_embeddings"]["embedding"][tokens]
 

@@ -260,6 +260,36 @@ def test_first_tokens_are_those_of_each_text(small):
     np.testing.assert_array_equal(first_tokens(hidden, index), expected)
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_last_layer_of_some_tokens_alone_equals_that_of_all(kind):
+    """Values, and the gradients of everything below, in float64."""
+    config = dataclasses.replace(SMALL, model_type=kind, pad_token_id=1)
+    *packed, index = pack(some_texts([4, 7, 2, 9, 12]), 12)
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, random_params(config))
+        weights = np.random.default_rng(1).normal(size=(5, SMALL.hidden_size))
+
+        def states(params, wanted):
+            hidden = Encoder(config, jnp.float64).apply(
+                {"params": params}, *packed, wanted, deterministic=True
+            )
+            return hidden if wanted is not None else first_tokens(hidden, index)
+
+        def value(params, wanted):
+            found = states(params, wanted)
+            return jnp.sum(weights * found), found
+
+        grad = jax.jit(jax.grad(value, has_aux=True))
+        expected_grads, expected = grad(params, None)
+        grads, found = grad(params, index)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10),
+        grads,
+        expected_grads,
+    )
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_bfloat16_computation_is_bfloat16_throughout(small, deterministic):
     arrays = pack(some_texts([9, 4, 12]), 16)[:3]
