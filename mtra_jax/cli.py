@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
@@ -109,15 +109,20 @@ def output_directory(path: str) -> Path:
     return Path(path)
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs `main(arguments)`: wrong input is one line on standard error, exit code 2."""
+def run(
+    main: Callable[[Sequence[str]], None], leave: Callable[[int], Any] = sys.exit
+) -> None:
+    """Runs `main(arguments)`: wrong input is one line on standard error, exit code 2.
+
+    `leave(code)` ends the process then.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the user gave may hold bytes that are no text.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main(sys.argv[1:])
     except InputError as error:
-        sys.exit(_fail(f"error: {one_line(str(error))}", 2))
+        leave(fail(error, 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted; the same command continues", 130))
 
@@ -132,6 +137,11 @@ def one_line(message: str) -> str:
     if len(line) > _HEAD + _TAIL:
         line = f"{line[:_HEAD]} ... {line[-_TAIL:]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def fail(error: Exception, code: int) -> int:
+    """Says what is wrong, in one line; returns `code`."""
+    return _fail(f"error: {one_line(str(error))}", code)
 
 
 def stop(line: str, number: int) -> NoReturn:

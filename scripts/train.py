@@ -4,7 +4,6 @@
         [--config.epochs=3] [--config.data.fraction=0.1]
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         try:
             outcome = runs.train(config, workdir, watch_of)
         except loop.TrainingError as error:
-            sys.exit(f"error: {cli.one_line(str(error))}")
+            parallel.leave(cli.fail(error, 1))
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:
@@ -73,4 +72,4 @@ def best_epochs(results) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, parallel.leave)

@@ -126,6 +126,8 @@ class Checkpoints:
                 ),
                 force=True,
             )
+        except jax.errors.JaxRuntimeError:
+            raise
         except Exception as error:
             # Of any type: what a full disk raises differs with the layer that meets it.
             raise self._write_error(error) from error
@@ -204,6 +206,8 @@ class Checkpoints:
     def _finish(self, what: Callable[[], Any]) -> None:
         try:
             what()
+        except jax.errors.JaxRuntimeError:
+            raise
         except Exception as error:
             raise self._write_error(error) from error
 

@@ -5,10 +5,13 @@ State and results have no device axis: every device holds the same copy, given a
 """
 
 import functools
+import ipaddress
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -20,6 +23,10 @@ from mtra_jax.errors import InputError
 AXIS = "data"
 HEARTBEAT_SECONDS = 60
 """After so long without a sign of life of one process the others end."""
+GRACE_SECONDS = 5
+"""That process 0 leaves the others after an error, to say what theirs is."""
+BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
+"""JAX's variable for the address, HOST:PORT, that process 0 listens on."""
 
 
 def initialise(
@@ -30,7 +37,8 @@ def initialise(
     """Joins the processes of a pod; call before anything else touches a device.
 
     On TPU pods, SLURM and Open MPI the three are found out; elsewhere `coordinator` is
-    HOST:PORT of process 0.
+    HOST:PORT of process 0. Given as an address, and not by its name, it is all that
+    process 0 listens on, unless the environment has another `BIND_ADDRESS`.
 
     Raises:
       InputError: the processes cannot be joined.
@@ -41,10 +49,42 @@ def initialise(
             num_processes,
             process_id,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            coordinator_bind_address=_bind_address(coordinator),
         )
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--distributed: {reason}") from error
+
+
+def _bind_address(coordinator: str | None) -> str | None:
+    """Where process 0 listens; None is JAX's default, every interface of its machine.
+
+    A name is no guide: a machine often knows itself by one of the loopback.
+    """
+    if coordinator is None or BIND_ADDRESS in os.environ:
+        return None
+    host = coordinator.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return coordinator
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return coordinator
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process with an exit code; one of several does not wait for the others.
+
+    They may be lost. The end of process 0 ends them.
+    """
+    if not jax.distributed.is_initialized():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_writer():
+        time.sleep(GRACE_SECONDS)
+    os._exit(code)
 
 
 def choose_devices(count: int) -> list[jax.Device]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,6 +20,7 @@ from mtra_jax.tasks import Benchmark
 from mtra_jax.train import (
     build,
     checkpoints,
+    complaints,
     evaluate,
     locks,
     loop,
@@ -75,7 +77,7 @@ def train(
     if finished is not None:
         return Outcome(build.benchmark_of(config), finished)
     if parallel.is_writer():
-        with _refused_by_disk(workdir):
+        with _named_failures(workdir):
             locks.check_free(workdir)
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
@@ -87,20 +89,20 @@ def train(
 
 @contextlib.contextmanager
 def writing(workdir: Path) -> Iterator[None]:
-    """Holds the lock of `workdir`; what the disk refuses becomes a TrainingError.
+    """Holds the lock of `workdir`; lost disks and processes become a TrainingError.
 
     Raises:
       InputError: another process trains there.
     """
     with (
-        _refused_by_disk(workdir),
+        _named_failures(workdir),
         locks.held(workdir) if parallel.is_writer() else contextlib.nullcontext(),
     ):
         yield
 
 
 @contextlib.contextmanager
-def _refused_by_disk(workdir: Path) -> Iterator[None]:
+def _named_failures(workdir: Path) -> Iterator[None]:
     try:
         yield
     except checkpoints.WriteError as error:
@@ -108,6 +110,13 @@ def _refused_by_disk(workdir: Path) -> Iterator[None]:
     except OSError as error:
         place = error.filename or workdir
         raise loop.TrainingError(f"{place}: {error.strerror or error}") from error
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise loop.TrainingError(
+            f"another process of this run is lost: {complaints.reason(error)}; the same "
+            "command in each of them continues"
+        ) from error
 
 
 def _train(

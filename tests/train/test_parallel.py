@@ -32,6 +32,33 @@ def test_more_devices_than_there_are(count):
     )
 
 
+@pytest.mark.parametrize(
+    ("coordinator", "variable", "expected"),
+    [
+        ("127.0.0.1:1234", None, "127.0.0.1:1234"),
+        ("localhost:1234", None, "localhost:1234"),
+        ("[::1]:1234", None, "[::1]:1234"),
+        ("10.0.0.7:1234", None, "10.0.0.7:1234"),
+        # JAX's default: all interfaces, or what the variable says.
+        ("10.0.0.7:1234", "0.0.0.0:1234", None),
+        ("node7:1234", None, None),
+        (None, None, None),
+    ],
+)
+def test_process_0_listens_where_the_others_are_told_to_find_it(
+    monkeypatch, coordinator, variable, expected
+):
+    asked = {}
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda *_, **options: asked.update(options)
+    )
+    monkeypatch.delenv(parallel.BIND_ADDRESS, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(parallel.BIND_ADDRESS, variable)
+    parallel.initialise(coordinator, 2, 0)
+    assert asked["coordinator_bind_address"] == expected
+
+
 class Device(NamedTuple):
     process_index: int
 
