@@ -22,6 +22,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--benchmark", default="tweeteval")
     parser.add_argument("--tasks", default="", help="of them, separated by commas")
     parser.add_argument("--data_dir", help="root of the benchmarks' files, or hub")
+    parser.add_argument(
+        "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
+    )
     flags = cli.parse(parser, arguments)
     if (flags.workdir is None) == (flags.predictions is None):
         raise InputError("expected either --workdir DIR or --predictions DIR")
@@ -35,7 +38,11 @@ def evaluate_run(workdir: Path, flags) -> None:
     from mtra_jax.train import runs
 
     benchmark, summary = runs.evaluate_workdir(
-        workdir, flags.split, flags.data_dir, progress.evaluation_bar
+        workdir,
+        flags.split,
+        flags.data_dir,
+        progress.evaluation_bar,
+        flags.cache_dir,
     )
     print(json.dumps(summary))
     table = tables.score_table({flags.split: summary}, benchmark.tasks)

@@ -22,12 +22,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workdir", required=True, help="the directory of a run")
     parser.add_argument("--task", required=True)
     parser.add_argument("--input", help="a file; standard input if not given")
+    parser.add_argument(
+        "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
+    )
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
     from mtra_jax.train import runs, session
 
-    saved = runs.load(workdir, flags.task)
+    saved = runs.load(workdir, flags.task, flags.cache_dir)
     names = saved.benchmark.task_names
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = session.make_predictor(saved, task.name)

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import stat
 import struct
 import subprocess
@@ -209,6 +210,9 @@ SMALL = (
 )
 
 
+PREDICT = ["predict.py", "--workdir=run", "--task=irony", "--input=texts"]
+
+
 def commands(root: Path) -> dict[str, list[str]]:
     """Training, scoring, predicting; a local checkpoint; last what must be refused."""
 
@@ -218,8 +222,8 @@ def commands(root: Path) -> dict[str, list[str]]:
 
     return {
         "train": train(TINY, "run", *SMALL),
-        "evaluate": ["evaluate.py", "--workdir=run"],
-        "predict": ["predict.py", "--workdir=run", "--task=irony", "--input=texts"],
+        "evaluate": ["evaluate.py", "--workdir=run", "--cache_dir=cache"],
+        "predict": [*PREDICT, "--cache_dir=cache"],
         "checkpoint": train(
             "configs/baselines.py:ew_minilm_tweeteval",
             "pretrained",
@@ -248,12 +252,16 @@ def done(root):
     out = root / "out"
     out.mkdir()
     (out / "texts").write_text("so good\n")
-    asked = {
+    return run_all(root, commands(root))
+
+
+def run_all(root: Path, asked: dict[str, list[str]]) -> dict[str, Done]:
+    paths = {
         name: [str(ROOT / "scripts" / script), *flags]
-        for name, (script, *flags) in commands(root).items()
+        for name, (script, *flags) in asked.items()
     }
-    guarded(root, "-c", DRIVER, json.dumps(asked))
-    found = {}
+    guarded(root, "-c", DRIVER, json.dumps(paths))
+    out, found = root / "out", {}
     for name in asked:
         code, record, home = json.loads((out / f"{name}.json").read_text())
         printed = [
@@ -357,6 +365,45 @@ def test_a_hub_name_of_the_user_goes_to_the_hub_and_to_no_other(root, done):
     assert all("'huggingface.co'" in line for line in attempts)
     assert not any(line.startswith("pickle") for line in asked.record)
     assert not (root / "out" / "none").exists()
+
+
+def test_the_run_of_another_chooses_neither_cache_nor_network(root, done, tmp_path):
+    results = json.loads((root / "out" / "run" / "results.json").read_text())
+    out, home = tmp_path / "out", tmp_path / "home"
+    shutil.copytree(root / "out" / "run", out / "run")
+    (out / "texts").write_text("so good\n")
+    file = out / "run" / "config.json"
+    values = json.loads(file.read_text())
+    values["data"] |= {"dir": "hub", "cache_dir": str(tmp_path / "theirs")}
+    values["backbone"]["path"] = "nobody/no-model"
+    file.write_text(json.dumps(values))
+    scored = ["evaluate.py", "--workdir=run", "--data_dir=none"]
+    found = run_all(
+        tmp_path,
+        {
+            "hub": ["evaluate.py", "--workdir=run"],
+            "chosen": [*scored, "--cache_dir=own"],
+            "predict": [*PREDICT, "--cache_dir=own"],
+            "default": scored,
+        },
+    )
+    assert (found["hub"].code, found["hub"].err) == (
+        2,
+        "error: run/config.json: data.dir is 'hub' there; expected --data_dir hub, to go "
+        "online, or --data_dir DIR\n",
+    )
+    for name in ("chosen", "predict"):
+        assert_closed(found[name])
+    assert json.loads(found["chosen"].out) == results["test"]
+    assert list((out / "own").glob("*.npy"))
+    assert found["default"].code == 0
+    own = home / ".cache" / "mtra_jax"
+    assert all(
+        line == "on" or f"{line}/".startswith((f"write {own}/", f"write {own.parent}/"))
+        for line in found["default"].record
+    )
+    assert list(own.glob("*.npy"))
+    assert not (tmp_path / "theirs").exists()
 
 
 # ---- what the sources may call

@@ -809,7 +809,7 @@ def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("predict", PREDICT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(runs, "load", lambda workdir, task: saved)
+    monkeypatch.setattr(runs, "load", lambda *_: saved)
     flags = [f"--workdir={place}", "--task=irony"]
 
     def labelled(texts, *more):

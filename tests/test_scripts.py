@@ -145,14 +145,19 @@ def test_a_run_leaves_its_files(default_run):
         assert scores == pytest.approx(results_of(workdir)["test"][task.name], rel=1e-9)
 
 
-def test_evaluate_gives_the_same_figures(default_run):
+def test_evaluate_gives_the_same_figures(default_run, cache):
     workdir, _ = default_run
     for split in ("test", "validation"):
-        done = run("evaluate.py", f"--workdir={workdir}", f"--split={split}")
+        done = run(
+            "evaluate.py",
+            f"--workdir={workdir}",
+            f"--split={split}",
+            f"--cache_dir={cache}",
+        )
         assert json.loads(done.stdout) == results_of(workdir)[split]
 
 
-def test_predict_gives_the_labels_of_the_test_file(default_run):
+def test_predict_gives_the_labels_of_the_test_file(default_run, cache):
     workdir, _ = default_run
     examples = prepare.load_examples(SYNTHETIC, "")
     for task in SYNTHETIC.tasks:
@@ -161,6 +166,7 @@ def test_predict_gives_the_labels_of_the_test_file(default_run):
             "predict.py",
             f"--workdir={workdir}",
             f"--task={task.name}",
+            f"--cache_dir={cache}",
             text="\n".join(texts) + "\n",
         )
         records = [json.loads(line) for line in done.stdout.splitlines()]
@@ -374,9 +380,10 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
         expected = (workdir / task / "predictions" / name).read_bytes()
         assert (workdir / "predictions" / name).read_bytes() == expected
 
-    scored = run("evaluate.py", "--workdir", workdir)
+    own = ("--workdir", workdir, "--cache_dir", cache)
+    scored = run("evaluate.py", *own)
     assert json.loads(scored.stdout) == found["test"]
-    said = run("predict.py", "--workdir", workdir, "--task", "irony", text="so good\n")
+    said = run("predict.py", *own, "--task", "irony", text="so good\n")
     assert json.loads(said.stdout)["label"] in ("sincere", "ironic")
     before = (workdir / "results.json").read_bytes()
     again = train(preset, workdir, cache, *flags)

@@ -99,21 +99,24 @@ def evaluate_workdir(
     split: str,
     data_dir: str | None = None,
     bar: evaluate.Bar = evaluate.no_bar,
+    cache_dir: str | None = None,
 ) -> tuple[Benchmark, dict[str, Any]]:
     """Scores the best model, or each task's, on a split: its part of `results.json`."""
     config = session.read_config(workdir)
     names = separate_tasks(config)
     if not names:
-        return session.evaluate_workdir(workdir, split, data_dir, bar)
+        return session.evaluate_workdir(workdir, split, data_dir, bar, cache_dir)
     scores = {}
     for name in names:
-        _, summary = session.evaluate_workdir(workdir / name, split, data_dir, bar)
+        _, summary = session.evaluate_workdir(
+            workdir / name, split, data_dir, bar, cache_dir
+        )
         scores[name] = summary[name]
     benchmark = build.benchmark_of(config)
     return benchmark, metrics.summarize(scores, benchmark.tasks)
 
 
-def load(workdir: Path, task: str) -> session.Saved:
+def load(workdir: Path, task: str, cache_dir: str | None = None) -> session.Saved:
     """The best model of the run that trained `task`.
 
     Raises:
@@ -124,7 +127,8 @@ def load(workdir: Path, task: str) -> session.Saved:
     if task not in names:
         hint = did_you_mean(task, names)
         raise InputError(f"unknown task {task!r} of this run; {hint}")
-    return session.load(workdir / task if separate_tasks(config) else workdir)
+    place = workdir / task if separate_tasks(config) else workdir
+    return session.load(place, cache_dir)
 
 
 def _of_task(config: ConfigDict, name: str) -> ConfigDict:

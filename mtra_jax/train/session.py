@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
-from mtra_jax.data import tokens
+from mtra_jax.data import prepare, tokens
 from mtra_jax.errors import InputError, shown
 from mtra_jax.models import pretrained
 from mtra_jax.tasks import Benchmark
@@ -238,13 +238,18 @@ def read_benchmark(workdir: Path) -> Benchmark:
     return build.benchmark_of(read_config(workdir))
 
 
-def load(workdir: Path) -> Saved:
+def load(workdir: Path, cache_dir: str | None = None) -> Saved:
     """The best model of the run in `workdir`.
+
+    The run may be anyone's: `cache_dir`, or else the default, is put in place of the
+    cache that its configuration names.
 
     Raises:
       InputError: there is no run, or it has no checkpoint.
     """
     config = read_config(workdir)
+    own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
+    config.data.cache_dir = own
     build.use_compilation_cache(config)
     directory = workdir / ENCODER
     encoder_config = pretrained.read_config(directory)
@@ -278,11 +283,21 @@ def evaluate_workdir(
     split: str,
     data_dir: str | None = None,
     bar: evaluate.Bar = evaluate.no_bar,
+    cache_dir: str | None = None,
 ) -> tuple[Benchmark, dict[str, Any]]:
-    """Scores the best model of `workdir` on a split: its part of `results.json`."""
-    saved = load(workdir)
+    """Scores the best model of `workdir` on a split: its part of `results.json`.
+
+    Raises:
+      InputError: as `load`; or its data are the hub's, and `data_dir` is not "hub".
+    """
+    saved = load(workdir, cache_dir)
     if data_dir is not None:
         saved.config.data.dir = data_dir
+    elif saved.config.data.dir == prepare.HUB:
+        raise InputError(
+            f"{workdir / CONFIG}: data.dir is {prepare.HUB!r} there; expected --data_dir "
+            "hub, to go online, or --data_dir DIR"
+        )
     prepared = build.prepare_run(saved.config, saved.backbone)
     chosen = {"validation": prepared.run.validation, "test": prepared.test}[split]
     params = parallel.replicate(saved.params, prepared.devices)
