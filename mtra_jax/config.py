@@ -72,7 +72,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
                 "fraction": 1.0,  # share of the training examples of each task
                 "label_noise": 0.0,  # share of them with a label drawn anew
                 "max_length": 256,  # tokens
-                "max_shapes": 8,  # of packed training batches; each is compiled
+                "max_shapes": 12,  # of packed training batches; each is compiled
                 "cache_dir": "~/.cache/mtra_jax",  # tokens and programs; none if empty
             },
             "method": {"name": method, **registry.options(method)},

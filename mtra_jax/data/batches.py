@@ -139,14 +139,20 @@ def device_shares(
     return [lengths[share[share >= 0]] for share in shares]
 
 
-def needed_shapes(corpus: Corpus, plan: np.ndarray, num_devices: int) -> list[Shape]:
-    """The shapes that batches of `plan` need; every n-th of them where it is long."""
+def needed_shapes(
+    corpus: Corpus, plan: np.ndarray, num_devices: int
+) -> tuple[list[Shape], np.ndarray]:
+    """The shapes that batches of `plan` need, and the task of each one's first text.
+
+    Every n-th of them where the plan is long.
+    """
     lengths = np.diff(corpus.tokens.offsets)
-    step = -(-len(plan) // PLANNED_BATCHES)
-    return [
+    seen = plan[:: -(-len(plan) // PLANNED_BATCHES)]
+    shapes = [
         packing.needed_shape(device_shares(lengths, examples, num_devices))
-        for examples in plan[::step]
+        for examples in seen
     ]
+    return shapes, corpus.tasks[seen[:, 0]]
 
 
 class Batcher:

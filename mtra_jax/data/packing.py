@@ -5,8 +5,7 @@ processed is padding. Laid end to end into rows, about 19 of 20 tokens are real.
 """
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,46 +68,63 @@ def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
 
 
 def choose_shapes(
-    needed: Iterable[Shape], *, max_shapes: int = 8, rounding: float = 0.02
+    needed: Sequence[Shape],
+    groups: Sequence[int] | np.ndarray | None = None,
+    *,
+    max_shapes: int = 12,
+    rounding: float = 0.03,
 ) -> tuple[Shape, ...]:
     """Few shapes that hold all `needed` ones with little rounding.
 
-    Starts from all distinct shapes and merges, again and again, the two neighbours of
-    equal row length whose merging adds the fewest tokens: while that costs less than a
-    share `rounding` of all tokens, and beyond it while there are more than `max_shapes`.
+    Starts from all distinct shapes and merges, again and again, two neighbours of equal
+    row length: those that leave the smallest share of added tokens to the group that has
+    most of them. Stops where that would be more than `rounding`, yet not while there are
+    more than `max_shapes`. `groups` gives a number for each of `needed`, its task: so a
+    small task does not pay for the rounding of large ones.
+
     A shape costs one compilation, rounding costs time at every step.
     """
-    counts = Counter(needed)
-    budget = rounding * sum(s.num_tokens * n for s, n in counts.items())
+    groups = np.zeros(len(needed), int) if groups is None else np.asarray(groups)
+    counts: dict[Shape, np.ndarray] = {}
+    for shape, group in zip(needed, groups, strict=True):
+        empty = np.zeros(groups.max() + 1, int)
+        counts.setdefault(shape, empty)[group] += 1
+    totals = sum(s.num_tokens * n for s, n in counts.items())
+    spent = np.zeros_like(totals)
     while True:
-        merges = _merges(counts)
+        merges = _merges(counts, spent, totals)
         if not merges:
             break
-        added, small, large = merges[0]
-        if added > budget and len(counts) <= max_shapes:
+        share, _, small, large = merges[0]
+        if share > rounding and len(counts) <= max_shapes:
             break
-        budget -= added
+        spent += counts[small] * (large.num_tokens - small.num_tokens)
         counts[large] += counts.pop(small)
     return tuple(sorted(counts, key=lambda shape: shape.num_tokens))
 
 
-def _merges(counts: Counter[Shape]) -> list[tuple[int, Shape, Shape]]:
-    """(tokens added, smaller shape, larger shape) of all neighbours, cheapest first."""
+def _merges(
+    counts: dict[Shape, np.ndarray], spent: np.ndarray, totals: np.ndarray
+) -> list[tuple[float, float, Shape, Shape]]:
+    """(largest share added, sum of shares, smaller shape, larger shape), cheapest first."""
     ordered = sorted(counts, key=lambda shape: (shape.row_length, shape.num_rows))
-    return sorted(
-        (counts[a] * (b.num_tokens - a.num_tokens), a, b)
-        for a, b in itertools.pairwise(ordered)
-        if a.row_length == b.row_length
-    )
+    found = []
+    for small, large in itertools.pairwise(ordered):
+        if small.row_length == large.row_length:
+            added = counts[small] * (large.num_tokens - small.num_tokens)
+            shares = (spent + added) / np.maximum(totals, 1)
+            found.append((float(shares.max()), float(shares.sum()), small, large))
+    return sorted(found)
 
 
 def fit(needed: Shape, shapes: Sequence[Shape]) -> Shape:
     """The cheapest of `shapes` that holds a batch which needs `needed`.
 
-    For a batch that none of them holds the rows are rounded up to a power of two: one
-    more compilation, not one for every such batch.
+    For a batch that none of them holds the rows are rounded up to three binary digits:
+    by less than a quarter, and to few more programs however many such batches there are.
     """
     for shape in shapes:
         if shape.num_rows >= needed.num_rows and shape.row_length == needed.row_length:
             return shape
-    return Shape(1 << (needed.num_rows - 1).bit_length(), needed.row_length)
+    unit = 1 << max(needed.num_rows.bit_length() - 3, 0)
+    return Shape(-(-needed.num_rows // unit) * unit, needed.row_length)

@@ -271,8 +271,12 @@ def make_batchers(
         local_devices=parallel.local_places(devices),
         seed=config.seed,
     )
-    needed = batches.needed_shapes(corpora["train"], schedule.plan(0), len(devices))
-    shapes = packing.choose_shapes(needed, max_shapes=config.data.max_shapes)
+    needed, tasks = batches.needed_shapes(
+        corpora["train"], schedule.plan(0), len(devices)
+    )
+    # In a joint plan every batch is of all tasks.
+    groups = tasks if config.sampling == "per_task" else None
+    shapes = packing.choose_shapes(needed, groups, max_shapes=config.data.max_shapes)
     train = make(corpora["train"], shapes)
     plans = {
         split: batches.plan_evaluation(corpora[split].sizes, config.batch_size)
@@ -282,7 +286,7 @@ def make_batchers(
     needed = [
         shape
         for split, plan in plans.items()
-        for shape in batches.needed_shapes(corpora[split], plan, len(devices))
+        for shape in batches.needed_shapes(corpora[split], plan, len(devices))[0]
     ]
     # A split is seen once an epoch: fewer programs, a little more rounding.
     max_shapes = max(1, config.data.max_shapes // 2)
@@ -306,6 +310,6 @@ def unlabelled_split(
         (len(texts),),
     )
     plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
-    needed = batches.needed_shapes(corpus, plan, num_devices=1)
+    needed, _ = batches.needed_shapes(corpus, plan, num_devices=1)
     shapes = packing.choose_shapes(needed, max_shapes=2)
     return evaluate.Split(batches.Batcher(corpus, shapes), plan)

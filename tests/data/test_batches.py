@@ -258,7 +258,7 @@ def check_batch(batch, examples, corpus, num_devices):
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
-    needed = batches.needed_shapes(corpus, plan, num_devices)
+    needed, _ = batches.needed_shapes(corpus, plan, num_devices)
     shapes = packing.choose_shapes(needed, max_shapes=2)
     everywhere = tuple(range(num_devices))
     for chosen in ((), shapes):
@@ -292,7 +292,7 @@ def test_positions_of_one_small_batch():
 
 def test_processes_together_hold_what_one_process_holds(corpus):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=2)
-    shapes = packing.choose_shapes(batches.needed_shapes(corpus, plan, 8))
+    shapes = packing.choose_shapes(batches.needed_shapes(corpus, plan, 8)[0])
 
     def packed(*devices):
         batcher = batches.Batcher(
@@ -369,15 +369,17 @@ def test_needed_shapes_are_those_of_the_batches(corpus):
             corpus, num_devices=num_devices, local_devices=everywhere
         )
         expected = [b.tokens.shape[1:] for b in batcher.batches(plan)]
-        assert batches.needed_shapes(corpus, plan, num_devices) == expected
+        shapes, tasks = batches.needed_shapes(corpus, plan, num_devices)
+        assert shapes == expected
+        np.testing.assert_array_equal(tasks, corpus.tasks[plan[:, 0]])
 
 
 def test_of_a_long_plan_evenly_spread_batches_are_looked_at(corpus, monkeypatch):
     plan = batches.plan_epoch(corpus.sizes, 4, seed=0, epoch=0)
-    every = batches.needed_shapes(corpus, plan, 1)
+    every, _ = batches.needed_shapes(corpus, plan, 1)
     assert len(every) == 33
     monkeypatch.setattr(batches, "PLANNED_BATCHES", 12)
-    assert batches.needed_shapes(corpus, plan, 1) == every[::3]
+    assert batches.needed_shapes(corpus, plan, 1)[0] == every[::3]
 
 
 @pytest.mark.shared
@@ -390,7 +392,7 @@ def test_nine_of_ten_tokens_of_real_tweets_are_real(shared_data, minilm):
     found = tokens.encode(tokens.load_tokenizer(minilm), texts, 256)
     corpus = batches.build_corpus(TWEETEVAL, examples, found)
     plan = batches.plan_epoch(corpus.sizes, 128, seed=0, epoch=0)
-    needed = batches.needed_shapes(corpus, plan, 1)
+    needed, _ = batches.needed_shapes(corpus, plan, 1)
     batcher = batches.Batcher(corpus, packing.choose_shapes(needed, max_shapes=8))
     assert len(batcher.shapes) <= 8
     real, packed, padded = np.zeros((3, len(corpus.sizes)))

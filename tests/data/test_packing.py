@@ -186,13 +186,38 @@ def test_shapes_of_a_small_epoch():
     assert packing.choose_shapes([]) == ()
 
 
+def test_no_group_pays_for_the_rounding_of_another():
+    # A row more is 9 % of the small group, 0.9 % of the large one, 0.1 % of both.
+    small = [Shape(10, 64)] * 9 + [Shape(11, 64)]
+    large = [Shape(110, 64)] * 999 + [Shape(111, 64)]
+    needed, groups = small + large, [0] * 10 + [1] * 1000
+    choose = functools.partial(packing.choose_shapes, max_shapes=4, rounding=0.02)
+    assert choose(needed) == ((111, 64),)
+    assert choose(needed, groups) == ((10, 64), (11, 64), (111, 64))
+    # Both groups in one shape: it costs the one nothing and the other all.
+    assert choose(needed, groups, max_shapes=1) == ((111, 64),)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_the_share_of_each_group_is_within_the_budget_or_the_number_is(groups):
+    for seed, needed in enumerate(NEEDED):
+        owners = np.random.default_rng(seed).integers(0, groups, len(needed))
+        for rounding, most in ((0.0, 4), (0.05, 4), (0.05, 100)):
+            shapes = packing.choose_shapes(
+                needed, owners, max_shapes=most, rounding=rounding
+            )
+            assert len(shapes) <= max(most, len({s.row_length for s in needed}))
+            for owner in range(groups) if len(shapes) < most else ():
+                own = [s for s, g in zip(needed, owners, strict=True) if g == owner]
+                total = sum(s.num_tokens for s in own)
+                assert added(own, shapes) <= rounding * total + 1e-9
+
+
 @pytest.mark.parametrize("max_shapes", [1, 3, 8])
 @pytest.mark.parametrize("rounding", [0.0, 0.02, 0.2])
 def test_chosen_shapes_hold_all_within_budget_and_number(max_shapes, rounding):
     for needed in NEEDED:
-        shapes = packing.choose_shapes(
-            iter(needed), max_shapes=max_shapes, rounding=rounding
-        )
+        shapes = packing.choose_shapes(needed, max_shapes=max_shapes, rounding=rounding)
         assert set(shapes) <= set(needed)
         assert [s.num_tokens for s in shapes] == sorted(s.num_tokens for s in shapes)
         assert len(shapes) <= max(max_shapes, len({s.row_length for s in needed}))
@@ -259,14 +284,16 @@ def test_shape_of_another_row_length_is_never_taken():
 @pytest.mark.parametrize(
     ("needed", "expected"),
     [
-        ((6, 64), (8, 64)),
+        ((6, 64), (6, 64)),
         ((8, 64), (8, 64)),
-        ((9, 64), (16, 64)),
-        ((3, 128), (4, 128)),
+        ((9, 64), (10, 64)),
+        ((61, 64), (64, 64)),
+        ((65, 64), (80, 64)),
+        ((3, 128), (3, 128)),
         ((1, 256), (1, 256)),
         ((2, 512), (2, 512)),
     ],
 )
-def test_shape_that_none_holds_is_rounded_to_a_power_of_two(needed, expected):
+def test_shape_that_none_holds_is_rounded_to_three_binary_digits(needed, expected):
     shapes = (Shape(2, 128), Shape(5, 64))
     assert packing.fit(Shape(*needed), shapes) == expected

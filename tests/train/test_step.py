@@ -51,7 +51,7 @@ def make_batches(num_devices, plan):
     plan = np.array(plan)
     shape = functools.reduce(
         lambda a, b: type(a)(*map(max, a, b)),
-        batches.needed_shapes(corpus, plan, num_devices),
+        batches.needed_shapes(corpus, plan, num_devices)[0],
     )
     batcher = batches.Batcher(
         corpus, [shape], num_devices=num_devices, local_devices=range(num_devices)
