@@ -3,13 +3,14 @@
     python tests/train/fault.py '[["mtra_jax.train.results:finish", 1, "signal", 15]]' \
         scripts/train.py --workdir=...
 
-Each fault is [place, number of the call, what, its value]; it happens before that call.
+Each fault is [place, number of the call, what, its value]; it happens before that call, or to its result.
 """
 
 import contextlib
 import functools
 import importlib
 import json
+import math
 import os
 import resource
 import runpy
@@ -39,6 +40,18 @@ WHAT = {
 }
 
 
+def poison(packed, indices):
+    """Puts no number among the targets of some batches, in the last device's share."""
+    for index, batch in enumerate(packed):
+        if index in indices:
+            batch.targets[-1, 0] = math.nan
+        yield batch
+
+
+# What becomes of the call's result.
+AFTER = {"not finite": poison}
+
+
 def plant(place, call, what, value):
     """Wraps the function at `place`, MODULE:NAME or MODULE:CLASS.NAME."""
     module, _, names = place.partition(":")
@@ -50,9 +63,11 @@ def plant(place, call, what, value):
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        if next(calls) == call:
+        is_due = next(calls) == call
+        if is_due and what in WHAT:
             WHAT[what](value)
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        return AFTER[what](result, value) if is_due and what in AFTER else result
 
     setattr(owner, name, wrapped)
 

@@ -246,3 +246,41 @@ def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
     file.write_text(json.dumps(values))
     assert script.train(copied) == ""
     same_end(copied)
+
+
+# ---- numbers
+
+
+def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
+    script, tmp_path
+):
+    """Step 2, and steps 6 to 8; the same command continues from the sixth."""
+    flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
+    faults = [(EPOCH, 1, "not finite", [1]), (EPOCH, 3, "not finite", [1, 2, 3])]
+    output, errors = script.run("train.py", *flags, code=1, faults=faults)
+    said = [line for line in output.splitlines() if "not finite" in line]
+    assert [line.partition(" on ")[0] for line in said] == [
+        "step 2",
+        "step 6",
+        "step 7",
+    ]
+    counts = [line.rpartition("; skipped, ")[2] for line in said]
+    assert counts == ["1 in a row", "1 in a row", "2 in a row"]
+    assert errors.startswith("error: step 8 on ")
+    advice = "; 3 such steps in a row, the last good checkpoint is kept\n"
+    assert errors.endswith(advice)
+    assert errors.count("\n") == 1
+    for line in (*said, errors):
+        task = line.partition(" on ")[2].partition(":")[0]
+        assert task in ("irony", "intensity")
+        assert f" on {task}: not finite: objective, loss/{task}, " in line
+    assert steps_kept(tmp_path) == [4, 6]
+
+    output, errors = script.run("train.py", *flags)
+    assert errors == ""
+    assert "continuing at step 6" in output.splitlines()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    taken = [(x["step"], x["bad_steps"]) for x in lines if "objective" in x]
+    assert taken == [(step, float(step in (2, 6))) for step in range(1, 13)]
+    assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 2
