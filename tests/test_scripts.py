@@ -202,6 +202,11 @@ def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
     train(MTRA, tmp_path / "again", cache, *SMALL)
     assert results_of(tmp_path / "again") == results_of(small_run)
     assert lines_of(tmp_path / "again") == lines_of(small_run)
+    encoders = [
+        (workdir / "encoder" / "model.safetensors").read_bytes()
+        for workdir in (tmp_path / "again", small_run)
+    ]
+    assert encoders[0] == encoders[1]
     train(MTRA, tmp_path / "other", cache, *SMALL, "--config.seed=1")
     assert lines_of(tmp_path / "other") != lines_of(small_run)
 
