@@ -25,13 +25,14 @@ ABLATIONS = {
     "mtra w/o SI": (NO_SI,),
     "mtra w/o all": (NO_TA, NO_SA, NO_SI),
 }
-# Real data at a share that two cores finish.
+# Real data at a share that two cores finish within the hour.
 SMALL = (
-    ("tasks", "emotion,irony,offensive"),
-    ("data.fraction", "0.1"),
+    ("tasks", "emotion,irony"),
+    ("data.fraction", "0.2"),
     ("epochs", "2"),
+    ("batch_size", "64"),
     ("learning_rate", "5e-4"),
-    ("data.max_shapes", "2"),
+    ("data.max_shapes", "1"),
 )
 
 SWEEPS = {
