@@ -39,11 +39,15 @@ ROOMS = {
     "sweeps": "config methods python_files tasks errors",
     "train": "config data models methods metrics reports sweeps tasks types errors",
     "cli": "config errors",
+    "benchmark": "train config data models methods reports tasks types errors",
 }
 # Package -> the only modules that import it.
 ONLY_IN = {
+    "torch": {"mtra_jax/benchmark/torch_step.py"},
     "orbax": {"mtra_jax/train/checkpoints.py"},
     "ml_collections": {
+        "mtra_jax/benchmark/measure.py",
+        "mtra_jax/benchmark/workload.py",
         "mtra_jax/cli.py",
         "mtra_jax/config.py",
         "mtra_jax/sweeps.py",

@@ -152,30 +152,36 @@ def wait_for_all(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def over_devices(
-    function: Callable, devices: list[jax.Device], *, donate_first: bool
-) -> Callable:
+class Program:
     """`function(replicated, shard) -> replicated` as one program over `devices`.
 
     With `donate_first` the memory of the first argument is given to the result.
     """
-    program = jax.pmap(
-        function,
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=None,
-        devices=devices,
-        donate_argnums=(0,) if donate_first else (),
-    )
 
-    def call(replicated: Any, shard: Any) -> Any:
-        return program(replicate(replicated, devices), shard)
+    def __init__(
+        self, function: Callable, devices: list[jax.Device], *, donate_first: bool
+    ) -> None:
+        self._devices = devices
+        self._mapped = jax.pmap(
+            function,
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
+            devices=devices,
+            donate_argnums=(0,) if donate_first else (),
+        )
 
-    return call
+    def __call__(self, replicated: Any, shard: Any) -> Any:
+        """Runs it, compiled for these shapes where it is not yet."""
+        return self._mapped(replicate(replicated, self._devices), shard)
+
+    def compiled(self, replicated: Any, shard: Any) -> jax.stages.Compiled:
+        """The program of these shapes, to ask for its text and its memory."""
+        return self._mapped.lower(replicate(replicated, self._devices), shard).compile()
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Places arrays of the host on `devices` as `over_devices` returns its results.
+    """Places arrays of the host on `devices` as a `Program` returns its results.
 
     Arrays of the host given as they are would compile a program twice, and be copied in
     every call. What is a `jax.Array` already stays where it is.

@@ -224,7 +224,7 @@ class Program:
             axis_name=parallel.AXIS,
         )
         devices = jax.devices()[:num_devices]
-        self.call = parallel.over_devices(update, devices, donate_first=False)
+        self.call = parallel.Program(update, devices, donate_first=False)
         self.num_compilations = 0
 
     def __call__(self, state, batch):

@@ -155,7 +155,7 @@ def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
         axis_name=parallel.AXIS,
     )
     devices = jax.devices()[:num_devices]
-    program = parallel.over_devices(update, devices, donate_first=True)
+    program = parallel.Program(update, devices, donate_first=True)
     state = parallel.to_host(
         step.init_state(method, optimise, params, jax.random.key(0))
     )

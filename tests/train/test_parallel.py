@@ -82,7 +82,7 @@ def make_state():
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_state_goes_in_and_comes_out_without_a_device_axis(num_devices):
     devices = parallel.choose_devices(num_devices)
-    program = parallel.over_devices(add_shards, devices, donate_first=True)
+    program = parallel.Program(add_shards, devices, donate_first=True)
     shards = np.arange(8, dtype=np.float32).reshape(num_devices, -1)
     state = make_state()
     for step in range(1, 3):
@@ -94,7 +94,7 @@ def test_state_goes_in_and_comes_out_without_a_device_axis(num_devices):
 
 @pytest.mark.parametrize("donate", [True, False])
 def test_memory_is_given_away_only_where_asked(donate):
-    program = parallel.over_devices(add_shards, jax.devices()[:2], donate_first=donate)
+    program = parallel.Program(add_shards, jax.devices()[:2], donate_first=donate)
     shards = np.ones((2, 1), np.float32)
     state = program(make_state(), shards)
     program(state, shards)
@@ -104,7 +104,7 @@ def test_memory_is_given_away_only_where_asked(donate):
 
 def test_a_host_copy_outlives_what_it_was_taken_of():
     """A view would be overwritten by the step that is given the state's memory."""
-    program = parallel.over_devices(add_shards, jax.devices()[:4], donate_first=True)
+    program = parallel.Program(add_shards, jax.devices()[:4], donate_first=True)
     shards = np.ones((4, 1), np.float32)
     state = program(make_state(), shards)
     copy = parallel.to_host(state)

@@ -172,7 +172,7 @@ class Trained:
     def __init__(self, parts, num_devices):
         devices = jax.devices()[:num_devices]
         update = make_update(parts)
-        program = parallel.over_devices(update, devices, donate_first=True)
+        program = parallel.Program(update, devices, donate_first=True)
         state, self.states, self.metrics, self.deleted = parts[-1], [], [], []
         self.compilations = []
         for batch in make_batches(num_devices, PLAN):
@@ -327,7 +327,7 @@ def test_forward_gives_the_outputs_in_planned_order(ew, num_devices):
     model, method, _, state = ew
     forward = step.make_forward(model, method, axis_name=parallel.AXIS)
     devices = jax.devices()[:num_devices]
-    program = parallel.over_devices(forward, devices, donate_first=False)
+    program = parallel.Program(forward, devices, donate_first=False)
     plan = [PLAN[0], PLAN[2]]
     for row, batch in zip(plan, make_batches(num_devices, plan), strict=True):
         outputs, measured = program(state.params, batch)

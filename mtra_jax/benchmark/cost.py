@@ -1,0 +1,116 @@
+"""A step -> its operations, its memory, its collectives, its compilations."""
+
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.models.encoder import EncoderConfig
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+COLLECTIVE = re.compile(
+    r"= (?P<shapes>\(?[a-z0-9]+\[[^=]*?) "
+    r"(?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"(?:-start)?\("
+)
+ARRAY = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
+SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8, "u64": 8}
+
+
+class Memory(NamedTuple):
+    """Bytes of one device: what a step holds at its peak, and what of it is the state."""
+
+    peak: int
+    state: int
+
+
+class Collective(NamedTuple):
+    """Collectives of one kind in a program: how many, and bytes of their results."""
+
+    count: int
+    num_bytes: int
+
+
+def forward_flops(config: EncoderConfig, lengths: np.ndarray) -> float:
+    """Operations of one forward pass over texts of `lengths`, their real tokens only.
+
+    Two for each multiplication of a matrix product. What the last layer does not need to
+    compute for all tokens is not counted; heads and norms are left out as small.
+    """
+    lengths = np.asarray(lengths, np.float64)
+    width, inner = config.hidden_size, config.intermediate_size
+    tokens, pairs, texts = lengths.sum(), (lengths**2).sum(), len(lengths)
+    keys_and_values = 4 * width**2
+    others = 4 * width**2 + 4 * width * inner  # query, output; both of feed-forward
+    layer = tokens * (keys_and_values + others) + 4 * pairs * width
+    last = tokens * keys_and_values + texts * others + 4 * tokens * width
+    return float((config.num_hidden_layers - 1) * layer + last)
+
+
+def step_flops(config: EncoderConfig, lengths: np.ndarray, passes: int) -> float:
+    """Operations of a step of `passes` forward passes, each with its backward pass.
+
+    A backward pass takes two products for each one of the forward pass.
+    """
+    return 3 * passes * forward_flops(config, lengths)
+
+
+def matrix_rate(dtype: Any, device: jax.Device, seconds: float = 1.0) -> float:
+    """Operations per second of a large matrix product of `dtype`, the best that is seen."""
+    size = 2048 if device.platform == "cpu" else 8192
+    rows = jax.device_put(jnp.ones((size, size), dtype), device)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(rows, rows))
+    best, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        jax.block_until_ready(product(rows, rows))
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def memory(compiled: jax.stages.Compiled) -> Memory:
+    """What a step needs on each device: its state, its batch, its results, its buffers."""
+    found = compiled.memory_analysis()
+    held = found.argument_size_in_bytes
+    made = found.output_size_in_bytes - found.alias_size_in_bytes
+    return Memory(held + made + found.temp_size_in_bytes, held)
+
+
+def collectives(text: str) -> dict[str, Collective]:
+    """The collectives of a compiled program's text, by kind.
+
+    >>> collectives("%a = f32[3,2]{1,0} all-reduce(%b), channel_id=1")
+    {'all-reduce': Collective(count=1, num_bytes=24)}
+    """
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for found in COLLECTIVE.finditer(text):
+        counts[found["name"]] += 1
+        sizes[found["name"]] += sum(
+            SIZES.get(kind, 4) * int(np.prod([int(n) for n in shape.split(",") if n]))
+            for kind, shape in ARRAY.findall(found["shapes"])
+        )
+    return {name: Collective(counts[name], sizes[name]) for name in counts}
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Callable[[], int]]:
+    """Yields a function that tells how many programs XLA has compiled, or read, since."""
+    count = 0
+
+    def note(event: str, duration: float, **_: Any) -> None:
+        nonlocal count
+        count += event == COMPILED
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield lambda: count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

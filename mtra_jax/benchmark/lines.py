@@ -1,0 +1,203 @@
+"""Measured figures -> aligned lines for people, plain values for JSON."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mtra_jax.benchmark import cost, measure, run_costs, timing, trace
+from mtra_jax.reports import tables
+
+Lines = list[tuple[str, str]]
+
+
+def plain(value: Any) -> Any:
+    """Named tuples as objects, their computed properties too; what JSON knows as it is."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        computed = {
+            name: getattr(value, name)
+            for name, member in vars(type(value)).items()
+            if isinstance(member, property)
+        }
+        return plain({**value._asdict(), **computed})
+    if isinstance(value, Mapping):
+        return {str(key): plain(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(member) for member in value]
+    return value
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Everything that was measured, a line a figure."""
+    parts: list[str] = []
+    lines: Lines = []
+    for name, value in found.items():
+        shown = SHOWN[name](value)
+        if isinstance(shown, str):
+            parts.append(shown)
+        else:
+            lines += shown
+    return "\n".join([*parts, _aligned(lines)] if lines else parts)
+
+
+def _aligned(lines: Lines) -> str:
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    kinds = found["devices"]
+    return (
+        f"{len(kinds)} x {kinds[0]}, {found['cpu_count']} cores, {found['platform']}, "
+        f"jax {found['packages']['jax']}, commit {str(found['git_revision'])[:7]}"
+    )
+
+
+def _speed(found: measure.Speed) -> Lines:
+    total = sum(found.seconds)
+    fill = found.fill
+    by_task = ", ".join(f"{n} {100 * s:.1f}" for n, s in fill.share_by_task.items())
+    return [
+        ("method, steps timed", f"{found.method}, {len(found.seconds)}"),
+        ("examples/s", f"{fill.texts / total:.1f}"),
+        ("real tokens/s", f"{fill.real_tokens / total:.0f}"),
+        ("real of processed tokens", f"{100 * fill.share:.1f} % ({by_task})"),
+        ("ms a step", _milliseconds(found.seconds)),
+        (
+            "model on real tokens",
+            f"{found.flops / total / 1e9:.1f} GFLOP/s, {100 * found.share_of_rate:.0f} % "
+            f"of a matrix product's {found.rate_of_products / 1e9:.0f}",
+        ),
+        ("memory of a step", _memory(found.memory)),
+        ("programs compiled", str(found.num_compiled)),
+    ]
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    low, median, high = timing.spread(1e3 * s for s in seconds)
+    return f"{median:.1f} (quartiles {low:.1f}, {high:.1f})"
+
+
+def _memory(found: cost.Memory) -> str:
+    return f"{_mebibytes(found.peak)}, of them {_mebibytes(found.state)} given"
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"
+
+
+def _feeding(found: run_costs.Feeding) -> Lines:
+    return [
+        ("host: plan an epoch", f"{1e3 * found.plan:.1f} ms"),
+        ("host: pack a batch", f"{1e3 * found.pack:.2f} ms"),
+        (
+            "host: wait for a batch",
+            f"{1e3 * found.wait:.2f} ms; {100 * found.hidden:.0f} % hidden by the steps",
+        ),
+    ]
+
+
+def _saving(found: run_costs.Saving) -> Lines:
+    return [
+        (
+            "saving a checkpoint",
+            f"training waits {1e3 * found.wait:.0f} ms; on disk after "
+            f"{1e3 * found.written:.0f} ms; {_mebibytes(found.num_bytes)}",
+        )
+    ]
+
+
+def _starts(found: run_costs.Starts) -> Lines:
+    return [
+        (
+            "start to first step",
+            f"{found.cold:.1f} s, and {found.warm:.1f} s with what the run before kept",
+        )
+    ]
+
+
+def _methods(found: Sequence[measure.Speed]) -> str:
+    heads = (
+        ("", "ms a step"),
+        ("", "of the first"),
+        ("", "memory"),
+        ("", "of the first"),
+        ("", "parameters: training"),
+        ("", "testing"),
+    )
+    first = found[0]
+    body = [
+        [
+            speed.method,
+            f"{1e3 * timing.spread(speed.seconds).median:.0f}",
+            f"{sum(speed.seconds) / sum(first.seconds):.2f}",
+            _mebibytes(speed.memory.peak),
+            f"{speed.memory.peak / first.memory.peak:.2f}",
+            f"{speed.parameters['training']:,}",
+            f"{speed.parameters['testing']:,}",
+        ]
+        for speed in found
+    ]
+    return tables.grouped(heads, body)
+
+
+def _versus(found: measure.Versus) -> str:
+    pairs = timing.spread(found.ratio.pairs)
+    losses = ", ".join(f"{n} {a:.5f} / {b:.5f}" for n, (a, b) in found.losses.items())
+    lines = [
+        ("losses, ours / PyTorch's", losses),
+        ("ms a step, ours", _milliseconds(found.ours)),
+        ("ms a step, PyTorch's", _milliseconds(found.theirs)),
+        (
+            "times as fast",
+            f"{found.ratio.total:.2f} by total time of {len(found.ours)} batches, 95 % "
+            f"of bootstrap draws in {found.ratio.low:.2f} to {found.ratio.high:.2f}",
+        ),
+        (
+            "pair by pair",
+            f"median {pairs.median:.2f} (quartiles {pairs.lower:.2f}, {pairs.upper:.2f})",
+        ),
+    ]
+    return _aligned(lines)
+
+
+def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
+    return [
+        (
+            f"{count} devices",
+            ", ".join(
+                f"{kind}: {c.count}, {_mebibytes(c.num_bytes)}"
+                for kind, c in kinds.items()
+            )
+            or "no collective",
+        )
+        for count, kinds in found.items()
+    ]
+
+
+def _each(rows: Any) -> str:
+    """Named tuples, or one, as `name value` pairs on a line."""
+    many = rows if isinstance(rows, list) else [rows]
+    return "\n".join(
+        "  ".join(f"{name} {_short(value)}" for name, value in plain(row).items())
+        for row in many
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+SHOWN: dict[str, Callable[[Any], str | Lines]] = {
+    "machine": _machine,
+    "speed": _speed,
+    "feeding": _feeding,
+    "saving": _saving,
+    "starts": _starts,
+    "methods": _methods,
+    "versus": _versus,
+    "collectives": _collectives,
+    "trace": trace.picture,
+    "tasks": _each,
+    "layers": _each,
+    "throughput": _each,
+    "ten_million": _each,
+}

@@ -1,0 +1,112 @@
+"""A run around its steps -> what starting, feeding and saving it cost."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mtra_jax.benchmark.workload import Item, Stepper, Workload
+from mtra_jax.data import batches
+from mtra_jax.errors import InputError
+from mtra_jax.train import checkpoints, parallel
+
+
+class Starts(NamedTuple):
+    """Seconds from a process's start to its first step."""
+
+    cold: float
+    """Nothing compiled, no text tokenised before."""
+    warm: float
+    """Programs and tokens of the run before are on disk."""
+
+
+class Feeding(NamedTuple):
+    """Seconds of the host: to plan an epoch, to pack a batch, to wait for one."""
+
+    plan: float
+    pack: float
+    """Median of a batch."""
+    wait: float
+    """Mean of a batch: how long the loop waits for one that is made in its own thread."""
+
+    @property
+    def hidden(self) -> float:
+        """Share of the packing that goes on while the device computes."""
+        return max(0.0, 1 - self.wait / self.pack)
+
+
+class Saving(NamedTuple):
+    """Seconds of a checkpoint: what training waits, and until it is on disk; its bytes."""
+
+    wait: float
+    written: float
+    num_bytes: int
+
+
+def starts(command: Sequence[str]) -> Starts:
+    """Runs `command`, which trains a step and says so, with an empty and a filled cache.
+
+    The directory of the cache is added to the command as `--config.data.cache_dir`.
+
+    Raises:
+      InputError: the command ends without a line.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        whole = [*command, f"--config.data.cache_dir={cache}"]
+        return Starts(_seconds_to_first_line(whole), _seconds_to_first_line(whole))
+
+
+def _seconds_to_first_line(command: Sequence[str]) -> float:
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - started
+        process.stdout.read()
+    if not line or process.returncode:
+        raise InputError(f"{command[1]}: ended with {process.returncode} and no step")
+    return seconds
+
+
+def feeding(workload: Workload, stepper: Stepper, num_batches: int = 20) -> Feeding:
+    """Trains on `num_batches` batches of one shape as the training loop does."""
+    run = workload.prepared.run
+    started = time.perf_counter()
+    plan = run.schedule.plan(1)
+    planned = time.perf_counter() - started
+    # All of one shape, which is compiled: the wait for a compiler is none for the host.
+    item = workload.items[0]
+    own = run.train.corpus.tasks[plan[:, 0]] == item.task
+    wanted = plan[own & np.all(plan >= 0, axis=1)][:num_batches]
+    stream = batches.prefetch(_of_shape(run.train.batches(wanted, epoch=1), item))
+    waits, begun = [], time.perf_counter()
+    for batch in stream:
+        waits.append(time.perf_counter() - begun)
+        stepper(Item(batch, 0, 0, 0, 0))
+        begun = time.perf_counter()
+    # The first one cannot be hidden behind a step.
+    mean = float(np.mean(waits[1:])) if len(waits) > 1 else 0.0
+    return Feeding(planned, float(np.median(workload.host_seconds)), mean)
+
+
+def _of_shape(made: object, item: Item) -> object:
+    return (b for b in made if b.tokens.shape == item.batch.tokens.shape)
+
+
+def saving(stepper: Stepper, step: int = 1) -> Saving:
+    """Saves the state of `stepper` to a temporary directory, as training does."""
+    with tempfile.TemporaryDirectory() as directory:
+        store = checkpoints.open_store(Path(directory) / "checkpoints")
+        started = time.perf_counter()
+        arrays = parallel.to_host(stepper.state)._asdict()
+        store.save(step, arrays, {}, 0.0)
+        waited = time.perf_counter() - started
+        store.close()
+        written = time.perf_counter() - started
+        paths = Path(directory).rglob("*")
+        num_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+    return Saving(waited, written, num_bytes)

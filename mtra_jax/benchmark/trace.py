@@ -1,0 +1,89 @@
+"""A few steps -> a profiler trace on disk, and where their time goes."""
+
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+# What an instruction belongs to, by its name in the traced program: the first that fits.
+PARTS = (
+    ("attention: products", r"rqhd,rkhd|rhqk,rkhd"),
+    ("attention: softmax, dropout, layout", r"attention/(?!\w+/dot_general)"),
+    ("dense layers: products", r"/dot_general|/transpose$"),
+    ("GELU", r"layer_\d+/(erf|mul|exp|neg|add_any|jit\(gelu\)|div|sub|add$)"),
+    ("norms", r"_norm/|embeddings/norm"),
+    ("dropout and residual sums", r"Dropout|layer_\d+/"),
+    ("embeddings", r"embeddings"),
+    ("perturbation, clipping, Adamax, the rest", r""),
+)
+INSTRUCTION = re.compile(
+    r'^\s*(?:ROOT )?%(?P<name>\S+) = .*?metadata=\{[^}]*op_name="(?P<op>[^"]*)"',
+    re.MULTILINE,
+)
+# An instruction that runs others: theirs are counted themselves.
+OUTER = re.compile(r"^(while|call|conditional|fusion_call)[.\d]*$")
+
+
+def record(directory: Path, steps: Iterable[Callable[[], Any]]) -> Path:
+    """Runs `steps` under the profiler; returns the file for https://ui.perfetto.dev."""
+    with jax.profiler.trace(str(directory), create_perfetto_trace=True):
+        for step in steps:
+            step()
+    return max(
+        directory.rglob("perfetto_trace.json.gz"), key=lambda p: p.stat().st_mtime
+    )
+
+
+def seconds_by_instruction(trace: Path) -> Counter[str]:
+    """The time of every instruction of the trace, in seconds."""
+    with gzip.open(trace, "rt", encoding="utf-8") as file:
+        found = json.load(file)
+    events = found["traceEvents"] if isinstance(found, dict) else found
+    seconds: Counter[str] = Counter()
+    for event in events:
+        if event.get("ph") == "X":
+            arguments = event.get("args", {})
+            name = arguments.get("hlo_op", event["name"])
+            seconds[name] += event.get("dur", 0) / 1e6
+    return seconds
+
+
+def by_part(seconds: Mapping[str, float], program: str) -> dict[str, float]:
+    """The seconds of each of `PARTS`, of the instructions in the compiled `program`."""
+    found = dict.fromkeys((name for name, _ in PARTS), 0.0)
+    for match in INSTRUCTION.finditer(program):
+        if match["name"] in seconds and not OUTER.match(match["name"]):
+            found[part_of(match["op"])] += seconds[match["name"]]
+    return found
+
+
+def part_of(operation: str) -> str:
+    """The part that an operation's name belongs to.
+
+    >>> part_of("jit(_fun)/jvp(Encoder)/layer_3/intermediate/dot_general")
+    'dense layers: products'
+    >>> part_of("jit(_fun)/mul")
+    'perturbation, clipping, Adamax, the rest'
+    """
+    return next(name for name, pattern in PARTS if re.search(pattern, operation))
+
+
+def picture(parts: Mapping[str, float], width: int = 40) -> str:
+    """A bar a part, the longest `width` characters, with its share.
+
+    >>> print(picture({"a": 3.0, "bc": 1.0}, width=6))
+    a   ######  75.0 %
+    bc  ##      25.0 %
+    """
+    total, longest = sum(parts.values()) or 1.0, max(parts.values()) or 1.0
+    name_width = max(len(name) for name in parts)
+    return "\n".join(
+        f"{name:{name_width}}  {'#' * round(width * seconds / longest):{width}}  "
+        f"{100 * seconds / total:4.1f} %"
+        for name, seconds in parts.items()
+    )

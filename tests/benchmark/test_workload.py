@@ -1,0 +1,108 @@
+"""Which batches are timed, and what is counted in them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax.benchmark import lines, measure, workload
+from mtra_jax.data import batches
+from mtra_jax.errors import InputError
+from mtra_jax.types import Batch
+
+SMALL = (
+    ("tasks", "irony,intensity"),
+    ("data.fraction", "0.3"),
+    ("batch_size", "32"),
+    ("backbone.hidden_size", "16"),
+    ("backbone.intermediate_size", "32"),
+    ("backbone.num_hidden_layers", "1"),
+    ("data.cache_dir", ""),
+)
+
+
+def load(name, *overrides):
+    return configs.load(f"configs/{name}", (*SMALL, *overrides))
+
+
+def test_every_task_is_chosen_in_proportion_and_full():
+    tasks = np.repeat([0, 1, 2], [640, 64, 40])
+    plan = batches.plan_epoch((640, 64, 40), 32, seed=0, epoch=0)
+    chosen = workload.choose(tasks, plan, 12)
+    assert chosen == sorted(chosen)
+    assert np.all(plan[chosen] >= 0)
+    owners = tasks[plan[chosen, 0]]
+    # Of 20, 2 and 1 full batches.
+    np.testing.assert_array_equal(np.bincount(owners), [10, 1, 1])
+
+
+def test_where_no_batch_is_full_all_serve():
+    plan = np.array([[0, 1, -1], [2, -1, -1]])
+    assert workload.choose(np.array([0, 0, 1]), plan, 5) == [0, 1]
+
+
+def batch_of(segments, **fields):
+    rows = np.array([segments])
+    blank = dict.fromkeys(Batch._fields, np.zeros((1, 3), np.int32))
+    return Batch(**{**blank, "tokens": rows, "segments": rows, **fields})
+
+
+def test_texts_and_tokens_are_counted():
+    batch = batch_of(
+        [[1, 1, 2, 2, 2, 0], [1, 1, 1, 1, 0, 0]],
+        where=np.array([[True, True, True]]),
+        tasks=np.array([[1, 1, 1]]),
+    )
+    item = workload.describe(batch)
+    assert item[1:] == (1, 3, 9, 12)
+    np.testing.assert_array_equal(measure.lengths_of(item), [2, 3, 4])
+
+
+def test_lengths_of_several_devices_are_told_apart():
+    batch = batch_of([[1, 1, 0], [1, 2, 2]])
+    both = Batch(*(np.concatenate([array, array]) for array in batch))
+    item = workload.describe(both)
+    assert sorted(measure.lengths_of(item)) == [1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("ew", 1), ("mtra", 2), ("infomtl", 2), ("pcgrad", 1 + 2 / 3)],
+)
+def test_passes_of_a_method(method, expected):
+    config = measure.with_method(load("mtra.py:tiny_synthetic"), method)
+    assert config.method.name == method
+    assert measure.passes(config) == pytest.approx(expected)
+
+
+def test_without_self_alignment_mtra_has_one_pass():
+    config = load("mtra.py:tiny_synthetic", ("method.self_alignment", "false"))
+    assert measure.passes(config) == 1
+
+
+def test_methods_that_train_tasks_apart_are_not_timed():
+    with pytest.raises(InputError, match="--method stl: trains each task"):
+        measure.with_method(load("mtra.py:tiny_synthetic"), "stl")
+
+
+def test_steps_are_timed_on_real_batches_and_become_plain_json():
+    loads = [
+        workload.load(measure.with_method(load("mtra.py:tiny_synthetic"), name), 3)
+        for name in ("ew", "mtra")
+    ]
+    speeds, _ = measure.speeds(loads)
+    ew, mtra = speeds
+    assert len(ew.seconds) == len(mtra.seconds) == len(loads[0].items)
+    assert mtra.flops == 2 * ew.flops
+    assert ew.fill == mtra.fill
+    assert ew.fill.texts == 32 * len(ew.seconds)
+    assert ew.num_compiled >= 1
+    # MTRA adds the statistics network: (16 + 3 slots + 2) * 128 numbers.
+    added = mtra.parameters["training"] - ew.parameters["training"]
+    assert added == (16 + 3) * 128 + 2 * 128
+    assert ew.parameters["testing"] == mtra.parameters["testing"]
+    plain = json.loads(json.dumps(lines.plain({"methods": speeds})))
+    assert plain["methods"][1]["share_of_rate"] == pytest.approx(mtra.share_of_rate)
+    text = lines.text({"methods": speeds})
+    assert f"{sum(mtra.seconds) / sum(ew.seconds):.2f}" in text
