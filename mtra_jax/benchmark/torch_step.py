@@ -303,6 +303,7 @@ def _load_encoder(directory: Path) -> Any:
         attn_implementation="sdpa",
         dtype=torch.float32,
         local_files_only=True,
+        trust_remote_code=False,
         use_safetensors=True,
     )
 

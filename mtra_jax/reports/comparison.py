@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from mtra_jax import metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
@@ -277,6 +276,8 @@ def _delta_p(
 
 
 def _welch(one: list[float | None], other: list[float | None]) -> float | None:
+    from scipy import stats  # two seconds, of a script that may need none of it
+
     if min(len(one), len(other)) < 2 or None in one + other:
         return None
     if np.ptp(one) == 0 and np.ptp(other) == 0:
