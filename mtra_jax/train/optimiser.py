@@ -1,8 +1,36 @@
 """Gradients in, parameter updates out: global-norm clipping, Adamax, warm-up."""
 
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mtra_jax.methods import base
+from mtra_jax.types import Params
+
+B1, B2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class Packed(NamedTuple):
+    """Parameters, or what is laid out as they are."""
+
+    shared: Params
+    """The tree, with nothing in the places of what belongs to one task alone."""
+    own: jax.Array | optax.MaskedNode
+    """[P]: the entries of all that does, in the order of the tree; nothing for none."""
+
+
+class AdamaxState(NamedTuple):
+    """First and infinity moments, and how many steps they have seen."""
+
+    count: jax.Array
+    """int32: of the shared parameters."""
+    own_counts: jax.Array
+    """int32 [T]: the steps that held the task."""
+    mu: Packed
+    nu: Packed
 
 
 def warm_up(learning_rate: float, num_warm_up_steps: int) -> optax.Schedule:
@@ -27,16 +55,117 @@ def make(
     gradient and are skipped; a zero gradient would let Adamax's momentum move them.
     The clipping (coefficient min(1, c/‖g‖), without the 1e-6 that PyTorch adds to the
     norm) and the schedule are global.
+
+    What belongs to single tasks is one array in here, so that a step with many tasks is
+    as quick as one with few: `optax.conditionally_mask` for each of 128 tasks took 60 times
+    as long, and more than the forward and backward passes of a small encoder.
     """
-    groups = {base.SHARED: optax.scale_by_adamax()}
-    for index, task in enumerate(tasks):
-        groups[task] = optax.conditionally_mask(
-            optax.scale_by_adamax(),
-            lambda step, present, index=index, **_: present[index],
-            forward_extra_args=True,
-        )
-    return optax.chain(
+    chain = optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.multi_transform(groups, base.owners),
+        _adamax(len(tasks)),
         optax.scale_by_learning_rate(schedule),
     )
+
+    def update(
+        gradient: Params,
+        state: optax.OptState,
+        params: Params | None = None,
+        *,
+        present: jax.Array,
+    ) -> tuple[Params, optax.OptState]:
+        del params
+        entries = _owners_of_entries(gradient, tasks)
+        updates, state = chain.update(
+            pack(gradient), state, present=present, entries=entries
+        )
+        return unpack(updates, gradient), state
+
+    return optax.GradientTransformationExtraArgs(
+        lambda params: chain.init(pack(params)), update
+    )
+
+
+def pack(tree: Params) -> Packed:
+    """Lays what belongs to single tasks end to end."""
+    owners = base.owners(tree)
+    shared = jax.tree.map(
+        lambda leaf, owner: leaf if owner == base.SHARED else optax.MaskedNode(),
+        tree,
+        owners,
+    )
+    own = [jnp.ravel(leaf) for leaf, owner in _pairs(tree) if owner != base.SHARED]
+    return Packed(shared, jnp.concatenate(own) if own else optax.MaskedNode())
+
+
+def unpack(packed: Packed, like: Params) -> Params:
+    """The inverse of `pack`, a tree of the shapes of `like`."""
+    pairs = _pairs(like)
+    own = [leaf for leaf, owner in pairs if owner != base.SHARED]
+    ends = np.cumsum([leaf.size for leaf in own])
+    pieces = iter(jnp.split(packed.own, ends[:-1]) if own else ())
+    shared = iter(jax.tree.leaves(packed.shared))
+    leaves = [
+        next(shared) if owner == base.SHARED else next(pieces).reshape(leaf.shape)
+        for leaf, owner in pairs
+    ]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _pairs(tree: Params) -> list[tuple[jax.Array, str]]:
+    owners = jax.tree.leaves(base.owners(tree))
+    return list(zip(jax.tree.leaves(tree), owners, strict=True))
+
+
+def _owners_of_entries(tree: Params, tasks: tuple[str, ...]) -> np.ndarray:
+    """The task of each entry of `Packed.own`: int32 [P]."""
+    own = [(leaf.size, owner) for leaf, owner in _pairs(tree) if owner != base.SHARED]
+    places = np.array([tasks.index(owner) for _, owner in own], np.int32)
+    return np.repeat(places, [size for size, _ in own])
+
+
+def _adamax(num_tasks: int) -> optax.GradientTransformationExtraArgs:
+    """`optax.scale_by_adamax` of `Packed`, in which absent tasks rest.
+
+    `update` takes `present`, bool [T], and `entries`, int32 [P]: the tasks of `own`.
+    """
+
+    def init(params: Packed) -> AdamaxState:
+        return AdamaxState(
+            jnp.zeros((), jnp.int32),
+            jnp.zeros(num_tasks, jnp.int32),
+            optax.tree.zeros_like(params),
+            optax.tree.zeros_like(params),
+        )
+
+    def update(
+        gradient: Packed,
+        state: AdamaxState,
+        params: Packed | None = None,
+        *,
+        present: jax.Array,
+        entries: np.ndarray,
+    ) -> tuple[Packed, AdamaxState]:
+        del params
+        count = optax.safe_increment(state.count)
+        steps = optax.safe_increment(state.own_counts)
+        own_counts = jnp.where(present, steps, state.own_counts)
+        mu = optax.tree.update_moment(gradient, state.mu, B1, 1)
+        nu = optax.tree.update_infinity_moment(gradient, state.nu, B2, EPSILON)
+        shared = jax.tree.map(
+            jnp.divide, optax.tree.bias_correction(mu.shared, B1, count), nu.shared
+        )
+        if isinstance(gradient.own, optax.MaskedNode):
+            updates = Packed(shared, gradient.own)
+            return updates, AdamaxState(count, own_counts, mu, nu)
+
+        # Each task's own count: a number a task, spread over its entries.
+        correction = (1 - B1**steps).astype(mu.own.dtype)[entries]
+        is_present = present[entries]
+        own = jnp.where(is_present, mu.own / correction / nu.own, 0)
+        mu, nu = (
+            new._replace(own=jnp.where(is_present, new.own, old.own))
+            for new, old in ((mu, state.mu), (nu, state.nu))
+        )
+        return Packed(shared, own), AdamaxState(count, own_counts, mu, nu)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,6 +1,9 @@
 """Clipping, Adamax with resting tasks and warm-up beside NumPy float64."""
 
+from typing import Any, NamedTuple
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -125,10 +128,28 @@ def test_several_steps_with_absent_tasks():
     assert counts == {"alpha": 4, "beta": 4, SHARED: 7}
 
 
+class Moments(NamedTuple):
+    """Adamax's state of the parameters of one owner."""
+
+    count: Any
+    mu: Any
+    nu: Any
+
+
 def inner(state, owner):
     """Adamax's moments and count of the parameters of `owner`."""
-    found = state[1].inner_states[owner].inner_state
-    return found if owner == SHARED else found.inner_state
+    found = state[1]
+    like = draw_tree(np.random.default_rng(0))
+    count = found.count if owner == SHARED else found.own_counts[TASKS.index(owner)]
+    mu, nu = (
+        jax.tree.map(
+            lambda leaf, of: leaf if of == owner else None,
+            optimiser.unpack(packed, like),
+            OWNERS,
+        )
+        for packed in (found.mu, found.nu)
+    )
+    return Moments(count, mu, nu)
 
 
 def assert_rests(task, before, after):
@@ -184,3 +205,162 @@ def test_the_first_and_the_full_rate():
     rates = [float(schedule(step)) for step in (0, 1, 98, 99, 100, 5000)]
     expected = [5e-7, 1e-6, 4.95e-5, 5e-5, 5e-5, 5e-5]
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
+
+
+# ---- many tasks
+
+
+def names_of(num_tasks):
+    return tuple(f"task_{index:03d}" for index in range(num_tasks))
+
+
+def draw_many(seed, names):
+    rng = np.random.default_rng(seed)
+
+    def layer(*shape):
+        kernel, bias = rng.normal(size=shape), rng.normal(size=shape[-1])
+        return {"kernel": np.float32(kernel), "bias": np.float32(bias)}
+
+    return {
+        "encoder": {"layer_0": layer(5, 4)},
+        "heads": {name: layer(4, 1 + i % 4) for i, name in enumerate(names)},
+        "method": {
+            "statistics": layer(4, 3),
+            # Only some have more than a head, and a scalar is one of the shapes.
+            "tasks": {n: {"scale": np.float32(rng.normal())} for n in names[::3]},
+        },
+    }
+
+
+def many_presents(num_tasks):
+    rng = np.random.default_rng(1)
+    return [rng.random(num_tasks) < share for share in (1.0, 0.5, 0.02, 0.0, 0.3, 1.0)]
+
+
+def many_gradients(step, names, present):
+    absent = {name for name, hit in zip(names, present, strict=True) if not hit}
+    grads = draw_many(100 + step, names)
+    return jax.tree.map(
+        lambda g, owner: 0 * g if owner in absent else g, grads, base.owners(grads)
+    )
+
+
+def walk(optimise, names):
+    """The parameters before the first and after each step."""
+    update = jax.jit(optimise.update)
+    params = jax.tree.map(jnp.asarray, draw_many(0, names))
+    state = optimise.init(params)
+    yield params
+    for step, present in enumerate(many_presents(len(names))):
+        grads = many_gradients(step, names, present)
+        updates, state = update(grads, state, params, present=jnp.asarray(present))
+        params = optax.apply_updates(params, updates)
+        yield params
+
+
+def optimiser_of_each(schedule, tasks, clip_norm):
+    """The same by optax alone: an Adamax for each task, behind a condition."""
+    groups = {SHARED: optax.scale_by_adamax()}
+    for index, task in enumerate(tasks):
+        groups[task] = optax.conditionally_mask(
+            optax.scale_by_adamax(),
+            lambda step, present, index=index, **_: present[index],
+            forward_extra_args=True,
+        )
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.multi_transform(groups, base.owners),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def test_some_tasks_walk_as_with_an_optimiser_of_each():
+    names = names_of(12)
+    arguments = optimiser.warm_up(0.01, 3), names, 1.0
+    found = walk(optimiser.make(*arguments), names)
+    expected = walk(optimiser_of_each(*arguments), names)
+    for after, wanted in zip(found, expected, strict=True):
+        jax.tree.map(
+            lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=3e-7),
+            after,
+            wanted,
+        )
+
+
+def test_many_tasks_walk_each_by_its_own_count():
+    names, clip_norm = names_of(128), 1.0
+    found = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
+    params = next(found)
+    expected = jax.tree.map(lambda leaf: Adamax(np.float64(leaf)), params)
+    owners = jax.tree.leaves(base.owners(params))
+    presents = many_presents(len(names))
+    for step, (present, new) in enumerate(zip(presents, found, strict=True)):
+        leaves = jax.tree.leaves(many_gradients(step, names, present))
+        clip = min(1.0, clip_norm / np.sqrt(sum(np.sum(g**2) for g in leaves)))
+        is_present = {SHARED: True, **dict(zip(names, present, strict=True))}
+        rows = zip(
+            jax.tree.leaves(expected),
+            leaves,
+            owners,
+            *map(jax.tree.leaves, (params, new)),
+            strict=True,
+        )
+        for moments, grad, owner, before, after in rows:
+            if is_present[owner]:
+                moments.step(clip * grad, 0.01)
+                np.testing.assert_allclose(after, moments.value, rtol=0, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(after, before)
+        params = new
+
+
+def operations(num_tasks):
+    """How many of some kinds the traced update has."""
+    names = names_of(num_tasks)
+    tree = draw_many(0, names)
+    optimise = optimiser.make(optax.constant_schedule(0.1), names)
+    present = np.ones(num_tasks, bool)
+    text = str(
+        jax.make_jaxpr(optimise.update)(tree, optimise.init(tree), present=present)
+    )
+    return {name: text.count(name) for name in ("cond[", "select_n", "max ", "pow")}
+
+
+def test_no_arithmetic_is_repeated_for_each_task():
+    assert operations(2) == operations(128)
+    assert operations(2)["max "] >= 1
+    assert operations(2)["cond["] == 0
+
+
+def test_trees_are_packed_and_unpacked():
+    tree = draw_many(3, names_of(9))
+    packed = optimiser.pack(tree)
+    own = [
+        np.ravel(leaf)
+        for leaf, owner in zip(
+            jax.tree.leaves(tree), jax.tree.leaves(base.owners(tree)), strict=True
+        )
+        if owner != SHARED
+    ]
+    np.testing.assert_array_equal(packed.own, np.concatenate(own))
+    assert len(jax.tree.leaves(packed.shared)) == 4
+    found = optimiser.unpack(packed, tree)
+    jax.tree.map(np.testing.assert_array_equal, found, tree)
+
+
+def test_without_parameters_of_single_tasks():
+    tree = {"encoder": {"w": np.ones(3)}, "heads": {}, "method": {}}
+    optimise = optimiser.make(optax.constant_schedule(0.1), TASKS)
+    present = np.array([True, False])
+    updates, state = optimise.update(tree, optimise.init(tree), present=present)
+    # Clipped, then divided by itself: a step of the rate.
+    np.testing.assert_allclose(updates["encoder"]["w"], -0.1, rtol=1e-6)
+    assert updates["heads"] == {}
+    np.testing.assert_array_equal(state[1].own_counts, [1, 0])
+
+
+def test_a_task_that_is_not_known_is_refused():
+    tree = draw_tree(np.random.default_rng(0))
+    optimise = optimiser.make(optax.constant_schedule(0.1), ("alpha",))
+    with pytest.raises(ValueError, match="tuple"):
+        optimise.update(tree, optimise.init(tree), present=np.array([True]))
