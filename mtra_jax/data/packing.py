@@ -45,15 +45,32 @@ def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
         raise ValueError(
             f"`lengths` must be at most {row_length}; found {lengths.max()}."
         )
-    rows = np.zeros(len(lengths), np.int64)
-    starts = np.zeros(len(lengths), np.int64)
-    space = np.full(len(lengths), row_length, np.int64)
     order = np.argsort(-lengths, kind="stable")
-    for text, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        row = int(np.argmax(space >= length))
-        rows[text], starts[text] = row, row_length - space[row]
-        space[row] -= length
-    return Places(rows, starts, int(rows.max(initial=-1)) + 1)
+    chosen: list[int] = []
+    columns: list[int] = []
+    used: list[int] = []
+    # Bit i stands for row i. `fitting`: those with room for the text at hand; `closed[n]`:
+    # those that have too little, n tokens. Lengths fall, so a closed row opens again once.
+    fitting, closed, previous = 0, [0] * row_length, row_length
+    for length in lengths[order].tolist():
+        for space in range(length, previous):
+            fitting |= closed[space]
+        previous = length
+        if not fitting:
+            fitting = 1 << len(used)
+            used.append(0)
+        first = fitting & -fitting
+        row = first.bit_length() - 1
+        chosen.append(row)
+        columns.append(used[row])
+        used[row] += length
+        space = row_length - used[row]
+        if space < length:
+            fitting ^= first
+            closed[space] |= first
+    rows, starts = np.empty((2, len(lengths)), np.int64)
+    rows[order], starts[order] = chosen, columns
+    return Places(rows, starts, len(used))
 
 
 def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
