@@ -49,6 +49,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "epochs": 20,
             "patience": 3,  # epochs without a better validation loss
             "batch_size": 128,  # of all devices together
+            "micro_batches": 1,  # in turn on each device: less memory, the same update
             "sampling": registry.sampling(method),  # or the other one
             "learning_rate": 5e-5,
             "warm_up": 0.1,  # share of all planned steps
@@ -297,14 +298,11 @@ def validate(config: ConfigDict) -> None:
         "epochs": 1,
         "patience": 1,
         "batch_size": 1,
+        "micro_batches": 1,
         "devices": 0,
         "max_bad_steps": 1,
         "checkpoint_every": 0,
-        "backbone.vocab_size": 1,
-        "backbone.hidden_size": 1,
-        "backbone.num_hidden_layers": 1,
-        "backbone.num_attention_heads": 1,
-        "backbone.intermediate_size": 1,
+        **{f"backbone.{k}": 1 for k, v in config.backbone.items() if type(v) is int},
         "data.max_length": 3,
         "data.max_shapes": 1,
     }

@@ -132,24 +132,27 @@ def draw_partners(tasks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def device_shares(
-    lengths: np.ndarray, examples: np.ndarray, num_devices: int
+    lengths: np.ndarray, examples: np.ndarray, num_shares: int
 ) -> list[np.ndarray]:
-    """The lengths of the texts that each device holds of one planned batch."""
-    shares = (examples[device::num_devices] for device in range(num_devices))
+    """The lengths of the texts in each share of one planned batch.
+
+    A device has a share; with micro-batches it has one for each: `num_shares` is D * K.
+    """
+    shares = (examples[share::num_shares] for share in range(num_shares))
     return [lengths[share[share >= 0]] for share in shares]
 
 
 def needed_shapes(
-    corpus: Corpus, plan: np.ndarray, num_devices: int
+    corpus: Corpus, plan: np.ndarray, num_shares: int
 ) -> tuple[list[Shape], np.ndarray]:
     """The shapes that batches of `plan` need, and the task of each one's first text.
 
-    Every n-th of them where the plan is long.
+    Every n-th of them where the plan is long. `num_shares`: see `device_shares`.
     """
     lengths = np.diff(corpus.tokens.offsets)
     seen = plan[:: -(-len(plan) // PLANNED_BATCHES)]
     shapes = [
-        packing.needed_shape(device_shares(lengths, examples, num_devices))
+        packing.needed_shape(device_shares(lengths, examples, num_shares))
         for examples in seen
     ]
     return shapes, corpus.tasks[seen[:, 0]]
@@ -158,7 +161,8 @@ def needed_shapes(
 class Batcher:
     """Packs planned batches of a corpus for the devices of this process.
 
-    `local_devices` are this process's places on the axis of `num_devices` devices.
+    `local_devices` are this process's places on the axis of `num_devices` devices. Each
+    has its texts in `micro_batches` parts, packed as if every part had its own device.
     `shapes` are those that `needed_shapes` and `packing.choose_shapes` yield; without
     them every batch has the smallest that holds it.
     """
@@ -170,12 +174,14 @@ class Batcher:
         *,
         num_devices: int = 1,
         local_devices: Sequence[int] = (0,),
+        micro_batches: int = 1,
         seed: int = 0,
     ) -> None:
         self.corpus = corpus
         self.shapes = tuple(shapes)
         self.num_devices = num_devices
         self.local_devices = tuple(local_devices)
+        self.micro_batches = micro_batches
         self.seed = seed
         self.lengths = np.diff(corpus.tokens.offsets)
 
@@ -189,7 +195,8 @@ class Batcher:
 
     def pack(self, examples: np.ndarray, rng: np.random.Generator) -> Batch:
         """One batch of `examples` [batch_size], -1 for empty places."""
-        shares = device_shares(self.lengths, examples, self.num_devices)
+        num_shares = self.num_devices * self.micro_batches
+        shares = device_shares(self.lengths, examples, num_shares)
         needed = packing.needed_shape(shares)
         shape = packing.fit(needed, self.shapes) if self.shapes else needed
         tasks = np.where(examples >= 0, self.corpus.tasks[examples], PADDING)
@@ -208,6 +215,24 @@ class Batcher:
         self, examples: np.ndarray, partners: np.ndarray, shape: Shape
     ) -> Batch:
         where = examples >= 0
+        parts = [
+            self._pack_rows(examples[part :: self.micro_batches], shape)
+            for part in range(self.micro_batches)
+        ]
+        stacked = (np.stack(arrays) for arrays in zip(*parts, strict=True))
+        return Batch(
+            *(parts[0] if len(parts) == 1 else stacked),
+            where=where,
+            tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
+            targets=np.where(where[:, None], self.corpus.targets[examples], 0),
+            partners=partners,
+        )
+
+    def _pack_rows(
+        self, examples: np.ndarray, shape: Shape
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens, segments and positions [R, S], and where each text starts."""
+        where = examples >= 0
         valid = examples[where]
         lengths = self.lengths[valid]
         places = packing.first_fit_decreasing(lengths, shape.row_length)
@@ -225,17 +250,7 @@ class Batcher:
         flat[1, destinations] = np.repeat(_ranks(places), lengths)
         flat[2, destinations] = columns
         tokens, segments, positions = flat.reshape(3, *shape)
-
-        return Batch(
-            tokens=tokens,
-            segments=segments,
-            positions=positions,
-            first_tokens=first_tokens,
-            where=where,
-            tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
-            targets=np.where(where[:, None], self.corpus.targets[examples], 0),
-            partners=partners,
-        )
+        return tokens, segments, positions, first_tokens
 
 
 def _ranks(places: packing.Places) -> np.ndarray:

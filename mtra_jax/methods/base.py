@@ -50,27 +50,54 @@ class Model(NamedTuple):
     hidden_size: int
 
     def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
-        """The last hidden states of all tokens [R, S, H]; dropout by `rng`."""
-        return self._encode(params, batch, None, rng)
+        """The last hidden states of all tokens [R, S, H], in the rows of `merged`.
+
+        All micro-batches at once: their states are held together anyhow. Dropout by `rng`.
+        """
+        rows = merged(batch)
+        return self._encode(
+            params, rows.tokens, rows.segments, rows.positions, None, rng
+        )
 
     def represent(
         self, params: Params, batch: Batch, rng: jax.Array | None
     ) -> jax.Array:
-        """z [B, H]: the last hidden state at each text's first token; dropout by `rng`."""
-        return self._encode(params, batch, batch.first_tokens, rng)
+        """z [B, H]: the last hidden state at each text's first token; dropout by `rng`.
+
+        Of micro-batches one is encoded after the other, and once more in each backward
+        pass, so that the activations of one are held at a time. What comes after z sees
+        the whole batch: a loss need not be a mean over texts, as the bound is none.
+
+        Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+        """
+        rows = batch.tokens, batch.segments, batch.positions, batch.first_tokens
+        if batch.tokens.ndim == 2:
+            return self._encode(params, *rows, rng)
+
+        def encode(part: tuple) -> jax.Array:
+            index, rows = part
+            key = None if rng is None else jax.random.fold_in(rng, index)
+            return self._encode(params, *rows, key)
+
+        # A loop's body is never merged with its own repetition, which prevent_cse is for.
+        encode = jax.checkpoint(encode, prevent_cse=False)
+        z = jax.lax.map(encode, (jnp.arange(len(batch.tokens)), rows))
+        return z.swapaxes(0, 1).reshape(-1, z.shape[-1])  # [K, B / K, H] -> [B, H]
 
     def _encode(
         self,
         params: Params,
-        batch: Batch,
+        tokens: jax.Array,
+        segments: jax.Array,
+        positions: jax.Array,
         wanted: jax.Array | None,
         rng: jax.Array | None,
     ) -> jax.Array:
         return self.encoder.apply(
             {"params": params["encoder"]},
-            batch.tokens,
-            batch.segments,
-            batch.positions,
+            tokens,
+            segments,
+            positions,
             wanted,
             deterministic=rng is None,
             rngs={} if rng is None else {"dropout": rng},
@@ -180,6 +207,17 @@ def no_params(rng: jax.Array) -> Params:
     """`init` of a method that adds nothing to the model."""
     del rng
     return {}
+
+
+def merged(batch: Batch) -> Batch:
+    """The rows of all micro-batches as those of one, [K * R, S]."""
+    if batch.tokens.ndim == 2:
+        return batch
+    num_parts, num_rows, row_length = batch.tokens.shape
+    tokens, segments, positions = (rows.reshape(-1, row_length) for rows in batch[:3])
+    starts = jnp.arange(num_parts, dtype=jnp.int32) * (num_rows * row_length)
+    first_tokens = (batch.first_tokens + starts[:, None]).T.reshape(-1)
+    return Batch(tokens, segments, positions, first_tokens, *batch[4:])
 
 
 def members(batch: Batch, num_tasks: int) -> jax.Array:

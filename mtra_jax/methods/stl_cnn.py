@@ -61,7 +61,7 @@ def make(model: base.Model, *, num_filters: int = 217) -> base.Method:
         hidden = hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
         tasks = params["method"]["tasks"]
         filters = [_side_by_side(tasks, names, f"width_{width}") for width in WIDTHS]
-        found = convolution.convolve(hidden, batch, filters)
+        found = convolution.convolve(hidden, base.merged(batch), filters)
         # [B, widths, T, F]: each text takes the filters of its own task.
         found = found.reshape(len(found), len(WIDTHS), len(names), num_filters)
         own = jnp.take_along_axis(found, batch.tasks[:, None, None, None], axis=2)

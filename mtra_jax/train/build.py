@@ -170,10 +170,13 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
       InputError: what the configuration names cannot be had or does not fit.
     """
     devices = parallel.choose_devices(config.devices)
-    if config.batch_size % len(devices):
+    num_shares = len(devices) * config.micro_batches
+    if config.batch_size % num_shares:
+        factors = f"the {num_shares} devices"
+        if config.micro_batches > 1:
+            factors = f"{num_shares}, devices times micro_batches"
         raise InputError(
-            f"batch_size is {config.batch_size}; expected a multiple of the "
-            f"{len(devices)} devices"
+            f"batch_size is {config.batch_size}; expected a multiple of {factors}"
         )
     benchmark = benchmark_of(config)
     examples = load_examples(config, benchmark)
@@ -214,7 +217,7 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
     run = loop.Run(
         benchmark,
         schedule,
-        parallel.over_devices(update, devices, donate_first=True),
+        parallel.Program(update, devices, donate_first=True),
         make_forward(model, method, devices),
         train,
         splits["validation"],
@@ -228,7 +231,7 @@ def make_forward(
 ) -> Any:
     """The program of evaluation: (params, batch) -> (outputs, losses)."""
     forward = step.make_forward(model, method, axis_name=parallel.AXIS)
-    return parallel.over_devices(forward, devices, donate_first=False)
+    return parallel.Program(forward, devices, donate_first=False)
 
 
 def make_schedule(config: ConfigDict, sizes: tuple[int, ...]) -> loop.Schedule:
@@ -272,12 +275,13 @@ def make_batchers(
         seed=config.seed,
     )
     needed, tasks = batches.needed_shapes(
-        corpora["train"], schedule.plan(0), len(devices)
+        corpora["train"], schedule.plan(0), len(devices) * config.micro_batches
     )
     # In a joint plan every batch is of all tasks.
     groups = tasks if config.sampling == "per_task" else None
     shapes = packing.choose_shapes(needed, groups, max_shapes=config.data.max_shapes)
-    train = make(corpora["train"], shapes)
+    # Evaluation holds no activations for a backward pass: whole batches fit.
+    train = make(corpora["train"], shapes, micro_batches=config.micro_batches)
     plans = {
         split: batches.plan_evaluation(corpora[split].sizes, config.batch_size)
         for split in corpora
@@ -310,6 +314,6 @@ def unlabelled_split(
         (len(texts),),
     )
     plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
-    needed, _ = batches.needed_shapes(corpus, plan, num_devices=1)
+    needed, _ = batches.needed_shapes(corpus, plan, num_shares=1)
     shapes = packing.choose_shapes(needed, max_shapes=2)
     return evaluate.Split(batches.Batcher(corpus, shapes), plan)

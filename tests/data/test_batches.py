@@ -273,6 +273,43 @@ def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
             assert batch.tokens.shape[1:] == expected
 
 
+@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("micro_batches", [2, 4])
+def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batches):
+    """Part m of device d has the rows of device m * D + d of as many devices as parts."""
+    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0)
+    num_shares = num_devices * micro_batches
+    shapes = packing.choose_shapes(batches.needed_shapes(corpus, plan, num_shares)[0])
+
+    def packed(devices, parts):
+        batcher = batches.Batcher(
+            corpus,
+            shapes,
+            num_devices=devices,
+            local_devices=range(devices),
+            micro_batches=parts,
+        )
+        return batcher.batches(plan)
+
+    for split, spread, whole in zip(
+        packed(num_devices, micro_batches),
+        packed(num_shares, 1),
+        packed(num_devices, 1),
+        strict=True,
+    ):
+        assert split.first_tokens.shape == (
+            num_devices,
+            micro_batches,
+            16 // num_shares,
+        )
+        for name in ("tokens", "segments", "positions", "first_tokens"):
+            rows, expected = getattr(split, name), getattr(spread, name)
+            rows = rows.swapaxes(0, 1).reshape(expected.shape)
+            np.testing.assert_array_equal(rows, expected)
+        for name in ("where", "tasks", "targets", "partners"):
+            np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
+
+
 def test_positions_of_one_small_batch():
     offsets = np.array([0, 2, 5, 6])
     found = tokens.Tokens(np.array([7, 8, 4, 5, 6, 9], np.int32), offsets)
