@@ -1,0 +1,258 @@
+"""Generated texts like tweets -> how fast the host plans and packs them, and in what memory."""
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtra_jax.data import batches, packing, sources
+from mtra_jax.data.tokens import Tokens
+from mtra_jax.tasks import TWEETEVAL, Benchmark
+
+VOCAB_SIZE = 30_522
+CHUNK = 1_000_000
+"""Texts that are generated at a time."""
+SHAPES = 12
+"""Of packed batches, as many as a configuration allows unless told otherwise."""
+STATUS = Path("/proc/self/status")
+
+
+class Throughput(NamedTuple):
+    """Seconds of an epoch on the host, by stage: medians of some epochs.
+
+    They are CPU seconds of the one thread that works: those of a core it has to itself.
+    """
+
+    num_texts: int
+    num_tokens: int
+    plan_seconds: float
+    """Which texts each batch holds."""
+    shapes_seconds: float
+    """Which shapes the batches have: once a run, over 512 batches at most."""
+    pack_seconds: float
+    """Places of the texts in rows, and the arrays of all batches."""
+    wall_seconds: float
+    """Of all stages by the clock, beside whatever else the machine does."""
+
+    @property
+    def texts_per_second(self) -> float:
+        """Texts over planning, choosing shapes and packing."""
+        return self.num_texts / (
+            self.plan_seconds + self.shapes_seconds + self.pack_seconds
+        )
+
+
+class Footprint(NamedTuple):
+    """What a corpus in files costs a process that plans and packs it.
+
+    `peak_bytes` is the largest resident memory of the process, libraries and mapped pages
+    included; of these, which the system takes back where it needs them, `mapped_bytes`
+    were resident at the end (None where it does not say).
+    """
+
+    num_texts: int
+    num_tokens: int
+    file_bytes: int
+    corpus_seconds: float
+    """Of mapping the files, and laying out tasks and targets."""
+    plan_seconds: float
+    """Of an epoch."""
+    shapes_seconds: float
+    pack_seconds: float
+    """Of one batch from random places, the mean."""
+    library_bytes: int
+    """Peak before the corpus is there."""
+    peak_bytes: int
+    mapped_bytes: int | None
+
+
+# ---- texts
+
+
+def tweet_lengths(
+    rng: np.random.Generator, num_texts: int, longest: int = 120
+) -> np.ndarray:
+    """Tokens of texts like tweets, some 30 each: int64 [N], from 3 to `longest`."""
+    return np.clip(rng.normal(30, 14, num_texts), 3, longest).round().astype(np.int64)
+
+
+def random_tokens(num_texts: int, vocab_size: int, longest: int, seed: int) -> Tokens:
+    """Texts of random ids, of lengths like tweets'."""
+    rng = np.random.default_rng(seed)
+    lengths = tweet_lengths(rng, num_texts, longest)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Tokens(rng.integers(0, vocab_size, offsets[-1], np.int32), offsets)
+
+
+def corpus_of(benchmark: Benchmark, tokens: Tokens, seed: int) -> batches.Corpus:
+    """Equal shares of the texts for the tasks, in their order, with random targets."""
+    rng = np.random.default_rng([seed, 1])
+    num_texts, num_tasks = len(tokens.offsets) - 1, len(benchmark.tasks)
+    examples = {}
+    for index, task in enumerate(benchmark.tasks):
+        size = num_texts // num_tasks + (index < num_texts % num_tasks)
+        if task.is_classification:
+            labels = rng.integers(0, task.num_outputs, size, np.int32)
+        else:
+            labels = rng.random((size, task.num_outputs), np.float32)
+        # Of the texts only the number counts here.
+        examples[task.name] = sources.Examples(range(size), labels)
+    return batches.build_corpus(benchmark, examples, tokens)
+
+
+# ---- throughput
+
+
+def throughput(
+    num_texts: int = 100_000,
+    *,
+    benchmark: Benchmark = TWEETEVAL,
+    batch_size: int = 128,
+    num_epochs: int = 3,
+    seed: int = 0,
+) -> Throughput:
+    """How fast one core plans, packs and collates the texts of an epoch for one device."""
+    tokens = random_tokens(num_texts, VOCAB_SIZE, 120, seed)
+    corpus = corpus_of(benchmark, tokens, seed)
+    seconds, started = [], time.perf_counter()
+    for epoch in range(num_epochs):
+        plan, plan_seconds = _timed(_plan, corpus, batch_size, seed, epoch)
+        shapes, shapes_seconds = _timed(_shapes, corpus, plan)
+        batcher = batches.Batcher(corpus, shapes, seed=seed)
+        _, pack_seconds = _timed(_exhaust, batcher.batches(plan, epoch=epoch))
+        seconds.append((plan_seconds, shapes_seconds, pack_seconds))
+    wall_seconds = (time.perf_counter() - started) / num_epochs
+    stages = np.median(seconds, axis=0).tolist()
+    return Throughput(num_texts, len(tokens.ids), *stages, wall_seconds)
+
+
+def _timed(function: Callable, *args: Any) -> tuple[Any, float]:
+    started = time.thread_time()
+    found = function(*args)
+    return found, time.thread_time() - started
+
+
+def _plan(
+    corpus: batches.Corpus, batch_size: int, seed: int, epoch: int = 0
+) -> np.ndarray:
+    return batches.plan_epoch(corpus.sizes, batch_size, seed=seed, epoch=epoch)
+
+
+def _shapes(corpus: batches.Corpus, plan: np.ndarray) -> tuple[packing.Shape, ...]:
+    needed, groups = batches.needed_shapes(corpus, plan, 1)
+    return packing.choose_shapes(needed, groups, max_shapes=SHAPES)
+
+
+def _exhaust(items: Iterator[Any]) -> None:
+    for _ in items:
+        pass
+
+
+# ---- ten million
+
+
+def ten_million(
+    num_texts: int = 10_000_000,
+    *,
+    directory: Path,
+    benchmark: Benchmark = TWEETEVAL,
+    batch_size: int = 128,
+    num_batches: int = 300,
+    seed: int = 0,
+) -> Footprint:
+    """Memory and time of planning and packing so many texts, in a process of its own.
+
+    Writes their tokens, 1.2 GB for ten million, into `directory`, and leaves them there.
+    The process starts anew: what this one holds does not count. A script that calls this
+    keeps its own work behind `if __name__ == "__main__"`.
+    """
+    write_tokens(directory, num_texts, seed)
+    context = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        asked = directory, benchmark, batch_size, num_batches, seed
+        return pool.submit(measure_footprint, *asked).result()
+
+
+def write_tokens(directory: Path, num_texts: int, seed: int) -> None:
+    """Writes `ids.npy`, int32, and `offsets.npy`, int64, piece by piece."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sizes = [min(CHUNK, num_texts - start) for start in range(0, num_texts, CHUNK)]
+    create = np.lib.format.open_memmap
+    offsets = create(directory / "offsets.npy", "w+", np.int64, (num_texts + 1,))
+    offsets[0], end = 0, 0
+    for index, size in enumerate(sizes):
+        rng = np.random.default_rng([seed, index])
+        lengths = tweet_lengths(rng, size)
+        offsets[end + 1 : end + size + 1] = offsets[end] + np.cumsum(lengths)
+        end += size
+    ids = create(directory / "ids.npy", "w+", np.int32, (int(offsets[-1]),))
+    for index in range(len(sizes)):
+        rng = np.random.default_rng([seed, index, 1])
+        start = index * CHUNK
+        piece = slice(*offsets[[start, start + sizes[index]]].tolist())
+        ids[piece] = rng.integers(0, VOCAB_SIZE, piece.stop - piece.start, np.int32)
+    offsets.flush()
+    ids.flush()
+
+
+def measure_footprint(
+    directory: Path,
+    benchmark: Benchmark,
+    batch_size: int,
+    num_batches: int,
+    seed: int,
+) -> Footprint:
+    """The footprint of this process, which must be a fresh one, over the written tokens."""
+    library_bytes = peak_bytes()
+    times = [time.perf_counter()]
+    # As `tokens.cached_encode` has them.
+    paths = [directory / f"{name}.npy" for name in Tokens._fields]
+    tokens = Tokens(*(np.load(path, mmap_mode="r") for path in paths))
+    corpus = corpus_of(benchmark, tokens, seed)
+    times.append(time.perf_counter())
+    plan = _plan(corpus, batch_size, seed)
+    times.append(time.perf_counter())
+    batcher = batches.Batcher(corpus, _shapes(corpus, plan), seed=seed)
+    times.append(time.perf_counter())
+    rng = np.random.default_rng(seed)
+    for index in rng.integers(0, len(plan), num_batches):
+        batcher.pack(plan[index], rng)
+    times.append(time.perf_counter())
+    corpus_seconds, plan_seconds, shapes_seconds, pack_seconds = np.diff(times).tolist()
+    return Footprint(
+        len(tokens.offsets) - 1,
+        len(tokens.ids),
+        sum(path.stat().st_size for path in paths),
+        corpus_seconds,
+        plan_seconds,
+        shapes_seconds,
+        pack_seconds / num_batches,
+        library_bytes,
+        peak_bytes(),
+        _status_bytes("RssFile"),
+    )
+
+
+def peak_bytes() -> int:
+    """The most memory that was resident in this process.
+
+    On Linux from its own account: `getrusage` starts at what the parent had.
+    """
+    found = _status_bytes("VmHWM")
+    if found is not None:
+        return found
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status_bytes(key: str) -> int | None:
+    if not STATUS.is_file():
+        return None
+    rows = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(rows[key].split()[0]) * 1024 if key in rows else None

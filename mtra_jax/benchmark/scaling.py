@@ -1,0 +1,342 @@
+"""Numbers of tasks, depths of the encoder -> seconds to compile and of a step.
+
+The work is the same for every number of tasks: as many texts of the same lengths, in
+batches that hold an equal share of every task, packed into the same shape.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.benchmark import host, timing
+from mtra_jax.data import batches
+from mtra_jax.methods import base, mtra
+from mtra_jax.models import encoder, heads, pretrained
+from mtra_jax.tasks import Benchmark, Task
+from mtra_jax.train import build, optimiser, parallel, step
+from mtra_jax.types import Batch, Params
+
+SMALL = encoder.EncoderConfig(
+    vocab_size=2000,
+    hidden_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=512,
+    max_position_embeddings=128,
+)
+"""An encoder that a CPU trains at a few steps a second."""
+RUN_STEPS = 12_120
+"""Of 20 epochs of TweetEval in batches of 128."""
+NUM_BATCHES = 4
+"""Packed for each number of tasks; steps go round them."""
+LONGEST = 64
+"""Tokens of a text: with the shortest row length all batches can have one shape."""
+
+
+class TaskCost(NamedTuple):
+    """What training costs with so many tasks.
+
+    `ratio` is that of `step_seconds` to the least of all numbers of tasks, each seen
+    beside the others of its round.
+    """
+
+    num_tasks: int
+    compile_seconds: float
+    """Of the first step, less a later one: tracing and compiling."""
+    step_seconds: float
+    """Median."""
+    ratio: float
+
+
+class LayerCost(NamedTuple):
+    """What the value and gradient of an encoder of so many layers cost.
+
+    `total_seconds` is that of a run: compiling its programs, then its steps.
+    """
+
+    num_layers: int
+    is_scanned: bool
+    compile_seconds: float
+    step_seconds: float
+    total_seconds: float
+
+
+# ---- tasks
+
+
+def tasks(
+    counts: Sequence[int] = (2, 8, 32, 128),
+    *,
+    config: encoder.EncoderConfig = SMALL,
+    num_texts: int = 16_384,
+    batch_size: int = 128,
+    dtype: Any = jnp.float32,
+    num_rounds: int = 7,
+    num_steps: int = 1,
+    seed: int = 0,
+) -> list[TaskCost]:
+    """The cost of MTRA's step with each of `counts` tasks, on one device.
+
+    Everything is that of a run: model, method, optimiser, update, packed batches from the
+    host. The numbers of tasks take turns, `num_rounds` times, `num_steps` steps each.
+    Where a compilation cache is set and filled, its time is what `compile_seconds` shows.
+
+    Raises:
+      ValueError: a number of tasks is not in [1, `batch_size`].
+    """
+    if not all(1 <= count <= batch_size for count in counts):
+        raise ValueError(f"`counts` must be in [1, {batch_size}]; found {counts}.")
+    packed = batches_of(counts, config, num_texts, batch_size, seed)
+    steppers = {
+        str(count): _Stepper(count, config, items, num_texts, dtype, num_steps)
+        for count, items in packed.items()
+    }
+    first, later = _time(steppers, num_rounds)
+    return task_costs(counts, first, later / num_steps, num_steps)
+
+
+def task_costs(
+    counts: Sequence[int], first: np.ndarray, later: np.ndarray, num_steps: int = 1
+) -> list[TaskCost]:
+    """Sums up `first` [C], seconds of `num_steps` steps and compiling, and `later` [R, C],
+    seconds a step in R rounds."""
+    medians = np.median(later, axis=0)
+    ratios = np.median(later / later[:, :1], axis=0)
+    rows = zip(
+        map(int, counts),
+        np.maximum(first - num_steps * medians, 0).tolist(),
+        medians.tolist(),
+        (ratios / ratios.min()).tolist(),
+        strict=True,
+    )
+    return [TaskCost(*row) for row in rows]
+
+
+def benchmark_of(num_tasks: int) -> Benchmark:
+    """Classification tasks of 2, 3 and 4 classes in turn."""
+    names = [f"task_{index:03d}" for index in range(num_tasks)]
+    return Benchmark(
+        f"scaling_{num_tasks}",
+        tuple(
+            Task(name, name, "classification", tuple("abcd"[: 2 + i % 3]), ())
+            for i, name in enumerate(names)
+        ),
+    )
+
+
+def batches_of(
+    counts: Sequence[int],
+    config: encoder.EncoderConfig,
+    num_texts: int,
+    batch_size: int,
+    seed: int,
+) -> dict[int, list[Batch]]:
+    """Packed batches for each number of tasks, all of one shape."""
+    longest = min(config.max_length, LONGEST)
+    tokens = host.random_tokens(num_texts, config.vocab_size, longest, seed)
+    corpora = {
+        count: host.corpus_of(benchmark_of(count), tokens, seed) for count in counts
+    }
+    plans = {
+        count: batches.plan_epoch(
+            corpus.sizes, batch_size, seed=seed, epoch=0, sampling="joint"
+        )[:NUM_BATCHES]
+        for count, corpus in corpora.items()
+    }
+    needed = [
+        shape
+        for count in counts
+        for shape in batches.needed_shapes(corpora[count], plans[count], 1)[0]
+    ]
+    shape = max(needed, key=lambda shape: shape.num_tokens)
+    return {
+        count: list(batches.Batcher(corpora[count], [shape]).batches(plans[count]))
+        for count in counts
+    }
+
+
+class _Stepper:
+    """A run's step with its state; a call takes some, and waits for all of them."""
+
+    def __init__(
+        self,
+        num_tasks: int,
+        config: encoder.EncoderConfig,
+        packed: list[Batch],
+        num_texts: int,
+        dtype: Any,
+        num_steps: int,
+    ) -> None:
+        benchmark = benchmark_of(num_tasks)
+        names = benchmark.task_names
+        space = base.Space(
+            names,
+            benchmark.slot_tasks(),
+            np.ones(num_tasks, bool),
+            (num_texts // num_tasks,) * num_tasks,
+        )
+        outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
+        model = base.Model(
+            encoder.Encoder(config, dtype=dtype),
+            heads.Heads(outputs, 0.2),
+            space,
+            config.hidden_size,
+        )
+        method = mtra.make(model)
+        optimise = optimiser.make(optimiser.warm_up(5e-5, 1000), names)
+        update = step.make_update(
+            model, method, optimise, one_task=False, axis_name=parallel.AXIS
+        )
+        root = jax.random.key(0)
+        params = build.init_params(
+            model, method, pretrained.init_encoder(config, root), root
+        )
+        devices = parallel.choose_devices(1)
+        self._program = parallel.Program(update, devices, donate_first=True)
+        state = step.init_state(method, optimise, params, root)
+        self.state = parallel.replicate(parallel.to_host(state), devices)
+        self._packed, self._num_steps = itertools.cycle(packed), num_steps
+
+    def __call__(self, _: Any) -> None:
+        for batch in itertools.islice(self._packed, self._num_steps):
+            self.state, measured = self._program(self.state, batch)
+        jax.block_until_ready((self.state, measured))
+
+
+def _time(
+    functions: Mapping[str, Callable[[Any], Any]], num_rounds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of the first calls, [C], and of later ones in turns, [R, C]."""
+    first, later = (
+        np.stack(list(timing.in_turns(functions, range(n)).values()), axis=1)
+        for n in (1, num_rounds)
+    )
+    return first[0], later
+
+
+# ---- layers
+
+
+def layers(
+    depths: Sequence[int] = (6, 12, 24),
+    *,
+    config: encoder.EncoderConfig = SMALL,
+    num_texts: int = 128,
+    dtype: Any = jnp.float32,
+    num_rounds: int = 5,
+    num_programs: int = 12,
+    num_steps: int = RUN_STEPS,
+    seed: int = 0,
+) -> list[LayerCost]:
+    """The cost of an encoder's value and gradient, unrolled as it is and by a scan.
+
+    Dropout is on; both compute the last layer at the first tokens alone. A run compiles
+    `num_programs` shapes, the most that a configuration allows unless told otherwise, and
+    takes `num_steps` steps. All depths and both forms take turns, `num_rounds` times.
+    """
+    batch = batches_of([1], config, num_texts, num_texts, seed)[1][0]
+    batch = jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
+    functions, kinds = {}, list(itertools.product(depths, (False, True)))
+    for depth, is_scanned in kinds:
+        deep = dataclasses.replace(config, num_hidden_layers=depth)
+        params = pretrained.init_encoder(deep, jax.random.key(seed))
+        params = jax.tree.map(jnp.asarray, params)
+        make = scanned if is_scanned else unrolled
+        program = jax.jit(jax.value_and_grad(make(deep, dtype)))
+        params = stack(params, depth) if is_scanned else params
+        functions[f"{depth} {is_scanned}"] = functools.partial(
+            _run, program, params, batch
+        )
+    first, later = _time(functions, num_rounds)
+    return layer_costs(kinds, first, later, num_programs, num_steps)
+
+
+def _run(program: Callable, params: Params, batch: Batch, number: int) -> None:
+    jax.block_until_ready(program(params, batch, jax.random.key(number)))
+
+
+def layer_costs(
+    kinds: Sequence[tuple[int, bool]],
+    first: np.ndarray,
+    later: np.ndarray,
+    num_programs: int,
+    num_steps: int,
+) -> list[LayerCost]:
+    """Sums up `first` [C] and `later` [R, C], seconds for each (depth, is scanned)."""
+    medians = np.median(later, axis=0)
+    compiling = np.maximum(first - medians, 0)
+    totals = num_programs * compiling + num_steps * medians
+    columns = compiling.tolist(), medians.tolist(), totals.tolist()
+    return [LayerCost(*kind, *row) for kind, *row in zip(kinds, *columns, strict=True)]
+
+
+def unrolled(config: encoder.EncoderConfig, dtype: Any) -> Callable[..., jax.Array]:
+    """`loss(params, batch, rng)`: the mean square of z, by the encoder as it is.
+
+    Without a key there is no dropout.
+    """
+    model = encoder.Encoder(config, dtype=dtype)
+
+    def loss(params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        z = model.apply(
+            {"params": params},
+            batch.tokens,
+            batch.segments,
+            batch.positions,
+            batch.first_tokens,
+            deterministic=rng is None,
+            rngs={} if rng is None else {"dropout": rng},
+        )
+        return jnp.mean(z.astype(jnp.float32) ** 2)
+
+    return loss
+
+
+def stack(params: Params, depth: int) -> Params:
+    """The encoder's tree with all layers but the last one in arrays [depth - 1, ...]."""
+    alike = [params[f"layer_{index}"] for index in range(depth - 1)]
+    return {
+        "embeddings": params["embeddings"],
+        "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *alike),
+        "last": params[f"layer_{depth - 1}"],
+    }
+
+
+def scanned(config: encoder.EncoderConfig, dtype: Any) -> Callable[..., jax.Array]:
+    """`loss` of `unrolled` for parameters of `stack`: one layer's program, in a loop."""
+    embeddings = encoder.Embeddings(config, dtype)
+    layer = encoder.Layer(config, dtype)
+    depth = config.num_hidden_layers
+
+    def loss(params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        rngs = None if rng is None else jax.random.split(rng, depth + 1)
+        same_text = jnp.equal(batch.segments[:, :, None], batch.segments[:, None, :])
+
+        def apply(module: Any, params: Params, key: Any, *args: Any) -> jax.Array:
+            return module.apply(
+                {"params": params},
+                *args,
+                deterministic=key is None,
+                rngs={} if key is None else {"dropout": key},
+            )
+
+        def body(hidden: jax.Array, given: tuple) -> tuple[jax.Array, None]:
+            params, key = given
+            return apply(layer, params, key, hidden, same_text), None
+
+        first, last = (None, None) if rngs is None else (rngs[0], rngs[-1])
+        between = None if rngs is None else rngs[1:-1]
+        hidden = apply(
+            embeddings, params["embeddings"], first, batch.tokens, batch.positions
+        )
+        hidden, _ = jax.lax.scan(body, hidden, (params["layers"], between))
+        z = apply(layer, params["last"], last, hidden, same_text, batch.first_tokens)
+        return jnp.mean(z.astype(jnp.float32) ** 2)
+
+    return loss

@@ -1,0 +1,133 @@
+"""The same work for every number of tasks; a scan that computes what the encoder does."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax.benchmark import scaling
+from mtra_jax.models import pretrained
+
+TINY = dataclasses.replace(
+    scaling.SMALL,
+    vocab_size=40,
+    num_hidden_layers=1,
+    hidden_size=8,
+    intermediate_size=12,
+)
+
+
+def test_costs_of_tasks_from_their_seconds():
+    first = np.array([9.0, 4.0])
+    # The second round is slow for both, the third for one: medians of the rounds' ratios.
+    later = np.array([[1.0, 1.5], [4.0, 6.0], [1.0, 5.0]])
+    few, many = scaling.task_costs((2, 8), first, later, num_steps=3)
+    assert few == (2, 9 - 3 * 1.0, 1.0, 1.0)
+    assert many == (8, 0.0, 5.0, 1.5)
+
+
+def test_the_ratio_is_to_the_quickest_of_all():
+    later = np.array([[2.0, 1.0, 3.0]])
+    found = scaling.task_costs((2, 8, 32), np.array([2.0, 1.0, 3.0]), later)
+    assert [cost.ratio for cost in found] == [2.0, 1.0, 3.0]
+    assert [cost.compile_seconds for cost in found] == [0.0, 0.0, 0.0]
+
+
+def test_costs_of_layers_from_their_seconds():
+    kinds = [(6, False), (6, True)]
+    first, later = np.array([11.0, 5.0]), np.array([[1.0, 2.0], [1.0, 3.0], [5.0, 2.0]])
+    unrolled, scanned = scaling.layer_costs(kinds, first, later, 12, 100)
+    assert unrolled == (6, False, 10.0, 1.0, 12 * 10.0 + 100 * 1.0)
+    assert scanned == (6, True, 3.0, 2.0, 12 * 3.0 + 100 * 2.0)
+
+
+def test_tasks_are_named_and_sized_in_turn():
+    benchmark = scaling.benchmark_of(5)
+    assert len(set(benchmark.task_names)) == 5
+    assert [task.num_outputs for task in benchmark.tasks] == [2, 3, 4, 2, 3]
+    assert all(task.is_classification for task in benchmark.tasks)
+
+
+def test_batches_are_the_same_work_for_any_number_of_tasks():
+    packed = scaling.batches_of((2, 8, 16), TINY, 512, 16, seed=0)
+    assert list(packed) == [2, 8, 16]
+    assert {len(items) for items in packed.values()} == {scaling.NUM_BATCHES}
+    shapes = {items.tokens.shape for each in packed.values() for items in each}
+    assert len(shapes) == 1
+    assert shapes.pop()[2] == 64
+    for count, items in packed.items():
+        for batch in items:
+            # Joint: an equal share of each task in every batch.
+            assert np.bincount(batch.tasks.ravel()).tolist() == [16 // count] * count
+            assert batch.where.all()
+            assert batch.tokens.max() < TINY.vocab_size
+            sums = batch.targets.sum(axis=-1)
+            np.testing.assert_array_equal(sums, 1)
+
+
+def test_steps_of_a_run_are_timed():
+    (found,) = scaling.tasks(
+        (2,), config=TINY, num_texts=64, batch_size=8, num_rounds=2, num_steps=2
+    )
+    assert found.num_tasks == 2
+    assert found.compile_seconds > found.step_seconds > 0
+    assert found.ratio == 1
+    assert all(type(value) in (int, float) for value in found)
+
+
+def test_more_tasks_than_places_are_refused():
+    with pytest.raises(
+        ValueError, match=r"`counts` must be in \[1, 8\]; found \(4, 9\)"
+    ):
+        scaling.tasks((4, 9), batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def deep():
+    config = dataclasses.replace(TINY, num_hidden_layers=3)
+    params = pretrained.init_encoder(config, jax.random.key(0))
+    params = jax.tree.map(jnp.asarray, params)
+    batch = scaling.batches_of([1], TINY, 64, 8, 0)[1][0]
+    return config, params, jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
+
+
+def test_the_scan_computes_what_the_encoder_does(deep):
+    config, params, batch = deep
+    expected, wanted = jax.jit(
+        jax.value_and_grad(scaling.unrolled(config, jnp.float32)), static_argnums=2
+    )(params, batch, None)
+    found, grads = jax.jit(
+        jax.value_and_grad(scaling.scanned(config, jnp.float32)), static_argnums=2
+    )(scaling.stack(params, 3), batch, None)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    jax.tree.map(
+        lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=1e-6),
+        grads,
+        scaling.stack(wanted, 3),
+    )
+
+
+def test_the_scan_draws_each_layer_its_own_dropout(deep):
+    config, params, batch = deep
+    config = dataclasses.replace(config, hidden_dropout_prob=0.3)
+    loss = scaling.scanned(config, jnp.float32)
+    text = str(jax.make_jaxpr(loss)(scaling.stack(params, 3), batch, jax.random.key(0)))
+    assert text.count("= scan[") == 1
+    program = jax.jit(loss)
+    stacked = scaling.stack(params, 3)
+    values = [program(stacked, batch, jax.random.key(n)) for n in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_depths_are_timed_both_ways():
+    found = scaling.layers(
+        (2,), config=TINY, num_texts=8, num_rounds=2, num_programs=3, num_steps=10
+    )
+    kinds = [(cost.num_layers, cost.is_scanned) for cost in found]
+    assert kinds == [(2, False), (2, True)]
+    for cost in found:
+        total = 3 * cost.compile_seconds + 10 * cost.step_seconds
+        assert cost.total_seconds == pytest.approx(total)
+        assert cost.step_seconds > 0
