@@ -20,6 +20,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--workdir", required=True, help="where the runs leave their files"
     )
+    parser.add_argument(
+        "--only", default="", metavar="NAME,...", help="of its rows, as mtra,ew"
+    )
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest)
     workdir = cli.output_directory(flags.workdir)
@@ -32,6 +35,7 @@ def main(arguments: Sequence[str]) -> None:
         workdir,
         overrides,
         command=shlex.join(["python", "scripts/sweep.py", *arguments]),
+        only=[name for name in flags.only.split(",") if name],
     )
     counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
     progress.write_line(f"{len(plan.jobs)} runs: {counts}")

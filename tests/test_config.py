@@ -30,9 +30,9 @@ TABLE_10 = {
     "minilm_tweeteval": (0.2, 1.0, 1.0),
     "minilm_affecteval": (0.0, 2.0, 1.0),
     "minilm_synthetic": (0.2, 1.0, 1.0),
-    "tiny_tweeteval": (0.0, 1.0, 0.01),
-    "tiny_affecteval": (0.0, 1.0, 0.01),
-    "tiny_synthetic": (0.0, 1.0, 0.01),
+    "tiny_tweeteval": (0.0, 0.1, 0.01),
+    "tiny_affecteval": (0.0, 0.1, 0.01),
+    "tiny_synthetic": (0.0, 0.1, 0.01),
 }
 # Table 10 and appendix B.4 for all; DESIGN section 3 for the optimiser.
 COMMON = {

@@ -253,6 +253,24 @@ def lines_of(workdir):
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_of_the_rows_asked_for_alone_the_runs_are_trained(tmp_path, trainer):
+    run_all(tmp_path)
+    (tmp_path / "mtra/seed0/results.json").unlink()
+    (tmp_path / "tw/seed0/results.json").unlink()
+    trainer.trained.clear()
+    plan = sweep.make_plan(THREE, tmp_path, SMALL, "another", only=["mtra"])
+    assert [job.run.name for job in plan.jobs] == ["mtra", "mtra"]
+    sweep.run_all(plan, print)
+    assert trainer.trained == [("mtra", 0)]
+    names = [(line["name"], line["seed"]) for line in lines_of(tmp_path)]
+    assert names == [(m, s) for m in ("ew", "tw", "mtra") for s in (0, 1)]
+
+
+def test_a_row_that_is_not_in_the_sweep_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--only mtr: did you mean mtra"):
+        sweep.make_plan(THREE, tmp_path, SMALL, only=["mtr"])
+
+
 def test_every_run_is_trained_by_seed_and_stands_in_the_order_of_the_table(
     tmp_path, trainer
 ):

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from mtra_jax import sweeps
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.reports import comparison, progress
 from mtra_jax.train import build, loop, runs, session, terminal
 
@@ -50,16 +50,23 @@ def make_plan(
     workdir: Path,
     overrides: Sequence[tuple[str, str]] = (),
     command: str = "",
+    only: Sequence[str] = (),
 ) -> Plan:
-    """What is to be done; nothing is written yet.
+    """What is to be done; nothing is written yet. Of the runs named in `only`, if any.
 
     Raises:
       InputError: a run has no valid configuration, or other tasks than the first, or
-        its directory holds another one; `results.jsonl` is damaged.
+        its directory holds another one; `results.jsonl` is damaged; no run is named so.
     """
+    known = {run.name for run in sweep.runs}
+    for name in only:
+        if name not in known:
+            raise InputError(f"--only {name}: {did_you_mean(name, sorted(known))}")
     jobs = []
     tasks = {entry.tasks: f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
     for run in sorted(sweep.runs, key=lambda run: run.seed):
+        if only and run.name not in only:
+            continue
         config = sweeps.config_of(run, overrides)
         benchmark = build.benchmark_of(config)
         first = tasks.setdefault(benchmark.tasks, run.name)

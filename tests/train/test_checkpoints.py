@@ -5,7 +5,6 @@ import shutil
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from mtra_jax.errors import InputError
@@ -122,7 +121,7 @@ def test_a_state_comes_back_to_the_bit(tmp_path):
         assert leaf.shape == expected.shape
         assert leaf.tobytes() == expected.tobytes()
     assert found_record == record
-    assert isinstance(found["optimiser"][1], optax.transforms.PartitionState)
+    assert isinstance(found["optimiser"][1], optimiser.AdamaxState)
     assert found["params"]["method"] == {}
     assert found["method"] == ()
 
