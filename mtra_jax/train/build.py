@@ -154,13 +154,18 @@ def init_params(
     model: base.Model, method: base.Method, encoder_params: Params, rng: jax.Array
 ) -> Params:
     """The parameters before training: the encoder's, new heads, the method's."""
-    heads_rng, method_rng = jax.random.split(rng)
-    z = jnp.zeros((1, method.num_features or model.hidden_size))
-    return {
-        "encoder": encoder_params,
-        "heads": model.heads.init(heads_rng, z, deterministic=True)["params"],
-        "method": method.init(method_rng),
-    }
+
+    # One program: each operation by itself would be compiled, or read, in every start.
+    @jax.jit
+    def new_params(rng: jax.Array) -> Params:
+        heads_rng, method_rng = jax.random.split(rng)
+        z = jnp.zeros((1, method.num_features or model.hidden_size))
+        return {
+            "heads": model.heads.init(heads_rng, z, deterministic=True)["params"],
+            "method": method.init(method_rng),
+        }
+
+    return {"encoder": encoder_params, **new_params(rng)}
 
 
 def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepared:

@@ -36,7 +36,7 @@ def init_state(
     """The state before the first step of the run whose root key is `rng`."""
     zero = jnp.zeros((), jnp.int32)
     words = jax.random.key_data(rng)
-    moments = optimiser.init(params)
+    moments = jax.jit(optimiser.init)(params)  # one program, not one for each leaf
     return TrainState(params, moments, method.init_state, zero, zero, words)
 
 
