@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,11 +89,15 @@ def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
         use_devices(max(flags.devices))
         return {"collectives": measure.collectives(config, flags.devices)}
     if flags.tasks:
+        if max(flags.tasks) > 128:
+            raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
         return {"tasks": scaling.tasks(flags.tasks)}
     if flags.layers:
         return {"layers": scaling.layers(flags.layers)}
     if flags.host:
-        return {"throughput": host.throughput(), "ten_million": host.ten_million()}
+        with tempfile.TemporaryDirectory() as directory:
+            footprint = host.ten_million(directory=Path(directory))
+        return {"throughput": host.throughput(), "footprint": footprint}
     if flags.against:
         found = workload.load(config, flags.steps)
         options = {"compile_model": flags.compile, "packed": flags.packed}

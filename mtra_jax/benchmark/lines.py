@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mtra_jax.benchmark import cost, measure, run_costs, timing, trace
+from mtra_jax.benchmark import (
+    cost,
+    host,
+    measure,
+    run_costs,
+    scaling,
+    timing,
+    trace,
+)
 from mtra_jax.reports import tables
 
 Lines = list[tuple[str, str]]
@@ -173,17 +181,50 @@ def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
     ]
 
 
-def _each(rows: Any) -> str:
-    """Named tuples, or one, as `name value` pairs on a line."""
-    many = rows if isinstance(rows, list) else [rows]
-    return "\n".join(
-        "  ".join(f"{name} {_short(value)}" for name, value in plain(row).items())
-        for row in many
+def _tasks(found: Sequence[scaling.TaskCost]) -> Lines:
+    return [
+        (
+            f"{cost.num_tasks} tasks",
+            f"{1e3 * cost.step_seconds:.0f} ms a step, {cost.ratio:.2f} of the least; "
+            f"compiled in {cost.compile_seconds:.0f} s",
+        )
+        for cost in found
+    ]
+
+
+def _layers(found: Sequence[scaling.LayerCost]) -> Lines:
+    return [
+        (
+            f"{cost.num_layers} layers, {'scanned' if cost.is_scanned else 'unrolled'}",
+            f"compiled in {cost.compile_seconds:.1f} s, {1e3 * cost.step_seconds:.0f} ms "
+            f"a step, {cost.total_seconds:.0f} s in all of 20 epochs of TweetEval",
+        )
+        for cost in found
+    ]
+
+
+def _throughput(found: host.Throughput) -> Lines:
+    return [
+        (
+            f"host: {found.num_texts:,} texts",
+            f"{found.texts_per_second:,.0f} texts/s of one core: plan "
+            f"{1e3 * found.plan_seconds:.1f} ms, shapes {1e3 * found.shapes_seconds:.1f} "
+            f"ms, pack {1e3 * found.pack_seconds:.1f} ms",
+        )
+    ]
+
+
+def _footprint(found: host.Footprint) -> Lines:
+    mapped = (
+        f", {_mebibytes(found.mapped_bytes)} of it mapped" if found.mapped_bytes else ""
     )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return [
+        (
+            f"host: {found.num_texts:,} texts",
+            f"{_mebibytes(found.peak_bytes)} resident at the peak{mapped}; plan "
+            f"{found.plan_seconds:.2f} s, pack a batch {1e3 * found.pack_seconds:.2f} ms",
+        )
+    ]
 
 
 SHOWN: dict[str, Callable[[Any], str | Lines]] = {
@@ -196,8 +237,8 @@ SHOWN: dict[str, Callable[[Any], str | Lines]] = {
     "versus": _versus,
     "collectives": _collectives,
     "trace": trace.picture,
-    "tasks": _each,
-    "layers": _each,
-    "throughput": _each,
-    "ten_million": _each,
+    "tasks": _tasks,
+    "layers": _layers,
+    "throughput": _throughput,
+    "footprint": _footprint,
 }
