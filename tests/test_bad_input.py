@@ -56,6 +56,7 @@ SWEEP = (
     "--workdir={tmp}/run",
 )
 REPORT = ("report", "{tmp}")
+BENCHMARK = ("benchmark", f"{PRESET}synthetic", "--config.data.cache_dir=")
 TEXT = "tweeteval/datasets/irony/train_text.txt"
 LABELS = "tweeteval/datasets/irony/train_labels.txt"
 TSV = "affecteval/goemotions/dev.tsv"
@@ -168,6 +169,8 @@ def folder(file: str) -> Write:
 
 
 CONFIG = configs.to_dict(configs.preset("tiny_synthetic", "ew"))
+CUT_OFF = json.dumps(CONFIG)[:-9]  # in the last key
+CUT_END = CUT_OFF.rindex('"')
 SMALL = encoder.EncoderConfig(
     vocab_size=100,
     hidden_size=4,
@@ -765,9 +768,10 @@ ROWS = {
         nothing, PREDICT, "{tmp}/config.json: no such file; expected a run's directory"
     ),
     "configuration that was cut off": Row(
-        put("config.json", json.dumps(CONFIG)[:-9]),
+        put("config.json", CUT_OFF),
         PREDICT,
-        "{tmp}/config.json: damaged: Unterminated string starting at: line 1 column 580 (char 579)",
+        "{tmp}/config.json: damaged: Unterminated string starting at: line 1 column "
+        f"{CUT_END + 1} (char {CUT_END})",
     ),
     "configuration with a byte-order mark": Row(
         put("config.json", "\ufeff" + json.dumps(CONFIG)),
@@ -1125,6 +1129,30 @@ ROWS = {
         ITSELF,
         "{tmp}/run/results.json: damaged: 'train_seconds' is '1.5'; expected a number",
     ),
+    "no steps to time": Row(
+        nothing, (*BENCHMARK, "--steps=0"), "--steps is 0; expected at least 1"
+    ),
+    "devices that are none": Row(
+        nothing,
+        (*BENCHMARK, "--devices=1,two"),
+        "argument --devices: '1,two' is not a comma-separated list of numbers",
+    ),
+    "more tasks than a batch has texts": Row(
+        nothing, (*BENCHMARK, "--tasks=2,256"), "--tasks 256: expected at most 128"
+    ),
+    "unknown method to time": Row(
+        nothing,
+        (*BENCHMARK, "--method=ew,mtr"),
+        "unknown method 'mtr'; did you mean mtra?",
+    ),
+    "row that the sweep has not": Row(
+        nothing, (*SWEEP, "--only=mtr"), "--only mtr: did you mean mtra?"
+    ),
+    "batch that does not part": Row(
+        nothing,
+        (*ITSELF, "--config.micro_batches=5"),
+        "batch_size is 128; expected a multiple of 40, devices times micro_batches",
+    ),
     "damaged results of the run itself": Row(
         both(put("run/config.json", json.dumps(CONFIG)), put("run/results.json", "[]")),
         ("train", f"{PRESET}synthetic", "--workdir={tmp}/run"),
@@ -1215,7 +1243,7 @@ def test_the_table_is_long():
 def outputs_of_lengths(monkeypatch):
     """In place of a model: polarity 0, 1 or 2 by the length of the text, modulo 3."""
     saved = types.SimpleNamespace(benchmark=SYNTHETIC)
-    monkeypatch.setattr(runs, "load", lambda workdir, task: saved)
+    monkeypatch.setattr(runs, "load", lambda workdir, task, cache_dir: saved)
 
     def make_predictor(saved, task):
         return lambda texts: np.eye(3)[[len(text) % 3 for text in texts]]
