@@ -1,0 +1,92 @@
+"""Made figures as lines and as JSON, and the script as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtra_jax.benchmark import cost, host, lines, measure, run_costs, scaling, timing
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEED = measure.Speed(
+    "mtra",
+    [0.1, 0.2, 0.3, 0.2],
+    measure.Fill(512, 4000, 0.94, {"irony": 0.935, "stance": 0.95}),
+    flops=8e9,
+    rate_of_products=2e10,
+    num_compiled=3,
+    memory=cost.Memory(300 * 2**20, 100 * 2**20),
+    parameters={"training": 1200, "testing": 1000},
+)
+VERSUS = measure.Versus(
+    [1.0, 1.0],
+    [2.0, 3.0],
+    timing.Ratio(2.5, 2.0, 3.0, [2.0, 3.0]),
+    {"aligned": (0.5, 0.5001)},
+)
+FOUND = {
+    # 512 texts, 4,000 tokens and 8e9 operations in 0.8 s.
+    "speed": (SPEED, ["640.0", "5000", "94.0 % (irony 93.5, stance 95.0)", "10.0 GFLOP/s, 50 %"]),
+    "methods": ([SPEED._replace(method="ew"), SPEED], ["ew", "mtra", "1.00", "1,200"]),
+    "versus": (VERSUS, ["2.50 by total time of 2", "2.00 to 3.00", "0.50000 / 0.50010"]),
+    "feeding": (run_costs.Feeding(0.005, 0.002, 0.0005), ["2.00 ms", "75 % hidden"]),
+    "saving": (run_costs.Saving(0.1, 0.4, 3 * 2**20), ["waits 100 ms", "400 ms", "3 MiB"]),
+    "starts": (run_costs.Starts(31.0, 8.5), ["31.0 s, and 8.5 s"]),
+    "collectives": (
+        {1: {}, 4: {"all-reduce": cost.Collective(2, 5 * 2**20)}},
+        ["1 devices", "no collective", "all-reduce: 2, 5 MiB"],
+    ),
+    "trace": ({"norms": 1.0, "GELU": 3.0}, ["25.0 %", "75.0 %"]),
+    "tasks": ([scaling.TaskCost(8, 20.0, 0.25, 1.07)], ["8 tasks", "250 ms", "1.07"]),
+    "layers": ([scaling.LayerCost(6, True, 4.0, 0.5, 900.0)], ["6 layers, scanned", "900 s"]),
+    "throughput": (host.Throughput(1000, 9, 0.001, 0.002, 0.001, 9.0), ["250,000 texts/s"]),
+    "footprint": (
+        host.Footprint(10, 9, 8, 0.1, 1.25, 0.1, 0.0015, 0, 2 * 2**30, 2**30),
+        ["2048 MiB", "1024 MiB of it mapped", "plan 1.25 s", "1.50 ms"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_figures_are_shown(name):
+    value, expected = FOUND[name]
+    text = lines.text({name: value})
+    for part in expected:
+        assert part in text
+    json.dumps(lines.plain({name: value}), allow_nan=False)
+
+
+def test_every_kind_is_tried():
+    assert FOUND.keys() | {"machine"} == lines.SHOWN.keys()
+
+
+def test_computed_properties_are_in_the_json():
+    assert lines.plain(SPEED)["share_of_rate"] == 0.5
+    assert lines.plain(FOUND["feeding"][0])["hidden"] == 0.75
+
+
+def test_the_script_measures_a_run(tmp_path):
+    command = [
+        sys.executable,
+        "scripts/benchmark.py",
+        "--config=configs/mtra.py:tiny_synthetic",
+        "--config.tasks=irony,intensity",
+        "--config.data.fraction=0.3",
+        "--config.backbone.num_hidden_layers=1",
+        "--config.backbone.hidden_size=32",
+        f"--config.data.cache_dir={tmp_path}",
+        "--steps=2",
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found.keys() == {"machine", "speed", "feeding", "saving", "starts"}
+    speed = found["speed"]
+    assert set(speed["fill"]["share_by_task"]) == {"irony", "intensity"}
+    assert speed["num_compiled"] == 1
+    assert speed["memory"]["peak"] > speed["memory"]["state"] > 0
+    assert found["starts"]["cold"] > 0
+    assert found["starts"]["warm"] > 0
+    assert found["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
