@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from mtra_jax.benchmark.workload import Item, Stepper, Workload
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
 from mtra_jax.train import checkpoints, parallel
+from mtra_jax.types import Batch
 
 
 class Starts(NamedTuple):
@@ -72,7 +73,7 @@ def _seconds_to_first_line(command: Sequence[str]) -> float:
     return seconds
 
 
-def feeding(workload: Workload, stepper: Stepper, num_batches: int = 20) -> Feeding:
+def feeding(workload: Workload, stepper: Stepper, num_batches: int = 8) -> Feeding:
     """Trains on `num_batches` batches of one shape as the training loop does."""
     run = workload.prepared.run
     started = time.perf_counter()
@@ -93,7 +94,7 @@ def feeding(workload: Workload, stepper: Stepper, num_batches: int = 20) -> Feed
     return Feeding(planned, float(np.median(workload.host_seconds)), mean)
 
 
-def _of_shape(made: object, item: Item) -> object:
+def _of_shape(made: Iterable[Batch], item: Item) -> Iterator[Batch]:
     return (b for b in made if b.tokens.shape == item.batch.tokens.shape)
 
 
