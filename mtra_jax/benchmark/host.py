@@ -213,7 +213,9 @@ def measure_footprint(
     times = [time.perf_counter()]
     # As `tokens.cached_encode` has them.
     paths = [directory / f"{name}.npy" for name in Tokens._fields]
-    tokens = Tokens(*(np.load(path, mmap_mode="r") for path in paths))
+    tokens = Tokens(
+        *(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
+    )
     corpus = corpus_of(benchmark, tokens, seed)
     times.append(time.perf_counter())
     plan = _plan(corpus, batch_size, seed)
