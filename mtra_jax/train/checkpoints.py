@@ -21,6 +21,10 @@ from mtra_jax.train.complaints import WriteError
 
 ASIDE = ".replaced"
 """Of a checkpoint that one of the same step is about to replace."""
+REMOVED = ".removed"
+"""Where a superseded checkpoint is moved, at once and whole, before it is deleted.
+
+Deleted in its place, a checkpoint whose process is killed meanwhile would look damaged."""
 LOST = (-math.inf, 0)
 """The rank of a checkpoint whose score cannot be read: it may be the best one."""
 
@@ -88,14 +92,17 @@ class Checkpoints:
 
         complaints.hush()
         self._directory = Path(directory).absolute()
+        self._read_only = read_only
         if not read_only:
             self._put_back()
+            self._delete_removed()
         self._ocp = ocp
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_LatestAndBest(lambda step: self._ranks[step]),
                 read_only=read_only,
+                todelete_subdir=None if read_only else REMOVED,
             ),
         )
         self._ranks = {step: self._read_rank(step) for step in self._steps()}
@@ -118,6 +125,9 @@ class Checkpoints:
             if step in self._steps():
                 # Stopped in the validation after this step, which is done by now.
                 self._set_aside(step)
+            # The one before moves others out of the way until it is whole.
+            self._manager.wait_until_finished()
+            self._delete_removed()
             self._ranks[step] = _rank(score, step)
             self._manager.save(
                 step,
@@ -149,6 +159,11 @@ class Checkpoints:
             else:
                 aside.rename(aside.with_suffix(""))
         parallel.wait_for_all("checkpoints put back")
+
+    def _delete_removed(self) -> None:
+        if parallel.is_writer():
+            # What cannot be deleted now can be later; it is in nobody's way.
+            shutil.rmtree(self._directory / REMOVED, ignore_errors=True)
 
     def latest_step(self) -> int | None:
         """The step of the latest checkpoint, None where there is none."""
@@ -300,6 +315,8 @@ class Checkpoints:
           WriteError: the last checkpoint cannot be written.
         """
         self._wait()
+        if not self._read_only:
+            self._delete_removed()
         self._finish(self._manager.close)
 
 

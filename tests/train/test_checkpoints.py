@@ -99,6 +99,41 @@ def test_a_store_that_is_opened_again_goes_on(tmp_path, scores):
     store.close()
 
 
+def test_a_kill_while_a_checkpoint_is_deleted_leaves_no_half_of_it(
+    tmp_path, monkeypatch
+):
+    """Deleting stops after the record, as a kill may stop it."""
+    removed = []
+
+    def die_halfway(directory, ignore_errors):
+        for record in directory.glob("*/record"):
+            removed.append(record.parent.name)
+            shutil.rmtree(record)
+
+    rmtree = shutil.rmtree
+    store = checkpoints.Checkpoints(tmp_path)
+    for step, score in enumerate([3.0, 1.0], start=1):
+        store.save(step, SMALL, {}, score)
+    store._wait()
+    # The first one is out of the way before anything of it is gone.
+    assert (tmp_path / checkpoints.REMOVED / "1" / "record").is_dir()
+    monkeypatch.setattr(
+        checkpoints.shutil,
+        "rmtree",
+        lambda path, ignore_errors=False: (
+            rmtree(path) if path.name == "record" else die_halfway(path, ignore_errors)
+        ),
+    )
+    store.close()
+    assert removed == ["1"]
+    monkeypatch.undo()
+    again = checkpoints.Checkpoints(tmp_path)
+    assert (again.latest_step(), again.best_step()) == (2, 2)
+    again.save(4, SMALL, {}, 5.0)
+    again.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4"]
+
+
 def test_a_state_comes_back_to_the_bit(tmp_path):
     state = make_state()
     odd = np.array([np.nan, np.inf, -0.0, 1e-45, 3e38], np.float32)
