@@ -38,15 +38,17 @@ def main(arguments: Sequence[str]) -> None:
         "--host", action="store_true", help="texts a second of the host"
     )
     parser.add_argument(
-        "--one_step", action="store_true", help="take a step and say so"
+        "--alone", choices=["ours", "torch"], help="take steps, and nothing else"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     flags, config = cli.with_config(parser, arguments)
     if flags.steps < 1:
         raise InputError(f"--steps is {flags.steps}; expected at least 1")
-    if flags.one_step:
-        one_step(config)
+    if flags.alone:
+        alone(flags, config)
         return
+    if flags.devices:
+        use_devices(max(flags.devices))
     from mtra_jax.benchmark import lines
 
     found = {"machine": machine(), **measure(flags, config, arguments)}
@@ -73,12 +75,35 @@ def machine() -> dict[str, object]:
     return records.environment(parallel.choose_devices(0))
 
 
-def one_step(config) -> None:
-    from mtra_jax.benchmark import workload
+def alone(flags, config) -> None:
+    """The steps of one side, in this process: `run_costs.alone` reads what it prints."""
+    from mtra_jax.benchmark import host, run_costs, workload
 
-    found = workload.load(config, 1)
-    workload.Stepper(found.prepared)(found.items[0])
-    print("first step", flush=True)
+    found = workload.load(config, flags.steps)
+    if flags.alone == "ours":  # PyTorch is not imported then
+        step = workload.Stepper(found.prepared)
+    else:
+        from mtra_jax.benchmark import measure
+
+        trainer = measure.torch_trainer(found, **torch_options(flags))
+
+        def step(item):
+            trainer.step(trainer.place(item.batch))
+
+    # There are more items than steps where each task has one.
+    for number, item in enumerate(found.items[: flags.steps]):
+        step(item)
+        if number == 0:
+            print(run_costs.FIRST_STEP, flush=True)
+    print(run_costs.PEAK, host.peak_bytes(), flush=True)
+
+
+def torch_options(flags) -> dict[str, object]:
+    return {
+        "compile_model": flags.compile,
+        "packed": flags.packed,
+        "threads": flags.threads,
+    }
 
 
 def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
@@ -86,7 +111,6 @@ def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
     from mtra_jax.benchmark import host, measure, scaling, workload
 
     if flags.devices:
-        use_devices(max(flags.devices))
         return {"collectives": measure.collectives(config, flags.devices)}
     if flags.tasks:
         if max(flags.tasks) > 128:
@@ -100,9 +124,14 @@ def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
         return {"throughput": host.throughput(), "footprint": footprint}
     if flags.against:
         found = workload.load(config, flags.steps)
-        options = {"compile_model": flags.compile, "packed": flags.packed}
-        return {"versus": measure.versus_torch(found, threads=flags.threads, **options)}
+        versus = measure.versus_torch(found, **torch_options(flags))
+        if found.prepared.devices[0].platform != "cpu":
+            return {"versus": versus}  # memory of the host is not the point there
+        return {"versus": versus, "resident": resident(arguments)}
     names = flags.method.split(",") if flags.method else [config.method.name]
+    is_plain = not (flags.method or flags.trace)
+    # First, while this process is small: a user's start has the machine to itself.
+    started = starts(arguments) if is_plain else {}
     loads = [
         workload.load(measure.with_method(config, name), flags.steps) for name in names
     ]
@@ -111,20 +140,40 @@ def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
         return {"trace": trace(Path(flags.trace), loads[0], steppers[0])}
     if flags.method:
         return {"methods": speeds}
-    return {"speed": speeds[0], **around(loads[0], steppers[0], arguments)}
+    return {"speed": speeds[0], **around(loads[0], steppers[0]), **started}
 
 
-def around(found, stepper, arguments: Sequence[str]) -> dict[str, object]:
-    """Starting, feeding, saving."""
+def starts(arguments: Sequence[str]) -> dict[str, object]:
     from mtra_jax.benchmark import run_costs
 
-    rest = [a for a in arguments if a != "--json"]
-    command = [sys.executable, __file__, *rest, "--one_step"]
+    return {"starts": run_costs.starts(alone_command(arguments, "ours", 1))}
+
+
+def around(found, stepper) -> dict[str, object]:
+    """Feeding and saving."""
+    from mtra_jax.benchmark import run_costs
+
     return {
         "feeding": run_costs.feeding(found, stepper),
         "saving": run_costs.saving(stepper),
-        "starts": run_costs.starts(command),
     }
+
+
+def resident(arguments: Sequence[str], num_steps: int = 6):
+    """What a process takes for steps of ours alone, and one for PyTorch's."""
+    from mtra_jax.benchmark import measure, run_costs
+
+    peaks = [
+        run_costs.alone(alone_command(arguments, side, num_steps)).peak_bytes
+        for side in ("ours", "torch")
+    ]
+    return measure.Resident(*peaks, num_steps)
+
+
+def alone_command(arguments: Sequence[str], side: str, num_steps: int) -> list[str]:
+    # Later flags win.
+    flags = [f"--alone={side}", f"--steps={num_steps}"]
+    return [sys.executable, __file__, *arguments, *flags]
 
 
 def trace(directory: Path, found, stepper) -> dict[str, float]:

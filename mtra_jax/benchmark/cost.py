@@ -3,7 +3,6 @@
 import contextlib
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,11 +14,12 @@ from mtra_jax.models.encoder import EncoderConfig
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COLLECTIVE = re.compile(
-    r"= (?P<shapes>\(?[a-z0-9]+\[[^=]*?) "
+    r"= (?P<shapes>\(?[a-z0-9]+\[[^\n]*?) "
     r"(?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
     r"(?:-start)?\("
 )
 ARRAY = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
+LARGE = 4096
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8, "u64": 8}
 
 
@@ -31,9 +31,13 @@ class Memory(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """Collectives of one kind in a program: how many, and bytes of their results."""
+    """Collectives of one kind in a program: how many, and bytes of their results.
+
+    `num_large` of them have results of more than `LARGE` bytes: gradients, not numbers.
+    """
 
     count: int
+    num_large: int
     num_bytes: int
 
 
@@ -87,17 +91,19 @@ def collectives(text: str) -> dict[str, Collective]:
     """The collectives of a compiled program's text, by kind.
 
     >>> collectives("%a = f32[3,2]{1,0} all-reduce(%b), channel_id=1")
-    {'all-reduce': Collective(count=1, num_bytes=24)}
+    {'all-reduce': Collective(count=1, num_large=0, num_bytes=24)}
     """
-    counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
+    totals: dict[str, Collective] = {}
     for found in COLLECTIVE.finditer(text):
-        counts[found["name"]] += 1
-        sizes[found["name"]] += sum(
+        num_bytes = sum(
             SIZES.get(kind, 4) * int(np.prod([int(n) for n in shape.split(",") if n]))
             for kind, shape in ARRAY.findall(found["shapes"])
         )
-    return {name: Collective(counts[name], sizes[name]) for name in counts}
+        count, num_large, before = totals.get(found["name"], (0, 0, 0))
+        totals[found["name"]] = Collective(
+            count + 1, num_large + (num_bytes > LARGE), before + num_bytes
+        )
+    return totals
 
 
 @contextlib.contextmanager

@@ -167,12 +167,23 @@ def _versus(found: measure.Versus) -> str:
     return _aligned(lines)
 
 
+def _resident(found: measure.Resident) -> Lines:
+    return [
+        (
+            "most memory of a process",
+            f"ours {_mebibytes(found.ours)}, PyTorch's {_mebibytes(found.theirs)}: "
+            f"{found.ratio:.2f}; {found.num_steps} steps, libraries included",
+        )
+    ]
+
+
 def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
     return [
         (
             f"{count} devices",
             ", ".join(
-                f"{kind}: {c.count}, {_mebibytes(c.num_bytes)}"
+                f"{kind}: {c.count}, {c.num_large} of them large, "
+                f"{_mebibytes(c.num_bytes)}"
                 for kind, c in kinds.items()
             )
             or "no collective",
@@ -235,6 +246,7 @@ SHOWN: dict[str, Callable[[Any], str | Lines]] = {
     "starts": _starts,
     "methods": _methods,
     "versus": _versus,
+    "resident": _resident,
     "collectives": _collectives,
     "trace": trace.picture,
     "tasks": _tasks,

@@ -64,6 +64,19 @@ class Versus(NamedTuple):
     """Ours and theirs on the first batch, without dropout."""
 
 
+class Resident(NamedTuple):
+    """The most memory that was resident in a process that took steps alone, in bytes."""
+
+    ours: int
+    theirs: int
+    num_steps: int
+
+    @property
+    def ratio(self) -> float:
+        """Ours over theirs."""
+        return self.ours / self.theirs
+
+
 def passes(config: ConfigDict) -> float:
     """Forward passes, each with its backward pass, that a step of the method needs.
 
@@ -195,9 +208,9 @@ def versus_torch(
     config = found.config
     if len(found.prepared.devices) != 1:
         raise InputError("--against torch: needs one device, --config.devices=1")
-    trainer = _trainer(found, compile_model=compile_model, packed=packed)
-    if threads is not None:
-        torch_step.torch.set_num_threads(threads)
+    trainer = torch_trainer(
+        found, compile_model=compile_model, packed=packed, threads=threads
+    )
     first = found.items[0]
     losses = _losses(found, first, trainer.losses(trainer.place(first.batch)))
     tolerance = LOSS_TOLERANCE if _is_float32(config) else 0.03
@@ -226,10 +239,17 @@ def _is_float32(config: ConfigDict) -> bool:
     return build.compute_dtype(config) == np.float32
 
 
-def _trainer(
-    found: Workload, *, compile_model: bool, packed: bool
+def torch_trainer(
+    found: Workload, *, compile_model: bool, packed: bool, threads: int | None = None
 ) -> torch_step.TorchTrainer:
+    """PyTorch's step from the parameters of our run, on `threads` cores or as it likes.
+
+    Raises:
+      InputError: PyTorch is absent, or the method is none of its.
+    """
     config, prepared = found.config, found.prepared
+    if threads is not None:
+        torch_step.torch.set_num_threads(threads)
     run = prepared.run
     model, _ = build.make_model(
         config, run.benchmark, prepared.backbone.config, run.train.corpus.sizes

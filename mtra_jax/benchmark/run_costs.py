@@ -1,4 +1,4 @@
-"""A run around its steps -> what starting, feeding and saving it cost."""
+"""A run around its steps -> what starting, feeding, saving and holding it cost."""
 
 import subprocess
 import tempfile
@@ -14,6 +14,17 @@ from mtra_jax.data import batches
 from mtra_jax.errors import InputError
 from mtra_jax.train import checkpoints, parallel
 from mtra_jax.types import Batch
+
+FIRST_STEP, PEAK = "first step", "peak bytes"
+
+
+class Alone(NamedTuple):
+    """A process of its own that does nothing but take steps."""
+
+    first_step: float
+    """Seconds from its start to the end of its first step."""
+    peak_bytes: int
+    """The most memory that was resident in it, libraries included."""
 
 
 class Starts(NamedTuple):
@@ -48,29 +59,34 @@ class Saving(NamedTuple):
     num_bytes: int
 
 
-def starts(command: Sequence[str]) -> Starts:
-    """Runs `command`, which trains a step and says so, with an empty and a filled cache.
-
-    The directory of the cache is added to the command as `--config.data.cache_dir`.
+def alone(command: Sequence[str]) -> Alone:
+    """Runs `command`, which prints `FIRST_STEP` and at its end `PEAK` with the bytes.
 
     Raises:
-      InputError: the command ends without a line.
+      InputError: the command does not come to its end.
     """
-    with tempfile.TemporaryDirectory() as cache:
-        whole = [*command, f"--config.data.cache_dir={cache}"]
-        return Starts(_seconds_to_first_line(whole), _seconds_to_first_line(whole))
-
-
-def _seconds_to_first_line(command: Sequence[str]) -> float:
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         seconds = time.perf_counter() - started
-        process.stdout.read()
-    if not line or process.returncode:
+        rest = process.stdout.read()
+    if process.returncode or line.strip() != FIRST_STEP:
         raise InputError(f"{command[1]}: ended with {process.returncode} and no step")
-    return seconds
+    return Alone(seconds, int(rest.removeprefix(PEAK)))
+
+
+def starts(command: Sequence[str]) -> Starts:
+    """Runs `command`, see `alone`, with an empty and a filled cache.
+
+    The directory of the cache is added to the command as `--config.data.cache_dir`.
+
+    Raises:
+      InputError: the command does not come to its end.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        whole = [*command, f"--config.data.cache_dir={cache}"]
+        return Starts(alone(whole).first_step, alone(whole).first_step)
 
 
 def feeding(workload: Workload, stepper: Stepper, num_batches: int = 8) -> Feeding:

@@ -159,8 +159,9 @@ def _line_pairs(root: Path, folder: str, part: str, task: Task) -> Rows:
             f"{root / text_file} has {len(texts)} lines but {root / label_file} has "
             f"{len(labels)}; expected one label for each text"
         )
+    where = str(root / label_file)
     return [
-        (text, _class_id(label, task, f"{root / label_file}:{number}"))
+        (text, _class_id(label, task, f"{where}:{number}"))
         for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1)
     ]
 
@@ -233,9 +234,9 @@ def _intensity_rows(root: Path, file: str) -> Rows:
         )
     if not lines:
         raise InputError(f"{root / file}: only a header; expected examples below it")
-    rows = []
+    path, rows = str(root / file), []
     for number, line in enumerate(lines, 2):
-        where, fields = f"{root / file}:{number}", line.split("\t")
+        where, fields = f"{path}:{number}", line.split("\t")
         _check_columns(fields, _EI_REG_HEADER, where)
         rows.append((fields[1], [_number(fields[3], "Intensity Score", where)]))
     return rows
@@ -288,13 +289,14 @@ def _read_csv(
     stream = io.StringIO(text, newline="\n")
     # strict: a quote that never closes would swallow the rest of the file.
     records = csv.reader(stream, delimiter=delimiter, strict=True)
-    where = f"{root / file}:1"
+    path = str(root / file)
+    where = f"{path}:1"
     # The reader's own limit would refuse a text of more than 131,072 characters.
     limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))
     try:
         for fields in records:
             yield where, fields
-            where = f"{root / file}:{records.line_num + 1}"
+            where = f"{path}:{records.line_num + 1}"
     except csv.Error as error:
         reason = str(error).partition(" - ")[0]
         raise InputError(

@@ -72,14 +72,15 @@ def test_texts_add_up():
 
 def test_collectives_of_a_real_program_are_counted():
     def mean(replicated, shard):
-        both = {"a": shard, "b": shard[:2]}
-        return jax.lax.psum(both, parallel.AXIS), replicated
+        # More than five, which XLA's text numbers in comments.
+        parts = {str(n): shard[:n] for n in range(1, 7)}
+        return jax.lax.psum(parts, parallel.AXIS), replicated
 
     program = parallel.Program(mean, jax.devices()[:4], donate_first=False)
     shards = np.ones((4, 6), np.float32)
     found = cost.collectives(program.compiled(np.zeros(1), shards).as_text())
     assert found.keys() == {"all-reduce"}
-    assert found["all-reduce"].num_bytes == 4 * (6 + 2)
+    assert found["all-reduce"].num_bytes == 4 * (1 + 2 + 3 + 4 + 5 + 6)
     alone = parallel.Program(mean, jax.devices()[:1], donate_first=False)
     text = alone.compiled(np.zeros(1), shards[:1]).as_text()
     assert all(kind == "all-reduce" for kind in cost.collectives(text))
@@ -88,9 +89,10 @@ def test_collectives_of_a_real_program_are_counted():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("%a = (f32[3,2]{1,0}, bf16[4]{0}) all-reduce(%b, %c)", (1, 32)),
-        ("%a = f32[] all-reduce-start(%b)", (1, 4)),
-        ("%a = pred[8]{0} all-reduce(%b)\n%d = s64[2]{0} all-reduce(%e)", (2, 24)),
+        ("%a = (f32[3,2]{1,0}, bf16[4]{0}) all-reduce(%b, %c)", (1, 0, 32)),
+        ("%a = f32[] all-reduce-start(%b)", (1, 0, 4)),
+        ("%a = pred[8]{0} all-reduce(%b)\n%d = s64[2]{0} all-reduce(%e)", (2, 0, 24)),
+        ("%a = (f32[1025]{0}, /*index=5*/f32[2]{0}) all-reduce(%b, %c)", (1, 1, 4108)),
         ("%a = f32[3]{0} add(%all-reduce.1, %b)", None),
     ],
 )

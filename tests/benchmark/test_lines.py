@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
+from mtra_jax import config as configs
 from mtra_jax.benchmark import cost, host, lines, measure, run_costs, scaling, timing
+from mtra_jax.errors import InputError
+from mtra_jax.methods import gradients
+from mtra_jax.train import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEED = measure.Speed(
@@ -33,10 +38,14 @@ FOUND = {
     "versus": (VERSUS, ["2.50 by total time of 2", "2.00 to 3.00", "0.50000 / 0.50010"]),
     "feeding": (run_costs.Feeding(0.005, 0.002, 0.0005), ["2.00 ms", "75 % hidden"]),
     "saving": (run_costs.Saving(0.1, 0.4, 3 * 2**20), ["waits 100 ms", "400 ms", "3 MiB"]),
+    "resident": (
+        measure.Resident(3 * 2**20, 4 * 2**20, 6),
+        ["ours 3 MiB, PyTorch's 4 MiB: 0.75; 6 steps"],
+    ),
     "starts": (run_costs.Starts(31.0, 8.5), ["31.0 s, and 8.5 s"]),
     "collectives": (
-        {1: {}, 4: {"all-reduce": cost.Collective(2, 5 * 2**20)}},
-        ["1 devices", "no collective", "all-reduce: 2, 5 MiB"],
+        {1: {}, 4: {"all-reduce": cost.Collective(2, 1, 5 * 2**20)}},
+        ["1 devices", "no collective", "all-reduce: 2, 1 of them large, 5 MiB"],
     ),
     "trace": ({"norms": 1.0, "GELU": 3.0}, ["25.0 %", "75.0 %"]),
     "tasks": ([scaling.TaskCost(8, 20.0, 0.25, 1.07)], ["8 tasks", "250 ms", "1.07"]),
@@ -67,21 +76,29 @@ def test_computed_properties_are_in_the_json():
     assert lines.plain(FOUND["feeding"][0])["hidden"] == 0.75
 
 
+PRESET = f"{ROOT}/configs/mtra.py:tiny_synthetic"
+OVERRIDES = {
+    "tasks": "irony,intensity",
+    "data.fraction": "0.3",
+    "backbone.num_hidden_layers": "1",
+    "backbone.hidden_size": "32",
+}
+SCRIPT = [
+    sys.executable,
+    f"{ROOT}/scripts/benchmark.py",
+    f"--config={PRESET}",
+    *(f"--config.{key}={value}" for key, value in OVERRIDES.items()),
+]
+
+
+def run_script(*flags):
+    done = subprocess.run([*SCRIPT, *flags], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def test_the_script_measures_a_run(tmp_path):
-    command = [
-        sys.executable,
-        "scripts/benchmark.py",
-        "--config=configs/mtra.py:tiny_synthetic",
-        "--config.tasks=irony,intensity",
-        "--config.data.fraction=0.3",
-        "--config.backbone.num_hidden_layers=1",
-        "--config.backbone.hidden_size=32",
-        f"--config.data.cache_dir={tmp_path}",
-        "--steps=2",
-        "--json",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+    cache = f"--config.data.cache_dir={tmp_path}"
+    found = json.loads(run_script(cache, "--steps=2", "--json"))
     assert found.keys() == {"machine", "speed", "feeding", "saving", "starts"}
     speed = found["speed"]
     assert set(speed["fill"]["share_by_task"]) == {"irony", "intensity"}
@@ -90,3 +107,37 @@ def test_the_script_measures_a_run(tmp_path):
     assert found["starts"]["cold"] > 0
     assert found["starts"]["warm"] > 0
     assert found["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
+
+
+def test_the_script_counts_what_devices_send(tmp_path):
+    cache = f"--config.data.cache_dir={tmp_path}"
+    found = json.loads(run_script(cache, "--devices=1,2", "--json"))
+    assert found["machine"]["devices"] == ["cpu"] * 2
+    sent = found["collectives"]["2"]["all-reduce"]
+    config = configs.load(PRESET, list(OVERRIDES.items()))
+    params = build.prepare_run(config).run.state.params
+    words = gradients.word_embeddings(params)
+    # The gradient of everything, and before it that of the word embeddings.
+    expected = sum(
+        leaf.nbytes * (2 if is_word else 1)
+        for leaf, is_word in zip(
+            jax.tree.leaves(params), jax.tree.leaves(words), strict=True
+        )
+    )
+    numbers = sent["num_bytes"] - expected
+    assert 0 < numbers < 1000
+    assert 2 <= sent["num_large"] <= 3
+
+
+def test_a_process_alone_says_when_its_first_step_is_done_and_its_memory(tmp_path):
+    cache = f"--config.data.cache_dir={tmp_path}"
+    found = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
+    assert found.first_step > 0
+    # Python with JAX takes some 300 MiB before it does anything.
+    assert 2e8 < found.peak_bytes < 1e10
+
+
+def test_a_process_that_takes_no_step_is_said(capfd):
+    with pytest.raises(InputError, match="ended with 2 and no step"):
+        run_costs.alone([*SCRIPT[:2], "--config=no.py:x"])
+    assert "no.py" in capfd.readouterr().err
