@@ -24,6 +24,10 @@ class Batch(NamedTuple):
     With K > 1 the rows, and `first_tokens` within them, have a leading axis K: text i of
     the device lies in micro-batch i % K, as its text i // K. What belongs to the texts
     keeps its axis B and its order, whatever K.
+
+    For a method that needs the gradient of each task, a batch is a stack of P such
+    batches, each with the texts of one task alone: all arrays have an axis P before those
+    that are named here, and `tasks` is that of the part at empty places too.
     """
 
     tokens: Array

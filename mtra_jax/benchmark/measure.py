@@ -77,17 +77,11 @@ class Resident(NamedTuple):
         return self.ours / self.theirs
 
 
-def passes(config: ConfigDict) -> float:
-    """Forward passes, each with its backward pass, that a step of the method needs.
-
-    A backward pass alone counts two thirds.
-    """
+def passes(config: ConfigDict) -> int:
+    """Forward passes, each with its backward pass, that a step of the method needs."""
     name = config.method.name
     if name == "mtra":
         return 2 if config.method.self_alignment else 1
-    if name == "pcgrad":
-        num_tasks = len(build.benchmark_of(config).tasks)
-        return 1 + 2 / 3 * (num_tasks - 1)
     return 2 if registry.METHODS[name].needs == "two passes" else 1
 
 

@@ -131,6 +131,29 @@ def draw_partners(tasks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return partners
 
 
+def split_by_task(
+    examples: np.ndarray, tasks: np.ndarray, part_size: int
+) -> np.ndarray:
+    """The texts of each task of a planned batch, in a part each: int64 [P, part_size].
+
+    `tasks` [B] are those of `examples` [B]. Parts are in the order of the tasks; -1 marks
+    an empty place.
+
+    Raises:
+      ValueError: a task has more than `part_size` texts.
+    """
+    valid = examples >= 0
+    examples, tasks = examples[valid], tasks[valid]
+    present, counts = np.unique(tasks, return_counts=True)
+    if counts.max(initial=0) > part_size:
+        raise ValueError(f"`part_size` must be at least {counts.max()}.")
+    parts = np.full((len(present), part_size), PADDING, np.int64)
+    for part, task in zip(parts, present, strict=True):
+        own = examples[tasks == task]
+        part[: len(own)] = own
+    return parts
+
+
 def device_shares(
     lengths: np.ndarray, examples: np.ndarray, num_shares: int
 ) -> list[np.ndarray]:
@@ -143,19 +166,29 @@ def device_shares(
 
 
 def needed_shapes(
-    corpus: Corpus, plan: np.ndarray, num_shares: int
+    corpus: Corpus, plan: np.ndarray, num_shares: int, part_size: int | None = None
 ) -> tuple[list[Shape], np.ndarray]:
     """The shapes that batches of `plan` need, and the task of each one's first text.
 
-    Every n-th of them where the plan is long. `num_shares`: see `device_shares`.
+    Every n-th of them where the plan is long. `num_shares`: see `device_shares`;
+    `part_size`: see `Batcher`.
     """
     lengths = np.diff(corpus.tokens.offsets)
     seen = plan[:: -(-len(plan) // PLANNED_BATCHES)]
-    shapes = [
-        packing.needed_shape(device_shares(lengths, examples, num_shares))
-        for examples in seen
-    ]
+    shapes = []
+    for examples in seen:
+        parts = _parts(corpus, examples, part_size)
+        shares = [s for part in parts for s in device_shares(lengths, part, num_shares)]
+        shapes.append(packing.needed_shape(shares))
     return shapes, corpus.tasks[seen[:, 0]]
+
+
+def _parts(
+    corpus: Corpus, examples: np.ndarray, part_size: int | None
+) -> Iterable[np.ndarray]:
+    if part_size is None:
+        return [examples]
+    return split_by_task(examples, corpus.tasks[examples], part_size)
 
 
 class Batcher:
@@ -163,7 +196,8 @@ class Batcher:
 
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
     has its texts in `micro_batches` parts, packed as if every part had its own device.
-    `shapes` are those that `needed_shapes` and `packing.choose_shapes` yield; without
+    With `part_size` each task of a batch is packed as if it were a batch of its own, of
+    so many texts at most. `shapes` are those that `needed_shapes` and `packing.choose_shapes` yield; without
     them every batch has the smallest that holds it.
     """
 
@@ -175,6 +209,7 @@ class Batcher:
         num_devices: int = 1,
         local_devices: Sequence[int] = (0,),
         micro_batches: int = 1,
+        part_size: int | None = None,
         seed: int = 0,
     ) -> None:
         self.corpus = corpus
@@ -182,6 +217,7 @@ class Batcher:
         self.num_devices = num_devices
         self.local_devices = tuple(local_devices)
         self.micro_batches = micro_batches
+        self.part_size = part_size
         self.seed = seed
         self.lengths = np.diff(corpus.tokens.offsets)
 
@@ -196,12 +232,30 @@ class Batcher:
     def pack(self, examples: np.ndarray, rng: np.random.Generator) -> Batch:
         """One batch of `examples` [batch_size], -1 for empty places."""
         num_shares = self.num_devices * self.micro_batches
-        shares = device_shares(self.lengths, examples, num_shares)
+        parts = _parts(self.corpus, examples, self.part_size)
+        shares = [
+            share
+            for part in parts
+            for share in device_shares(self.lengths, part, num_shares)
+        ]
         needed = packing.needed_shape(shares)
         shape = packing.fit(needed, self.shapes) if self.shapes else needed
+        packed = [self._pack_part(part, shape, rng) for part in parts]
+        if self.part_size is None:
+            return packed[0]
+        batch = Batch(
+            *(np.stack(arrays, axis=1) for arrays in zip(*packed, strict=True))
+        )
+        # Of empty places too: a device may have no text of a part.
+        owners = np.stack([self.corpus.tasks[part[:1]] for part in parts])
+        return batch._replace(tasks=np.broadcast_to(owners, batch.tasks.shape))
+
+    def _pack_part(
+        self, examples: np.ndarray, shape: Shape, rng: np.random.Generator
+    ) -> Batch:
         tasks = np.where(examples >= 0, self.corpus.tasks[examples], PADDING)
         partners = draw_partners(tasks, rng)
-        parts = [
+        devices = [
             self._pack_device(
                 examples[device :: self.num_devices],
                 partners[device :: self.num_devices],
@@ -209,7 +263,7 @@ class Batcher:
             )
             for device in self.local_devices
         ]
-        return Batch(*(np.stack(arrays) for arrays in zip(*parts, strict=True)))
+        return Batch(*(np.stack(arrays) for arrays in zip(*devices, strict=True)))
 
     def _pack_device(
         self, examples: np.ndarray, partners: np.ndarray, shape: Shape

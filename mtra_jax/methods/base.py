@@ -158,7 +158,10 @@ class AlignedGradient(NamedTuple):
 
 
 class Combined(NamedTuple):
-    """Σ_t w_t g_t of the tasks' gradients g_t by the shared parameters; T backward passes.
+    """Σ_t w_t g_t of the tasks' gradients g_t by the shared parameters; all held at once.
+
+    The loss and the terms of a task that is not in a batch are 0. One pass where batches
+    come in parts, see `types.Batch`.
 
     `combine(gram, present, state, rng) -> (weights, state)`: `gram` [T, T] holds the
     inner products of the g_t of the global batch, 0 for absent tasks; `present` and
@@ -227,6 +230,8 @@ def members(batch: Batch, num_tasks: int) -> jax.Array:
 
 def present_tasks(batch: Batch, num_tasks: int, axis_name: str | None) -> jax.Array:
     """The tasks of the global batch: bool [T]."""
+    # A batch in parts has one more axis.
+    batch = batch._replace(tasks=batch.tasks.ravel(), where=batch.where.ravel())
     counts = jnp.sum(members(batch, num_tasks), axis=1)
     if axis_name is not None:
         counts = jax.lax.psum(counts, axis_name)

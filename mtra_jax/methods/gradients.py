@@ -53,7 +53,7 @@ def differentiate(
     """
     present = base.present_tasks(batch, model.space.num_tasks, axis_name)
 
-    def losses_fn(params: Params, rngs: base.Rngs) -> base.Losses:
+    def losses_fn(params: Params, rngs: base.Rngs, batch: Batch = batch) -> base.Losses:
         return method.losses(model, params, batch, rngs, axis_name)
 
     given = method.gradient, losses_fn, params, present, rngs, state
@@ -61,7 +61,7 @@ def differentiate(
         return _aligned(*given, one_task=one_task, axis_name=axis_name)
     if isinstance(method.gradient, base.Combined):
         names = model.space.names
-        return _combined(*given, names=names, axis_name=axis_name)
+        return _combined(*given, batch=batch, names=names, axis_name=axis_name)
     return _weighted(*given, axis_name=axis_name)
 
 
@@ -107,18 +107,26 @@ def _combined(
     rngs: base.Rngs,
     state: Any,
     *,
+    batch: Batch,
     names: tuple[str, ...],
     axis_name: str | None,
 ) -> Gradient:
-    def per_task(params: Params) -> tuple[jax.Array, dict]:
-        seen = losses_fn(params, rngs)
-        return seen.losses, seen.terms
+    parts = batch if batch.tasks.ndim == 2 else _split_by_task(batch, len(names))
+    owner = parts.tasks[:, 0]  # the task of each part, [P]
 
-    losses, pull_back, terms = jax.vjp(per_task, params, has_aux=True)
-    # One backward pass after the other: in a vmap all tasks' activations would be held.
-    grads = jax.lax.map(
-        lambda weights: pull_back(weights)[0], jnp.eye(len(names), dtype=losses.dtype)
-    )
+    def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
+        dropout_rng = jax.random.fold_in(rngs["dropout"], index)
+
+        def loss(params: Params) -> tuple[jax.Array, tuple]:
+            seen = losses_fn(params, {**rngs, "dropout": dropout_rng}, part)
+            return jnp.sum(seen.losses), (seen.losses, seen.terms)  # one is not 0
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    # A text is in one part, so all tasks' gradients cost one forward and one backward
+    # pass, where one backward pass for each task would go through the others' texts too.
+    (_, (losses, terms)), grads = jax.vmap(of_part)(parts, jnp.arange(len(owner)))
+    losses, terms = jax.tree.map(lambda rows: jnp.sum(rows, axis=0), (losses, terms))
     if axis_name is not None:
         grads = jax.lax.pmean(grads, axis_name)
     owners = base.owners(params)
@@ -129,13 +137,16 @@ def _combined(
         )
         if owner == base.SHARED
     ]
-    gram = sum(_inner_products(leaf) for leaf in shared)
+    products = sum(_inner_products(leaf) for leaf in shared)
+    gram = jnp.zeros((len(names),) * 2, products.dtype)
+    gram = gram.at[owner[:, None], owner].set(products)
     weights, new_state = gradient.combine(gram, present, state, rngs["method"])
 
-    def combined(leaf: jax.Array, owner: str) -> jax.Array:
-        if owner == base.SHARED:
-            return jnp.tensordot(weights, leaf, axes=1)
-        return leaf[names.index(owner)]
+    def combined(leaf: jax.Array, name: str) -> jax.Array:
+        if name == base.SHARED:
+            return jnp.tensordot(weights[owner], leaf, axes=1)
+        is_own = owner == names.index(name)
+        return jnp.tensordot(is_own.astype(leaf.dtype), leaf, axes=1)
 
     return Gradient(
         jax.tree.map(combined, grads, owners),
@@ -147,6 +158,16 @@ def _combined(
         {},
         new_state,
     )
+
+
+def _split_by_task(batch: Batch, num_tasks: int) -> Batch:
+    """A batch of mixed rows as its parts, each with all rows: T passes instead of one."""
+
+    def part(task: jax.Array) -> Batch:
+        where = batch.where & (batch.tasks == task)
+        return batch._replace(where=where, tasks=jnp.full_like(batch.tasks, task))
+
+    return jax.vmap(part)(jnp.arange(num_tasks, dtype=batch.tasks.dtype))
 
 
 def _inner_products(leaf: jax.Array) -> jax.Array:

@@ -48,7 +48,7 @@ METHODS: dict[str, Entry] = {
     "uw": Entry(uw.make, "UW", "all losses", "joint"),
     "gls": Entry(gls.make, "GLS", "all losses", "joint"),
     "dwa": Entry(dwa.make, "DWA", "all losses", "joint"),
-    "pcgrad": Entry(pcgrad.make, "PCGrad", "T backward passes", "joint"),
+    "pcgrad": Entry(pcgrad.make, "PCGrad", "T gradients", "joint"),
     "imtl_l": Entry(imtl_l.make, "IMTL-L", "all losses", "joint"),
     "rlw": Entry(rlw.make, "RLW", "all losses", "joint"),
     "mt_vib": Entry(mt_vib.make, "MT-VIB", "one pass"),

@@ -218,7 +218,8 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
         one_task=config.sampling == "per_task",
         axis_name=parallel.AXIS,
     )
-    train, splits = make_batchers(config, corpora, schedule, devices)
+    is_apart = isinstance(method.gradient, base.Combined)
+    train, splits = make_batchers(config, corpora, schedule, devices, is_apart=is_apart)
     run = loop.Run(
         benchmark,
         schedule,
@@ -271,8 +272,20 @@ def make_batchers(
     corpora: Mapping[str, batches.Corpus],
     schedule: loop.Schedule,
     devices: list[jax.Device],
+    *,
+    is_apart: bool = False,
 ) -> tuple[batches.Batcher, dict[str, evaluate.Split]]:
-    """Packed batches of the training split, and of the others in their order."""
+    """Packed batches of the training split, and of the others in their order.
+
+    With `is_apart` the tasks of a training batch are packed apart.
+    """
+    num_shares = len(devices) * config.micro_batches
+    part_size = None
+    if is_apart:
+        most = config.batch_size
+        if config.sampling == "joint":
+            most = -(-most // len(corpora["train"].sizes))
+        part_size = -(-most // num_shares) * num_shares
     make = functools.partial(
         batches.Batcher,
         num_devices=len(devices),
@@ -280,13 +293,18 @@ def make_batchers(
         seed=config.seed,
     )
     needed, tasks = batches.needed_shapes(
-        corpora["train"], schedule.plan(0), len(devices) * config.micro_batches
+        corpora["train"], schedule.plan(0), num_shares, part_size
     )
     # In a joint plan every batch is of all tasks.
     groups = tasks if config.sampling == "per_task" else None
     shapes = packing.choose_shapes(needed, groups, max_shapes=config.data.max_shapes)
     # Evaluation holds no activations for a backward pass: whole batches fit.
-    train = make(corpora["train"], shapes, micro_batches=config.micro_batches)
+    train = make(
+        corpora["train"],
+        shapes,
+        micro_batches=config.micro_batches,
+        part_size=part_size,
+    )
     plans = {
         split: batches.plan_evaluation(corpora[split].sizes, config.batch_size)
         for split in corpora

@@ -310,6 +310,39 @@ def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batc
             np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
 
 
+def test_the_texts_of_a_batch_split_by_task():
+    examples = np.array([9, 4, -1, 7, 2, 5])
+    tasks = np.array([3, 0, 0, 3, 0, 1])
+    found = batches.split_by_task(examples, tasks, 3)
+    assert found.tolist() == [[4, 2, -1], [5, -1, -1], [9, 7, -1]]
+    with pytest.raises(ValueError, match="at least 2"):
+        batches.split_by_task(examples, tasks, 1)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("sampling", ["per_task", "joint"])
+def test_tasks_apart_are_packed_as_batches_of_their_own(corpus, sampling, num_devices):
+    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
+    part_size = {"per_task": 16, "joint": 6}[sampling]
+    needed, _ = batches.needed_shapes(corpus, plan, num_devices, part_size)
+    everywhere = tuple(range(num_devices))
+    batcher = batches.Batcher(
+        corpus, num_devices=num_devices, local_devices=everywhere, part_size=part_size
+    )
+    for examples, shape, batch in zip(plan, needed, batcher.batches(plan), strict=True):
+        parts = batches.split_by_task(examples, corpus.tasks[examples], part_size)
+        assert len(parts) == (1 if sampling == "per_task" else 3)
+        assert batch.tokens.shape[:2] == (num_devices, len(parts))
+        assert batch.tokens.shape[2:] == shape
+        for index, own in enumerate(parts):
+            part = type(batch)(*(a[:, index] for a in batch))
+            # At empty places too, where a batch of mixed tasks has 0.
+            task = corpus.tasks[own[0]]
+            assert np.all(part.tasks == task)
+            tasks = np.where(part.where, part.tasks, 0)
+            check_batch(part._replace(tasks=tasks), own, corpus, num_devices)
+
+
 def test_positions_of_one_small_batch():
     offsets = np.array([0, 2, 5, 6])
     found = tokens.Tokens(np.array([7, 8, 4, 5, 6, 9], np.int32), offsets)

@@ -68,7 +68,7 @@ def make_corpus(lengths, vocab_size=30):
     return batches.Corpus(Tokens(ids, offsets), tasks, targets, sizes)
 
 
-def make_batches(plan, micro_batches=1, num_devices=1, corpus=None):
+def make_batches(plan, micro_batches=1, num_devices=1, corpus=None, part_size=None):
     if corpus is None:
         lengths = np.random.default_rng(1).integers(3, 9, size=NUM_EXAMPLES)
         corpus = make_corpus(lengths)
@@ -77,6 +77,7 @@ def make_batches(plan, micro_batches=1, num_devices=1, corpus=None):
         num_devices=num_devices,
         local_devices=range(num_devices),
         micro_batches=micro_batches,
+        part_size=part_size,
     )
     return list(batcher.batches(plan))
 
@@ -117,8 +118,8 @@ def init_params(model, method):
     return jax.tree.map(np.float64, params)
 
 
-def run(name, plan, micro_batches=1, num_devices=1):
-    """Parameters and metrics after a step on each batch of `plan`."""
+def make_update(name, plan):
+    """The update, for devices, and the state before the first step."""
     model = make_model()
     method = registry.METHODS[name].make(model, **OPTIONS.get(name, {}))
     params = init_params(model, method)
@@ -130,13 +131,18 @@ def run(name, plan, micro_batches=1, num_devices=1):
         one_task=plan is PER_TASK,
         axis_name=parallel.AXIS,
     )
+    state = step.init_state(method, optimise, params, jax.random.key(2))
+    return update, parallel.to_host(state)
+
+
+def run(name, plan, micro_batches=1, num_devices=1, part_size=None):
+    """Parameters and metrics after a step on each batch of `plan`."""
+    update, state = make_update(name, plan)
     devices = jax.devices()[:num_devices]
     program = parallel.Program(update, devices, donate_first=True)
-    state = parallel.to_host(
-        step.init_state(method, optimise, params, jax.random.key(2))
-    )
+    packed = make_batches(plan, micro_batches, num_devices, part_size=part_size)
     found = []
-    for batch in make_batches(plan, micro_batches, num_devices):
+    for batch in packed:
         state, metrics = program(state, batch)
         found.append(parallel.to_host((state.params, metrics)))
     return found
@@ -180,6 +186,37 @@ def test_micro_batches_do_what_the_whole_batch_does(
             np.testing.assert_allclose(
                 leaf, want, rtol=1e-10, atol=1e-10, err_msg=jax.tree_util.keystr(path)
             )
+
+
+@pytest.mark.parametrize("sampling", PLANS)
+@pytest.mark.parametrize(
+    ("micro_batches", "num_devices"), [(1, 1), (1, 2), (2, 1)], ids=str
+)
+def test_tasks_apart_do_what_mixed_rows_do(sampling, micro_batches, num_devices):
+    """PCGrad in one pass over rows of one task each: as in a pass for each task."""
+    found = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
+    for got, expected in zip(found, run_whole("pcgrad", sampling), strict=True):
+        for (path, want), leaf in zip(
+            jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True
+        ):
+            np.testing.assert_allclose(
+                leaf, want, rtol=1e-10, atol=1e-10, err_msg=jax.tree_util.keystr(path)
+            )
+
+
+def test_tasks_apart_take_the_operations_of_one_pass():
+    """For each token of the rows as many as EW's step, not T times."""
+
+    def operations(name, part_size=None):
+        update, state = make_update(name, JOINT)
+        (batch,) = make_batches(np.arange(NUM_EXAMPLES)[None], part_size=part_size)
+        program = parallel.Program(update, jax.devices()[:1], donate_first=False)
+        found = program.compiled(state, batch).cost_analysis()
+        return found["flops"] / batch.tokens.size
+
+    one_pass = operations("ew")
+    assert operations("pcgrad", part_size=12) == pytest.approx(one_pass, rel=0.2)
+    assert operations("pcgrad") > 2 * one_pass
 
 
 def test_what_is_compared_says_something():
