@@ -197,8 +197,8 @@ class Batcher:
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
     has its texts in `micro_batches` parts, packed as if every part had its own device.
     With `part_size` each task of a batch is packed as if it were a batch of its own, of
-    so many texts at most. `shapes` are those that `needed_shapes` and `packing.choose_shapes` yield; without
-    them every batch has the smallest that holds it.
+    so many texts at most. `shapes` are those that `needed_shapes` and
+    `packing.choose_shapes` yield; without them every batch has the smallest that holds it.
     """
 
     def __init__(

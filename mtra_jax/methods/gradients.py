@@ -144,9 +144,10 @@ def _combined(
 
     def combined(leaf: jax.Array, name: str) -> jax.Array:
         if name == base.SHARED:
-            return jnp.tensordot(weights[owner], leaf, axes=1)
-        is_own = owner == names.index(name)
-        return jnp.tensordot(is_own.astype(leaf.dtype), leaf, axes=1)
+            shares = weights[owner]
+        else:
+            shares = (owner == names.index(name)).astype(leaf.dtype)
+        return jnp.tensordot(shares, leaf, axes=1, precision=jax.lax.Precision.HIGHEST)
 
     return Gradient(
         jax.tree.map(combined, grads, owners),

@@ -17,8 +17,9 @@ def make(model: base.Model) -> base.Method:
     The gradients are those of the global batch by the shared parameters: projection is
     not linear, so they are combined after the mean over the devices. They are held at
     once: T times the memory of the shared parameters. Each task's texts lie in rows of
-    their own, so that all gradients take one forward and one backward pass. Heads take the gradient of their own task. With one task a step there is
-    nothing to project: the sampling is `joint`.
+    their own, so that all gradients take one forward and one backward pass. Heads take
+    the gradient of their own task. With one task a step there is nothing to project:
+    the sampling is `joint`.
     """
     del model
 
