@@ -79,19 +79,24 @@ def alone(flags, config) -> None:
     """The steps of one side, in this process: `run_costs.alone` reads what it prints."""
     from mtra_jax.benchmark import host, run_costs, workload
 
+    print(run_costs.LIBRARIES, flush=True)
     found = workload.load(config, flags.steps)
+    items = found.items[: flags.steps]  # more where each task has one
     if flags.alone == "ours":  # PyTorch is not imported then
         step = workload.Stepper(found.prepared)
+        print(run_costs.DATA, flush=True)
+        step.compiled(items[0])
     else:
         from mtra_jax.benchmark import measure
 
         trainer = measure.torch_trainer(found, **torch_options(flags))
+        print(run_costs.DATA, flush=True)
 
         def step(item):
             trainer.step(trainer.place(item.batch))
 
-    # There are more items than steps where each task has one.
-    for number, item in enumerate(found.items[: flags.steps]):
+    print(run_costs.PROGRAM, flush=True)
+    for number, item in enumerate(items):
         step(item)
         if number == 0:
             print(run_costs.FIRST_STEP, flush=True)
@@ -159,7 +164,7 @@ def around(found, stepper) -> dict[str, object]:
     }
 
 
-def resident(arguments: Sequence[str], num_steps: int = 6):
+def resident(arguments: Sequence[str], num_steps: int = 6) -> tuple:
     """What a process takes for steps of ours alone, and one for PyTorch's."""
     from mtra_jax.benchmark import measure, run_costs
 

@@ -33,7 +33,8 @@ class Memory(NamedTuple):
 class Collective(NamedTuple):
     """Collectives of one kind in a program: how many, and bytes of their results.
 
-    `num_large` of them have results of more than `LARGE` bytes: gradients, not numbers.
+    `num_large` of them have results of more than `LARGE` bytes: arrays such as gradients,
+    and not a few numbers a task.
     """
 
     count: int

@@ -118,7 +118,11 @@ def _starts(found: run_costs.Starts) -> Lines:
         (
             "start to first step",
             f"{found.cold:.1f} s, and {found.warm:.1f} s with what the run before kept",
-        )
+        ),
+        (
+            "of the latter, until",
+            ", ".join(f"{name} {s:.1f}" for name, s in found.warm_stages.items()),
+        ),
     ]
 
 
@@ -128,6 +132,7 @@ def _methods(found: Sequence[measure.Speed]) -> str:
         ("", "of the first"),
         ("", "memory"),
         ("", "of the first"),
+        ("", "real tokens"),
         ("", "parameters: training"),
         ("", "testing"),
     )
@@ -139,6 +144,7 @@ def _methods(found: Sequence[measure.Speed]) -> str:
             f"{sum(speed.seconds) / sum(first.seconds):.2f}",
             _mebibytes(speed.memory.peak),
             f"{speed.memory.peak / first.memory.peak:.2f}",
+            f"{100 * speed.fill.share:.1f} %",
             f"{speed.parameters['training']:,}",
             f"{speed.parameters['testing']:,}",
         ]

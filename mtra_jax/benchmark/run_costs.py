@@ -15,14 +15,21 @@ from mtra_jax.errors import InputError
 from mtra_jax.train import checkpoints, parallel
 from mtra_jax.types import Batch
 
-FIRST_STEP, PEAK = "first step", "peak bytes"
+STAGES = LIBRARIES, DATA, PROGRAM, FIRST_STEP = (
+    "libraries",
+    "data and parameters",
+    "program",
+    "first step",
+)
+"""Of a start, in their order; `PROGRAM` is tracing the step, and compiling or reading it."""
+PEAK = "peak bytes"
 
 
 class Alone(NamedTuple):
     """A process of its own that does nothing but take steps."""
 
-    first_step: float
-    """Seconds from its start to the end of its first step."""
+    stages: dict[str, float]
+    """Seconds from its start to the end of each of `STAGES`."""
     peak_bytes: int
     """The most memory that was resident in it, libraries included."""
 
@@ -34,6 +41,8 @@ class Starts(NamedTuple):
     """Nothing compiled, no text tokenised before."""
     warm: float
     """Programs and tokens of the run before are on disk."""
+    warm_stages: dict[str, float]
+    """Of `warm`: seconds to the end of each of `STAGES`."""
 
 
 class Feeding(NamedTuple):
@@ -60,7 +69,7 @@ class Saving(NamedTuple):
 
 
 def alone(command: Sequence[str]) -> Alone:
-    """Runs `command`, which prints `FIRST_STEP` and at its end `PEAK` with the bytes.
+    """Runs `command`, which prints each of `STAGES` at its end, and `PEAK` with the bytes.
 
     Raises:
       InputError: the command does not come to its end.
@@ -68,12 +77,13 @@ def alone(command: Sequence[str]) -> Alone:
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        seconds = time.perf_counter() - started
-        rest = process.stdout.read()
-    if process.returncode or line.strip() != FIRST_STEP:
+        lines = [
+            (line.strip(), time.perf_counter() - started) for line in process.stdout
+        ]
+    stages = dict(lines[:-1])
+    if process.returncode or tuple(stages) != STAGES:
         raise InputError(f"{command[1]}: ended with {process.returncode} and no step")
-    return Alone(seconds, int(rest.removeprefix(PEAK)))
+    return Alone(stages, int(lines[-1][0].removeprefix(PEAK)))
 
 
 def starts(command: Sequence[str]) -> Starts:
@@ -86,7 +96,8 @@ def starts(command: Sequence[str]) -> Starts:
     """
     with tempfile.TemporaryDirectory() as cache:
         whole = [*command, f"--config.data.cache_dir={cache}"]
-        return Starts(alone(whole).first_step, alone(whole).first_step)
+        cold, warm = alone(whole).stages, alone(whole).stages
+    return Starts(cold[FIRST_STEP], warm[FIRST_STEP], warm)
 
 
 def feeding(workload: Workload, stepper: Stepper, num_batches: int = 8) -> Feeding:

@@ -297,7 +297,7 @@ class TorchTrainer:
 def _load_encoder(directory: Path) -> Any:
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()  # it takes part of a second
+    transformers.utils.logging.disable_progress_bar()  # of part of a second
     return transformers.AutoModel.from_pretrained(
         directory,
         add_pooling_layer=False,

@@ -175,12 +175,19 @@ def needed_shapes(
     """
     lengths = np.diff(corpus.tokens.offsets)
     seen = plan[:: -(-len(plan) // PLANNED_BATCHES)]
-    shapes = []
-    for examples in seen:
-        parts = _parts(corpus, examples, part_size)
-        shares = [s for part in parts for s in device_shares(lengths, part, num_shares)]
-        shapes.append(packing.needed_shape(shares))
+    shapes = [
+        _needed_shape(lengths, _parts(corpus, examples, part_size), num_shares)
+        for examples in seen
+    ]
     return shapes, corpus.tasks[seen[:, 0]]
+
+
+def _needed_shape(
+    lengths: np.ndarray, parts: Iterable[np.ndarray], num_shares: int
+) -> Shape:
+    return packing.needed_shape(
+        [share for part in parts for share in device_shares(lengths, part, num_shares)]
+    )
 
 
 def _parts(
@@ -195,7 +202,7 @@ class Batcher:
     """Packs planned batches of a corpus for the devices of this process.
 
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
-    has its texts in `micro_batches` parts, packed as if every part had its own device.
+    has its texts in `micro_batches` shares, packed as if every share had its own device.
     With `part_size` each task of a batch is packed as if it were a batch of its own, of
     so many texts at most. `shapes` are those that `needed_shapes` and
     `packing.choose_shapes` yield; without them every batch has the smallest that holds it.
@@ -233,12 +240,7 @@ class Batcher:
         """One batch of `examples` [batch_size], -1 for empty places."""
         num_shares = self.num_devices * self.micro_batches
         parts = _parts(self.corpus, examples, self.part_size)
-        shares = [
-            share
-            for part in parts
-            for share in device_shares(self.lengths, part, num_shares)
-        ]
-        needed = packing.needed_shape(shares)
+        needed = _needed_shape(self.lengths, parts, num_shares)
         shape = packing.fit(needed, self.shapes) if self.shapes else needed
         packed = [self._pack_part(part, shape, rng) for part in parts]
         if self.part_size is None:
@@ -269,13 +271,13 @@ class Batcher:
         self, examples: np.ndarray, partners: np.ndarray, shape: Shape
     ) -> Batch:
         where = examples >= 0
-        parts = [
-            self._pack_rows(examples[part :: self.micro_batches], shape)
-            for part in range(self.micro_batches)
+        shares = [
+            self._pack_rows(examples[share :: self.micro_batches], shape)
+            for share in range(self.micro_batches)
         ]
-        stacked = (np.stack(arrays) for arrays in zip(*parts, strict=True))
+        stacked = (np.stack(arrays) for arrays in zip(*shares, strict=True))
         return Batch(
-            *(parts[0] if len(parts) == 1 else stacked),
+            *(shares[0] if len(shares) == 1 else stacked),
             where=where,
             tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
             targets=np.where(where[:, None], self.corpus.targets[examples], 0),

@@ -111,7 +111,7 @@ def _combined(
     names: tuple[str, ...],
     axis_name: str | None,
 ) -> Gradient:
-    parts = batch if batch.tasks.ndim == 2 else _split_by_task(batch, len(names))
+    parts = batch if batch.tasks.ndim == 2 else _as_parts(batch, len(names))
     owner = parts.tasks[:, 0]  # the task of each part, [P]
 
     def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
@@ -161,8 +161,11 @@ def _combined(
     )
 
 
-def _split_by_task(batch: Batch, num_tasks: int) -> Batch:
-    """A batch of mixed rows as its parts, each with all rows: T passes instead of one."""
+def _as_parts(batch: Batch, num_tasks: int) -> Batch:
+    """A batch of mixed rows as T parts, each of all rows, at the cost of T passes.
+
+    For batches that no `Batcher` with a `part_size` made.
+    """
 
     def part(task: jax.Array) -> Batch:
         where = batch.where & (batch.tasks == task)

@@ -273,7 +273,7 @@ def make_batchers(
     schedule: loop.Schedule,
     devices: list[jax.Device],
     *,
-    is_apart: bool = False,
+    is_apart: bool,
 ) -> tuple[batches.Batcher, dict[str, evaluate.Split]]:
     """Packed batches of the training split, and of the others in their order.
 

@@ -42,7 +42,7 @@ FOUND = {
         measure.Resident(3 * 2**20, 4 * 2**20, 6),
         ["ours 3 MiB, PyTorch's 4 MiB: 0.75; 6 steps"],
     ),
-    "starts": (run_costs.Starts(31.0, 8.5), ["31.0 s, and 8.5 s"]),
+    "starts": (run_costs.Starts(31.0, 8.5, {"libraries": 1.25, "first step": 8.5}), ["31.0 s, and 8.5 s", "libraries 1.2, first step 8.5"]),
     "collectives": (
         {1: {}, 4: {"all-reduce": cost.Collective(2, 1, 5 * 2**20)}},
         ["1 devices", "no collective", "all-reduce: 2, 1 of them large, 5 MiB"],
@@ -132,7 +132,10 @@ def test_the_script_counts_what_devices_send(tmp_path):
 def test_a_process_alone_says_when_its_first_step_is_done_and_its_memory(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
     found = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
-    assert found.first_step > 0
+    assert tuple(found.stages) == run_costs.STAGES
+    seconds = list(found.stages.values())
+    assert seconds[0] > 0
+    assert seconds == sorted(seconds)
     # Python with JAX takes some 300 MiB before it does anything.
     assert 2e8 < found.peak_bytes < 1e10
 
