@@ -1,6 +1,6 @@
 """Predictions and labels in, figures in percent out: the tasks' metrics, Avg. and Δp."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,19 +97,33 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
     Source: appendix B.3.
     """
     tasks = tuple(tasks)
+    for task, metric, base in not_positive(baseline_scores, tasks):
+        raise ValueError(
+            f"Δp needs positive figures of the baseline; found {base} for {metric} of "
+            f"{task.name}"
+        )
     improvements: dict[str, dict[str, float]] = {}
     for task in tasks:
         improvements[task.name] = {}
         for metric in task.metrics:
             base = baseline_scores[task.name][metric]
-            if base <= 0:
-                raise ValueError(
-                    f"Δp needs positive figures of the baseline; found {base} for "
-                    f"{metric} of {task.name}"
-                )
             change = scores[task.name][metric] - base
             improvements[task.name][metric] = 100.0 * change / base
     return _mean_over_tasks(improvements, tasks)
+
+
+def not_positive(
+    scores: Mapping[str, Mapping[str, float | None]], tasks: Iterable[Task]
+) -> Iterator[tuple[Task, str, float]]:
+    """The figures over which no relative improvement exists: (task, metric, figure).
+
+    Figures that are None are skipped.
+    """
+    for task in tasks:
+        for metric in task.metrics:
+            figure = scores[task.name][metric]
+            if figure is not None and figure <= 0:
+                yield task, metric, figure
 
 
 def summarize(scores: Scores, tasks: Iterable[Task]) -> dict[str, Any]:

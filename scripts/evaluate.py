@@ -25,9 +25,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
     )
+    parser.add_argument("--devices", type=int, default=0, help="all where 0")
+    parser.add_argument("--batch_size", type=int, help="that of training if not given")
     flags = cli.parse(parser, arguments)
     if (flags.workdir is None) == (flags.predictions is None):
         raise InputError("expected either --workdir DIR or --predictions DIR")
+    if flags.batch_size is not None and flags.batch_size < 1:
+        raise InputError(f"--batch_size {flags.batch_size}; expected at least 1")
     if flags.workdir is not None:
         evaluate_run(cli.existing_directory(flags.workdir), flags)
     else:
@@ -37,15 +41,19 @@ def main(arguments: Sequence[str]) -> None:
 def evaluate_run(workdir: Path, flags) -> None:
     from mtra_jax.train import runs
 
-    benchmark, summary = runs.evaluate_workdir(
+    score = runs.evaluate(
         workdir,
         flags.split,
-        flags.data_dir,
-        progress.evaluation_bar,
-        flags.cache_dir,
+        data_dir=flags.data_dir,
+        cache_dir=flags.cache_dir,
+        num_devices=flags.devices,
+        batch_size=flags.batch_size,
+        bar=progress.evaluation_bar,
     )
-    print(json.dumps(summary))
-    table = tables.score_table({flags.split: summary}, benchmark.tasks)
+    if score.difference is not None:
+        print(f"not the data of the run: {score.difference}", file=sys.stderr)
+    print(json.dumps(score.summary))
+    table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)
 
 
@@ -54,11 +62,11 @@ def score_files(directory: Path, flags) -> None:
     from mtra_jax.reports import predictions
 
     benchmark = prepare.choose_benchmark(flags.benchmark, flags.tasks)
-    data_dir = flags.data_dir or ""
-    examples = prepare.load_examples(benchmark, data_dir)
-    labels = {name: parts[flags.split].labels for name, parts in examples.items()}
-    sizes = prepare.target_sizes(benchmark, data_dir, flags.split)
-    summary = predictions.score_predictions(directory, benchmark.tasks, labels, sizes)
+    examples = prepare.read_examples(benchmark, flags.data_dir or "", [flags.split])
+    parts = {name: of_task[flags.split] for name, of_task in examples.items()}
+    labels = {name: part.labels for name, part in parts.items()}
+    targets = {name: dict(part.targets) for name, part in parts.items()}
+    summary = predictions.score_predictions(directory, benchmark.tasks, labels, targets)
     print(json.dumps(summary))
 
 

@@ -28,12 +28,12 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
-    from mtra_jax.train import runs, session
+    from mtra_jax.train import runs, scoring
 
     saved = runs.load(workdir, flags.task, flags.cache_dir)
     names = saved.benchmark.task_names
     task = saved.benchmark.tasks[names.index(flags.task)]
-    predict = session.make_predictor(saved, task.name)
+    predict = scoring.make_predictor(saved, task.name)
     texts = lines.read_lines(flags.input)
     # Neither before an error that comes at once, nor left above a later one.
     shown = {"delay": 1, "leave": False, "disable": flags.input is None}

@@ -19,7 +19,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("results", metavar="DIR_OR_JSONL", help="of scripts/sweep.py")
     parser.add_argument("--split", default="test", choices=comparison.SPLITS)
     parser.add_argument("--format", default="text", choices=formats.FORMATS)
-    parser.add_argument("--baseline", default="ew", help="Δp and p refer to this row")
+    parser.add_argument(
+        "--baseline", help="Δp and p refer to this row; that of the sweep if not given"
+    )
     parser.add_argument("--out", help="a file instead of standard output")
     flags = cli.parse(parser, arguments)
     path = Path(flags.results)
@@ -28,7 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
-    found = comparison.compare(entries, flags.split, flags.baseline)
+    baseline = flags.baseline or comparison.baseline_of(entries)
+    found = comparison.compare(entries, flags.split, baseline)
     table = formats.FORMATS[flags.format](found)
     if flags.out is None:
         print(table)

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--markdown", action="store_true")
     flags = cli.parse(parser, arguments)
 
-    from mtra_jax.train import session
+    from mtra_jax.train import workdir as files
 
     rows, benchmark = {}, None
     for run in flags.runs:
@@ -28,15 +28,15 @@ def main(arguments: Sequence[str]) -> None:
         if name in rows:
             raise InputError(f"name {name} is there twice; expected names that differ")
         workdir = cli.existing_directory(path)
-        found = session.read_benchmark(workdir)
+        found = files.read_benchmark(workdir)
         if benchmark is not None and found != benchmark:
             raise InputError(f"{workdir}: other tasks than the first run's")
         benchmark = found
-        results = session.read_results(workdir)
+        results = files.read_results(workdir)
         if results is None:
-            file = workdir / session.RESULTS
+            file = workdir / files.RESULTS
             raise InputError(f"{file}: no such file; the run has not finished")
-        comparison.check_results(results, str(workdir / session.RESULTS))
+        comparison.check_results(results, str(workdir / files.RESULTS))
         rows[name] = results[flags.split]
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None

@@ -53,7 +53,9 @@ ONLY_IN = {
         "mtra_jax/sweeps.py",
         "mtra_jax/train/build.py",
         "mtra_jax/train/runs.py",
+        "mtra_jax/train/scoring.py",
         "mtra_jax/train/session.py",
+        "mtra_jax/train/workdir.py",
     },
 }
 # Folder -> the only packages besides the standard library's that it imports.

@@ -3,7 +3,7 @@
 Only data files are read, through `datasets`, which runs no code of a repository.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtra_jax.data import sources
@@ -17,8 +17,10 @@ HUB_DATASETS = {
 
 
 def load_hub(
-    benchmark: Benchmark, roots: Mapping[str, str] = HUB_DATASETS
-) -> dict[str, dict[str, sources.Examples]]:
+    benchmark: Benchmark,
+    roots: Mapping[str, str] = HUB_DATASETS,
+    splits: Sequence[str] = sources.SPLITS,
+) -> sources.Splits:
     """Reads the tasks of `benchmark` from the hub, or from its cache on this machine.
 
     `roots`: hub names or local copies (directories) of the two repositories, keyed as
@@ -27,10 +29,12 @@ def load_hub(
     Raises: InputError, one line, where a repository, split or column is missing, a
     label is no class id, or a task is in no official repository (EmoBank, EI-Reg).
     """
-    return {task.name: _load_task(task, roots) for task in benchmark.tasks}
+    return {task.name: _load_task(task, roots, splits) for task in benchmark.tasks}
 
 
-def _load_task(task: Task, roots: Mapping[str, str]) -> dict[str, sources.Examples]:
+def _load_task(
+    task: Task, roots: Mapping[str, str], splits: Sequence[str]
+) -> dict[str, sources.Examples]:
     key = "tweeteval" if task.name in TWEETEVAL.task_names else task.name
     if key not in HUB_DATASETS:
         raise InputError(
@@ -42,7 +46,7 @@ def _load_task(task: Task, roots: Mapping[str, str]) -> dict[str, sources.Exampl
     loaded = {name: _load_config(roots[key], name) for name in _configs(task)}
     return {
         split: _examples(task, {f"{roots[key]}/{n}": loaded[n] for n in loaded}, split)
-        for split in sources.SPLITS
+        for split in splits
     }
 
 
@@ -74,11 +78,16 @@ def _examples(
 ) -> sources.Examples:
     """One split of the task: the rows of all its configurations, in their order."""
     rows: sources.Rows = []
+    sizes = []
     for where, dataset in configs.items():
         if split not in dataset:
             raise InputError(f"{where}: no split {split!r}; found {', '.join(dataset)}")
-        rows += _rows(task, dataset[split], f"{where}, {split}")
-    return sources.make_examples(rows, task, f"{', '.join(configs)}, {split}")
+        rows += (part := _rows(task, dataset[split], f"{where}, {split}"))
+        sizes.append(len(part))
+    names = sources.STANCE_TARGETS if task.name == "stance" else ()
+    targets = tuple(zip(names, sizes, strict=True)) if names else ()
+    where = f"{', '.join(configs)}, {split}"
+    return sources.make_examples(rows, task, where, targets)
 
 
 def _rows(task: Task, dataset: Any, where: str) -> sources.Rows:
@@ -103,14 +112,3 @@ def _rows(task: Task, dataset: Any, where: str) -> sources.Rows:
         if len(ids) == 1:
             rows.append((text, ids[0]))
     return rows
-
-
-def stance_target_sizes(
-    split: str, roots: Mapping[str, str] = HUB_DATASETS
-) -> dict[str, int]:
-    """The number of examples of each stance target, in the order of `STANCE_TARGETS`."""
-    (task,) = TWEETEVAL.select(["stance"]).tasks
-    return {
-        target: len(_load_config(roots["tweeteval"], name)[split])
-        for target, name in zip(sources.STANCE_TARGETS, _configs(task), strict=True)
-    }

@@ -1,6 +1,6 @@
 """Where data lies and what share of it -> examples and tokens of every split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +8,11 @@ from tokenizers import Tokenizer
 
 from mtra_jax.data import batches, hub, noise, sources, synthetic, tokens
 from mtra_jax.data.batches import Corpus
-from mtra_jax.data.sources import Examples
+from mtra_jax.data.sources import Examples, Splits
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, Benchmark
 
 HUB = "hub"
-Splits = dict[str, dict[str, Examples]]
-"""task -> split -> examples"""
 
 
 def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
@@ -33,57 +31,57 @@ def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
     )
 
 
-def load_examples(
-    benchmark: Benchmark,
-    data_dir: str,
-    *,
-    fraction: float = 1.0,
-    label_noise: float = 0.0,
-    seed: int = 0,
+def read_examples(
+    benchmark: Benchmark, data_dir: str, splits: Sequence[str] = sources.SPLITS
 ) -> Splits:
-    """Reads a benchmark, from files, from the hub, or made up (the synthetic one).
-
-    Of each task's training examples a random `fraction` is kept, and a share
-    `label_noise` of those get a label drawn anew (MTRA, appendix C.3 and C.4). Validation
-    and test stay whole.
+    """Reads splits of a benchmark from files or the hub, or makes the synthetic one.
 
     Raises:
       InputError: no data, or data that is wrong.
     """
-    found = _read(benchmark, data_dir)
-    for task in benchmark.tasks:
-        # From the name: the same examples whatever other tasks are chosen.
-        rng = np.random.default_rng([seed, *task.name.encode()])
-        texts, labels = found[task.name]["train"]
-        kept = noise.subsample(len(texts), fraction, rng)
-        num_classes = task.num_outputs if task.is_classification else None
-        labels = noise.flip_labels(labels[kept], num_classes, label_noise, rng)
-        found[task.name]["train"] = Examples([texts[i] for i in kept], labels)
-    return found
-
-
-def _read(benchmark: Benchmark, data_dir: str) -> Splits:
     if benchmark.name == "synthetic":
         # The data are the same for every seed of a run.
         made = synthetic.generate(seed=0)
-        return {task.name: dict(made[task.name]) for task in benchmark.tasks}
+        return {
+            task.name: {split: made[task.name][split] for split in splits}
+            for task in benchmark.tasks
+        }
     if data_dir == HUB:
-        return hub.load_hub(benchmark)
+        return hub.load_hub(benchmark, splits=splits)
     if not data_dir:
         raise InputError(
             f"data.dir is empty; {benchmark.name} needs --config.data.dir=DIR, a "
             "directory that scripts/prepare_data.py wrote, or --config.data.dir=hub"
         )
-    return sources.load_benchmark(benchmark, data_dir)
+    return sources.load_benchmark(benchmark, data_dir, splits)
 
 
-def target_sizes(benchmark: Benchmark, data_dir: str, split: str) -> dict[str, int]:
-    """How many examples of `split` each stance target has; empty without such a task."""
-    if benchmark.name != "tweeteval" or "stance" not in benchmark.task_names:
-        return {}
-    if data_dir == HUB:
-        return hub.stance_target_sizes(split)
-    return sources.stance_target_sizes(data_dir, split)
+def thin(
+    benchmark: Benchmark,
+    examples: Splits,
+    *,
+    fraction: float = 1.0,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Splits:
+    """Keeps a random `fraction` of each task's training examples, and noises labels.
+
+    A share `label_noise` of those that are kept get a label drawn anew (MTRA, appendix
+    C.3 and C.4). Validation and test stay whole.
+    """
+    thinned = {}
+    for task in benchmark.tasks:
+        # From the name: the same examples whatever other tasks are chosen.
+        rng = np.random.default_rng([seed, *task.name.encode()])
+        train = examples[task.name]["train"]
+        kept = noise.subsample(len(train.texts), fraction, rng)
+        num_classes = task.num_outputs if task.is_classification else None
+        labels = noise.flip_labels(train.labels[kept], num_classes, label_noise, rng)
+        thinned[task.name] = {
+            **examples[task.name],
+            "train": Examples([train.texts[i] for i in kept], labels),
+        }
+    return thinned
 
 
 def train_texts(benchmark: Benchmark, examples: Splits) -> list[str]:

@@ -10,22 +10,21 @@ Under one data root:
 * `affecteval/ei-reg/EI-reg/{training,development,test-gold}/`: one tab-separated file
   for each of four emotions, never quoted, together the task.
 
-Every reader removes the white space around a text and keeps all within it: TweetEval's
-publisher ends each line with a blank, which its hub copy lacks and which RoBERTa's
-tokenizer would see. An empty text is a legal example: HatEval holds eight, each with
-its label.
+Every text passes through `texts.normalize`. An empty text is a legal example: HatEval
+holds eight, each with its label.
 """
 
 import csv
 import io
 import re
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtra_jax.data import texts
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 
@@ -63,37 +62,37 @@ class Examples(NamedTuple):
     """One split of one task, in the order of its files.
 
     `texts`: N strings. `labels`: class ids, int32 [N]; or values, float32 [N, D].
+    `targets`: for StanceEval, (target, number of examples) in their order, which cut the
+    predictions into the leaderboard's five files; empty for other tasks.
     """
 
     texts: list[str]
     labels: np.ndarray
+    targets: tuple[tuple[str, int], ...] = ()
+
+
+Splits = dict[str, dict[str, Examples]]
+"""task name -> split -> examples"""
 
 
 def load_benchmark(
-    benchmark: Benchmark, data_dir: str | Path
-) -> dict[str, dict[str, Examples]]:
+    benchmark: Benchmark, data_dir: str | Path, splits: Sequence[str] = SPLITS
+) -> Splits:
     """Reads the tasks of `benchmark` from the files under `data_dir`.
 
-    Returns task name -> split ("train", "validation", "test") -> `Examples`.
+    Only the files of `splits` ("train", "validation", "test") need to be there.
 
     Raises: InputError, one line with file and line number, for a missing, empty or
     undecodable file, unequal numbers of texts and labels, a label that is no class id
     or no finite number, a wrong number of columns, an unknown split or an empty one.
     """
-    return {task.name: _load_task(task, Path(data_dir)) for task in benchmark.tasks}
-
-
-def stance_target_sizes(data_dir: str | Path, split: str) -> dict[str, int]:
-    """The number of examples of each stance target, in the order of `STANCE_TARGETS`.
-
-    They cut the predictions of the task into the leaderboard's five files.
-    """
-    if split not in SPLITS:
-        raise InputError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
-    (task,) = TWEETEVAL.select(["stance"]).tasks
+    for split in splits:
+        if split not in SPLITS:
+            raise InputError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
+    root = Path(data_dir)
     return {
-        target: len(_line_pairs(Path(data_dir), folder, _TWEETEVAL_PARTS[split], task))
-        for target, folder in zip(STANCE_TARGETS, _tweeteval_folders(task), strict=True)
+        task.name: {split: _read_task(task, root, split) for split in splits}
+        for task in benchmark.tasks
     }
 
 
@@ -113,35 +112,38 @@ def task_files(task: Task) -> list[str]:
     ]
 
 
-def make_examples(rows: Rows, task: Task, where: str | Path) -> Examples:
-    """Stacks (text, label) pairs; none at all is an InputError about `where`."""
+def make_examples(
+    rows: Rows,
+    task: Task,
+    where: str | Path,
+    targets: tuple[tuple[str, int], ...] = (),
+) -> Examples:
+    """Stacks (raw text, label) pairs; none at all is an InputError about `where`."""
     if not rows:
         raise InputError(f"{where}: no example of {task.title}; expected at least one")
-    texts, labels = zip(*rows, strict=True)
+    raw, labels = zip(*rows, strict=True)
     dtype = np.int32 if task.is_classification else np.float32
-    return Examples([text.strip() for text in texts], np.asarray(labels, dtype))
+    normalized = [texts.normalize(text) for text in raw]
+    return Examples(normalized, np.asarray(labels, dtype), targets)
 
 
-def _load_task(task: Task, root: Path) -> dict[str, Examples]:
+def _read_task(task: Task, root: Path, split: str) -> Examples:
     if task.name not in _READERS:
         raise InputError(
             f"task {task.name!r} has no files; {did_you_mean(task.name, _READERS)}"
         )
-    return _READERS[task.name](task, root)
+    return _READERS[task.name](task, root, split)
 
 
-def _read_tweeteval(task: Task, root: Path) -> dict[str, Examples]:
-    def rows(part: str) -> Rows:
-        return [
-            row
-            for folder in _tweeteval_folders(task)
-            for row in _line_pairs(root, folder, part, task)
-        ]
-
-    return {
-        split: make_examples(rows(part), task, root / _TWEETEVAL / task.name)
-        for split, part in _TWEETEVAL_PARTS.items()
-    }
+def _read_tweeteval(task: Task, root: Path, split: str) -> Examples:
+    parts = [
+        _line_pairs(root, folder, _TWEETEVAL_PARTS[split], task)
+        for folder in _tweeteval_folders(task)
+    ]
+    sizes = map(len, parts)
+    targets = zip(STANCE_TARGETS, sizes, strict=True) if task.name == "stance" else ()
+    rows = [row for part in parts for row in part]
+    return make_examples(rows, task, root / _TWEETEVAL / task.name, tuple(targets))
 
 
 def _tweeteval_folders(task: Task) -> list[str]:
@@ -153,24 +155,22 @@ def _tweeteval_folders(task: Task) -> list[str]:
 def _line_pairs(root: Path, folder: str, part: str, task: Task) -> Rows:
     """Line i of the texts with line i of the labels."""
     text_file, label_file = f"{folder}/{part}_text.txt", f"{folder}/{part}_labels.txt"
-    texts, labels = _read_lines(root, text_file), _read_lines(root, label_file)
-    if len(texts) != len(labels):
+    lines, labels = _read_lines(root, text_file), _read_lines(root, label_file)
+    if len(lines) != len(labels):
         raise InputError(
-            f"{root / text_file} has {len(texts)} lines but {root / label_file} has "
+            f"{root / text_file} has {len(lines)} lines but {root / label_file} has "
             f"{len(labels)}; expected one label for each text"
         )
     where = str(root / label_file)
     return [
         (text, _class_id(label, task, f"{where}:{number}"))
-        for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1)
+        for number, (text, label) in enumerate(zip(lines, labels, strict=True), 1)
     ]
 
 
-def _read_goemotions(task: Task, root: Path) -> dict[str, Examples]:
-    return {
-        split: make_examples(_single_label_rows(task, root, file), task, root / file)
-        for split, file in zip(SPLITS, task_files(task), strict=True)
-    }
+def _read_goemotions(task: Task, root: Path, split: str) -> Examples:
+    file = f"{_GOEMOTIONS}/{_DEV_PARTS[split]}.tsv"
+    return make_examples(_single_label_rows(task, root, file), task, root / file)
 
 
 def _single_label_rows(task: Task, root: Path, file: str) -> Rows:
@@ -183,7 +183,7 @@ def _single_label_rows(task: Task, root: Path, file: str) -> Rows:
     return rows
 
 
-def _read_emobank(task: Task, root: Path) -> dict[str, Examples]:
+def _read_emobank(task: Task, root: Path, split: str) -> Examples:
     (file,) = task_files(task)
     records = _read_csv(root, file, delimiter=",")
     where, header = next(records)
@@ -205,20 +205,15 @@ def _read_emobank(task: Task, root: Path) -> dict[str, Examples]:
             )
         values = [_number(record[name], name, where) for name in task.labels]
         parts[record["split"]].append((record["text"], values))
-    return {
-        split: make_examples(parts[part], task, f"{root / file}, split {part!r}")
-        for split, part in _DEV_PARTS.items()
-    }
+    part = _DEV_PARTS[split]
+    return make_examples(parts[part], task, f"{root / file}, split {part!r}")
 
 
-def _read_ei_reg(task: Task, root: Path) -> dict[str, Examples]:
-    splits = {}
-    for split in SPLITS:
-        rows: Rows = []
-        for file in _ei_reg_files(split):
-            rows += _intensity_rows(root, file)
-        splits[split] = make_examples(rows, task, root / _EI_REG)
-    return splits
+def _read_ei_reg(task: Task, root: Path, split: str) -> Examples:
+    rows: Rows = []
+    for file in _ei_reg_files(split):
+        rows += _intensity_rows(root, file)
+    return make_examples(rows, task, root / _EI_REG)
 
 
 def _ei_reg_files(split: str) -> list[str]:
@@ -242,7 +237,7 @@ def _intensity_rows(root: Path, file: str) -> Rows:
     return rows
 
 
-_READERS: dict[str, Callable[[Task, Path], dict[str, Examples]]] = {
+_READERS: dict[str, Callable[[Task, Path, str], Examples]] = {
     **dict.fromkeys(TWEETEVAL.task_names, _read_tweeteval),
     "goemotions": _read_goemotions,
     "emobank": _read_emobank,
@@ -275,7 +270,7 @@ def _check_columns(fields: list[str], names: list[str], where: str) -> None:
 
 
 def _read_lines(root: Path, file: str) -> list[str]:
-    # Not str.splitlines: tweets may hold U+2028, U+0085 and other breaks of its.
+    # `str.splitlines` also splits at U+2028 and U+0085, which tweets contain.
     lines = _read_text(root, file).split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
@@ -333,9 +328,10 @@ def _missing(path: Path, file: str) -> str:
     """Names the highest folder that is missing, or the file, and what is expected."""
     absent = next(p for p in (*reversed(path.parents), path) if not p.exists())
     kind = "file" if absent == path else "directory"
-    folder = next(name for name in _LAYOUTS if file.startswith(name))
+    folders = [name for name in _LAYOUTS if file.startswith(name)]
+    layout = f"{folders[0]}/{_LAYOUTS[folders[0]]}" if folders else file
     return (
-        f"{absent}: no such {kind}; a data directory holds {folder}/{_LAYOUTS[folder]} "
+        f"{absent}: no such {kind}; a data directory holds {layout} "
         "(scripts/prepare_data.py fetches or copies it)"
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
+from mtra_jax.reports import tables
 from mtra_jax.tasks import BENCHMARKS, Task
 
 SPLITS = ("validation", "test")
@@ -47,11 +48,12 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Rows in the order in which their names first occur."""
+    """Rows in the order in which their names first occur. `note` says why Δp is missing."""
 
     tasks: tuple[Task, ...]
     rows: list[Row]
     baseline: str
+    note: str | None = None
 
 
 def read(path: Path) -> list[Entry]:
@@ -131,6 +133,8 @@ def check_results(results: Any, source: str) -> None:
 def _entry(values: Any) -> Entry:
     """Raises InputError where `values` are no run."""
     name, seed = _member(values, "name", str), _member(values, "seed", int)
+    if "baseline" in values:
+        _member(values, "baseline", str)
     check_name(name, "name")
     benchmark = _benchmark_name(values)
     if benchmark not in BENCHMARKS:
@@ -240,7 +244,23 @@ def compare(
         )
         for name in names
     ]
-    return Comparison(tasks, rows, baseline)
+    figures = _means(cells[baseline], tasks)
+    note = tables.delta_p_note(baseline, figures, tasks)
+    return Comparison(tasks, rows, baseline, note)
+
+
+def baseline_of(entries: Sequence[Entry]) -> str:
+    """The row that the sweep compares with, which its lines name; else "ew"."""
+    names = [entry.values.get("baseline") for entry in entries]
+    return next((name for name in reversed(names) if name), "ew")
+
+
+def _means(
+    cells: Mapping[tuple[str, str], Cell], tasks: Sequence[Task]
+) -> dict[str, dict[str, float | None]]:
+    return {
+        task.name: {m: cells[task.name, m].mean for m in task.metrics} for task in tasks
+    }
 
 
 def _figure(summary: Mapping[str, Any], key: tuple[str, str]) -> float | None:
@@ -262,16 +282,10 @@ def _delta_p(
     baseline: Mapping[tuple[str, str], Cell],
     tasks: Sequence[Task],
 ) -> float | None:
-    scores, base = (
-        {task.name: {m: of[task.name, m].mean for m in task.metrics} for task in tasks}
-        for of in (cells, baseline)
-    )
     try:
-        return metrics.delta_p(scores, base, tasks)
-    except (
-        TypeError,
-        ValueError,
-    ):  # A figure is missing, or the baseline's is not > 0.
+        return metrics.delta_p(_means(cells, tasks), _means(baseline, tasks), tasks)
+    except (TypeError, ValueError):
+        # A figure is missing, or one of the baseline's is not above 0: see the note.
         return None
 
 

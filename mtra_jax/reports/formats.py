@@ -43,16 +43,17 @@ LATEX = Style(r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--")
 def text(comparison: Comparison) -> str:
     """For a terminal, with a line that says what the columns are."""
     heads, body = _layout(comparison, PLAIN)
-    return (
-        f"{tables.grouped(heads, body)}\n"
-        f"mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
+    legend = (
+        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
         f"against {comparison.baseline}; * p < {SIGNIFICANT}"
     )
+    return f"{tables.grouped(heads, body)}\n{legend}" + _note_after(comparison, "\n")
 
 
 def markdown(comparison: Comparison) -> str:
     """The best mean of a column in bold."""
-    return tables.markdown(*_layout(comparison, MARKDOWN))
+    table = tables.markdown(*_layout(comparison, MARKDOWN))
+    return table + _note_after(comparison, "\n\n")
 
 
 def latex(comparison: Comparison) -> str:
@@ -78,7 +79,7 @@ def latex(comparison: Comparison) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + _note_after(comparison, "\n% ")
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -96,6 +97,10 @@ def csv_text(comparison: Comparison) -> str:
 
 
 FORMATS = {"text": text, "markdown": markdown, "csv": csv_text, "latex": latex}
+
+
+def _note_after(comparison: Comparison, gap: str) -> str:
+    return "" if comparison.note is None else gap + comparison.note
 
 
 def _layout(

@@ -18,9 +18,6 @@ from mtra_jax import metrics
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Task
 
-# Only this task is published, and so handed in, target by target.
-TASK_WITH_TARGETS = "stance"
-
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # As in C: `float` would also read "1_000" and digits of other scripts.
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -35,9 +32,10 @@ def write_predictions(
 ) -> None:
     """Writes class ids, int [N], or values, float [N, D], each file whole or not at all.
 
-    `target_sizes`: examples of each stance target, in the order in which they follow
-    each other; other tasks ignore it, and without it stance is one file like them. Values are written so that reading them as
-    float64 gives exactly the same numbers, hence exactly the same figures.
+    `target_sizes`: examples of each target of the task, in the order in which they follow
+    each other, which become a file each; without it the task is one file. Values are
+    written so that reading them as float64 gives exactly the same numbers, hence the same
+    figures.
     Raises ValueError for invalid predictions, or sizes that do not add up to N.
     """
     predictions = metrics.check_values(task, predictions, "predictions")
@@ -74,18 +72,18 @@ def score_predictions(
     directory: str | os.PathLike,
     tasks: Iterable[Task],
     labels: Mapping[str, np.ndarray],
-    target_sizes: Mapping[str, int] | None = None,
+    targets: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, Any]:
     """The figures of a directory of prediction files, as one split of results.json.
 
-    `labels`: gold labels by task name, those of stance target after target in the order
-    of `target_sizes`. Raises InputError as `read_predictions` does.
+    `labels`: gold labels by task name. `targets`: by task name, the sizes of its targets
+    in their order, see `read_predictions`. Raises InputError as that does.
     """
     tasks = tuple(tasks)
     scores = {}
     for task in tasks:
-        gold = labels[task.name]
-        predictions = read_predictions(directory, task, len(gold), target_sizes)
+        gold, sizes = labels[task.name], (targets or {}).get(task.name)
+        predictions = read_predictions(directory, task, len(gold), sizes)
         scores[task.name] = metrics.score(task, predictions, gold)
     return metrics.summarize(scores, tasks)
 
@@ -98,7 +96,7 @@ def _files(
 ) -> list[tuple[Path, int]]:
     """The files of a task and the number of lines in each."""
     directory = Path(directory)
-    if task.name != TASK_WITH_TARGETS or not target_sizes:
+    if not target_sizes:
         return [(directory / f"{task.name}.txt", num_examples)]
     if sum(target_sizes.values()) != num_examples:
         raise ValueError(

@@ -33,7 +33,7 @@ def score_table(
 
     `rows`: summaries as in results.json (`metrics.summarize`) by the name of the method
     or split; what a summary lacks is shown as "-". With `baseline`, the name of a row, Δp
-    over that row is the last column.
+    over that row is the last column; a line below says why, where there can be none.
 
     >>> from mtra_jax.tasks import AFFECTEVAL
     >>> rows = {"majority": {"ei-reg": {"pearson": 0.0, "spearman": 0.0}, "avg": 0.0},
@@ -44,14 +44,34 @@ def score_table(
     majority   0.00   0.00   0.00
     test      57.38  57.82  57.60
     """
-    return grouped(*_cells(rows, tasks, baseline))
+    table = grouped(*_cells(rows, tasks, baseline))
+    return "\n".join([table, *_notes(rows, tasks, baseline)])
 
 
 def markdown_table(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
 ) -> str:
     """The table of `score_table` in Markdown, task and metric in one head."""
-    return markdown(*_cells(rows, tasks, baseline))
+    table = markdown(*_cells(rows, tasks, baseline))
+    return "\n\n".join([table, *_notes(rows, tasks, baseline)])
+
+
+def delta_p_note(
+    baseline: str,
+    figures: Mapping[str, Mapping[str, float | None]],
+    tasks: Sequence[Task],
+) -> str | None:
+    """Why no Δp over `baseline` exists; None where it does.
+
+    `figures`: those of the baseline, by task and metric; None where one is missing.
+    """
+    bad = [
+        f"{task.title} {SHORT_NAMES[metric]} of {baseline} is {figure:.2f}"
+        for task, metric, figure in metrics.not_positive(figures, tasks)
+    ]
+    if not bad:
+        return None
+    return f"no Δp: {', '.join(bad)}; a relative improvement needs figures above 0"
 
 
 def grouped(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
@@ -133,9 +153,23 @@ def _cells(
     return heads, body
 
 
+def _notes(
+    rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None
+) -> list[str]:
+    if baseline is None:
+        return []
+    figures = {
+        task.name: {m: rows[baseline].get(task.name, {}).get(m) for m in task.metrics}
+        for task in tasks
+    }
+    note = delta_p_note(baseline, figures, tasks)
+    return [] if note is None else [note]
+
+
 def _improvement(summary: Summary, baseline: Summary, tasks: Sequence[Task]) -> str:
     try:
         improvement = metrics.delta_p(summary, baseline, tasks)
-    except (KeyError, ValueError):  # A figure is missing, or the baseline's is not > 0.
+    except (KeyError, TypeError, ValueError):
+        # A figure is missing, or one of the baseline's is not above 0: see `_notes`.
         return MISSING
     return format(improvement, "+.2f")

@@ -11,12 +11,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
-from mtra_jax.data import batches, packing, prepare, tokens
+from mtra_jax.data import batches, fingerprints, packing, prepare, tokens
+from mtra_jax.data.sources import Splits
 from mtra_jax.errors import InputError
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.tasks import BENCHMARKS, Benchmark
-from mtra_jax.train import evaluate, loop, optimiser, parallel, step
+from mtra_jax.train import evaluate, inputs, loop, optimiser, parallel, step
 from mtra_jax.types import Params
 
 
@@ -33,9 +34,10 @@ class Prepared(NamedTuple):
 
     run: loop.Run
     test: evaluate.Split
-    examples: prepare.Splits
+    examples: Splits
     backbone: Backbone
     devices: list[jax.Device]
+    inputs: inputs.Inputs
 
 
 def benchmark_of(config: ConfigDict) -> Benchmark:
@@ -64,11 +66,11 @@ def compute_dtype(config: ConfigDict) -> Any:
     return jnp.dtype(config.compute_dtype)
 
 
-def load_examples(config: ConfigDict, benchmark: Benchmark) -> prepare.Splits:
-    """The examples of every split, thinned and noised as configured."""
-    return prepare.load_examples(
+def thin(config: ConfigDict, benchmark: Benchmark, splits: Splits) -> Splits:
+    """The examples with the training split thinned and noised as configured."""
+    return prepare.thin(
         benchmark,
-        config.data.dir,
+        splits,
         fraction=config.data.fraction,
         label_noise=config.data.label_noise,
         seed=config.seed,
@@ -168,8 +170,8 @@ def init_params(
     return {"encoder": encoder_params, **new_params(rng)}
 
 
-def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepared:
-    """Everything that training needs; the configured backbone, or the one given.
+def prepare_run(config: ConfigDict) -> Prepared:
+    """Everything that training needs.
 
     Raises:
       InputError: what the configuration names cannot be had or does not fit.
@@ -184,9 +186,13 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
             f"batch_size is {config.batch_size}; expected a multiple of {factors}"
         )
     benchmark = benchmark_of(config)
-    examples = load_examples(config, benchmark)
-    if backbone is None:
-        backbone = load_backbone(config, prepare.train_texts(benchmark, examples))
+    splits = prepare.read_examples(benchmark, config.data.dir)
+    examples = thin(config, benchmark, splits)
+    backbone = load_backbone(config, prepare.train_texts(benchmark, examples))
+    made_from = inputs.Inputs(
+        fingerprints.of_splits(splits),
+        inputs.of_encoder(backbone.config, backbone.tokenizer, backbone.params),
+    )
     corpora = prepare.build_corpora(
         benchmark,
         examples,
@@ -219,17 +225,17 @@ def prepare_run(config: ConfigDict, backbone: Backbone | None = None) -> Prepare
         axis_name=parallel.AXIS,
     )
     is_apart = isinstance(method.gradient, base.Combined)
-    train, splits = make_batchers(config, corpora, schedule, devices, is_apart=is_apart)
+    train, parts = make_batchers(config, corpora, schedule, devices, is_apart=is_apart)
     run = loop.Run(
         benchmark,
         schedule,
         parallel.Program(update, devices, donate_first=True),
         make_forward(model, method, devices),
         train,
-        splits["validation"],
+        parts["validation"],
         parallel.to_host(step.init_state(method, optimise, params, root)),
     )
-    return Prepared(run, splits["test"], examples, backbone, devices)
+    return Prepared(run, parts["test"], examples, backbone, devices, made_from)
 
 
 def make_forward(
@@ -323,20 +329,3 @@ def make_batchers(
         for split, plan in plans.items()
     }
     return train, splits
-
-
-def unlabelled_split(
-    config: ConfigDict, benchmark: Benchmark, backbone: Backbone, texts: list[str]
-) -> evaluate.Split:
-    """Batches of `texts` without labels, in order, for one device."""
-    found = tokens.encode(backbone.tokenizer, texts, config.data.max_length)
-    corpus = batches.Corpus(
-        found,
-        np.zeros(len(texts), np.int32),
-        np.zeros((len(texts), benchmark.num_slots), np.float32),
-        (len(texts),),
-    )
-    plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
-    needed, _ = batches.needed_shapes(corpus, plan, num_shares=1)
-    shapes = packing.choose_shapes(needed, max_shapes=2)
-    return evaluate.Split(batches.Batcher(corpus, shapes), plan)

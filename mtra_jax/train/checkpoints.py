@@ -1,10 +1,9 @@
 """Training states -> an Orbax directory that keeps the latest and the best, and back.
 
-Only this module knows Orbax, and only when it is used: training and scoring run where
-the package is absent, without checkpoints.
+Only this module imports Orbax, and only once checkpoints are opened.
 """
 
-import importlib.util
+import contextlib
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ import jax
 import numpy as np
 
 from mtra_jax.errors import InputError
-from mtra_jax.train import checksums, complaints, parallel
+from mtra_jax.train import checksums, complaints, orbax_paths, parallel
 from mtra_jax.train.checksums import DamagedError
 from mtra_jax.train.complaints import WriteError
 
@@ -29,55 +28,12 @@ LOST = (-math.inf, 0)
 """The rank of a checkpoint whose score cannot be read: it may be the best one."""
 
 
-def is_available() -> bool:
-    """Whether Orbax is installed."""
-    return importlib.util.find_spec("orbax") is not None
-
-
 def _rank(score: float, step: int) -> tuple[float, int]:
     """The lower the better: of equal scores the earliest, as early stopping counts.
 
     A state without a finite score comes last, the latest of them first.
     """
     return (score, step) if math.isfinite(score) else (math.inf, -step)
-
-
-class Memory:
-    """Keeps the best state of this process's life where Orbax is absent."""
-
-    def __init__(self) -> None:
-        self._best: tuple[tuple[float, int], int, Any, dict[str, Any]] | None = None
-
-    def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
-        """Keeps `state` if its score is the lowest so far."""
-        rank = _rank(score, step)
-        if self._best is None or rank < self._best[0]:
-            self._best = (rank, step, state, record)
-
-    def latest_step(self) -> int | None:
-        """None: nothing outlives the process."""
-        return None
-
-    def restore_latest(
-        self, target: Any, say: Callable[[str], Any]
-    ) -> tuple[int, Any, dict[str, Any]] | None:
-        """None, like `latest_step`."""
-        del target, say
-        return None
-
-    def best_step(self) -> int | None:
-        """The step of the state that is kept."""
-        return self._best[1] if self._best else None
-
-    def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
-        """The state that is kept, and its record."""
-        del target
-        assert self._best is not None
-        assert self._best[1] == step
-        return self._best[2], self._best[3]
-
-    def close(self) -> None:
-        """Nothing to do."""
 
 
 class Checkpoints:
@@ -90,6 +46,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, read_only: bool = False) -> None:
         from orbax import checkpoint as ocp
 
+        orbax_paths.check(directory)
         complaints.hush()
         self._directory = Path(directory).absolute()
         self._read_only = read_only
@@ -106,6 +63,7 @@ class Checkpoints:
             ),
         )
         self._ranks = {step: self._read_rank(step) for step in self._steps()}
+        self._is_first = not self._ranks
 
     def _steps(self) -> Sequence[int]:
         return self._manager.all_steps()
@@ -113,8 +71,10 @@ class Checkpoints:
     def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
         """Saves `state` (host arrays) as of `step`, in the background.
 
+        The first checkpoint of a run is waited for and read back.
+
         Raises:
-          WriteError: this one or the one before cannot be written.
+          WriteError: this one or the one before cannot be written, or not read back.
         """
         args = self._ocp.args
         signed = checksums.sign(state, record, score)
@@ -141,6 +101,12 @@ class Checkpoints:
         except Exception as error:
             # Of any type: what a full disk raises differs with the layer that meets it.
             raise self._write_error(error) from error
+        if self._is_first:
+            self._is_first = False
+            try:
+                self.verify(step)
+            except DamagedError as error:
+                raise WriteError(f"{error}; it was written just now") from error
 
     def _set_aside(self, step: int) -> None:
         """Renames a checkpoint, so that it can be put back until the new one is whole."""
@@ -256,6 +222,16 @@ class Checkpoints:
         leaves = [np.asarray(saved[name]) for name in wanted]
         return jax.tree.unflatten(jax.tree.structure(target), leaves), record
 
+    def verify(self, step: int) -> None:
+        """Waits until `step` is written, and reads it back.
+
+        Raises:
+          DamagedError: it does not hold what was written.
+          WriteError: it cannot be written.
+        """
+        self._wait()
+        self._read(step)
+
     def read_record(self, step: int) -> dict[str, Any]:
         """The record alone of `step`.
 
@@ -340,9 +316,22 @@ def _describe(leaf: Any) -> str:
     return "is absent" if leaf is None else f"has shape {list(np.shape(leaf))}"
 
 
-Store = Checkpoints | Memory
+def open_store(directory: Path) -> Checkpoints:
+    """The checkpoints in `directory`, after a small one there was written and read back.
 
+    What cannot be read is found now, and not at the end of training.
 
-def open_store(directory: str | Path) -> Store:
-    """The checkpoints in `directory`, or a `Memory` where Orbax is absent."""
-    return Checkpoints(directory) if is_available() else Memory()
+    Raises:
+      InputError: the path is one that `orbax_paths.check` refuses.
+      WriteError: it cannot be written, or not read back.
+    """
+    place = directory.with_name(f".{directory.name}_trial")
+    if parallel.is_writer():
+        shutil.rmtree(place, ignore_errors=True)
+    parallel.wait_for_all("trial checkpoint")
+    with contextlib.closing(Checkpoints(place)) as trial:
+        trial.save(0, {"params": np.arange(2.0)}, {}, 0.0)
+    parallel.wait_for_all("trial checkpoint read")
+    if parallel.is_writer():
+        shutil.rmtree(place, ignore_errors=True)
+    return Checkpoints(directory)

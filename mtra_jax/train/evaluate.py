@@ -81,18 +81,27 @@ def evaluate(
     corpus = split.batcher.corpus
     counts = np.sum(split.plan >= 0, axis=1)
     batch_tasks = corpus.tasks[split.plan[:, 0]]
-    losses, predictions, scores = {}, {}, {}
+    losses = {}
     for index, task in enumerate(benchmark.tasks):
         mine = batch_tasks == index
         mean = np.average(batch_losses[mine, index], weights=counts[mine])
         losses[task.name] = float(mean)
+    predictions, scores = score_outputs(outputs, corpus, benchmark)
+    mean = float(np.mean(list(losses.values())))
+    return Evaluation(mean, losses, predictions, scores)
+
+
+def score_outputs(
+    outputs: np.ndarray, corpus: batches.Corpus, benchmark: Benchmark
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """Predictions and scores of each task, as in `Evaluation`, from `outputs` [N, L]."""
+    predictions, scores = {}, {}
+    for index, task in enumerate(benchmark.tasks):
         rows = corpus.tasks == index
         own = benchmark.slots(task.name)
-        found, wanted = outputs[rows, own], corpus.targets[rows, own]
+        predicted, wanted = outputs[rows, own], corpus.targets[rows, own]
         if task.is_classification:
-            found, wanted = found.argmax(axis=1), wanted.argmax(axis=1)
-        predictions[task.name] = found
-        scores[task.name] = metrics.score(task, found, wanted)
-    return Evaluation(
-        float(np.mean(list(losses.values()))), losses, predictions, scores
-    )
+            predicted, wanted = predicted.argmax(axis=1), wanted.argmax(axis=1)
+        predictions[task.name] = predicted
+        scores[task.name] = metrics.score(task, predicted, wanted)
+    return predictions, scores

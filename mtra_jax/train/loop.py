@@ -108,7 +108,7 @@ class Step(NamedTuple):
 
 def fit(
     run: Run,
-    store: checkpoints.Store,
+    store: checkpoints.Checkpoints,
     record: records.Records,
     progress: Progress,
     watch: Watch,
@@ -270,7 +270,7 @@ def _validation_line(
 
 
 def resume(
-    run: Run, store: checkpoints.Store, say: Callable[[str], Any]
+    run: Run, store: checkpoints.Checkpoints, say: Callable[[str], Any]
 ) -> tuple[Run, Progress]:
     """The run and its progress as of the latest checkpoint; as they are without one.
 

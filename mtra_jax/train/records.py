@@ -20,6 +20,19 @@ from mtra_jax.train import events
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 
 
+def read_json(path: Path, advice: str = "") -> Any:
+    """The value in a JSON file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      InputError: it is not UTF-8 or not JSON; `advice` ends the message.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged: {error}{advice}") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` under a temporary name and renames it."""
     _replace(path, json.dumps(value, indent=2) + "\n")

@@ -7,22 +7,17 @@ import jax
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.data import prepare
+from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
 from mtra_jax.tasks import Benchmark
-from mtra_jax.train import build, evaluate, loop, parallel, records
+from mtra_jax.train import build, evaluate, loop, parallel, records, workdir
 from mtra_jax.types import Params
-
-RESULTS = "results.json"
-PREDICTIONS = "predictions"
-ENCODER = "encoder"
 
 
 def finish(
-    workdir: Path,
+    directory: Path,
     prepared: build.Prepared,
-    data_dir: str,
     params: Params,
     progress: loop.Progress,
     bar: evaluate.Bar,
@@ -52,14 +47,17 @@ def finish(
         "train_seconds": round(progress.seconds, 1),
     }
     if parallel.is_writer():
-        sizes = prepare.target_sizes(run.benchmark, data_dir, "test")
         for task in tasks:
             predictions.write_predictions(
-                workdir / PREDICTIONS, task, found.predictions[task.name], sizes
+                directory / workdir.PREDICTIONS,
+                task,
+                found.predictions[task.name],
+                dict(prepared.examples[task.name]["test"].targets),
             )
         encoder_config = prepared.backbone.config
-        pretrained.save_encoder(workdir / ENCODER, encoder_config, params["encoder"])
-        records.write_json(workdir / RESULTS, results)
+        encoder_dir = directory / workdir.ENCODER
+        pretrained.save_encoder(encoder_dir, encoder_config, params["encoder"])
+        records.write_json(directory / workdir.RESULTS, results)
     return results
 
 
@@ -70,7 +68,7 @@ def _count_parameters(params: Params) -> dict[str, int]:
     }
 
 
-def majority(examples: prepare.Splits, benchmark: Benchmark) -> dict[str, Any]:
+def majority(examples: Splits, benchmark: Benchmark) -> dict[str, Any]:
     """The test scores of always predicting the most frequent class, or the mean."""
     scores = {
         task.name: metrics.majority_baseline(

@@ -17,9 +17,15 @@ from mtra_jax import metrics
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import registry
 from mtra_jax.tasks import Benchmark
-from mtra_jax.train import build, evaluate, loop, parallel, records, session
-
-PREDICTIONS = "predictions"
+from mtra_jax.train import (
+    build,
+    loop,
+    parallel,
+    records,
+    scoring,
+    session,
+    workdir,
+)
 
 
 def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
@@ -31,25 +37,25 @@ def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
 
 def train(
     config: ConfigDict,
-    workdir: Path,
+    directory: Path,
     watch_of: Callable[[build.Prepared, loop.Progress], loop.Watch],
 ) -> session.Outcome:
     """`session.train`, or one for each task with the results put together.
 
     Raises:
-      InputError: the configuration cannot be run; `workdir` holds another one.
+      InputError: the configuration cannot be run; `directory` holds another one.
       loop.TrainingError: training broke down.
       loop.Stopped: it was asked to stop; the same call continues.
     """
     names = separate_tasks(config)
     if not names:
-        return session.train(config, workdir, watch_of)
-    session.check_workdir(config, workdir)
-    with session.writing(workdir):
+        return session.train(config, directory, watch_of)
+    workdir.check(config, directory)
+    with session.writing(directory):
         if parallel.is_writer():
-            session.write_config(config, workdir)
+            workdir.write_config(config, directory)
         outcomes = {
-            name: session.train(_of_task(config, name), workdir / name, watch_of)
+            name: session.train(_of_task(config, name), directory / name, watch_of)
             for name in names
         }
         benchmark = build.benchmark_of(config)
@@ -57,12 +63,25 @@ def train(
             benchmark, {name: outcome.results for name, outcome in outcomes.items()}
         )
         if parallel.is_writer():
-            _gather_predictions(workdir, names)
-            shutil.copyfile(
-                workdir / names[-1] / session.ENVIRONMENT, workdir / session.ENVIRONMENT
-            )
-            records.write_json(workdir / session.RESULTS, results)
+            _gather_predictions(directory, names)
+            environment = directory / names[-1] / workdir.ENVIRONMENT
+            shutil.copyfile(environment, directory / workdir.ENVIRONMENT)
+            records.write_json(directory / workdir.RESULTS, results)
     return session.Outcome(benchmark, results)
+
+
+def check_sources(
+    config: ConfigDict, directory: Path, sources: session.Sources
+) -> None:
+    """Raises InputError where data or encoder are not those of the run in `directory`.
+
+    Only runs that have begun are compared, where one is trained for each task.
+    """
+    names = separate_tasks(config)
+    places = {directory / name: _of_task(config, name) for name in names}
+    for place, own in (places or {directory: config}).items():
+        if workdir.has_begun(place):
+            sources.check(own, place)
 
 
 def assemble(
@@ -94,52 +113,48 @@ def assemble(
     }
 
 
-def evaluate_workdir(
-    workdir: Path,
-    split: str,
-    data_dir: str | None = None,
-    bar: evaluate.Bar = evaluate.no_bar,
-    cache_dir: str | None = None,
-) -> tuple[Benchmark, dict[str, Any]]:
-    """Scores the best model, or each task's, on a split: its part of `results.json`."""
-    config = session.read_config(workdir)
+def evaluate(directory: Path, split: str, **options: Any) -> scoring.Score:
+    """Scores the best model, or each task's: `scoring.evaluate_run` with its options."""
+    config = workdir.read_config(directory)
     names = separate_tasks(config)
     if not names:
-        return session.evaluate_workdir(workdir, split, data_dir, bar, cache_dir)
-    scores = {}
-    for name in names:
-        _, summary = session.evaluate_workdir(
-            workdir / name, split, data_dir, bar, cache_dir
-        )
-        scores[name] = summary[name]
+        return scoring.evaluate_run(directory, split, **options)
+    parts = [scoring.evaluate_run(directory / name, split, **options) for name in names]
+    scores = {n: part.summary[n] for n, part in zip(names, parts, strict=True)}
     benchmark = build.benchmark_of(config)
-    return benchmark, metrics.summarize(scores, benchmark.tasks)
+    differences = [part.difference for part in parts if part.difference is not None]
+    return scoring.Score(
+        benchmark,
+        metrics.summarize(scores, benchmark.tasks),
+        differences[0] if differences else None,
+    )
 
 
-def load(workdir: Path, task: str, cache_dir: str | None = None) -> session.Saved:
+def load(directory: Path, task: str, cache_dir: str | None = None) -> scoring.Saved:
     """The best model of the run that trained `task`.
 
     Raises:
       InputError: there is no run, it has no such task, or no checkpoint.
     """
-    config = session.read_config(workdir)
+    config = workdir.read_config(directory)
     names = build.benchmark_of(config).task_names
     if task not in names:
         hint = did_you_mean(task, names)
         raise InputError(f"unknown task {task!r} of this run; {hint}")
-    place = workdir / task if separate_tasks(config) else workdir
-    return session.load(place, cache_dir)
+    place = directory / task if separate_tasks(config) else directory
+    return scoring.load(place, cache_dir)
 
 
 def _of_task(config: ConfigDict, name: str) -> ConfigDict:
     return configs.from_dict({**configs.to_dict(config), "tasks": [name]})
 
 
-def _gather_predictions(workdir: Path, names: tuple[str, ...]) -> None:
-    temporary = workdir / f".{PREDICTIONS}"
+def _gather_predictions(directory: Path, names: tuple[str, ...]) -> None:
+    temporary = directory / f".{workdir.PREDICTIONS}"
     shutil.rmtree(temporary, ignore_errors=True)
     for name in names:
-        shutil.copytree(workdir / name / PREDICTIONS, temporary, dirs_exist_ok=True)
-    target = workdir / PREDICTIONS
+        source = directory / name / workdir.PREDICTIONS
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
+    target = directory / workdir.PREDICTIONS
     shutil.rmtree(target, ignore_errors=True)
     os.rename(temporary, target)

@@ -14,6 +14,7 @@ from mtra_jax import sweeps
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.reports import comparison, progress
 from mtra_jax.train import build, loop, runs, session, terminal
+from mtra_jax.train import workdir as files
 
 RESULTS = "results.jsonl"
 State = Literal["finished", "begun", "new"]
@@ -62,7 +63,7 @@ def make_plan(
     for name in only:
         if name not in known:
             raise InputError(f"--only {name}: {did_you_mean(name, sorted(known))}")
-    jobs = []
+    jobs, sources = [], session.Sources()
     tasks = {entry.tasks: f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
     for run in sorted(sweep.runs, key=lambda run: run.seed):
         if only and run.name not in only:
@@ -77,16 +78,17 @@ def make_plan(
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
         directory = workdir / run.directory
-        session.check_workdir(config, directory)
+        files.check(config, directory)
+        runs.check_sources(config, directory, sources)
         jobs.append(Job(run, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
 
 
 def state_of(directory: Path) -> State:
     """How far the run in `directory` is."""
-    if (directory / session.RESULTS).exists():
+    if (directory / files.RESULTS).exists():
         return "finished"
-    return "begun" if (directory / session.CONFIG).exists() else "new"
+    return "begun" if (directory / files.CONFIG).exists() else "new"
 
 
 def run_all(
@@ -150,11 +152,12 @@ def record(plan: Plan, job: Job) -> float:
     A line with the same results stays as it is; one of an earlier run with the same name
     and seed is replaced. The lines are in the order of the sweep, then those of others.
     """
-    results = session.read_results(job.directory)
+    results = files.read_results(job.directory)
     assert results is not None, job.directory
     found = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
     key = (job.run.name, job.run.seed)
-    if key not in found or found[key]["results"] != results:
+    line = {"results": results, "baseline": plan.sweep.baseline}
+    if not line.items() <= found.get(key, {}).items():
         found[key] = _line(plan, job, results)
         places = {(run.name, run.seed): i for i, run in enumerate(plan.sweep.runs)}
         order = sorted(found, key=lambda key: places.get(key, len(places)))
@@ -167,12 +170,13 @@ def record(plan: Plan, job: Job) -> float:
 
 def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
     run = job.run
-    ended = (job.directory / session.RESULTS).stat().st_mtime
-    environment = (job.directory / session.ENVIRONMENT).read_text(encoding="utf-8")
+    ended = (job.directory / files.RESULTS).stat().st_mtime
+    environment = (job.directory / files.ENVIRONMENT).read_text(encoding="utf-8")
     return {
         "name": run.name,
         "method": run.method,
         "seed": run.seed,
+        "baseline": plan.sweep.baseline,
         "preset": run.preset,
         "overrides": dict([*run.overrides, *plan.overrides]),
         "command": plan.command,

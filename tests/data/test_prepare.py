@@ -17,8 +17,9 @@ def made():
         yield found
 
 
-def load(benchmark=SYNTHETIC, **options):
-    return prepare.load_examples(benchmark, "", **options)
+def load(benchmark=SYNTHETIC, data_dir="", **options):
+    splits = prepare.read_examples(benchmark, data_dir)
+    return prepare.thin(benchmark, splits, **options)
 
 
 def labels_of(examples):
@@ -153,33 +154,34 @@ def test_wrong_shares_are_refused(options, message):
 @pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)
 def test_empty_data_dir_is_answered_with_the_two_choices(benchmark):
     with pytest.raises(InputError) as caught:
-        prepare.load_examples(benchmark, "")
+        prepare.read_examples(benchmark, "")
     assert str(caught.value) == (
         f"data.dir is empty; {benchmark.name} needs --config.data.dir=DIR, a directory "
         "that scripts/prepare_data.py wrote, or --config.data.dir=hub"
     )
 
 
-def test_data_dir_says_where_from(monkeypatch, tmp_path, made):
+def test_data_dir_says_where_from(monkeypatch, tmp_path):
     def reader(name):
-        return lambda benchmark, *roots: (
-            read.append((name, benchmark, *roots)) or {"irony": dict(made["irony"])}
-        )
+        return lambda *asked, **options: read.append((name, *asked, options))
 
     read = []
     monkeypatch.setattr(sources, "load_benchmark", reader("files"))
     monkeypatch.setattr(prepare.hub, "load_hub", reader("hub"))
     chosen = TWEETEVAL.select(["irony"])
-    prepare.load_examples(chosen, "hub")
-    prepare.load_examples(chosen, str(tmp_path))
-    assert read == [("hub", chosen), ("files", chosen, str(tmp_path))]
+    prepare.read_examples(chosen, "hub")
+    prepare.read_examples(chosen, str(tmp_path), ["test"])
+    assert read == [
+        ("hub", chosen, {"splits": sources.SPLITS}),
+        ("files", chosen, str(tmp_path), ["test"], {}),
+    ]
 
 
 @pytest.mark.shared
 def test_real_files(shared_data):
     chosen = AFFECTEVAL.select(["emotion", "ei-reg"])
     whole = sources.load_benchmark(chosen, shared_data)
-    found = prepare.load_examples(chosen, str(shared_data), fraction=0.1, seed=1)
+    found = load(chosen, str(shared_data), fraction=0.1, seed=1)
     for name, splits in found.items():
         train = whole[name]["train"]
         assert len(splits["train"].texts) == round(0.1 * len(train.texts))
@@ -187,7 +189,7 @@ def test_real_files(shared_data):
         assert set(splits["train"].texts) <= set(train.texts)
 
 
-# ---- names and sizes
+# ---- names
 
 
 @pytest.mark.parametrize(
@@ -219,29 +221,6 @@ def test_unknown_names_are_answered_with_known_ones(names, message):
     with pytest.raises(InputError) as caught:
         prepare.choose_benchmark(*names)
     assert str(caught.value) == message
-
-
-def test_target_sizes_are_asked_for_stance_only(monkeypatch):
-    monkeypatch.setattr(sources, "stance_target_sizes", lambda *asked: {"files": asked})
-    monkeypatch.setattr(
-        prepare.hub, "stance_target_sizes", lambda *asked: {"hub": asked}
-    )
-    sizes = prepare.target_sizes
-    assert sizes(TWEETEVAL, "root", "test") == {"files": ("root", "test")}
-    assert sizes(TWEETEVAL, "hub", "test") == {"hub": ("test",)}
-    assert sizes(TWEETEVAL.select(["irony"]), "root", "test") == {}
-    assert sizes(AFFECTEVAL, "root", "test") == {}
-    # Its task of the same name has no targets.
-    assert sizes(SYNTHETIC, "", "test") == {}
-
-
-@pytest.mark.shared
-def test_target_sizes_add_up_to_the_task(shared_data):
-    chosen = TWEETEVAL.select(["stance"])
-    examples = prepare.load_examples(chosen, str(shared_data))
-    found = prepare.target_sizes(chosen, str(shared_data), "test")
-    assert tuple(found) == sources.STANCE_TARGETS
-    assert sum(found.values()) == len(examples["stance"]["test"].texts)
 
 
 # ---- corpora

@@ -93,15 +93,44 @@ def test_stance_is_its_targets_in_alphabetical_order(root):
         "b",
     ]
     assert test.labels.tolist() == [1, 0, 1, 0, 2, 2, 0, 1, 0, 1, 0]
-    assert sources.stance_target_sizes(root, "test") == {
-        "abortion": 2,
-        "atheism": 2,
-        "climate": 3,
-        "feminist": 2,
-        "hillary": 2,
-    }
+    # The sizes cut the task into its targets again.
+    assert test.targets == (
+        ("abortion", 2),
+        ("atheism", 2),
+        ("climate", 3),
+        ("feminist", 2),
+        ("hillary", 2),
+    )
+    assert load(root, "emotion")["emotion"]["test"].targets == ()
+
+
+@pytest.mark.parametrize("split", sources.SPLITS)
+def test_one_split_needs_its_own_files_only(root, split):
+    """EmoBank is one file; of the others those of the other splits may be missing."""
+    whole = load(root)
+    parts = {"train": "train", "validation": "val|dev", "test": "test"}
+    for path in list(root.rglob("*.t*")):
+        if path.suffix in (".txt", ".tsv") and not re.search(parts[split], path.name):
+            path.unlink()
+    alone = sources.load_benchmark(ALL, root, [split])
+    assert list(alone) == list(whole)
+    for name, splits in alone.items():
+        assert list(splits) == [split]
+        assert splits[split].texts == whole[name][split].texts
+        assert splits[split].targets == whole[name][split].targets
+        np.testing.assert_array_equal(splits[split].labels, whole[name][split].labels)
+
+
+def test_an_unknown_split_is_refused(root):
     with pytest.raises(InputError, match="unknown split 'tests'; did you mean test"):
-        sources.stance_target_sizes(root, "tests")
+        sources.load_benchmark(ALL, root, ["tests"])
+
+
+def test_a_missing_file_outside_of_the_known_layouts_is_named(tmp_path):
+    with pytest.raises(
+        InputError, match=r"elsewhere: no such directory; .*elsewhere/x"
+    ):
+        sources._read_text(tmp_path, "elsewhere/x")
 
 
 def test_only_a_line_feed_ends_a_text(root):
@@ -395,7 +424,7 @@ def real(shared_data):
 @pytest.mark.parametrize("name", CLASS_COUNTS)
 def test_real_classes_are_counted_as_by_other_tools(real, name):
     for split, counts in zip(sources.SPLITS, CLASS_COUNTS[name], strict=True):
-        texts, labels = real[name][split]
+        texts, labels, _ = real[name][split]
         assert labels.shape == (len(texts),) == (sum(counts),)
         assert np.bincount(labels).tolist() == counts
 
@@ -404,7 +433,7 @@ def test_real_classes_are_counted_as_by_other_tools(real, name):
 @pytest.mark.parametrize("name", VALUE_SUMS)
 def test_real_values_sum_as_by_other_tools(real, name):
     for split, (rows, sums) in zip(sources.SPLITS, VALUE_SUMS[name], strict=True):
-        texts, labels = real[name][split]
+        texts, labels, _ = real[name][split]
         assert labels.shape == (rows, len(sums))
         assert len(texts) == rows
         # Each value is rounded to float32 once: at most 2**-24 of it.
@@ -430,7 +459,7 @@ def test_real_hate_holds_empty_texts(real):
 
 @pytest.mark.shared
 def test_real_stance_sizes_cut_the_task_into_its_targets(real, shared_data):
-    sizes = sources.stance_target_sizes(shared_data, "test")
+    sizes = dict(real["stance"]["test"].targets)
     assert tuple(sizes) == sources.STANCE_TARGETS
     assert list(sizes.values()) == [280, 220, 169, 285, 295]
     parts = np.split(real["stance"]["test"].labels, np.cumsum(list(sizes.values())))

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -242,39 +243,68 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     store.close()
 
 
+def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
+    """Not the later ones: what is wrong with a place shows at the first."""
+    store = checkpoints.Checkpoints(tmp_path)
+    read = []
+    monkeypatch.setattr(store, "verify", read.append)
+    for step in (1, 2):
+        store.save(step, SMALL, {}, INF)
+    store.close()
+    assert read == [1]
+    again = checkpoints.Checkpoints(tmp_path)
+    monkeypatch.setattr(again, "verify", read.append)
+    again.save(3, SMALL, {}, INF)
+    again.close()
+    assert read == [1]
+
+
+def test_a_first_checkpoint_that_does_not_come_back_is_an_error(tmp_path, monkeypatch):
+    store = checkpoints.Checkpoints(tmp_path)
+    restore = store._restore
+
+    def other(step, **item):
+        found = restore(step, **item)
+        if "state" in item:
+            found["params"]["w"][0] += 1
+        return found
+
+    monkeypatch.setattr(store, "_restore", other)
+    with pytest.raises(checkpoints.WriteError, match="step 1 is damaged: params/w"):
+        store.save(1, SMALL, {}, INF)
+    store.close()
+
+
+NAMES = ("a b", "a\nb", "a?b*", "]", "{1}", "%2F", "#", "é😀", "'\"", "-x", "x" * 250)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_store_opens_below_any_name_that_it_does_not_refuse(tmp_path, name):
+    directory = tmp_path / name / "checkpoints"
+    store = checkpoints.open_store(directory)
+    store.save(1, SMALL, {}, INF)
+    state, _ = store.restore(1, SMALL)
+    store.close()
+    np.testing.assert_array_equal(state["params"]["w"], SMALL["params"]["w"])
+    # The trial leaves nothing behind.
+    assert [path.name for path in directory.parent.iterdir()] == ["checkpoints"]
+
+
 @pytest.mark.parametrize(
-    ("scores", "best"),
-    [
-        ([3.0, 2.0, 1.0], 3),
-        ([1.0, INF, 2.0], 1),
-        ([INF, INF, 4.0], 3),
-        ([2.0, 1.0, 1.0], 2),
-        ([INF, INF, INF], 3),
-        ([math.nan, 2.0, 1.0], 3),
-    ],
-    ids=str,
+    "name", ["[x]", "a[", "back\\slash", "gs:", "a\udcff"], ids=ascii
 )
-def test_memory_keeps_the_best(scores, best):
-    store = checkpoints.Memory()
-    assert (store.latest_step(), store.best_step()) == (None, None)
-    for step, score in enumerate(scores, start=1):
-        store.save(step, {"w": np.full(2, step)}, {"step": step}, score)
-    assert store.best_step() == best
-    # Nothing to continue from after the process has ended.
-    assert store.latest_step() is None
-    state, record = store.restore(best, {"w": np.zeros(2)})
-    np.testing.assert_array_equal(state["w"], [best, best])
-    assert record == {"step": best}
-    store.close()
+@pytest.mark.parametrize("read_only", [False, True])
+def test_paths_that_would_not_be_read_back_are_refused_at_once(
+    tmp_path, name, read_only
+):
+    directory = tmp_path / name / "checkpoints"
+    with pytest.raises(InputError, match="checkpoints"):
+        checkpoints.Checkpoints(directory, read_only=read_only)
+    assert not directory.parent.exists()
 
 
-def test_without_orbax_the_best_is_kept_in_memory(tmp_path, monkeypatch):
-    assert checkpoints.is_available()
-    store = checkpoints.open_store(tmp_path / "checkpoints")
-    assert isinstance(store, checkpoints.Checkpoints)
-    store.close()
-    monkeypatch.setattr(checkpoints.importlib.util, "find_spec", lambda name: None)
-    assert not checkpoints.is_available()
-    store = checkpoints.open_store(tmp_path / "none")
-    assert isinstance(store, checkpoints.Memory)
-    assert not (tmp_path / "none").exists()
+def test_a_relative_path_is_judged_by_where_it_lies(tmp_path, monkeypatch):
+    (tmp_path / "[1]").mkdir()
+    monkeypatch.chdir(tmp_path / "[1]")
+    with pytest.raises(InputError, match=r"with '\['"):
+        checkpoints.open_store(Path("run/checkpoints"))

@@ -50,7 +50,13 @@ def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
     run = prepared.run
     compilations.clear()
     record = records.Records(tmp_path, step=0)
-    loop.fit(run, checkpoints.Memory(), record, loop.Progress(), silent())
+    loop.fit(
+        run,
+        checkpoints.Checkpoints(tmp_path / "checkpoints"),
+        record,
+        loop.Progress(),
+        silent(),
+    )
     record.close()
     # The step and the evaluation, once a shape, and no operation outside of the two.
     shapes = len(run.train.shapes), len(run.validation.batcher.shapes)
@@ -92,7 +98,13 @@ def test_too_many_steps_that_are_not_finite_end_the_run_with_step_and_task(tmp_p
         "the last good checkpoint is kept"
     )
     with pytest.raises(loop.TrainingError, match=expected):
-        loop.fit(prepared.run, checkpoints.Memory(), record, loop.Progress(), watch)
+        loop.fit(
+            prepared.run,
+            checkpoints.Checkpoints(tmp_path / "checkpoints"),
+            record,
+            loop.Progress(),
+            watch,
+        )
     assert [line[:6] for line in said] == ["step 1", "step 2"]
     assert all(
         line.endswith(f"skipped, {n} in a row") for n, line in enumerate(said, 1)
@@ -134,7 +146,7 @@ class Poisoned:
         record = records.Records(directory, step=0)
         _, self.progress = loop.fit(
             run._replace(update=update),
-            checkpoints.Memory(),
+            checkpoints.Checkpoints(directory / "checkpoints"),
             record,
             loop.Progress(),
             silent()._replace(say=self.said.append),

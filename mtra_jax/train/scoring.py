@@ -1,0 +1,232 @@
+"""The best model of a finished run -> figures of a split, or predictions of new texts."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax import metrics
+from mtra_jax.data import batches, fingerprints, packing, prepare, tokens
+from mtra_jax.data.texts import normalize
+from mtra_jax.errors import InputError
+from mtra_jax.models import pretrained
+from mtra_jax.tasks import Benchmark
+from mtra_jax.train import (
+    build,
+    checkpoints,
+    evaluate,
+    inputs,
+    loop,
+    parallel,
+    records,
+    workdir,
+)
+from mtra_jax.types import Params
+
+
+class Saved(NamedTuple):
+    """A model read back from the directory of a run."""
+
+    config: ConfigDict
+    benchmark: Benchmark
+    backbone: build.Backbone
+    params: Params
+    inputs: inputs.Inputs
+
+
+class Score(NamedTuple):
+    """`summary` as one split of `results.json`. `difference` from the data of the run."""
+
+    benchmark: Benchmark
+    summary: dict[str, Any]
+    difference: str | None
+
+
+def load(directory: Path, cache_dir: str | None = None) -> Saved:
+    """The best model of the run in `directory`.
+
+    The run is untrusted: the cache path that its configuration names is not used, but
+    `cache_dir`, or else the default.
+
+    Raises:
+      InputError: there is no run, it has no checkpoint, or its tokenizer was changed.
+    """
+    config = workdir.read_config(directory)
+    own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
+    config.data.cache_dir = own
+    build.use_compilation_cache(config)
+    made_from = inputs.read(directory)
+    encoder_dir = directory / workdir.ENCODER
+    encoder_config = pretrained.read_config(encoder_dir)
+    tokenizer = tokens.load_tokenizer(encoder_dir)
+    if fingerprints.of_tokenizer(tokenizer) != made_from.encoder["tokenizer"]:
+        raise InputError(
+            f"{encoder_dir}: the tokenizer is not the one that the run was trained with"
+        )
+    params = load_best_params(directory)
+    backbone = build.Backbone(encoder_config, params["encoder"], tokenizer)
+    return Saved(config, build.benchmark_of(config), backbone, params, made_from)
+
+
+def load_best_params(directory: Path) -> Params:
+    """The parameters of the best epoch.
+
+    Raises:
+      InputError: there is no checkpoint, or not that of the best epoch.
+    """
+    place = directory / workdir.CHECKPOINTS
+    if not place.is_dir():
+        raise InputError(f"{place}: no such directory; the run has no checkpoint")
+    finished = workdir.read_results(directory)
+    store = checkpoints.Checkpoints(place, read_only=True)
+    with contextlib.closing(store):
+        best = store.best_step()
+        if best is None:
+            raise InputError(f"{place}: no checkpoint")
+        if finished is not None:
+            loop.check_best(store.read_record(best), finished["best_epoch"])
+        return store.restore_params(best)
+
+
+def evaluate_run(
+    directory: Path,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    num_devices: int = 0,
+    batch_size: int | None = None,
+    bar: evaluate.Bar = evaluate.no_bar,
+) -> Score:
+    """Scores the best model of the run in `directory` on one split.
+
+    Only the files of that split are read. `num_devices` 0 means all; `batch_size` None
+    is that of training, rounded up to a multiple of the devices.
+
+    Raises:
+      InputError: as `load`; or the run's data are the hub's, and `data_dir` is not "hub".
+    """
+    saved = load(directory, cache_dir)
+    config = saved.config
+    if data_dir is not None:
+        config.data.dir = data_dir
+    elif config.data.dir == prepare.HUB:
+        raise InputError(
+            f"{directory / workdir.CONFIG}: data.dir is {prepare.HUB!r} there; expected "
+            "--data_dir hub, to go online, or --data_dir DIR"
+        )
+    devices = parallel.choose_devices(num_devices)
+    examples = prepare.read_examples(saved.benchmark, config.data.dir, [split])
+    corpora = prepare.build_corpora(
+        saved.benchmark,
+        examples,
+        saved.backbone.tokenizer,
+        max_length=config.data.max_length,
+        cache_dir=build.cache_dir_of(config),
+        splits=(split,),
+    )
+    size = batch_size or config.batch_size
+    size += -size % len(devices)
+    shapes = ()
+    if size == config.batch_size:
+        # The same programs as in training give the same figures, to the bit.
+        shapes = _shapes_of_training(directory, len(devices))
+    chosen = _split(corpora[split], size, devices, shapes)
+    outputs = _outputs_of(saved, chosen, devices, bar)
+    _, scores = evaluate.score_outputs(outputs, corpora[split], saved.benchmark)
+    return Score(
+        saved.benchmark,
+        metrics.summarize(scores, saved.benchmark.tasks),
+        inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
+    )
+
+
+def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
+    """The shapes of evaluation that `environment.json` records; none without them."""
+    try:
+        values = records.read_json(directory / workdir.ENVIRONMENT)
+        if len(values["devices"]) != num_devices:
+            return ()
+        shapes = tuple(packing.Shape(*map(int, s)) for s in values["evaluation_shapes"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return ()
+    return shapes if all(min(shape) > 0 for shape in shapes) else ()
+
+
+def _outputs_of(
+    saved: Saved, split: evaluate.Split, devices: list[jax.Device], bar: evaluate.Bar
+) -> np.ndarray:
+    """The outputs [N, L] of the model for all examples of a split, in their order."""
+    # The numbers of training examples matter to losses alone.
+    sizes = (1,) * len(saved.benchmark.tasks)
+    model, method = build.make_model(
+        saved.config, saved.benchmark, saved.backbone.config, sizes
+    )
+    forward = build.make_forward(model, method, devices)
+    params = parallel.replicate(saved.params, devices)
+    outputs, _ = evaluate.predict_outputs(forward, params, split, bar)
+    return outputs
+
+
+def _split(
+    corpus: batches.Corpus,
+    batch_size: int,
+    devices: list[jax.Device],
+    shapes: tuple[packing.Shape, ...] = (),
+) -> evaluate.Split:
+    """Batches of one split in order; `shapes` are chosen for it where none are given."""
+    plan = batches.plan_evaluation(corpus.sizes, batch_size)
+    if not shapes:
+        needed, _ = batches.needed_shapes(corpus, plan, len(devices))
+        shapes = packing.choose_shapes(needed, max_shapes=4, rounding=0.05)
+    places = parallel.local_places(devices)
+    batcher = batches.Batcher(
+        corpus, shapes, num_devices=len(devices), local_devices=places
+    )
+    return evaluate.Split(batcher, plan)
+
+
+def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:
+    """Returns `predict(raw texts) -> outputs [N, d]`: probabilities, or values."""
+    config, benchmark = saved.config, saved.benchmark
+    own = benchmark.slots(task_name)
+    task = next(task for task in benchmark.tasks if task.name == task_name)
+    sizes = (1,) * len(benchmark.tasks)
+    model, method = build.make_model(config, benchmark, saved.backbone.config, sizes)
+    devices = parallel.choose_devices(1)
+    forward = build.make_forward(model, method, devices)
+    params = parallel.replicate(saved.params, devices)
+
+    def predict(texts: list[str]) -> np.ndarray:
+        split = _unlabelled(config, benchmark, saved.backbone, texts)
+        outputs, _ = evaluate.predict_outputs(forward, params, split)
+        values = outputs[:, own].astype(np.float64)
+        if task.is_classification:
+            values = np.exp(values - values.max(axis=1, keepdims=True))
+            values /= values.sum(axis=1, keepdims=True)
+        return values
+
+    return predict
+
+
+def _unlabelled(
+    config: ConfigDict, benchmark: Benchmark, backbone: build.Backbone, texts: list[str]
+) -> evaluate.Split:
+    """Batches of raw `texts` without labels, in order, for one device."""
+    texts = [normalize(text) for text in texts]
+    found = tokens.encode(backbone.tokenizer, texts, config.data.max_length)
+    corpus = batches.Corpus(
+        found,
+        np.zeros(len(texts), np.int32),
+        np.zeros((len(texts), benchmark.num_slots), np.float32),
+        (len(texts),),
+    )
+    plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
+    needed, _ = batches.needed_shapes(corpus, plan, num_shares=1)
+    shapes = packing.choose_shapes(needed, max_shapes=2)
+    return evaluate.Split(batches.Batcher(corpus, shapes), plan)
