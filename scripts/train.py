@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtra_jax import cli
-from mtra_jax.reports import comparison, progress, tables
+from mtra_jax.reports import progress, tables
 from mtra_jax.train import build, loop, parallel, runs, session, signals, terminal
-from mtra_jax.train import workdir as files
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,8 +52,6 @@ def main(arguments: Sequence[str]) -> None:
 
 def report(outcome: session.Outcome, workdir: Path) -> None:
     results = outcome.results
-    # Those of a finished run were read from its file.
-    comparison.check_results(results, str(workdir / files.RESULTS))
     rows = {
         "majority (test)": results["majority"],
         "validation": results["validation"],

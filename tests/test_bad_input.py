@@ -27,7 +27,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
 from mtra_jax.tasks import SYNTHETIC
-from mtra_jax.train import loop, runs, session
+from mtra_jax.train import loop, runs, scoring
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESET = "--config={root}/configs/baselines.py:ew_tiny_"
@@ -1248,7 +1248,7 @@ def outputs_of_lengths(monkeypatch):
     def make_predictor(saved, task):
         return lambda texts: np.eye(3)[[len(text) % 3 for text in texts]]
 
-    monkeypatch.setattr(session, "make_predictor", make_predictor)
+    monkeypatch.setattr(scoring, "make_predictor", make_predictor)
 
 
 LABEL = ("predict", "--workdir={tmp}", "--task=polarity")

@@ -32,7 +32,7 @@ from mtra_jax.data import fetch, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
-from mtra_jax.train import runs, session
+from mtra_jax.train import runs, workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -896,7 +896,7 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     values = configs.to_dict(configs.preset("tiny_synthetic", "stl"))
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**values, "tasks": ["irony", name]}))
-    assert repr(name) in refusal(session.read_config, tmp_path)
+    assert repr(name) in refusal(workdir.read_config, tmp_path)
     file.write_text(json.dumps(values))
     assert repr(name) in refusal(runs.load, tmp_path, name)
     overrides = [("tasks", f"irony,{name}")]

@@ -35,7 +35,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
-from mtra_jax.train import build, runs, session
+from mtra_jax.train import build, runs, scoring, workdir
 
 PREDICT = Path(__file__).resolve().parents[1] / "scripts" / "predict.py"
 NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
@@ -490,7 +490,7 @@ CONFIG = configs.to_dict(configs.preset("tiny_synthetic", "mtra"))
 @given(content=hostile(json.dumps(CONFIG).encode()) | altered(CONFIG))
 def test_configurations_of_runs(place, content):
     write(place / "config.json", content)
-    found = read_or_refused(lambda: session.read_config(place), place)
+    found = read_or_refused(lambda: workdir.read_config(place), place)
     if found is not None:
         assert same(configs.to_dict(found), json_of(content))
 
@@ -507,7 +507,7 @@ RESULTS |= {"best_epoch": 2, "epochs": 3, "steps": 9, "train_seconds": 1.5}
 @given(content=hostile(json.dumps(RESULTS).encode()) | altered(RESULTS))
 def test_results_of_runs(place, content):
     write(place / "results.json", content)
-    found = read_or_refused(lambda: session.read_results(place), place)
+    found = read_or_refused(lambda: workdir.read_results(place), place)
     if found is not None:
         assert same(found, json_of(content))
 
@@ -801,7 +801,7 @@ def saved():
     model, method = build.make_model(config, benchmark, backbone.config, (0,))
     rng = jax.random.key(0)
     params = build.init_params(model, method, backbone.params, rng)
-    return session.Saved(config, benchmark, backbone, params)
+    return scoring.Saved(config, benchmark, backbone, params, None)
 
 
 def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):

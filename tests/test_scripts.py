@@ -15,7 +15,7 @@ from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.data import prepare
 from mtra_jax.tasks import SYNTHETIC
-from mtra_jax.train import session
+from mtra_jax.train import workdir as files
 
 ROOT = Path(__file__).resolve().parents[1]
 MTRA = "configs/mtra.py:tiny_synthetic"
@@ -127,7 +127,7 @@ def test_mtra_learns_the_synthetic_benchmark(default_run):
 def test_a_run_leaves_its_files(default_run):
     workdir, _ = default_run
     config = json.loads((workdir / "config.json").read_text())
-    assert config.pop("format") == session.FORMAT
+    assert config.pop("format") == files.FORMAT
     assert config == configs.to_dict(configs.load(MTRA)) | {"data": config["data"]}
     assert {"packages", "devices", "git_revision"} <= set(
         json.loads((workdir / "environment.json").read_text())

@@ -9,14 +9,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics, sweeps
+from mtra_jax.data import fingerprints, sources
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.tasks import SYNTHETIC
-from mtra_jax.train import loop, sweep, terminal
+from mtra_jax.train import inputs, loop, session, sweep, terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = ROOT / "configs" / "sweep.py"
@@ -208,6 +210,9 @@ def results_of(config):
     return {"validation": summary(level + 9), "test": summary(level)}
 
 
+DATA = {"irony": {"train": sources.Examples(["so"], np.array([1], np.int32))}}
+
+
 class Trainer:
     """Stands for `runs.train`: leaves its files, or breaks down as told."""
 
@@ -222,6 +227,8 @@ class Trainer:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(json.dumps(configs.to_dict(config)))
         (workdir / "environment.json").write_text('{"python": "3.11"}')
+        encoder = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
+        inputs.write(workdir, inputs.Inputs(fingerprints.of_splits(DATA), encoder))
         if name in self.broken:
             raise loop.TrainingError("step 7 on irony: not finite: loss/irony")
         (workdir / "results.json").write_text(json.dumps(results_of(config)))
@@ -235,6 +242,7 @@ def trainer(monkeypatch):
     trainer = Trainer()
     monkeypatch.setattr(sweep.runs, "train", trainer.train)
     monkeypatch.setattr(sweep.jax, "clear_caches", trainer.clear)
+    monkeypatch.setattr(session.prepare, "read_examples", lambda *_: DATA)
     return trainer
 
 
@@ -309,6 +317,7 @@ def test_a_line_says_all_about_its_run(tmp_path, trainer):
         "name": "mtra, half",
         "method": "mtra",
         "seed": 3,
+        "baseline": "ew",
         "preset": "tiny_synthetic",
         "overrides": {
             "method.beta": "0.5",
@@ -577,6 +586,14 @@ def test_the_report_reads_a_directory_or_a_file(finished, flags, expected, capsy
     script("report")([str(finished), *flags, f"--out={out}"])
     assert capsys.readouterr().out == ""
     assert out.read_text(encoding="utf-8") == printed
+
+
+def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, capsys):
+    run_all(tmp_path, THREE._replace(baseline="tw"))
+    script("report")([str(tmp_path)])
+    assert "against tw; " in capsys.readouterr().out
+    script("report")([str(tmp_path), "--baseline=ew"])
+    assert "against ew; " in capsys.readouterr().out
 
 
 def test_the_report_refuses_what_is_no_result(finished, tmp_path):

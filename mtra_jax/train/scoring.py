@@ -60,10 +60,10 @@ def load(directory: Path, cache_dir: str | None = None) -> Saved:
     own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
     config.data.cache_dir = own
     build.use_compilation_cache(config)
-    made_from = inputs.read(directory)
     encoder_dir = directory / workdir.ENCODER
     encoder_config = pretrained.read_config(encoder_dir)
     tokenizer = tokens.load_tokenizer(encoder_dir)
+    made_from = inputs.read(directory)
     if fingerprints.of_tokenizer(tokenizer) != made_from.encoder["tokenizer"]:
         raise InputError(
             f"{encoder_dir}: the tokenizer is not the one that the run was trained with"

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax.data import fingerprints, prepare, tokens
 from mtra_jax.models import pretrained
+from mtra_jax.reports import comparison
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import (
     build,
@@ -53,6 +54,7 @@ def train(
     workdir.check(config, directory)
     finished = workdir.read_results(directory)
     if finished is not None:
+        comparison.check_results(finished, str(directory / workdir.RESULTS))
         Sources().check(config, directory)
         return Outcome(build.benchmark_of(config), finished)
     if parallel.is_writer():

@@ -93,7 +93,19 @@ def test_delta_p_is_that_of_the_means(found):
 
 def test_delta_p_over_a_figure_of_zero_is_missing():
     lines = [line("ew", 0, summary(50.0, 0.0, 5.0)), line("tw", 0, summary(1.0, 2, 3))]
-    assert [r.delta_p for r in comparison.compare(parse(lines)).rows] == [None, None]
+    compared = comparison.compare(parse(lines))
+    assert [r.delta_p for r in compared.rows] == [None, None]
+    assert "Pear of ew is 0.00" in compared.note
+    for name, make in formats.FORMATS.items():
+        assert (compared.note in make(compared)) == (name != "csv")
+
+
+def test_the_baseline_of_a_sweep_stands_in_its_lines():
+    same = summary(50.0, 1.0, 5.0)
+    first, last = line("ew", 0, same), line("tw", 0, same)
+    assert comparison.baseline_of(parse([first, last])) == "ew"
+    named = [first | {"baseline": "ew"}, last | {"baseline": "tw"}]
+    assert comparison.baseline_of(parse(named)) == "tw"
 
 
 def welch(x, y):

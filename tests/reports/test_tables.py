@@ -76,7 +76,16 @@ def test_what_is_missing_is_a_dash():
 def test_delta_p_over_a_baseline_of_zero_is_a_dash():
     tasks = AFFECTEVAL.tasks
     found = tables.score_table(AFFECTEVAL_ROWS, tasks, baseline="majority")
-    assert [line.split()[-1] for line in found.split("\n")[2:]] == ["-", "-"]
+    *lines, note = found.split("\n")[2:]
+    assert [line.split()[-1] for line in lines] == ["-", "-"]
+    zeros = ("EmoBank V", "EmoBank A", "EmoBank D", "EI-Reg Pear", "EI-Reg Spear")
+    assert note == (
+        f"no Δp: {', '.join(f'{zero} of majority is 0.00' for zero in zeros)}; "
+        "a relative improvement needs figures above 0"
+    )
+    assert found.count("no Δp") == 1
+    marked = tables.markdown_table(AFFECTEVAL_ROWS, tasks, baseline="majority")
+    assert marked.endswith(f"\n\n{note}")
 
 
 def test_markdown_has_the_same_figures():
