@@ -18,6 +18,8 @@ from pathlib import Path
 import supervisor
 from supervisor import Measurement
 
+SHARED = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
+"""JAX takes three quarters of a device's memory by default; PyTorch needs some too."""
 # In order of worth: the first ones get their time first.
 MEASUREMENTS = (
     Measurement("prepare", "prepare", weight=2, environment={"JAX_PLATFORMS": "cpu"}),
@@ -31,6 +33,23 @@ MEASUREMENTS = (
         "ew-1024", "step_speed", weight=3, options={"method": "ew", "scale": 8}
     ),
     Measurement("mtra-128-again", "step_speed", weight=2, options={"method": "mtra"}),
+    Measurement("start", "start_stages", weight=5, options={"method": "mtra"}),
+    Measurement(
+        "torch-mtra",
+        "torch_speed",
+        weight=4,
+        options={"method": "mtra"},
+        environment=SHARED,
+    ),
+    Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),
+    Measurement(
+        "torch-ew",
+        "torch_speed",
+        weight=3,
+        options={"method": "ew"},
+        environment=SHARED,
+    ),
+    Measurement("methods", "method_speeds", weight=8),
 )
 
 
@@ -41,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     work = tempfile.mkdtemp(prefix="mtra-benchmark-")
     options = {
         "work": work,
+        "out": str(directory.resolve()),
         "small": flags.small,
         "data_dir": absolute(flags.data_dir),
         "backbone": absolute(flags.backbone),

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import workload_files
+
 from mtra_jax.data import prepare, sources, synthetic, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.models.encoder import EncoderConfig

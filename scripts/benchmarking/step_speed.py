@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import program_size
 import training_run
-from mtra_jax.benchmark import timing
 from training_run import Loaded
+
+from mtra_jax.benchmark import timing
 
 FIRST_LOOK, LONG_LOOK = 2.0, 8.0
 """Seconds of timed steps: for a first figure, and for the one that counts."""
@@ -76,12 +77,8 @@ def compile_step(loaded: Loaded, emit: Any) -> jax.stages.Compiled:
     emit(
         "compile",
         text,
-        compile_seconds=None if events.num_read else events.compile,
-        read_seconds=events.read if events.num_read else None,
-        stored_compile_seconds=events.read + events.saved if events.num_read else None,
-        trace_seconds=events.trace,
-        lower_seconds=events.lower,
         total_seconds=total,
+        **events.values(),
     )
     return compiled
 

@@ -5,6 +5,7 @@ Every child writes its figures, JSON lines, to a pipe. This process appends them
 limit, and this process if it is killed, keep what was measured until then.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import json
@@ -193,10 +194,8 @@ def _lines(child: subprocess.Popen, until: float) -> Iterator[dict[str, Any]]:
 
 def kill(child: subprocess.Popen) -> None:
     """Ends `child` and all processes of its group."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     child.wait()
     if child.stdout is not None:
         child.stdout.close()

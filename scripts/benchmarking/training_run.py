@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import workload_files
+from jax.experimental.compilation_cache import compilation_cache
+
 from mtra_jax.benchmark import cost, measure, workload
 from mtra_jax.train import build, parallel
 from mtra_jax.types import Batch
@@ -62,6 +64,7 @@ def load(options: dict[str, Any], method: str, scale: int = 1) -> Loaded:
     directory = workload_files.of(options).programs / f"{method}-{scale}"
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    compilation_cache.reset_cache()  # else the first directory of a process is kept
     config = workload_files.configuration(options, method, scale)
     prepared = build.prepare_run(config)
     run = prepared.run
@@ -156,6 +159,19 @@ class Events:
             self.num_read += 1
         elif event == SAVED:
             self.saved = max(self.saved, duration)
+
+    def values(self) -> dict[str, Any]:
+        """The seconds by name; None for compiling what was read, and the reverse."""
+        is_read = self.num_read > 0
+        return {
+            "trace_seconds": self.trace,
+            "lower_seconds": self.lower,
+            "compile_seconds": None if is_read else self.compile,
+            "read_seconds": self.read if is_read else None,
+            "stored_compile_seconds": self.read + self.saved if is_read else None,
+            "num_compiled": self.num_compiled,
+            "num_read": self.num_read,
+        }
 
 
 @contextlib.contextmanager
