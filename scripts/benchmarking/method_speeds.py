@@ -10,6 +10,8 @@ import training_run
 from mtra_jax.benchmark import timing
 from mtra_jax.methods import registry
 
+NUM_SMALL = 4
+"""Methods with `--small`."""
 AT_ONCE = 4
 """Programs that are compiled at the same time; timing waits until they are."""
 SECONDS = 2.0
@@ -20,6 +22,8 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     names = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
     # The two that were measured before come from the cache, and are the yardsticks.
     names.sort(key=lambda name: name not in ("ew", "mtra"))
+    if options["small"]:
+        names = names[:NUM_SMALL]
     first = None
     for group in groups(names):
         for name, loaded in compiled(options, group, emit):

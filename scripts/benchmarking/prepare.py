@@ -31,7 +31,7 @@ SMALL = dataclasses.replace(
     ROBERTA,
     vocab_size=1000,
     hidden_size=32,
-    num_hidden_layers=2,
+    num_hidden_layers=1,
     num_attention_heads=2,
     intermediate_size=64,
     max_position_embeddings=130,

@@ -69,8 +69,6 @@ def run(options: dict[str, Any], name: str, emit: Any) -> None:
 def _parts(ends: dict[str, float]) -> str:
     """The duration of each stage, from the ends of all of them in their order."""
     names, seconds = list(ends), [0.0, *ends.values()]
-    durations = [
-        late - early for early, late in zip(seconds, seconds[1:], strict=False)
-    ]
+    durations = [late - early for early, late in itertools.pairwise(seconds)]
     pairs = zip(names, durations, strict=True)
     return ", ".join(f"{name} {duration:.1f}" for name, duration in pairs)

@@ -120,11 +120,13 @@ def emit_memory(loaded: Loaded, compiled: jax.stages.Compiled, emit: Any) -> Non
     stats = loaded.prepared.devices[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     needed = training_run.memory(compiled)
-    seen = "not reported" if peak is None else f"{peak / 2**20:,.0f} MiB"
+    used = "not reported by the device"
+    if peak is not None:
+        used = f"{peak / 2**20:,.0f} MiB in use on the device"
     emit(
         "peak memory",
-        f"{seen} in use on the device; the program needs {needed.peak / 2**20:,.0f} MiB, "
-        f"of them {needed.state / 2**20:,.0f} MiB state and batch",
+        f"{used}; the program needs {needed.peak / 2**20:,.0f} MiB, "
+        f"{needed.state / 2**20:,.0f} MiB of it for state and batch",
         peak_bytes_in_use=peak,
         program_bytes=needed.peak,
         argument_bytes=needed.state,
