@@ -265,6 +265,14 @@ class TorchTrainer:
 
     def step(self, batch: TorchBatch) -> float:
         """One training step with dropout; returns the objective, for which it waits."""
+        value = self.launch(batch).item()
+        return _floored_log(value, self.floor) if self.is_aligned else value
+
+    def launch(self, batch: TorchBatch) -> torch.Tensor:
+        """The same step, without waiting for the device.
+
+        Returns the objective; with MTRA the sum of the two losses, whose logarithm it is.
+        """
         self._train(True)
         # None, not zero: the optimiser then skips the heads of absent tasks.
         self.optimiser.zero_grad(set_to_none=True)
@@ -273,7 +281,7 @@ class TorchTrainer:
             objective = loss / self.space.num_tasks
             objective.backward()
             self._update()
-            return objective.item()
+            return objective.detach()
         loss.backward()
         with self._perturbed(self.words.grad):
             perturbed, _ = self._loss(batch)
@@ -283,7 +291,7 @@ class TorchTrainer:
         # The derivative of the floored logarithm. As clipping does, many tensors at once.
         torch._foreach_mul_(gradients, 1 / total.clamp(min=self.floor))
         self._update()
-        return _floored_log(total.item(), self.floor)
+        return total
 
     def _update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)

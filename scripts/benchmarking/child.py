@@ -1,0 +1,39 @@
+"""A module's name and options -> its figures as JSON lines on standard output.
+
+Started by `supervisor.py`. What libraries print goes to standard error, the log.
+"""
+
+import importlib
+import json
+import os
+import sys
+from importlib import metadata
+from typing import Any
+
+
+def main(module: str, options: str) -> None:
+    figures = os.dup(1)
+    os.dup2(2, 1)
+    values = json.loads(options)
+    if values["small"]:
+        compile_quickly()
+
+    def emit(figure: str, text: str, **values: Any) -> None:
+        """Hands over a figure at once; `context` holds options of later measurements."""
+        line = json.dumps({"figure": figure, "text": text, **values})
+        os.write(figures, line.encode() + b"\n")
+
+    importlib.import_module(module).measure(values, emit)
+
+
+def compile_quickly() -> None:
+    """Asks XLA, before it is loaded, for programs that are compiled fast and run slowly."""
+    flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+    # XLA ends the process at a flag that it does not have.
+    if metadata.version("jaxlib").startswith("0.10."):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join(flags)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,110 @@
+"""Measures the train step on this machine's accelerator, one figure a line.
+
+    python scripts/benchmarking/gpu.py --out DIR --minutes 8 [--small] \
+        [--only NAME,...] [--data_dir DIR] [--backbone DIR]
+
+Every measurement is a process with a time limit. `DIR/measurements.jsonl` gets a line
+for each figure as soon as it is measured, and the terminal one for people. Nothing is
+downloaded. See README.md beside this file.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import supervisor
+from supervisor import Measurement
+
+SHARED = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
+"""JAX takes three quarters of a device's memory by default; PyTorch needs some too."""
+# In order of worth: the first ones get their time first.
+MEASUREMENTS = (
+    Measurement("prepare", "prepare", weight=2, environment={"JAX_PLATFORMS": "cpu"}),
+    Measurement("device", "device_rates", weight=2),
+    Measurement("mtra-128", "step_speed", weight=6, options={"method": "mtra"}),
+    Measurement("ew-128", "step_speed", weight=4, options={"method": "ew"}),
+    Measurement(
+        "mtra-1024", "step_speed", weight=4, options={"method": "mtra", "scale": 8}
+    ),
+    Measurement(
+        "ew-1024", "step_speed", weight=3, options={"method": "ew", "scale": 8}
+    ),
+    Measurement("mtra-128-again", "step_speed", weight=2, options={"method": "mtra"}),
+    Measurement("start", "start_stages", weight=5, options={"method": "mtra"}),
+    Measurement(
+        "torch-mtra",
+        "torch_speed",
+        weight=4,
+        options={"method": "mtra"},
+        environment=SHARED,
+    ),
+    Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),
+    Measurement(
+        "torch-ew",
+        "torch_speed",
+        weight=3,
+        options={"method": "ew"},
+        environment=SHARED,
+    ),
+    Measurement("methods", "method_speeds", weight=8),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    flags = parse(arguments)
+    directory = Path(flags.out)
+    directory.mkdir(parents=True, exist_ok=True)
+    work = tempfile.mkdtemp(prefix="mtra-benchmark-")
+    options = {
+        "work": work,
+        "out": str(directory.resolve()),
+        "small": flags.small,
+        "data_dir": absolute(flags.data_dir),
+        "backbone": absolute(flags.backbone),
+    }
+    chosen = choose(flags.only)
+    try:
+        return supervisor.run(chosen, options, directory, 60 * flags.minutes)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, help="directory of the figures")
+    parser.add_argument("--minutes", type=float, default=8, help="all of it together")
+    parser.add_argument("--small", action="store_true", help="a tiny encoder, on a CPU")
+    parser.add_argument("--only", help="measurements, as device,mtra-128")
+    parser.add_argument("--data_dir", help="root of TweetEval; made-up texts if absent")
+    parser.add_argument(
+        "--backbone", help="directory of an encoder; random weights if absent"
+    )
+    flags = parser.parse_args(arguments)
+    if not flags.minutes > 0:
+        parser.error(f"--minutes is {flags.minutes}; expected more than 0")
+    known = [measurement.name for measurement in MEASUREMENTS]
+    for name in (flags.only or known[0]).split(","):
+        if name not in known:
+            parser.error(f"--only {name}: unknown; expected of {', '.join(known)}")
+    return flags
+
+
+def absolute(path: str | None) -> str | None:
+    return str(Path(path).resolve()) if path else None
+
+
+def choose(only: str | None) -> list[Measurement]:
+    """The measurements named by `only`, all if None, with what they need first."""
+    if only is None:
+        return list(MEASUREMENTS)
+    names = {"prepare", *only.split(",")}
+    if names == {"prepare", "device"}:
+        names.remove("prepare")
+    return [measurement for measurement in MEASUREMENTS if measurement.name in names]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

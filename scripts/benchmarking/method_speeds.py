@@ -1,0 +1,77 @@
+"""Every method of the registry -> milliseconds of its step, a line each."""
+
+import concurrent.futures
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import training_run
+
+from mtra_jax.benchmark import timing
+from mtra_jax.methods import registry
+
+NUM_SMALL = 4
+"""Methods with `--small`."""
+AT_ONCE = 4
+"""Programs that are compiled at the same time; timing waits until they are."""
+SECONDS = 2.0
+"""Of timed steps of a method."""
+
+
+def measure(options: dict[str, Any], emit: Any) -> None:
+    names = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
+    # The two that were measured before come from the cache, and are the yardsticks.
+    names.sort(key=lambda name: name not in ("ew", "mtra"))
+    if options["small"]:
+        names = names[:NUM_SMALL]
+    first = None
+    for group in groups(names):
+        for name, loaded in compiled(options, group, emit):
+            steps = training_run.Steps(loaded)
+            seconds = SECONDS / 8 if options["small"] else SECONDS
+            times = training_run.timed(steps, seconds)
+            low, median, high = timing.spread(times.seconds)
+            first = first or median
+            emit(
+                name,
+                f"{1e3 * median:.2f} ms (quartiles {1e3 * low:.2f}, {1e3 * high:.2f}), "
+                f"{median / first:.2f} times {names[0]}'s; "
+                f"{loaded.mean_real:.0f} real tokens of {loaded.processed}, "
+                f"{loaded.mean_real / median:,.0f} a second",
+                method=name,
+                group_seconds=times.seconds,
+                median_seconds=median,
+                ratio=median / first,
+                real_tokens=loaded.mean_real,
+                processed_tokens=loaded.processed,
+            )
+        gc.collect()  # parameters and programs of this group
+
+
+def groups(names: list[str]) -> Iterator[list[str]]:
+    """The first two alone, for a process reads one cache at a time; then several."""
+    yield from ([name] for name in names[:2])
+    for start in range(2, len(names), AT_ONCE):
+        yield names[start : start + AT_ONCE]
+
+
+def compiled(
+    options: dict[str, Any], names: list[str], emit: Any
+) -> list[tuple[str, training_run.Loaded]]:
+    """Loads the methods, and compiles their steps at the same time."""
+    loads = [(name, training_run.load(options, name)) for name in names]
+
+    def compile_step(loaded: training_run.Loaded) -> None:
+        loaded.prepared.run.update.compiled(loaded.state, loaded.batches[0])
+
+    good = []
+    with concurrent.futures.ThreadPoolExecutor(len(loads)) as pool:
+        waits = [pool.submit(compile_step, loaded) for _, loaded in loads]
+        for (name, loaded), wait in zip(loads, waits, strict=True):
+            try:
+                wait.result()
+                good.append((name, loaded))
+            except Exception as error:  # the other methods are still timed
+                reason = " ".join(str(error).split())[:200]
+                emit(name, f"failed: {type(error).__name__}: {reason}")
+    return good

@@ -1,0 +1,79 @@
+"""Runs `scripts/train.py` to its first step, and prints when each stage ended.
+
+Started by `start_stages.py`, with the script and its arguments. The lines are JSON, with
+seconds since the time in the environment's `PROBE_STARTED`.
+"""
+
+import functools
+import json
+import os
+import runpy
+import sys
+import time
+from typing import Any
+
+STARTED = "PROBE_STARTED"
+
+
+def main(script: str, arguments: list[str]) -> None:
+    lines = os.dup(1)
+    os.dup2(2, 1)
+    started = float(os.environ[STARTED])
+
+    def mark(stage: str, **values: Any) -> None:
+        line = {"stage": stage, "seconds": time.time() - started, **values}
+        os.write(lines, json.dumps(line).encode() + b"\n")
+
+    runpy.run_path(script, run_name="imported")
+    mark("libraries")
+    watch(mark)
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
+
+
+def watch(mark: Any) -> None:
+    """Marks the end of each stage of `scripts/train.py`, which is imported by now."""
+    import jax
+    import training_run
+
+    from mtra_jax.data import prepare
+    from mtra_jax.train import build, parallel
+
+    mark_first(parallel, "choose_devices", mark, "device")
+    mark_first(build, "load_examples", mark, "texts")
+    mark_first(build, "load_backbone", mark, "encoder")
+    mark_first(prepare, "build_corpora", mark, "tokens")
+    mark_first(build, "prepare_run", mark, "parameters, batches")
+    events = training_run.Events()
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: events.note(event, seconds)
+    )
+    call = parallel.Program.__call__
+
+    def first_step(program: Any, *arguments: Any) -> None:
+        result = call(program, *arguments)
+        mark("program")
+        jax.block_until_ready(result)
+        mark("first step", **events.values())
+        os._exit(0)
+
+    parallel.Program.__call__ = first_step
+
+
+def mark_first(module: Any, name: str, mark: Any, stage: str) -> None:
+    """Marks `stage` when `module.name` has returned for the first time."""
+    function = getattr(module, name)
+
+    @functools.wraps(function)
+    def marked(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        if getattr(module, name) is marked:
+            setattr(module, name, function)
+            mark(stage)
+        return result
+
+    setattr(module, name, marked)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,97 @@
+"""The same batches -> our step and PyTorch's, eager and compiled, in turns."""
+
+import time
+from typing import Any
+
+import torch
+import training_run
+import workload_files
+from training_run import Loaded
+
+from mtra_jax.benchmark import measure as benchmark
+from mtra_jax.benchmark import timing, workload
+
+SECONDS = 8.0
+"""Of timed steps of both together."""
+
+
+def measure(options: dict[str, Any], emit: Any) -> None:
+    method = options["method"]
+    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
+    if options["small"]:
+        torch.set_num_threads(1)
+    loaded = training_run.load(options, method)
+    ours = training_run.Steps(loaded)
+    started = time.perf_counter()
+    ours.take(len(loaded.items))
+    emit("ours", f"ready in {time.perf_counter() - started:.1f} s")
+    config = workload_files.configuration(options, method)
+    whole = workload.Workload(config, loaded.prepared, loaded.items, None)
+    for name, is_compiled in (("eager", False), ("compiled", True)):
+        started = time.perf_counter()
+        try:
+            theirs = TorchSteps(whole, loaded, is_compiled=is_compiled)
+            theirs.take(2 * len(loaded.items))
+        except (
+            Exception
+        ) as error:  # no compiler, no memory: the other one is still timed
+            reason = " ".join(str(error).split())[:200]
+            emit(f"PyTorch {name}", f"failed: {type(error).__name__}: {reason}")
+            continue
+        warm_up = time.perf_counter() - started
+        seconds = SECONDS / 4 if options["small"] else SECONDS
+        emit_turns(name, in_turns(ours, theirs, seconds), warm_up, emit)
+        del theirs
+
+
+class TorchSteps:
+    """PyTorch's steps in a row on the batches of a workload, padded to the longest text."""
+
+    def __init__(
+        self, whole: workload.Workload, loaded: Loaded, *, is_compiled: bool
+    ) -> None:
+        self._trainer = benchmark.torch_trainer(
+            whole, compile_model=is_compiled, packed=False
+        )
+        self._batches = loaded.batches
+        self._next = 0
+
+    def take(self, count: int) -> float:
+        """Seconds of `count` steps, copies of the batches to the device included."""
+        started = time.perf_counter()
+        for _ in range(count):
+            batch = self._batches[self._next % len(self._batches)]
+            loss = self._trainer.launch(self._trainer.place(batch))
+            self._next += 1
+        loss.item()  # the host waits once, for the last of them
+        return time.perf_counter() - started
+
+
+def in_turns(ours: Any, theirs: Any, seconds: float) -> tuple[list[float], list[float]]:
+    """Seconds of a step of each, group by group, for about `seconds`."""
+    counts = training_run.group_size(ours), training_run.group_size(theirs)
+    times: tuple[list[float], list[float]] = ([], [])
+    until = time.perf_counter() + seconds
+    while len(times[0]) < 3 or time.perf_counter() < until:
+        for steps, count, into in zip((ours, theirs), counts, times, strict=True):
+            into.append(steps.take(count) / count)
+    return times
+
+
+def emit_turns(
+    name: str, times: tuple[list[float], list[float]], warm_up: float, emit: Any
+) -> None:
+    ours, theirs = map(timing.spread, times)
+    ratios = [late / early for early, late in zip(*times, strict=True)]
+    ratio = timing.spread(ratios)
+    emit(
+        f"PyTorch {name}",
+        f"{1e3 * theirs.median:.2f} ms (quartiles {1e3 * theirs.lower:.2f}, "
+        f"{1e3 * theirs.upper:.2f}), ours {1e3 * ours.median:.2f} ms in turns: "
+        f"{ratio.median:.2f} times as fast (quartiles {ratio.lower:.2f}, "
+        f"{ratio.upper:.2f}); warmed up in {warm_up:.1f} s",
+        theirs_seconds=times[1],
+        ours_seconds=times[0],
+        ratio=list(ratio),
+        warm_up_seconds=warm_up,
+    )
