@@ -47,7 +47,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     if not options["data_dir"]:
         num_train = 16 * workload_files.batch_size(options, 8)
         write_texts(files.data, num_train // 4)
-    examples = prepare.load_examples(TWEETEVAL, str(files.data))
+    examples = prepare.read_examples(TWEETEVAL, str(files.data))
     texts = prepare.train_texts(TWEETEVAL, examples)
     if not options["backbone"]:
         tokenizer = tokens.train_tokenizer(texts, min(16_000, config.vocab_size))

@@ -40,7 +40,7 @@ def watch(mark: Any) -> None:
     from mtra_jax.train import build, parallel
 
     mark_first(parallel, "choose_devices", mark, "device")
-    mark_first(build, "load_examples", mark, "texts")
+    mark_first(prepare, "read_examples", mark, "texts")
     mark_first(build, "load_backbone", mark, "encoder")
     mark_first(prepare, "build_corpora", mark, "tokens")
     mark_first(build, "prepare_run", mark, "parameters, batches")
