@@ -358,9 +358,10 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file):
             config.validate(sweeps.config_of(run))
 
 
-def test_the_tests_that_the_readme_names_are_there():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", readme)
+def test_the_tests_that_the_pages_name_are_there():
+    pages = [ROOT / folder / "README.md" for folder in ("", "scripts", "tests")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert len(named) >= 8
     for file, test in named:
         assert f"def {test or 'test_'}" in (ROOT / file).read_text(), (file, test)

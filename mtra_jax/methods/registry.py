@@ -86,25 +86,35 @@ def _entry(name: str) -> Entry:
     return METHODS[name]
 
 
-def markdown() -> str:
-    """The table of the README: a row a method, from the registry and the docstrings."""
-    lines = ["| method | what it does | needs | sampling | source |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+def overview() -> str:
+    """The table of the README: name, one line and paper of each method."""
+    heads = ("method", "what it does", "source")
+    return _table(heads, [(f"`{name}`", *_described(name)) for name in METHODS])
+
+
+def details() -> str:
+    """The table of `methods/README.md`: titles, what a step needs, default sampling."""
+    heads = ("method", "title", "needs", "sampling")
+    rows = []
     for name, entry in METHODS.items():
         module = inspect.getmodule(entry.make)
-        doc = inspect.getdoc(module) or ""
-        file = f"mtra_jax/methods/{module.__name__.rpartition('.')[2]}.py"
-        cells = (
-            f"[`{name}`]({file}) {entry.title}",
-            doc.partition("\n")[0],
-            entry.needs,
-            entry.sampling,
-            _source(doc),
-        )
-        lines.append(
-            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-        )
-    return "\n".join(lines)
+        file = f"{module.__name__.rpartition('.')[2]}.py"
+        rows.append((f"[`{name}`]({file})", entry.title, entry.needs, entry.sampling))
+    return _table(heads, rows)
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        for cells in lines
+    )
+
+
+def _described(name: str) -> tuple[str, str]:
+    """The first line of the method's docstring, and its source."""
+    doc = inspect.getdoc(inspect.getmodule(METHODS[name].make)) or ""
+    return doc.partition("\n")[0], _source(doc)
 
 
 def _source(doc: str) -> str:

@@ -68,17 +68,37 @@ def test_every_row_makes_a_method(name):
     assert inspect.getmodule(registry.METHODS[name].make).__doc__.count("Source:") == 1
 
 
-def test_the_readme_shows_the_table_of_the_registry():
-    readme = Path(__file__).parents[2] / "README.md"
-    assert f"\n{registry.markdown()}\n" in readme.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("file", "table"),
+    [
+        ("README.md", registry.overview),
+        ("mtra_jax/methods/README.md", registry.details),
+    ],
+)
+def test_the_tables_of_the_registry_stand_in_their_files(file, table):
+    text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+    assert f"\n{table()}\n" in text
 
 
-def test_every_row_of_the_table_names_a_paper_and_what_the_method_does():
-    rows = [line.strip("| ").split(" | ") for line in registry.markdown().splitlines()]
-    for name, row in zip(registry.METHODS, rows[2:], strict=True):
-        link, does, needs, sampling, source = row
-        assert link.startswith(f"[`{name}`](mtra_jax/methods/"), row
+def rows_of(table):
+    return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
+def test_every_row_of_the_overview_names_a_paper_and_what_the_method_does():
+    rows = rows_of(registry.overview())
+    for name, row in zip(registry.METHODS, rows, strict=True):
+        method, does, source = row
+        assert method == f"`{name}`", row
         assert does.endswith("."), row
+        assert source[-4:].isdigit(), row
+
+
+def test_every_row_of_the_details_links_its_file():
+    folder = Path(__file__).parents[2] / "mtra_jax/methods"
+    rows = rows_of(registry.details())
+    for name, row in zip(registry.METHODS, rows, strict=True):
+        method, title, needs, sampling = row
+        assert (folder / method.partition("](")[2].removesuffix(")")).is_file(), row
+        assert title, row
         assert needs, row
         assert sampling == registry.sampling(name)
-        assert source[-4:].isdigit(), row
