@@ -329,9 +329,9 @@ def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.nda
     own = benchmark.slots(task_name)
     task = next(task for task in benchmark.tasks if task.name == task_name)
     sizes = (0,) * len(benchmark.tasks)
-    model, method = build.make_model(config, benchmark, saved.backbone.config, sizes)
+    model, _ = build.make_model(config, benchmark, saved.backbone.config, sizes)
     devices = parallel.choose_devices(1)
-    forward = build.make_forward(model, method, devices)
+    forward = build.make_forward(config, model, devices)
     params = parallel.replicate(saved.params, devices)
 
     def predict(texts: list[str]) -> np.ndarray:
