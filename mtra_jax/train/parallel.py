@@ -178,9 +178,9 @@ class Program:
         self._devices = devices
         self._settings = replicate(settings, devices)
         self._mapped = jax.pmap(
-            lambda replicated, shard, settings: function(replicated, shard, *settings),
+            function,
             axis_name=AXIS,
-            in_axes=(None, 0, None),
+            in_axes=(None, 0, *(None for _ in settings)),
             out_axes=None,
             devices=devices,
             donate_argnums=(0,) if donate_first else (),
@@ -194,13 +194,13 @@ class Program:
         if waiting is not None and not waiting.cancel():
             waiting.result()
         replicated = replicate(replicated, self._devices)
-        return self._mapped(replicated, shard, self._settings)
+        return self._mapped(replicated, shard, *self._settings)
 
     def compiled(self, replicated: Any, shard: Any) -> jax.stages.Compiled:
         """The program of these shapes, to ask for its text and its memory."""
         replicated = replicate(replicated, self._devices)
         with _LOWERING:
-            lowered = self._mapped.lower(replicated, shard, self._settings)
+            lowered = self._mapped.lower(replicated, shard, *self._settings)
         return lowered.compile()
 
     def compile_ahead(

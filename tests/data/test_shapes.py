@@ -207,8 +207,6 @@ def test_batches_of_other_seeds_and_epochs_fit_the_reserve(
         rows_of(plan_of(corpus, 64, seed, epoch, sampling))
         for seed, epoch in itertools.product(range(1, 6), range(20))
     ]
-    # The plan itself is too small for some of the others.
-    assert rows_of(first) < max(others)
     assert max(others) <= reserve.num_rows <= 1.2 * max(others) + 1
 
 
