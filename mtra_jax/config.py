@@ -73,7 +73,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
                 "fraction": 1.0,  # share of the training examples of each task
                 "label_noise": 0.0,  # share of them with a label drawn anew
                 "max_length": 256,  # tokens
-                "max_shapes": 12,  # of packed training batches; each is compiled
+                "max_shapes": 0,  # most shapes of training batches; 0: by their cost
                 "cache_dir": "~/.cache/mtra_jax",  # tokens and programs; none if empty
             },
             "method": {"name": method, **registry.options(method)},
@@ -306,7 +306,7 @@ def validate(config: ConfigDict) -> None:
         "checkpoint_every": 0,
         **{f"backbone.{k}": 1 for k, v in config.backbone.items() if type(v) is int},
         "data.max_length": 3,
-        "data.max_shapes": 1,
+        "data.max_shapes": 0,
     }
     for key, low in at_least.items():
         _check_range(config, key, low, math.inf)

@@ -340,7 +340,7 @@ def test_values_of_a_wrong_type_are_refused(key, text, expected):
         ("checkpoint_every", "at least 0", "-1"),
         ("seed", f"at least 0 and at most {2**32 - 1}", f"-1 {2**32}"),
         ("data.max_length", "at least 3", "2 0 -1"),
-        ("data.max_shapes", "at least 1", "0 -1"),
+        ("data.max_shapes", "at least 0", "-1"),
         ("backbone.vocab_size", "at least 1", "0 -1"),
         ("backbone.hidden_size", "at least 1", "0 -1"),
         ("backbone.num_hidden_layers", "at least 1", "0 -1"),

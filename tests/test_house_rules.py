@@ -51,6 +51,7 @@ ONLY_IN = {
         "mtra_jax/cli.py",
         "mtra_jax/config.py",
         "mtra_jax/sweeps.py",
+        "mtra_jax/train/batching.py",
         "mtra_jax/train/build.py",
         "mtra_jax/train/runs.py",
         "mtra_jax/train/scoring.py",

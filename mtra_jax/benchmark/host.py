@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtra_jax.data import batches, packing, sources
+from mtra_jax.data import batches, packing, shapes, sources
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 
@@ -123,8 +123,8 @@ def throughput(
     seconds, started = [], time.perf_counter()
     for epoch in range(num_epochs):
         plan, plan_seconds = _timed(_plan, corpus, batch_size, seed, epoch)
-        shapes, shapes_seconds = _timed(_shapes, corpus, plan)
-        batcher = batches.Batcher(corpus, shapes, seed=seed)
+        chosen, shapes_seconds = _timed(_shapes, corpus, plan)
+        batcher = batches.Batcher(corpus, chosen, seed=seed)
         _, pack_seconds = _timed(_exhaust, batcher.batches(plan, epoch=epoch))
         seconds.append((plan_seconds, shapes_seconds, pack_seconds))
     wall_seconds = (time.perf_counter() - started) / num_epochs
@@ -145,8 +145,8 @@ def _plan(
 
 
 def _shapes(corpus: batches.Corpus, plan: np.ndarray) -> tuple[packing.Shape, ...]:
-    needed, groups = batches.needed_shapes(corpus, plan, 1)
-    return packing.choose_shapes(needed, groups, max_shapes=SHAPES)
+    needs = shapes.needed(corpus, plan, 1)
+    return shapes.choose(needs, program_cost=0.0, max_shapes=SHAPES)
 
 
 def _exhaust(items: Iterator[Any]) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.benchmark import host, timing
-from mtra_jax.data import batches
+from mtra_jax.data import batches, shapes
 from mtra_jax.methods import base, mtra
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.tasks import Benchmark, Task
@@ -149,12 +149,13 @@ def batches_of(
         )[:NUM_BATCHES]
         for count, corpus in corpora.items()
     }
-    needed = [
-        shape
-        for count in counts
-        for shape in batches.needed_shapes(corpora[count], plans[count], 1)[0]
-    ]
-    shape = max(needed, key=lambda shape: shape.num_tokens)
+    shape = shapes.covering(
+        [
+            need
+            for count in counts
+            for need in shapes.needed(corpora[count], plans[count], 1)
+        ]
+    )
     return {
         count: list(batches.Batcher(corpora[count], [shape]).batches(plans[count]))
         for count in counts

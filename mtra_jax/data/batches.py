@@ -15,8 +15,6 @@ from mtra_jax.tasks import Benchmark
 from mtra_jax.types import Batch
 
 PADDING = -1
-PLANNED_BATCHES = 512
-"""How many batches of a plan are looked at to choose the shapes."""
 
 Item = TypeVar("Item")
 
@@ -165,34 +163,10 @@ def device_shares(
     return [lengths[share[share >= 0]] for share in shares]
 
 
-def needed_shapes(
-    corpus: Corpus, plan: np.ndarray, num_shares: int, part_size: int | None = None
-) -> tuple[list[Shape], np.ndarray]:
-    """The shapes that batches of `plan` need, and the task of each one's first text.
-
-    Every n-th of them where the plan is long. `num_shares`: see `device_shares`;
-    `part_size`: see `Batcher`.
-    """
-    lengths = np.diff(corpus.tokens.offsets)
-    seen = plan[:: -(-len(plan) // PLANNED_BATCHES)]
-    shapes = [
-        _needed_shape(lengths, _parts(corpus, examples, part_size), num_shares)
-        for examples in seen
-    ]
-    return shapes, corpus.tasks[seen[:, 0]]
-
-
-def _needed_shape(
-    lengths: np.ndarray, parts: Iterable[np.ndarray], num_shares: int
-) -> Shape:
-    return packing.needed_shape(
-        [share for part in parts for share in device_shares(lengths, part, num_shares)]
-    )
-
-
-def _parts(
+def parts(
     corpus: Corpus, examples: np.ndarray, part_size: int | None
-) -> Iterable[np.ndarray]:
+) -> Sequence[np.ndarray]:
+    """The parts of a planned batch: see `split_by_task`; the whole without `part_size`."""
     if part_size is None:
         return [examples]
     return split_by_task(examples, corpus.tasks[examples], part_size)
@@ -204,8 +178,8 @@ class Batcher:
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
     has its texts in `micro_batches` shares, packed as if every share had its own device.
     With `part_size` each task of a batch is packed as if it were a batch of its own, of
-    so many texts at most. `shapes` are those that `needed_shapes` and
-    `packing.choose_shapes` yield; without them every batch has the smallest that holds it.
+    so many texts at most. A batch has the first of `shapes` that holds it, see
+    `shapes.choose`; without any, every batch has the smallest that does.
     """
 
     def __init__(
@@ -238,18 +212,36 @@ class Batcher:
 
     def pack(self, examples: np.ndarray, rng: np.random.Generator) -> Batch:
         """One batch of `examples` [batch_size], -1 for empty places."""
+        own = parts(self.corpus, examples, self.part_size)
         num_shares = self.num_devices * self.micro_batches
-        parts = _parts(self.corpus, examples, self.part_size)
-        needed = _needed_shape(self.lengths, parts, num_shares)
-        shape = packing.fit(needed, self.shapes) if self.shapes else needed
-        packed = [self._pack_part(part, shape, rng) for part in parts]
+        shares = [
+            s for part in own for s in device_shares(self.lengths, part, num_shares)
+        ]
+        if self.shapes:
+            return self._pack(own, packing.fit(shares, self.shapes), rng)
+        return self._pack(own, packing.needed_shape(shares), rng)
+
+    def blanks(self, examples: np.ndarray) -> list[Batch]:
+        """A batch without texts in each of the shapes, to compile programs with.
+
+        `examples` [batch_size] are those of any batch of the plan.
+        """
+        own = parts(self.corpus, examples, self.part_size)
+        empty = [np.full_like(part, PADDING) for part in own]
+        rng = np.random.default_rng(0)
+        return [self._pack(empty, shape, rng) for shape in self.shapes]
+
+    def _pack(
+        self, own: Sequence[np.ndarray], shape: Shape, rng: np.random.Generator
+    ) -> Batch:
+        packed = [self._pack_part(part, shape, rng) for part in own]
         if self.part_size is None:
             return packed[0]
         batch = Batch(
             *(np.stack(arrays, axis=1) for arrays in zip(*packed, strict=True))
         )
         # Of empty places too: a device may have no text of a part.
-        owners = np.stack([self.corpus.tasks[part[:1]] for part in parts])
+        owners = np.stack([self.corpus.tasks[part[:1]] for part in own])
         return batch._replace(tasks=np.broadcast_to(owners, batch.tasks.shape))
 
     def _pack_part(

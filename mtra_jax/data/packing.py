@@ -1,16 +1,18 @@
-"""Lengths of texts -> places in rows of fixed length, and a small set of row counts.
+"""Lengths of texts -> places in rows of fixed length.
 
 A tweet has about 30 tokens; padded to the longest of its batch, half of what is
 processed is padding. Laid end to end into rows, about 19 of 20 tokens are real.
 """
 
-import itertools
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 ROW_LENGTHS = (64, 128, 256, 512)
+ATTENTION_LENGTH = 512
+"""Row length at which a token takes twice the time that it takes without attention."""
 
 
 class Places(NamedTuple):
@@ -30,6 +32,11 @@ class Shape(NamedTuple):
     @property
     def num_tokens(self) -> int:
         return self.num_rows * self.row_length
+
+    @property
+    def cost(self) -> float:
+        """Its time, in tokens of rows so short that attention takes none."""
+        return self.num_tokens * (1 + self.row_length / ATTENTION_LENGTH)
 
 
 def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
@@ -73,75 +80,42 @@ def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
     return Places(rows, starts, len(used))
 
 
+def row_length_for(longest: int) -> int:
+    """The shortest length of rows for texts of at most `longest` tokens."""
+    return next((n for n in ROW_LENGTHS if n >= longest), longest)
+
+
+def _longest(shares: Sequence[np.ndarray]) -> int:
+    return max((int(share.max(initial=1)) for share in shares), default=1)
+
+
 def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
     """The smallest shape that holds every device's share, given as lengths of texts.
 
     Rows are as short as the longest text allows: attention costs grow with them.
     """
-    longest = max((int(share.max(initial=1)) for share in shares), default=1)
-    row_length = next((n for n in ROW_LENGTHS if n >= longest), longest)
+    row_length = row_length_for(_longest(shares))
     num_rows = max(first_fit_decreasing(s, row_length).num_rows for s in shares)
     return Shape(max(num_rows, 1), row_length)
 
 
-def choose_shapes(
-    needed: Sequence[Shape],
-    groups: Sequence[int] | np.ndarray | None = None,
-    *,
-    max_shapes: int = 12,
-    rounding: float = 0.03,
-) -> tuple[Shape, ...]:
-    """Few shapes that hold all `needed` ones with little rounding.
-
-    Starts from all distinct shapes and merges, again and again, two neighbours of equal
-    row length: those that leave the smallest share of added tokens to the group that has
-    most of them. Stops where that would be more than `rounding`, yet not while there are
-    more than `max_shapes`. `groups` gives a number for each of `needed`, its task: so a
-    small task does not pay for the rounding of large ones.
-
-    A shape costs one compilation, rounding costs time at every step.
-    """
-    groups = np.zeros(len(needed), int) if groups is None else np.asarray(groups)
-    counts: dict[Shape, np.ndarray] = {}
-    for shape, group in zip(needed, groups, strict=True):
-        empty = np.zeros(groups.max() + 1, int)
-        counts.setdefault(shape, empty)[group] += 1
-    totals = sum(s.num_tokens * n for s, n in counts.items())
-    spent = np.zeros_like(totals)
-    while True:
-        merges = _merges(counts, spent, totals)
-        if not merges:
-            break
-        share, _, small, large = merges[0]
-        if share > rounding and len(counts) <= max_shapes:
-            break
-        spent += counts[small] * (large.num_tokens - small.num_tokens)
-        counts[large] += counts.pop(small)
-    return tuple(sorted(counts, key=lambda shape: shape.num_tokens))
-
-
-def _merges(
-    counts: dict[Shape, np.ndarray], spent: np.ndarray, totals: np.ndarray
-) -> list[tuple[float, float, Shape, Shape]]:
-    """(largest share added, sum of shares, smaller shape, larger shape), cheapest first."""
-    ordered = sorted(counts, key=lambda shape: (shape.row_length, shape.num_rows))
-    found = []
-    for small, large in itertools.pairwise(ordered):
-        if small.row_length == large.row_length:
-            added = counts[small] * (large.num_tokens - small.num_tokens)
-            shares = (spent + added) / np.maximum(totals, 1)
-            found.append((float(shares.max()), float(shares.sum()), small, large))
-    return sorted(found)
-
-
-def fit(needed: Shape, shapes: Sequence[Shape]) -> Shape:
-    """The cheapest of `shapes` that holds a batch which needs `needed`.
+def fit(shares: Sequence[np.ndarray], shapes: Sequence[Shape]) -> Shape:
+    """The first of `shapes` that holds every share, given as lengths of texts.
 
     For a batch that none of them holds the rows are rounded up to three binary digits:
     by less than a quarter, and to few more programs however many such batches there are.
     """
+    longest = _longest(shares)
+    most = max(int(share.sum()) for share in shares)
+
+    @functools.cache
+    def num_rows(row_length: int) -> int:
+        return max(first_fit_decreasing(s, row_length).num_rows for s in shares)
+
     for shape in shapes:
-        if shape.num_rows >= needed.num_rows and shape.row_length == needed.row_length:
+        is_large = shape.row_length >= longest and shape.num_tokens >= most
+        if is_large and num_rows(shape.row_length) <= shape.num_rows:
             return shape
+    needed = needed_shape(shares)
     unit = 1 << max(needed.num_rows.bit_length() - 3, 0)
     return Shape(-(-needed.num_rows // unit) * unit, needed.row_length)

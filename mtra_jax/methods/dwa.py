@@ -4,15 +4,13 @@ Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7:
 λ = T softmax(w / temperature), w_t the ratio of the mean losses of the two epochs before.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.errors import InputError
-from mtra_jax.methods import base
+from mtra_jax.methods import base, options
 
 
 class Averages(NamedTuple):
@@ -37,10 +35,7 @@ def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
     Raises:
       InputError: `temperature` is not positive.
     """
-    if not 0 < temperature < math.inf:
-        raise InputError(
-            f"method.temperature is {temperature}; expected more than 0, finite"
-        )
+    options.check_positive("temperature", temperature)
     steps_per_epoch = model.space.steps_per_epoch
     zeros = np.zeros(model.space.num_tasks, np.float32)
 

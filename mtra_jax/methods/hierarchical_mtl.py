@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods import base, mt_vib
+from mtra_jax.methods import base, options
 from mtra_jax.models import bottleneck
 from mtra_jax.types import Batch, Params
 
@@ -34,8 +34,8 @@ def make(
     Raises:
       InputError: a weight is negative.
     """
-    mt_vib.check_weight("beta", beta)
-    mt_vib.check_weight("shared_beta", shared_beta)
+    options.check_weight("beta", beta)
+    options.check_weight("shared_beta", shared_beta)
     network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 

@@ -4,7 +4,6 @@ Source: Hu et al. 2025 (AAAI), Eq. 2, 4 and 7:
 L = Σ_t [ℓ_t(y | z_t) + β KL(q(z_t|z) ‖ N(0, I))] + α InfoNCE(z, z⁺; τ).
 """
 
-import math
 from typing import Any
 
 import jax
@@ -12,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import objectives
-from mtra_jax.errors import InputError
-from mtra_jax.methods import base, mt_vib
+from mtra_jax.methods import base, options
 from mtra_jax.models import heads
 from mtra_jax.types import Batch, Params
 
@@ -44,12 +42,9 @@ def make(
     Raises:
       InputError: a weight is negative, or `temperature` is not positive.
     """
-    mt_vib.check_weight("alpha", alpha)
-    mt_vib.check_weight("beta", beta)
-    if not 0 < temperature < math.inf:
-        raise InputError(
-            f"method.temperature is {temperature}; expected more than 0, finite"
-        )
+    options.check_weight("alpha", alpha)
+    options.check_weight("beta", beta)
+    options.check_positive("temperature", temperature)
     space = model.space
     variances = heads.Heads(model.heads.tasks)
 

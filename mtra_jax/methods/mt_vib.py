@@ -4,15 +4,13 @@ Source: Qian et al. 2020, "Multi-Task Variational Information Bottleneck", Eq. 1
 L = Σ_t [exp(−s_t) ℓ_t + s_t/2] + β KL(q(u|z) ‖ N(0, I)).
 """
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.errors import InputError
-from mtra_jax.methods import base, uw
+from mtra_jax.methods import base, options, uw
 from mtra_jax.models import bottleneck
 from mtra_jax.types import Batch, Params
 
@@ -30,7 +28,7 @@ def make(
     Raises:
       InputError: `beta` is negative.
     """
-    check_weight("beta", beta)
+    options.check_weight("beta", beta)
     network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
@@ -71,9 +69,3 @@ def make(
         return base.sum_present(losses, present), state
 
     return base.Method(init, losses, base.Weighted(objective))
-
-
-def check_weight(name: str, weight: float) -> None:
-    """Raises InputError unless `weight` is finite and not negative."""
-    if not 0 <= weight < math.inf:
-        raise InputError(f"method.{name} is {weight}; expected 0 or more, finite")

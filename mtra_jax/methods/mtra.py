@@ -6,7 +6,6 @@ embeddings moved by ε along its gradient.
 Source: Hu et al. 2026 (ACL), Eq. 2-4, 7, 9 and Algorithm 1.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 
 from mtra_jax import objectives
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import base
+from mtra_jax.methods import base, options
 from mtra_jax.models import statistics
 from mtra_jax.types import Batch, Params
 
@@ -46,7 +45,15 @@ def make(
       InputError: a negative `beta` or `epsilon`, a `width` or `floor` that is not
         positive, an unknown `marginal`.
     """
-    _check(beta, epsilon, width, marginal, floor)
+    options.check_weight("beta", beta)
+    options.check_weight("epsilon", epsilon)
+    options.check_positive("floor", floor)
+    if width < 1:
+        raise InputError(f"method.width is {width}; expected at least 1")
+    if marginal not in MARGINALS:
+        raise InputError(
+            f"method.marginal is {marginal!r}; {did_you_mean(marginal, MARGINALS)}"
+        )
     network = statistics.StatisticsNetwork(width)
 
     def init(rng: jax.Array) -> Params:
@@ -129,20 +136,3 @@ def _gradient(
         return jnp.sum(jnp.where(present, losses, 0)), state
 
     return base.Weighted(objective)
-
-
-def _check(
-    beta: float, epsilon: float, width: int, marginal: str, floor: float
-) -> None:
-    if not 0 <= beta < math.inf:
-        raise InputError(f"method.beta is {beta}; expected 0 or more, finite")
-    if not 0 <= epsilon < math.inf:
-        raise InputError(f"method.epsilon is {epsilon}; expected 0 or more, finite")
-    if width < 1:
-        raise InputError(f"method.width is {width}; expected at least 1")
-    if not 0 < floor < math.inf:
-        raise InputError(f"method.floor is {floor}; expected more than 0, finite")
-    if marginal not in MARGINALS:
-        raise InputError(
-            f"method.marginal is {marginal!r}; {did_you_mean(marginal, MARGINALS)}"
-        )

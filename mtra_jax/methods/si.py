@@ -4,14 +4,12 @@ Source: Hu et al. 2026 (MTRA), section 2 (SI); the logarithm makes the gradient
 independent of a loss's scale.
 """
 
-import math
 from typing import Any
 
 import jax
 
 from mtra_jax import objectives
-from mtra_jax.errors import InputError
-from mtra_jax.methods import base
+from mtra_jax.methods import base, options
 
 
 def make(model: base.Model, *, floor: float = 1e-2) -> base.Method:
@@ -21,8 +19,7 @@ def make(model: base.Model, *, floor: float = 1e-2) -> base.Method:
       InputError: `floor` is not positive.
     """
     del model
-    if not 0 < floor < math.inf:
-        raise InputError(f"method.floor is {floor}; expected more than 0, finite")
+    options.check_positive("floor", floor)
 
     def objective(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array

@@ -5,7 +5,6 @@ Eq. 4-9: L = (1/T) Σ_t [ℓ_t + β KL(q(z|x) ‖ Σ_i b_ti q_i(z)) + γ KL(q(w_
 i ≠ t.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import objectives
-from mtra_jax.errors import InputError
-from mtra_jax.methods import base, mt_vib
+from mtra_jax.methods import base, options
 from mtra_jax.models import bottleneck
 from mtra_jax.types import Batch, Params
 
@@ -58,12 +56,9 @@ def make(
     Raises:
       InputError: a weight is negative, or `temperature` is not positive.
     """
-    mt_vib.check_weight("beta", beta)
-    mt_vib.check_weight("gamma", gamma)
-    if not 0 < temperature < math.inf:
-        raise InputError(
-            f"method.temperature is {temperature}; expected more than 0, finite"
-        )
+    options.check_weight("beta", beta)
+    options.check_weight("gamma", gamma)
+    options.check_positive("temperature", temperature)
     network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 

@@ -1,6 +1,5 @@
 """A configuration -> data, model, method and programs. Only here is the config read."""
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,17 +7,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
-from mtra_jax.data import batches, fingerprints, packing, prepare, tokens
+from mtra_jax.data import fingerprints, prepare, tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.errors import InputError
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.tasks import BENCHMARKS, Benchmark
-from mtra_jax.train import evaluate, inputs, loop, optimiser, parallel, step
-from mtra_jax.types import Params
+from mtra_jax.train import (
+    batching,
+    evaluate,
+    inputs,
+    loop,
+    optimiser,
+    parallel,
+    step,
+)
+from mtra_jax.types import Batch, Params
 
 
 class Backbone(NamedTuple):
@@ -27,6 +35,19 @@ class Backbone(NamedTuple):
     config: encoder.EncoderConfig
     params: Params
     tokenizer: Tokenizer
+
+
+class Settings(NamedTuple):
+    """Numbers that training programs take as arguments.
+
+    Runs that differ in nothing else share their compiled programs.
+    """
+
+    learning_rate: Any
+    warm_up_steps: Any
+    clip_norm: Any
+    method: dict[str, Any]
+    """The method's options that are numbers."""
 
 
 class Prepared(NamedTuple):
@@ -55,8 +76,19 @@ def cache_dir_of(config: ConfigDict) -> Path | None:
 def use_compilation_cache(config: ConfigDict) -> None:
     """Keeps compiled programs on disk, so that the next start is quick."""
     directory = cache_dir_of(config)
-    if directory is not None:
-        jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
+    if directory is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
+    # Every program, however small: a start runs dozens of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # On a GPU also what was found out about the fastest kernels, so that programs of
+    # other shapes or options compile faster. JAX's default, which an environment may
+    # have changed; "all" adds a cache of kernels to it.
+    jax.config.update(
+        "jax_persistent_cache_enable_xla_caches",
+        "xla_gpu_per_fusion_autotune_cache_dir",
+    )
 
 
 def compute_dtype(config: ConfigDict) -> Any:
@@ -148,8 +180,16 @@ def make_model(
         space,
         encoder_config.hidden_size,
     )
+    return model, make_method(config, model)
+
+
+def make_method(
+    config: ConfigDict, model: base.Model, numbers: Mapping[str, Any] | None = None
+) -> base.Method:
+    """The configured method; `numbers` replace those of its options, see `Settings`."""
     options = {k: v for k, v in config.method.items() if k != "name"}
-    return model, registry.METHODS[config.method.name].make(model, **options)
+    options.update(numbers or {})
+    return registry.METHODS[config.method.name].make(model, **options)
 
 
 def init_params(
@@ -201,36 +241,30 @@ def prepare_run(config: ConfigDict) -> Prepared:
         cache_dir=cache_dir_of(config),
     )
     sizes = corpora["train"].sizes
-    schedule = make_schedule(config, sizes)
+    schedule = batching.make_schedule(config, sizes)
     model, method = make_model(
         config, benchmark, backbone.config, sizes, schedule.steps_per_epoch
     )
-    optimise = optimiser.make(
-        optimiser.warm_up(
-            config.learning_rate,
-            round(config.warm_up * schedule.epochs * schedule.steps_per_epoch),
-        ),
-        benchmark.task_names,
-        config.clip_norm,
+    settings = Settings(
+        np.float32(config.learning_rate),
+        np.int32(round(config.warm_up * schedule.epochs * schedule.steps_per_epoch)),
+        np.float32(config.clip_norm),
+        method_numbers(config),
     )
     root = jax.random.key(config.seed)
     # The keys of the steps are folded with their numbers; none has this one.
     init_rng = jax.random.fold_in(root, 2**32 - 1)
     params = init_params(model, method, backbone.params, init_rng)
-    update = step.make_update(
-        model,
-        method,
-        optimise,
-        one_task=config.sampling == "per_task",
-        axis_name=parallel.AXIS,
-    )
+    optimise = make_optimiser(benchmark, settings)
     is_apart = isinstance(method.gradient, base.Combined)
-    train, parts = make_batchers(config, corpora, schedule, devices, is_apart=is_apart)
+    train, parts = batching.make_batchers(
+        config, corpora, backbone.config, devices, is_apart=is_apart
+    )
     run = loop.Run(
         benchmark,
         schedule,
-        parallel.Program(update, devices, donate_first=True),
-        make_forward(model, method, devices),
+        make_update(config, model, settings, devices),
+        make_forward(config, model, devices),
         train,
         parts["validation"],
         parallel.to_host(step.init_state(method, optimise, params, root)),
@@ -238,94 +272,45 @@ def prepare_run(config: ConfigDict) -> Prepared:
     return Prepared(run, parts["test"], examples, backbone, devices, made_from)
 
 
+def method_numbers(config: ConfigDict) -> dict[str, np.float32]:
+    """The method's options that are numbers, by name."""
+    return {k: np.float32(v) for k, v in config.method.items() if type(v) is float}
+
+
+def make_optimiser(
+    benchmark: Benchmark, settings: Settings
+) -> optax.GradientTransformationExtraArgs:
+    """The optimiser with the rate, the warm-up and the clipping of `settings`."""
+    rate = optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
+    return optimiser.make(rate, benchmark.task_names, settings.clip_norm)
+
+
+def make_update(
+    config: ConfigDict, model: base.Model, settings: Settings, devices: list[jax.Device]
+) -> parallel.Program:
+    """The program of training: (state, batch) -> (state, metrics)."""
+    benchmark = benchmark_of(config)
+
+    def update(state: step.TrainState, batch: Batch, settings: Settings) -> tuple:
+        return step.make_update(
+            model,
+            make_method(config, model, settings.method),
+            make_optimiser(benchmark, settings),
+            one_task=config.sampling == "per_task",
+            axis_name=parallel.AXIS,
+        )(state, batch)
+
+    return parallel.Program(update, devices, donate_first=True, settings=(settings,))
+
+
 def make_forward(
-    model: base.Model, method: base.Method, devices: list[jax.Device]
-) -> Any:
+    config: ConfigDict, model: base.Model, devices: list[jax.Device]
+) -> parallel.Program:
     """The program of evaluation: (params, batch) -> (outputs, losses)."""
-    forward = step.make_forward(model, method, axis_name=parallel.AXIS)
-    return parallel.Program(forward, devices, donate_first=False)
 
+    def forward(params: Params, batch: Batch, numbers: dict[str, Any]) -> tuple:
+        method = make_method(config, model, numbers)
+        return step.make_forward(model, method, axis_name=parallel.AXIS)(params, batch)
 
-def make_schedule(config: ConfigDict, sizes: tuple[int, ...]) -> loop.Schedule:
-    """The plan of every epoch, from the seed."""
-
-    def plan(epoch: int) -> np.ndarray:
-        return batches.plan_epoch(
-            sizes,
-            config.batch_size,
-            seed=config.seed,
-            epoch=epoch,
-            sampling=config.sampling,
-        )
-
-    if config.sampling == "joint" and len(sizes) > config.batch_size:
-        raise InputError(
-            f"batch_size is {config.batch_size}; expected at least {len(sizes)}, one "
-            "example per task, with sampling joint"
-        )
-    return loop.Schedule(
-        config.epochs,
-        config.patience,
-        config.checkpoint_every,
-        config.max_bad_steps,
-        plan,
-        len(plan(0)),
-    )
-
-
-def make_batchers(
-    config: ConfigDict,
-    corpora: Mapping[str, batches.Corpus],
-    schedule: loop.Schedule,
-    devices: list[jax.Device],
-    *,
-    is_apart: bool,
-) -> tuple[batches.Batcher, dict[str, evaluate.Split]]:
-    """Packed batches of the training split, and of the others in their order.
-
-    With `is_apart` the tasks of a training batch are packed apart.
-    """
-    num_shares = len(devices) * config.micro_batches
-    part_size = None
-    if is_apart:
-        most = config.batch_size
-        if config.sampling == "joint":
-            most = -(-most // len(corpora["train"].sizes))
-        part_size = -(-most // num_shares) * num_shares
-    make = functools.partial(
-        batches.Batcher,
-        num_devices=len(devices),
-        local_devices=parallel.local_places(devices),
-        seed=config.seed,
-    )
-    needed, tasks = batches.needed_shapes(
-        corpora["train"], schedule.plan(0), num_shares, part_size
-    )
-    # In a joint plan every batch is of all tasks.
-    groups = tasks if config.sampling == "per_task" else None
-    shapes = packing.choose_shapes(needed, groups, max_shapes=config.data.max_shapes)
-    # Evaluation holds no activations for a backward pass: whole batches fit.
-    train = make(
-        corpora["train"],
-        shapes,
-        micro_batches=config.micro_batches,
-        part_size=part_size,
-    )
-    plans = {
-        split: batches.plan_evaluation(corpora[split].sizes, config.batch_size)
-        for split in corpora
-        if split != "train"
-    }
-    needed = [
-        shape
-        for split, plan in plans.items()
-        for shape in batches.needed_shapes(corpora[split], plan, len(devices))[0]
-    ]
-    # A split is seen once an epoch: fewer programs, a little more rounding.
-    max_shapes = max(1, config.data.max_shapes // 2)
-    shapes = packing.choose_shapes(needed, max_shapes=max_shapes, rounding=0.05)
-    splits = {
-        split: evaluate.Split(make(corpora[split], shapes), plan)
-        for split, plan in plans.items()
-    }
-    return train, splits
+    numbers = method_numbers(config)
+    return parallel.Program(forward, devices, donate_first=False, settings=(numbers,))

@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,8 +74,8 @@ class Run(NamedTuple):
 
     benchmark: Benchmark
     schedule: Schedule
-    update: Callable
-    forward: Callable
+    update: parallel.Program
+    forward: parallel.Program
     train: batches.Batcher
     validation: evaluate.Split
     state: TrainState
@@ -121,6 +122,33 @@ def fit(
     """
     if watch.should_stop(None):
         raise Stopped(progress.step)
+    with parallel.compiling() as pool:
+        if not progress.is_over(run.schedule):
+            _compile_ahead(run, pool)
+        return _fit(run, store, record, progress, watch)
+
+
+def _compile_ahead(run: Run, pool: futures.Executor) -> None:
+    """Compiles the programs of all shapes at once, training's first.
+
+    A step waits for the program of its own shape, although that of the largest shape,
+    which holds any batch, may be compiled before: results depend on the shape in their
+    last bits, and on how long a compilation takes they must not.
+    """
+    validation = run.validation
+    run.update.compile_ahead(pool, run.state, run.train.blanks(run.schedule.plan(0)[0]))
+    run.forward.compile_ahead(
+        pool, run.state.params, validation.batcher.blanks(validation.plan[0])
+    )
+
+
+def _fit(
+    run: Run,
+    store: checkpoints.Store,
+    record: records.Records,
+    progress: Progress,
+    watch: Watch,
+) -> tuple[Params, Progress]:
     state = run.state
     started = time.monotonic() - progress.seconds
 

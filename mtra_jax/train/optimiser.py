@@ -33,20 +33,27 @@ class AdamaxState(NamedTuple):
     nu: Packed
 
 
-def warm_up(learning_rate: float, num_warm_up_steps: int) -> optax.Schedule:
+def warm_up(
+    learning_rate: float | jax.Array, num_warm_up_steps: int | jax.Array
+) -> optax.Schedule:
     """Linear from `learning_rate`/n at the first step to the full rate at step n; constant after.
 
-    The first step already moves: the rate at step k (from 0) is that of k + 1 of n.
+    The first step already moves: the rate at step k (from 0) is that of k + 1 of n. Both
+    arguments may be arguments of a compiled program.
     """
-    start = learning_rate / max(num_warm_up_steps, 1)
-    steps = max(num_warm_up_steps - 1, 0)
-    if steps == 0:
-        return optax.constant_schedule(learning_rate)
-    return optax.linear_schedule(start, learning_rate, steps)
+
+    def rate(step: jax.Array) -> jax.Array:
+        num_steps = jnp.maximum(num_warm_up_steps, 1)
+        # The share is exactly 1 after the last step of the warm-up.
+        return learning_rate * (jnp.minimum(step + 1, num_steps) / num_steps)
+
+    return rate
 
 
 def make(
-    schedule: optax.Schedule, tasks: tuple[str, ...], clip_norm: float = 1.0
+    schedule: optax.Schedule,
+    tasks: tuple[str, ...],
+    clip_norm: float | jax.Array = 1.0,
 ) -> optax.GradientTransformationExtraArgs:
     """Clipping at `clip_norm`, Adamax (Kingma & Ba 2015, Algorithm 2), the rate of `schedule`.
 

@@ -4,13 +4,16 @@ State and results have no device axis: every device holds the same copy, given a
 `in_axes=None` and `out_axes=None`. Batches have a leading axis of the local devices.
 """
 
+import contextlib
 import functools
 import ipaddress
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any, NoReturn
 
 import jax
@@ -27,6 +30,10 @@ GRACE_SECONDS = 5
 """That process 0 leaves the others after an error, to say what theirs is."""
 BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
 """JAX's variable for the address, HOST:PORT, that process 0 listens on."""
+
+
+# Tracing is Python: several threads at it would only take turns.
+_LOWERING = threading.Lock()
 
 
 def initialise(
@@ -153,31 +160,90 @@ def wait_for_all(place: str) -> None:
 
 
 class Program:
-    """`function(replicated, shard) -> replicated` as one program over `devices`.
+    """`function(replicated, shard, *settings) -> replicated` over `devices`.
 
-    With `donate_first` the memory of the first argument is given to the result.
+    `settings` are replicated arguments that are the same in every call: programs that
+    differ in their values alone are compiled once. With `donate_first` the memory of the
+    first argument is given to the result.
     """
 
     def __init__(
-        self, function: Callable, devices: list[jax.Device], *, donate_first: bool
+        self,
+        function: Callable,
+        devices: list[jax.Device],
+        *,
+        donate_first: bool,
+        settings: tuple = (),
     ) -> None:
         self._devices = devices
+        self._settings = replicate(settings, devices)
         self._mapped = jax.pmap(
             function,
             axis_name=AXIS,
-            in_axes=(None, 0),
+            in_axes=(None, 0, *(None for _ in settings)),
             out_axes=None,
             devices=devices,
             donate_argnums=(0,) if donate_first else (),
         )
+        self._compiling: dict[Any, futures.Future] = {}
 
     def __call__(self, replicated: Any, shard: Any) -> Any:
         """Runs it, compiled for these shapes where it is not yet."""
-        return self._mapped(replicate(replicated, self._devices), shard)
+        waiting = self._compiling.pop(_shapes(shard), None)
+        # One that no thread has begun is compiled by the call below.
+        if waiting is not None and not waiting.cancel():
+            waiting.result()
+        replicated = replicate(replicated, self._devices)
+        return self._mapped(replicated, shard, *self._settings)
 
     def compiled(self, replicated: Any, shard: Any) -> jax.stages.Compiled:
         """The program of these shapes, to ask for its text and its memory."""
-        return self._mapped.lower(replicate(replicated, self._devices), shard).compile()
+        replicated = replicate(replicated, self._devices)
+        with _LOWERING:
+            lowered = self._mapped.lower(replicated, shard, *self._settings)
+        return lowered.compile()
+
+    def compile_ahead(
+        self, pool: futures.Executor, replicated: Any, shards: Sequence[Any]
+    ) -> None:
+        """Compiles the programs of `shards` in `pool`; a call waits for its program.
+
+        The values of `replicated` do not matter; those of `shards` neither.
+        """
+        blank = _blank(replicated, self._devices)
+        for shard in shards:
+            task = pool.submit(self.compiled, blank, shard)
+            self._compiling[_shapes(shard)] = task
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[futures.Executor]:
+    """A pool of threads for `Program.compile_ahead`; what has not begun at its end never is.
+
+    XLA compiles without Python's lock. One processor is left to the thread that trains:
+    it waits for its first program, and compiles it where no thread has begun that.
+    """
+    count = max((os.cpu_count() or 1) - 1, 1)
+    pool = futures.ThreadPoolExecutor(count, thread_name_prefix="compile")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _blank(tree: Any, devices: list[jax.Device]) -> Any:
+    """Stands for the arrays of `tree`, which a step may be given and overwrite meanwhile."""
+    if jax.process_count() > 1:  # `pmap` makes global arrays of them
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+        return replicate(zeros, devices)
+    sharding = _everywhere(devices)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
+
+
+def _shapes(tree: Any) -> tuple:
+    return tuple(leaf.shape for leaf in jax.tree.leaves(tree))
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
@@ -186,11 +252,16 @@ def replicate(tree: Any, devices: list[jax.Device]) -> Any:
     Arrays of the host given as they are would compile a program twice, and be copied in
     every call. What is a `jax.Array` already stays where it is.
     """
-    mine = np.array([d for d in devices if d.process_index == jax.process_index()])
-    everywhere = NamedSharding(Mesh(mine, (AXIS,)), PartitionSpec())
+    everywhere = _everywhere(devices)
+    is_placed = jax.Array, jax.ShapeDtypeStruct
     return jax.tree.map(
-        lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, everywhere), tree
+        lambda x: x if isinstance(x, is_placed) else jax.device_put(x, everywhere), tree
     )
+
+
+def _everywhere(devices: list[jax.Device]) -> NamedSharding:
+    mine = np.array([d for d in devices if d.process_index == jax.process_index()])
+    return NamedSharding(Mesh(mine, (AXIS,)), PartitionSpec())
 
 
 def to_host(tree: Any) -> Any:

@@ -1,7 +1,7 @@
 """The best model of a finished run -> figures of a split, or predictions of new texts."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
-from mtra_jax.data import batches, fingerprints, packing, prepare, tokens
+from mtra_jax.data import batches, fingerprints, packing, prepare, shapes, tokens
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
@@ -132,11 +132,11 @@ def evaluate_run(
     )
     size = batch_size or config.batch_size
     size += -size % len(devices)
-    shapes = ()
+    known = ()
     if size == config.batch_size:
         # The same programs as in training give the same figures, to the bit.
-        shapes = _shapes_of_training(directory, len(devices))
-    chosen = _split(corpora[split], size, devices, shapes)
+        known = _shapes_of_training(directory, len(devices))
+    chosen = _split(corpora[split], size, devices, known)
     outputs = _outputs_of(saved, chosen, devices, bar)
     _, scores = evaluate.score_outputs(outputs, corpora[split], saved.benchmark)
     return Score(
@@ -152,10 +152,10 @@ def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shap
         values = records.read_json(directory / workdir.ENVIRONMENT)
         if len(values["devices"]) != num_devices:
             return ()
-        shapes = tuple(packing.Shape(*map(int, s)) for s in values["evaluation_shapes"])
+        known = tuple(packing.Shape(*map(int, s)) for s in values["evaluation_shapes"])
     except (OSError, KeyError, TypeError, ValueError):
         return ()
-    return shapes if all(min(shape) > 0 for shape in shapes) else ()
+    return known if all(min(shape) > 0 for shape in known) else ()
 
 
 def _outputs_of(
@@ -164,10 +164,10 @@ def _outputs_of(
     """The outputs [N, L] of the model for all examples of a split, in their order."""
     # The numbers of training examples matter to losses alone.
     sizes = (1,) * len(saved.benchmark.tasks)
-    model, method = build.make_model(
+    model, _ = build.make_model(
         saved.config, saved.benchmark, saved.backbone.config, sizes
     )
-    forward = build.make_forward(model, method, devices)
+    forward = build.make_forward(saved.config, model, devices)
     params = parallel.replicate(saved.params, devices)
     outputs, _ = evaluate.predict_outputs(forward, params, split, bar)
     return outputs
@@ -177,16 +177,14 @@ def _split(
     corpus: batches.Corpus,
     batch_size: int,
     devices: list[jax.Device],
-    shapes: tuple[packing.Shape, ...] = (),
+    known: tuple[packing.Shape, ...] = (),
 ) -> evaluate.Split:
-    """Batches of one split in order; `shapes` are chosen for it where none are given."""
+    """Batches of one split in order, in shapes chosen for it unless some are `known`."""
     plan = batches.plan_evaluation(corpus.sizes, batch_size)
-    if not shapes:
-        needed, _ = batches.needed_shapes(corpus, plan, len(devices))
-        shapes = packing.choose_shapes(needed, max_shapes=4, rounding=0.05)
+    chosen = known or _few(shapes.needed(corpus, plan, len(devices)))
     places = parallel.local_places(devices)
     batcher = batches.Batcher(
-        corpus, shapes, num_devices=len(devices), local_devices=places
+        corpus, chosen, num_devices=len(devices), local_devices=places
     )
     return evaluate.Split(batcher, plan)
 
@@ -197,9 +195,9 @@ def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.nda
     own = benchmark.slots(task_name)
     task = next(task for task in benchmark.tasks if task.name == task_name)
     sizes = (1,) * len(benchmark.tasks)
-    model, method = build.make_model(config, benchmark, saved.backbone.config, sizes)
+    model, _ = build.make_model(config, benchmark, saved.backbone.config, sizes)
     devices = parallel.choose_devices(1)
-    forward = build.make_forward(model, method, devices)
+    forward = build.make_forward(config, model, devices)
     params = parallel.replicate(saved.params, devices)
 
     def predict(texts: list[str]) -> np.ndarray:
@@ -227,6 +225,10 @@ def _unlabelled(
         (len(texts),),
     )
     plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
-    needed, _ = batches.needed_shapes(corpus, plan, num_shares=1)
-    shapes = packing.choose_shapes(needed, max_shapes=2)
-    return evaluate.Split(batches.Batcher(corpus, shapes), plan)
+    chosen = _few(shapes.needed(corpus, plan, num_shares=1))
+    return evaluate.Split(batches.Batcher(corpus, chosen), plan)
+
+
+def _few(needs: Sequence[packing.Shape]) -> tuple[packing.Shape, ...]:
+    # Each shape is compiled, for few batches.
+    return shapes.choose(needs, program_cost=0.0, max_shapes=2)

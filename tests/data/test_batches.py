@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mtra_jax.data import batches, packing, sources, tokens
+from mtra_jax.data import batches, packing, shapes, sources, tokens
 from mtra_jax.data.packing import Shape
 from mtra_jax.data.sources import Examples
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
@@ -258,10 +258,11 @@ def check_batch(batch, examples, corpus, num_devices):
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
-    needed, _ = batches.needed_shapes(corpus, plan, num_devices)
-    shapes = packing.choose_shapes(needed, max_shapes=2)
+    needed = shapes.needed(corpus, plan, num_devices)
+    two = shapes.choose(needed, program_cost=0, max_shapes=2)
     everywhere = tuple(range(num_devices))
-    for chosen in ((), shapes):
+    lengths = corpus.tokens.lengths
+    for chosen in ((), two):
         batcher = batches.Batcher(
             corpus, chosen, num_devices=num_devices, local_devices=everywhere
         )
@@ -269,7 +270,8 @@ def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
             plan, needed, batcher.batches(plan), strict=True
         ):
             check_batch(batch, examples, corpus, num_devices)
-            expected = packing.fit(shape, chosen) if chosen else shape
+            shares = batches.device_shares(lengths, examples, num_devices)
+            expected = packing.fit(shares, chosen) if chosen else shape
             assert batch.tokens.shape[1:] == expected
 
 
@@ -279,12 +281,13 @@ def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batc
     """Part m of device d has the rows of device m * D + d of as many devices as parts."""
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0)
     num_shares = num_devices * micro_batches
-    shapes = packing.choose_shapes(batches.needed_shapes(corpus, plan, num_shares)[0])
+    needed = shapes.needed(corpus, plan, num_shares)
+    chosen = shapes.choose(needed, program_cost=0)
 
     def packed(devices, parts):
         batcher = batches.Batcher(
             corpus,
-            shapes,
+            chosen,
             num_devices=devices,
             local_devices=range(devices),
             micro_batches=parts,
@@ -324,7 +327,7 @@ def test_the_texts_of_a_batch_split_by_task():
 def test_tasks_apart_are_packed_as_batches_of_their_own(corpus, sampling, num_devices):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
     part_size = {"per_task": 16, "joint": 6}[sampling]
-    needed, _ = batches.needed_shapes(corpus, plan, num_devices, part_size)
+    needed = shapes.needed(corpus, plan, num_devices, part_size)
     everywhere = tuple(range(num_devices))
     batcher = batches.Batcher(
         corpus, num_devices=num_devices, local_devices=everywhere, part_size=part_size
@@ -362,11 +365,11 @@ def test_positions_of_one_small_batch():
 
 def test_processes_together_hold_what_one_process_holds(corpus):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=2)
-    shapes = packing.choose_shapes(batches.needed_shapes(corpus, plan, 8)[0])
+    chosen = shapes.choose(shapes.needed(corpus, plan, 8), program_cost=0)
 
     def packed(*devices):
         batcher = batches.Batcher(
-            corpus, shapes, num_devices=8, local_devices=devices, seed=4
+            corpus, chosen, num_devices=8, local_devices=devices, seed=4
         )
         return list(batcher.batches(plan, epoch=2))
 
@@ -431,25 +434,36 @@ def test_texts_are_dealt_to_the_devices_in_turn():
     assert [share.tolist() for share in found] == [[40, 50], [20], [10], []]
 
 
-def test_needed_shapes_are_those_of_the_batches(corpus):
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=0, epoch=0)
-    for num_devices in (1, 2):
-        everywhere = tuple(range(num_devices))
-        batcher = batches.Batcher(
-            corpus, num_devices=num_devices, local_devices=everywhere
-        )
-        expected = [b.tokens.shape[1:] for b in batcher.batches(plan)]
-        shapes, tasks = batches.needed_shapes(corpus, plan, num_devices)
-        assert shapes == expected
-        np.testing.assert_array_equal(tasks, corpus.tasks[plan[:, 0]])
+@pytest.mark.parametrize(
+    ("sampling", "part_size", "micro_batches"),
+    [
+        ("per_task", None, 1),
+        ("per_task", None, 2),
+        ("per_task", 16, 1),
+        ("joint", 6, 1),
+    ],
+)
+def test_blank_batches_are_like_those_of_the_plan(
+    corpus, sampling, part_size, micro_batches
+):
+    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
+    needed = shapes.needed(corpus, plan, 2 * micro_batches, part_size)
+    batcher = batches.Batcher(
+        corpus,
+        shapes.choose(needed, program_cost=0),
+        num_devices=2,
+        local_devices=(0, 1),
+        micro_batches=micro_batches,
+        part_size=part_size,
+    )
 
+    def forms(items):
+        return {tuple((a.shape, a.dtype) for a in batch) for batch in items}
 
-def test_of_a_long_plan_evenly_spread_batches_are_looked_at(corpus, monkeypatch):
-    plan = batches.plan_epoch(corpus.sizes, 4, seed=0, epoch=0)
-    every, _ = batches.needed_shapes(corpus, plan, 1)
-    assert len(every) == 33
-    monkeypatch.setattr(batches, "PLANNED_BATCHES", 12)
-    assert batches.needed_shapes(corpus, plan, 1)[0] == every[::3]
+    blanks = batcher.blanks(plan[0])
+    assert len(blanks) == len(batcher.shapes)
+    assert not any(batch.where.any() or batch.segments.any() for batch in blanks)
+    assert forms(batcher.batches(plan)) <= forms(blanks)
 
 
 @pytest.mark.shared
@@ -462,8 +476,9 @@ def test_nine_of_ten_tokens_of_real_tweets_are_real(shared_data, minilm):
     found = tokens.encode(tokens.load_tokenizer(minilm), texts, 256)
     corpus = batches.build_corpus(TWEETEVAL, examples, found)
     plan = batches.plan_epoch(corpus.sizes, 128, seed=0, epoch=0)
-    needed, _ = batches.needed_shapes(corpus, plan, 1)
-    batcher = batches.Batcher(corpus, packing.choose_shapes(needed, max_shapes=8))
+    needed = shapes.needed(corpus, plan, 1)
+    eight = shapes.choose(needed, program_cost=0, max_shapes=8)
+    batcher = batches.Batcher(corpus, eight)
     assert len(batcher.shapes) <= 8
     real, packed, padded = np.zeros((3, len(corpus.sizes)))
     for epoch in range(2):

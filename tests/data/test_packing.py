@@ -1,9 +1,8 @@
-"""First-fit decreasing and choice of shapes, against plain code and exhaustive search."""
+"""First-fit decreasing and the fit of batches to shapes, against plain code."""
 
 import functools
 import itertools
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -147,138 +146,49 @@ def test_needed_shape(shares, expected):
     assert packing.needed_shape([np.array(s, np.int64) for s in shares]) == expected
 
 
-def added(needed, shapes):
-    """Tokens that rounding up to `shapes` adds, from the definition."""
-    return sum(
-        min(
-            s.num_tokens
-            for s in shapes
-            if s.row_length == n.row_length and s.num_rows >= n.num_rows
+# ---- fit
+
+
+def share_of(*rows):
+    """One share of texts that fill the given rows, nothing fits beside them."""
+    return [np.array(rows)]
+
+
+def test_the_first_shape_that_holds_a_batch_is_taken():
+    shapes = (Shape(2, 64), Shape(3, 64), Shape(2, 128))
+    assert packing.fit(share_of(40, 40), shapes) == (2, 64)
+    assert packing.fit(share_of(40, 40, 40), shapes) == (3, 64)
+    assert packing.fit([np.array([40]), np.array([40, 40, 40])], shapes) == (3, 64)
+    # Three texts of 40 lie in a row of 128, and so do four of 32 in two rows of 64.
+    assert packing.fit(share_of(*[40] * 4), shapes) == (2, 128)
+    assert packing.fit(share_of(32, 32, 32, 32), shapes) == (2, 64)
+    # A text of 65 tokens needs a longer row.
+    assert packing.fit(share_of(65), shapes) == (2, 128)
+    assert packing.fit([np.array([], int)], shapes) == (2, 64)
+
+
+def test_a_batch_with_enough_tokens_for_a_shape_may_not_fit_its_rows():
+    assert packing.fit(share_of(40, 40, 40), (Shape(2, 64), Shape(1, 128))) == (1, 128)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_shape_holds_the_batch_and_no_earlier_one_does(seed):
+    rng = np.random.default_rng(seed)
+    sizes = [(rng.integers(30, 90), 64), (rng.integers(15, 45), 128), (40, 256)]
+    shapes = [Shape(int(rows), length) for rows, length in sizes]
+    shares = [tweets(rng, rng.integers(1, 129)) for _ in range(3)]
+    fitted = packing.fit(shares, shapes)
+
+    def holds(shape):
+        return all(
+            share.max() <= shape.row_length
+            and plain_first_fit_decreasing(share, shape.row_length)[1] <= shape.num_rows
+            for share in shares
         )
-        - n.num_tokens
-        for n in needed
-    )
 
-
-def random_needed(rng):
-    row_lengths = rng.choice([64, 128, 256], rng.integers(1, 4), replace=False)
-    centres = {int(n): rng.integers(3, 60) for n in row_lengths}
-    return [
-        Shape(int(centres[n] + rng.integers(-2, 10)), n)
-        for n in rng.choice(list(centres), rng.integers(1, 200)).tolist()
-    ]
-
-
-NEEDED = [random_needed(np.random.default_rng(seed)) for seed in range(40)]
-
-
-def test_shapes_of_a_small_epoch():
-    needed = [Shape(10, 64)] * 6 + [Shape(11, 64), Shape(20, 64), Shape(3, 128)]
-    choose = functools.partial(packing.choose_shapes, needed)
-    # 6 * 64 tokens to merge (10, 64) into (11, 64), of 5824; 9 * 64 then 7 * 9 * 64.
-    ten, eleven, twenty, long = (10, 64), (11, 64), (20, 64), (3, 128)
-    assert choose(rounding=0.0) == (long, ten, eleven, twenty)
-    assert choose(rounding=0.07) == (long, eleven, twenty)
-    assert choose(rounding=0.0, max_shapes=3) == (long, eleven, twenty)
-    assert choose(rounding=0.0, max_shapes=2) == (long, twenty)
-    assert choose(rounding=0.0, max_shapes=1) == (long, twenty)
-    assert choose(rounding=1.0) == (long, twenty)
-    assert packing.choose_shapes([]) == ()
-
-
-def test_no_group_pays_for_the_rounding_of_another():
-    # A row more is 9 % of the small group, 0.9 % of the large one, 0.1 % of both.
-    small = [Shape(10, 64)] * 9 + [Shape(11, 64)]
-    large = [Shape(110, 64)] * 999 + [Shape(111, 64)]
-    needed, groups = small + large, [0] * 10 + [1] * 1000
-    choose = functools.partial(packing.choose_shapes, max_shapes=4, rounding=0.02)
-    assert choose(needed) == ((111, 64),)
-    assert choose(needed, groups) == ((10, 64), (11, 64), (111, 64))
-    # Both groups in one shape: it costs the one nothing and the other all.
-    assert choose(needed, groups, max_shapes=1) == ((111, 64),)
-
-
-@pytest.mark.parametrize("groups", [2, 5])
-def test_the_share_of_each_group_is_within_the_budget_or_the_number_is(groups):
-    for seed, needed in enumerate(NEEDED):
-        owners = np.random.default_rng(seed).integers(0, groups, len(needed))
-        for rounding, most in ((0.0, 4), (0.05, 4), (0.05, 100)):
-            shapes = packing.choose_shapes(
-                needed, owners, max_shapes=most, rounding=rounding
-            )
-            assert len(shapes) <= max(most, len({s.row_length for s in needed}))
-            for owner in range(groups) if len(shapes) < most else ():
-                own = [s for s, g in zip(needed, owners, strict=True) if g == owner]
-                total = sum(s.num_tokens for s in own)
-                assert added(own, shapes) <= rounding * total + 1e-9
-
-
-@pytest.mark.parametrize("max_shapes", [1, 3, 8])
-@pytest.mark.parametrize("rounding", [0.0, 0.02, 0.2])
-def test_chosen_shapes_hold_all_within_budget_and_number(max_shapes, rounding):
-    for needed in NEEDED:
-        shapes = packing.choose_shapes(needed, max_shapes=max_shapes, rounding=rounding)
-        assert set(shapes) <= set(needed)
-        assert [s.num_tokens for s in shapes] == sorted(s.num_tokens for s in shapes)
-        assert len(shapes) <= max(max_shapes, len({s.row_length for s in needed}))
-        cost = added(needed, shapes)
-        budget = rounding * sum(s.num_tokens for s in needed)
-        if len(shapes) < max_shapes:
-            assert cost <= budget
-        if len(shapes) <= max_shapes:
-            for shape in shapes:
-                fewer = [s for s in shapes if s != shape]
-                if any(
-                    s.row_length == shape.row_length and s.num_rows > shape.num_rows
-                    for s in fewer
-                ):
-                    assert added(needed, fewer) > budget, "one more merge was free"
-
-
-def test_chosen_shapes_are_near_the_cheapest_of_their_number():
-    spent = cheapest = 0
-    for needed in NEEDED:
-        # Every row length needs its largest shape, so only the others are a choice.
-        distinct = Counter(needed)
-        largest = {max(g) for g in _by_row_length(distinct)}
-        others = sorted(set(distinct) - largest)[:9]
-        needed = [s for s in needed if s in largest or s in others]
-        shapes = packing.choose_shapes(needed, max_shapes=5, rounding=0.0)
-        optimum = min(
-            added(needed, largest.union(chosen))
-            for chosen in itertools.combinations(others, len(shapes) - len(largest))
-        )
-        assert added(needed, shapes) >= optimum
-        spent, cheapest = spent + added(needed, shapes), cheapest + optimum
-    assert cheapest > 0
-    assert spent <= 1.1 * cheapest
-
-
-def _by_row_length(shapes):
-    return [
-        [s for s in shapes if s.row_length == n] for n in {s.row_length for s in shapes}
-    ]
-
-
-def test_every_needed_shape_fits_one_of_the_chosen():
-    for needed in NEEDED:
-        shapes = packing.choose_shapes(needed, max_shapes=4)
-        for shape in set(needed):
-            found = packing.fit(shape, shapes)
-            assert found in shapes
-            assert found.row_length == shape.row_length
-            assert found.num_rows >= shape.num_rows
-            assert not any(
-                s.row_length == shape.row_length
-                and shape.num_rows <= s.num_rows < found.num_rows
-                for s in shapes
-            ), "a smaller one holds it"
-
-
-def test_shape_of_another_row_length_is_never_taken():
-    shapes = (Shape(2, 128), Shape(5, 64))
-    assert packing.fit(Shape(2, 64), shapes) == (5, 64)
-    assert packing.fit(Shape(1, 256), shapes) == (1, 256)
+    assert holds(fitted)
+    earlier = shapes[: shapes.index(fitted)] if fitted in shapes else shapes
+    assert not any(map(holds, earlier))
 
 
 @pytest.mark.parametrize(
@@ -295,5 +205,6 @@ def test_shape_of_another_row_length_is_never_taken():
     ],
 )
 def test_shape_that_none_holds_is_rounded_to_three_binary_digits(needed, expected):
-    shapes = (Shape(2, 128), Shape(5, 64))
-    assert packing.fit(Shape(*needed), shapes) == expected
+    shapes = (Shape(5, 64), Shape(2, 128))
+    num_rows, row_length = needed
+    assert packing.fit(share_of(*[row_length] * num_rows), shapes) == expected

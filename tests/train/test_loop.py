@@ -142,6 +142,7 @@ class Poisoned:
             self.states[int(new.step)] = parallel.to_host(new)
             return new, measured
 
+        update.compile_ahead = run.update.compile_ahead
         run.train.batches = poisoned
         record = records.Records(directory, step=0)
         _, self.progress = loop.fit(

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.extend import core
 
-from mtra_jax.data import batches
+from mtra_jax.data import batches, shapes
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
@@ -49,10 +49,7 @@ def make_batches(num_devices, plan):
     """Planned batches of one shape, [D, ...]; -1 marks an empty place."""
     corpus = make_corpus()
     plan = np.array(plan)
-    shape = functools.reduce(
-        lambda a, b: type(a)(*map(max, a, b)),
-        batches.needed_shapes(corpus, plan, num_devices)[0],
-    )
+    shape = shapes.covering(shapes.needed(corpus, plan, num_devices))
     batcher = batches.Batcher(
         corpus, [shape], num_devices=num_devices, local_devices=range(num_devices)
     )
