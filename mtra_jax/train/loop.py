@@ -144,7 +144,7 @@ def _compile_ahead(run: Run, pool: futures.Executor) -> None:
 
 def _fit(
     run: Run,
-    store: checkpoints.Store,
+    store: checkpoints.Checkpoints,
     record: records.Records,
     progress: Progress,
     watch: Watch,
