@@ -55,7 +55,12 @@ class Loaded(NamedTuple):
         return self.batches[0].tokens.shape[1:]
 
 
-def load(options: dict[str, Any], method: str, scale: int = 1) -> Loaded:
+def load(
+    options: dict[str, Any],
+    method: str,
+    scale: int = 1,
+    backbone: build.Backbone | None = None,
+) -> Loaded:
     """Prepares a run; its programs are cached apart from those of all others.
 
     So the first measurement of a program finds nothing in the cache, not even the
@@ -66,7 +71,7 @@ def load(options: dict[str, Any], method: str, scale: int = 1) -> Loaded:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     compilation_cache.reset_cache()  # else the first directory of a process is kept
     config = workload_files.configuration(options, method, scale)
-    prepared = build.prepare_run(config)
+    prepared = build.prepare_run(config, backbone)
     run = prepared.run
     plan = run.schedule.plan(0)
     chosen = workload.choose(run.train.corpus.tasks, plan, NUM_BATCHES)
