@@ -37,6 +37,8 @@ SMALL = dataclasses.replace(
     intermediate_size=64,
     max_position_embeddings=130,
 )
+TRAINED_ON = 20_000
+"""Texts, at most, that the tokenizer is trained on."""
 EVALUATED = 256
 """Texts of each task's validation and test."""
 
@@ -51,7 +53,8 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     examples = prepare.load_examples(TWEETEVAL, str(files.data))
     texts = prepare.train_texts(TWEETEVAL, examples)
     if not options["backbone"]:
-        tokenizer = tokens.train_tokenizer(texts, min(16_000, config.vocab_size))
+        sample = texts[:: -(-len(texts) // TRAINED_ON)]
+        tokenizer = tokens.train_tokenizer(sample, min(16_000, config.vocab_size))
         tokens.save_tokenizer(tokenizer, files.backbone, config.max_length)
         pretrained.save_encoder(files.backbone, config, random_encoder(config))
     else:
