@@ -118,8 +118,14 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
 
     Without a flag that asks for something else: the step's figures, and those around it.
     """
-    from mtra_jax.benchmark import measure, scaling, workload
+    from mtra_jax.benchmark import measure, run_costs, scaling, workload
 
+    others = ["devices", "tasks", "layers", "host", "against", "method", "trace"]
+    is_plain = not any(getattr(flags, name) for name in others)
+    if is_plain:
+        # First: this process is small, and has taken no memory of a device yet.
+        command = alone_command(arguments, "ours", 1)
+        yield "starts", run_costs.starts(command)
     yield "machine", machine()
     if flags.devices:
         yield "collectives", measure.collectives(config, flags.devices)
@@ -138,7 +144,7 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
         if loaded.prepared.devices[0].platform == "cpu":
             yield "resident", resident(arguments)
     else:
-        yield from of_the_step(flags, config, arguments)
+        yield from of_the_step(flags, config)
 
 
 def of_the_host() -> Iterator[tuple[str, object]]:
@@ -149,17 +155,10 @@ def of_the_host() -> Iterator[tuple[str, object]]:
         yield "footprint", host.ten_million(directory=Path(directory))
 
 
-def of_the_step(
-    flags, config, arguments: Sequence[str]
-) -> Iterator[tuple[str, object]]:
+def of_the_step(flags, config) -> Iterator[tuple[str, object]]:
     from mtra_jax.benchmark import measure, run_costs, workload
 
     names = flags.method.split(",") if flags.method else [config.method.name]
-    is_plain = not (flags.method or flags.trace)
-    if is_plain:
-        # First, while this process is small: a user's start has the machine to itself.
-        command = alone_command(arguments, "ours", 1)
-        yield "starts", run_costs.starts(command)
     loads = [
         workload.load(measure.with_method(config, name), flags.steps) for name in names
     ]

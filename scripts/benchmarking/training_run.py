@@ -109,12 +109,26 @@ class Steps:
     def take(self, count: int) -> float:
         """Seconds of `count` steps: the host waits once, for the last of them."""
         started = time.perf_counter()
+        jax.block_until_ready(self._launch(count))
+        return time.perf_counter() - started
+
+    def launch_seconds(self, count: int = 4) -> float:
+        """Seconds that the host takes to launch a step on a device that is idle before.
+
+        On a CPU the device is the host, so that steps may be counted with it.
+        """
+        started = time.perf_counter()
+        result = self._launch(count)
+        seconds = time.perf_counter() - started
+        jax.block_until_ready(result)
+        return seconds / count
+
+    def _launch(self, count: int) -> Any:
         for _ in range(count):
             batch = self._batches[self._next % len(self._batches)]
             self._state, measured = self._update(self._state, batch)
             self._next += 1
-        jax.block_until_ready((self._state, measured))
-        return time.perf_counter() - started
+        return self._state, measured
 
 
 class Times(NamedTuple):
