@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mtra_jax import cli
@@ -51,11 +51,13 @@ def main(arguments: Sequence[str]) -> None:
         use_devices(max(flags.devices))
     from mtra_jax.benchmark import lines
 
-    found = {"machine": machine(), **measure(flags, config, arguments)}
+    figures = {}
+    for name, value in measure(flags, config, arguments):
+        figures[name] = value
+        if not flags.json:
+            print(lines.text({name: value}), flush=True)
     if flags.json:
-        print(json.dumps(lines.plain(found), allow_nan=False))
-    else:
-        print(lines.text(found))
+        print(json.dumps(lines.plain(figures), allow_nan=False))
 
 
 def numbers(text: str) -> list[int]:
@@ -111,57 +113,64 @@ def torch_options(flags) -> dict[str, object]:
     }
 
 
-def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
-    """What the flags ask for; the step's own figures where they ask for nothing else."""
-    from mtra_jax.benchmark import host, measure, scaling, workload
+def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, object]]:
+    """Yields the machine, then each figure that the flags ask for, once it is measured.
 
+    Without a flag that asks for something else: the step's figures, and those around it.
+    """
+    from mtra_jax.benchmark import measure, run_costs, scaling, workload
+
+    others = ["devices", "tasks", "layers", "host", "against", "method", "trace"]
+    is_plain = not any(getattr(flags, name) for name in others)
+    if is_plain:
+        # First: this process is small, and has taken no memory of a device yet.
+        command = alone_command(arguments, "ours", 1)
+        yield "starts", run_costs.starts(command)
+    yield "machine", machine()
     if flags.devices:
-        return {"collectives": measure.collectives(config, flags.devices)}
-    if flags.tasks:
+        yield "collectives", measure.collectives(config, flags.devices)
+    elif flags.tasks:
         if max(flags.tasks) > 128:
             raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
-        return {"tasks": scaling.tasks(flags.tasks)}
-    if flags.layers:
-        return {"layers": scaling.layers(flags.layers)}
-    if flags.host:
-        with tempfile.TemporaryDirectory() as directory:
-            footprint = host.ten_million(directory=Path(directory))
-        return {"throughput": host.throughput(), "footprint": footprint}
-    if flags.against:
-        found = workload.load(config, flags.steps)
-        versus = measure.versus_torch(found, **torch_options(flags))
-        if found.prepared.devices[0].platform != "cpu":
-            return {"versus": versus}  # memory of the host is not the point there
-        return {"versus": versus, "resident": resident(arguments)}
+        yield "tasks", scaling.tasks(flags.tasks)
+    elif flags.layers:
+        yield "layers", scaling.layers(flags.layers)
+    elif flags.host:
+        yield from of_the_host()
+    elif flags.against:
+        loaded = workload.load(config, flags.steps)
+        yield "versus", measure.versus_torch(loaded, **torch_options(flags))
+        # Memory of the host does not matter where another device computes.
+        if loaded.prepared.devices[0].platform == "cpu":
+            yield "resident", resident(arguments)
+    else:
+        yield from of_the_step(flags, config)
+
+
+def of_the_host() -> Iterator[tuple[str, object]]:
+    from mtra_jax.benchmark import host
+
+    yield "throughput", host.throughput()
+    with tempfile.TemporaryDirectory() as directory:
+        yield "footprint", host.ten_million(directory=Path(directory))
+
+
+def of_the_step(flags, config) -> Iterator[tuple[str, object]]:
+    from mtra_jax.benchmark import measure, run_costs, workload
+
     names = flags.method.split(",") if flags.method else [config.method.name]
-    is_plain = not (flags.method or flags.trace)
-    # First, while this process is small: a user's start has the machine to itself.
-    started = starts(arguments) if is_plain else {}
     loads = [
         workload.load(measure.with_method(config, name), flags.steps) for name in names
     ]
     speeds, steppers = measure.speeds(loads)
     if flags.trace:
-        return {"trace": trace(Path(flags.trace), loads[0], steppers[0])}
-    if flags.method:
-        return {"methods": speeds}
-    return {"speed": speeds[0], **around(loads[0], steppers[0]), **started}
-
-
-def starts(arguments: Sequence[str]) -> dict[str, object]:
-    from mtra_jax.benchmark import run_costs
-
-    return {"starts": run_costs.starts(alone_command(arguments, "ours", 1))}
-
-
-def around(found, stepper) -> dict[str, object]:
-    """Feeding and saving."""
-    from mtra_jax.benchmark import run_costs
-
-    return {
-        "feeding": run_costs.feeding(found, stepper),
-        "saving": run_costs.saving(stepper),
-    }
+        yield "trace", trace(Path(flags.trace), loads[0], steppers[0])
+    elif flags.method:
+        yield "methods", speeds
+    else:
+        yield "speed", speeds[0]
+        yield "feeding", run_costs.feeding(loads[0], steppers[0])
+        yield "saving", run_costs.saving(steppers[0])
 
 
 def resident(arguments: Sequence[str], num_steps: int = 6) -> tuple:

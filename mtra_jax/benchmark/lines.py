@@ -15,6 +15,8 @@ from mtra_jax.benchmark import (
 from mtra_jax.reports import tables
 
 Lines = list[tuple[str, str]]
+LABEL_WIDTH = 24
+"""Parts that are printed one by one stand in the same columns."""
 
 
 def plain(value: Any) -> Any:
@@ -47,7 +49,7 @@ def text(found: Mapping[str, Any]) -> str:
 
 
 def _aligned(lines: Lines) -> str:
-    width = max(len(name) for name, _ in lines)
+    width = max(LABEL_WIDTH, *(len(name) for name, _ in lines))
     return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
 
 

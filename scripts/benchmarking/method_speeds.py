@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import training_run
+import workload_files
 
 from mtra_jax.benchmark import timing
 from mtra_jax.methods import registry
+from mtra_jax.train import build
 
 NUM_SMALL = 4
 """Methods with `--small`."""
@@ -24,9 +26,11 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     names.sort(key=lambda name: name not in ("ew", "mtra"))
     if options["small"]:
         names = names[:NUM_SMALL]
+    config = workload_files.configuration(options, names[0])
+    backbone = build.load_backbone(config, [])
     first = None
     for group in groups(names):
-        for name, loaded in compiled(options, group, emit):
+        for name, loaded in compiled(options, group, backbone, emit):
             steps = training_run.Steps(loaded)
             seconds = SECONDS / 8 if options["small"] else SECONDS
             times = training_run.timed(steps, seconds)
@@ -56,10 +60,10 @@ def groups(names: list[str]) -> Iterator[list[str]]:
 
 
 def compiled(
-    options: dict[str, Any], names: list[str], emit: Any
+    options: dict[str, Any], names: list[str], backbone: build.Backbone, emit: Any
 ) -> list[tuple[str, training_run.Loaded]]:
     """Loads the methods, and compiles their steps at the same time."""
-    loads = [(name, training_run.load(options, name)) for name in names]
+    loads = [(name, training_run.load(options, name, 1, backbone)) for name in names]
 
     def compile_step(loaded: training_run.Loaded) -> None:
         loaded.prepared.run.update.compiled(loaded.state, loaded.batches[0])

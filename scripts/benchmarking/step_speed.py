@@ -1,5 +1,6 @@
 """A method and a batch size -> time to compile its train step, its speed, its memory."""
 
+import statistics
 import time
 from typing import Any
 
@@ -46,6 +47,8 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     for name, seconds in (("step, first look", FIRST_LOOK), ("step", LONG_LOOK)):
         seconds = seconds / 4 if options["small"] else seconds
         emit_speed(name, loaded, training_run.timed(steps, seconds), options, emit)
+    launch = statistics.median(steps.launch_seconds() for _ in range(5))
+    emit("host", f"{1e3 * launch:.2f} ms to launch a step", launch_seconds=launch)
     emit_memory(loaded, compiled, emit)
 
 

@@ -55,7 +55,12 @@ class Loaded(NamedTuple):
         return self.batches[0].tokens.shape[1:]
 
 
-def load(options: dict[str, Any], method: str, scale: int = 1) -> Loaded:
+def load(
+    options: dict[str, Any],
+    method: str,
+    scale: int = 1,
+    backbone: build.Backbone | None = None,
+) -> Loaded:
     """Prepares a run; its programs are cached apart from those of all others.
 
     So the first measurement of a program finds nothing in the cache, not even the
@@ -66,7 +71,7 @@ def load(options: dict[str, Any], method: str, scale: int = 1) -> Loaded:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     compilation_cache.reset_cache()  # else the first directory of a process is kept
     config = workload_files.configuration(options, method, scale)
-    prepared = build.prepare_run(config)
+    prepared = build.prepare_run(config, backbone)
     run = prepared.run
     plan = run.schedule.plan(0)
     chosen = workload.choose(run.train.corpus.tasks, plan, NUM_BATCHES)
@@ -104,12 +109,26 @@ class Steps:
     def take(self, count: int) -> float:
         """Seconds of `count` steps: the host waits once, for the last of them."""
         started = time.perf_counter()
+        jax.block_until_ready(self._launch(count))
+        return time.perf_counter() - started
+
+    def launch_seconds(self, count: int = 4) -> float:
+        """Seconds that the host takes to launch a step on a device that is idle before.
+
+        On a CPU the device is the host, so that steps may be counted with it.
+        """
+        started = time.perf_counter()
+        result = self._launch(count)
+        seconds = time.perf_counter() - started
+        jax.block_until_ready(result)
+        return seconds / count
+
+    def _launch(self, count: int) -> Any:
         for _ in range(count):
             batch = self._batches[self._next % len(self._batches)]
             self._state, measured = self._update(self._state, batch)
             self._next += 1
-        jax.block_until_ready((self._state, measured))
-        return time.perf_counter() - started
+        return self._state, measured
 
 
 class Times(NamedTuple):
