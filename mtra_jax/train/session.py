@@ -254,9 +254,8 @@ def load(workdir: Path, cache_dir: str | None = None) -> Saved:
     directory = workdir / ENCODER
     encoder_config = pretrained.read_config(directory)
     params = load_best_params(workdir)
-    backbone = build.Backbone(
-        encoder_config, params["encoder"], tokens.load_tokenizer(directory)
-    )
+    tokenizer = tokens.load_tokenizer(directory, encoder_config.vocab_size)
+    backbone = build.Backbone(encoder_config, params["encoder"], tokenizer)
     return Saved(config, build.benchmark_of(config), backbone, params)
 
 
