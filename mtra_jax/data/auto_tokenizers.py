@@ -36,7 +36,7 @@ def load(
     # Its warnings are for those who load a model with it.
     transformers.logging.set_verbosity_error()
     try:
-        _check_class(settings, config, directory)
+        _check_class(settings, config, spec is not None, directory)
         with refusing(f"{directory}: cannot load the tokenizer"):
             loaded = transformers.AutoTokenizer.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False
@@ -56,9 +56,11 @@ def load(
 
 
 def _check_class(
-    settings: dict[str, Any], config: dict[str, Any], directory: Path
+    settings: dict[str, Any], config: dict[str, Any], is_whole: bool, directory: Path
 ) -> None:
     """Raises InputError if the files name a class that is no fast tokenizer.
+
+    `is_whole`: whether there is a `tokenizer.json`, which the generic class needs.
 
     Before anything is loaded: `AutoTokenizer` takes any class of `transformers`.
     """
@@ -73,7 +75,14 @@ def _check_class(
     with refusing(f"{directory}: tokenizer_class is {shown(name)}"):
         found = tokenization_auto.tokenizer_class_from_name(name)
     # An unknown name, and that of the base class, stand for the generic fast tokenizer.
-    if found is None or name == "PreTrainedTokenizer":
+    generic = (None, transformers.PreTrainedTokenizerFast)
+    if found in generic or name == "PreTrainedTokenizer":
+        if not is_whole and not any(directory.glob("*.model")):
+            raise InputError(
+                f"{directory}: tokenizer_class is {shown(name)}, which reads {_WHOLE}; "
+                "found a vocabulary only; expected that file, or the class of the "
+                "vocabulary"
+            )
         return
     if isinstance(found, type) and "dummy" in found.__module__:
         return  # needs a package; loading it says which one

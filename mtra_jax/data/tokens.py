@@ -71,61 +71,58 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
             f"data.max_length must be above the {num_special} special tokens; "
             f"found {max_length}"
         )
+    # Nothing here forks, so the library may use all cores and need not warn of forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     before = tokenizer.truncation
     side = before["direction"] if before else "right"
     tokenizer.enable_truncation(max_length, direction=side)
     try:
-        rows = _encode(tokenizer, texts, add_special_tokens=True)
+        with refusing("the tokenizer cannot encode a text"):
+            encodings = tokenizer.encode_batch_fast(_without_surrogates(texts))
     finally:
         tokenizer.no_truncation()
         if before:
             tokenizer.enable_truncation(**before)
+    rows = [encoding.ids for encoding in encodings]
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     ids = (token for row in rows for token in row)
     return Tokens(np.fromiter(ids, np.int32, count=offsets[-1]), offsets)
 
 
-def _encode(
-    tokenizer: Tokenizer, texts: Sequence[str], *, add_special_tokens: bool
-) -> list[list[int]]:
-    # Nothing here forks, so the library may use all cores and need not warn of forks.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    with refusing("the tokenizer cannot encode a text"):
-        encodings = tokenizer.encode_batch_fast(
-            [_SURROGATE.sub("\ufffd", text) for text in texts],
-            add_special_tokens=add_special_tokens,
-        )
-    return [encoding.ids for encoding in encodings]
+def _without_surrogates(texts: Sequence[str]) -> list[str]:
+    return [_SURROGATE.sub("\ufffd", text) for text in texts]
 
 
 def check_fit(tokenizer: Tokenizer, texts: Sequence[str], where: object) -> None:
-    """Raises InputError where `tokenizer` has no tokens for most of the training texts.
+    """Raises InputError where `tokenizer` has tokens for less than half of the texts.
 
-    That of another encoder gives unknown tokens, or none. Some 1,000 texts, evenly
-    spaced, are looked at. `where` begins the message.
+    Half of their characters, blanks aside; that of another encoder gives the unknown
+    token, or none, for most of them. About 1,000 training texts, evenly spaced, are
+    looked at. `where` begins the message.
     """
     step = max(1, len(texts) // _LOOKED_AT)
-    texts = [text for text in texts[::step] if text.strip()]
-    rows = _encode(tokenizer, texts, add_special_tokens=False)
-    num_empty = sum(not row for row in rows)
-    if 2 * num_empty > len(rows):
-        raise InputError(
-            f"{where}: the tokenizer gives no tokens to {num_empty} of {len(rows)} "
-            "training texts; expected the tokenizer of this encoder, in the language of "
-            "the texts"
-        )
+    texts = _without_surrogates(texts[::step])
     model = json.loads(tokenizer.to_str())["model"]
     unknown = model.get("unk_id")
     if model.get("unk_token") is not None:
         unknown = tokenizer.token_to_id(model["unk_token"])
-    num_tokens = sum(map(len, rows))
-    num_unknown = sum(row.count(unknown) for row in rows)
-    if 2 * num_unknown > num_tokens:
+    with refusing("the tokenizer cannot encode a text"):
+        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    total = known = 0
+    for text, encoding in zip(texts, encodings, strict=True):
+        places = {place for place, character in enumerate(text) if character.strip()}
+        total += len(places)
+        spans = list(zip(encoding.ids, encoding.offsets, strict=True))
+        covered = {i for token, span in spans if token != unknown for i in range(*span)}
+        lost = {i for token, span in spans if token == unknown for i in range(*span)}
+        known += len(places & covered - lost)
+    if 2 * known < total:
         raise InputError(
-            f"{where}: {num_unknown} of {num_tokens} tokens in {len(rows)} training "
-            "texts are unknown to the tokenizer; expected the tokenizer of this encoder, "
-            "in the language of the texts"
+            f"{where}: the tokenizer gives mostly unknown tokens, or none, to the "
+            f"training texts: it has tokens for {known / total:.0%} of the characters of "
+            f"{len(texts)} texts; expected the encoder's own tokenizer, and one for the "
+            "language of the texts"
         )
 
 

@@ -39,8 +39,11 @@ def _squared_relu(x: jax.Array) -> jax.Array:
 
 
 def _root_of_softplus(x: jax.Array) -> jax.Array:
-    # PyTorch's softplus is the identity above 20.
-    return jnp.sqrt(jnp.where(x > 20, x, jax.nn.softplus(x)))
+    # PyTorch's softplus is the identity above 20. Far below 0 it is eˣ, whose root has a
+    # slope where that of the underflown 0 has none.
+    is_low = x < -30
+    softplus = jnp.where(x > 20, x, jax.nn.softplus(jnp.where(is_low, 0, x)))
+    return jnp.where(is_low, jnp.exp(x / 2), jnp.sqrt(softplus))
 
 
 def _linear(x: jax.Array) -> jax.Array:
