@@ -1,9 +1,10 @@
 """What a user can mend: one line that says what is wrong, where, and what was expected."""
 
+import contextlib
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _LONGEST_NAME = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -40,6 +41,21 @@ def shown(value: object) -> str:
     80
     """
     return _REPR.repr(value)
+
+
+@contextlib.contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turns any failure of a library that reads a user's file into an InputError.
+
+    For libraries in Rust, whose errors and panics have no narrower class.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, InputError):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{what}: {reason}") from error
 
 
 def check_name(name: str, what: str) -> None:

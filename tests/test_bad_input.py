@@ -271,7 +271,7 @@ def with_other_template(values):
 
 
 def with_long_template(values):
-    values["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [99]
+    values["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [100]
 
 
 def without_template(values):
@@ -959,7 +959,7 @@ ROWS = {
     "another kind of encoder": Row(
         bert_config(model_type="gpt2"),
         PRETRAINED,
-        "{tmp}/bert/config.json: model_type is 'gpt2'; known: bert, roberta, xlm-roberta, camembert",
+        "{tmp}/bert/config.json: model_type is 'gpt2'; this architecture is not supported; known: bert, roberta, xlm-roberta, camembert",
     ),
     "decoder": Row(
         bert_config(is_decoder=True),
@@ -1069,12 +1069,12 @@ ROWS = {
     "tokenizer with ids out of range": Row(
         tokenizer_with(with_long_id),
         PRETRAINED,
-        "{tmp}/bert: token 'so' of the tokenizer has the id 1000000; expected one below 17, the number of tokens",
+        "{tmp}/bert: token 'so' of the tokenizer has the id 1000000; the encoder has rows for 100 tokens",
     ),
     "special token out of range": Row(
         tokenizer_with(with_long_template),
         PRETRAINED,
-        "{tmp}/bert: the tokenizer gives the id 99 to a special token; expected one below 17, the number of tokens",
+        "{tmp}/bert: the tokenizer gives a special token the id 100; the encoder has rows for 100 tokens",
     ),
     "tokenizer without an unknown token": Row(
         tokenizer_with(with_unknown_unknown),
@@ -1084,7 +1084,7 @@ ROWS = {
     "tokenizer larger than the encoder": Row(
         bert_of(dataclasses.replace(SMALL, vocab_size=5)),
         PRETRAINED,
-        "{tmp}/bert: the tokenizer has 17 tokens, the encoder rows for 5",
+        "{tmp}/bert: token 'good' of the tokenizer has the id 16; the encoder has rows for 5 tokens",
     ),
     # runs that begin
     "damaged configuration in the work directory": Row(

@@ -1,15 +1,13 @@
-"""Texts and a checkpoint's tokenizer in, ragged token ids out; trains tokenizers too."""
+"""Texts and a tokenizer in, ragged token ids out; trains tokenizers too."""
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import re
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tokenizers
@@ -17,12 +15,27 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
-from mtra_jax.errors import InputError, shown
+from mtra_jax.data.tokenizer_files import (
+    SPECIAL_TOKENS,
+    load_tokenizer,
+    replace,
+    save_tokenizer,
+)
+from mtra_jax.errors import InputError, refusing
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+__all__ = [
+    "SPECIAL_TOKENS",
+    "Tokens",
+    "cached_encode",
+    "check_fit",
+    "encode",
+    "load_tokenizer",
+    "save_tokenizer",
+    "train_tokenizer",
+]
 
-_ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-_ROBERTA_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+_LOOKED_AT = 1000
+"""Texts that `check_fit` encodes, about."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -42,117 +55,12 @@ class Tokens(NamedTuple):
         return np.diff(self.offsets)
 
 
-def load_tokenizer(directory: str | Path) -> Tokenizer:
-    """Reads the tokenizer of a checkpoint, without the padding and truncation in it.
-
-    Takes `tokenizer.json`; where there is none, `vocab.txt` (BERT) or `vocab.json` with
-    `merges.txt` (RoBERTa), which `transformers` turns into the same thing.
-
-    Raises: InputError where the directory holds neither, where a file is damaged,
-    where the tokenizer adds no special tokens (the encoder reads the first of them), or
-    gives ids that are not below the number of its tokens.
-    """
-    directory = Path(directory)
-    path = directory / "tokenizer.json"
-    if path.is_file():
-        with _refusing(f"{path}: not a tokenizer"):
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    elif (directory / "vocab.txt").is_file() or (
-        (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()
-    ):
-        tokenizer = _from_vocabulary(directory)
-    else:
-        raise InputError(
-            f"{directory}: no tokenizer found; expected tokenizer.json, or vocab.txt, "
-            "or vocab.json and merges.txt"
-        )
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if not tokenizer.num_special_tokens_to_add(is_pair=False):
-        raise InputError(
-            f"{directory}: the tokenizer adds no special tokens; expected one that puts "
-            "[CLS] or <s> before a text"
-        )
-    _check_ids(tokenizer, directory)
-    return tokenizer
-
-
-def _check_ids(tokenizer: Tokenizer, directory: Path) -> None:
-    """Raises InputError where a text cannot be encoded, or an id is out of range."""
-    size = tokenizer.get_vocab_size()
-    for name, number in tokenizer.get_vocab().items():
-        if number >= size:
-            raise InputError(
-                f"{directory}: token {shown(name)} of the tokenizer has the id {number}; "
-                f"expected one below {size}, the number of tokens"
-            )
-    _check_template(json.loads(tokenizer.to_str())["post_processor"], directory)
-    with _refusing(f"{directory}: the tokenizer cannot encode a text"):
-        # The empty one is its special tokens; few vocabularies hold a rune.
-        ids = [*tokenizer.encode("").ids, *tokenizer.encode("a \u16a0").ids]
-    if max(ids) >= size:
-        raise InputError(
-            f"{directory}: the tokenizer gives the id {max(ids)} to a special token; "
-            f"expected one below {size}, the number of tokens"
-        )
-
-
-def _check_template(processor: dict[str, Any], directory: Path) -> None:
-    """Raises InputError where a template names a token that it does not define.
-
-    The library would panic, with lines of its own on standard error.
-    """
-    for part in processor.get("processors", ()):
-        _check_template(part, directory)
-    if processor["type"] != "TemplateProcessing":
-        return
-    for piece in (*processor["single"], *processor["pair"]):
-        name = piece.get("SpecialToken", {}).get("id")
-        if name is not None and name not in processor["special_tokens"]:
-            raise InputError(
-                f"{directory}: the tokenizer puts {shown(name)} around a text; expected "
-                "one of its special_tokens"
-            )
-
-
-@contextlib.contextmanager
-def _refusing(what: str) -> Iterator[None]:
-    """Turns what the Rust library raises, which has no narrower class, into InputError."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic is no Exception
-        raise InputError(f"{what}: {error}") from error
-
-
-def _from_vocabulary(directory: Path) -> Tokenizer:
-    # Of a damaged one it says only that there is none.
-    for path in map(directory.joinpath, ("vocab.txt", "vocab.json", "merges.txt")):
-        if path.is_file():
-            with _refusing(f"{path}: not a vocabulary"):
-                if not path.read_text(encoding="utf-8").strip():
-                    raise ValueError("the file is empty")
-    from transformers import AutoTokenizer
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(
-            str(directory),
-            local_files_only=True,
-            use_fast=True,
-            trust_remote_code=False,
-        )
-        return loaded.backend_tokenizer
-    except Exception as error:  # transformers raises whatever its parsers raise
-        reason = " ".join(str(error).split())
-        raise InputError(f"{directory}: cannot load the tokenizer: {reason}") from error
-
-
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
     """Turns N texts into token ids with the tokenizer's special tokens.
 
     `max_length`: the longest text in tokens, the special ones included; they survive
-    truncation. Lone surrogates, which no tokenizer takes, are read as U+FFFD.
+    truncation, which is at the end of a text, or at its start where the tokenizer's own
+    truncation is. Lone surrogates, which no tokenizer takes, are read as U+FFFD.
 
     Raises: InputError where `max_length` leaves no room for a token of the text, or the
     tokenizer lacks a token for what it does not know.
@@ -165,19 +73,63 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
         )
     # Nothing here forks, so the library may use all cores and need not warn of forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    tokenizer.enable_truncation(max_length)
+    before = tokenizer.truncation
+    side = before["direction"] if before else "right"
+    tokenizer.enable_truncation(max_length, direction=side)
     try:
-        with _refusing("the tokenizer cannot encode a text"):
-            encodings = tokenizer.encode_batch_fast(
-                [_SURROGATE.sub("\ufffd", text) for text in texts]
-            )
+        with refusing("the tokenizer cannot encode a text"):
+            encodings = tokenizer.encode_batch_fast(_without_surrogates(texts))
     finally:
         tokenizer.no_truncation()
+        if before:
+            tokenizer.enable_truncation(**before)
     rows = [encoding.ids for encoding in encodings]
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     ids = (token for row in rows for token in row)
     return Tokens(np.fromiter(ids, np.int32, count=offsets[-1]), offsets)
+
+
+def _without_surrogates(texts: Sequence[str]) -> list[str]:
+    return [_SURROGATE.sub("\ufffd", text) for text in texts]
+
+
+def check_fit(tokenizer: Tokenizer, texts: Sequence[str], where: object) -> None:
+    """Raises InputError where `tokenizer` has tokens for less than half of the texts.
+
+    Half of their characters, blanks aside; that of another encoder gives the unknown
+    token, or none, for most of them. About 1,000 training texts, evenly spaced, are
+    looked at. `where` begins the message.
+    """
+    step = max(1, len(texts) // _LOOKED_AT)
+    texts = _without_surrogates(texts[::step])
+    model = json.loads(tokenizer.to_str())["model"]
+    unknown = model.get("unk_id")
+    if model.get("unk_token") is not None:
+        unknown = tokenizer.token_to_id(model["unk_token"])
+    with refusing("the tokenizer cannot encode a text"):
+        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    total = known = 0
+    for text, encoding in zip(texts, encodings, strict=True):
+        places = {place for place, character in enumerate(text) if character.strip()}
+        total += len(places)
+        spans = list(zip(encoding.ids, encoding.offsets, strict=True))
+        covered = {i for token, span in spans if token != unknown for i in range(*span)}
+        lost = {i for token, span in spans if token == unknown for i in range(*span)}
+        known += len(places & covered - lost)
+    if 2 * known < total:
+        raise InputError(
+            f"{where}: the tokenizer gives mostly unknown tokens, or none, to the "
+            f"training texts: it has tokens for {known / total:.0%} of the characters of "
+            f"{len(texts)} texts; expected the encoder's own tokenizer, and one for the "
+            "language of the texts"
+        )
+
+
+def num_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id; vocabularies have gaps, so no number of tokens."""
+    vocabulary = tokenizer.get_vocab().values()
+    return 1 + max(*vocabulary, *tokenizer.encode("").ids, 0, 0)
 
 
 def cached_encode(
@@ -199,7 +151,7 @@ def cached_encode(
     cache_dir = Path(cache_dir)
     key = _key(tokenizer, texts, max_length)
     paths = Tokens(cache_dir / f"{key}.ids.npy", cache_dir / f"{key}.offsets.npy")
-    tokens = _read(paths, len(texts), tokenizer.get_vocab_size())
+    tokens = _read(paths, len(texts), num_ids(tokenizer))
     if tokens is None:
         tokens = encode(tokenizer, texts, max_length)
         try:
@@ -215,7 +167,9 @@ def cached_encode(
 
 def _key(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> str:
     digest = hashlib.sha256()
-    header = (tokenizers.__version__, str(max_length), tokenizer.to_str())
+    header = [tokenizers.__version__, str(max_length), tokenizer.to_str()]
+    if tokenizer.encode_special_tokens:  # which `to_str` leaves out
+        header.append("special tokens are split")
     for part in (*header, *texts):
         data = part.encode("utf-8", "surrogatepass")
         # The length keeps ["a", "b"] and ["ab"] apart.
@@ -223,7 +177,7 @@ def _key(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> str:
     return digest.hexdigest()
 
 
-def _read(paths: Tokens, num_texts: int, vocab_size: int) -> Tokens | None:
+def _read(paths: Tokens, num_texts: int, num_ids: int) -> Tokens | None:
     """Maps the cached arrays, or gives None where they are absent or damaged."""
     try:
         ids, offsets = (
@@ -241,7 +195,7 @@ def _read(paths: Tokens, num_texts: int, vocab_size: int) -> Tokens | None:
         and offsets[0] == 0
         and offsets[-1] == len(ids)
         and np.all(np.diff(offsets) > 0)
-        and np.all((ids >= 0) & (ids < vocab_size))
+        and np.all((ids >= 0) & (ids < num_ids))
     )
     return Tokens(ids, offsets) if well_formed else None
 
@@ -249,17 +203,7 @@ def _read(paths: Tokens, num_texts: int, vocab_size: int) -> Tokens | None:
 def _write(path: Path, array: np.ndarray) -> None:
     file = io.BytesIO()
     np.save(file, array)
-    _replace(path, file.getvalue())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # A name of its own, since two processes, or two hosts, may write this file at once.
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace(path, file.getvalue())
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
@@ -303,36 +247,3 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.decoder = tokenizers.decoders.WordPiece()
     return tokenizer
-
-
-def save_tokenizer(
-    tokenizer: Tokenizer, directory: str | Path, max_length: int
-) -> None:
-    """Writes `tokenizer.json` and `tokenizer_config.json`.
-
-    `load_tokenizer` and `transformers.AutoTokenizer` read the directory. `max_length`
-    is the longest text of the encoder, in tokens.
-
-    Raises: InputError where the special tokens are neither BERT's nor RoBERTa's.
-    """
-    for names in (SPECIAL_TOKENS, _ROBERTA_TOKENS):
-        if all(tokenizer.token_to_id(name) is not None for name in names):
-            special = dict(zip(_ROLES, names, strict=True))
-            break
-    else:
-        raise InputError(
-            f"{directory}: cannot save a tokenizer that has the special tokens neither "
-            "of BERT nor of RoBERTa"
-        )
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": max_length,
-        **special,
-    }
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("tokenizer.json", tokenizer.to_str(pretty=True)),
-        ("tokenizer_config.json", json.dumps(config, indent=2)),
-    ):
-        _replace(directory / name, f"{text}\n".encode())

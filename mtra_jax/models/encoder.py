@@ -1,6 +1,7 @@
 """Packed token ids in, hidden states of a BERT or RoBERTa encoder out."""
 
 import dataclasses
+import difflib
 import functools
 import math
 from typing import Any
@@ -9,22 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, shown
+from mtra_jax.models.activations import ACTIVATIONS
 from mtra_jax.models.dropout import Dropout
 
-
-def _gelu(x: jax.Array) -> jax.Array:
-    """x Φ(x) by erf, as PyTorch has it; `jax.nn.gelu` takes erfc, twice as dear on a CPU."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    cumulative = 0.5 * (1 + jax.lax.erf(x.astype(wide) * math.sqrt(0.5)))
-    return x * cumulative.astype(x.dtype)
-
-
-ACTIVATIONS = {
-    "gelu": _gelu,
-    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
-    "relu": jax.nn.relu,
-}
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
 
 
@@ -54,8 +43,13 @@ class EncoderConfig:
     hidden_act: str = "gelu"
 
     def __post_init__(self) -> None:
-        _check_name("model_type", self.model_type, MODEL_TYPES)
-        _check_name("hidden_act", self.hidden_act, ACTIVATIONS)
+        check_model_type(self.model_type)
+        if self.hidden_act not in ACTIVATIONS:
+            # No near name: elu, prelu and geglu are functions, too, and not typos.
+            raise InputError(
+                f"hidden_act is {shown(self.hidden_act)}, which is not supported; "
+                f"known: {', '.join(ACTIVATIONS)}"
+            )
         for field in dataclasses.fields(self):
             _check_number(field.name, getattr(self, field.name), field.type)
         if self.hidden_size % self.num_attention_heads:
@@ -84,9 +78,17 @@ class EncoderConfig:
         return self.max_position_embeddings - self.position_offset
 
 
-def _check_name(key: str, value: object, known: Any) -> None:
-    if value not in known:
-        raise InputError(f"{key} is {value!r}; {did_you_mean(str(value), known)}")
+def check_model_type(name: object) -> None:
+    """Raises InputError if `name` is not one of `MODEL_TYPES`."""
+    if name in MODEL_TYPES:
+        return
+    known = ", ".join(MODEL_TYPES)
+    fault = f"this architecture is not supported; known: {known}"
+    if isinstance(name, str) and not any(one in name for one in MODEL_TYPES):
+        # Near enough for a typo; ibert and modernbert are other architectures.
+        near = difflib.get_close_matches(name[:20], MODEL_TYPES, n=1, cutoff=0.85)
+        fault = f"did you mean {near[0]}? known: {known}" if near else fault
+    raise InputError(f"model_type is {shown(name)}; {fault}")
 
 
 def _check_number(key: str, value: object, kind: Any) -> None:

@@ -11,10 +11,11 @@ from mtra_jax.errors import InputError
 from mtra_jax.models import safetensors_files
 from mtra_jax.models.encoder import EncoderConfig
 
-# Heads and buffers that a checkpoint may hold beside the encoder.
-NOT_ENCODER = re.compile(
-    r"(^|\.)((pooler|cls|lm_head|classifier)\..*|embeddings\.position_ids)$"
-)
+# Below the encoder's prefix: its parts, the heads that may stand beside or in them, and
+# the constants that some versions store.
+_PARTS = ("embeddings.", "encoder.")
+_HEADS = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier)\.")
+_CONSTANTS = re.compile(r"(^|\.)embeddings\.(position_ids|token_type_ids)$")
 WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -73,14 +74,13 @@ def from_huggingface(
     """Returns the parameters of `Encoder` under a checkpoint's names, types kept.
 
     The names may have a prefix (`bert.`, `roberta.`, ...) and the norms the names
-    `gamma` and `beta` of old. Poolers, language-model and classification heads and
-    position ids are left out.
+    `gamma` and `beta` of old. What `split` drops is left out.
 
     Raises:
         InputError: a key is missing, unexpected, not of floating point, or of another
             shape than `config` says.
     """
-    found = _plain_names(tensors)
+    found = split(tensors).encoder
     expected = {entry.name: entry for entry in entries(config)}
     missing = expected.keys() - found.keys()
     unexpected = found.keys() - expected.keys()
@@ -109,8 +109,23 @@ def from_huggingface(
     return params
 
 
-def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The encoder's tensors under names without a prefix, `gamma` and `beta`."""
+class Split(NamedTuple):
+    """A checkpoint's tensors: the encoder's without a prefix, and names of the others."""
+
+    encoder: dict[str, np.ndarray]
+    dropped: tuple[str, ...]
+
+
+def split(tensors: Mapping[str, np.ndarray]) -> Split:
+    """Tells the encoder's tensors, whose names become plain, from those of heads.
+
+    The prefix of the word table is the encoder's. Heads of any name stand beside it;
+    below it, only those with names that `transformers` uses are dropped, since another
+    weight there (an adapter, a layer too many) changes the hidden states.
+
+    Raises:
+        InputError: there is no encoder or more than one, or a weight is there twice.
+    """
     words = [name for name in tensors if f".{name}".endswith(f".{WORDS}")]
     if len(words) != 1:
         raise InputError(
@@ -119,8 +134,12 @@ def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         )
     prefix = words[0].removesuffix(WORDS)
     plain: dict[str, np.ndarray] = {}
+    dropped = []
     for name, value in tensors.items():
-        if NOT_ENCODER.search(name):
+        if _CONSTANTS.search(name):
+            continue
+        if _is_head(name, prefix):
+            dropped.append(name)
             continue
         short = name.removeprefix(prefix)
         short = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", short)
@@ -128,7 +147,14 @@ def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if short in plain:
             raise InputError(f"{short} is there twice, once as {name}")
         plain[short] = value
-    return plain
+    return Split(plain, tuple(dropped))
+
+
+def _is_head(name: str, prefix: str) -> bool:
+    if _HEADS.search(name) or not name.startswith(prefix):
+        return True
+    # Without a prefix, heads stand among the encoder's two parts.
+    return not prefix and not name.startswith(_PARTS)
 
 
 def to_huggingface(

@@ -7,21 +7,27 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.errors import InputError, did_you_mean, shown
-from mtra_jax.models import safetensors_files
-from mtra_jax.models.encoder import MODEL_TYPES, Encoder, EncoderConfig
+from mtra_jax.errors import InputError, shown
+from mtra_jax.models import naming, safetensors_files
+from mtra_jax.models.encoder import (
+    MODEL_TYPES,
+    Encoder,
+    EncoderConfig,
+    check_model_type,
+)
 from mtra_jax.models.naming import from_huggingface, to_huggingface
 
 __all__ = [
     "from_huggingface",
     "init_encoder",
     "load_encoder",
+    "load_pretrained",
     "read_config",
     "resolve",
     "save_encoder",
@@ -61,14 +67,15 @@ def resolve(path: str) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                path, allow_patterns=["*.json", "*.txt", "*.safetensors"]
+                path,
+                allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
             )
         )
     except Exception as error:  # its client and transport raise some thirty kinds
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: no such directory, and not to be had from the hub: "
-            f"{type(error).__name__}: {reason:.200}"
+            f"{type(error).__name__}: {reason}"
         ) from error
 
 
@@ -81,12 +88,15 @@ def read_config(directory: str | Path) -> EncoderConfig:
     """
     path = Path(directory) / "config.json"
     found = safetensors_files.read_json(path)
-    model_type = found.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if "model_type" not in found:
         raise InputError(
-            f"{path}: model_type is {shown(model_type)}; "
-            f"{did_you_mean(str(model_type), MODEL_TYPES)}"
+            f"{path}: no model_type; expected one of {', '.join(MODEL_TYPES)}"
         )
+    model_type = found["model_type"]
+    try:
+        check_model_type(model_type)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     if found.get("position_embedding_type", "absolute") != "absolute":
         kind = found["position_embedding_type"]
         raise InputError(
@@ -124,8 +134,19 @@ def _typed(path: Path, field: dataclasses.Field, value: object) -> object:
     return value
 
 
-def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
-    """Reads configuration and weights of a directory, the weights as NumPy float32.
+class Pretrained(NamedTuple):
+    """An encoder as stored, and the names of the weights beside it, which are not used.
+
+    `params`: NumPy float32.
+    """
+
+    config: EncoderConfig
+    params: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+def load_pretrained(directory: str | Path) -> Pretrained:
+    """Reads configuration and weights of a directory.
 
     Reads `model.safetensors` or the shards of `model.safetensors.index.json`, in
     float32, float16 or bfloat16.
@@ -146,9 +167,15 @@ def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
         params = from_huggingface(tensors, config)
     except InputError as error:
         raise InputError(f"{directory}: {error}") from error
-    return config, jax.tree.map(
+    params = jax.tree.map(
         lambda value: np.array(value, dtype=np.float32, order="C"), params
     )
+    return Pretrained(config, params, naming.split(tensors).dropped)
+
+
+def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
+    """Returns the configuration and the weights that `load_pretrained` reads."""
+    return load_pretrained(directory)[:2]
 
 
 def save_config(directory: str | Path, config: EncoderConfig) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,10 +13,19 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mtra_jax import downloads
 from mtra_jax.errors import InputError, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+# Weights in formats of others, and what trainers leave beside them.
+_OF_WEIGHTS = re.compile(
+    r"\.(bin|ckpt|gguf|h5|msgpack|npz|onnx|pt|pth|safetensors)$|\.ckpt\b", re.IGNORECASE
+)
+_OF_TRAINER = re.compile(
+    r"(training_args|optimizer|scheduler|rng_state|scaler)", re.IGNORECASE
+)
 
 # The reader for NumPy that safetensors ships does not know bfloat16.
 DTYPES = {
@@ -38,6 +48,7 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: the file cannot be read, is cut off, or its header is wrong.
     """
+    downloads.check(path)
     try:
         # Checks lengths, types, shapes, and that the offsets cover the file exactly.
         with safetensors.safe_open(path, framework="numpy"):
@@ -93,14 +104,30 @@ def read_directory(directory: Path) -> dict[str, np.ndarray]:
         return _read_shards(directory / INDEX)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory")
-    if any(directory.glob("*.bin")):
+    _check_other_formats(directory)
+    raise InputError(f"{directory}: no {SINGLE} and no {INDEX}")
+
+
+def _check_other_formats(directory: Path) -> None:
+    """Raises InputError if the weights are there in a format that is not read."""
+    for path in sorted(directory.glob("pytorch_model*.bin")):
+        downloads.check(path)
         raise InputError(
             f"{directory}: only safetensors are read; found pickled weights, which "
             "PyTorch converts: from transformers import AutoModel; "
             f"AutoModel.from_pretrained({str(directory)!r})"
             f".save_pretrained({str(directory)!r})"
         )
-    raise InputError(f"{directory}: no {SINGLE} and no {INDEX}")
+    others = sorted(
+        path.name
+        for path in directory.iterdir()
+        if _OF_WEIGHTS.search(path.name) and not _OF_TRAINER.match(path.name)
+    )
+    if others:
+        raise InputError(
+            f"{directory}: no {SINGLE} and no {INDEX}; found {listed(others)}, which "
+            "is not read"
+        )
 
 
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
@@ -135,6 +162,7 @@ def _is_file_name(found: object) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the object that a JSON file holds; an InputError where it holds none."""
+    downloads.check(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

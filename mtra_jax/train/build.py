@@ -30,11 +30,15 @@ from mtra_jax.types import Batch, Params
 
 
 class Backbone(NamedTuple):
-    """An encoder's configuration and weights, and its tokenizer."""
+    """An encoder's configuration and weights, and its tokenizer.
+
+    `dropped`: names of the weights of its checkpoint that are not used, those of heads.
+    """
 
     config: encoder.EncoderConfig
     params: Params
     tokenizer: Tokenizer
+    dropped: tuple[str, ...] = ()
 
 
 class Settings(NamedTuple):
@@ -113,19 +117,16 @@ def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:
     """A pretrained encoder, or a new one with a tokenizer trained on `train_texts`.
 
     Raises:
-      InputError: weights or tokenizer cannot be had, or `data.max_length` is too long.
+      InputError: weights or tokenizer cannot be had, the tokenizer is not the encoder's,
+        or `data.max_length` is too long.
     """
     options = config.backbone
+    dropped: tuple[str, ...] = ()
     if options.path:
         directory = pretrained.resolve(options.path)
-        encoder_config, params = pretrained.load_encoder(directory)
-        tokenizer = tokens.load_tokenizer(directory)
-        largest = tokenizer.get_vocab_size(with_added_tokens=True)
-        if largest > encoder_config.vocab_size:
-            raise InputError(
-                f"{directory}: the tokenizer has {largest} tokens, the encoder rows for "
-                f"{encoder_config.vocab_size}"
-            )
+        encoder_config, params, dropped = pretrained.load_pretrained(directory)
+        tokenizer = tokens.load_tokenizer(directory, encoder_config.vocab_size)
+        tokens.check_fit(tokenizer, train_texts, directory)
     else:
         tokenizer = tokens.train_tokenizer(train_texts, options.vocab_size)
         encoder_config = new_encoder_config(config, tokenizer.get_vocab_size())
@@ -136,7 +137,7 @@ def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:
             f"data.max_length is {config.data.max_length}; expected at most "
             f"{encoder_config.max_length}, the positions of the encoder"
         )
-    return Backbone(encoder_config, params, tokenizer)
+    return Backbone(encoder_config, params, tokenizer, dropped)
 
 
 def new_encoder_config(config: ConfigDict, vocab_size: int) -> encoder.EncoderConfig:

@@ -62,7 +62,7 @@ def load(directory: Path, cache_dir: str | None = None) -> Saved:
     build.use_compilation_cache(config)
     encoder_dir = directory / workdir.ENCODER
     encoder_config = pretrained.read_config(encoder_dir)
-    tokenizer = tokens.load_tokenizer(encoder_dir)
+    tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)
     made_from = inputs.read(directory)
     if fingerprints.of_tokenizer(tokenizer) != made_from.encoder["tokenizer"]:
         raise InputError(

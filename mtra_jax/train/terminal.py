@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from mtra_jax.models import safetensors_files
 from mtra_jax.reports import progress
 from mtra_jax.train import build, loop
 
@@ -36,6 +37,9 @@ class Terminal:
         steps = run.schedule.steps_per_epoch
         sizes = zip(run.benchmark.task_names, run.train.corpus.sizes, strict=True)
         counts = ", ".join(f"{name} {size}" for name, size in sizes)
+        if prepared.backbone.dropped:
+            names = safetensors_files.listed(prepared.backbone.dropped)
+            self._say(f"weights of the checkpoint that are not used: {names}")
         self._say(f"training examples: {counts}; {steps} steps an epoch")
         if at.step:
             self._say(f"continuing at step {at.step}")

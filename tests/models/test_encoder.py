@@ -166,6 +166,9 @@ def torch_hidden(model, texts):
         ("bert", "gelu"),
         ("bert", "gelu_new"),
         ("bert", "relu"),
+        ("bert", "gelu_python"),
+        ("bert", "swish"),
+        ("bert", "quick_gelu"),
         ("roberta", "gelu"),
         ("xlm-roberta", "gelu"),
         ("camembert", "gelu"),
@@ -450,7 +453,10 @@ def test_arrays_of_unequal_shapes_are_refused(small):
     ("change", "message"),
     [
         ({"model_type": "brt"}, "did you mean bert"),
-        ({"hidden_act": "swish"}, "hidden_act is 'swish'; known: gelu"),
+        (
+            {"hidden_act": "geglu"},
+            "hidden_act is 'geglu', which is not supported; known",
+        ),
         ({"num_attention_heads": 5}, "16 is not a multiple of num_attention_heads 5"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected at least 1"),
         ({"vocab_size": -3}, "vocab_size is -3"),

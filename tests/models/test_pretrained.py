@@ -16,6 +16,7 @@ from mtra_jax.models.pretrained import (
     from_huggingface,
     init_encoder,
     load_encoder,
+    load_pretrained,
     read_config,
     resolve,
     save_encoder,
@@ -278,6 +279,71 @@ def test_pytorch_gives_the_same_hidden_states_from_what_is_saved(tmp_path, kind)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
+HEADS = ["qa_outputs.weight", "mlp.0.weight", "score.bias", "dense.weight", "logits.b"]
+
+
+@pytest.mark.parametrize("prefix", ["bert.", "roberta.", "module.bert.", ""])
+def test_heads_of_any_name_are_dropped_and_named(tmp_path, prefix):
+    expected = some_tensors()
+    tensors = {f"{prefix}{name}": value for name, value in expected.items()}
+    heads = [*HEADS, f"{prefix}pooler.dense.bias", "cls.seq_relationship.weight"]
+    tensors |= {name: np.ones(3, np.float32) for name in heads}
+    for name in ("position_ids", "token_type_ids"):
+        tensors[f"{prefix}embeddings.{name}"] = np.arange(16)[None]
+    found = load_pretrained(write(tmp_path, tensors))
+    assert_same(to_huggingface(found.params, SMALL), expected)
+    assert sorted(found.dropped) == sorted(heads)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.layer.2.attention.self.query.weight",
+        "encoder.layer.0.attention.self.distance_embedding.weight",
+        "encoder.layer.0.output.adapters.sst.adapter_down.0.weight",
+        "encoder.layer.0.attention.self.query.lora_A.weight",
+        "encoder.relative_attention_bias.weight",
+        "embeddings.projection.weight",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["bert.", ""])
+def test_unknown_weights_within_the_encoder_are_refused(tmp_path, prefix, name):
+    tensors = {f"{prefix}{name}": value for name, value in some_tensors().items()}
+    tensors[f"{prefix}{name}"] = np.ones(3, np.float32)
+    assert f"unexpected weights: {name}" in refusal(
+        load_encoder, write(tmp_path, tensors)
+    )
+
+
+def test_unknown_weights_below_the_prefix_are_refused(tmp_path):
+    tensors = {f"bert.{name}": value for name, value in some_tensors().items()}
+    tensors["bert.invertible_adapters.sst.weight"] = np.ones(3, np.float32)
+    assert "unexpected weights: invertible_adapters.sst.weight" in refusal(
+        load_encoder, write(tmp_path, tensors)
+    )
+
+
+@pytest.mark.torch
+def test_an_encoder_below_a_head_for_questions_is_read_from_pytorch(tmp_path):
+    pytest.importorskip("torch")
+    from transformers import AutoConfig, AutoModelForQuestionAnswering
+
+    sizes = dataclasses.asdict(SMALL)
+    for key in ("model_type", "hidden_act"):
+        del sizes[key]
+    config = AutoConfig.for_model("bert", **sizes)
+    model = AutoModelForQuestionAnswering.from_config(config)
+    model.save_pretrained(tmp_path)
+    found = load_pretrained(tmp_path)
+    expected = {
+        name.removeprefix("bert."): value.numpy()
+        for name, value in model.state_dict().items()
+        if name.startswith("bert.")
+    }
+    assert_same(to_huggingface(found.params, found.config), expected)
+    assert found.dropped == ("qa_outputs.bias", "qa_outputs.weight")
+
+
 @pytest.mark.torch
 def test_a_classifier_that_pytorch_saved_is_read_without_its_head(tmp_path):
     pytest.importorskip("torch")
@@ -385,8 +451,12 @@ def test_many_missing_weights_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "model_type is None; known: bert, roberta"),
-        ({"model_type": "robrta"}, "model_type is 'robrta'; did you mean roberta"),
+        ({}, "no model_type; expected one of bert, roberta, xlm-roberta, camembert"),
+        (
+            {"model_type": None},
+            "model_type is None; this architecture is not supported",
+        ),
+        ({"model_type": "robrta"}, "model_type is 'robrta'; did you mean roberta?"),
         ({"model_type": ["bert"]}, "model_type is ['bert']"),
         ({"position_embedding_type": "relative_key"}, "'relative_key'; expected 'abso"),
         ({"is_decoder": True}, "is_decoder is true"),
@@ -395,7 +465,7 @@ def test_many_missing_weights_are_counted(tmp_path):
         ({"vocab_size": 30522.0}, "vocab_size is 30522.0; expected int"),
         ({"layer_norm_eps": None}, "layer_norm_eps is None; expected float"),
         ({"hidden_size": 100}, "hidden_size 100 is not a multiple of"),
-        ({"hidden_act": "silu"}, "hidden_act is 'silu'; "),
+        ({"hidden_act": "prelu"}, "hidden_act is 'prelu', which is not supported; kno"),
         ({"hidden_act": ["gelu"]}, "hidden_act is ['gelu']; expected str"),
     ],
 )
@@ -404,6 +474,30 @@ def test_a_configuration_of_another_model_is_refused(tmp_path, values, message):
     found = refusal(read_config, write_config(tmp_path, **values))
     assert found.startswith(f"{tmp_path / 'config.json'}: ")
     assert message in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modernbert",
+        "distilbert",
+        "electra",
+        "mpnet",
+        "albert",
+        "deberta-v2",
+        "ibert",
+        "xlm-roberta-xl",
+        "roberta-prelayernorm",
+        "bart",
+        "gpt2",
+        "megatron-bert",
+    ],
+)
+def test_another_architecture_is_not_taken_for_a_typo(tmp_path, name):
+    assert refusal(read_config, write_config(tmp_path, model_type=name)) == (
+        f"{tmp_path}/config.json: model_type is {name!r}; this architecture is not "
+        "supported; known: bert, roberta, xlm-roberta, camembert"
+    )
 
 
 @pytest.mark.parametrize(
@@ -424,13 +518,105 @@ def test_an_unreadable_configuration_is_refused(tmp_path, content, message):
     assert message in refusal(read_config, tmp_path)
 
 
-def test_weights_in_pickles_are_refused_with_the_way_to_convert_them(tmp_path):
+@pytest.mark.parametrize(
+    "file", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"]
+)
+def test_weights_in_pickles_are_refused_with_the_way_to_convert_them(tmp_path, file):
     write_config(tmp_path, model_type="bert")
     assert "no model.safetensors" in refusal(load_encoder, tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    (tmp_path / file).write_bytes(b"\x80\x02")
     found = refusal(load_encoder, tmp_path)
     assert "only safetensors are read" in found
     assert f".save_pretrained('{tmp_path}')" in found
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "training_args.bin",
+        "optimizer.pt",
+        "optimizer.bin",
+        "scheduler.pt",
+        "scaler.pt",
+        "rng_state.pth",
+        "rng_state_0.pth",
+        "trainer_state.json",
+        "vocab.txt",
+    ],
+)
+def test_what_a_trainer_leaves_is_not_taken_for_weights(tmp_path, file):
+    write_config(tmp_path, model_type="bert")
+    (tmp_path / file).write_bytes(b"\x80\x02")
+    assert refusal(load_encoder, tmp_path) == (
+        f"{tmp_path}: no model.safetensors and no model.safetensors.index.json"
+    )
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "flax_model.msgpack",
+        "tf_model.h5",
+        "adapter_model.safetensors",
+        "last.ckpt",
+        "model.ckpt.index",
+        "adapter_model.bin",
+        "model.onnx",
+        "model.pt",
+    ],
+)
+def test_weights_in_another_format_are_named(tmp_path, file):
+    write_config(tmp_path, model_type="bert")
+    for name in (file, "training_args.bin"):
+        (tmp_path / name).write_bytes(b"\x80\x02")
+    assert refusal(load_encoder, tmp_path) == (
+        f"{tmp_path}: no model.safetensors and no model.safetensors.index.json; found "
+        f"{file}, which is not read"
+    )
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (POINTER, "a git-lfs pointer, not the file itself; git lfs pull in its "),
+        (b"\n<!doctype HTML PUBLIC>\n", "a web page, not the file itself; download "),
+    ],
+    ids=["pointer", "page"],
+)
+@pytest.mark.parametrize(
+    "file",
+    [
+        "model.safetensors",
+        "config.json",
+        "model-00002-of-00003.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+    ],
+)
+def test_what_a_download_left_in_its_place_is_named(tmp_path, file, content, message):
+    write_shards(tmp_path, some_tensors())
+    if file == "pytorch_model.bin":
+        (tmp_path / "model.safetensors.index.json").unlink()
+    (tmp_path / file).write_bytes(content)
+    assert refusal(load_encoder, tmp_path).startswith(f"{tmp_path / file}: {message}")
+
+
+def test_a_message_of_the_hub_is_shown_whole(monkeypatch):
+    import huggingface_hub
+
+    long = "\n".join(f"Sentence {number} of the reason." for number in range(30))
+
+    def snapshot_download(name, **options):
+        raise OSError(long)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert refusal(resolve, "organisation/name") == (
+        "organisation/name: no such directory, and not to be had from the hub: OSError: "
+        + long.replace("\n", " ")
+    )
 
 
 @pytest.mark.parametrize(
@@ -535,7 +721,7 @@ def test_a_hub_name_is_fetched_without_code_and_pickles(tmp_path, monkeypatch):
     assert resolve("organisation/no-such.model") == tmp_path
     assert asked == {
         "name": "organisation/no-such.model",
-        "allow_patterns": ["*.json", "*.txt", "*.safetensors"],
+        "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors"],
     }
 
 

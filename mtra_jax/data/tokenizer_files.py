@@ -1,0 +1,230 @@
+"""A checkpoint's directory -> the tokenizer that `transformers` reads from it, and back."""
+
+import importlib.util
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from mtra_jax import downloads
+from mtra_jax.data import auto_tokenizers, plain_tokenizers
+from mtra_jax.errors import InputError, refusing, shown
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+_ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+_ROBERTA_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+
+_WHOLE = "tokenizer.json"
+_SETTINGS = "tokenizer_config.json"
+_ADDED = "added_tokens.json"
+_SPECIAL = "special_tokens_map.json"
+_CONFIG = "config.json"
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt")
+# A tokenizer that cuts texts at their start carries this truncation, which is longer
+# than any text: `tokens.encode` asks it for the side.
+_NO_LIMIT = 2**31 - 1
+# Fewer tokens than half of the rows are those of another encoder; this many rows may be
+# padding in any case. Published checkpoints have tokens for 60 % of their rows and more.
+_LEAST_SHARE = 0.5
+_PADDING_ROWS = 128
+
+
+def load_tokenizer(directory: str | Path, num_rows: int | None = None) -> Tokenizer:
+    """Reads the tokenizer of a checkpoint as `transformers.AutoTokenizer` does.
+
+    The ids are its ids, for texts with special tokens in them and for texts that
+    `tokens.encode` truncates, too. The files' own padding and length are off. Where
+    `tokenizer.json` says all that the other files ask for, as it does in a run's
+    directory and in most checkpoints, `transformers` is not imported.
+
+    `num_rows`: rows of the encoder's word table, which the ids must fit.
+
+    Raises: InputError where there is no tokenizer or a file is damaged, where the files
+    are those of another class or the class has no fast form, where the tokenizer adds no
+    special tokens (the encoder reads the first of them), and where it has ids beyond
+    `num_rows` or far fewer tokens.
+    """
+    directory = Path(directory)
+    _check_files(directory)
+    texts = {
+        name: _read_json(directory / name)
+        for name in (_SETTINGS, _SPECIAL, _ADDED, _CONFIG)
+    }
+    settings, config = texts[_SETTINGS], texts[_CONFIG]
+    spec = _read_whole(directory / _WHOLE)
+    if (
+        spec is not None
+        and not (directory / _ADDED).exists()
+        and plain_tokenizers.is_whole(spec, settings, texts[_SPECIAL], config)
+    ):
+        with refusing(f"{directory / _WHOLE}: not a tokenizer"):
+            tokenizer = Tokenizer.from_str(json.dumps(spec))
+        tokenizer.encode_special_tokens = settings.get("split_special_tokens", False)
+        side = settings.get("truncation_side", "right")
+    else:
+        tokenizer, side = auto_tokenizers.load(directory, spec, settings, config)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if side == "left":
+        tokenizer.enable_truncation(_NO_LIMIT, direction="left")
+    _check(tokenizer, directory)
+    if num_rows is not None:
+        _check_rows(tokenizer, num_rows, directory)
+    return tokenizer
+
+
+def _check_files(directory: Path) -> None:
+    """Raises InputError where a vocabulary is missing, empty, or no text."""
+    models = sorted(directory.glob("*.model"))
+    named = [*_VOCABULARIES, _WHOLE, _SETTINGS, _SPECIAL, _ADDED, _CONFIG]
+    for path in (*map(directory.joinpath, named), *models):
+        downloads.check(path)
+    if (directory / _WHOLE).is_file():
+        return
+    for path in map(directory.joinpath, _VOCABULARIES):
+        if path.is_file():
+            with refusing(f"{path}: not a vocabulary"):
+                if not path.read_text(encoding="utf-8").strip():
+                    raise ValueError("the file is empty")
+    if (directory / "vocab.txt").is_file() or (
+        (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()
+    ):
+        return
+    if not models:
+        raise InputError(
+            f"{directory}: no tokenizer found; expected tokenizer.json, or vocab.txt, "
+            "or vocab.json and merges.txt"
+        )
+    if importlib.util.find_spec("sentencepiece") is None:
+        raise InputError(
+            f"{models[0]}: transformers reads it with the package sentencepiece, which "
+            "is not installed; expected that, or tokenizer.json"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file, empty where there is no file."""
+    if not path.is_file():
+        return {}
+    with refusing(f"{path}: not a readable JSON file"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected an object; found {shown(content)}")
+    return content
+
+
+def _read_whole(path: Path) -> dict[str, Any] | None:
+    """The content of `tokenizer.json`, None where there is none."""
+    if not path.is_file():
+        return None
+    with refusing(f"{path}: not a tokenizer"):
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(spec, dict):
+            raise ValueError(f"expected an object; found {shown(spec)}")
+        _check_template(spec.get("post_processor"), path.parent)
+    return spec
+
+
+def _check(tokenizer: Tokenizer, directory: Path) -> None:
+    """Raises InputError where a text cannot be encoded or gets no special token."""
+    if not tokenizer.num_special_tokens_to_add(is_pair=False):
+        raise InputError(
+            f"{directory}: the tokenizer adds no special tokens; expected one that puts "
+            "[CLS] or <s> before a text"
+        )
+    _check_template(json.loads(tokenizer.to_str())["post_processor"], directory)
+    with refusing(f"{directory}: the tokenizer cannot encode a text"):
+        for text in auto_tokenizers.PROBES:
+            tokenizer.encode(text)
+
+
+def _check_template(processor: Any, directory: Path) -> None:
+    """Raises InputError where a template names a token that it does not define.
+
+    The library would panic, with lines of its own on standard error.
+    """
+    if not isinstance(processor, dict):
+        return
+    for part in processor.get("processors", ()):
+        _check_template(part, directory)
+    if processor.get("type") != "TemplateProcessing":
+        return
+    for piece in (*processor["single"], *processor["pair"]):
+        name = piece.get("SpecialToken", {}).get("id")
+        if name is not None and name not in processor["special_tokens"]:
+            raise InputError(
+                f"{directory}: the tokenizer puts {shown(name)} around a text; expected "
+                "one of its special_tokens"
+            )
+
+
+def _check_rows(tokenizer: Tokenizer, num_rows: int, directory: Path) -> None:
+    """Raises InputError where an id has no row, or most rows have no token."""
+    vocabulary = tokenizer.get_vocab()
+    last = max(vocabulary, key=vocabulary.__getitem__, default="")
+    special = max(tokenizer.encode("").ids)
+    for what, number in (
+        (f"token {shown(last)} of the tokenizer has", vocabulary.get(last, 0)),
+        ("the tokenizer gives a special token", special),
+    ):
+        if number >= num_rows:
+            raise InputError(
+                f"{directory}: {what} the id {number}; the encoder has rows for "
+                f"{num_rows} tokens"
+            )
+    size = tokenizer.get_vocab_size()
+    if size < _LEAST_SHARE * num_rows and num_rows - size > _PADDING_ROWS:
+        raise InputError(
+            f"{directory}: the tokenizer has {size} tokens, the encoder rows for "
+            f"{num_rows}; expected the encoder's own tokenizer, with tokens for "
+            f"{_LEAST_SHARE:.0%} of the rows and more"
+        )
+
+
+def save_tokenizer(
+    tokenizer: Tokenizer, directory: str | Path, max_length: int
+) -> None:
+    """Writes `tokenizer.json` and `tokenizer_config.json`.
+
+    `load_tokenizer` and `transformers.AutoTokenizer` read the same ids from the
+    directory as `tokenizer` gives. `max_length` is the longest text of the encoder, in
+    tokens.
+    """
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_padding()
+    plain.no_truncation()
+    text = plain.to_str(pretty=True)
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+    }
+    if tokenizer.truncation is not None:
+        settings["truncation_side"] = tokenizer.truncation["direction"]
+    if tokenizer.encode_special_tokens:
+        settings["split_special_tokens"] = True
+    # Of a token that is no special one, `transformers` would make one.
+    special = {t["content"] for t in json.loads(text)["added_tokens"] if t["special"]}
+    for names in (SPECIAL_TOKENS, _ROBERTA_TOKENS):
+        roles = zip(_ROLES, names, strict=True)
+        own = {role: name for role, name in roles if name in special}
+        if own:
+            settings |= own
+            break
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in ((_WHOLE, text), (_SETTINGS, json.dumps(settings, indent=2))):
+        replace(directory / name, f"{content}\n".encode())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Writes `path`, which appears whole or not."""
+    # A name of its own, since two processes, or two hosts, may write this file at once.
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

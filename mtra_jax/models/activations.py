@@ -1,0 +1,79 @@
+"""The name of an activation -> its elementwise function, as `transformers` has it."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x Φ(x) by erf, as PyTorch has it; `jax.nn.gelu` takes erfc, twice as dear on a CPU."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    cumulative = 0.5 * (1 + jax.lax.erf(x.astype(wide) * math.sqrt(0.5)))
+    return x * cumulative.astype(x.dtype)
+
+
+def _clipped_gelu(x: jax.Array) -> jax.Array:
+    return jnp.clip(gelu(x), -10, 10)
+
+
+def _fast_gelu(x: jax.Array) -> jax.Array:
+    # √(2/π) to ten digits, as the models that name this function were trained with it.
+    return 0.5 * x * (1 + jnp.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))
+
+
+def _quick_gelu(x: jax.Array) -> jax.Array:
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def _laplace(x: jax.Array) -> jax.Array:
+    return 0.5 * (1 + jax.lax.erf((x - 0.707107) / (0.282095 * math.sqrt(2))))
+
+
+def _squared_relu(x: jax.Array) -> jax.Array:
+    return jnp.square(jax.nn.relu(x))
+
+
+def _root_of_softplus(x: jax.Array) -> jax.Array:
+    # PyTorch's softplus is the identity above 20. Far below 0 it is eˣ, whose root has a
+    # slope where that of the underflown 0 has none.
+    is_low = x < -30
+    softplus = jnp.where(x > 20, x, jax.nn.softplus(jnp.where(is_low, 0, x)))
+    return jnp.where(is_low, jnp.exp(x / 2), jnp.sqrt(softplus))
+
+
+def _linear(x: jax.Array) -> jax.Array:
+    return x
+
+
+_tanh_gelu = functools.partial(jax.nn.gelu, approximate=True)
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": gelu,
+    "gelu_10": _clipped_gelu,
+    "gelu_accurate": _tanh_gelu,
+    "gelu_fast": _fast_gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_python": gelu,
+    "gelu_python_tanh": _tanh_gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "hardswish": jax.nn.hard_swish,
+    "laplace": _laplace,
+    "leaky_relu": jax.nn.leaky_relu,
+    "linear": _linear,
+    "mish": jax.nn.mish,
+    "quick_gelu": _quick_gelu,
+    "relu": jax.nn.relu,
+    "relu2": _squared_relu,
+    "relu6": jax.nn.relu6,
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+    "sqrtsoftplus": _root_of_softplus,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+"""Those of `transformers` without parameters; `prelu` and `xielu` have some."""
