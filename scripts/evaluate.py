@@ -35,8 +35,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.train import runs
+    from mtra_jax.train import parallel, records, runs
 
+    parallel.start()
     benchmark, summary = runs.evaluate_workdir(
         workdir,
         flags.split,
@@ -44,7 +45,7 @@ def evaluate_run(workdir: Path, flags) -> None:
         progress.evaluation_bar,
         flags.cache_dir,
     )
-    print(json.dumps(summary))
+    print(json.dumps(records.plain(summary)))
     table = tables.score_table({flags.split: summary}, benchmark.tasks)
     print(table, file=sys.stderr)
 

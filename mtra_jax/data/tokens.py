@@ -7,6 +7,7 @@ import json
 import os
 import re
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
-from mtra_jax.errors import InputError, shown
+from mtra_jax.errors import InputError, naming, shown
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -192,7 +193,8 @@ def cached_encode(
     texts, so a stale file is never read. A damaged one is rebuilt. `cache_dir` None
     means no cache.
 
-    Raises: InputError where the directory cannot be written, and as `encode` does.
+    Raises: InputError where the directory cannot be made, and as `encode` does. A file
+    that cannot be written is a warning.
     """
     if cache_dir is None:
         return encode(tokenizer, texts, max_length)
@@ -204,12 +206,17 @@ def cached_encode(
         tokens = encode(tokenizer, texts, max_length)
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            for path, array in zip(paths, tokens, strict=True):
-                _write(path, array)
         except OSError as error:
             raise InputError(
                 f"{cache_dir}: cannot write the cache: {error.strerror}"
             ) from error
+        try:
+            for path, array in zip(paths, tokens, strict=True):
+                _write(path, array)
+        except OSError as error:  # a full disk, say: the tokens are here
+            warnings.warn(
+                f"{cache_dir}: cannot write the cache: {error.strerror}", stacklevel=2
+            )
     return tokens
 
 
@@ -256,8 +263,9 @@ def _replace(path: Path, data: bytes) -> None:
     # A name of its own, since two processes, or two hosts, may write this file at once.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with naming(path):
+            temporary.write_bytes(data)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -54,6 +54,8 @@ def finish(
     if parallel.is_writer():
         sizes = prepare.target_sizes(run.benchmark, data_dir, "test")
         for task in tasks:
+            if task.name in found.faults:  # no file instead of one without meaning
+                continue
             predictions.write_predictions(
                 workdir / PREDICTIONS, task, found.predictions[task.name], sizes
             )
