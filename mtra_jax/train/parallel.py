@@ -31,6 +31,8 @@ GRACE_SECONDS = 5
 BIND_ADDRESS = joining.BIND_ADDRESS
 
 _joined = threading.Event()
+# JAX's own, at the end of its messages.
+_ADVICE = " (set JAX_PLATFORMS='' to automatically choose an available backend)"
 
 
 def initialise(
@@ -84,11 +86,13 @@ def start() -> None:
     except Exception as error:  # of many types, an AssertionError among them
         if failures.out_of_memory(error):
             raise
-        reason = failures.first_line(error) if str(error) else "no plugin for it"
+        reason = failures.first_line(error).removesuffix(_ADVICE)
+        if isinstance(error, AssertionError):
+            reason = "no plugin for it"
         if asked := os.environ.get("JAX_PLATFORMS"):
             raise InputError(
-                f"JAX_PLATFORMS={asked}: cannot be used here: {reason}; expected devices "
-                "of this machine for which JAX is installed, or none to choose them"
+                f"JAX_PLATFORMS={asked}: cannot be used here: {reason}; expected a "
+                "platform of this machine that JAX is installed for, or no JAX_PLATFORMS"
             ) from error
         raise RunError(f"no device can be used: {reason}") from error
 
