@@ -212,7 +212,7 @@ def _restore_best(
         )
         raise TrainingError(
             f"{reason}, the last good checkpoint is kept; the run has diverged: a lower "
-            "learning_rate usually helps, in a new --workdir"
+            "learning_rate (or smaller regression targets) may help, in a new --workdir"
         )
     best, best_record = store.restore(store.best_step(), state._asdict())
     check_best(best_record, progress.best_epoch)
@@ -282,6 +282,8 @@ def _epoch(
                 flat = read(at, measured)
                 skipped += flat["bad_steps"] > 0
                 diverged = _check_step(at, flat, run.schedule, watch)
+        if diverged:
+            step = at
         yield Step(state, step, is_due, is_last, skipped, diverged)
 
 
