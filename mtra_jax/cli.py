@@ -1,18 +1,19 @@
-"""Flags of the scripts, and errors as one line with exit code 2."""
+"""Flags of the scripts; how they start and end."""
 
 import argparse
-import io
 import os
 import signal
 import stat
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from mtra_jax import config
+from mtra_jax import config, failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 PREFIX = "--config."
@@ -103,28 +104,52 @@ def output_directory(path: str) -> Path:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             raise InputError(f"{path}: not a directory; {expected}")
     except FileNotFoundError:
-        pass
+        if os.path.islink(path):
+            raise InputError(
+                f"{path}: a link to {os.readlink(path)}, which does not exist; {expected}"
+            ) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; {expected}") from error
     return Path(path)
 
 
 def run(
-    main: Callable[[Sequence[str]], None], leave: Callable[[int], Any] = sys.exit
+    main: Callable[[Sequence[str]], None],
+    leave: Callable[[int], Any] = sys.exit,
+    *,
+    output_is_product: bool = True,
 ) -> None:
-    """Runs `main(arguments)`: wrong input is one line on standard error, exit code 2.
+    """Runs `main(arguments)` for a script; every failure is one line on standard error.
 
-    `leave(code)` ends the process then.
+    `~` in the arguments is expanded. Ends by `leave(code)` with the code of
+    `failures.explain`. Only a fault of this program shows its traceback, or each failure
+    where the variable `failures.DEBUG` is set. A full disk under standard output ends the
+    script only where its `output_is_product`.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the user gave may hold bytes that are no text.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    streams.guard(output_is_product=output_is_product)
+    warnings.showwarning = _show_warning
     try:
-        main(sys.argv[1:])
-    except InputError as error:
-        leave(fail(error, 2))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; the same command continues", 130))
+        main(paths.expand_arguments(sys.argv[1:]))
+        sys.stdout.flush()
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the panics of Rust libraries are no Exception
+        leave(_end(error))
+
+
+def _end(error: BaseException) -> int:
+    """Shows the line of `error`, and returns the exit code."""
+    failure = failures.explain(error)
+    if failure.is_internal or os.environ.get(failures.DEBUG):
+        traceback.print_exception(error)
+    if failure.line:
+        sys.stderr.write(one_line(failure.line) + "\n")
+    return failure.code
+
+
+def _show_warning(message: Warning | str, category: type, *place: Any) -> None:
+    del category, place
+    sys.stderr.write(f"warning: {one_line(str(message))}\n")
 
 
 def one_line(message: str) -> str:
@@ -139,19 +164,10 @@ def one_line(message: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
-def fail(error: Exception, code: int) -> int:
-    """Says what is wrong, in one line; returns `code`."""
-    return _fail(f"error: {one_line(str(error))}", code)
-
-
 def stop(line: str, number: int) -> NoReturn:
     """Ends the process that signal `number` asked to stop, with a line and 128 + number.
 
     0, where no signal came to this process but to another of the run, counts as SIGTERM.
     """
-    sys.exit(_fail(line, 128 + (number or signal.SIGTERM)))
-
-
-def _fail(line: str, code: int) -> int:
     sys.stderr.write(line + "\n")
-    return code
+    sys.exit(128 + (number or signal.SIGTERM))

@@ -1,7 +1,4 @@
-"""Every default, the presets' values, and the checks of what users set.
-
-Command-line values arrive here as text: `--config.data.fraction=0.05`.
-"""
+"""Every default, the presets' values, and the checks of values, which users set as text."""
 
 import math
 import os
@@ -11,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtra_jax import python_files
+from mtra_jax import paths, python_files
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS
@@ -74,7 +71,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
                 "label_noise": 0.0,  # share of them with a label drawn anew
                 "max_length": 256,  # tokens
                 "max_shapes": 0,  # most shapes of training batches; 0: by their cost
-                "cache_dir": "~/.cache/mtra_jax",  # tokens and programs; none if empty
+                "cache_dir": paths.DEFAULT_CACHE,  # tokens and programs; none if empty
             },
             "method": {"name": method, **registry.options(method)},
         }
@@ -159,6 +156,8 @@ def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDic
     for key, text in overrides:
         if key != "method.name":
             _set(config, key, text)
+    config.data.dir = paths.expand(config.data.dir)
+    config.backbone.path = paths.expand(config.backbone.path)
     validate(config)
     return config
 

@@ -1,19 +1,27 @@
-"""What a user can mend: one line that says what is wrong, where, and what was expected."""
+"""Failures that a user can mend: one line with the place, the fault and what was expected."""
 
 import contextlib
 import difflib
+import os
 import re
 import reprlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 _LONGEST_NAME = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
+# The number of a system error in the messages of Rust libraries and of TensorStore.
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|\[os_error_code='(\d+)'")
 
 
 class InputError(ValueError):
     """A wrong file, flag or value. Scripts print its single line and exit with code 2."""
+
+
+class RunError(RuntimeError):
+    """Work that fails though its input is right. Scripts print its line, exit code 1."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -64,3 +72,30 @@ def check_name(name: str, what: str) -> None:
         raise InputError(
             f"{what} {shown(name)}; expected no line breaks or control characters"
         )
+
+
+def system_error(error: BaseException) -> int | None:
+    """The error number of the system call that failed, None where no call is known.
+
+    >>> system_error(RuntimeError("I/O error: No space left on device (os error 28)"))
+    28
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    match = _SYSTEM_ERROR.search(str(error))
+    return int(match[1] or match[2]) if match else None
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Turns a failed write of the body into an OSError with the name of the file.
+
+    `write` and `fsync` report no file name; Rust libraries raise classes of their own.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = system_error(error)
+        if number is None or getattr(error, "filename", None) is not None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error

@@ -1,13 +1,16 @@
 """Predictions and labels in, figures in percent out: the tasks' metrics, Avg. and Δp."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import Task
 
 Scores = Mapping[str, Mapping[str, float]]
+"""Figures by task and metric; NaN or None where there is none."""
 
 
 def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -34,7 +37,7 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
             f"{task.name}: {len(predictions)} predictions for {len(labels)} labels"
         )
     return {
-        metric: 100.0 * _figure(metric, predictions, labels, task.num_outputs)
+        metric: 100.0 * METRICS[metric].fraction(predictions, labels, task.num_outputs)
         for metric in task.metrics
     }
 
@@ -93,21 +96,23 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
     higher, so the sign (-1)^p of the formula is +1.
 
     Raises ValueError where a figure of the baseline is 0 or negative (a correlation can
-    be): the ratio is then undefined or has the wrong sign.
+    be), since the ratio is then undefined or has the wrong sign, or a figure is missing.
     Source: appendix B.3.
     """
     tasks = tuple(tasks)
-    for task, metric, base in not_positive(baseline_scores, tasks):
-        raise ValueError(
-            f"Δp needs positive figures of the baseline; found {base} for {metric} of "
-            f"{task.name}"
-        )
     improvements: dict[str, dict[str, float]] = {}
     for task in tasks:
         improvements[task.name] = {}
         for metric in task.metrics:
-            base = baseline_scores[task.name][metric]
-            change = scores[task.name][metric] - base
+            figure, base = (
+                _number(of[task.name][metric]) for of in (scores, baseline_scores)
+            )
+            if not base > 0 or math.isnan(figure):
+                raise ValueError(
+                    f"Δp needs positive figures of the baseline; found {base} for "
+                    f"{metric} of {task.name}, and {figure} to compare"
+                )
+            change = figure - base
             improvements[task.name][metric] = 100.0 * change / base
     return _mean_over_tasks(improvements, tasks)
 
@@ -133,7 +138,9 @@ def summarize(scores: Scores, tasks: Iterable[Task]) -> dict[str, Any]:
     """
     tasks = tuple(tasks)
     summary: dict[str, Any] = {
-        task.name: {metric: float(scores[task.name][metric]) for metric in task.metrics}
+        task.name: {
+            metric: _number(scores[task.name][metric]) for metric in task.metrics
+        }
         for task in tasks
     }
     summary["avg"] = average(scores, tasks)
@@ -156,34 +163,18 @@ def majority_baseline(
 
 
 def _mean_over_tasks(figures: Scores, tasks: Iterable[Task]) -> float:
-    means = [np.mean([figures[t.name][metric] for metric in t.metrics]) for t in tasks]
+    means = [
+        np.mean([_number(figures[task.name][metric]) for metric in task.metrics])
+        for task in tasks
+    ]
     if not means:
         raise ValueError("an average needs at least one task; found none")
     return float(np.mean(means))
 
 
-def _figure(
-    metric: str, predictions: np.ndarray, labels: np.ndarray, num_outputs: int
-) -> float:
-    """One metric as a fraction."""
-    match metric:
-        case "macro_f1":
-            return _f1(predictions, labels, range(num_outputs))
-        case "irony_f1":
-            return _f1(predictions, labels, [1])
-        case "favor_against_f1":
-            return _f1(predictions, labels, [1, 2])
-        case "macro_recall":
-            return _macro_recall(predictions, labels, range(num_outputs))
-        case "pearson" | "pearson_v":
-            return _pearson(predictions[:, 0], labels[:, 0])
-        case "pearson_a":
-            return _pearson(predictions[:, 1], labels[:, 1])
-        case "pearson_d":
-            return _pearson(predictions[:, 2], labels[:, 2])
-        case "spearman":
-            return _spearman(predictions[:, 0], labels[:, 0])
-    raise ValueError(f"unknown metric {metric!r}")
+def _number(figure: float | None) -> float:
+    """NaN for a figure that JSON has as null, and so for every mean with it."""
+    return math.nan if figure is None else float(figure)
 
 
 def _f1(predictions: np.ndarray, labels: np.ndarray, classes: Iterable[int]) -> float:
@@ -222,3 +213,55 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     from scipy import stats
 
     return _pearson(stats.rankdata(x), stats.rankdata(y))
+
+
+class Metric(NamedTuple):
+    """`fraction(predictions, labels, num_outputs)` for tasks of `kind`.
+
+    `num_outputs`: the least number of classes or dimensions that it is defined for.
+    """
+
+    kind: str
+    num_outputs: int
+    fraction: Callable[[np.ndarray, np.ndarray, int], float]
+
+
+def _column(statistic: Callable, index: int) -> Callable:
+    """`statistic` of one dimension of a regression task."""
+    return lambda x, y, num_outputs: statistic(x[:, index], y[:, index])
+
+
+METRICS = {
+    "macro_f1": Metric("classification", 1, lambda x, y, n: _f1(x, y, range(n))),
+    "irony_f1": Metric("classification", 2, lambda x, y, n: _f1(x, y, [1])),
+    "favor_against_f1": Metric("classification", 3, lambda x, y, n: _f1(x, y, [1, 2])),
+    "macro_recall": Metric(
+        "classification", 1, lambda x, y, n: _macro_recall(x, y, range(n))
+    ),
+    "pearson": Metric("regression", 1, _column(_pearson, 0)),
+    "pearson_v": Metric("regression", 1, _column(_pearson, 0)),
+    "pearson_a": Metric("regression", 2, _column(_pearson, 1)),
+    "pearson_d": Metric("regression", 3, _column(_pearson, 2)),
+    "spearman": Metric("regression", 1, _column(_spearman, 0)),
+}
+
+
+def check_metrics(tasks: Iterable[Task]) -> None:
+    """Raises InputError where a task has no metric, or one that it cannot be scored by."""
+    for task in tasks:
+        if not task.metrics:
+            raise InputError(
+                f"task {task.name}: no metric; known: {', '.join(METRICS)}"
+            )
+        for name in task.metrics:
+            fitting = [key for key, metric in METRICS.items() if _fits(metric, task)]
+            if name not in fitting:
+                fault = "does not fit" if name in METRICS else "is unknown"
+                raise InputError(
+                    f"task {task.name}, a {task.kind} with {task.num_outputs} outputs: "
+                    f"metric {shown(name)} {fault}; {did_you_mean(name, fitting)}"
+                )
+
+
+def _fits(metric: Metric, task: Task) -> bool:
+    return metric.kind == task.kind and metric.num_outputs <= task.num_outputs

@@ -1,4 +1,4 @@
-"""A Python file of the user's -> what a function of it gives, or the line at fault."""
+"""A Python file of the user's -> what a function in it returns, or the line at fault."""
 
 import importlib.util
 import os
@@ -9,10 +9,12 @@ from mtra_jax.errors import InputError
 
 
 def call(spec: str, function: str, example: str) -> tuple[str, Any]:
-    """FILE and what `function(NAME)` of it gives, for `spec` FILE:NAME.
+    """FILE and what `function(NAME)` in it returns, for `spec` FILE:NAME.
+
+    A fault of this package that the file meets passes through as it is.
 
     Raises:
-      InputError: no such file or function (`example` has one), or it breaks down.
+      InputError: no such file or function (`example` has one), or an error in it.
     """
     path, _, name = spec.partition(":")
     # Unlike that of `Path`, this one is False for names that no file can have.
@@ -29,17 +31,39 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
         return path, getattr(module, function)(name)
     except InputError:
         raise
-    except Exception as error:  # of any type: the code is the user's
-        raise InputError(_fault(error, path)) from error
+    except (Exception, SystemExit) as error:  # of any type: the code is the user's
+        if not _is_internal(error, path):
+            raise InputError(_fault(error, path)) from error
+        error.add_note(f"called from {_place(error, path)}")
+        raise
 
 
-def _fault(error: Exception, path: str) -> str:
-    """What broke down in the file `path`, with the line where that is known."""
+def _is_internal(error: BaseException, path: str) -> bool:
+    """Whether this package raised `error`, and not the user's file or what it calls."""
+    own = os.path.dirname(os.path.abspath(__file__))
+    file = os.path.abspath(path)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == file:
+            return False
+        if frame.filename.startswith(own + os.sep):
+            return frame.filename != os.path.abspath(__file__)
+    return False
+
+
+def _fault(error: BaseException, path: str) -> str:
+    """What failed in the file `path`, with the line where that is known."""
+    place, reason = _place(error, path), str(error)
     if isinstance(error, SyntaxError):
-        line, reason = error.lineno, error.msg
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f.lineno for f in frames if f.filename == os.path.abspath(path)]
-        line, reason = own[-1] if own else None, str(error)
-    place = path if line is None else f"{path}:{line}"
+        # Of a module that the file imports, maybe.
+        is_other = error.filename not in (None, os.path.abspath(path))
+        file = error.filename if is_other else path
+        place = file if error.lineno is None else f"{file}:{error.lineno}"
+        reason = error.msg
     return f"{place}: {type(error).__name__}: {reason}"
+
+
+def _place(error: BaseException, path: str) -> str:
+    """FILE:LINE of `path` that `error` passed last; FILE alone where it passed none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if f.filename == os.path.abspath(path)]
+    return f"{path}:{lines[-1]}" if lines else path

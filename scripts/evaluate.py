@@ -39,8 +39,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.train import runs
+    from mtra_jax.train import parallel, records, runs
 
+    parallel.start()
     score = runs.evaluate(
         workdir,
         flags.split,
@@ -52,7 +53,7 @@ def evaluate_run(workdir: Path, flags) -> None:
     )
     if score.difference is not None:
         print(f"not the data of the run: {score.difference}", file=sys.stderr)
-    print(json.dumps(score.summary))
+    print(json.dumps(records.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)
 

@@ -4,9 +4,9 @@ python scripts/predict.py --workdir runs/tiny --task polarity < texts.txt
 """
 
 import json
-import sys
 from collections.abc import Sequence
 
+import numpy as np
 import tqdm
 
 from mtra_jax import cli
@@ -28,8 +28,9 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
-    from mtra_jax.train import runs, scoring
+    from mtra_jax.train import parallel, records, runs, scoring
 
+    parallel.start()
     saved = runs.load(workdir, flags.task, flags.cache_dir)
     names = saved.benchmark.task_names
     task = saved.benchmark.tasks[names.index(flags.task)]
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     with tqdm.tqdm(unit="text", **shown) as bar:
         for chunk in lines.chunks(texts, CHUNK):
             for outputs in predict(chunk):
-                print(json.dumps(as_record(task, outputs), ensure_ascii=False))
+                record = as_record(task, outputs)
+                print(json.dumps(records.plain(record), ensure_ascii=False))
             bar.update(len(chunk))
 
 
@@ -50,12 +52,11 @@ def as_record(task: Task, outputs) -> dict:
         for name, value in zip(task.labels, outputs, strict=True)
     }
     if task.is_classification:
-        return {"label": task.labels[outputs.argmax()], "probabilities": figures}
+        is_sound = np.isfinite(outputs).all()
+        label = task.labels[outputs.argmax()] if is_sound else None
+        return {"label": label, "probabilities": figures}
     return {"values": figures}
 
 
 if __name__ == "__main__":
-    try:
-        cli.run(main)
-    except BrokenPipeError:  # the reader, `head` say, has enough
-        sys.stderr.close()
+    cli.run(main)

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.train import loop, parallel, signals, sweep
 
+    parallel.start()
     plan = sweep.make_plan(
         chosen,
         workdir,
@@ -57,4 +58,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, output_is_product=False)

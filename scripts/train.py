@@ -4,15 +4,55 @@
         [--config.epochs=3] [--config.data.fraction=0.1]
 """
 
+import argparse
+import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtra_jax import cli
-from mtra_jax.reports import progress, tables
-from mtra_jax.train import build, loop, parallel, runs, session, signals, terminal
+from mtra_jax.errors import InputError
+
+JOINING = ("coordinator", "num_processes", "process_id", "initialization_timeout")
+"""Flags that need --distributed."""
 
 
 def main(arguments: Sequence[str]) -> None:
+    flags, config = cli.with_config(make_parser(), arguments)
+    workdir = cli.output_directory(flags.workdir)
+    check_joining(flags)
+
+    from mtra_jax.reports import progress
+    from mtra_jax.train import joining, loop, parallel, runs, signals, terminal
+
+    if flags.distributed:
+        parallel.initialise(
+            flags.coordinator,
+            flags.num_processes,
+            flags.process_id,
+            flags.initialization_timeout or joining.TIMEOUT_SECONDS,
+        )
+    parallel.start()
+    with signals.caught(parallel.own_signals()) as requests:
+        should_stop = parallel.stop_together(requests.should_stop)
+        shown = terminal.Terminal(progress.write_line, should_stop=should_stop)
+
+        def watch_of(prepared, at) -> loop.Watch:
+            if parallel.is_writer():
+                return shown.watch(prepared, at)
+            return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
+
+        try:
+            outcome = runs.train(config, workdir, watch_of)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+        finally:
+            shown.close()
+    if parallel.is_writer():
+        report(outcome, workdir)
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--workdir", required=True, help="where the run leaves its files"
@@ -25,32 +65,27 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--coordinator", help="HOST:PORT of process 0, where not found")
     parser.add_argument("--num_processes", type=int, help="of them, where not found")
     parser.add_argument("--process_id", type=int, help="of this one, where not found")
-    flags, config = cli.with_config(parser, arguments)
-    workdir = cli.output_directory(flags.workdir)
-    if flags.distributed:
-        parallel.initialise(flags.coordinator, flags.num_processes, flags.process_id)
-    with signals.caught(parallel.own_signals()) as requests:
-        should_stop = parallel.stop_together(requests.should_stop)
-        shown = terminal.Terminal(progress.write_line, should_stop=should_stop)
-
-        def watch_of(prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
-            if parallel.is_writer():
-                return shown.watch(prepared, at)
-            return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
-
-        try:
-            outcome = runs.train(config, workdir, watch_of)
-        except loop.TrainingError as error:
-            parallel.leave(cli.fail(error, 1))
-        except loop.Stopped as stopped:
-            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
-        finally:
-            shown.close()
-    if parallel.is_writer():
-        report(outcome, workdir)
+    parser.add_argument(
+        "--initialization_timeout",
+        type=int,
+        metavar="SECONDS",
+        help="how long to wait for the other processes; 300 if not given",
+    )
+    return parser
 
 
-def report(outcome: session.Outcome, workdir: Path) -> None:
+def check_joining(flags) -> None:
+    given = [name for name in JOINING if getattr(flags, name) is not None]
+    if given and not flags.distributed:
+        raise InputError(f"--{given[0]}: expected with --distributed only")
+    seconds = flags.initialization_timeout
+    if seconds is not None and seconds < 1:
+        raise InputError(f"--initialization_timeout is {seconds}; expected at least 1")
+
+
+def report(outcome, workdir: Path) -> None:
+    from mtra_jax.reports import tables
+
     results = outcome.results
     rows = {
         "majority (test)": results["majority"],
@@ -59,7 +94,19 @@ def report(outcome: session.Outcome, workdir: Path) -> None:
     }
     print(f"\nbest epoch {best_epochs(results)}")
     print(tables.score_table(rows, outcome.benchmark.tasks))
+    if lacking := without_figures(results["test"]):
+        print(f"test outputs not finite, no figures: {', '.join(lacking)}")
     print(f"{results['train_seconds']:.0f} s of training; files in {workdir}")
+
+
+def without_figures(summary) -> list[str]:
+    """The tasks with a figure that is NaN, or null where it was read from a file."""
+    tables = {task: figures for task, figures in summary.items() if task != "avg"}
+    return [
+        task
+        for task, figures in tables.items()
+        if any(figure is None or math.isnan(figure) for figure in figures.values())
+    ]
 
 
 def best_epochs(results) -> str:
@@ -69,5 +116,11 @@ def best_epochs(results) -> str:
     return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
 
 
+def leave(code: int) -> None:
+    """As `parallel.leave`, which may not have been imported yet."""
+    parallel = sys.modules.get("mtra_jax.train.parallel")
+    (parallel.leave if parallel else sys.exit)(code)
+
+
 if __name__ == "__main__":
-    cli.run(main, parallel.leave)
+    cli.run(main, leave, output_is_product=False)

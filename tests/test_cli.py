@@ -190,12 +190,20 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr() == ("", line)
 
 
-def test_own_faults_keep_their_traceback(monkeypatch):
+def test_own_faults_keep_their_traceback(monkeypatch, capsys):
     def main(arguments):
         raise ValueError("not the user's")
 
-    with pytest.raises(ValueError, match="not the user's"):
+    with pytest.raises(SystemExit) as stop:
         run(monkeypatch, main)
+    assert stop.value.code == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("Traceback (most recent call last):\n")
+    assert 'raise ValueError("not the user\'s")' in errors
+    assert errors.splitlines()[-1].startswith(
+        "internal error: ValueError: not the user's ("
+    )
 
 
 def test_main_gets_the_arguments(monkeypatch):

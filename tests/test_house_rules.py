@@ -27,6 +27,9 @@ ROOMS = {
     "__init__": "",
     "errors": "",
     "downloads": "errors",
+    "streams": "errors",
+    "failures": "streams errors",
+    "paths": "errors",
     "python_files": "errors",
     "types": "",
     "tasks": "errors",
@@ -36,10 +39,11 @@ ROOMS = {
     "metrics": "tasks types errors",
     "methods": "objectives models types errors",
     "reports": "metrics tasks types errors",
-    "config": "methods python_files tasks errors",
+    "config": "methods paths python_files tasks errors",
     "sweeps": "config methods python_files tasks errors",
-    "train": "config data models methods metrics reports sweeps tasks types errors",
-    "cli": "config errors",
+    "train": "config data models methods metrics reports sweeps tasks types failures "
+    "paths errors",
+    "cli": "config failures paths streams errors",
     "benchmark": "train config data models methods reports tasks types errors",
 }
 # Package -> the only modules that import it.

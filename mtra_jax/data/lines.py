@@ -15,9 +15,11 @@ def read_lines(path: str | None) -> Iterator[str]:
     hold other separators.
 
     Raises:
-      InputError: the file cannot be read, or a line is not UTF-8.
+      InputError: the file cannot be read, the stream is closed, or a line is not UTF-8.
     """
     name = "standard input" if path is None else path
+    if path is None and sys.stdin is None:
+        raise InputError(f"{name}: closed; expected texts there, or in a file")
     stream = sys.stdin.buffer if path is None else _open(path)
     with stream:
         for number, line in enumerate(stream, 1):

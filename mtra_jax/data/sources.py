@@ -328,10 +328,11 @@ def _missing(path: Path, file: str) -> str:
     """Names the highest folder that is missing, or the file, and what is expected."""
     absent = next(p for p in (*reversed(path.parents), path) if not p.exists())
     kind = "file" if absent == path else "directory"
-    folders = [name for name in _LAYOUTS if file.startswith(name)]
-    layout = f"{folders[0]}/{_LAYOUTS[folders[0]]}" if folders else file
+    folder = next((name for name in _LAYOUTS if file.startswith(name)), None)
+    if folder is None:
+        raise KeyError(f"no row of _LAYOUTS for {file}")
     return (
-        f"{absent}: no such {kind}; a data directory holds {layout} "
+        f"{absent}: no such {kind}; a data directory holds {folder}/{_LAYOUTS[folder]} "
         "(scripts/prepare_data.py fetches or copies it)"
     )
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -144,7 +145,8 @@ def cached_encode(
     texts, so a stale file is never read. A damaged one is rebuilt. `cache_dir` None
     means no cache.
 
-    Raises: InputError where the directory cannot be written, and as `encode` does.
+    Raises: InputError where the directory cannot be made, and as `encode` does. A file
+    that cannot be written is a warning.
     """
     if cache_dir is None:
         return encode(tokenizer, texts, max_length)
@@ -156,12 +158,17 @@ def cached_encode(
         tokens = encode(tokenizer, texts, max_length)
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            for path, array in zip(paths, tokens, strict=True):
-                _write(path, array)
         except OSError as error:
             raise InputError(
                 f"{cache_dir}: cannot write the cache: {error.strerror}"
             ) from error
+        try:
+            for path, array in zip(paths, tokens, strict=True):
+                _write(path, array)
+        except OSError as error:  # a full disk, say: the tokens are here
+            warnings.warn(
+                f"{cache_dir}: cannot write the cache: {error.strerror}", stacklevel=2
+            )
     return tokens
 
 

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from mtra_jax import downloads
-from mtra_jax.errors import InputError, shown
+from mtra_jax.errors import InputError, naming, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -185,8 +185,9 @@ def write_directory(
     unfinished = directory / f".{SINGLE}.{os.getpid()}"
     try:
         # Versions 4 of `transformers` look for this mark of the framework.
-        safetensors.numpy.save_file(dict(tensors), unfinished, {"format": "pt"})
-        unfinished.replace(directory / SINGLE)
+        with naming(directory / SINGLE):
+            safetensors.numpy.save_file(dict(tensors), unfinished, {"format": "pt"})
+            unfinished.replace(directory / SINGLE)
     finally:
         unfinished.unlink(missing_ok=True)
     write_config(directory, config)
@@ -197,8 +198,9 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     unfinished = directory / f".config.json.{os.getpid()}"
     try:
-        unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(directory / "config.json")
+        with naming(directory / "config.json"):
+            unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            unfinished.replace(directory / "config.json")
     finally:
         unfinished.unlink(missing_ok=True)
 

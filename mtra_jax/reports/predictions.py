@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, naming
 from mtra_jax.tasks import Task
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -112,8 +112,9 @@ def _files(
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    with naming(path):
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
 
 
 def _lines(path: Path, task: Task, num_lines: int) -> list[str]:

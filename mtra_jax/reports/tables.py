@@ -1,5 +1,6 @@
 """Summaries of results in, aligned tables for the terminal and Markdown out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -144,7 +145,13 @@ def _cells(
         figures = [summary.get(task.name, {}).get(metric) for task, metric in keys]
         figures.append(summary.get("avg"))
         body.append(
-            [name, *(MISSING if f is None else format(f, ".2f") for f in figures)]
+            [
+                name,
+                *(
+                    MISSING if f is None or math.isnan(f) else f"{f:.2f}"
+                    for f in figures
+                ),
+            ]
         )
     if baseline is not None:
         heads.append(("", "Δp"))

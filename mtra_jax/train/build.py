@@ -11,6 +11,7 @@ import optax
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
+from mtra_jax import metrics, paths
 from mtra_jax.data import fingerprints, prepare, tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.errors import InputError
@@ -68,13 +69,14 @@ class Prepared(NamedTuple):
 def benchmark_of(config: ConfigDict) -> Benchmark:
     """The benchmark, with the chosen tasks only."""
     benchmark = BENCHMARKS[config.benchmark]
-    return benchmark.select(config.tasks or benchmark.task_names)
+    benchmark = benchmark.select(config.tasks or benchmark.task_names)
+    metrics.check_metrics(benchmark.tasks)
+    return benchmark
 
 
 def cache_dir_of(config: ConfigDict) -> Path | None:
     """Where tokens and compiled programs are kept; None for nowhere."""
-    text = config.data.cache_dir
-    return Path(text).expanduser() if text else None
+    return paths.cache_directory(config.data.cache_dir)
 
 
 def use_compilation_cache(config: ConfigDict) -> None:

@@ -1,31 +1,25 @@
-"""What Orbax and TensorStore say of a failure -> its reason in a line, said once."""
+"""Failures in Orbax and TensorStore -> their reason in one line, without tracebacks."""
 
 import functools
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# How TensorStore ends a line that names every layer the error went through.
-_SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'")
+from mtra_jax import failures
+from mtra_jax.errors import RunError, system_error
 
 
-class WriteError(RuntimeError):
+class WriteError(RunError):
     """A checkpoint could not be written; the message says why."""
 
 
 def reason(error: Exception) -> str:
-    """Why it failed: what the system said, or else the first line."""
-    code = _SYSTEM_ERROR.search(str(error))
-    if code is not None:
-        return os.strerror(int(code[1]))
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Why it failed: the system's reason, or else the first line."""
+    number = system_error(error)
+    return failures.first_line(error) if number is None else os.strerror(number)
 
 
 def hush() -> None:

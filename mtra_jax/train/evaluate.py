@@ -1,5 +1,7 @@
 """Parameters and a split -> its losses, predictions and scores."""
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import numpy as np
 from mtra_jax import metrics
 from mtra_jax.data import batches
 from mtra_jax.tasks import Benchmark
+from mtra_jax.train import memory
 from mtra_jax.types import Params
 
 
@@ -20,6 +23,9 @@ class Evaluation(NamedTuple):
     predictions: dict[str, np.ndarray]
     """Class ids int [N], or values [N, d], of each task in the order of its examples."""
     scores: dict[str, dict[str, float]]
+    """NaN for a task whose outputs are not finite; its predictions mean nothing."""
+    faults: dict[str, str]
+    """What is not finite, by task: its outputs, or its loss; empty for a sound model."""
 
 
 class Split(NamedTuple):
@@ -28,6 +34,9 @@ class Split(NamedTuple):
     batcher: batches.Batcher
     plan: np.ndarray
 
+
+ADVICE = "expected a smaller batch_size or data.max_length"
+"""Of an evaluation, which has no micro-batches."""
 
 Bar = Callable[[Iterable, int], Iterable]
 """`bar(items, total)` yields the items and shows how far it is."""
@@ -56,13 +65,21 @@ def predict_outputs(
 def _one_behind(forward: Callable, params: Params, packed: Any) -> Iterator[tuple]:
     """Yields a batch's results while the next batch is computed."""
     waiting = None
+    shapes: deque = deque(maxlen=2)
+
+    def get(results: Any) -> Any:
+        with memory.naming(shapes, ADVICE):
+            return jax.device_get(results)
+
     for batch in packed:
-        running = forward(params, batch)
+        shapes.append(memory.shape_of(batch))
+        with memory.naming(shapes, ADVICE):
+            running = forward(params, batch)
         if waiting is not None:
-            yield jax.device_get(waiting)
+            yield get(waiting)
         waiting = running
     if waiting is not None:
-        yield jax.device_get(waiting)
+        yield get(waiting)
 
 
 def evaluate(
@@ -84,24 +101,37 @@ def evaluate(
     losses = {}
     for index, task in enumerate(benchmark.tasks):
         mine = batch_tasks == index
-        mean = np.average(batch_losses[mine, index], weights=counts[mine])
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            mean = np.average(batch_losses[mine, index], weights=counts[mine])
         losses[task.name] = float(mean)
-    predictions, scores = score_outputs(outputs, corpus, benchmark)
-    mean = float(np.mean(list(losses.values())))
-    return Evaluation(mean, losses, predictions, scores)
+    predictions, scores, faults = score_outputs(outputs, corpus, benchmark)
+    for name, mean in losses.items():
+        if not math.isfinite(mean):
+            faults.setdefault(name, f"loss {mean}")
+    with np.errstate(invalid="ignore"):
+        loss = float(np.mean(list(losses.values())))
+    return Evaluation(loss, losses, predictions, scores, faults)
 
 
 def score_outputs(
     outputs: np.ndarray, corpus: batches.Corpus, benchmark: Benchmark
-) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
-    """Predictions and scores of each task, as in `Evaluation`, from `outputs` [N, L]."""
-    predictions, scores = {}, {}
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], dict[str, str]]:
+    """Predictions, scores and faults of each task, as in `Evaluation`.
+
+    `outputs`: [N, L], those of the examples of `corpus` in their order.
+    """
+    predictions, scores, faults = {}, {}, {}
     for index, task in enumerate(benchmark.tasks):
         rows = corpus.tasks == index
         own = benchmark.slots(task.name)
         predicted, wanted = outputs[rows, own], corpus.targets[rows, own]
+        is_bad = ~np.isfinite(predicted).all(axis=1)
         if task.is_classification:
             predicted, wanted = predicted.argmax(axis=1), wanted.argmax(axis=1)
         predictions[task.name] = predicted
-        scores[task.name] = metrics.score(task, predicted, wanted)
-    return predictions, scores
+        if is_bad.any():
+            faults[task.name] = f"{is_bad.sum()} of {len(is_bad)} outputs not finite"
+            scores[task.name] = dict.fromkeys(task.metrics, math.nan)
+        else:
+            scores[task.name] = metrics.score(task, predicted, wanted)
+    return predictions, scores, faults

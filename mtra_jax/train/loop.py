@@ -11,18 +11,20 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.data import batches
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, RunError
 from mtra_jax.tasks import Benchmark
-from mtra_jax.train import checkpoints, evaluate, parallel, records
+from mtra_jax.train import checkpoints, divergence, evaluate, memory, parallel, records
 from mtra_jax.train.step import TrainState
 from mtra_jax.types import Params
 
+ADVICE = "expected more micro_batches, or a smaller batch_size or data.max_length"
+"""Against a training step that needs too much memory."""
 STEPS_BEHIND = 2
 """Metrics are read this many steps late, so that the device never waits for the host."""
 
 
-class TrainingError(RuntimeError):
-    """The run cannot go on; the message says at which step and task."""
+class TrainingError(RunError):
+    """Training ended without a result; the message says at which step and task."""
 
 
 class Stopped(Exception):
@@ -105,6 +107,12 @@ class Step(NamedTuple):
     is_last: bool
     skipped: int
     """Steps found skipped since the one before; they are seen a little late."""
+    diverged: str
+    """Why training ends here; empty where it does not."""
+
+
+Save = Callable[[TrainState, Progress, float], None]
+"""Saves a state and where it stands under a score, the lower the better."""
 
 
 def fit(
@@ -116,8 +124,11 @@ def fit(
 ) -> tuple[Params, Progress]:
     """Trains from `run.state` at `progress` to the end; returns the best parameters.
 
+    A run that diverges after a sound epoch ends there, with the parameters of the best.
+
     Raises:
-      TrainingError: too many steps in a row are not finite.
+      TrainingError: the run diverged before a sound epoch.
+      RunError: a batch needs too much memory.
       Stopped: `watch.should_stop()`.
     """
     if watch.should_stop(None):
@@ -149,49 +160,88 @@ def _fit(
     progress: Progress,
     watch: Watch,
 ) -> tuple[Params, Progress]:
-    state = run.state
+    state, diverged = run.state, ""
     started = time.monotonic() - progress.seconds
 
-    def save(state: TrainState, score: float) -> None:
+    def save(state: TrainState, progress: Progress, score: float) -> None:
         record.flush()
         arrays = parallel.to_host(state)._asdict()
         store.save(progress.step, arrays, progress._asdict(), score)
 
     while not progress.is_over(run.schedule):
-        epoch = progress.validated
         for taken in _epoch(run, state, progress, record, watch):
-            state = taken.state
+            state, diverged = taken.state, taken.diverged
             progress = progress._replace(
                 step=taken.step,
                 skipped_steps=progress.skipped_steps + taken.skipped,
                 seconds=time.monotonic() - started,
             )
+            if diverged:
+                break
             if taken.is_due:
-                save(state, math.inf)
+                save(state, progress, math.inf)
             if taken.is_last:
                 raise Stopped(taken.step)
-        try:
-            found = evaluate.evaluate(
-                run.forward,
-                state.params,
-                run.validation,
-                run.benchmark,
-                stoppable(watch, progress.step),
-            )
-        except Stopped:
-            save(state, math.inf)
-            raise
-        summary = metrics.summarize(found.scores, run.benchmark.tasks)
-        progress = after_epoch(progress, epoch, found.loss, summary)
-        progress = progress._replace(seconds=time.monotonic() - started)
-        record.add(progress.step, _validation_line(epoch, found, summary))
-        save(state, found.loss)
-        watch.epoch(epoch + 1, found.loss, summary, progress)
-    best, best_record = store.restore(
-        store.best_step(), parallel.to_host(state)._asdict()
-    )
+        if diverged:
+            break
+        progress = _validate(run, state, progress, record, watch, save, started)
+    best = _restore_best(store, parallel.to_host(state), progress, diverged)
+    if diverged:
+        watch.say(f"{diverged}; training ends: epoch {progress.best_epoch} is the best")
+    return best, progress
+
+
+def _validate(
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    record: records.Records,
+    watch: Watch,
+    save: Save,
+    started: float,
+) -> Progress:
+    """Validates the epoch that has ended, records and saves it; returns the progress.
+
+    `started`: when training began, on the monotonic clock.
+    """
+    epoch = progress.validated
+    bar = stoppable(watch, progress.step)
+    try:
+        found = evaluate.evaluate(
+            run.forward, state.params, run.validation, run.benchmark, bar
+        )
+    except Stopped:
+        save(state, progress, math.inf)
+        raise
+    summary = metrics.summarize(found.scores, run.benchmark.tasks)
+    loss = math.inf if found.faults else found.loss
+    progress = after_epoch(progress, epoch, loss, summary)
+    progress = progress._replace(seconds=time.monotonic() - started)
+    record.add(progress.step, _validation_line(epoch, found, summary))
+    save(state, progress, loss)
+    watch.epoch(epoch + 1, found.loss, summary, progress)
+    divergence.report_validation(epoch + 1, found.faults, watch.say)
+    return progress
+
+
+def _restore_best(
+    store: checkpoints.Checkpoints, state: TrainState, progress: Progress, diverged: str
+) -> Params:
+    """The parameters of the best epoch.
+
+    Raises:
+      TrainingError: the validation of no epoch was finite.
+    """
+    if not progress.best_epoch:
+        reason = diverged or (
+            f"the validation of none of {progress.validated} epochs is finite"
+        )
+        raise TrainingError(
+            f"{reason}, the last good checkpoint is kept; {divergence.ADVICE}"
+        )
+    best, best_record = store.restore(store.best_step(), state._asdict())
     check_best(best_record, progress.best_epoch)
-    return best["params"], progress
+    return best["params"]
 
 
 def check_best(found: dict[str, Any], best_epoch: int) -> None:
@@ -235,50 +285,43 @@ def _epoch(
     offset = progress.step - first
     packed = run.train.batches(plan, epoch=epoch, start=offset)
     waiting: deque = deque()
+    shapes: deque = deque(maxlen=STEPS_BEHIND + 1)
+    most = run.schedule.max_bad_steps
 
-    def read(step: int, measured: Any) -> bool:
+    def read(step: int, measured: Any) -> dict[str, float]:
         flat = records.flatten(parallel.to_host(measured), run.benchmark.task_names)
         record.add(step, {"epoch": epoch + 1, **flat})
         watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
-        return _was_skipped(step, flat, run.schedule, watch)
+        return flat
 
     for index, batch in enumerate(batches.prefetch(packed), start=offset):
-        state, measured = run.update(state, batch)
-        step = first + index + 1
-        waiting.append((step, measured))
-        is_last = watch.should_stop(step)
-        is_due = is_last or _is_due(run.schedule, step)
-        behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
-        skipped = 0
-        while len(waiting) > behind:
-            skipped += read(*waiting.popleft())
-        yield Step(state, step, is_due, is_last, skipped)
-
-
-def _was_skipped(
-    step: int, flat: dict[str, float], schedule: Schedule, watch: Watch
-) -> bool:
-    """Whether the step changed nothing; says so, and ends the run after too many."""
-    count = int(flat["bad_steps"])
-    if not count:
-        return False
-    bad = [name for name, value in flat.items() if not math.isfinite(value)]
-    tasks = [name.removeprefix("loss/") for name in flat if name.startswith("loss/")]
-    line = f"step {step} on {', '.join(tasks)}: not finite: {', '.join(bad)}"
-    if count >= schedule.max_bad_steps:
-        raise TrainingError(
-            f"{line}; {count} such steps in a row, the last good checkpoint is kept"
-        )
-    watch.say(f"{line}; skipped, {count} in a row")
-    return True
+        step, skipped, diverged = first + index + 1, 0, ""
+        shapes.append(memory.shape_of(batch))
+        with memory.naming(shapes, ADVICE):
+            state, measured = run.update(state, batch)
+            waiting.append((step, measured))
+            is_last = watch.should_stop(step)
+            is_due = is_last or _is_due(run.schedule, step)
+            behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
+            while len(waiting) > behind and not diverged:
+                at, measured = waiting.popleft()
+                flat = read(at, measured)
+                skipped += flat["bad_steps"] > 0
+                diverged = divergence.check_step(at, flat, most, watch.say)
+        if diverged:
+            step = at
+        yield Step(state, step, is_due, is_last, skipped, diverged)
 
 
 def after_epoch(
     progress: Progress, epoch: int, loss: float, summary: dict[str, Any]
 ) -> Progress:
-    """The progress with the validation of `epoch` (from 0) taken into account."""
+    """The progress with the validation of `epoch` (from 0) taken into account.
+
+    A loss that is not finite is no improvement, negative infinity included.
+    """
     progress = progress._replace(validated=epoch + 1)
-    if loss < progress.best_loss:
+    if math.isfinite(loss) and loss < progress.best_loss:
         return progress._replace(
             best_loss=loss, best_epoch=epoch + 1, stale_epochs=0, best_summary=summary
         )

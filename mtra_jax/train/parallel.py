@@ -6,7 +6,6 @@ State and results have no device axis: every device holds the same copy, given a
 
 import contextlib
 import functools
-import ipaddress
 import os
 import signal
 import sys
@@ -21,15 +20,20 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mtra_jax.errors import InputError
+from mtra_jax import failures
+from mtra_jax.errors import InputError, RunError
+from mtra_jax.train import joining
 
 AXIS = "data"
 HEARTBEAT_SECONDS = 60
-"""After so long without a sign of life of one process the others end."""
+"""After this time without a sign of life from one process the others end."""
 GRACE_SECONDS = 5
 """That process 0 leaves the others after an error, to say what theirs is."""
-BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
-"""JAX's variable for the address, HOST:PORT, that process 0 listens on."""
+BIND_ADDRESS = joining.BIND_ADDRESS
+
+_joined = threading.Event()
+# JAX's own, at the end of its messages.
+_ADVICE = " (set JAX_PLATFORMS='' to automatically choose an available backend)"
 
 
 # Tracing is Python: several threads at it would only take turns.
@@ -40,44 +44,62 @@ def initialise(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    timeout: int = joining.TIMEOUT_SECONDS,
 ) -> None:
-    """Joins the processes of a pod; call before anything else touches a device.
+    """Joins the processes of a run; call before anything else touches a device.
 
-    On TPU pods, SLURM and Open MPI the three are found out; elsewhere `coordinator` is
-    HOST:PORT of process 0. Given as an address, and not by its name, it is all that
-    process 0 listens on, unless the environment has another `BIND_ADDRESS`.
+    On TPU pods, SLURM and Open MPI JAX finds the three arguments; elsewhere
+    `coordinator` is HOST:PORT of process 0. Given as an IP address it is all that process
+    0 listens on, unless the environment has another `BIND_ADDRESS`. `timeout`: seconds.
 
     Raises:
-      InputError: the processes cannot be joined.
+      InputError: an argument is wrong or missing.
+      RunError: another process did not come in time.
     """
-    try:
+    where = joining.check(coordinator, num_processes, process_id)
+    joining.check_network(where, process_id, timeout)
+
+    def join() -> None:
         jax.distributed.initialize(
-            coordinator,
+            where.coordinator,
             num_processes,
             process_id,
+            # Never reached: at its end the runtime aborts the process.
+            initialization_timeout=timeout + 600,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            coordinator_bind_address=_bind_address(coordinator),
+            coordinator_bind_address=where.bind,
         )
-    except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--distributed: {reason}") from error
+
+    joining.wait_for(
+        join,
+        lambda: joining.missing(where.coordinator, num_processes, process_id),
+        timeout,
+    )
+    _joined.set()
 
 
-def _bind_address(coordinator: str | None) -> str | None:
-    """Where process 0 listens; None is JAX's default, every interface of its machine.
+@functools.cache
+def start() -> None:
+    """Starts JAX's devices; anything that touches a device does so as well, unnamed.
 
-    A name is no guide: a machine often knows itself by one of the loopback.
+    Raises:
+      InputError: `JAX_PLATFORMS` names devices that are not there.
+      RunError: no device can be used.
     """
-    if coordinator is None or BIND_ADDRESS in os.environ:
-        return None
-    host = coordinator.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return coordinator
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return coordinator
+        jax.devices()
+    except Exception as error:  # of many types, an AssertionError among them
+        if failures.out_of_memory(error):
+            raise
+        reason = failures.first_line(error).removesuffix(_ADVICE)
+        if isinstance(error, AssertionError):
+            reason = "no plugin for it"
+        if asked := os.environ.get("JAX_PLATFORMS"):
+            raise InputError(
+                f"JAX_PLATFORMS={asked}: cannot be used here: {reason}; expected a "
+                "platform of this machine that JAX is installed for, or no JAX_PLATFORMS"
+            ) from error
+        raise RunError(f"no device can be used: {reason}") from error
 
 
 def leave(code: int) -> NoReturn:
@@ -89,8 +111,9 @@ def leave(code: int) -> NoReturn:
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_writer():
-        time.sleep(GRACE_SECONDS)
+    with contextlib.suppress(Exception):  # its devices may be what failed
+        if _joined.is_set() and is_writer():
+            time.sleep(GRACE_SECONDS)
     os._exit(code)
 
 
@@ -100,6 +123,7 @@ def choose_devices(count: int) -> list[jax.Device]:
     Raises:
       InputError: there are not so many.
     """
+    start()
     devices = jax.devices()
     if count == 0:
         return devices
@@ -121,6 +145,7 @@ def local_places(devices: list[jax.Device]) -> tuple[int, ...]:
 
 def is_writer() -> bool:
     """Whether this process writes files."""
+    start()
     return jax.process_index() == 0
 
 

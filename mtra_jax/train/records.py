@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, naming
 from mtra_jax.train import events
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
@@ -34,27 +33,31 @@ def read_json(path: Path, advice: str = "") -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` under a temporary name and renames it."""
-    _replace(path, json.dumps(value, indent=2) + "\n")
+    """Writes `value`, see `plain`, under a temporary name and renames it."""
+    _replace(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """`value` with None for numbers that are not finite, which JSON lacks.
+
+    >>> plain({"avg": math.nan, "seen": [1.5, math.inf]})
+    {'avg': None, 'seen': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with _named(path):
+        with naming(path):
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Puts `path` into an error of writing, which has no name of its own."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
@@ -122,43 +125,42 @@ class Records:
         self._path = directory / "metrics.jsonl"
         _keep_until(self._path, step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = _tensorboard(directory / "tensorboard", step)
+        self._directory = directory / "tensorboard"
+        with naming(self._directory):
+            self._events = _tensorboard(self._directory, step)
 
     def add(self, step: int, values: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`, and a TensorBoard point for every number."""
         if not self._active:
             return
-        # JSON has no NaN: a null is what other readers can take.
-        line = {key: _finite(value) for key, value in {"step": step, **values}.items()}
-        with _named(self._path):
+        line = plain({"step": step, **values})
+        with naming(self._path):
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
         if self._events is not None:
-            self._events.add(step, values)
+            with naming(self._directory):
+                self._events.add(step, values)
 
     def flush(self) -> None:
         """Puts all lines on disk."""
         if not self._active:
             return
-        with _named(self._path):
+        with naming(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
         if self._events is not None:
-            self._events.flush()
+            with naming(self._directory):
+                self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes."""
         with contextlib.ExitStack() as opened:
             if self._events is not None:
+                opened.enter_context(naming(self._directory))
                 opened.callback(self._events.close)
             if self._active:
-                opened.enter_context(_named(self._path))
+                opened.enter_context(naming(self._path))
                 opened.callback(self._file.close)
                 self.flush()
-
-
-def _finite(value: Any) -> Any:
-    is_bad = isinstance(value, float) and not math.isfinite(value)
-    return None if is_bad else value
 
 
 def _keep_until(path: Path, step: int) -> None:

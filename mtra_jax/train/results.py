@@ -48,6 +48,8 @@ def finish(
     }
     if parallel.is_writer():
         for task in tasks:
+            if task.name in found.faults:  # no file instead of one without meaning
+                continue
             predictions.write_predictions(
                 directory / workdir.PREDICTIONS,
                 task,

@@ -138,7 +138,7 @@ def evaluate_run(
         known = _shapes_of_training(directory, len(devices))
     chosen = _split(corpora[split], size, devices, known)
     outputs = _outputs_of(saved, chosen, devices, bar)
-    _, scores = evaluate.score_outputs(outputs, corpora[split], saved.benchmark)
+    _, scores, _ = evaluate.score_outputs(outputs, corpora[split], saved.benchmark)
     return Score(
         saved.benchmark,
         metrics.summarize(scores, saved.benchmark.tasks),

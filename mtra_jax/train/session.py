@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from mtra_jax import failures
 from mtra_jax.data import fingerprints, prepare, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.reports import comparison
@@ -58,7 +59,7 @@ def train(
         Sources().check(config, directory)
         return Outcome(build.benchmark_of(config), finished)
     if parallel.is_writer():
-        with _named_failures(directory):
+        with _named_failures():
             locks.check_free(directory)
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config)
@@ -107,34 +108,34 @@ class Sources:
 
 @contextlib.contextmanager
 def writing(workdir: Path) -> Iterator[None]:
-    """Holds the lock of `workdir`; lost disks and processes become a TrainingError.
+    """Holds the lock of `workdir`; failing disks, devices and processes of the run, and
+    too little memory, become a TrainingError.
 
     Raises:
       InputError: another process trains there.
     """
     with (
-        _named_failures(workdir),
+        _named_failures(),
         locks.held(workdir) if parallel.is_writer() else contextlib.nullcontext(),
     ):
         yield
 
 
 @contextlib.contextmanager
-def _named_failures(workdir: Path) -> Iterator[None]:
+def _named_failures() -> Iterator[None]:
     try:
         yield
     except checkpoints.WriteError as error:
         raise loop.TrainingError(str(error)) from error
-    except OSError as error:
-        place = error.filename or workdir
-        raise loop.TrainingError(f"{place}: {error.strerror or error}") from error
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
+        if jax.process_count() == 1 or failures.out_of_memory(error):
+            raise loop.TrainingError(failures.surroundings(error)) from error
         raise loop.TrainingError(
             f"another process of this run is lost: {complaints.reason(error)}; the same "
             "command in each of them continues"
         ) from error
+    except (MemoryError, OSError) as error:
+        raise loop.TrainingError(failures.surroundings(error)) from error
 
 
 def _train(

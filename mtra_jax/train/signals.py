@@ -61,7 +61,8 @@ def _ending_at_once() -> Iterator[None]:
             numbers.read(1)
             while number := numbers.read(1):
                 if number[0] == signal.SIGINT:
-                    os.write(2, AT_ONCE.encode())
+                    with contextlib.suppress(OSError):  # standard error is closed
+                        os.write(2, AT_ONCE.encode())
                     os._exit(128 + signal.SIGINT)
 
     threading.Thread(target=listen, name="signals", daemon=True).start()

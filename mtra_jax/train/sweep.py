@@ -1,6 +1,7 @@
 """A sweep -> a finished run in each work directory, and a line of `results.jsonl` each."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from mtra_jax import sweeps
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, RunError, did_you_mean, naming
 from mtra_jax.reports import comparison, progress
-from mtra_jax.train import build, loop, runs, session, terminal
+from mtra_jax.train import build, runs, session, terminal
 from mtra_jax.train import workdir as files
 
 RESULTS = "results.jsonl"
@@ -116,7 +117,7 @@ def run_all(
             started = time.monotonic()
             try:
                 _train(plan, job, say, should_stop)
-            except loop.TrainingError as error:
+            except RunError as error:
                 failed.append(job)
                 say(f"{label}: broke down: {error}")
             else:
@@ -165,7 +166,8 @@ def record(plan: Plan, job: Job) -> float:
             plan.workdir / RESULTS,
             "".join(f"{json.dumps(found[key])}\n" for key in order),
         )
-    return results["test"]["avg"]
+    average = results["test"]["avg"]
+    return math.nan if average is None else average
 
 
 def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
@@ -200,5 +202,6 @@ def read(workdir: Path) -> list[comparison.Entry]:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with naming(path):
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)

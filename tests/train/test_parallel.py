@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.train import parallel
+from mtra_jax.train import joining, parallel
 
 
 class Pair(NamedTuple):
@@ -52,6 +52,7 @@ def test_process_0_listens_where_the_others_are_told_to_find_it(
     monkeypatch.setattr(
         jax.distributed, "initialize", lambda *_, **options: asked.update(options)
     )
+    monkeypatch.setattr(joining, "check_network", lambda *_: None)
     monkeypatch.delenv(parallel.BIND_ADDRESS, raising=False)
     if variable is not None:
         monkeypatch.setenv(parallel.BIND_ADDRESS, variable)

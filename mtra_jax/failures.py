@@ -1,0 +1,144 @@
+"""An exception -> the line and the exit code that a script ends with.
+
+The one place that tells apart wrong input, the user's surroundings (memory, disks, streams,
+devices, installed packages) and faults of this program, which keep their traceback.
+"""
+
+import errno
+import os
+import signal
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+from mtra_jax.errors import InputError, RunError, system_error
+from mtra_jax.streams import OutputError
+
+DEBUG = "MTRA_JAX_DEBUG"
+"""Environment variable: where it is set, every failure shows its traceback."""
+INTERRUPTED = "interrupted; the same command continues"
+_PACKAGE = Path(__file__).resolve().parent
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "Out of memory")
+# Raised by importing JAX, which this module does not; jaxlib had another name for it.
+_JAX = ("JaxRuntimeError", "XlaRuntimeError")
+
+
+class Failure(NamedTuple):
+    """How a script ends: `line` on standard error, empty for nothing, and its code."""
+
+    line: str
+    code: int
+    is_internal: bool = False
+    """A fault of this program: the traceback is shown as well."""
+
+
+def explain(error: BaseException) -> Failure:
+    """Says how a script ends that raised `error`."""
+    if isinstance(error, InputError):
+        return Failure(f"error: {error}", 2)
+    if isinstance(error, OutputError) and error.is_unread:
+        return Failure("", 128 + signal.SIGPIPE)
+    if isinstance(error, RunError):
+        return Failure(f"error: {error}", 1)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure(INTERRUPTED, 128 + signal.SIGINT)
+    reason = surroundings(error)
+    if reason is not None:
+        return Failure(f"error: {reason}", 1)
+    message = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return Failure(
+        f"internal error: {type(error).__name__}: {message} ({place(error)}); a fault of "
+        "mtra_jax: please report it with the lines above",
+        1,
+        is_internal=True,
+    )
+
+
+def surroundings(error: BaseException) -> str | None:
+    """Says what failed around the program; None where the fault is its own."""
+    memory = out_of_memory(error)
+    if memory is not None:
+        return (
+            f"out of memory: {memory}; less is needed with a smaller batch_size or "
+            "data.max_length, or more micro_batches"
+        )
+    if isinstance(error, OSError) or system_error(error) is not None:
+        return os_error(error)
+    if isinstance(error, ImportError) and not _is_own(error.name):
+        return f"{error} ({place(error)}); expected the packages of pyproject.toml"
+    if isinstance(error, UnicodeError | RecursionError):
+        return f"{error} ({place(error)}); {DEBUG}=1 shows the traceback"
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return f"{error}: too many processes of this user, see ulimit -u"
+    if is_of_jax(error):
+        return f"JAX: {first_line(error)}; {DEBUG}=1 shows the traceback"
+    if _is_of_an_import(error):
+        return f"cannot start: {type(error).__name__}: {error} ({place(error)})"
+    return None
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What could not be allocated, on the host or a device; None for other errors."""
+    if isinstance(error, MemoryError):
+        return first_line(error)
+    if isinstance(error, OSError):
+        return os_error(error) if error.errno == errno.ENOMEM else None
+    if is_of_jax(error) and any(sign in str(error) for sign in _NO_MEMORY):
+        return first_line(error)
+    return None
+
+
+def is_of_jax(error: BaseException) -> bool:
+    """Whether JAX's runtime raised `error`."""
+    return any(kind.__name__ in _JAX for kind in type(error).__mro__)
+
+
+def os_error(error: BaseException) -> str:
+    """The file and the reason of a failed system call; its place without a file."""
+    number, name = system_error(error), getattr(error, "filename", None)
+    reason = getattr(error, "strerror", None)
+    if reason is None:
+        reason = first_line(error) if number is None else os.strerror(number)
+    if name is None:
+        return f"{reason} ({place(error)})"
+    if isinstance(name, int):
+        return f"file descriptor {name}: {reason}"
+    return f"{os.fsdecode(name)}: {reason}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the message, or the type where there is no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """FILE:LINE of this package where `error` passed last, or else where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "unknown place"
+    # Every script is called by `cli.run`.
+    own = [f for f in frames if _is_inside(f.filename) and f.name != "run"]
+    frame = (own or frames)[-1]
+    path = Path(frame.filename)
+    if own:
+        path = path.relative_to(_PACKAGE.parent)
+    return f"{path}:{frame.lineno}"
+
+
+def _is_own(module: str | None) -> bool:
+    return module is not None and module.partition(".")[0] == _PACKAGE.name
+
+
+def _is_inside(file: str) -> bool:
+    return Path(file).is_relative_to(_PACKAGE)
+
+
+def _is_of_an_import(error: BaseException) -> bool:
+    """Whether a package of others raised `error` while it was imported."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    imports = [
+        i for i, file in enumerate(files) if file.startswith("<frozen importlib")
+    ]
+    below = files[imports[-1] + 1 :] if imports else ()
+    return bool(below) and not any(map(_is_inside, below))

@@ -1,0 +1,78 @@
+"""`~` in a path -> the home directory; the default cache -> a directory or none."""
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtra_jax.errors import InputError, shown
+
+DEFAULT_CACHE = "~/.cache/mtra_jax"
+# `~` at the start of an argument, or of the value in --flag=VALUE and NAME=VALUE.
+_TILDE = re.compile(r"([^=/~]*=)?(~.*)", re.DOTALL)
+
+
+def expand(text: str) -> str:
+    """Replaces `~` and `~user` at the start of `text` by the home directory.
+
+    Raises:
+      InputError: there is no such user, or this one has no home directory.
+    """
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        user = path[1:].partition("/")[0]
+        fault = f"no user {shown(user)} here" if user else "no home directory: set HOME"
+        raise InputError(f"{text}: {fault}; expected a path without ~ (or ./~ for a ~)")
+    return path
+
+
+def expand_arguments(arguments: Sequence[str]) -> list[str]:
+    """Expands `~` in command-line arguments, also after `=`, where shells leave it.
+
+    Raises:
+      InputError: as `expand`.
+    """
+    expanded = []
+    for argument in arguments:
+        if match := _TILDE.fullmatch(argument):
+            try:
+                argument = (match[1] or "") + expand(match[2])
+            except InputError as error:
+                raise InputError(f"{match[1] or ''}{error}") from None
+        expanded.append(argument)
+    return expanded
+
+
+def cache_directory(text: str) -> Path | None:
+    """The directory that `data.cache_dir` names; None for no cache.
+
+    `DEFAULT_CACHE` is below `XDG_CACHE_HOME` where that is set. Where it cannot be
+    written there is no cache, with a warning: nobody asked for that place.
+
+    Raises:
+      InputError: another path begins with an unknown `~user`.
+    """
+    if not text:
+        return None
+    if text != DEFAULT_CACHE:
+        return Path(expand(text))
+    try:
+        above = os.environ.get("XDG_CACHE_HOME", "")
+        # Relative values are to be ignored, by the XDG base directory specification.
+        above = above if os.path.isabs(above) else expand(os.path.dirname(text))
+        directory = Path(above, os.path.basename(text))
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise InputError(f"{directory}: not writable")
+    except (InputError, OSError) as error:
+        reason = error
+        if isinstance(error, OSError):
+            reason = f"{error.filename}: {error.strerror}"
+        warnings.warn(
+            f"no cache of tokens and compiled programs: {reason}; every start makes them "
+            "anew (XDG_CACHE_HOME, data.cache_dir or --cache_dir name another place)",
+            stacklevel=2,
+        )
+        return None
+    return directory

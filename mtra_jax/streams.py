@@ -1,0 +1,120 @@
+"""Standard streams that may be closed, full or without a reader -> streams that never raise.
+
+A failed write to standard output ends a script whose output is its product, and no other;
+one to standard error ends none. Nothing is left to fail when the interpreter exits.
+"""
+
+import errno
+import io
+import os
+import select
+import sys
+from collections.abc import Callable
+
+from mtra_jax.errors import RunError
+
+CLOSED = OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+class OutputError(RunError):
+    """Standard output cannot be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output: {error.strerror}")
+        self.is_unread = error.errno == errno.EPIPE
+
+
+class _Descriptor(io.FileIO):
+    """A file descriptor for writing. Its first failure is reported, the rest is dropped."""
+
+    def __init__(
+        self, number: int, on_failure: Callable[[OSError], None], *, is_closed: bool
+    ) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.on_failure = on_failure
+        self._is_closed = is_closed
+        self._has_failed = False
+
+    def write(self, data: bytes) -> int:
+        """Writes what the system takes; after a failure it pretends to."""
+        size = memoryview(data).nbytes
+        if self._has_failed:
+            return size
+        try:
+            if self._is_closed:
+                raise CLOSED
+            while (written := super().write(data)) is None:  # a non-blocking descriptor
+                select.select([], [self], [])
+        except OSError as error:
+            self._has_failed = True
+            self.on_failure(error)
+            return size
+        return written
+
+
+def guard(*, output_is_product: bool) -> None:
+    """Makes the standard streams of this process safe to write to.
+
+    A failed write to standard output raises OutputError where `output_is_product`;
+    elsewhere it is dropped, with a warning unless its reader went away on purpose.
+    """
+    _occupy_descriptors()
+    on_failure = _raise if output_is_product else _warn
+    sys.stdout = _guarded(sys.stdout, 1, on_failure)
+    sys.stderr = _guarded(sys.stderr, 2, _ignore)
+
+
+def _occupy_descriptors() -> None:
+    """Opens the null device where 0, 1 or 2 is closed.
+
+    The next file that is opened would get the number, and what libraries print.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+
+
+def _guarded(
+    stream: io.TextIOBase | None, number: int, on_failure: Callable[[OSError], None]
+) -> io.TextIOBase:
+    is_closed = stream is None
+    if not is_closed:
+        if not isinstance(stream, io.TextIOWrapper):
+            return stream
+        # A name that the user gave may hold bytes that are no text.
+        stream.reconfigure(errors="backslashreplace")
+        raw = getattr(stream.buffer, "raw", None)
+        if isinstance(raw, _Descriptor):
+            raw.on_failure = on_failure
+            return stream
+        if _number_of(stream) != number:  # redirected within Python
+            return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(number, on_failure, is_closed=is_closed)),
+        encoding="utf-8" if is_closed else stream.encoding,
+        errors="backslashreplace",
+        line_buffering=not is_closed and stream.line_buffering,
+        write_through=not is_closed and stream.write_through,
+    )
+
+
+def _number_of(stream: io.TextIOWrapper) -> int | None:
+    try:
+        return stream.fileno()
+    except OSError:  # a stream in memory
+        return None
+
+
+def _raise(error: OSError) -> None:
+    raise OutputError(error) from error
+
+
+def _ignore(error: OSError) -> None:
+    del error
+
+
+def _warn(error: OSError) -> None:
+    if error.errno not in (errno.EPIPE, errno.EBADF):
+        sys.stderr.write(
+            f"warning: standard output: {error.strerror}; further lines are dropped\n"
+        )
