@@ -217,7 +217,9 @@ def _validate(
     loss = math.inf if found.faults else found.loss
     progress = after_epoch(progress, epoch, loss, summary)
     progress = progress._replace(seconds=time.monotonic() - started)
-    record.add(progress.step, _validation_line(epoch, found, summary))
+    figures = records.of_validation(found.losses, found.scores)
+    means = {"validation/loss": found.loss, "validation/avg": summary["avg"]}
+    record.add(progress.step, {"epoch": epoch + 1, **figures, **means})
     save(state, progress, loss)
     watch.epoch(epoch + 1, found.loss, summary, progress)
     divergence.report_validation(epoch + 1, found.faults, watch.say)
@@ -326,18 +328,6 @@ def after_epoch(
             best_loss=loss, best_epoch=epoch + 1, stale_epochs=0, best_summary=summary
         )
     return progress._replace(stale_epochs=progress.stale_epochs + 1)
-
-
-def _validation_line(
-    epoch: int, found: evaluate.Evaluation, summary: dict[str, Any]
-) -> dict[str, Any]:
-    line: dict[str, Any] = {"epoch": epoch + 1, "validation/loss": found.loss}
-    for task, loss in found.losses.items():
-        line[f"validation/loss/{task}"] = loss
-    for task, figures in found.scores.items():
-        for name, value in figures.items():
-            line[f"validation/{task}/{name}"] = value
-    return line | {"validation/avg": summary["avg"]}
 
 
 def resume(

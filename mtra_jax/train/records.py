@@ -110,6 +110,16 @@ def flatten(measured: dict[str, Any], tasks: tuple[str, ...]) -> dict[str, float
     return flat | {name: float(value) for name, value in measured["scalars"].items()}
 
 
+def of_validation(
+    losses: dict[str, float], scores: dict[str, dict[str, float]]
+) -> dict[str, float]:
+    """The losses and scores of each task as `validation/...`."""
+    named = {f"validation/loss/{task}": loss for task, loss in losses.items()}
+    for task, figures in scores.items():
+        named |= {f"validation/{task}/{name}": v for name, v in figures.items()}
+    return named
+
+
 class Records:
     """Appends to the records of a run; with `active=False` (other processes) does nothing.
 

@@ -43,6 +43,7 @@ class Forward:
         self._forward, self._faults = run.forward, faults
         self._num_batches = len(run.validation.plan)
         self._calls = 0
+        self.compile_ahead = run.forward.compile_ahead
 
     def __call__(self, params, batch):
         outputs, measured = jax.device_get(self._forward(params, batch))
@@ -64,11 +65,13 @@ class Fitted:
     def __init__(self, prepared, directory, faults, **changes):
         directory.mkdir(exist_ok=True)
         self.said, self.scores = [], []
-        store = checkpoints.Memory()
+        store = checkpoints.Checkpoints(directory / "checkpoints")
         save = store.save
         store.save = lambda step, state, record, score: (
             self.scores.append(score) or save(step, state, record, score)
         )
+        for change in changes.values():
+            change.compile_ahead = prepared.run.update.compile_ahead
         run = prepared.run._replace(**changes)
         run = run._replace(forward=Forward(run, faults))
         watch = loop.Watch(lambda *_: None, lambda *_: None, say=self.said.append)
@@ -174,9 +177,7 @@ def finish(prepared, directory, faults):
         step=4, validated=1, best_loss=1.0, best_epoch=1, best_summary={"avg": 1.0}
     )
     params = run.state.params
-    results.finish(
-        directory, prepared, "", params, progress, lambda items, total: items
-    )
+    results.finish(directory, prepared, params, progress, lambda items, total: items)
     return json.loads((directory / "results.json").read_text(), parse_constant=fail)
 
 
