@@ -70,8 +70,8 @@ class Fitted:
         store.save = lambda step, state, record, score: (
             self.scores.append(score) or save(step, state, record, score)
         )
-        for change in changes.values():
-            change.compile_ahead = prepared.run.update.compile_ahead
+        if "update" in changes:
+            changes["update"].compile_ahead = prepared.run.update.compile_ahead
         run = prepared.run._replace(**changes)
         run = run._replace(forward=Forward(run, faults))
         watch = loop.Watch(lambda *_: None, lambda *_: None, say=self.said.append)
