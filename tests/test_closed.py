@@ -436,7 +436,7 @@ NETWORK_IN = {
     "http.client": {"mtra_jax/data/fetch.py"},
     "datasets": {"mtra_jax/data/hub.py"},
     "huggingface_hub": {"mtra_jax/models/pretrained.py"},
-    "transformers": {"mtra_jax/data/tokens.py", *TORCH_IN},
+    "transformers": {"mtra_jax/data/auto_tokenizers.py", *TORCH_IN},
     **dict.fromkeys(
         ("asyncio", "ftplib", "httpx", "requests", "smtplib", "urllib3"), frozenset()
     ),

@@ -43,7 +43,8 @@ def _root_of_softplus(x: jax.Array) -> jax.Array:
     # slope where that of the underflown 0 has none.
     is_low = x < -30
     softplus = jnp.where(x > 20, x, jax.nn.softplus(jnp.where(is_low, 0, x)))
-    return jnp.where(is_low, jnp.exp(x / 2), jnp.sqrt(softplus))
+    root = jnp.exp(jnp.minimum(x, 0) / 2)
+    return jnp.where(is_low, root, jnp.sqrt(softplus))
 
 
 def _linear(x: jax.Array) -> jax.Array:
