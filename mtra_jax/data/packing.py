@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 ROW_LENGTHS = (64, 128, 256, 512)
-ATTENTION_LENGTH = 512
-"""Row length at which a token takes twice the time that it takes without attention."""
+ATTENTION_LENGTH = 1024
+"""Row length at which a token takes twice the time that it takes without attention.
+
+Of MiniLM on a CPU: a step in rows of 512 tokens takes 1.36 times that in rows of 64.
+"""
 
 
 class Places(NamedTuple):

@@ -221,24 +221,27 @@ class Program:
         replicated = replicate(replicated, self._devices)
         return self._mapped(replicated, shard, *self._settings)
 
-    def compiled(self, replicated: Any, shard: Any) -> jax.stages.Compiled:
-        """The program of these shapes, to ask for its text and its memory."""
+    def lowered(self, replicated: Any, shard: Any) -> jax.stages.Lowered:
+        """The program of these shapes as it is given to the compiler."""
         replicated = replicate(replicated, self._devices)
         with _LOWERING:
-            lowered = self._mapped.lower(replicated, shard, *self._settings)
-        return lowered.compile()
+            return self._mapped.lower(replicated, shard, *self._settings)
+
+    def compiled(self, replicated: Any, shard: Any) -> jax.stages.Compiled:
+        """The program of these shapes, to ask for its text and its memory."""
+        return self.lowered(replicated, shard).compile()
 
     def compile_ahead(
         self, pool: futures.Executor, replicated: Any, shards: Sequence[Any]
-    ) -> None:
-        """Compiles the programs of `shards` in `pool`; a call waits for its program.
+    ) -> list[futures.Future]:
+        """Begins to compile the programs of `shards` in `pool`; a call waits for its own.
 
-        The values of `replicated` do not matter; those of `shards` neither.
+        The values of the arrays do not matter.
         """
         blank = _blank(replicated, self._devices)
-        for shard in shards:
-            task = pool.submit(self.compiled, blank, shard)
-            self._compiling[_shapes(shard)] = task
+        begun = {_shapes(s): pool.submit(self.compiled, blank, s) for s in shards}
+        self._compiling.update(begun)
+        return list(begun.values())
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Devices, programs over them, and copies on the host."""
 
+import threading
+from concurrent import futures
 from typing import NamedTuple
 
 import jax
@@ -131,3 +133,122 @@ def test_host_arrays_and_numbers_are_copied_too():
     np.testing.assert_array_equal(on_device, [0, 1])
     assert copy["device"].dtype == np.int32
     assert copy["number"] == np.array(2.5)
+
+
+# ---- settings and programs compiled ahead
+
+
+def scaled(of_sum):
+    """A program that adds the sum of the shards times `of_sum`."""
+
+    def add(state, shard, factors):
+        total = jax.lax.psum(jnp.sum(shard), parallel.AXIS)
+        return Pair(state.first + factors["of_sum"] * total, state.second)
+
+    settings = ({"of_sum": np.float32(of_sum)},)
+    return parallel.Program(
+        add, jax.devices()[:2], donate_first=True, settings=settings
+    )
+
+
+SHARDS = {n: np.arange(2 * n, dtype=np.float32).reshape(2, n) for n in (1, 2, 3)}
+
+
+@pytest.fixture
+def compilations():
+    """The times at which programs were compiled, from here on."""
+    times = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            times.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield times
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_settings_are_arguments_that_outlive_donation():
+    twice, thrice = scaled(2), scaled(3)
+    state = other = make_state()
+    for step in range(1, 4):
+        state, other = twice(state, SHARDS[2]), thrice(other, SHARDS[2])
+        np.testing.assert_array_equal(state.first, np.arange(3) + 12 * step)
+        np.testing.assert_array_equal(other.first, np.arange(3) + 18 * step)
+    texts = [p.lowered(make_state(), SHARDS[2]).as_text() for p in (twice, thrice)]
+    assert texts[0] == texts[1]
+
+
+def test_programs_compiled_ahead_are_compiled_once(compilations):
+    program, state = scaled(2), make_state()
+    # Placed already, so that no program is needed to place it.
+    state = parallel.replicate(state, jax.devices()[:2])
+    compilations.clear()
+    with parallel.compiling() as pool:
+        futures.wait(program.compile_ahead(pool, state, list(SHARDS.values())))
+    assert len(compilations) == 3
+    for shards in SHARDS.values():
+        state = program(state, shards)
+    assert len(compilations) == 3
+    expected = np.arange(3) + 2 * sum(shards.sum() for shards in SHARDS.values())
+    np.testing.assert_array_equal(state.first, expected)
+
+
+def test_a_call_does_not_wait_for_programs_of_other_shapes():
+    program, gate = scaled(2), threading.Event()
+    with parallel.compiling() as pool:
+        for _ in range(pool._max_workers):
+            pool.submit(gate.wait)
+        program.compile_ahead(pool, make_state(), list(SHARDS.values()))
+        state = program(make_state(), SHARDS[3])  # no thread is free for it
+        np.testing.assert_array_equal(state.first, np.arange(3) + 30)
+        gate.set()
+
+
+def test_a_call_waits_for_its_program_that_is_being_compiled(compilations):
+    devices, entered, gate = jax.devices()[:1], threading.Event(), threading.Event()
+
+    def slow(state, shard):
+        entered.set()
+        gate.wait()
+        return state + jnp.sum(shard)
+
+    program = parallel.Program(slow, devices, donate_first=False)
+    state = parallel.replicate(np.float32(1), devices)
+    compilations.clear()
+    with parallel.compiling() as pool:
+        program.compile_ahead(pool, state, [np.ones((1, 2), np.float32)])
+        assert entered.wait(60)
+        opening = threading.Timer(0.2, gate.set)
+        opening.start()
+        result = program(state, np.ones((1, 2), np.float32))
+        opening.join()
+    assert float(result) == 3
+    assert len(compilations) == 1
+
+
+def test_what_is_wrong_with_a_program_is_raised_where_it_is_called():
+    def picky(state, shard):
+        if shard.shape[-1] == 2:
+            raise ValueError("two are too many")
+        return state + jnp.sum(shard)
+
+    program = parallel.Program(picky, jax.devices()[:1], donate_first=False)
+    shards = {n: np.ones((1, n), np.float32) for n in (1, 2)}
+    with parallel.compiling() as pool:
+        program.compile_ahead(pool, np.float32(0), list(shards.values()))
+        assert program(np.float32(0), shards[1]) == 1
+        with pytest.raises(ValueError, match="two are too many"):
+            program(np.float32(0), shards[2])
+
+
+def test_what_was_not_begun_is_compiled_by_its_call():
+    program, gate = scaled(2), threading.Event()
+    with parallel.compiling() as pool:
+        for _ in range(pool._max_workers):
+            pool.submit(gate.wait)
+        program.compile_ahead(pool, make_state(), list(SHARDS.values()))
+        gate.set()
+    for shards in SHARDS.values():
+        state = program(make_state(), shards)
+        np.testing.assert_array_equal(state.first, np.arange(3) + 2 * shards.sum())
