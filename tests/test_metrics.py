@@ -1,12 +1,16 @@
 """Metrics against hand-made confusion matrices, NumPy, and the paper's own tables."""
 
+import math
 import warnings
 
 import numpy as np
 import pytest
 
-from mtra_jax import metrics
-from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
+from mtra_jax import config, metrics
+from mtra_jax.errors import InputError
+from mtra_jax.reports import tables
+from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark, Task
+from mtra_jax.train import build
 
 TASKS = {task.name: task for task in (*TWEETEVAL.tasks, *AFFECTEVAL.tasks)}
 
@@ -253,3 +257,77 @@ def test_invalid_input_is_named(case):
     name, predictions, labels, message = INVALID[case]
     with pytest.raises(ValueError, match=message):
         metrics.score(TASKS[name], predictions, labels)
+
+
+# ---- metrics of a task
+
+
+def test_the_tasks_of_every_benchmark_have_metrics_that_fit():
+    for benchmark in BENCHMARKS.values():
+        metrics.check_metrics(benchmark.tasks)
+    assert metrics.METRICS.keys() == tables.SHORT_NAMES.keys()
+
+
+CLASSES = "task new, a classification with 2 outputs: metric"
+VALUES = "task new, a regression with 2 outputs: metric"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "message"),
+    [
+        (
+            "classification",
+            ("macro_f1", "macro-f1"),
+            f"{CLASSES} 'macro-f1' is unknown; did you mean macro_f1?",
+        ),
+        (
+            "classification",
+            ("pearson",),
+            f"{CLASSES} 'pearson' does not fit; known: macro_f1, irony_f1, macro_recall",
+        ),
+        (
+            "classification",
+            ("favor_against_f1",),
+            f"{CLASSES} 'favor_against_f1' does not fit; known: macro_f1, irony_f1, "
+            "macro_recall",
+        ),
+        (
+            "regression",
+            ("pearson_d",),
+            f"{VALUES} 'pearson_d' does not fit; did you mean pearson_v or pearson_a or "
+            "pearson?",
+        ),
+        ("regression", (), "task new: no metric; known: "),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused(kind, names, message):
+    task = Task("new", "New", kind, ("a", "b"), names)
+    with pytest.raises(InputError) as error:
+        metrics.check_metrics([task])
+    assert str(error.value).startswith(message)
+
+
+def test_a_metric_that_is_unknown_is_refused_before_a_run_begins(monkeypatch):
+    task = Task("new", "New", "classification", ("a", "b"), ("accuracy",))
+    monkeypatch.setitem(build.BENCHMARKS, "synthetic", Benchmark("synthetic", (task,)))
+    chosen = config.preset("tiny_synthetic", "ew")
+    with pytest.raises(InputError, match="metric 'accuracy' is unknown"):
+        build.prepare_run(chosen)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_a_figure_that_is_missing_is_missing_in_every_mean(missing):
+    tasks = AFFECTEVAL.select(["emotion", "ei-reg"]).tasks
+    scores = {
+        "emotion": {"macro_f1": 80.0},
+        "ei-reg": {"pearson": missing, "spearman": 60.0},
+    }
+    summary = metrics.summarize(scores, tasks)
+    assert math.isnan(summary["avg"])
+    assert math.isnan(summary["ei-reg"]["pearson"])
+    good = {"emotion": {"macro_f1": 1.0}, "ei-reg": {"pearson": 1.0, "spearman": 1.0}}
+    for pair in ((scores, good), (good, scores)):
+        with pytest.raises(ValueError, match="pearson of ei-reg"):
+            metrics.delta_p(*pair, tasks)
+    table = tables.score_table({"test": summary}, tasks)
+    assert table.splitlines()[-1].split() == ["test", "80.00", "-", "60.00", "-"]

@@ -33,7 +33,7 @@ class Script:
     def __init__(self, cache):
         self.flags = (*FLAGS, f"--config.data.cache_dir={cache}")
 
-    def start(self, name, *flags, faults=(), devices=1):
+    def start(self, name, *flags, faults=(), devices=1, stdout=subprocess.PIPE):
         """A process; `train.py` gets the flags of the smallest run as well."""
         command = [str(ROOT / "scripts" / name), *map(str, flags)]
         if name == "train.py":
@@ -51,7 +51,7 @@ class Script:
                 "XLA_FLAGS": count,
             },
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

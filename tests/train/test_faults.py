@@ -95,7 +95,7 @@ def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
             (START, 1, 0, [], f"/environment.json: {reason}"),
             (RETAIN, 3, 0, [4], checkpoint),
             (RETAIN, 3, 1 << 16, [8], checkpoint),
-            (SCORING, 1, 0, [12], f": {reason}"),
+            (SCORING, 1, 0, [12], f"/predictions/irony.txt: {reason}"),
         ):
             faults = [(place, call, *fault(room))]
             errors = script.train(workdir, code=1, faults=faults)
@@ -254,33 +254,66 @@ def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
 def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
     script, tmp_path
 ):
-    """Step 2, and steps 6 to 8; the same command continues from the sixth."""
+    """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
-    faults = [(EPOCH, 1, "not finite", [1]), (EPOCH, 3, "not finite", [1, 2, 3])]
+    faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
     output, errors = script.run("train.py", *flags, code=1, faults=faults)
     said = [line for line in output.splitlines() if "not finite" in line]
-    assert [line.partition(" on ")[0] for line in said] == [
-        "step 2",
-        "step 6",
-        "step 7",
-    ]
+    assert [line.partition(" on ")[0] for line in said] == ["step 2", "step 3"]
     counts = [line.rpartition("; skipped, ")[2] for line in said]
-    assert counts == ["1 in a row", "1 in a row", "2 in a row"]
-    assert errors.startswith("error: step 8 on ")
-    advice = "; 3 such steps in a row, the last good checkpoint is kept\n"
-    assert errors.endswith(advice)
+    assert counts == ["1 in a row", "2 in a row"]
+    assert errors.startswith("error: step 4 on ")
+    assert "; 3 such steps in a row, the last good checkpoint is kept; " in errors
     assert errors.count("\n") == 1
     for line in (*said, errors):
         task = line.partition(" on ")[2].partition(":")[0]
         assert task in ("irony", "intensity")
         assert f" on {task}: not finite: objective, loss/{task}, " in line
-    assert steps_kept(tmp_path) == [4, 6]
+    assert steps_kept(tmp_path) == [2]
 
     output, errors = script.run("train.py", *flags)
     assert errors == ""
-    assert "continuing at step 6" in output.splitlines()
+    assert "continuing at step 2" in output.splitlines()
     text = (tmp_path / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     taken = [(x["step"], x["bad_steps"]) for x in lines if "objective" in x]
-    assert taken == [(step, float(step in (2, 6))) for step in range(1, 13)]
-    assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 2
+    assert taken == [(step, float(step == 2)) for step in range(1, 13)]
+    assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 1
+
+
+def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_path):
+    """Steps 6 to 8, of which the third would be the last of the second epoch."""
+    flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
+    faults = [(EPOCH, 3, "not finite", [1, 2, 3])]
+    output, errors = script.run("train.py", *flags, faults=faults)
+    assert errors == ""
+    (line,) = [line for line in output.splitlines() if "3 such steps in a row" in line]
+    assert line.startswith("step 8 on ")
+    assert line.endswith("; training ends: epoch 1 is the best")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["best_epoch"], results["steps"]) == (1, 8)
+    # The same figures again, from the checkpoint.
+    output, errors = script.run("evaluate.py", f"--workdir={tmp_path}", "--cache_dir=")
+    assert json.loads(output) == results["test"]
+
+
+# ---- streams and devices
+
+
+def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
+    script, same_end, tmp_path
+):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = script.start("train.py", f"--workdir={tmp_path}", stdout=writer)
+    os.close(writer)
+    assert script.finish(process) == (None, "")
+    same_end(tmp_path)
+
+
+def test_devices_that_are_not_there_are_named(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
+    errors = script.train(tmp_path / "run", code=2)
+    assert errors.startswith("error: JAX_PLATFORMS=nonsense: cannot be used here: ")
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -148,6 +148,26 @@ def test_process_0_alone_writes_and_speaks(ended):
     assert len(list((two / "tensorboard").iterdir())) == 1
 
 
+def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_path):
+    """The runtime would abort the process."""
+    address = f"127.0.0.1:{free_port()}"
+    flags = (
+        "--distributed",
+        f"--coordinator={address}",
+        "--num_processes=2",
+        "--process_id=1",
+        "--initialization_timeout=1",
+    )
+    output, errors = finish(start(tmp_path / "run", "", 1, *flags), 1)
+    assert output == ""
+    assert errors == (
+        f"error: --distributed: waited 1 s for process 0 at {address} (Connection "
+        "refused); expected every process to start within that time; see "
+        "--initialization_timeout\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_process_does_not_outlive_the_other_and_both_continue(ended, cache, tmp_path):
     caches = cache, cache
     first, second = start_two(tmp_path, caches, ((), [(STEP, 4, "signal", KILL)]))
