@@ -35,6 +35,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--tasks", type=numbers, help="step time with 2,8,32,128 tasks")
     parser.add_argument("--layers", type=numbers, help="compile time of 6,12,24 layers")
     parser.add_argument(
+        "--programs",
+        type=numbers,
+        metavar="1,2,4,12",
+        help="size and compile time of the step, with so many layers an iteration",
+    )
+    parser.add_argument("--unroll", type=int, help="layers an iteration, in the steps")
+    parser.add_argument(
         "--host", action="store_true", help="texts a second of the host"
     )
     parser.add_argument(
@@ -44,6 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(parser, arguments)
     if flags.steps < 1:
         raise InputError(f"--steps is {flags.steps}; expected at least 1")
+    if flags.unroll is not None and flags.unroll < 1:
+        raise InputError(f"--unroll is {flags.unroll}; expected at least 1")
     if flags.alone:
         alone(flags, config)
         return
@@ -80,7 +89,7 @@ def alone(flags, config) -> None:
     from mtra_jax.benchmark import host, run_costs, workload
 
     print(run_costs.LIBRARIES, flush=True)
-    found = workload.load(config, flags.steps)
+    found = workload.load(config, flags.steps, flags.unroll)
     items = found.items[: flags.steps]  # more where each task has one
     if flags.alone == "ours":  # PyTorch is not imported then
         step = workload.Stepper(found.prepared)
@@ -113,22 +122,13 @@ def torch_options(flags) -> dict[str, object]:
 
 def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
     """What the flags ask for; the step's own figures where they ask for nothing else."""
-    from mtra_jax.benchmark import host, measure, scaling, workload
+    from mtra_jax.benchmark import measure, workload
 
-    if flags.devices:
-        return {"collectives": measure.collectives(config, flags.devices)}
-    if flags.tasks:
-        if max(flags.tasks) > 128:
-            raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
-        return {"tasks": scaling.tasks(flags.tasks)}
-    if flags.layers:
-        return {"layers": scaling.layers(flags.layers)}
-    if flags.host:
-        with tempfile.TemporaryDirectory() as directory:
-            footprint = host.ten_million(directory=Path(directory))
-        return {"throughput": host.throughput(), "footprint": footprint}
+    scaled = scalings(flags, config)
+    if scaled:
+        return scaled
     if flags.against:
-        found = workload.load(config, flags.steps)
+        found = workload.load(config, flags.steps, flags.unroll)
         versus = measure.versus_torch(found, **torch_options(flags))
         if found.prepared.devices[0].platform != "cpu":
             return {"versus": versus}  # memory of the host is not the point there
@@ -138,7 +138,8 @@ def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
     # First, while this process is small: a user's start has the machine to itself.
     started = starts(arguments) if is_plain else {}
     loads = [
-        workload.load(measure.with_method(config, name), flags.steps) for name in names
+        workload.load(measure.with_method(config, name), flags.steps, flags.unroll)
+        for name in names
     ]
     speeds, steppers = measure.speeds(loads)
     if flags.trace:
@@ -146,6 +147,27 @@ def measure(flags, config, arguments: Sequence[str]) -> dict[str, object]:
     if flags.method:
         return {"methods": speeds}
     return {"speed": speeds[0], **around(loads[0], steppers[0]), **started}
+
+
+def scalings(flags, config) -> dict[str, object]:
+    """Figures that are not of the configured step; empty without a flag for one."""
+    from mtra_jax.benchmark import host, measure, programs, scaling
+
+    if flags.devices:
+        return {"collectives": measure.collectives(config, flags.devices)}
+    if flags.tasks:
+        if max(flags.tasks) > 128:
+            raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
+        return {"tasks": scaling.tasks(flags.tasks)}
+    if flags.layers:
+        return {"layers": scaling.layers(flags.layers)}
+    if flags.programs:
+        return {"programs": programs.programs(flags.programs)}
+    if flags.host:
+        with tempfile.TemporaryDirectory() as directory:
+            footprint = host.ten_million(directory=Path(directory))
+        return {"throughput": host.throughput(), "footprint": footprint}
+    return {}
 
 
 def starts(arguments: Sequence[str]) -> dict[str, object]:

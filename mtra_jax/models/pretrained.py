@@ -143,12 +143,9 @@ def load_encoder(directory: str | Path) -> tuple[EncoderConfig, dict[str, Any]]:
             f"found {len(tensors)} weights"
         )
     try:
-        params = from_huggingface(tensors, config)
+        return config, from_huggingface(tensors, config, np.float32)
     except InputError as error:
         raise InputError(f"{directory}: {error}") from error
-    return config, jax.tree.map(
-        lambda value: np.array(value, dtype=np.float32, order="C"), params
-    )
 
 
 def save_config(directory: str | Path, config: EncoderConfig) -> None:
