@@ -35,6 +35,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--tasks", type=numbers, help="step time with 2,8,32,128 tasks")
     parser.add_argument("--layers", type=numbers, help="compile time of 6,12,24 layers")
     parser.add_argument(
+        "--programs",
+        type=numbers,
+        metavar="1,2,4,12",
+        help="size and compile time of the step, with so many layers an iteration",
+    )
+    parser.add_argument("--unroll", type=int, help="layers an iteration, in the steps")
+    parser.add_argument(
         "--host", action="store_true", help="texts a second of the host"
     )
     parser.add_argument(
@@ -44,6 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(parser, arguments)
     if flags.steps < 1:
         raise InputError(f"--steps is {flags.steps}; expected at least 1")
+    if flags.unroll is not None and flags.unroll < 1:
+        raise InputError(f"--unroll is {flags.unroll}; expected at least 1")
     if flags.alone:
         alone(flags, config)
         return
@@ -82,7 +91,7 @@ def alone(flags, config) -> None:
     from mtra_jax.benchmark import host, run_costs, workload
 
     print(run_costs.LIBRARIES, flush=True)
-    found = workload.load(config, flags.steps)
+    found = workload.load(config, flags.steps, flags.unroll)
     items = found.items[: flags.steps]  # more where each task has one
     if flags.alone == "ours":  # PyTorch is not imported then
         step = workload.Stepper(found.prepared)
@@ -118,9 +127,10 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
 
     Without a flag that asks for something else: the step's figures, and those around it.
     """
-    from mtra_jax.benchmark import measure, run_costs, scaling, workload
+    from mtra_jax.benchmark import measure, programs, run_costs, scaling, workload
 
-    others = ["devices", "tasks", "layers", "host", "against", "method", "trace"]
+    others = ["devices", "tasks", "layers", "programs", "host", "against", "method"]
+    others.append("trace")
     is_plain = not any(getattr(flags, name) for name in others)
     if is_plain:
         # First: this process is small, and has taken no memory of a device yet.
@@ -135,10 +145,12 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
         yield "tasks", scaling.tasks(flags.tasks)
     elif flags.layers:
         yield "layers", scaling.layers(flags.layers)
+    elif flags.programs:
+        yield "programs", programs.programs(flags.programs)
     elif flags.host:
         yield from of_the_host()
     elif flags.against:
-        loaded = workload.load(config, flags.steps)
+        loaded = workload.load(config, flags.steps, flags.unroll)
         yield "versus", measure.versus_torch(loaded, **torch_options(flags))
         # Memory of the host does not matter where another device computes.
         if loaded.prepared.devices[0].platform == "cpu":
@@ -160,7 +172,8 @@ def of_the_step(flags, config) -> Iterator[tuple[str, object]]:
 
     names = flags.method.split(",") if flags.method else [config.method.name]
     loads = [
-        workload.load(measure.with_method(config, name), flags.steps) for name in names
+        workload.load(measure.with_method(config, name), flags.steps, flags.unroll)
+        for name in names
     ]
     speeds, steppers = measure.speeds(loads)
     if flags.trace:

@@ -19,6 +19,7 @@ COLLECTIVE = re.compile(
     r"(?:-start)?\("
 )
 ARRAY = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
+INSTRUCTION = re.compile(r"^ +(?:ROOT )?%?[\w.-]+ = ", re.MULTILINE)
 LARGE = 4096
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8, "u64": 8}
 
@@ -105,6 +106,15 @@ def collectives(text: str) -> dict[str, Collective]:
             count + 1, num_large + (num_bytes > LARGE), before + num_bytes
         )
     return totals
+
+
+def instructions(text: str) -> int:
+    """Instructions of a compiled program's text, those inside fusions included.
+
+    >>> instructions("ENTRY %main {\\n  %a = f32[] add(%b, %b)\\n  ROOT %c = f32[] abs(%a)\\n}")
+    2
+    """
+    return len(INSTRUCTION.findall(text))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from mtra_jax.benchmark import (
     cost,
     host,
     measure,
+    programs,
     run_costs,
     scaling,
     timing,
@@ -214,12 +215,32 @@ def _tasks(found: Sequence[scaling.TaskCost]) -> Lines:
 def _layers(found: Sequence[scaling.LayerCost]) -> Lines:
     return [
         (
-            f"{cost.num_layers} layers, {'scanned' if cost.is_scanned else 'unrolled'}",
+            f"{cost.num_layers} layers, {cost.unroll} an iteration",
             f"compiled in {cost.compile_seconds:.1f} s, {1e3 * cost.step_seconds:.0f} ms "
             f"a step, {cost.total_seconds:.0f} s in all of 20 epochs of TweetEval",
         )
         for cost in found
     ]
+
+
+def _programs(found: Sequence[programs.ProgramCost]) -> str:
+    heads = (
+        ("", "instructions"),
+        ("", "s to trace"),
+        ("", "s to compile"),
+        ("", "memory"),
+    )
+    body = [
+        [
+            str(program.unroll),
+            f"{program.num_instructions:,}",
+            f"{program.trace_seconds:.1f}",
+            f"{program.compile_seconds:.1f}",
+            _mebibytes(program.memory.peak),
+        ]
+        for program in found
+    ]
+    return tables.grouped(heads, body)
 
 
 def _throughput(found: host.Throughput) -> Lines:
@@ -259,6 +280,7 @@ SHOWN: dict[str, Callable[[Any], str | Lines]] = {
     "trace": trace.picture,
     "tasks": _tasks,
     "layers": _layers,
+    "programs": _programs,
     "throughput": _throughput,
     "footprint": _footprint,
 }

@@ -55,13 +55,14 @@ class TaskCost(NamedTuple):
 
 
 class LayerCost(NamedTuple):
-    """What the value and gradient of an encoder of so many layers cost.
+    """Cost of the value and gradient of an encoder.
 
+    `unroll` layers run in an iteration of its loop; all of them without a loop.
     `total_seconds` is that of a run: compiling its programs, then its steps.
     """
 
     num_layers: int
-    is_scanned: bool
+    unroll: int
     compile_seconds: float
     step_seconds: float
     total_seconds: float
@@ -162,6 +163,47 @@ def batches_of(
     }
 
 
+def step_of(
+    num_tasks: int,
+    config: encoder.EncoderConfig,
+    num_texts: int,
+    dtype: Any,
+    *,
+    unroll: int | None = None,
+    one_task: bool = False,
+    axis_name: str | None = None,
+) -> tuple[Callable, Callable[[], step.TrainState]]:
+    """MTRA's `update(state, batch)` and `new_state()` for `benchmark_of(num_tasks)`."""
+    benchmark = benchmark_of(num_tasks)
+    names = benchmark.task_names
+    space = base.Space(
+        names,
+        benchmark.slot_tasks(),
+        np.ones(num_tasks, bool),
+        (num_texts // num_tasks,) * num_tasks,
+    )
+    outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
+    model = base.Model(
+        encoder.Encoder(config, dtype, unroll),
+        heads.Heads(outputs, 0.2),
+        space,
+        config.hidden_size,
+    )
+    method = mtra.make(model)
+    optimise = optimiser.make(optimiser.warm_up(5e-5, 1000), names)
+    update = step.make_update(
+        model, method, optimise, one_task=one_task, axis_name=axis_name
+    )
+
+    def new_state() -> step.TrainState:
+        root = jax.random.key(0)
+        backbone = pretrained.init_encoder(config, root)
+        params = build.init_params(model, method, backbone, root)
+        return step.init_state(method, optimise, params, root)
+
+    return update, new_state
+
+
 class _Stepper:
     """A run's step with its state; a call takes some, and waits for all of them."""
 
@@ -174,34 +216,12 @@ class _Stepper:
         dtype: Any,
         num_steps: int,
     ) -> None:
-        benchmark = benchmark_of(num_tasks)
-        names = benchmark.task_names
-        space = base.Space(
-            names,
-            benchmark.slot_tasks(),
-            np.ones(num_tasks, bool),
-            (num_texts // num_tasks,) * num_tasks,
-        )
-        outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
-        model = base.Model(
-            encoder.Encoder(config, dtype=dtype),
-            heads.Heads(outputs, 0.2),
-            space,
-            config.hidden_size,
-        )
-        method = mtra.make(model)
-        optimise = optimiser.make(optimiser.warm_up(5e-5, 1000), names)
-        update = step.make_update(
-            model, method, optimise, one_task=False, axis_name=parallel.AXIS
-        )
-        root = jax.random.key(0)
-        params = build.init_params(
-            model, method, pretrained.init_encoder(config, root), root
+        update, new_state = step_of(
+            num_tasks, config, num_texts, dtype, axis_name=parallel.AXIS
         )
         devices = parallel.choose_devices(1)
         self._program = parallel.Program(update, devices, donate_first=True)
-        state = step.init_state(method, optimise, params, root)
-        self.state = parallel.replicate(parallel.to_host(state), devices)
+        self.state = parallel.replicate(parallel.to_host(new_state()), devices)
         self._packed, self._num_steps = itertools.cycle(packed), num_steps
 
     def __call__(self, _: Any) -> None:
@@ -227,6 +247,7 @@ def _time(
 def layers(
     depths: Sequence[int] = (6, 12, 24),
     *,
+    unrolls: Sequence[int] | None = None,
     config: encoder.EncoderConfig = SMALL,
     num_texts: int = 128,
     dtype: Any = jnp.float32,
@@ -235,25 +256,22 @@ def layers(
     num_steps: int = RUN_STEPS,
     seed: int = 0,
 ) -> list[LayerCost]:
-    """The cost of an encoder's value and gradient, unrolled as it is and by a scan.
+    """The cost of an encoder's value and gradient by depth and layers an iteration.
 
-    Dropout is on; both compute the last layer at the first tokens alone. A run compiles
-    `num_programs` shapes, the most that a configuration allows unless told otherwise, and
-    takes `num_steps` steps. All depths and both forms take turns, `num_rounds` times.
+    `unrolls`: by default one layer an iteration, and all. Dropout is on; the last layer
+    computes the first tokens alone. A run compiles `num_programs` shapes, the most that a
+    configuration allows unless told otherwise, and takes `num_steps` steps. All take
+    turns, `num_rounds` times.
     """
     batch = batches_of([1], config, num_texts, num_texts, seed)[1][0]
     batch = jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
-    functions, kinds = {}, list(itertools.product(depths, (False, True)))
-    for depth, is_scanned in kinds:
+    kinds = [(depth, unroll) for depth in depths for unroll in unrolls or (1, depth)]
+    functions = {}
+    for depth, unroll in kinds:
         deep = dataclasses.replace(config, num_hidden_layers=depth)
         params = pretrained.init_encoder(deep, jax.random.key(seed))
-        params = jax.tree.map(jnp.asarray, params)
-        make = scanned if is_scanned else unrolled
-        program = jax.jit(jax.value_and_grad(make(deep, dtype)))
-        params = stack(params, depth) if is_scanned else params
-        functions[f"{depth} {is_scanned}"] = functools.partial(
-            _run, program, params, batch
-        )
+        program = jax.jit(jax.value_and_grad(loss_of(deep, dtype, unroll)))
+        functions[f"{depth} {unroll}"] = functools.partial(_run, program, params, batch)
     first, later = _time(functions, num_rounds)
     return layer_costs(kinds, first, later, num_programs, num_steps)
 
@@ -263,13 +281,13 @@ def _run(program: Callable, params: Params, batch: Batch, number: int) -> None:
 
 
 def layer_costs(
-    kinds: Sequence[tuple[int, bool]],
+    kinds: Sequence[tuple[int, int]],
     first: np.ndarray,
     later: np.ndarray,
     num_programs: int,
     num_steps: int,
 ) -> list[LayerCost]:
-    """Sums up `first` [C] and `later` [R, C], seconds for each (depth, is scanned)."""
+    """Sums up `first` [C] and `later` [R, C], seconds for each (depth, unroll)."""
     medians = np.median(later, axis=0)
     compiling = np.maximum(first - medians, 0)
     totals = num_programs * compiling + num_steps * medians
@@ -277,67 +295,22 @@ def layer_costs(
     return [LayerCost(*kind, *row) for kind, *row in zip(kinds, *columns, strict=True)]
 
 
-def unrolled(config: encoder.EncoderConfig, dtype: Any) -> Callable[..., jax.Array]:
-    """`loss(params, batch, rng)`: the mean square of z, by the encoder as it is.
+def loss_of(
+    config: encoder.EncoderConfig, dtype: Any, unroll: int
+) -> Callable[..., jax.Array]:
+    """`loss(params, batch, rng)`: the mean square of z; dropout by `rng`."""
+    model = encoder.Encoder(config, dtype, unroll)
 
-    Without a key there is no dropout.
-    """
-    model = encoder.Encoder(config, dtype=dtype)
-
-    def loss(params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
+    def loss(params: Params, batch: Batch, rng: jax.Array) -> jax.Array:
         z = model.apply(
             {"params": params},
             batch.tokens,
             batch.segments,
             batch.positions,
             batch.first_tokens,
-            deterministic=rng is None,
-            rngs={} if rng is None else {"dropout": rng},
+            deterministic=False,
+            rngs={"dropout": rng},
         )
-        return jnp.mean(z.astype(jnp.float32) ** 2)
-
-    return loss
-
-
-def stack(params: Params, depth: int) -> Params:
-    """The encoder's tree with all layers but the last one in arrays [depth - 1, ...]."""
-    alike = [params[f"layer_{index}"] for index in range(depth - 1)]
-    return {
-        "embeddings": params["embeddings"],
-        "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *alike),
-        "last": params[f"layer_{depth - 1}"],
-    }
-
-
-def scanned(config: encoder.EncoderConfig, dtype: Any) -> Callable[..., jax.Array]:
-    """`loss` of `unrolled` for parameters of `stack`: one layer's program, in a loop."""
-    embeddings = encoder.Embeddings(config, dtype)
-    layer = encoder.Layer(config, dtype)
-    depth = config.num_hidden_layers
-
-    def loss(params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
-        rngs = None if rng is None else jax.random.split(rng, depth + 1)
-        same_text = jnp.equal(batch.segments[:, :, None], batch.segments[:, None, :])
-
-        def apply(module: Any, params: Params, key: Any, *args: Any) -> jax.Array:
-            return module.apply(
-                {"params": params},
-                *args,
-                deterministic=key is None,
-                rngs={} if key is None else {"dropout": key},
-            )
-
-        def body(hidden: jax.Array, given: tuple) -> tuple[jax.Array, None]:
-            params, key = given
-            return apply(layer, params, key, hidden, same_text), None
-
-        first, last = (None, None) if rngs is None else (rngs[0], rngs[-1])
-        between = None if rngs is None else rngs[1:-1]
-        hidden = apply(
-            embeddings, params["embeddings"], first, batch.tokens, batch.positions
-        )
-        hidden, _ = jax.lax.scan(body, hidden, (params["layers"], between))
-        z = apply(layer, params["last"], last, hidden, same_text, batch.first_tokens)
         return jnp.mean(z.astype(jnp.float32) ** 2)
 
     return loss

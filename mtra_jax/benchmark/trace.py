@@ -15,9 +15,9 @@ PARTS = (
     ("attention: products", r"rqhd,rkhd|rhqk,rkhd"),
     ("attention: softmax, dropout, layout", r"attention/(?!\w+/dot_general)"),
     ("dense layers: products", r"/dot_general|/transpose$"),
-    ("GELU", r"layer_\d+/(erf|mul|exp|neg|add_any|jit\(gelu\)|div|sub|add$)"),
+    ("GELU", r"layer/(erf|mul|exp|neg|add_any|jit\(gelu\)|div|sub|add$)"),
     ("norms", r"_norm/|embeddings/norm"),
-    ("dropout and residual sums", r"Dropout|layer_\d+/"),
+    ("dropout and residual sums", r"dropout|layer/"),
     ("embeddings", r"embeddings"),
     ("perturbation, clipping, Adamax, the rest", r""),
 )
@@ -65,7 +65,7 @@ def by_part(seconds: Mapping[str, float], program: str) -> dict[str, float]:
 def part_of(operation: str) -> str:
     """The part that an operation's name belongs to.
 
-    >>> part_of("jit(_fun)/jvp(Encoder)/layer_3/intermediate/dot_general")
+    >>> part_of("jit(_fun)/jvp(Encoder)/layer/intermediate/dot_general")
     'dense layers: products'
     >>> part_of("jit(_fun)/mul")
     'perturbation, clipping, Adamax, the rest'

@@ -34,14 +34,16 @@ class Workload(NamedTuple):
     """Of packing each item."""
 
 
-def load(config: ConfigDict, num_batches: int) -> Workload:
+def load(config: ConfigDict, num_batches: int, unroll: int | None = None) -> Workload:
     """Prepares the run, and packs `num_batches` of its first epoch, full ones.
+
+    `unroll`: see `encoder.Encoder`.
 
     Raises:
       InputError: what the configuration names cannot be had or does not fit.
     """
     build.use_compilation_cache(config)
-    prepared = build.prepare_run(config)
+    prepared = build.prepare_run(config, unroll=unroll)
     run = prepared.run
     plan = run.schedule.plan(0)
     items, seconds = [], []

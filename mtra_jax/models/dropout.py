@@ -1,14 +1,15 @@
-"""Activations and a key in, activations with a random share set to zero out."""
+"""Activations and a key -> activations with a random share set to zero."""
 
 import math
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 
-def dropout(x: jax.Array, rng: jax.Array, rate: float) -> jax.Array:
+def dropout(x: jax.Array, rng: jax.Array | None, rate: float) -> jax.Array:
     """Sets each entry of `x` to 0 with probability `rate`, and scales the others.
+
+    Without a key `x` is returned as it is.
 
     The mask is a hash of the 64-bit key and the entry's position: a few integer
     operations that fuse with what follows, where drawing bits from the key's own
@@ -18,12 +19,15 @@ def dropout(x: jax.Array, rng: jax.Array, rate: float) -> jax.Array:
     Source: Srivastava et al. 2014; the hash is the finaliser of MurmurHash3, once with
     each word of the key.
     """
+    if rng is None or rate == 0:
+        return x
     # Two words, whatever the generator: an rbg key repeats threefry's words.
-    first, second = jax.random.key_data(rng).reshape(-1)[:2]
-    position = jax.lax.iota(jnp.uint32, math.prod(x.shape)).reshape(x.shape)
-    bits = _mix(_mix(position + first) ^ second)
-    is_kept = bits >= jnp.uint32(round(rate * 2**32))
-    return jnp.where(is_kept, x * (1 / (1 - rate)), jnp.zeros((), x.dtype))
+    with jax.named_scope("dropout"):
+        first, second = jax.random.key_data(rng).reshape(-1)[:2]
+        position = jax.lax.iota(jnp.uint32, math.prod(x.shape)).reshape(x.shape)
+        bits = _mix(_mix(position + first) ^ second)
+        is_kept = bits >= jnp.uint32(round(rate * 2**32))
+        return jnp.where(is_kept, x * (1 / (1 - rate)), jnp.zeros((), x.dtype))
 
 
 def _mix(bits: jax.Array) -> jax.Array:
@@ -31,15 +35,3 @@ def _mix(bits: jax.Array) -> jax.Array:
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     return bits ^ (bits >> 16)
-
-
-class Dropout(nn.Module):
-    """`dropout` with keys of the collection "dropout"; nothing where deterministic."""
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
-        if deterministic or self.rate == 0:
-            return x
-        return dropout(x, self.make_rng("dropout"), self.rate)

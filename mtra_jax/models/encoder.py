@@ -11,9 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax.errors import InputError, shown
+from mtra_jax.models import stacked
 from mtra_jax.models.activations import ACTIVATIONS
-from mtra_jax.models.dropout import Dropout
+from mtra_jax.models.dropout import dropout
+from mtra_jax.types import Params
 
+DROPOUTS = 3
+"""Of a layer: on the attention weights and after each half."""
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
 
 
@@ -143,8 +147,9 @@ class Embeddings(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: jax.Array, positions: jax.Array, *, deterministic: bool
+        self, tokens: jax.Array, positions: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
+        """`key` draws the dropout; without one there is none."""
         config = self.config
         # Without a dtype the rows are read, and their gradients summed, in the
         # table's own precision: in bfloat16 frequent tokens would lose theirs.
@@ -158,7 +163,7 @@ class Embeddings(nn.Module):
         types = table(config.type_vocab_size, name="token_type_embeddings")
         hidden = words(tokens) + places(positions + config.position_offset)
         hidden = _norm(config, self.dtype, "norm")(hidden + types.embedding[0])
-        return Dropout(config.hidden_dropout_prob)(hidden, deterministic=deterministic)
+        return dropout(hidden, key, config.hidden_dropout_prob)
 
 
 class Attention(nn.Module):
@@ -174,13 +179,13 @@ class Attention(nn.Module):
         hidden: jax.Array,
         same_text: jax.Array,
         rows: jax.Array | None,
-        *,
-        deterministic: bool,
+        key: jax.Array | None,
     ) -> jax.Array:
         """The states of `asking`, from all of `hidden` [R, S, H].
 
         `asking`: `hidden` itself with `same_text` bool [R, S, S]; or one token of each
         text, [B, 1, H], with `rows` int32 [B] that they lie in and `same_text` [B, 1, S].
+        `key` draws the dropout of the attention weights; without one there is none.
         Returns the shape of `asking`.
         """
         config = self.config
@@ -188,23 +193,23 @@ class Attention(nn.Module):
         size = config.hidden_size // heads
 
         def project(name: str, states: jax.Array) -> jax.Array:
-            found = _dense(config, config.hidden_size, self.dtype, name)(states)
-            return found.reshape(*found.shape[:-1], heads, size)
+            projected = _dense(config, config.hidden_size, self.dtype, name)(states)
+            return projected.reshape(*projected.shape[:-1], heads, size)
 
-        query = project("query", asking)
-        key, value = project("key", hidden), project("value", hidden)
+        queries = project("query", asking)
+        keys, values = project("key", hidden), project("value", hidden)
         if rows is not None:
-            key, value = key[rows], value[rows]
+            keys, values = keys[rows], values[rows]
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        scores = jnp.einsum("rqhd,rkhd->rhqk", query, key, preferred_element_type=wide)
+        scores = jnp.einsum(
+            "rqhd,rkhd->rhqk", queries, keys, preferred_element_type=wide
+        )
         # A finite mask: padding attends to padding, so no row of scores is empty,
         # and nothing here can become NaN either way.
         scores = jnp.where(same_text[:, None], scores * size**-0.5, jnp.finfo(wide).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
-        weights = Dropout(config.attention_probs_dropout_prob)(
-            weights, deterministic=deterministic
-        )
-        mixed = jnp.einsum("rhqk,rkhd->rqhd", weights, value)
+        weights = dropout(weights, key, config.attention_probs_dropout_prob)
+        mixed = jnp.einsum("rhqk,rkhd->rqhd", weights, values)
         return _dense(config, config.hidden_size, self.dtype, "output")(
             mixed.reshape(asking.shape)
         )
@@ -221,15 +226,16 @@ class Layer(nn.Module):
         self,
         hidden: jax.Array,
         same_text: jax.Array,
+        keys: jax.Array | None = None,
         wanted: jax.Array | None = None,
-        *,
-        deterministic: bool,
     ) -> jax.Array:
-        """All states [R, S, H]; or [B, 1, H], those of the tokens at `wanted` [B] alone."""
+        """All states [R, S, H]; or [B, 1, H], those of the tokens at `wanted` [B] alone.
+
+        `keys` [`DROPOUTS`] draw the dropout; without them there is none.
+        """
         config, dtype = self.config, self.dtype
-        dropout = functools.partial(
-            Dropout(config.hidden_dropout_prob), deterministic=deterministic
-        )
+        keys = [None] * DROPOUTS if keys is None else keys
+        rate = config.hidden_dropout_prob
         asking, rows = hidden, None
         if wanted is not None:
             length = hidden.shape[1]
@@ -237,13 +243,15 @@ class Layer(nn.Module):
             same_text = same_text.reshape(-1, length)[wanted][:, None]
             rows = wanted // length
         mixed = Attention(config, dtype, name="attention")(
-            asking, hidden, same_text, rows, deterministic=deterministic
+            asking, hidden, same_text, rows, keys[0]
         )
-        hidden = _norm(config, dtype, "attention_norm")(asking + dropout(mixed))
+        hidden = asking + dropout(mixed, keys[1], rate)
+        hidden = _norm(config, dtype, "attention_norm")(hidden)
         inner = _dense(config, config.intermediate_size, dtype, "intermediate")(hidden)
         inner = ACTIVATIONS[config.hidden_act](inner)
         outer = _dense(config, config.hidden_size, dtype, "output")(inner)
-        return _norm(config, dtype, "output_norm")(hidden + dropout(outer))
+        hidden = hidden + dropout(outer, keys[2], rate)
+        return _norm(config, dtype, "output_norm")(hidden)
 
 
 class Encoder(nn.Module):
@@ -253,11 +261,17 @@ class Encoder(nn.Module):
     and the statistics of the norms are in float32 at least. With
     `deterministic=False` the dropout masks come from the collection "dropout".
 
+    The parameters of the N layers lie in one tree, `layers`, of arrays [N, ...]. All
+    layers but the last run in a loop of `unroll` layers an iteration, which compiles in a
+    fraction of the time; with N - 1 or more there is no loop. None: no loop on a CPU,
+    which would be slower with it, and one layer an iteration on accelerators.
+
     Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
     """
 
     config: EncoderConfig
     dtype: Any = jnp.float32
+    unroll: int | None = None
 
     @nn.compact
     def __call__(
@@ -285,18 +299,37 @@ class Encoder(nn.Module):
                 "`tokens`, `segments` and `positions` must have one shape [R, S]; "
                 f"found {tokens.shape}, {segments.shape} and {positions.shape}."
             )
+        depth = self.config.num_hidden_layers
+        first_key, keys = None, None
+        if not deterministic:
+            # All in one call of the generator: many small calls are slow on accelerators.
+            keys = jax.random.split(self.make_rng("dropout"), 1 + depth * DROPOUTS)
+            first_key, keys = keys[0], keys[1:].reshape(depth, DROPOUTS)
         hidden = Embeddings(self.config, self.dtype, name="embeddings")(
-            tokens, positions, deterministic=deterministic
+            tokens, positions, first_key
         )
         same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
-        last = self.config.num_hidden_layers - 1
-        for index in range(last + 1):
-            hidden = Layer(self.config, self.dtype, name=f"layer_{index}")(
-                hidden,
-                same_text,
-                wanted if index == last else None,
-                deterministic=deterministic,
-            )
+        # Not a submodule, whose parameters would be those of one layer.
+        layer = Layer(self.config, self.dtype, parent=None, name="layer")
+
+        def new_layers(rng: jax.Array) -> Params:
+            def new_layer(rng: jax.Array) -> Params:
+                return layer.init(rng, hidden, same_text)["params"]
+
+            return jax.vmap(new_layer)(jax.random.split(rng, depth))
+
+        def apply(given: tuple, hidden: jax.Array, wanted: Any = None) -> jax.Array:
+            params, keys = given
+            return layer.apply({"params": params}, hidden, same_text, keys, wanted)
+
+        if self.is_initializing():
+            self.param("layers", new_layers)
+        # Not by `self.param`, which would trace `new_layers` again for its shapes.
+        layers = self.variables["params"]["layers"], keys
+        unroll = self.unroll or (depth if jax.default_backend() == "cpu" else 1)
+        hidden = stacked.apply(
+            apply, layers, hidden, wanted, depth=depth, unroll=unroll
+        )
         return hidden if wanted is None else hidden[:, 0]
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,6 +26,8 @@ class Entry(NamedTuple):
     name: str
     shape: tuple[int, ...]
     path: tuple[str, ...]
+    layer: int | None = None
+    """Its index on the leading axis of the array at `path`; None for the whole array."""
 
     @property
     def is_kernel(self) -> bool:
@@ -43,19 +46,23 @@ def entries(config: EncoderConfig) -> Iterator[Entry]:
         path = ("embeddings", table, "embedding")
         yield Entry(f"embeddings.{table}.weight", (rows, width), path)
     yield from _norm("embeddings.LayerNorm", width, "embeddings", "norm")
-    for index in range(config.num_hidden_layers):
-        there, here = f"encoder.layer.{index}.", f"layer_{index}"
-        for name in ("query", "key", "value"):
-            there_name = f"{there}attention.self.{name}"
-            yield from _linear(there_name, width, width, here, "attention", name)
-        there_name = f"{there}attention.output.dense"
-        yield from _linear(there_name, width, width, here, "attention", "output")
-        there_name = f"{there}attention.output.LayerNorm"
-        yield from _norm(there_name, width, here, "attention_norm")
-        there_name = f"{there}intermediate.dense"
-        yield from _linear(there_name, width, inner, here, "intermediate")
-        yield from _linear(f"{there}output.dense", inner, width, here, "output")
-        yield from _norm(f"{there}output.LayerNorm", width, here, "output_norm")
+    for layer in range(config.num_hidden_layers):
+        for entry in _layer_entries(width, inner):
+            yield entry._replace(
+                name=f"encoder.layer.{layer}.{entry.name}",
+                path=("layers", *entry.path),
+                layer=layer,
+            )
+
+
+def _layer_entries(width: int, inner: int) -> Iterator[Entry]:
+    for name in ("query", "key", "value"):
+        yield from _linear(f"attention.self.{name}", width, width, "attention", name)
+    yield from _linear("attention.output.dense", width, width, "attention", "output")
+    yield from _norm("attention.output.LayerNorm", width, "attention_norm")
+    yield from _linear("intermediate.dense", width, inner, "intermediate")
+    yield from _linear("output.dense", inner, width, "output")
+    yield from _norm("output.LayerNorm", width, "output_norm")
 
 
 def _linear(name: str, fan_in: int, fan_out: int, *path: str) -> Iterator[Entry]:
@@ -69,9 +76,12 @@ def _norm(name: str, width: int, *path: str) -> Iterator[Entry]:
 
 
 def from_huggingface(
-    tensors: Mapping[str, np.ndarray], config: EncoderConfig
+    tensors: Mapping[str, np.ndarray], config: EncoderConfig, dtype: Any = None
 ) -> dict[str, Any]:
-    """Returns the parameters of `Encoder` under a checkpoint's names, types kept.
+    """Returns new arrays: the parameters of `Encoder` from a checkpoint's tensors.
+
+    `dtype` is that of the result; by default each array keeps its own. The N layers'
+    tensors of one kind become one array [N, ...].
 
     The names may have a prefix (`bert.`, `roberta.`, ...) and the norms the names
     `gamma` and `beta` of old. What `split` drops is left out.
@@ -93,7 +103,7 @@ def from_huggingface(
                 if names
             )
         )
-    params: dict[str, Any] = {}
+    arrays: dict[tuple[str, ...], list[np.ndarray]] = {}
     for name, entry in expected.items():
         value = found[name]
         if value.shape != entry.shape:
@@ -102,10 +112,17 @@ def from_huggingface(
             )
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise InputError(f"{name} is {value.dtype}; expected floating point")
+        arrays.setdefault(entry.path, []).append(value.T if entry.is_kernel else value)
+    params: dict[str, Any] = {}
+    for path, values in arrays.items():
         branch = params
-        for part in entry.path[:-1]:
+        for part in path[:-1]:
             branch = branch.setdefault(part, {})
-        branch[entry.path[-1]] = value.T if entry.is_kernel else value
+        kind = np.result_type(*values) if dtype is None else dtype
+        shape = (len(values), *values[0].shape)
+        # Into an array in C order: `np.stack` alone keeps the order of the kernels.
+        stacked = np.stack(values, out=np.empty(shape, kind))
+        branch[path[-1]] = stacked if path[0] == "layers" else stacked[0].copy()
     return params
 
 
@@ -161,12 +178,13 @@ def to_huggingface(
     params: Mapping[str, Any], config: EncoderConfig
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of `Encoder` under Hugging Face's names, types kept."""
+    arrays = jax.tree.map(np.asarray, params)  # once, where they lie on a device
     tensors = {}
     for entry in entries(config):
-        value: Any = params
+        value: Any = arrays
         for part in entry.path:
             value = value[part]
-        value = np.asarray(value)
+        value = value if entry.layer is None else value[entry.layer]
         tensors[entry.name] = np.ascontiguousarray(
             value.T if entry.is_kernel else value
         )

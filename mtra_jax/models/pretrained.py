@@ -164,12 +164,9 @@ def load_pretrained(directory: str | Path) -> Pretrained:
             f"found {len(tensors)} weights"
         )
     try:
-        params = from_huggingface(tensors, config)
+        params = from_huggingface(tensors, config, np.float32)
     except InputError as error:
         raise InputError(f"{directory}: {error}") from error
-    params = jax.tree.map(
-        lambda value: np.array(value, dtype=np.float32, order="C"), params
-    )
     return Pretrained(config, params, naming.split(tensors).dropped)
 
 

@@ -163,11 +163,12 @@ def make_model(
     encoder_config: encoder.EncoderConfig,
     sizes: tuple[int, ...],
     steps_per_epoch: int = 1,
+    unroll: int | None = None,
 ) -> tuple[base.Model, base.Method]:
     """The network and the method, without parameters.
 
     `sizes` are the numbers of training examples; they and `steps_per_epoch` matter to
-    training alone.
+    training alone. `unroll`: see `encoder.Encoder`.
     """
     space = base.Space(
         benchmark.task_names,
@@ -178,7 +179,7 @@ def make_model(
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     model = base.Model(
-        encoder.Encoder(encoder_config, dtype=compute_dtype(config)),
+        encoder.Encoder(encoder_config, compute_dtype(config), unroll),
         heads.Heads(outputs, config.head_dropout),
         space,
         encoder_config.hidden_size,
@@ -213,8 +214,8 @@ def init_params(
     return {"encoder": encoder_params, **new_params(rng)}
 
 
-def prepare_run(config: ConfigDict) -> Prepared:
-    """Everything that training needs.
+def prepare_run(config: ConfigDict, unroll: int | None = None) -> Prepared:
+    """Everything that training needs. `unroll`: see `encoder.Encoder`.
 
     Raises:
       InputError: what the configuration names cannot be had or does not fit.
@@ -246,7 +247,7 @@ def prepare_run(config: ConfigDict) -> Prepared:
     sizes = corpora["train"].sizes
     schedule = batching.make_schedule(config, sizes)
     model, method = make_model(
-        config, benchmark, backbone.config, sizes, schedule.steps_per_epoch
+        config, benchmark, backbone.config, sizes, schedule.steps_per_epoch, unroll
     )
     settings = Settings(
         np.float32(config.learning_rate),

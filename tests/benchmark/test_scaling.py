@@ -1,13 +1,12 @@
-"""The same work for every number of tasks; a scan that computes what the encoder does."""
+"""The same work for every number of tasks, and for loops of every kind."""
 
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtra_jax.benchmark import scaling
+from mtra_jax.benchmark import programs, scaling
 from mtra_jax.models import pretrained
 
 TINY = dataclasses.replace(
@@ -36,11 +35,11 @@ def test_the_ratio_is_to_the_quickest_of_all():
 
 
 def test_costs_of_layers_from_their_seconds():
-    kinds = [(6, False), (6, True)]
+    kinds = [(6, 6), (6, 1)]
     first, later = np.array([11.0, 5.0]), np.array([[1.0, 2.0], [1.0, 3.0], [5.0, 2.0]])
     unrolled, scanned = scaling.layer_costs(kinds, first, later, 12, 100)
-    assert unrolled == (6, False, 10.0, 1.0, 12 * 10.0 + 100 * 1.0)
-    assert scanned == (6, True, 3.0, 2.0, 12 * 3.0 + 100 * 2.0)
+    assert unrolled == (6, 6, 10.0, 1.0, 12 * 10.0 + 100 * 1.0)
+    assert scanned == (6, 1, 3.0, 2.0, 12 * 3.0 + 100 * 2.0)
 
 
 def test_tasks_are_named_and_sized_in_turn():
@@ -84,50 +83,32 @@ def test_more_tasks_than_places_are_refused():
         scaling.tasks((4, 9), batch_size=8)
 
 
-@pytest.fixture(scope="module")
-def deep():
-    config = dataclasses.replace(TINY, num_hidden_layers=3)
-    params = pretrained.init_encoder(config, jax.random.key(0))
-    params = jax.tree.map(jnp.asarray, params)
-    batch = scaling.batches_of([1], TINY, 64, 8, 0)[1][0]
-    return config, params, jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
-
-
-def test_the_scan_computes_what_the_encoder_does(deep):
-    config, params, batch = deep
-    expected, wanted = jax.jit(
-        jax.value_and_grad(scaling.unrolled(config, jnp.float32)), static_argnums=2
-    )(params, batch, None)
-    found, grads = jax.jit(
-        jax.value_and_grad(scaling.scanned(config, jnp.float32)), static_argnums=2
-    )(scaling.stack(params, 3), batch, None)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    jax.tree.map(
-        lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=1e-6),
-        grads,
-        scaling.stack(wanted, 3),
-    )
-
-
-def test_the_scan_draws_each_layer_its_own_dropout(deep):
-    config, params, batch = deep
-    config = dataclasses.replace(config, hidden_dropout_prob=0.3)
-    loss = scaling.scanned(config, jnp.float32)
-    text = str(jax.make_jaxpr(loss)(scaling.stack(params, 3), batch, jax.random.key(0)))
-    assert text.count("= scan[") == 1
-    program = jax.jit(loss)
-    stacked = scaling.stack(params, 3)
-    values = [program(stacked, batch, jax.random.key(n)) for n in (0, 0, 1)]
-    assert values[0] == values[1] != values[2]
-
-
-def test_depths_are_timed_both_ways():
+def test_depths_are_timed_with_and_without_a_loop():
     found = scaling.layers(
-        (2,), config=TINY, num_texts=8, num_rounds=2, num_programs=3, num_steps=10
+        (3,), config=TINY, num_texts=8, num_rounds=2, num_programs=3, num_steps=10
     )
-    kinds = [(cost.num_layers, cost.is_scanned) for cost in found]
-    assert kinds == [(2, False), (2, True)]
+    kinds = [(cost.num_layers, cost.unroll) for cost in found]
+    assert kinds == [(3, 1), (3, 3)]
     for cost in found:
         total = 3 * cost.compile_seconds + 10 * cost.step_seconds
         assert cost.total_seconds == pytest.approx(total)
         assert cost.step_seconds > 0
+
+
+def test_a_loop_makes_the_step_smaller():
+    config = dataclasses.replace(TINY, num_hidden_layers=6)
+    one, two, all_layers = programs.programs((1, 2, 6), config=config, num_texts=8)
+    assert [one.unroll, two.unroll, all_layers.unroll] == [1, 2, 6]
+    assert one.num_instructions < two.num_instructions < all_layers.num_instructions
+    assert min(one.compile_seconds, one.trace_seconds) > 0
+    # The state is the same: parameters and two moments of them, and counters.
+    assert one.memory.state == all_layers.memory.state > 0
+
+
+def test_the_programs_are_of_roberta_bases_shape():
+    shapes = jax.eval_shape(
+        lambda: pretrained.init_encoder(programs.ROBERTA_BASE, jax.random.key(0))
+    )
+    # Without the pooler's 590,592.
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 124_055_040
+    assert len(jax.tree.leaves(shapes)) == 21

@@ -11,23 +11,23 @@ import pytest
 from mtra_jax.benchmark import trace
 
 PROGRAM = """
-  %dot.1 = f32[2,2]{1,0} dot(%a, %b), metadata={op_name="jit(f)/layer_0/output/dot_general" stack_frame_id=1}
-  %fusion.2 = f32[2] fusion(%dot.1), metadata={op_name="jit(f)/layer_1/output_norm/add"}
+  %dot.1 = f32[2,2]{1,0} dot(%a, %b), metadata={op_name="jit(f)/layer/output/dot_general" stack_frame_id=1}
+  %fusion.2 = f32[2] fusion(%dot.1), metadata={op_name="jit(f)/layer/output_norm/add"}
   ROOT %fusion.3 = f32[2] fusion(%dot.1), metadata={op_name="jit(f)/mul"}
-  %while.4 = f32[2] while(%x), metadata={op_name="jit(f)/layer_0/while"}
+  %while.4 = f32[2] while(%x), metadata={op_name="jit(f)/layer/while"}
 """
 
 
 @pytest.mark.parametrize(
     ("operation", "part"),
     [
-        ("transpose(jvp(Encoder))/layer_2/attention/query/dot_general", 2),
-        ("jvp(Encoder)/layer_2/attention/rqhd,rkhd->rhqk/dot_general", 0),
-        ("jvp(Encoder)/layer_2/attention/reduce_max", 1),
-        ("jvp(Encoder)/layer_2/attention/Dropout_0/mul", 1),
-        ("jvp(Encoder)/layer_2/erf", 3),
-        ("jvp(Encoder)/layer_2/attention_norm/rsqrt", 4),
-        ("jvp(Encoder)/layer_2/Dropout_1/mul", 5),
+        ("transpose(jvp(Encoder))/while/body/layer/attention/query/dot_general", 2),
+        ("jvp(Encoder)/while/body/layer/attention/rqhd,rkhd->rhqk/dot_general", 0),
+        ("jvp(Encoder)/while/body/layer/attention/reduce_max", 1),
+        ("jvp(Encoder)/while/body/layer/attention/dropout/mul", 1),
+        ("jvp(Encoder)/jit(apply)/layer/erf", 3),
+        ("jvp(Encoder)/while/body/layer/attention_norm/rsqrt", 4),
+        ("jvp(Encoder)/while/body/layer/dropout/mul", 5),
         ("jvp(Encoder)/embeddings/word_embeddings/jit(_take)/gather", 6),
         ("jit(_where)/select_n", 7),
     ],

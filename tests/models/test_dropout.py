@@ -78,10 +78,7 @@ def test_any_generator_gives_different_masks_for_different_keys(impl):
     assert (mask(0, impl=impl) != mask(1, impl=impl)).any()
 
 
-def test_without_a_rate_or_deterministic_nothing_changes():
+def test_without_a_rate_or_a_key_nothing_changes():
     x = jnp.arange(6.0)
-    module = dropout.Dropout(0.5)
-    np.testing.assert_array_equal(module.apply({}, x, deterministic=True), x)
-    np.testing.assert_array_equal(
-        dropout.Dropout(0.0).apply({}, x, deterministic=False), x
-    )
+    np.testing.assert_array_equal(dropout.dropout(x, None, 0.5), x)
+    np.testing.assert_array_equal(dropout.dropout(x, jax.random.key(0), 0.0), x)

@@ -6,15 +6,21 @@ import functools
 import json
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.models.dropout import Dropout
-from mtra_jax.models.encoder import Embeddings, Encoder, EncoderConfig, first_tokens
+from mtra_jax.models import encoder
+from mtra_jax.models.encoder import (
+    DROPOUTS,
+    Embeddings,
+    Encoder,
+    EncoderConfig,
+    Layer,
+    first_tokens,
+)
 from mtra_jax.models.pretrained import from_huggingface, init_encoder, load_encoder
 
 SMALL = EncoderConfig(
@@ -26,6 +32,9 @@ SMALL = EncoderConfig(
     max_position_embeddings=32,
     initializer_range=0.3,
 )
+DEEP = dataclasses.replace(SMALL, num_hidden_layers=4)
+# Layers per iteration: a loop of three, of one and a rest of one, and no loop.
+UNROLL = [1, 2, None]
 
 
 def pack(texts, length):
@@ -42,10 +51,19 @@ def pack(texts, length):
     return (*packed, np.array(index, np.int32))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
-def apply(config, params, tokens, segments, positions, dtype=jnp.float32, key=None):
+@functools.partial(jax.jit, static_argnums=(0, 5), static_argnames="unroll")
+def apply(
+    config,
+    params,
+    tokens,
+    segments,
+    positions,
+    dtype=jnp.float32,
+    key=None,
+    unroll=None,
+):
     """Hidden states [R, S, H]; with dropout where a key is given."""
-    return Encoder(config, dtype).apply(
+    return Encoder(config, dtype, unroll).apply(
         {"params": params},
         tokens,
         segments,
@@ -55,10 +73,10 @@ def apply(config, params, tokens, segments, positions, dtype=jnp.float32, key=No
     )
 
 
-def hidden_of_texts(config, params, texts, length, dtype=jnp.float32):
+def hidden_of_texts(config, params, texts, length, dtype=jnp.float32, unroll=None):
     """The hidden states of each text, [tokens, H], from rows of `length`."""
     tokens, segments, positions, index = pack(texts, length)
-    hidden = apply(config, params, tokens, segments, positions, dtype)
+    hidden = apply(config, params, tokens, segments, positions, dtype, unroll=unroll)
     hidden = np.asarray(hidden).reshape(-1, config.hidden_size)
     return [
         hidden[start : start + len(text)]
@@ -89,16 +107,17 @@ def random_params(config, seed=0):
 
 @contextlib.contextmanager
 def recorded_dropout():
-    """Collects (rate, inputs, outputs) of each dropout that is applied."""
+    """Collects (rate, inputs, outputs) of each dropout that is traced."""
     calls = []
+    dropout = encoder.dropout
 
-    def record(call, args, kwargs, context):
-        outputs = call(*args, **kwargs)
-        if isinstance(context.module, Dropout) and context.method_name == "__call__":
-            calls.append((context.module.rate, args[0], outputs))
+    def record(inputs, key, rate):
+        outputs = dropout(inputs, key, rate)
+        calls.append((rate, inputs, outputs))
         return outputs
 
-    with nn.intercept_methods(record):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "dropout", record)
         yield calls
 
 
@@ -174,14 +193,15 @@ def torch_hidden(model, texts):
         ("camembert", "gelu"),
     ],
 )
+@pytest.mark.parametrize("unroll", UNROLL)
 def test_hidden_states_equal_those_of_a_random_pytorch_checkpoint(
-    tmp_path, kind, activation
+    tmp_path, kind, activation, unroll
 ):
     torch = pytest.importorskip("torch")
     from transformers import AutoConfig, AutoModel
 
     torch.manual_seed(1)
-    sizes = dataclasses.asdict(SMALL)
+    sizes = dataclasses.asdict(DEEP)
     for key in ("model_type", "pad_token_id", "layer_norm_eps", "hidden_act"):
         del sizes[key]
     sizes["max_position_embeddings"] = 40
@@ -193,7 +213,7 @@ def test_hidden_states_equal_those_of_a_random_pytorch_checkpoint(
     texts = some_texts([30, 1, 5, 17, 9, 30, 2, 2])
     read, params = load_encoder(tmp_path)
     assert read.model_type == kind
-    found = hidden_of_texts(read, params, texts, 32)
+    found = hidden_of_texts(read, params, texts, 32, unroll=unroll)
     difference = largest_difference(found, torch_hidden(model, texts))
     print(f"{kind} {activation}: largest difference {difference:.2e}")
     assert difference <= 1e-4
@@ -232,13 +252,14 @@ def test_hidden_states_equal_those_of_the_real_weights_in_pytorch(minilm):
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_packed_rows_equal_one_text_per_row(kind):
-    config = dataclasses.replace(SMALL, model_type=kind, pad_token_id=1)
+@pytest.mark.parametrize("unroll", UNROLL)
+def test_packed_rows_equal_one_text_per_row(kind, unroll):
+    config = dataclasses.replace(DEEP, model_type=kind, pad_token_id=1)
     params = random_params(config)
     texts = some_texts([9, 1, 14, 3, 20, 6, 6, 2, 30])
-    packed = hidden_of_texts(config, params, texts, 30)
+    packed = hidden_of_texts(config, params, texts, 30, unroll=unroll)
     arrays = np.concatenate([pack([text], 30)[:3] for text in texts], axis=1)
-    rows = np.asarray(apply(config, params, *arrays))
+    rows = np.asarray(apply(config, params, *arrays, unroll=unroll))
     apart = [row[: len(text)] for row, text in zip(rows, texts, strict=True)]
     assert largest_difference(packed, apart) <= 1e-5
 
@@ -293,6 +314,89 @@ def test_the_last_layer_of_some_tokens_alone_equals_that_of_all(kind):
     )
 
 
+def by_a_loop(config, params, dtype, tokens, segments, positions, wanted, key):
+    """The encoder as a plain loop over the layers."""
+    keys = [None] * (1 + config.num_hidden_layers)
+    if key is not None:
+        key = Encoder(config).bind({}, rngs={"dropout": key}).make_rng("dropout")
+        keys = jax.random.split(key, 1 + config.num_hidden_layers * DROPOUTS)
+        keys = [keys[0], *keys[1:].reshape(config.num_hidden_layers, DROPOUTS)]
+    hidden = Embeddings(config, dtype).apply(
+        {"params": params["embeddings"]}, tokens, positions, keys[0]
+    )
+    same_text = segments[:, :, None] == segments[:, None, :]
+    leaves, structure = jax.tree.flatten(params["layers"])
+    for index in range(config.num_hidden_layers):
+        is_last = index == config.num_hidden_layers - 1
+        hidden = Layer(config, dtype).apply(
+            {"params": structure.unflatten([leaf[index] for leaf in leaves])},
+            hidden,
+            same_text,
+            keys[1 + index],
+            wanted if is_last else None,
+        )
+    return hidden if wanted is None else hidden[:, 0]
+
+
+@pytest.mark.parametrize("has_dropout", [False, True])
+@pytest.mark.parametrize("has_wanted", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("unroll", UNROLL)
+def test_stacked_layers_equal_a_loop_over_them(unroll, depth, has_wanted, has_dropout):
+    """Values and gradients in float64, the dropout of each layer included."""
+    config = dataclasses.replace(SMALL, num_hidden_layers=depth)
+    *packed, index = pack(some_texts([4, 7, 2, 9, 12]), 12)
+    wanted = index if has_wanted else None
+    key = jax.random.key(7) if has_dropout else None
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, random_params(config))
+        shape = (5, 16) if has_wanted else (*packed[0].shape, 16)
+        weights = np.random.default_rng(1).normal(size=shape)
+
+        def stacked(params):
+            hidden = Encoder(config, jnp.float64, unroll).apply(
+                {"params": params},
+                *packed,
+                wanted,
+                deterministic=key is None,
+                rngs=None if key is None else {"dropout": key},
+            )
+            return jnp.sum(weights * hidden), hidden
+
+        def looped(params):
+            hidden = by_a_loop(config, params, jnp.float64, *packed, wanted, key)
+            return jnp.sum(weights * hidden), hidden
+
+        expected_grads, expected = jax.jit(jax.grad(looped, has_aux=True))(params)
+        grads, found = jax.jit(jax.grad(stacked, has_aux=True))(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10),
+        grads,
+        expected_grads,
+    )
+
+
+@pytest.mark.parametrize(("unroll", "loops"), [(1, 1), (2, 1), (3, 0), (9, 0)])
+def test_a_loop_runs_where_it_has_more_than_one_iteration(unroll, loops):
+    rows = pack(some_texts([4, 7]), 12)[:3]
+    params = random_params(DEEP)
+    traced = jax.make_jaxpr(functools.partial(apply, DEEP, unroll=unroll))(
+        params, *rows
+    )
+    assert str(traced).count("= scan[") == loops
+    assert f"unroll={unroll}" in str(traced) or not loops
+
+
+def test_each_layer_starts_from_its_own_values():
+    params = init_encoder(DEEP, jax.random.key(0))
+    kernels = np.asarray(params["layers"]["attention"]["query"]["kernel"])
+    assert kernels.shape == (4, 16, 16)
+    for index, kernel in enumerate(kernels):
+        assert abs(kernel.std() - DEEP.initializer_range) < 0.05
+        assert all((kernel != other).any() for other in kernels[:index])
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_bfloat16_computation_is_bfloat16_throughout(small, deterministic):
     arrays = pack(some_texts([9, 4, 12]), 16)[:3]
@@ -312,10 +416,12 @@ def test_bfloat16_computation_is_bfloat16_throughout(small, deterministic):
     assert [outputs.dtype for _, _, outputs in calls] == [jnp.bfloat16] * 7
 
 
-def test_bfloat16_computation_is_near_float32(small):
+@pytest.mark.parametrize("unroll", UNROLL)
+def test_bfloat16_computation_is_near_float32(unroll):
     arrays = pack(some_texts([9, 4, 12]), 16)
-    narrow = apply(SMALL, small, *arrays[:3], jnp.bfloat16)
-    wide = apply(SMALL, small, *arrays[:3])
+    params = random_params(DEEP)
+    narrow = apply(DEEP, params, *arrays[:3], jnp.bfloat16, unroll=unroll)
+    wide = apply(DEEP, params, *arrays[:3], unroll=unroll)
     error = np.abs(narrow.astype(jnp.float32) - wide)[arrays[1] > 0]
     # States are of size 1; bfloat16 has 8 bits: 2^-8 for each of some ten roundings.
     assert 1e-4 < error.mean() < 10 * 2**-8
@@ -328,9 +434,7 @@ def test_the_variance_keeps_its_digits_beside_a_large_mean(small):
     tokens = np.arange(20, dtype=np.int32)[None]
 
     def states(params, dtype):
-        return Embeddings(SMALL, dtype).apply(
-            {"params": params}, tokens, tokens, deterministic=True
-        )
+        return Embeddings(SMALL, dtype).apply({"params": params}, tokens, tokens)
 
     found = states(params, jnp.float32)
     with jax.enable_x64(True):
@@ -349,7 +453,7 @@ def test_a_frequent_word_keeps_its_gradient_in_bfloat16(small):
     def word_gradient(params, dtype):
         def loss(params):
             hidden = Embeddings(SMALL, dtype).apply(
-                {"params": params}, tokens, positions, deterministic=True
+                {"params": params}, tokens, positions
             )
             return jnp.sum(hidden.astype(jnp.float32) * cotangent)
 
@@ -383,23 +487,24 @@ def test_rows_of_padding_keep_the_gradients_finite_and_add_nothing(small):
     others = gradient(np.where(real, tokens, 9), cotangent * real[..., None])
     jax.tree.map(np.testing.assert_array_equal, of_texts, others)
     assert not of_texts["embeddings"]["word_embeddings"]["embedding"][0].any()
-    assert of_texts["layer_0"]["attention"]["query"]["kernel"].any()
+    assert of_texts["layers"]["attention"]["query"]["kernel"][0].any()
 
 
-def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration(small):
+def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration():
     config = dataclasses.replace(
         SMALL,
         num_hidden_layers=1,
         hidden_dropout_prob=0.2,
         attention_probs_dropout_prob=0.4,
     )
+    params = random_params(config)
     arrays = pack(some_texts([30] * 12), 30)[:3]
 
     @jax.jit
     def dropouts():
         with recorded_dropout() as calls:
             Encoder(config).apply(
-                {"params": small},
+                {"params": params},
                 *arrays,
                 deterministic=False,
                 rngs={"dropout": jax.random.key(5)},
@@ -426,18 +531,19 @@ def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration(smal
             assert mask.shape != other.shape or (mask != other).mean() > 0.2
 
 
-def test_dropout_follows_its_key_and_the_deterministic_flag(small):
+def test_dropout_follows_its_key_and_the_deterministic_flag():
     config = dataclasses.replace(SMALL, num_hidden_layers=1)
+    params = random_params(config)
     arrays = pack(some_texts([30, 12]), 30)[:3]
     states = [
-        apply(config, small, *arrays, key=jax.random.key(seed)) for seed in (1, 1, 2)
+        apply(config, params, *arrays, key=jax.random.key(seed)) for seed in (1, 1, 2)
     ]
     np.testing.assert_array_equal(states[0], states[1])
     assert (states[0] != states[2]).mean() > 0.9
-    plain = apply(config, small, *arrays)
+    plain = apply(config, params, *arrays)
     assert (states[0] != plain).mean() > 0.9
     idle = jax.jit(functools.partial(Encoder(config).apply, deterministic=True))
-    keyed = idle({"params": small}, *arrays, rngs={"dropout": jax.random.key(1)})
+    keyed = idle({"params": params}, *arrays, rngs={"dropout": jax.random.key(1)})
     np.testing.assert_array_equal(keyed, plain)
 
 

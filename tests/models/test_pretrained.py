@@ -101,7 +101,7 @@ def test_each_weight_has_its_place_and_kernels_are_transposed():
     params = from_huggingface(tensors, SMALL)
     shapes = jax.eval_shape(lambda: init_encoder(SMALL, jax.random.key(0)))
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
-    layer = params["layer_1"]
+    layer = jax.tree.map(lambda x: x[1], params["layers"])
     for found, name in (
         (layer["attention"]["value"]["bias"], "attention.self.value.bias"),
         (layer["attention"]["output"]["bias"], "attention.output.dense.bias"),

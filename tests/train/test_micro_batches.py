@@ -234,7 +234,7 @@ def test_what_is_compared_says_something():
                 assert metrics["scalars"]["norm/perturbation_gradient"] > 1e-2
             else:
                 assert metrics["scalars"]["batch_loss"] > 1e-2
-            kernel = params["encoder"]["layer_0"]["attention"]["query"]["kernel"]
+            kernel = params["encoder"]["layers"]["attention"]["query"]["kernel"]
             assert before is None or np.abs(kernel - before).max() > 1e-4
             before = kernel
 

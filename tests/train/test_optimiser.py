@@ -30,14 +30,14 @@ def draw_tree(rng):
         return {"kernel": rng.normal(size=shape), "bias": rng.normal(size=shape[-1])}
 
     return {
-        "encoder": {"layer_0": layer(3, 4)},
+        "encoder": {"layers": layer(3, 4)},
         "heads": {task: layer(4, 2) for task in TASKS},
         "method": {"statistics": layer(4, 3), "tasks": {t: layer(2, 2) for t in TASKS}},
     }
 
 
 OWNERS = {
-    "encoder": {"layer_0": {"kernel": SHARED, "bias": SHARED}},
+    "encoder": {"layers": {"kernel": SHARED, "bias": SHARED}},
     "heads": {task: {"kernel": task, "bias": task} for task in TASKS},
     "method": {
         "statistics": {"kernel": SHARED, "bias": SHARED},
@@ -185,8 +185,8 @@ def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
         found = inner(state, task).mu["heads"][task]["kernel"]
         expected = 0.1 * share * grads["heads"][task]["kernel"]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
-    found = inner(state, SHARED).mu["encoder"]["layer_0"]["kernel"]
-    expected = 0.1 * share * grads["encoder"]["layer_0"]["kernel"]
+    found = inner(state, SHARED).mu["encoder"]["layers"]["kernel"]
+    expected = 0.1 * share * grads["encoder"]["layers"]["kernel"]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -222,7 +222,7 @@ def draw_many(seed, names):
         return {"kernel": np.float32(kernel), "bias": np.float32(bias)}
 
     return {
-        "encoder": {"layer_0": layer(5, 4)},
+        "encoder": {"layers": layer(5, 4)},
         "heads": {name: layer(4, 1 + i % 4) for i, name in enumerate(names)},
         "method": {
             "statistics": layer(4, 3),

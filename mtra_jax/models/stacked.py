@@ -1,0 +1,57 @@
+"""One layer's function, stacked parameters, states -> states after all layers."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def apply(
+    function: Callable[..., jax.Array],
+    layers: Any,
+    hidden: jax.Array,
+    wanted: jax.Array | None,
+    *,
+    depth: int,
+    unroll: int,
+) -> jax.Array:
+    """Applies `function(layer, hidden)` in turn, the last time as `(layer, hidden, wanted)`.
+
+    `layers`: a tree of arrays [`depth`, ...]. All layers but the last run in a loop of
+    `unroll` layers per iteration, or without a loop where one iteration would hold them.
+    """
+    if unroll >= depth - 1:
+        once = jax.jit(function)  # traced for the first layer alone
+        *earlier, last = _split(layers, (1,) * depth)
+        for layer in earlier:
+            hidden = once(_only(layer), hidden)
+        return function(_only(last), hidden, wanted)
+
+    # The loop holds for the backward pass, of all that a layer computes, the dense layers'
+    # products; the rest is computed again. Without a loop XLA chooses, much the same.
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+
+    @functools.partial(jax.checkpoint, prevent_cse=False, policy=policy)
+    def body(hidden: jax.Array, layer: Any) -> tuple[jax.Array, None]:
+        return function(layer, hidden), None
+
+    earlier, last = _split(layers, (depth - 1, 1))
+    hidden, _ = jax.lax.scan(body, hidden, earlier, unroll=unroll)
+    return function(_only(last), hidden, wanted)
+
+
+def _split(layers: Any, sizes: Sequence[int]) -> list[Any]:
+    """Parts of all arrays along the leading axis, of `sizes`.
+
+    The gradient is one concatenation; that of an index would be a sum of padded arrays.
+    """
+    leaves, structure = jax.tree.flatten(layers)
+    parts = zip(*(jax.lax.split(leaf, sizes) for leaf in leaves), strict=True)
+    return [structure.unflatten(part) for part in parts]
+
+
+def _only(layer: Any) -> Any:
+    """Arrays [1, ...] without that axis."""
+    return jax.tree.map(lambda leaf: jnp.squeeze(leaf, 0), layer)
