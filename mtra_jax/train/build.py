@@ -214,8 +214,12 @@ def init_params(
     return {"encoder": encoder_params, **new_params(rng)}
 
 
-def prepare_run(config: ConfigDict, unroll: int | None = None) -> Prepared:
-    """Everything that training needs. `unroll`: see `encoder.Encoder`.
+def prepare_run(
+    config: ConfigDict, backbone: Backbone | None = None, unroll: int | None = None
+) -> Prepared:
+    """Everything that training needs; the configured backbone, or the one given.
+
+    `unroll`: see `encoder.Encoder`.
 
     Raises:
       InputError: what the configuration names cannot be had or does not fit.
@@ -232,7 +236,8 @@ def prepare_run(config: ConfigDict, unroll: int | None = None) -> Prepared:
     benchmark = benchmark_of(config)
     splits = prepare.read_examples(benchmark, config.data.dir)
     examples = thin(config, benchmark, splits)
-    backbone = load_backbone(config, prepare.train_texts(benchmark, examples))
+    if backbone is None:
+        backbone = load_backbone(config, prepare.train_texts(benchmark, examples))
     made_from = inputs.Inputs(
         fingerprints.of_splits(splits),
         inputs.of_encoder(backbone.config, backbone.tokenizer, backbone.params),

@@ -52,6 +52,31 @@ MEASUREMENTS = (
     Measurement("methods", "method_speeds", weight=8),
 )
 
+# Switches of the step, each beside the default: measured where --only names them.
+COMMAND_BUFFERS = "--xla_gpu_enable_command_buffer=+WHILE,+DYNAMIC_SLICE_FUSION"
+SWITCHES = (
+    *(
+        Measurement(
+            f"unroll-{n}", "step_speed", 2, options={"method": "mtra", "unroll": n}
+        )
+        for n in (1, 2, 4, 12)
+    ),
+    Measurement(
+        "loop-in-graphs",
+        "step_speed",
+        2,
+        options={"method": "mtra", "unroll": 1},
+        environment={"XLA_FLAGS": COMMAND_BUFFERS},
+    ),
+    Measurement(
+        "no-triton-products",
+        "step_speed",
+        2,
+        options={"method": "mtra", "unroll": 12},
+        environment={"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false"},
+    ),
+)
+
 
 def main(arguments: Sequence[str]) -> int:
     flags = parse(arguments)
@@ -85,7 +110,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     flags = parser.parse_args(arguments)
     if not flags.minutes > 0:
         parser.error(f"--minutes is {flags.minutes}; expected more than 0")
-    known = [measurement.name for measurement in MEASUREMENTS]
+    known = [measurement.name for measurement in (*MEASUREMENTS, *SWITCHES)]
     for name in (flags.only or known[0]).split(","):
         if name not in known:
             parser.error(f"--only {name}: unknown; expected of {', '.join(known)}")
@@ -103,7 +128,8 @@ def choose(only: str | None) -> list[Measurement]:
     names = {"prepare", *only.split(",")}
     if names == {"prepare", "device"}:
         names.remove("prepare")
-    return [measurement for measurement in MEASUREMENTS if measurement.name in names]
+    known = (*MEASUREMENTS, *SWITCHES)
+    return [measurement for measurement in known if measurement.name in names]
 
 
 if __name__ == "__main__":

@@ -66,12 +66,13 @@ def load(
     So the first measurement of a program finds nothing in the cache, not even the
     autotuning of another program, and the second one finds all.
     """
-    directory = workload_files.of(options).programs / f"{method}-{scale}"
+    kind = f"{method}-{scale}-{options.get('unroll', '')}"
+    directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     compilation_cache.reset_cache()  # else the first directory of a process is kept
     config = workload_files.configuration(options, method, scale)
-    prepared = build.prepare_run(config, backbone)
+    prepared = build.prepare_run(config, backbone, options.get("unroll"))
     run = prepared.run
     plan = run.schedule.plan(0)
     chosen = workload.choose(run.train.corpus.tasks, plan, NUM_BATCHES)
