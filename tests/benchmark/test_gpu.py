@@ -287,6 +287,7 @@ KERNELS = [
     Kernel("nvjet_tst_128x64", "", 0.0, 2.0),
     Kernel("loop_add_fusion_3", "loop_add_fusion.3", 3.0, 4.0),
     Kernel("memcpy", "", 3.5, 5.0),  # on another stream, at the same time
+    Kernel("memset", "", 3.75, 4.0),  # within it
     Kernel("nvjet_tst_64x64", "", 8.0, 9.0),
 ]
 
@@ -300,7 +301,7 @@ def test_groups_have_their_time_their_number_and_the_gaps_before_them():
     shares = kernel_events.shares(KERNELS, lambda k: kernel_events.kind(k.name))
     assert [share[:3] for share in shares] == [
         ("matrix products", 3.0, 2),
-        ("memory copied or set", 1.5, 1),
+        ("memory copied or set", 1.75, 2),
         ("element by element", 1.0, 1),
     ]
     assert [share.idle for share in shares] == [0.75, 0.0, 0.25]
