@@ -434,13 +434,22 @@ def test_the_instrument_measures_a_small_run(tmp_path):
     assert list(stages.values()) == sorted(stages.values())
 
 
-def test_wrong_flags_are_refused(tmp_path):
-    script = str(INSTRUMENT / "gpu.py")
-    for flags, message in (
-        (["--only=devise"], "--only devise: unknown; expected of prepare, device"),
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only=devise"], "--only devise: unknown; expected of prepare, device, "),
         (["--minutes=0"], "--minutes is 0.0; expected more than 0"),
-    ):
-        command = [sys.executable, script, f"--out={tmp_path}", *flags]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert message in done.stderr
+        (["--data_dir=none"], "--data_dir none: expected a directory"),
+        (["--out={}/file"], "file: File exists; expected a directory"),
+        (["--threads=2"], "unrecognized arguments: --threads=2"),
+    ],
+)
+def test_a_wrong_flag_is_answered_in_one_line(flags, message, tmp_path):
+    (tmp_path / "file").touch()
+    flags = [flag.format(tmp_path) for flag in flags]
+    command = [sys.executable, str(INSTRUMENT / "gpu.py"), f"--out={tmp_path}", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert not (tmp_path / supervisor.FIGURES).exists()
