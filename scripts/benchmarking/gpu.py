@@ -10,10 +10,12 @@ downloaded. See README.md beside this file.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import supervisor
 from supervisor import Measurement
@@ -78,10 +80,16 @@ SWITCHES = (
 )
 
 
+class Parser(argparse.ArgumentParser):
+    """Answers a wrong flag with one line instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
 def main(arguments: Sequence[str]) -> int:
     flags = parse(arguments)
     directory = Path(flags.out)
-    directory.mkdir(parents=True, exist_ok=True)
     work = tempfile.mkdtemp(prefix="mtra-benchmark-")
     options = {
         "work": work,
@@ -91,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         "backbone": absolute(flags.backbone),
     }
     chosen = choose(flags.only)
+    # Ends as an exception does: children are killed, temporary files removed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return supervisor.run(chosen, options, directory, 60 * flags.minutes)
     finally:
@@ -98,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="directory of the figures")
     parser.add_argument("--minutes", type=float, default=8, help="all of it together")
     parser.add_argument("--small", action="store_true", help="a tiny encoder, on a CPU")
@@ -114,6 +124,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for name in (flags.only or known[0]).split(","):
         if name not in known:
             parser.error(f"--only {name}: unknown; expected of {', '.join(known)}")
+    for flag in ("data_dir", "backbone"):
+        path = getattr(flags, flag)
+        if path and not Path(path).is_dir():
+            parser.error(f"--{flag} {path}: expected a directory")
+    try:
+        Path(flags.out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {flags.out}: {error.strerror}; expected a directory")
     return flags
 
 

@@ -287,6 +287,7 @@ KERNELS = [
     Kernel("nvjet_tst_128x64", "", 0.0, 2.0),
     Kernel("loop_add_fusion_3", "loop_add_fusion.3", 3.0, 4.0),
     Kernel("memcpy", "", 3.5, 5.0),  # on another stream, at the same time
+    Kernel("memset", "", 3.75, 4.0),  # within it
     Kernel("nvjet_tst_64x64", "", 8.0, 9.0),
 ]
 
@@ -300,7 +301,7 @@ def test_groups_have_their_time_their_number_and_the_gaps_before_them():
     shares = kernel_events.shares(KERNELS, lambda k: kernel_events.kind(k.name))
     assert [share[:3] for share in shares] == [
         ("matrix products", 3.0, 2),
-        ("memory copied or set", 1.5, 1),
+        ("memory copied or set", 1.75, 2),
         ("element by element", 1.0, 1),
     ]
     assert [share.idle for share in shares] == [0.75, 0.0, 0.25]
@@ -433,13 +434,22 @@ def test_the_instrument_measures_a_small_run(tmp_path):
     assert list(stages.values()) == sorted(stages.values())
 
 
-def test_wrong_flags_are_refused(tmp_path):
-    script = str(INSTRUMENT / "gpu.py")
-    for flags, message in (
-        (["--only=devise"], "--only devise: unknown; expected of prepare, device"),
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only=devise"], "--only devise: unknown; expected of prepare, device, "),
         (["--minutes=0"], "--minutes is 0.0; expected more than 0"),
-    ):
-        command = [sys.executable, script, f"--out={tmp_path}", *flags]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert message in done.stderr
+        (["--data_dir=none"], "--data_dir none: expected a directory"),
+        (["--out={}/file"], "file: File exists; expected a directory"),
+        (["--threads=2"], "unrecognized arguments: --threads=2"),
+    ],
+)
+def test_a_wrong_flag_is_answered_in_one_line(flags, message, tmp_path):
+    (tmp_path / "file").touch()
+    flags = [flag.format(tmp_path) for flag in flags]
+    command = [sys.executable, str(INSTRUMENT / "gpu.py"), f"--out={tmp_path}", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert not (tmp_path / supervisor.FIGURES).exists()
