@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import workload_files
+from tokenizers import Tokenizer, models
 
 from mtra_jax.data import prepare, sources, synthetic, tokens
 from mtra_jax.models import pretrained
@@ -55,6 +56,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     if not options["backbone"]:
         sample = texts[:: -(-len(texts) // TRAINED_ON)]
         tokenizer = tokens.train_tokenizer(sample, min(16_000, config.vocab_size))
+        fill(tokenizer, config.vocab_size)
         tokens.save_tokenizer(tokenizer, files.backbone, config.max_length)
         pretrained.save_encoder(files.backbone, config, random_encoder(config))
     else:
@@ -78,6 +80,14 @@ def measure(options: dict[str, Any], emit: Any) -> None:
         mean_tokens=float(lengths.mean()),
         quartiles=[low, median, high],
     )
+
+
+def fill(tokenizer: Tokenizer, size: int) -> None:
+    """Adds tokens that no text has, so that every row of the encoder has a token."""
+    vocabulary = tokenizer.get_vocab()
+    unused = range(len(vocabulary), size)
+    vocabulary |= {f"[unused{number}]": number for number in unused}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")
 
 
 def random_encoder(config: EncoderConfig, seed: int = 0) -> Params:
