@@ -466,7 +466,7 @@ def test_a_tokenizer_without_tokens_for_the_texts_is_refused():
         "tokenizer, and one for the language of the texts"
     )
     many = [*[strange] * 5000, *[known] * 1000]
-    assert " of 1000 texts" in refusal(tokens.check_fit, tokenizer, many, "DIR")
+    assert " of 300 texts" in refusal(tokens.check_fit, tokenizer, many, "DIR")
 
 
 def test_a_tokenizer_that_drops_the_texts_is_refused():
