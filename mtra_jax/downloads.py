@@ -27,6 +27,8 @@ def check(path: Path) -> None:
 
     A file that is absent or cannot be opened passes: its reader reports that.
     """
+    if not path.is_file():  # nor a pipe, which would be waited for
+        return
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)

@@ -1,5 +1,6 @@
 """A checkpoint's directory -> the fast tokenizer of `transformers.AutoTokenizer`."""
 
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,8 @@ def load(
     Raises: InputError where `transformers` cannot read the directory, where its class is
     no fast tokenizer, or the vocabulary is of another kind than the class.
     """
+    # Else it advises those who have no PyTorch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
     level = transformers.logging.get_verbosity()
@@ -37,7 +40,8 @@ def load(
     transformers.logging.set_verbosity_error()
     try:
         _check_class(settings, config, spec is not None, directory)
-        with refusing(f"{directory}: cannot load the tokenizer"):
+        of_kind = f" ({_WHOLE} is of the kind {_kind(spec)})" if spec else ""
+        with refusing(f"{directory}: cannot load the tokenizer{of_kind}"):
             loaded = transformers.AutoTokenizer.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False
             )
@@ -49,7 +53,10 @@ def load(
             expected = loaded(PROBES)["input_ids"]
             ids = [encoding.ids for encoding in backend.encode_batch(PROBES)]
         if ids != expected:
-            _refuse_slow(type(loaded).__name__, directory)
+            raise InputError(
+                f"{directory}: {type(loaded).__name__} changes texts before its fast "
+                f"tokenizer reads them; {_advice(directory)}"
+            )
     finally:
         transformers.logging.set_verbosity(level)
     return backend, loaded.truncation_side
@@ -60,9 +67,9 @@ def _check_class(
 ) -> None:
     """Raises InputError if the files name a class that is no fast tokenizer.
 
-    `is_whole`: whether there is a `tokenizer.json`, which the generic class needs.
-
-    Before anything is loaded: `AutoTokenizer` takes any class of `transformers`.
+    This comes before anything is loaded: `AutoTokenizer` takes any class of
+    `transformers`. `is_whole`: whether there is a `tokenizer.json`, which the generic
+    class needs.
     """
     import transformers
     from transformers.models.auto import tokenization_auto
@@ -98,16 +105,19 @@ def _check_class(
 
 
 def _refuse_slow(name: str, directory: Path) -> NoReturn:
+    raise InputError(
+        f"{directory}: {name} is a tokenizer in Python, without a fast form; "
+        f"{_advice(directory)}"
+    )
+
+
+def _advice(directory: Path) -> str:
     if (directory / _WHOLE).is_file():
-        advice = (
+        return (
             f"{_WHOLE} is read in its place if {_SETTINGS} has "
             '"tokenizer_class": "PreTrainedTokenizerFast"'
         )
-    else:
-        advice = f"expected a checkpoint with a fast one ({_WHOLE})"
-    raise InputError(
-        f"{directory}: {name} is a tokenizer in Python, without a fast form; {advice}"
-    )
+    return f"expected a checkpoint with a fast one ({_WHOLE})"
 
 
 def _check_kind(
@@ -137,6 +147,7 @@ def _check_kind(
     is_model = any(file.endswith(".model") for file in files)
     if missing and not (is_model and any(directory.glob("*.model"))):
         present = [file for file in _VOCABULARIES if (directory / file).is_file()]
+        present += sorted(path.name for path in directory.glob("*.model"))
         raise InputError(
             f"{directory}: {name}, the class of this checkpoint, reads "
             f"{' and '.join(files)}; found {' and '.join(present)}, the vocabulary of "

@@ -1,9 +1,9 @@
 """A checkpoint's tokenizer files -> whether `tokenizer.json` alone gives the same ids.
 
-`transformers` builds the tokenizer anew from the vocabulary and the settings beside
-`tokenizer.json`. Importing it costs seconds, and in most checkpoints `tokenizer.json`
-says already what the settings ask for. Here is decided which ones, field by field;
-whatever is not known here is left to `transformers`.
+`transformers` rebuilds the tokenizer from the vocabulary and the settings beside
+`tokenizer.json`. Importing it takes seconds, and most checkpoints do not need it: their
+`tokenizer.json` already contains what the settings ask for. This module checks that,
+field by field. Any value that it does not expect is left to `transformers`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _ROLES = {
     },
 }
 _ROLE_NAMES = frozenset().union(*_ROLES.values())
-# Settings that no id depends on, where the caller chooses the length.
+# Settings that change no id, since the caller chooses the length.
 _WITHOUT_EFFECT = {
     "backend",
     "clean_up_tokenization_spaces",
@@ -51,8 +51,8 @@ _WITHOUT_EFFECT = {
     "trim_offsets",
     "truncation_strategy",
 }
-# Settings with an effect, and the values that are understood here. `load_tokenizer`
-# applies the first two.
+# Settings that change ids, and their expected values. `load_tokenizer` applies the
+# first two.
 _EFFECTS = {
     "split_special_tokens": (False, True),
     "truncation_side": ("right", "left"),
@@ -99,7 +99,7 @@ def is_whole(
 
 
 def _class(settings: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """The class of tokenizer that `transformers` takes, None for one not known here."""
+    """The class of tokenizer that `transformers` takes; None if it is not checked here."""
     name = settings.get("tokenizer_class") or config.get("tokenizer_class")
     if not name:
         if not config:
@@ -116,7 +116,7 @@ def _are_understood(
     roles: Mapping[str, Any],
     added: Mapping[str, Any],
 ) -> bool:
-    """Whether each key is one of those above; tokens with roles must be special ones."""
+    """Whether each key and value is expected; tokens with roles must be special ones."""
     effects = {**_EFFECTS, **_EFFECTS_BY_CLASS.get(name, {})}
     for key, value in settings.items():
         if key == "added_tokens_decoder":

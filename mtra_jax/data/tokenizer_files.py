@@ -26,8 +26,8 @@ _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt")
 # A tokenizer that cuts texts at their start carries this truncation, which is longer
 # than any text: `tokens.encode` asks it for the side.
 _NO_LIMIT = 2**31 - 1
-# Fewer tokens than half of the rows are those of another encoder; this many rows may be
-# padding in any case. Published checkpoints have tokens for 60 % of their rows and more.
+# Rows are padded to multiples of 8 to 128, or by some hundreds in large vocabularies:
+# less than half of the rows with tokens is another encoder's tokenizer.
 _LEAST_SHARE = 0.5
 _PADDING_ROWS = 128
 

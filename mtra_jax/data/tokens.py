@@ -35,7 +35,7 @@ __all__ = [
     "train_tokenizer",
 ]
 
-_LOOKED_AT = 1000
+_LOOKED_AT = 300
 """Texts that `check_fit` encodes, about."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -99,7 +99,7 @@ def check_fit(tokenizer: Tokenizer, texts: Sequence[str], where: object) -> None
     """Raises InputError where `tokenizer` has tokens for less than half of the texts.
 
     Half of their characters, blanks aside; that of another encoder gives the unknown
-    token, or none, for most of them. About 1,000 training texts, evenly spaced, are
+    token, or none, for most of them. About 300 training texts, evenly spaced, are
     looked at. `where` begins the message.
     """
     step = max(1, len(texts) // _LOOKED_AT)

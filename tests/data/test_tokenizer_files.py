@@ -1,6 +1,7 @@
 """Checkpoints' tokenizer files: ids as `AutoTokenizer`'s, and what is refused, and how."""
 
 import json
+import os
 
 import pytest
 from tokenizers import (
@@ -418,6 +419,8 @@ def refusal(call, *arguments):
          "sentencepiece.bpe.model; found vocab.json and merges.txt, the vocabulary of"),
         (bert, "xlm-roberta", "XLMRobertaTokenizer, the class of this checkpoint, reads "
          "sentencepiece.bpe.model; found vocab.txt, the vocabulary of another class"),
+        (whole_bert, "camembert", ": cannot load the tokenizer (tokenizer.json is of the "
+         "kind WordPiece): "),
         (whole_bert, "roberta", "tokenizer.json: a WordPiece tokenizer, which "
          "RobertaTokenizer, the class of this checkpoint, would read as BPE"),
     ],
@@ -466,7 +469,7 @@ def test_a_tokenizer_without_tokens_for_the_texts_is_refused():
         "tokenizer, and one for the language of the texts"
     )
     many = [*[strange] * 5000, *[known] * 1000]
-    assert " of 1000 texts" in refusal(tokens.check_fit, tokenizer, many, "DIR")
+    assert " of 300 texts" in refusal(tokens.check_fit, tokenizer, many, "DIR")
 
 
 def test_a_tokenizer_that_drops_the_texts_is_refused():
@@ -582,6 +585,13 @@ def test_what_a_download_left_in_its_place_is_named(tmp_path, file, content, mes
     (tmp_path / file).write_bytes(content)
     found = refusal(tokens.load_tokenizer, tmp_path)
     assert found.startswith(f"{tmp_path / file}: {message}")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    whole_bert(tmp_path)
+    os.mkfifo(tmp_path / "vocab.txt")
+    os.mkfifo(tmp_path / "added_tokens.json")
+    tokens.load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize(
