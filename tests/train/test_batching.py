@@ -1,5 +1,6 @@
 """The shapes of a run: few, the same for runs that differ in their numbers, and enough."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -111,8 +112,8 @@ def test_the_numbers_of_a_run_do_not_change_its_shapes(platform):
     [("per_task", False), ("joint", False), ("joint", True), ("per_task", True)],
 )
 def test_batches_of_all_seeds_and_epochs_have_a_program(platform, sampling, is_apart):
-    """And nearly all shapes but the largest, which is for the rare ones, are used."""
-    used = set()
+    """But for one in a thousand; and few shapes besides the largest are never used."""
+    used = Counter()
     for seed in (0, 5):
         overrides = ("sampling", sampling), ("seed", str(seed))
         train, splits = make(*overrides, platform=platform, is_apart=is_apart)
@@ -120,11 +121,12 @@ def test_batches_of_all_seeds_and_epochs_have_a_program(platform, sampling, is_a
             plan = batches.plan_epoch(
                 CORPORA["train"].sizes, 128, seed=seed, epoch=epoch, sampling=sampling
             )
-            used |= {b.tokens.shape[-2:] for b in train.batches(plan, epoch=epoch)}
-        assert used <= set(train.shapes)
+            items = train.batches(plan, epoch=epoch)
+            used.update(batch.tokens.shape[-2:] for batch in items)
         for split in splits.values():
             items = split.batcher.batches(split.plan)
             own = {batch.tokens.shape[-2:] for batch in items}
             assert own <= set(split.batcher.shapes)
-    # The choice takes rows of 64 side by side for rows of 128, which may do with fewer.
-    assert len(set(train.shapes[:-1]) - used) <= 1
+    without = sum(count for shape, count in used.items() if shape not in train.shapes)
+    assert without <= used.total() / 1000 + 1
+    assert len(set(train.shapes[:-1]) - set(used)) <= 1
