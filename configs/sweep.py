@@ -32,7 +32,7 @@ SMALL = (
     ("epochs", "2"),
     ("batch_size", "64"),
     ("learning_rate", "5e-4"),
-    ("data.max_shapes", "1"),
+    ("data.max_shapes", "3"),
 )
 
 SWEEPS = {

@@ -187,7 +187,7 @@ def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
     for run in found.runs:
         config = sweeps.config_of(run)
         assert config.tasks == ("emotion", "irony")
-        assert (config.data.fraction, config.data.max_shapes) == (0.2, 1)
+        assert (config.data.fraction, config.data.max_shapes) == (0.2, 3)
         assert (config.epochs, config.batch_size, config.learning_rate) == (2, 64, 5e-4)
         assert config.backbone.path == "sentence-transformers/all-MiniLM-L6-v2"
 

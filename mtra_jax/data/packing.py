@@ -102,6 +102,17 @@ def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
     return Shape(max(num_rows, 1), row_length)
 
 
+def needed_shapes(shares: Sequence[np.ndarray], longest_row: int) -> tuple[Shape, ...]:
+    """As `needed_shape`, and the same for all longer rows up to `longest_row`."""
+    first = needed_shape(shares)
+    longer = {*ROW_LENGTHS, longest_row}
+    return first, *(
+        Shape(max(first_fit_decreasing(s, n).num_rows for s in shares), n)
+        for n in sorted(longer)
+        if first.row_length < n <= longest_row
+    )
+
+
 def fit(shares: Sequence[np.ndarray], shapes: Sequence[Shape]) -> Shape:
     """The first of `shapes` that holds every share, given as lengths of texts.
 

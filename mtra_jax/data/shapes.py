@@ -14,21 +14,36 @@ from mtra_jax.data import batches, packing
 from mtra_jax.data.batches import Corpus
 from mtra_jax.data.packing import Shape
 
-PLANNED_BATCHES = 512
+PLANNED_BATCHES = 256
 """How many batches of a plan are looked at."""
 RESERVE = 4.5
 """Standard deviations; of a normal distribution one in 300,000 draws is beyond."""
 
+Need = tuple[Shape, ...]
+"""The smallest shapes that hold a batch, one for each length of rows, shortest first."""
+
 
 def needed(
-    corpus: Corpus, plan: np.ndarray, num_shares: int, part_size: int | None = None
-) -> list[Shape]:
-    """The smallest shapes that hold the batches of `plan`: of every n-th in a long one.
+    corpus: Corpus,
+    plan: np.ndarray,
+    num_shares: int,
+    part_size: int | None = None,
+    longest_row: int = 0,
+) -> list[Need]:
+    """What the batches of `plan` need, every n-th batch of a long plan.
 
-    `num_shares`: see `batches.device_shares`; `part_size`: see `batches.Batcher`.
+    `num_shares`: see `batches.device_shares`; `part_size`: see `batches.Batcher`. Rows
+    are as long as the longest text of the corpus needs, or as `longest_row`.
     """
+    longest_row = max(longest_row, longest_row_of(corpus))
     sampled = _shares(corpus, plan, num_shares, part_size)
-    return [packing.needed_shape(shares) for shares in sampled]
+    return [packing.needed_shapes(shares, longest_row) for shares in sampled]
+
+
+def longest_row_of(corpus: Corpus) -> int:
+    """The length of rows that the longest text needs."""
+    lengths = np.diff(corpus.tokens.offsets)
+    return packing.row_length_for(int(lengths.max(initial=1)))
 
 
 def _shares(
@@ -47,7 +62,7 @@ def _shares(
 def reserve(
     corpus: Corpus,
     plan: np.ndarray,
-    needs: Sequence[Shape],
+    needs: Sequence[Need],
     num_shares: int,
     part_size: int | None = None,
 ) -> Shape:
@@ -71,30 +86,19 @@ def reserve(
     bound = np.max(counts @ means + RESERVE * np.sqrt(shrunk @ variances))
     sampled = _shares(corpus, plan, num_shares, part_size)
     largest = max(int(share.sum()) for shares in sampled for share in shares)
-    cover = covering(needs, packing.row_length_for(int(lengths.max(initial=1))))
+    cover = covering(needs)
     factor = max(bound / max(largest, 1), 1.0)
     return Shape(math.ceil(cover.num_rows * factor), cover.row_length)
 
 
-def covering(needs: Sequence[Shape], row_length: int = 1) -> Shape:
-    """The smallest shape that holds all `needs`, in rows of at least `row_length`."""
-    row_length = max(row_length, *(need.row_length for need in needs))
-    return Shape(max(_rows_at(need, row_length) for need in needs), row_length)
-
-
-def _rows_at(need: Shape, row_length: int) -> int:
-    """Rows of `row_length` that hold the rows of `need`, laid side by side."""
-    return -(-need.num_rows // (row_length // need.row_length))
-
-
-def _holds(shape: Shape, need: Shape) -> bool:
-    if shape.row_length < need.row_length:
-        return False
-    return _rows_at(need, shape.row_length) <= shape.num_rows
+def covering(needs: Sequence[Need]) -> Shape:
+    """The smallest shape in rows of the longest length that holds all `needs`."""
+    rows, row_length = zip(*(need[-1] for need in needs), strict=True)
+    return Shape(max(rows), max(row_length))
 
 
 def choose(
-    needs: Sequence[Shape],
+    needs: Sequence[Need],
     *,
     program_cost: float,
     max_shapes: int = 0,
@@ -106,29 +110,28 @@ def choose(
     the cheapest shape that holds it. One of the shapes holds all `needs`. `max_shapes` is
     the largest number of shapes, without limit where 0.
 
-    Starts from `candidates`, by default `needs`, and drops the shape that saves least
-    until every shape saves more than it costs.
+    Starts from `candidates`, by default all shapes in `needs`, and drops the shape that
+    saves least until every shape saves more than it costs.
     """
     if not needs:
         return ()
     counts = Counter(needs)
     weights = np.array(list(counts.values()))
-    options = set(counts if candidates is None else candidates)
+    options = set(itertools.chain(*counts) if candidates is None else candidates)
     covers = [s for s in options if all(_holds(s, need) for need in counts)]
     cover = min(covers or [covering(needs)], key=_by_cost)
     shapes = sorted({*options, cover}, key=_by_cost)
+    costs = np.array([shape.cost for shape in shapes])
     # [shapes, distinct needs]
-    costs = np.array(
-        [[s.cost if _holds(s, n) else np.inf for n in counts] for s in shapes]
-    )
+    holds = np.array([[_holds(shape, need) for need in counts] for shape in shapes])
     while len(shapes) > 1:
-        saved = _savings(costs, weights)
+        saved = _savings(costs, holds, weights)
         saved[shapes.index(cover)] = np.inf
         least = int(np.argmin(saved))
         if saved[least] > program_cost and not 0 < max_shapes < len(shapes):
             break
         del shapes[least]
-        costs = np.delete(costs, least, axis=0)
+        costs, holds = np.delete(costs, least), np.delete(holds, least, axis=0)
     return tuple(shapes)
 
 
@@ -136,11 +139,22 @@ def _by_cost(shape: Shape) -> tuple[float, Shape]:
     return shape.cost, shape
 
 
-def _savings(costs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """By how much each shape is cheaper than the next one that serves: [S] of [S, N]."""
-    order = np.argsort(costs, axis=0, kind="stable")
-    columns = np.arange(costs.shape[1])
-    saved = np.zeros(len(costs))
-    best, second = order[0], order[1]
-    np.add.at(saved, best, weights * (costs[second, columns] - costs[best, columns]))
-    return saved
+def _holds(shape: Shape, need: Need) -> bool:
+    return any(
+        shape.row_length == own.row_length and shape.num_rows >= own.num_rows
+        for own in need
+    )
+
+
+def _savings(costs: np.ndarray, holds: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """By how much each shape is cheaper than the next one for the needs it serves: [S].
+
+    `costs` [S] rise; `holds` [S, N] says which shapes hold which of N needs.
+    """
+    columns = np.arange(holds.shape[1])
+    first = np.argmax(holds, axis=0)
+    others = holds.copy()
+    others[first, columns] = False
+    second = np.argmax(others, axis=0)
+    next_cost = np.where(others.any(axis=0), costs[second], np.inf)
+    return np.bincount(first, weights * (next_cost - costs[first]), len(costs))

@@ -106,10 +106,13 @@ def make_batchers(
         for split in corpora
         if split != "train"
     }
+    longest_row = max(map(shapes.longest_row_of, corpora.values()))
     needs = [
         need
         for split, plan in plans.items()
-        for need in shapes.needed(corpora[split], plan, len(devices))
+        for need in shapes.needed(
+            corpora[split], plan, len(devices), longest_row=longest_row
+        )
     ]
     # Evaluation holds no activations for a backward pass: whole batches fit. In training's
     # shapes most of its products have sizes that have been tuned.
@@ -139,7 +142,9 @@ def _training_shapes(
     reserve = shapes.reserve(corpus, plan, needs, num_shares, part_size)
     # `needs` are a sample of the batches of all epochs.
     share = len(needs) / (NUM_EPOCHS * len(plan))
-    return shapes.choose([*needs, reserve], program_cost=share * cost, max_shapes=most)
+    return shapes.choose(
+        [*needs, (reserve,)], program_cost=share * cost, max_shapes=most
+    )
 
 
 def program_cost(config: EncoderConfig, platform: str) -> float:

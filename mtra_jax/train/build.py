@@ -85,16 +85,10 @@ def use_compilation_cache(config: ConfigDict) -> None:
     if directory is None:
         return
     jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
-    # Every program, however small: a start runs dozens of them.
+    # Small programs too: a start needs ten. By default JAX also keeps, in the same place,
+    # which kernels a GPU was fastest with, for programs that share some of their parts.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # On a GPU also what was found out about the fastest kernels, so that programs of
-    # other shapes or options compile faster. JAX's default, which an environment may
-    # have changed; "all" adds a cache of kernels to it.
-    jax.config.update(
-        "jax_persistent_cache_enable_xla_caches",
-        "xla_gpu_per_fusion_autotune_cache_dir",
-    )
 
 
 def compute_dtype(config: ConfigDict) -> Any:

@@ -266,12 +266,12 @@ def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
         batcher = batches.Batcher(
             corpus, chosen, num_devices=num_devices, local_devices=everywhere
         )
-        for examples, shape, batch in zip(
+        for examples, need, batch in zip(
             plan, needed, batcher.batches(plan), strict=True
         ):
             check_batch(batch, examples, corpus, num_devices)
             shares = batches.device_shares(lengths, examples, num_devices)
-            expected = packing.fit(shares, chosen) if chosen else shape
+            expected = packing.fit(shares, chosen) if chosen else need[0]
             assert batch.tokens.shape[1:] == expected
 
 
@@ -332,11 +332,11 @@ def test_tasks_apart_are_packed_as_batches_of_their_own(corpus, sampling, num_de
     batcher = batches.Batcher(
         corpus, num_devices=num_devices, local_devices=everywhere, part_size=part_size
     )
-    for examples, shape, batch in zip(plan, needed, batcher.batches(plan), strict=True):
+    for examples, need, batch in zip(plan, needed, batcher.batches(plan), strict=True):
         parts = batches.split_by_task(examples, corpus.tasks[examples], part_size)
         assert len(parts) == (1 if sampling == "per_task" else 3)
         assert batch.tokens.shape[:2] == (num_devices, len(parts))
-        assert batch.tokens.shape[2:] == shape
+        assert batch.tokens.shape[2:] == need[0]
         for index, own in enumerate(parts):
             part = type(batch)(*(a[:, index] for a in batch))
             # At empty places too, where a batch of mixed tasks has 0.
