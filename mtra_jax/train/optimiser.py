@@ -68,29 +68,30 @@ def make(
     128 tasks the update took fifty times as long on a CPU, more than all passes through a
     small encoder.
     """
-    chain = optax.chain(
-        optax.clip_by_global_norm(clip_norm),
-        _adamax(len(tasks)),
-        optax.scale_by_learning_rate(schedule),
-    )
+
+    def init(params: Params) -> AdamaxState:
+        moments = optax.tree.zeros_like(pack(params))
+        counts = jnp.zeros((), jnp.int32), jnp.zeros(len(tasks), jnp.int32)
+        return AdamaxState(*counts, moments, moments)
 
     def update(
         gradient: Params,
-        state: optax.OptState,
+        state: AdamaxState,
         params: Params | None = None,
         *,
         present: jax.Array,
-    ) -> tuple[Params, optax.OptState]:
+    ) -> tuple[Params, AdamaxState]:
         del params
+        packed = pack(gradient)
+        # One factor, where optax divides by the norm in a pass over all arrays.
+        clip = jnp.minimum(1, clip_norm / optax.tree.norm(packed))
+        packed = jax.tree.map(lambda g: g * clip.astype(g.dtype), packed)
         entries = _owners_of_entries(gradient, tasks)
-        updates, state = chain.update(
-            pack(gradient), state, present=present, entries=entries
-        )
+        rate = schedule(state.count)
+        updates, state = _adamax(packed, state, present, entries, rate)
         return unpack(updates, gradient), state
 
-    return optax.GradientTransformationExtraArgs(
-        lambda params: chain.init(pack(params)), update
-    )
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def pack(tree: Params) -> Packed:
@@ -131,49 +132,38 @@ def _owners_of_entries(tree: Params, tasks: tuple[str, ...]) -> np.ndarray:
     return np.repeat(places, [size for size, _ in own])
 
 
-def _adamax(num_tasks: int) -> optax.GradientTransformationExtraArgs:
-    """`optax.scale_by_adamax` of `Packed`, in which absent tasks rest.
+def _adamax(
+    gradient: Packed,
+    state: AdamaxState,
+    present: jax.Array,
+    entries: np.ndarray,
+    rate: jax.Array | float,
+) -> tuple[Packed, AdamaxState]:
+    """The updates −rate · μ / (1 − β₁ᵏ) / ν after k steps, in which absent tasks rest.
 
-    `update` takes `present`, bool [T], and `entries`, int32 [P]: the tasks of `own`.
+    `present`: bool [T]. `entries`: int32 [P], the tasks of `gradient.own`.
     """
+    count = optax.safe_increment(state.count)
+    steps = optax.safe_increment(state.own_counts)
+    mu = optax.tree.update_moment(gradient, state.mu, B1, 1)
+    nu = optax.tree.update_infinity_moment(gradient, state.nu, B2, EPSILON)
 
-    def init(params: Packed) -> AdamaxState:
-        return AdamaxState(
-            jnp.zeros((), jnp.int32),
-            jnp.zeros(num_tasks, jnp.int32),
-            optax.tree.zeros_like(params),
-            optax.tree.zeros_like(params),
-        )
+    def step_sizes(count: jax.Array) -> jax.Array:
+        return -rate / (1 - B1**count)
 
-    def update(
-        gradient: Packed,
-        state: AdamaxState,
-        params: Packed | None = None,
-        *,
-        present: jax.Array,
-        entries: np.ndarray,
-    ) -> tuple[Packed, AdamaxState]:
-        del params
-        count = optax.safe_increment(state.count)
-        steps = optax.safe_increment(state.own_counts)
-        own_counts = jnp.where(present, steps, state.own_counts)
-        mu = optax.tree.update_moment(gradient, state.mu, B1, 1)
-        nu = optax.tree.update_infinity_moment(gradient, state.nu, B2, EPSILON)
-        shared = jax.tree.map(
-            jnp.divide, optax.tree.bias_correction(mu.shared, B1, count), nu.shared
-        )
-        if isinstance(gradient.own, optax.MaskedNode):
-            updates = Packed(shared, gradient.own)
-            return updates, AdamaxState(count, own_counts, mu, nu)
+    def move(mu: jax.Array, nu: jax.Array, size: jax.Array) -> jax.Array:
+        return mu * size.astype(mu.dtype) / nu
 
+    shared_size = step_sizes(count)
+    shared = jax.tree.map(lambda *m: move(*m, shared_size), mu.shared, nu.shared)
+    own = gradient.own
+    if not isinstance(own, optax.MaskedNode):
         # Each task's own count: a number a task, spread over its entries.
-        correction = (1 - B1**steps).astype(mu.own.dtype)[entries]
         is_present = present[entries]
-        own = jnp.where(is_present, mu.own / correction / nu.own, 0)
+        own = jnp.where(is_present, move(mu.own, nu.own, step_sizes(steps)[entries]), 0)
         mu, nu = (
             new._replace(own=jnp.where(is_present, new.own, old.own))
             for new, old in ((mu, state.mu), (nu, state.nu))
         )
-        return Packed(shared, own), AdamaxState(count, own_counts, mu, nu)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    own_counts = jnp.where(present, steps, state.own_counts)
+    return Packed(shared, own), AdamaxState(count, own_counts, mu, nu)

@@ -9,7 +9,16 @@ import jax
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.benchmark import cost, host, lines, measure, run_costs, scaling, timing
+from mtra_jax.benchmark import (
+    cost,
+    host,
+    lines,
+    measure,
+    programs,
+    run_costs,
+    scaling,
+    timing,
+)
 from mtra_jax.errors import InputError
 from mtra_jax.methods import gradients
 from mtra_jax.train import build
@@ -49,7 +58,11 @@ FOUND = {
     ),
     "trace": ({"norms": 1.0, "GELU": 3.0}, ["25.0 %", "75.0 %"]),
     "tasks": ([scaling.TaskCost(8, 20.0, 0.25, 1.07)], ["8 tasks", "250 ms", "1.07"]),
-    "layers": ([scaling.LayerCost(6, True, 4.0, 0.5, 900.0)], ["6 layers, scanned", "900 s"]),
+    "layers": ([scaling.LayerCost(6, 2, 4.0, 0.5, 900.0)], ["6 layers, 2 an it", "900 s"]),
+    "programs": (
+        [programs.ProgramCost(4, 12_345, 1.25, 60.0, cost.Memory(2**30, 2**20))],
+        ["instructions", "4  ", "12,345", "1.2", "60.0", "1024 MiB"],
+    ),
     "throughput": (host.Throughput(1000, 9, 0.001, 0.002, 0.001, 9.0), ["250,000 texts/s"]),
     "footprint": (
         host.Footprint(10, 9, 8, 0.1, 1.25, 0.1, 0.0015, 0, 2 * 2**30, 2**30),

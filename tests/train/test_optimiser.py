@@ -138,16 +138,15 @@ class Moments(NamedTuple):
 
 def inner(state, owner):
     """Adamax's moments and count of the parameters of `owner`."""
-    found = state[1]
     like = draw_tree(np.random.default_rng(0))
-    count = found.count if owner == SHARED else found.own_counts[TASKS.index(owner)]
+    count = state.count if owner == SHARED else state.own_counts[TASKS.index(owner)]
     mu, nu = (
         jax.tree.map(
             lambda leaf, of: leaf if of == owner else None,
             optimiser.unpack(packed, like),
             OWNERS,
         )
-        for packed in (found.mu, found.nu)
+        for packed in (state.mu, state.nu)
     )
     return Moments(count, mu, nu)
 
@@ -356,7 +355,7 @@ def test_without_parameters_of_single_tasks():
     # Clipped, then divided by itself: a step of the rate.
     np.testing.assert_allclose(updates["encoder"]["w"], -0.1, rtol=1e-6)
     assert updates["heads"] == {}
-    np.testing.assert_array_equal(state[1].own_counts, [1, 0])
+    np.testing.assert_array_equal(state.own_counts, [1, 0])
 
 
 def test_a_task_that_is_not_known_is_refused():
