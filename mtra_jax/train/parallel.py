@@ -6,6 +6,7 @@ State and results have no device axis: every device holds the same copy, given a
 
 import contextlib
 import functools
+import importlib.util
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ from mtra_jax.errors import InputError, RunError
 from mtra_jax.train import joining
 
 AXIS = "data"
+TRITON_PRODUCTS = "xla_gpu_enable_triton_gemm"
+"""XLA's flag: whether Triton's kernels are tried for matrix products."""
 HEARTBEAT_SECONDS = 60
 """After this time without a sign of life from one process the others end."""
 GRACE_SECONDS = 5
@@ -86,6 +89,7 @@ def start() -> None:
       InputError: `JAX_PLATFORMS` names devices that are not there.
       RunError: no device can be used.
     """
+    _compile_products_by_cublas()
     try:
         jax.devices()
     except Exception as error:  # of many types, an AssertionError among them
@@ -100,6 +104,20 @@ def start() -> None:
                 "platform of this machine that JAX is installed for, or no JAX_PLATFORMS"
             ) from error
         raise RunError(f"no device can be used: {reason}") from error
+
+
+def _compile_products_by_cublas() -> None:
+    """Sets XLA's flag for it where JAX can use NVIDIA's GPUs and the user has not set it.
+
+    Without Triton's kernels to choose from, MTRA's step of RoBERTa-base compiled in 27
+    instead of 47 s on an H100 and took 21.2 instead of 21.3 ms.
+    """
+    has_cuda = any(
+        importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)
+    )
+    flags = os.environ.get("XLA_FLAGS", "")
+    if has_cuda and TRITON_PRODUCTS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{TRITON_PRODUCTS}=false".strip()
 
 
 def leave(code: int) -> NoReturn:

@@ -61,7 +61,7 @@ SWITCHES = (
         Measurement(
             f"unroll-{n}", "step_speed", 2, options={"method": "mtra", "unroll": n}
         )
-        for n in (1, 2, 4, 12)
+        for n in (1, 4)
     ),
     Measurement(
         "loop-in-graphs",
@@ -71,11 +71,11 @@ SWITCHES = (
         environment={"XLA_FLAGS": COMMAND_BUFFERS},
     ),
     Measurement(
-        "no-triton-products",
+        "triton-products",
         "step_speed",
         2,
-        options={"method": "mtra", "unroll": 12},
-        environment={"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false"},
+        options={"method": "mtra"},
+        environment={"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=true"},
     ),
 )
 

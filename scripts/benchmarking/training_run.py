@@ -66,6 +66,7 @@ def load(
     So the first measurement of a program finds nothing in the cache, not even the
     autotuning of another program, and the second one finds all.
     """
+    parallel.start()
     kind = f"{method}-{scale}-{options.get('unroll', '')}"
     directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))

@@ -1,5 +1,6 @@
 """Devices, programs over them, and copies on the host."""
 
+import os
 import threading
 from concurrent import futures
 from typing import NamedTuple
@@ -252,3 +253,25 @@ def test_what_was_not_begun_is_compiled_by_its_call():
     for shards in SHARDS.values():
         state = program(make_state(), shards)
         np.testing.assert_array_equal(state.first, np.arange(3) + 2 * shards.sum())
+
+
+@pytest.mark.parametrize(
+    ("plugins", "before", "after"),
+    [
+        ((), "", ""),
+        (("jax_cuda12_plugin",), "", "--xla_gpu_enable_triton_gemm=false"),
+        (("jax_cuda13_plugin",), "--a=1", "--a=1 --xla_gpu_enable_triton_gemm=false"),
+        (
+            ("jax_cuda13_plugin",),
+            "--xla_gpu_enable_triton_gemm=true",
+            "--xla_gpu_enable_triton_gemm=true",
+        ),
+    ],
+)
+def test_products_are_cublas_on_gpus_unless_the_user_has_a_say(
+    plugins, before, after, monkeypatch
+):
+    monkeypatch.setattr(parallel.importlib.util, "find_spec", plugins.__contains__)
+    monkeypatch.setenv("XLA_FLAGS", before)
+    parallel.start()
+    assert os.environ["XLA_FLAGS"] == after
