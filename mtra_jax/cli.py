@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ml_collections import ConfigDict
-
-from mtra_jax import config, failures, paths, streams
+from mtra_jax import failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 PREFIX = "--config."
@@ -68,8 +66,14 @@ def parse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> argparse.Name
 
 def with_config(
     parser: argparse.ArgumentParser, arguments: Sequence[str]
-) -> tuple[argparse.Namespace, ConfigDict]:
-    """Parses flags and the configuration `--config FILE:NAME` with its overrides."""
+) -> tuple[argparse.Namespace, Any]:
+    """Parses flags and the configuration `--config FILE:NAME` with its overrides.
+
+    Returns the flags and a ConfigDict.
+    """
+    # Not at the top: it imports JAX, whose failures are answered once `run` is called.
+    from mtra_jax import config
+
     parser.add_argument(
         "--config", required=True, metavar="FILE:NAME", help="configs/mtra.py:NAME"
     )

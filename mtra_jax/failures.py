@@ -65,15 +65,16 @@ def surroundings(error: BaseException) -> str | None:
     if isinstance(error, OSError) or system_error(error) is not None:
         return os_error(error)
     if isinstance(error, ImportError) and not _is_own(error.name):
-        return f"{error} ({place(error)}); expected the packages of pyproject.toml"
+        where = _of_an_import(error) or place(error)
+        return f"{error} ({where}); expected the packages of pyproject.toml"
     if isinstance(error, UnicodeError | RecursionError):
         return f"{error} ({place(error)}); {DEBUG}=1 shows the traceback"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return f"{error}: too many processes of this user, see ulimit -u"
     if is_of_jax(error):
         return f"JAX: {first_line(error)}; {DEBUG}=1 shows the traceback"
-    if _is_of_an_import(error):
-        return f"cannot start: {type(error).__name__}: {error} ({place(error)})"
+    if imported := _of_an_import(error):
+        return f"cannot start: {type(error).__name__}: {error} ({imported})"
     return None
 
 
@@ -134,11 +135,17 @@ def _is_inside(file: str) -> bool:
     return Path(file).is_relative_to(_PACKAGE)
 
 
-def _is_of_an_import(error: BaseException) -> bool:
-    """Whether a package of others raised `error` while it was imported."""
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    imports = [
-        i for i, file in enumerate(files) if file.startswith("<frozen importlib")
-    ]
-    below = files[imports[-1] + 1 :] if imports else ()
-    return bool(below) and not any(map(_is_inside, below))
+def _below_own(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of others that `error` was raised under, the innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [i for i, frame in enumerate(frames) if _is_inside(frame.filename)]
+    return list(frames[own[-1] + 1 :] if own else frames)
+
+
+def _of_an_import(error: BaseException) -> str | None:
+    """FILE:LINE where a package of others raised `error` while it was imported."""
+    frames = _below_own(error)
+    # Python leaves its own frames of the import out.
+    if not any(frame.name == "<module>" for frame in frames):
+        return None
+    return f"{frames[-1].filename}:{frames[-1].lineno}"

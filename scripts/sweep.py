@@ -8,8 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from mtra_jax import cli, sweeps
-from mtra_jax.reports import comparison, formats, progress
+from mtra_jax import cli
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,10 +25,12 @@ def main(arguments: Sequence[str]) -> None:
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest)
     workdir = cli.output_directory(flags.workdir)
-    chosen = sweeps.load(flags.config)
 
+    from mtra_jax import sweeps
+    from mtra_jax.reports import comparison, formats, progress
     from mtra_jax.train import loop, parallel, signals, sweep
 
+    chosen = sweeps.load(flags.config)
     parallel.start()
     plan = sweep.make_plan(
         chosen,

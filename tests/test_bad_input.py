@@ -949,7 +949,7 @@ ROWS = {
     "home of nobody": Row(
         irony,
         (*TRAIN, "--config.backbone.path=~nobody-of-that-name/bert"),
-        "'~nobody-of-that-name/bert': no such directory",
+        "--config.backbone.path=~nobody-of-that-name/bert: no user 'nobody-of-that-name' here; expected a path without ~ (or ./~ for a ~)",
     ),
     "encoder without a configuration": Row(
         bert_without("config.json"),

@@ -53,7 +53,6 @@ ONLY_IN = {
     "ml_collections": {
         "mtra_jax/benchmark/measure.py",
         "mtra_jax/benchmark/workload.py",
-        "mtra_jax/cli.py",
         "mtra_jax/config.py",
         "mtra_jax/sweeps.py",
         "mtra_jax/train/batching.py",

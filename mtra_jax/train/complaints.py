@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def reason(error: Exception) -> str:
 def hush() -> None:
     """Keeps both from printing tracebacks of what is raised as well."""
     logging.getLogger("absl").addFilter(_is_of_others)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     hook = sys.unraisablehook
     if not (isinstance(hook, functools.partial) and hook.func is _show_unraisable):
         sys.unraisablehook = functools.partial(_show_unraisable, hook)
@@ -35,6 +37,7 @@ def _is_of_others(record: logging.LogRecord) -> bool:
 
 
 def _show_unraisable(show: Callable[[Any], Any], found: Any) -> None:
-    # At the first array that cannot be written Orbax ceases to wait for the others.
-    if str(found.exc_value) != "Event loop is closed":
+    # At the first array that cannot be written Orbax ceases to wait for the others; an
+    # event loop that lacks file descriptors was never whole.
+    if not str(found.exc_value).endswith(("Event loop is closed", "attribute '_ssock'")):
         show(found)

@@ -121,12 +121,11 @@ def _compile_products_by_cublas() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process with an exit code; one of several does not wait for the others.
+    """Ends this process with an exit code, at once: nothing else is waited for.
 
-    They may be lost. The end of process 0 ends them.
+    Other processes may be lost (the end of process 0 ends them), and threads of Orbax
+    may wait for ever for what failed.
     """
-    if not jax.distributed.is_initialized():
-        sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(Exception):  # its devices may be what failed
