@@ -39,5 +39,7 @@ def _is_of_others(record: logging.LogRecord) -> bool:
 def _show_unraisable(show: Callable[[Any], Any], found: Any) -> None:
     # At the first array that cannot be written Orbax ceases to wait for the others; an
     # event loop that lacks file descriptors was never whole.
-    if not str(found.exc_value).endswith(("Event loop is closed", "attribute '_ssock'")):
+    if not str(found.exc_value).endswith(
+        ("Event loop is closed", "attribute '_ssock'")
+    ):
         show(found)
