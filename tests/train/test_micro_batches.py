@@ -109,7 +109,12 @@ def make_model(dropout=0.0, dtype=np.float64, **sizes):
 def random_encoder():
     """Weights large enough that the tokens and the attention matter."""
     params = pretrained.init_encoder(make_model().encoder.config, jax.random.key(0))
-    return jax.tree.map(lambda x: np.float64(x) * (1 if x.ndim == 1 else 10), params)
+
+    def enlarge(path, leaf):
+        is_matrix = path[-1].key in ("kernel", "embedding")
+        return np.float64(leaf) * (10 if is_matrix else 1)
+
+    return jax.tree.map_with_path(enlarge, params)
 
 
 def init_params(model, method):
