@@ -129,6 +129,7 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
     """
     from mtra_jax.benchmark import measure, programs, run_costs, scaling, workload
 
+    check(flags, config)
     others = ["devices", "tasks", "layers", "programs", "host", "against", "method"]
     others.append("trace")
     is_plain = not any(getattr(flags, name) for name in others)
@@ -140,8 +141,6 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
     if flags.devices:
         yield "collectives", measure.collectives(config, flags.devices)
     elif flags.tasks:
-        if max(flags.tasks) > 128:
-            raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
         yield "tasks", scaling.tasks(flags.tasks)
     elif flags.layers:
         yield "layers", scaling.layers(flags.layers)
@@ -157,6 +156,16 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
             yield "resident", resident(arguments)
     else:
         yield from of_the_step(flags, config)
+
+
+def check(flags, config) -> None:
+    """Refuses what the flags cannot ask for, before anything is measured."""
+    from mtra_jax.benchmark import measure
+
+    if flags.tasks and max(flags.tasks) > 128:
+        raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
+    for name in flags.method.split(",") if flags.method else ():
+        measure.with_method(config, name)
 
 
 def of_the_host() -> Iterator[tuple[str, object]]:

@@ -248,7 +248,7 @@ def generate(
     if label_noise:
         for task in tasks:
             rng = np.random.default_rng([seed, SYNTHETIC.task_names.index(task.name)])
-            texts, labels = benchmark[task.name]["train"]
+            texts, labels, _ = benchmark[task.name]["train"]
             classes = task.num_outputs if task.is_classification else None
             flipped = noise.flip_labels(labels, classes, label_noise, rng)
             benchmark[task.name]["train"] = Examples(texts, flipped)

@@ -121,11 +121,13 @@ def _compile_products_by_cublas() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process with an exit code, at once: nothing else is waited for.
+    """Ends this process with an exit code; after a failure at once.
 
     Other processes may be lost (the end of process 0 ends them), and threads of Orbax
-    may wait for ever for what failed.
+    may wait for ever for what failed. Wrong input, code 2, leaves nothing to wait for.
     """
+    if code == 2 and not _joined.is_set():
+        sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(Exception):  # its devices may be what failed

@@ -111,17 +111,17 @@ def evaluate_run(
     Raises:
       InputError: as `load`; or the run's data are the hub's, and `data_dir` is not "hub".
     """
+    if data_dir is None:
+        data_dir = workdir.read_config(directory).data.dir
+        if data_dir == prepare.HUB:
+            raise InputError(
+                f"{directory / workdir.CONFIG}: data.dir is {prepare.HUB!r} there; "
+                "expected --data_dir hub, to go online, or --data_dir DIR"
+            )
     saved = load(directory, cache_dir)
     config = saved.config
-    if data_dir is not None:
-        config.data.dir = data_dir
-    elif config.data.dir == prepare.HUB:
-        raise InputError(
-            f"{directory / workdir.CONFIG}: data.dir is {prepare.HUB!r} there; expected "
-            "--data_dir hub, to go online, or --data_dir DIR"
-        )
     devices = parallel.choose_devices(num_devices)
-    examples = prepare.read_examples(saved.benchmark, config.data.dir, [split])
+    examples = prepare.read_examples(saved.benchmark, data_dir, [split])
     corpora = prepare.build_corpora(
         saved.benchmark,
         examples,

@@ -40,12 +40,11 @@ def check(config: ConfigDict, workdir: Path) -> None:
         raise InputError(f"{workdir}: not a directory")
     orbax_paths.check(workdir)
     if not path.exists():
-        for name in (RESULTS, CHECKPOINTS):
-            if (workdir / name).exists():
-                raise InputError(
-                    f"{workdir}: {name} of a run without its {CONFIG}; expected a whole "
-                    "run, or a new --workdir"
-                )
+        if has_begun(workdir):
+            raise InputError(
+                f"{workdir}: results or checkpoints of a run without its {CONFIG}; "
+                "expected a whole run, or a new --workdir"
+            )
         return
     old, new = flat(read_config(workdir)), flat(config)
     for key in sorted(old.keys() | new.keys()):

@@ -7,7 +7,6 @@ seconds since the time in the environment's `PROBE_STARTED`.
 import functools
 import json
 import os
-import runpy
 import sys
 import time
 from typing import Any
@@ -24,11 +23,17 @@ def main(script: str, arguments: list[str]) -> None:
         line = {"stage": stage, "seconds": time.time() - started, **values}
         os.write(lines, json.dumps(line).encode() + b"\n")
 
-    runpy.run_path(script, run_name="imported")
+    sys.path.insert(0, os.path.dirname(script))
+    import train
+
+    from mtra_jax import cli
+    from mtra_jax.train import runs, signals, terminal  # as the script does in `main`
+
+    del runs, signals, terminal
     mark("libraries")
     watch(mark)
     sys.argv = [script, *arguments]
-    runpy.run_path(script, run_name="__main__")
+    cli.run(train.main, output_is_product=False)
 
 
 def watch(mark: Any) -> None:

@@ -267,7 +267,7 @@ def test_parts_of_a_run_without_its_configuration_are_not_believed(
     for path in place.iterdir():
         if path.name != name:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(InputError, match=f"{name} of a run without its config.json"):
+    with pytest.raises(InputError, match=r"of a run without its config\.json"):
         train(data, place)
 
 

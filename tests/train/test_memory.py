@@ -51,6 +51,7 @@ def failing_at(function, call, fail):
             fail()
         return function(*arguments)
 
+    wrapped.compile_ahead = getattr(function, "compile_ahead", None)
     return wrapped
 
 
@@ -58,7 +59,13 @@ def fit(run, directory):
     record = records.Records(directory, step=0)
     silent = loop.Watch(lambda *_: None, lambda *_: None)
     try:
-        loop.fit(run, checkpoints.Memory(), record, loop.Progress(), silent)
+        loop.fit(
+            run,
+            checkpoints.Checkpoints(directory / "checkpoints"),
+            record,
+            loop.Progress(),
+            silent,
+        )
     finally:
         record.close()
 
@@ -117,7 +124,7 @@ def test_a_run_that_fails_elsewhere_says_so_too(config, tmp_path, monkeypatch):
     """As it is saved: a step's shape is not known there."""
     save = checkpoints.Checkpoints.save
     for fail in (on_a_device, on_the_host):
-        failing = failing_at(save, 1, fail)
+        failing = failing_at(save, 2, fail)  # after the trial
         monkeypatch.setattr(checkpoints.Checkpoints, "save", failing)
         with pytest.raises(
             loop.TrainingError, match=r"^out of memory: .*micro_batches"
