@@ -84,7 +84,9 @@ def out_of_memory(error: BaseException) -> str | None:
         return first_line(error)
     if isinstance(error, OSError):
         return os_error(error) if error.errno == errno.ENOMEM else None
-    if is_of_jax(error) and any(sign in str(error) for sign in _NO_MEMORY):
+    # Some paths of JAX raise the runtime's message as a ValueError.
+    is_message = isinstance(error, ValueError) and str(error).startswith(_NO_MEMORY[0])
+    if is_message or (is_of_jax(error) and any(x in str(error) for x in _NO_MEMORY)):
         return first_line(error)
     return None
 

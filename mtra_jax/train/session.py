@@ -134,7 +134,9 @@ def _named_failures() -> Iterator[None]:
             f"another process of this run is lost: {complaints.reason(error)}; the same "
             "command in each of them continues"
         ) from error
-    except (MemoryError, OSError) as error:
+    except (MemoryError, OSError, ValueError) as error:
+        if isinstance(error, ValueError) and not failures.out_of_memory(error):
+            raise
         raise loop.TrainingError(failures.surroundings(error)) from error
 
 

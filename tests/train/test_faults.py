@@ -93,8 +93,8 @@ def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
         )
         for place, call, room, kept, said in (
             (START, 1, 0, [], f"/inputs.json: {reason}"),
-            (RETAIN, 3, 0, [4], checkpoint),
-            (RETAIN, 3, 1 << 16, [8], checkpoint),
+            (RETAIN, 4, 0, [4], checkpoint),
+            (RETAIN, 4, 1 << 16, [8], checkpoint),
             (SCORING, 1, 0, [12], f"/predictions/irony.txt: {reason}"),
         ):
             faults = [(place, call, *fault(room))]

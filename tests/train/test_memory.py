@@ -80,6 +80,7 @@ def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):
         shapes.append(np.shape(batch.tokens)[-2:])
         return run.update(state, batch)
 
+    note.compile_ahead = run.update.compile_ahead
     update = failing_at(note, call, fail)
     with pytest.raises(RunError) as error:
         fit(run._replace(update=update), tmp_path)
