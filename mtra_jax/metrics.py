@@ -10,7 +10,7 @@ from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import Task
 
 Scores = Mapping[str, Mapping[str, float]]
-"""Figures by task and metric; NaN or None where there is none."""
+"""Figures by task and metric; a missing one is NaN or None."""
 
 
 def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:

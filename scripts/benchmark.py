@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         "--programs",
         type=numbers,
         metavar="1,2,4,12",
-        help="size and compile time of the step, with so many layers an iteration",
+        help="size and compile time of the step, by layers per iteration of its loop",
     )
     parser.add_argument("--unroll", type=int, help="layers an iteration, in the steps")
     parser.add_argument(

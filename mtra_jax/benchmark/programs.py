@@ -26,7 +26,7 @@ class ProgramCost(NamedTuple):
 
     unroll: int
     num_instructions: int
-    """Of the optimised program, those inside its fusions included."""
+    """Instructions of the optimised program, with those inside fusions."""
     trace_seconds: float
     """From Python to the program that the compiler is given."""
     compile_seconds: float

@@ -178,7 +178,7 @@ class Batcher:
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
     has its texts in `micro_batches` shares, packed as if every share had its own device.
     With `part_size` each task of a batch is packed as if it were a batch of its own, of
-    so many texts at most. A batch has the first of `shapes` that holds it, see
+    that many texts at most. A batch has the first of `shapes` that holds it, see
     `shapes.choose`; without any, every batch has the smallest that does.
     """
 

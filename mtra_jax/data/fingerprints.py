@@ -20,7 +20,7 @@ def of_splits(splits: Splits) -> dict[str, dict[str, dict[str, Any]]]:
 def _of_examples(examples: Examples) -> dict[str, Any]:
     texts = examples.texts
     lengths = np.fromiter(map(len, texts), np.int64, count=len(texts))
-    digest = hashlib.sha256("".join(texts).encode())
+    digest = hashlib.sha256("".join(texts).encode(errors="surrogatepass"))
     # The lengths keep ["a", "b"] and ["ab", ""] apart.
     digest.update(lengths.astype("<i8").tobytes())
     labels = examples.labels

@@ -117,7 +117,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_whole(path: Path) -> dict[str, Any] | None:
-    """The content of `tokenizer.json`, None where there is none."""
+    """The content of `tokenizer.json`, or None if it is absent."""
     if not path.is_file():
         return None
     with refusing(f"{path}: not a tokenizer"):

@@ -17,7 +17,7 @@ from mtra_jax.models.dropout import dropout
 from mtra_jax.types import Params
 
 DROPOUTS = 3
-"""Of a layer: on the attention weights and after each half."""
+"""Dropouts of a layer: on the attention weights and after each half."""
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
 
 
@@ -149,7 +149,7 @@ class Embeddings(nn.Module):
     def __call__(
         self, tokens: jax.Array, positions: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
-        """`key` draws the dropout; without one there is none."""
+        """`key` draws the dropout; None disables it."""
         config = self.config
         # Without a dtype the rows are read, and their gradients summed, in the
         # table's own precision: in bfloat16 frequent tokens would lose theirs.
@@ -185,7 +185,7 @@ class Attention(nn.Module):
 
         `asking`: `hidden` itself with `same_text` bool [R, S, S]; or one token of each
         text, [B, 1, H], with `rows` int32 [B] that they lie in and `same_text` [B, 1, S].
-        `key` draws the dropout of the attention weights; without one there is none.
+        `key` draws the dropout of the attention weights; None disables it.
         Returns the shape of `asking`.
         """
         config = self.config
@@ -231,7 +231,7 @@ class Layer(nn.Module):
     ) -> jax.Array:
         """All states [R, S, H]; or [B, 1, H], those of the tokens at `wanted` [B] alone.
 
-        `keys` [`DROPOUTS`] draw the dropout; without them there is none.
+        `keys` [`DROPOUTS`] draw the dropout; None disables it.
         """
         config, dtype = self.config, self.dtype
         keys = [None] * DROPOUTS if keys is None else keys
@@ -262,8 +262,8 @@ class Encoder(nn.Module):
     `deterministic=False` the dropout masks come from the collection "dropout".
 
     The parameters of the N layers lie in one tree, `layers`, of arrays [N, ...]. With
-    `unroll` all layers but the last run in a loop of so many layers per iteration; None
-    means no loop. A loop compiles faster and runs slower: one layer per iteration took 31
+    `unroll` all layers but the last run in a loop with that many layers per iteration;
+    None means no loop. A loop compiles faster and runs slower: one layer per iteration took 31
     instead of 47 s and 27.7 instead of 21.3 ms for MTRA's step of RoBERTa-base on an H100
     (see `scripts/benchmarking/README.md`).
 

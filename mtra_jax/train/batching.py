@@ -22,7 +22,7 @@ NUM_EPOCHS = 10
 Not the configured number: runs of other lengths would have other shapes to compile.
 """
 MOST_SHAPES = 12
-"""Of training, where `data.max_shapes` leaves the number open."""
+"""Most shapes of training batches where `data.max_shapes` is 0."""
 
 
 class Speed(NamedTuple):

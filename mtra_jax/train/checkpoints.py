@@ -132,7 +132,7 @@ class Checkpoints:
             shutil.rmtree(self._directory / REMOVED, ignore_errors=True)
 
     def latest_step(self) -> int | None:
-        """The step of the latest checkpoint, None where there is none."""
+        """The step of the latest checkpoint, or None."""
         return self._manager.latest_step()
 
     def restore_latest(
@@ -177,7 +177,7 @@ class Checkpoints:
             say(f"{error}; at the end it is needed, unless a later epoch is better")
 
     def best_step(self) -> int | None:
-        """The step of the checkpoint with the lowest score, None where there is none."""
+        """The step of the checkpoint with the lowest score, or None."""
         self._wait()
         return min(self._steps(), key=self._ranks.__getitem__, default=None)
 

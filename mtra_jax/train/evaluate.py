@@ -36,7 +36,7 @@ class Split(NamedTuple):
 
 
 ADVICE = "expected a smaller batch_size or data.max_length"
-"""Of an evaluation, which has no micro-batches."""
+"""Remedies for an evaluation that is out of memory; it has no micro-batches."""
 
 Bar = Callable[[Iterable, int], Iterable]
 """`bar(items, total)` yields the items and shows how far it is."""

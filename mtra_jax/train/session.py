@@ -79,7 +79,8 @@ class Sources:
     def check(self, config: ConfigDict, directory: Path) -> None:
         """Raises InputError where they are not those of the run in `directory`.
 
-        An encoder from the hub is taken to be the same under the same name.
+        An encoder from the hub is taken to be the same under the same name; a new one
+        follows from the data and the configuration.
         """
         made_from = inputs.read(directory)
         inputs.check_data(directory, made_from, self._data_of(config))

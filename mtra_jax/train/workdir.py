@@ -12,7 +12,7 @@ from mtra_jax.train import build, orbax_paths, records
 
 CONFIG = "config.json"
 FORMAT = 1
-"""Of the work directory: the number under "format" in `config.json`."""
+"""Format of the work directory: "format" in `config.json`."""
 ENVIRONMENT = "environment.json"
 RESULTS = "results.json"
 PREDICTIONS = "predictions"
@@ -76,7 +76,7 @@ def read_config(workdir: Path) -> ConfigDict:
     """The configuration of the run in `workdir`.
 
     Raises:
-      InputError: there is none, it is damaged, or of a newer version.
+      InputError: the file is missing, damaged, or of a newer version.
     """
     path = workdir / CONFIG
     try:

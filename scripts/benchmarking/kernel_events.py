@@ -40,7 +40,7 @@ class Kernel(NamedTuple):
 
     name: str
     instruction: str
-    """Of the compiled program; empty where the profiler did not report one."""
+    """Its instruction of the compiled program; empty if the profiler reports none."""
     start: float
     end: float
     """Seconds."""

@@ -17,7 +17,7 @@ NUM_SMALL = 4
 AT_ONCE = 4
 """Programs that are compiled at the same time; timing waits until they are."""
 SECONDS = 2.0
-"""Of timed steps of a method."""
+"""Seconds of timed steps of each method."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:

@@ -13,21 +13,15 @@ import numpy as np
 import workload_files
 from tokenizers import Tokenizer, models
 
+from mtra_jax.benchmark import programs
 from mtra_jax.data import prepare, sources, synthetic, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.tasks import TWEETEVAL
 from mtra_jax.types import Params
 
-ROBERTA = EncoderConfig(
-    model_type="roberta",
-    vocab_size=50265,
-    max_position_embeddings=514,
-    type_vocab_size=1,
-    # RoBERTa's is 1; the tokenizers trained here have [PAD] as their first token.
-    pad_token_id=0,
-    layer_norm_eps=1e-5,
-)
+# RoBERTa's padding id is 1; the tokenizers trained here have [PAD] as their first token.
+ROBERTA = dataclasses.replace(programs.ROBERTA_BASE, pad_token_id=0)
 """RoBERTa-base: 12 layers, width 768, 12 heads, 3,072 within the feed-forward."""
 SMALL = dataclasses.replace(
     ROBERTA,

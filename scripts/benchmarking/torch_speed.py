@@ -12,7 +12,7 @@ from mtra_jax.benchmark import measure as benchmark
 from mtra_jax.benchmark import timing, workload
 
 SECONDS = 8.0
-"""Of timed steps of both together."""
+"""Seconds of timed steps of both sides together."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:

@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
     """Matrix products of the encoder on real tokens, all passes of a step."""
     dtype: str
     num_shapes: int
-    """Of the batches that were looked at."""
+    """Distinct shapes of the batches that were packed."""
 
     @property
     def batches(self) -> list[Batch]:
