@@ -234,7 +234,11 @@ def prepare_run(
         backbone = load_backbone(config, prepare.train_texts(benchmark, examples))
     made_from = inputs.Inputs(
         fingerprints.of_splits(splits),
-        inputs.of_encoder(backbone.config, backbone.tokenizer, backbone.params),
+        inputs.of_encoder(
+            backbone.config,
+            backbone.tokenizer,
+            backbone.params if config.backbone.path else {},
+        ),
     )
     corpora = prepare.build_corpora(
         benchmark,

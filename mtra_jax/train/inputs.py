@@ -37,12 +37,20 @@ class Inputs(NamedTuple):
 def of_encoder(
     configuration: EncoderConfig, tokenizer: Tokenizer, weights: Params
 ) -> dict[str, str]:
-    """`Inputs.encoder`."""
+    """`Inputs.encoder`; `weights` are empty for a new encoder.
+
+    Random weights follow from the seed, and their last bits from the processor.
+    """
     return {
         "tokenizer": fingerprints.of_tokenizer(tokenizer),
-        "configuration": hashlib.sha256(repr(configuration).encode()).hexdigest(),
+        "configuration": of_configuration(configuration),
         "weights": _of_arrays(weights),
     }
+
+
+def of_configuration(configuration: EncoderConfig) -> str:
+    """SHA-256 of all values of `configuration`."""
+    return hashlib.sha256(repr(configuration).encode()).hexdigest()
 
 
 def _of_arrays(tree: Any) -> str:
@@ -133,8 +141,8 @@ def data_difference(then: Inputs, now: dict[str, Any]) -> str | None:
 
 def check_encoder(directory: Path, then: Inputs, now: dict[str, str]) -> None:
     """Raises InputError that names what is not that of the encoder of the run."""
-    for name, known in then.encoder.items():
-        if now[name] != known:
+    for name, value in now.items():
+        if then.encoder[name] != value:
             raise InputError(
                 f"{directory}: the {name} of the encoder changed since the run began; "
                 "expected the same backbone.path, or a new --workdir"

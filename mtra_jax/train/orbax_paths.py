@@ -7,7 +7,7 @@ from pathlib import Path
 from mtra_jax.errors import InputError
 
 # Orbax globs paths unescaped, and takes the last three for addresses of buckets.
-_NOT_READ_BACK = re.compile(r"\[|\\|(?<![^/])(gs|s3|az):/")
+_NOT_READ_BACK = re.compile(r"\[|\\|\*\*|(?<![^/])(gs|s3|az):/")
 
 
 def check(directory: str | Path) -> None:

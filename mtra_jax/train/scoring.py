@@ -54,7 +54,8 @@ def load(directory: Path, cache_dir: str | None = None) -> Saved:
     `cache_dir`, or else the default.
 
     Raises:
-      InputError: there is no run, it has no checkpoint, or its tokenizer was changed.
+      InputError: there is no run, it has no checkpoint, or the
+        tokenizer or configuration of its encoder was changed.
     """
     config = workdir.read_config(directory)
     own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
@@ -64,10 +65,14 @@ def load(directory: Path, cache_dir: str | None = None) -> Saved:
     encoder_config = pretrained.read_config(encoder_dir)
     tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)
     made_from = inputs.read(directory)
-    if fingerprints.of_tokenizer(tokenizer) != made_from.encoder["tokenizer"]:
-        raise InputError(
-            f"{encoder_dir}: the tokenizer is not the one that the run was trained with"
-        )
+    for name, value in (
+        ("tokenizer", fingerprints.of_tokenizer(tokenizer)),
+        ("configuration", inputs.of_configuration(encoder_config)),
+    ):
+        if made_from.encoder[name] != value:
+            raise InputError(
+                f"{encoder_dir}: the {name} is not the one that the run was trained with"
+            )
     params = load_best_params(directory)
     backbone = build.Backbone(encoder_config, params["encoder"], tokenizer)
     return Saved(config, build.benchmark_of(config), backbone, params, made_from)

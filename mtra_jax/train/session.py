@@ -102,7 +102,7 @@ class Sources:
         if path not in self._encoders:
             encoder = build.load_backbone(config, train_texts=[])
             self._encoders[path] = inputs.of_encoder(
-                encoder.config, encoder.tokenizer, encoder.params
+                encoder.config, encoder.tokenizer, encoder.params if path else {}
             )
         return self._encoders[path]
 

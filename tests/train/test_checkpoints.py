@@ -291,7 +291,7 @@ def test_a_store_opens_below_any_name_that_it_does_not_refuse(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["[x]", "a[", "back\\slash", "gs:", "a\udcff"], ids=ascii
+    "name", ["[x]", "a[", "**", "back\\slash", "gs:", "a\udcff"], ids=ascii
 )
 @pytest.mark.parametrize("read_only", [False, True])
 def test_paths_that_would_not_be_read_back_are_refused_at_once(

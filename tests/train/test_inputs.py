@@ -8,6 +8,7 @@ import random
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -207,6 +208,35 @@ def test_a_changed_tokenizer_beside_the_checkpoints_is_refused(finished, copy):
     path.write_text(json.dumps(values))
     with pytest.raises(InputError, match="encoder: the tokenizer is not the one"):
         scoring.load(place)
+
+
+def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, copy):
+    place = copy(finished)
+    path = place / "encoder/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "relu"}))
+    with pytest.raises(InputError, match="encoder: the configuration is not the one"):
+        scoring.load(place)
+
+
+def test_a_new_encoder_may_differ_in_its_last_bits(data, stopped, copy, monkeypatch):
+    """As on another processor: its weights are those of the checkpoint by then."""
+    place, init = copy(stopped), pretrained.init_encoder
+    monkeypatch.setattr(
+        pretrained,
+        "init_encoder",
+        lambda *of: jax.tree.map(lambda x: np.nextafter(x, np.inf), init(*of)),
+    )
+    train(data, place)
+
+
+def test_unknown_fingerprints_of_an_encoder_are_ignored(data, finished, copy):
+    place = copy(finished)
+    path = place / "inputs.json"
+    values = json.loads(path.read_text())
+    values["encoder"]["more"] = "a" * 64
+    path.write_text(json.dumps(values))
+    made_from = inputs.read(place)
+    inputs.check_encoder(place, made_from, inputs.read(finished).encoder)
 
 
 @pytest.mark.parametrize("state", ["stopped", "finished"])
