@@ -5,8 +5,9 @@
 EW comes first: Δp and p refer to it.
 """
 
-from mtra_jax import errors, sweeps
+from mtra_jax import errors
 from mtra_jax.methods import registry
+from mtra_jax.runs import experiments
 
 EW = "ew"
 METHODS = (EW, *(name for name in registry.METHODS if name != EW))
@@ -36,25 +37,27 @@ SMALL = (
 )
 
 SWEEPS = {
-    "synthetic": sweeps.grid(METHODS, "tiny_synthetic", (0, 1)),
+    "synthetic": experiments.grid(METHODS, "tiny_synthetic", (0, 1)),
     "ablations_synthetic": (
-        *sweeps.grid([EW], "tiny_synthetic", (0, 1)),
-        *sweeps.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
+        *experiments.grid([EW], "tiny_synthetic", (0, 1)),
+        *experiments.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
     ),
     **{
-        f"{backbone}_{benchmark}": sweeps.grid(
+        f"{backbone}_{benchmark}": experiments.grid(
             METHODS, f"{backbone}_{benchmark}", SEEDS
         )
         for backbone in BACKBONES
         for benchmark in BENCHMARKS
     },
-    "minilm_tweeteval_small": sweeps.grid(METHODS, "minilm_tweeteval", (0,), SMALL),
+    "minilm_tweeteval_small": experiments.grid(
+        METHODS, "minilm_tweeteval", (0,), SMALL
+    ),
 }
 
 
-def get_sweep(name: str) -> sweeps.Sweep:
+def get_sweep(name: str) -> experiments.Sweep:
     """The runs of sweep `name`."""
     if name not in SWEEPS:
         hint = errors.did_you_mean(name, SWEEPS)
         raise errors.InputError(f"unknown sweep {name!r}; {hint}")
-    return sweeps.Sweep(SWEEPS[name], baseline=EW)
+    return experiments.Sweep(SWEEPS[name], baseline=EW)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtra_jax import paths, python_files
+from mtra_jax import config_files, paths
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS
@@ -132,7 +132,7 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     Raises:
       InputError: no such file or preset, an unknown key, or a value that does not fit.
     """
-    path, config = python_files.call(spec, "get_config", "configs/mtra.py")
+    path, config = config_files.call(spec, "get_config", "configs/mtra.py")
     if not isinstance(config, ConfigDict):
         raise InputError(
             f"{path}: get_config gives {shown(config)}; expected a ConfigDict"

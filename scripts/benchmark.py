@@ -81,9 +81,10 @@ def numbers(text: str) -> list[int]:
 
 
 def machine() -> dict[str, object]:
-    from mtra_jax.train import parallel, records
+    from mtra_jax.runs import metrics_log
+    from mtra_jax.train.devices import choose_devices
 
-    return records.environment(parallel.choose_devices(0))
+    return metrics_log.environment(choose_devices(0))
 
 
 def alone(flags, config) -> None:

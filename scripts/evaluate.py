@@ -39,10 +39,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.train import parallel, records, runs
+    from mtra_jax.runs import metrics_log, per_task
+    from mtra_jax.train.devices import start_devices
 
-    parallel.start()
-    score = runs.evaluate(
+    start_devices()
+    score = per_task.evaluate(
         workdir,
         flags.split,
         data_dir=flags.data_dir,
@@ -53,17 +54,17 @@ def evaluate_run(workdir: Path, flags) -> None:
     )
     if score.difference is not None:
         print(f"not the data of the run: {score.difference}", file=sys.stderr)
-    print(json.dumps(records.plain(score.summary)))
+    print(json.dumps(metrics_log.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)
 
 
 def score_files(directory: Path, flags) -> None:
-    from mtra_jax.data import prepare
+    from mtra_jax.data import benchmarks
     from mtra_jax.reports import predictions
 
-    benchmark = prepare.choose_benchmark(flags.benchmark, flags.tasks)
-    examples = prepare.read_examples(benchmark, flags.data_dir or "", [flags.split])
+    benchmark = benchmarks.choose_benchmark(flags.benchmark, flags.tasks)
+    examples = benchmarks.read_examples(benchmark, flags.data_dir or "", [flags.split])
     parts = {name: of_task[flags.split] for name, of_task in examples.items()}
     labels = {name: part.labels for name, part in parts.items()}
     targets = {name: dict(part.targets) for name, part in parts.items()}

@@ -28,10 +28,11 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
-    from mtra_jax.train import parallel, records, runs, scoring
+    from mtra_jax.runs import metrics_log, per_task, scoring
+    from mtra_jax.train.devices import start_devices
 
-    parallel.start()
-    saved = runs.load(workdir, flags.task, flags.cache_dir)
+    start_devices()
+    saved = per_task.load(workdir, flags.task, flags.cache_dir)
     names = saved.benchmark.task_names
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = scoring.make_predictor(saved, task.name)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         for chunk in lines.chunks(texts, CHUNK):
             for outputs in predict(chunk):
                 record = as_record(task, outputs)
-                print(json.dumps(records.plain(record), ensure_ascii=False))
+                print(json.dumps(metrics_log.plain(record), ensure_ascii=False))
             bar.update(len(chunk))
 
 

@@ -26,12 +26,12 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, rest)
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax import sweeps
     from mtra_jax.reports import comparison, formats, progress
-    from mtra_jax.train import loop, parallel, signals, sweep
+    from mtra_jax.runs import experiments, loop, processes, signals, sweep
+    from mtra_jax.train.devices import start_devices
 
-    chosen = sweeps.load(flags.config)
-    parallel.start()
+    chosen = experiments.load(flags.config)
+    start_devices()
     plan = sweep.make_plan(
         chosen,
         workdir,
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
     progress.write_line(f"{len(plan.jobs)} runs: {counts}")
-    with signals.caught(parallel.own_signals()) as requests:
+    with signals.caught(processes.own_signals()) as requests:
         try:
-            should_stop = parallel.stop_together(requests.should_stop)
+            should_stop = processes.stop_together(requests.should_stop)
             failed = sweep.run_all(plan, progress.write_line, should_stop)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--markdown", action="store_true")
     flags = cli.parse(parser, arguments)
 
-    from mtra_jax.train import workdir as files
+    from mtra_jax.runs import workdir as files
 
     rows, benchmark = {}, None
     for run in flags.runs:

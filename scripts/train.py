@@ -23,32 +23,33 @@ def main(arguments: Sequence[str]) -> None:
     check_joining(flags)
 
     from mtra_jax.reports import progress
-    from mtra_jax.train import joining, loop, parallel, runs, signals, terminal
+    from mtra_jax.runs import display, joining, loop, per_task, processes, signals
+    from mtra_jax.train.devices import start_devices
 
     if flags.distributed:
-        parallel.initialise(
+        processes.initialise(
             flags.coordinator,
             flags.num_processes,
             flags.process_id,
             flags.initialization_timeout or joining.TIMEOUT_SECONDS,
         )
-    parallel.start()
-    with signals.caught(parallel.own_signals()) as requests:
-        should_stop = parallel.stop_together(requests.should_stop)
-        shown = terminal.Terminal(progress.write_line, should_stop=should_stop)
+    start_devices()
+    with signals.caught(processes.own_signals()) as requests:
+        should_stop = processes.stop_together(requests.should_stop)
+        shown = display.Terminal(progress.write_line, should_stop=should_stop)
 
         def watch_of(prepared, at) -> loop.Watch:
-            if parallel.is_writer():
+            if processes.is_writer():
                 return shown.watch(prepared, at)
             return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
         try:
-            outcome = runs.train(config, workdir, watch_of)
+            outcome = per_task.train(config, workdir, watch_of)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:
             shown.close()
-    if parallel.is_writer():
+    if processes.is_writer():
         report(outcome, workdir)
 
 
@@ -117,9 +118,9 @@ def best_epochs(results) -> str:
 
 
 def leave(code: int) -> None:
-    """As `parallel.leave`, which may not have been imported yet."""
-    parallel = sys.modules.get("mtra_jax.train.parallel")
-    (parallel.leave if parallel else sys.exit)(code)
+    """As `processes.leave`, which may not have been imported yet."""
+    processes = sys.modules.get("mtra_jax.runs.processes")
+    (processes.leave if processes else sys.exit)(code)
 
 
 if __name__ == "__main__":

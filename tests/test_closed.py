@@ -27,12 +27,11 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax import sweeps
 from mtra_jax.data import fetch, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
+from mtra_jax.runs import experiments, per_task, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
-from mtra_jax.train import runs, workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -441,10 +440,10 @@ NETWORK_IN = {
         ("asyncio", "ftplib", "httpx", "requests", "smtplib", "urllib3"), frozenset()
     ),
     # The address of process 0, which the user names.
-    "socket": {"mtra_jax/train/joining.py"},
+    "socket": {"mtra_jax/runs/joining.py"},
 }
 # A file of the user's own, named with --config, is a program by design.
-RUNS_A_FILE = {"mtra_jax/python_files.py"}
+RUNS_A_FILE = {"mtra_jax/config_files.py"}
 # Reads what is left in work directories and caches, by whoever shares them.
 ANY_ATTRIBUTE = {
     *("exec_module", "load_module", "run_module", "run_path", "read_pickle"),
@@ -899,7 +898,7 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     file.write_text(json.dumps({**values, "tasks": ["irony", name]}))
     assert repr(name) in refusal(workdir.read_config, tmp_path)
     file.write_text(json.dumps(values))
-    assert repr(name) in refusal(runs.load, tmp_path, name)
+    assert repr(name) in refusal(per_task.load, tmp_path, name)
     overrides = [("tasks", f"irony,{name}")]
     config = configs.preset("tiny_synthetic", "stl")
     assert "unknown task" in refusal(configs.apply, config, overrides)
@@ -910,8 +909,8 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     "name", ["../../x", "/etc/x", "a/b/../../../x", "~/x", "C:\\x", "\u2025/x"]
 )
 def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
-    run = sweeps.Run(name, "ew", "tiny_synthetic", 0)
-    sweeps.check(sweeps.Sweep((run,), baseline=name), "sweep")
+    run = experiments.Run(name, "ew", "tiny_synthetic", 0)
+    experiments.check(experiments.Sweep((run,), baseline=name), "sweep")
     place = (tmp_path / run.directory).resolve()
     assert place.parent.parent == tmp_path.resolve()
     assert place.name == "seed0"
@@ -919,12 +918,14 @@ def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "../..", "\0", "x\0", "a\n/../b"])
 def test_a_run_of_a_sweep_has_a_directory_of_its_own(name):
-    run = sweeps.Run(name, "ew", "tiny_synthetic", 0)
-    found = refusal(sweeps.check, sweeps.Sweep((run,), baseline=name), "sweep")
+    run = experiments.Run(name, "ew", "tiny_synthetic", 0)
+    found = refusal(
+        experiments.check, experiments.Sweep((run,), baseline=name), "sweep"
+    )
     assert found.startswith(f"sweep: name {name!r}; expected ")
 
 
 @pytest.mark.parametrize("seed", ["/../../../x", "0/../../x", "..", 1.5])
 def test_a_seed_of_a_sweep_cannot_either(seed):
-    run = sweeps.Run("ew", "ew", "tiny_synthetic", seed)
-    assert "--config.seed" in refusal(sweeps.config_of, run)
+    run = experiments.Run("ew", "ew", "tiny_synthetic", seed)
+    assert "--config.seed" in refusal(experiments.config_of, run)

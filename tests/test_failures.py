@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mtra_jax import cli, failures, python_files, streams
+from mtra_jax import cli, config_files, failures, streams
 from mtra_jax.errors import InputError, RunError, naming, system_error
-from mtra_jax.train import complaints
+from mtra_jax.runs import orbax_errors
 
 
 def raised(act):
@@ -128,7 +128,7 @@ def test_other_errors_of_the_runtime_are_its_own():
 ENDS = {
     "wrong input": (InputError("a.txt:1: no"), "error: a.txt:1: no", 2),
     "a failed run": (RunError("step 1: no"), "error: step 1: no", 1),
-    "a lost disk": (complaints.WriteError("full"), "error: full", 1),
+    "a lost disk": (orbax_errors.WriteError("full"), "error: full", 1),
     "control-C": (KeyboardInterrupt(), failures.INTERRUPTED, 130),
     "a reader with enough": (streams.OutputError(BrokenPipeError(32, "x")), "", 141),
     "a full output": (
@@ -155,10 +155,10 @@ def test_a_fault_of_the_program_names_its_place_in_the_package():
         f"internal error: ValueError: not the user's ({__file__}:{here}); a fault of "
         "mtra_jax: please report it with the lines above"
     )
-    error = raised(lambda: python_files.call(None, "f", "a.py"))
+    error = raised(lambda: config_files.call(None, "f", "a.py"))
     line = failures.explain(error).line
     assert line.startswith("internal error: AttributeError: ")
-    assert " (mtra_jax/python_files.py:" in line
+    assert " (mtra_jax/config_files.py:" in line
 
 
 def system_error_of_nothing():
@@ -286,7 +286,7 @@ def test_a_fault_of_the_package_is_not_told_as_one_of_the_users_file(
     )
 
     def main(arguments):
-        python_files.call(f"{path}:x", "get_config", "configs/mtra.py")
+        config_files.call(f"{path}:x", "get_config", "configs/mtra.py")
 
     monkeypatch.setattr("mtra_jax.config.BACKBONES", {})
     code, errors = end(monkeypatch, capsys, main)
@@ -314,7 +314,7 @@ def test_a_fault_of_the_users_file_is_told_with_its_line(
     monkeypatch.syspath_prepend(tmp_path)
     path = preset(tmp_path, body)
     with pytest.raises(InputError) as caught:
-        python_files.call(f"{path}:x", "get_config", "configs/mtra.py")
+        config_files.call(f"{path}:x", "get_config", "configs/mtra.py")
     place = (
         tmp_path / expected if expected.startswith("faulty") else f"{path}:{expected}"
     )

@@ -34,8 +34,8 @@ from mtra_jax.data import batches, lines, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
+from mtra_jax.runs import build, per_task, scoring, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
-from mtra_jax.train import build, runs, scoring, workdir
 
 PREDICT = Path(__file__).resolve().parents[1] / "scripts" / "predict.py"
 NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
@@ -809,7 +809,7 @@ def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("predict", PREDICT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(runs, "load", lambda *_: saved)
+    monkeypatch.setattr(per_task, "load", lambda *_: saved)
     flags = [f"--workdir={place}", "--task=irony"]
 
     def labelled(texts, *more):

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
-from mtra_jax import config, errors, sweeps
+from mtra_jax import config, errors
 from mtra_jax.methods import registry
+from mtra_jax.runs import experiments
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MODULE_LINES = 350
@@ -30,7 +31,7 @@ ROOMS = {
     "streams": "errors",
     "failures": "streams errors",
     "paths": "errors",
-    "python_files": "errors",
+    "config_files": "errors",
     "types": "",
     "tasks": "errors",
     "objectives": "",
@@ -39,28 +40,28 @@ ROOMS = {
     "metrics": "tasks types errors",
     "methods": "objectives models types errors",
     "reports": "metrics tasks types errors",
-    "config": "methods paths python_files tasks errors",
-    "sweeps": "config methods python_files tasks errors",
-    "train": "config data models methods metrics reports sweeps tasks types failures "
-    "paths errors",
+    "config": "methods paths config_files tasks errors",
+    "train": "data models methods metrics tasks types failures errors",
+    "runs": "train config config_files data models methods metrics reports tasks types "
+    "failures paths errors",
     "cli": "config failures paths streams errors",
-    "benchmark": "train config data models methods reports tasks types errors",
+    "benchmark": "runs train config data models methods reports tasks types errors",
 }
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {"mtra_jax/benchmark/torch_step.py"},
-    "orbax": {"mtra_jax/train/checkpoints.py"},
+    "orbax": {"mtra_jax/runs/checkpoints.py"},
     "ml_collections": {
         "mtra_jax/benchmark/measure.py",
         "mtra_jax/benchmark/workload.py",
         "mtra_jax/config.py",
-        "mtra_jax/sweeps.py",
-        "mtra_jax/train/batching.py",
-        "mtra_jax/train/build.py",
-        "mtra_jax/train/runs.py",
-        "mtra_jax/train/scoring.py",
-        "mtra_jax/train/session.py",
-        "mtra_jax/train/workdir.py",
+        "mtra_jax/runs/experiments.py",
+        "mtra_jax/runs/batching.py",
+        "mtra_jax/runs/build.py",
+        "mtra_jax/runs/per_task.py",
+        "mtra_jax/runs/scoring.py",
+        "mtra_jax/runs/training.py",
+        "mtra_jax/runs/workdir.py",
     },
 }
 # Folder -> the only packages besides the standard library's that it imports.
@@ -168,7 +169,7 @@ def rooms_import_few_packages(module):
 
 
 def one_module_knows_devices(module):
-    places = ("mtra_jax/train/parallel.py",)
+    places = ("mtra_jax/train/devices.py",)
     if not module.is_in("mtra_jax", "scripts", "configs") or module.path in places:
         return
     for node in ast.walk(module.tree):
@@ -298,7 +299,7 @@ def test_pmap_stands_in_one_file(modules):
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute) and node.attr == "pmap"
     }
-    assert found == {"mtra_jax/train/parallel.py"}
+    assert found == {"mtra_jax/train/devices.py"}
 
 
 def test_every_room_of_the_table_is_there():
@@ -354,13 +355,13 @@ def test_every_preset_loads_and_is_valid(file):
 @pytest.mark.parametrize("file", sorted(SWEEPS))
 def test_every_run_of_every_sweep_has_a_valid_configuration(file):
     with pytest.raises(errors.InputError) as error:
-        sweeps.load(f"{ROOT / file}:none of them")
+        experiments.load(f"{ROOT / file}:none of them")
     assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
     for name, preset in SWEEPS[file].items():
-        found = sweeps.load(f"{ROOT / file}:{name}")
+        found = experiments.load(f"{ROOT / file}:{name}")
         assert {run.preset for run in found.runs} == {preset}
         for run in found.runs:
-            config.validate(sweeps.config_of(run))
+            config.validate(experiments.config_of(run))
 
 
 def test_the_tests_that_the_pages_name_are_there():
@@ -421,9 +422,9 @@ KEPT = [
         "data/a.py",
         "from mtra_jax.data import b\nfrom mtra_jax.errors import InputError",
     ),
-    ("train/parallel.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
+    ("train/devices.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
     ("train/step.py", "import jax\ny = jax.lax.axis_index('data') + model.devices"),
-    ("train/checkpoints.py", "from orbax import checkpoint"),
+    ("runs/checkpoints.py", "from orbax import checkpoint"),
     ("data/a.py", "x = 1\n" * 349),
     ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
     ("reports/a.py", "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d"),

@@ -9,8 +9,8 @@ import pytest
 from mtra_jax import config, metrics
 from mtra_jax.errors import InputError
 from mtra_jax.reports import tables
+from mtra_jax.runs import build
 from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark, Task
-from mtra_jax.train import build
 
 TASKS = {task.name: task for task in (*TWEETEVAL.tasks, *AFFECTEVAL.tasks)}
 

@@ -13,9 +13,9 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
-from mtra_jax.data import prepare
+from mtra_jax.data import benchmarks
+from mtra_jax.runs import workdir as files
 from mtra_jax.tasks import SYNTHETIC
-from mtra_jax.train import workdir as files
 
 ROOT = Path(__file__).resolve().parents[1]
 MTRA = "configs/mtra.py:tiny_synthetic"
@@ -109,7 +109,7 @@ def small_run(tmp_path_factory, cache):
 def test_mtra_learns_the_synthetic_benchmark(default_run):
     workdir, output = default_run
     results = results_of(workdir)
-    examples = prepare.read_examples(SYNTHETIC, "")
+    examples = benchmarks.read_examples(SYNTHETIC, "")
     majority = {
         task.name: metrics.majority_baseline(
             task,
@@ -135,7 +135,7 @@ def test_a_run_leaves_its_files(default_run):
     steps = [line["step"] for line in lines_of(workdir) if "objective" in line]
     assert steps == list(range(1, len(steps) + 1))
     assert list((workdir / "tensorboard").glob("events.*"))
-    examples = prepare.read_examples(SYNTHETIC, "")
+    examples = benchmarks.read_examples(SYNTHETIC, "")
     for task in SYNTHETIC.tasks:
         rows = (workdir / "predictions" / f"{task.name}.txt").read_text().splitlines()
         found = np.array(rows, float).reshape(len(rows), -1)
@@ -159,7 +159,7 @@ def test_evaluate_gives_the_same_figures(default_run, cache):
 
 def test_predict_gives_the_labels_of_the_test_file(default_run, cache):
     workdir, _ = default_run
-    examples = prepare.read_examples(SYNTHETIC, "")
+    examples = benchmarks.read_examples(SYNTHETIC, "")
     for task in SYNTHETIC.tasks:
         texts = examples[task.name]["test"].texts[:50]
         done = run(

@@ -15,7 +15,8 @@ from mtra_jax.benchmark.workload import Item, Stepper, Workload
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.models import pretrained
-from mtra_jax.train import build, parallel
+from mtra_jax.runs import build
+from mtra_jax.train.devices import replicate
 
 LOSS_TOLERANCE = 1e-3
 """Relative: float32 sums of another order, bound and all; bfloat16 has 0.03."""
@@ -276,7 +277,7 @@ def _losses(
     found: Workload, item: Item, theirs: dict[str, float]
 ) -> dict[str, tuple[float, float]]:
     prepared = found.prepared
-    params = parallel.replicate(prepared.run.state.params, prepared.devices)
+    params = replicate(prepared.run.state.params, prepared.devices)
     _, measured = prepared.run.forward(params, item.batch)
     ours = {"aligned": measured["losses"], **measured["terms"]}
     return {

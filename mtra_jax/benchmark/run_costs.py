@@ -12,7 +12,8 @@ import numpy as np
 from mtra_jax.benchmark.workload import Item, Stepper, Workload
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
-from mtra_jax.train import checkpoints, parallel
+from mtra_jax.runs import checkpoints
+from mtra_jax.train.devices import to_host
 from mtra_jax.types import Batch
 
 STAGES = LIBRARIES, DATA, PROGRAM, FIRST_STEP = (
@@ -132,7 +133,7 @@ def saving(stepper: Stepper, step: int = 1) -> Saving:
         # The first checkpoint of a run is read back, the others are not.
         store.save(step - 1, {"params": np.zeros(1)}, {}, 1.0)
         started = time.perf_counter()
-        arrays = parallel.to_host(stepper.state)._asdict()
+        arrays = to_host(stepper.state)._asdict()
         store.save(step, arrays, {}, 0.0)
         waited = time.perf_counter() - started
         store.close()

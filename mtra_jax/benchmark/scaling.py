@@ -18,8 +18,10 @@ from mtra_jax.benchmark import host, timing
 from mtra_jax.data import batches, shapes
 from mtra_jax.methods import base, mtra
 from mtra_jax.models import encoder, heads, pretrained
+from mtra_jax.runs import build
 from mtra_jax.tasks import Benchmark, Task
-from mtra_jax.train import build, optimiser, parallel, step
+from mtra_jax.train import optimiser, step
+from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate, to_host
 from mtra_jax.types import Batch, Params
 
 SMALL = encoder.EncoderConfig(
@@ -216,12 +218,10 @@ class _Stepper:
         dtype: Any,
         num_steps: int,
     ) -> None:
-        update, new_state = step_of(
-            num_tasks, config, num_texts, dtype, axis_name=parallel.AXIS
-        )
-        devices = parallel.choose_devices(1)
-        self._program = parallel.Program(update, devices, donate_first=True)
-        self.state = parallel.replicate(parallel.to_host(new_state()), devices)
+        update, new_state = step_of(num_tasks, config, num_texts, dtype, axis_name=AXIS)
+        devices = choose_devices(1)
+        self._program = Program(update, devices, donate_first=True)
+        self.state = replicate(to_host(new_state()), devices)
         self._packed, self._num_steps = itertools.cycle(packed), num_steps
 
     def __call__(self, _: Any) -> None:

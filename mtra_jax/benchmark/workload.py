@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtra_jax.train import build, parallel
+from mtra_jax.runs import build
+from mtra_jax.train.devices import replicate
 from mtra_jax.types import Batch
 
 
@@ -88,7 +89,7 @@ class Stepper:
 
     def __init__(self, prepared: build.Prepared) -> None:
         self._update = prepared.run.update
-        self.state = parallel.replicate(prepared.run.state, prepared.devices)
+        self.state = replicate(prepared.run.state, prepared.devices)
 
     def __call__(self, item: Item) -> Any:
         """Takes a step, and waits for all of it."""

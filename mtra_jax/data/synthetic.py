@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtra_jax.data import grammar, noise
+from mtra_jax.data import noise, synthetic_grammar
 from mtra_jax.data.sources import SPLITS, Examples
 from mtra_jax.tasks import SYNTHETIC, Task
 
@@ -45,7 +45,7 @@ STRUCTURES = {
     "intensity": {"plain": 8, "contrast": 3, "hearsay": 4, "event": 2, "neutral": 1},
 }
 
-_TOPICS = tuple(grammar.TOPICS)
+_TOPICS = tuple(synthetic_grammar.TOPICS)
 _TRAVEL = _TOPICS.index("travel")
 
 
@@ -103,38 +103,42 @@ def _feeling(
 ) -> Clause:
     """Draws a clause "... [negator] [degree] word ..." that means `polarity`."""
     kind = draw.weighted({"adjective": 7, "verb": 3})
-    negator = draw.pick(grammar.NEGATORS[kind]) if draw.chance(negated) else ""
-    level = int(draw.random() * len(grammar.STRENGTHS))
+    negator = (
+        draw.pick(synthetic_grammar.NEGATORS[kind]) if draw.chance(negated) else ""
+    )
+    level = int(draw.random() * len(synthetic_grammar.STRENGTHS))
     factor = draw.weighted({0.5: 5, 1.0: 8, 1.3: 7})
     surface = -polarity if negator else polarity
-    word = draw.word(grammar.FEELINGS[kind][surface][level])
+    word = draw.word(synthetic_grammar.FEELINGS[kind][surface][level])
     words = draw.pick(frames[kind]).format(
         thing=_thing(draw, topic),
-        other=draw.pick(grammar.OTHERS),
-        phrase=f"{negator} {draw.pick(grammar.DEGREES[factor])} {word}",
+        other=draw.pick(synthetic_grammar.OTHERS),
+        phrase=f"{negator} {draw.pick(synthetic_grammar.DEGREES[factor])} {word}",
     )
-    strength = grammar.STRENGTHS[level] * factor
+    strength = synthetic_grammar.STRENGTHS[level] * factor
     return Clause(
-        words, polarity, strength * (grammar.NEGATION_DAMPING if negator else 1.0)
+        words,
+        polarity,
+        strength * (synthetic_grammar.NEGATION_DAMPING if negator else 1.0),
     )
 
 
 def _thing(draw: Draw, topic: int) -> str:
-    return draw.word(grammar.TOPICS[_TOPICS[topic]])
+    return draw.word(synthetic_grammar.TOPICS[_TOPICS[topic]])
 
 
 def _fact(draw: Draw, topic: int) -> str:
-    return draw.pick(grammar.FACTS).format(
+    return draw.pick(synthetic_grammar.FACTS).format(
         thing=_thing(draw, topic),
-        place=draw.pick(grammar.PLACES),
-        other=draw.pick(grammar.OTHERS),
+        place=draw.pick(synthetic_grammar.PLACES),
+        other=draw.pick(synthetic_grammar.OTHERS),
     )
 
 
 def _marked(draw: Draw, clause: Clause) -> Clause:
     """Ends a clause with a mark; one that shouts is stronger, up to 4."""
     mark = draw.weighted({".": 6, "!": 4, "...": 2, " -": 1})
-    shout = grammar.EXCLAMATION if mark == "!" else 0.0
+    shout = synthetic_grammar.EXCLAMATION if mark == "!" else 0.0
     return Clause(
         clause.words + mark, clause.polarity, min(4.0, clause.strength + shout)
     )
@@ -144,8 +148,13 @@ def _event(draw: Draw, topic: int, valence: int) -> tuple[list[str], Clause]:
     """Draws an event and words on it, more often ironic where the event is bad."""
     ironic = draw.chance(0.65 if valence < 0 else 0.2)
     surface = -valence if ironic else valence
-    reaction = _marked(draw, _feeling(draw, surface, topic, grammar.REACTIONS, 0.1))
-    owner, outcome = draw.pick(("the", "my", "our")), draw.pick(grammar.EVENTS[valence])
+    reaction = _marked(
+        draw, _feeling(draw, surface, topic, synthetic_grammar.REACTIONS, 0.1)
+    )
+    owner, outcome = (
+        draw.pick(("the", "my", "our")),
+        draw.pick(synthetic_grammar.EVENTS[valence]),
+    )
     event = f"{owner} {_thing(draw, topic)} {outcome}."
     return _ordered(draw, event, reaction.words, 0.4), reaction
 
@@ -155,7 +164,7 @@ def _ordered(draw: Draw, first: str, second: str, share: float) -> list[str]:
 
 
 def _contrast(draw: Draw, dropped: Clause, kept: Clause) -> tuple[list[str], Clause]:
-    frame = draw.pick(grammar.CONTRASTS)
+    frame = draw.pick(synthetic_grammar.CONTRASTS)
     # Only a mark right behind the clause that counts belongs to it.
     if frame.endswith("{kept}"):
         kept = _marked(draw, kept)
@@ -174,21 +183,23 @@ def _sentences(
     if structure == "event":
         return _event(draw, topic, polarity)
     if structure == "neutral":
-        said = _feeling(draw, opposite, other, grammar.OTHERS_FRAMES)
+        said = _feeling(draw, opposite, other, synthetic_grammar.OTHERS_FRAMES)
         fact = _fact(draw, topic) + "."
         sentences = [fact, _fact(draw, other) + "."]
         if draw.chance(0.6):
             sentences = _ordered(draw, _marked(draw, said).words, fact, 0.8)
         return sentences, Clause("", 0, 0.0)
-    kept = _feeling(draw, polarity, topic, grammar.OWN_FRAMES)
+    kept = _feeling(draw, polarity, topic, synthetic_grammar.OWN_FRAMES)
     if structure == "contrast":
-        dropped = _feeling(draw, opposite, other, grammar.OWN_FRAMES)
+        dropped = _feeling(draw, opposite, other, synthetic_grammar.OWN_FRAMES)
         return _contrast(draw, dropped, kept)
     kept = _marked(draw, kept)
     if structure == "plain":
         about = other if draw.chance(0.5) else topic
         return _ordered(draw, _fact(draw, about) + ".", kept.words, 0.8), kept
-    said = _marked(draw, _feeling(draw, opposite, other, grammar.OTHERS_FRAMES))
+    said = _marked(
+        draw, _feeling(draw, opposite, other, synthetic_grammar.OTHERS_FRAMES)
+    )
     return _ordered(draw, said.words, kept.words, 0.8), kept
 
 
@@ -200,12 +211,12 @@ def _tweet(draw: Draw, task: str) -> Tweet:
         topic = _TRAVEL
     polarity = -1 if draw.chance(0.52) else 1
     sentences, counted = _sentences(draw, structure, topic, polarity)
-    opener = [draw.pick(grammar.OPENERS)] if draw.chance(0.5) else []
-    closers = [draw.pick(grammar.CLOSERS)] if draw.chance(0.4) else []
-    closers += [draw.pick(grammar.EMOJI)] * draw.weighted({0: 5, 1: 3, 2: 1})
-    closers += [draw.pick(grammar.HASHTAGS)] if draw.chance(0.3) else []
+    opener = [draw.pick(synthetic_grammar.OPENERS)] if draw.chance(0.5) else []
+    closers = [draw.pick(synthetic_grammar.CLOSERS)] if draw.chance(0.4) else []
+    closers += [draw.pick(synthetic_grammar.EMOJI)] * draw.weighted({0: 5, 1: 3, 2: 1})
+    closers += [draw.pick(synthetic_grammar.HASHTAGS)] if draw.chance(0.3) else []
     while len(" ".join([*opener, *sentences, *closers]).split()) < 8:
-        closers.append(draw.pick(grammar.CLOSERS))
+        closers.append(draw.pick(synthetic_grammar.CLOSERS))
     text = " ".join(" ".join([*opener, *sentences, *closers]).split())
     if structure == "neutral":
         return Tweet(text, 0, 0.0, topic, False)

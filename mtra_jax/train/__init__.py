@@ -1,1 +1,1 @@
-"""Where the parts meet: optimiser, step, devices, loop, evaluation, checkpoints."""
+"""The compiled program: step, optimiser, devices, evaluation."""

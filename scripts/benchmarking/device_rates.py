@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.train import parallel
+from mtra_jax.train.devices import choose_devices
 
 PACKAGES = (
     "jax",
@@ -30,7 +30,7 @@ QUERY = "name,driver_version,memory.total,clocks.max.sm,power.limit"
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:
-    device = parallel.choose_devices(1)[0]
+    device = choose_devices(1)[0]
     versions = {name: version for name in PACKAGES if (version := version_of(name))}
     memory = (device.memory_stats() or {}).get("bytes_limit", 0)
     emit(

@@ -10,7 +10,7 @@ import workload_files
 
 from mtra_jax.benchmark import timing
 from mtra_jax.methods import registry
-from mtra_jax.train import build
+from mtra_jax.runs import build
 
 NUM_SMALL = 4
 """Methods with `--small`."""

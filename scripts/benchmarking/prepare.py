@@ -14,7 +14,7 @@ import workload_files
 from tokenizers import Tokenizer, models
 
 from mtra_jax.benchmark import programs
-from mtra_jax.data import prepare, sources, synthetic, tokens
+from mtra_jax.data import benchmarks, sources, synthetic, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.tasks import TWEETEVAL
@@ -45,8 +45,8 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     if not options["data_dir"]:
         num_train = 16 * workload_files.batch_size(options, 8)
         write_texts(files.data, num_train // 4)
-    examples = prepare.read_examples(TWEETEVAL, str(files.data))
-    texts = prepare.train_texts(TWEETEVAL, examples)
+    examples = benchmarks.read_examples(TWEETEVAL, str(files.data))
+    texts = benchmarks.train_texts(TWEETEVAL, examples)
     if not options["backbone"]:
         sample = texts[:: -(-len(texts) // TRAINED_ON)]
         tokenizer = tokens.train_tokenizer(sample, min(16_000, config.vocab_size))
@@ -56,7 +56,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     else:
         tokenizer = tokens.load_tokenizer(files.backbone)
     # Fills the cache of tokens, which all measurements read.
-    corpora = prepare.build_corpora(
+    corpora = benchmarks.build_corpora(
         TWEETEVAL,
         examples,
         tokenizer,

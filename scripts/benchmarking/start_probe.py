@@ -27,9 +27,9 @@ def main(script: str, arguments: list[str]) -> None:
     import train
 
     from mtra_jax import cli
-    from mtra_jax.train import runs, signals, terminal  # as the script does in `main`
+    from mtra_jax.runs import display, per_task, signals  # as the script does in `main`
 
-    del runs, signals, terminal
+    del display, per_task, signals
     mark("libraries")
     watch(mark)
     sys.argv = [script, *arguments]
@@ -41,19 +41,20 @@ def watch(mark: Any) -> None:
     import jax
     import training_run
 
-    from mtra_jax.data import prepare
-    from mtra_jax.train import build, parallel
+    from mtra_jax.data import benchmarks
+    from mtra_jax.runs import build
+    from mtra_jax.train.devices import Program
 
-    mark_first(parallel, "choose_devices", mark, "device")
-    mark_first(prepare, "read_examples", mark, "texts")
+    mark_first(build, "choose_devices", mark, "device")
+    mark_first(benchmarks, "read_examples", mark, "texts")
     mark_first(build, "load_backbone", mark, "encoder")
-    mark_first(prepare, "build_corpora", mark, "tokens")
+    mark_first(benchmarks, "build_corpora", mark, "tokens")
     mark_first(build, "prepare_run", mark, "parameters, batches")
     events = training_run.Events()
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: events.note(event, seconds)
     )
-    call = parallel.Program.__call__
+    call = Program.__call__
 
     def first_step(program: Any, *arguments: Any) -> None:
         result = call(program, *arguments)
@@ -62,7 +63,7 @@ def watch(mark: Any) -> None:
         mark("first step", **events.values())
         os._exit(0)
 
-    parallel.Program.__call__ = first_step
+    Program.__call__ = first_step
 
 
 def mark_first(module: Any, name: str, mark: Any, stage: str) -> None:

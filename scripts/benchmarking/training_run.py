@@ -12,7 +12,8 @@ import workload_files
 from jax.experimental.compilation_cache import compilation_cache
 
 from mtra_jax.benchmark import cost, measure, workload
-from mtra_jax.train import build, parallel
+from mtra_jax.runs import build
+from mtra_jax.train.devices import replicate, start_devices
 from mtra_jax.types import Batch
 
 memory = cost.memory
@@ -66,7 +67,7 @@ def load(
     So the first measurement of a program finds nothing in the cache, not even the
     autotuning of another program, and the second one finds all.
     """
-    parallel.start()
+    start_devices()
     kind = f"{method}-{scale}-{options.get('unroll', '')}"
     directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))
@@ -88,7 +89,7 @@ def load(
     ]
     return Loaded(
         prepared,
-        parallel.replicate(run.state, prepared.devices),
+        replicate(run.state, prepared.devices),
         kept,
         float(np.mean([item.num_texts for item in kept])),
         float(np.mean([item.real_tokens for item in kept])),

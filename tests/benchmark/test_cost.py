@@ -11,7 +11,7 @@ from jax.extend import core
 from mtra_jax.benchmark import cost
 from mtra_jax.models.encoder import Encoder, EncoderConfig
 from mtra_jax.models.pretrained import init_encoder
-from mtra_jax.train import parallel
+from mtra_jax.train.devices import AXIS, Program
 
 CONFIG = EncoderConfig(
     vocab_size=30,
@@ -74,14 +74,14 @@ def test_collectives_of_a_real_program_are_counted():
     def mean(replicated, shard):
         # More than five, which XLA's text numbers in comments.
         parts = {str(n): shard[:n] for n in range(1, 7)}
-        return jax.lax.psum(parts, parallel.AXIS), replicated
+        return jax.lax.psum(parts, AXIS), replicated
 
-    program = parallel.Program(mean, jax.devices()[:4], donate_first=False)
+    program = Program(mean, jax.devices()[:4], donate_first=False)
     shards = np.ones((4, 6), np.float32)
     found = cost.collectives(program.compiled(np.zeros(1), shards).as_text())
     assert found.keys() == {"all-reduce"}
     assert found["all-reduce"].num_bytes == 4 * (1 + 2 + 3 + 4 + 5 + 6)
-    alone = parallel.Program(mean, jax.devices()[:1], donate_first=False)
+    alone = Program(mean, jax.devices()[:1], donate_first=False)
     text = alone.compiled(np.zeros(1), shards[:1]).as_text()
     assert all(kind == "all-reduce" for kind in cost.collectives(text))
 
@@ -107,7 +107,7 @@ def test_memory_is_what_goes_in_comes_out_and_is_held_between():
     state, shards = np.zeros(1000, np.float32), np.ones((1, 50), np.float32)
     sizes = {}
     for donate in (False, True):
-        program = parallel.Program(shifted, jax.devices()[:1], donate_first=donate)
+        program = Program(shifted, jax.devices()[:1], donate_first=donate)
         sizes[donate] = cost.memory(program.compiled(state, shards))
     assert sizes[False].state == sizes[True].state == 4 * (1000 + 50)
     # The result takes the place of a state that is given away; buffers end at 64 bytes.

@@ -21,7 +21,7 @@ from mtra_jax.benchmark import (
 )
 from mtra_jax.errors import InputError
 from mtra_jax.methods import gradients
-from mtra_jax.train import build
+from mtra_jax.runs import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEED = measure.Speed(

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from mtra_jax.data import grammar, noise, synthetic
+from mtra_jax.data import noise, synthetic, synthetic_grammar
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import SYNTHETIC
 
@@ -22,19 +22,19 @@ def benchmark():
 
 TOPIC_OF = {
     word: index
-    for index, words in enumerate(grammar.TOPICS.values())
+    for index, words in enumerate(synthetic_grammar.TOPICS.values())
     for word in words.split()
 }
 FEELING_OF = {
     word: (polarity, strength)
-    for lexicon in (grammar.ADJECTIVES, grammar.VERBS)
+    for lexicon in (synthetic_grammar.ADJECTIVES, synthetic_grammar.VERBS)
     for polarity, levels in lexicon.items()
     for strength, words in zip((1.0, 2.0, 3.0), levels, strict=True)
     for word in words.split()
 }
 FACTOR_OF = {
     word: factor
-    for factor, degrees in grammar.DEGREES.items()
+    for factor, degrees in synthetic_grammar.DEGREES.items()
     for word in degrees
     if word
 }
@@ -46,7 +46,7 @@ CONCEDED = re.compile(r"\balthough .*?,|\bi used to say .*?,|^.* but | even if .
 def read(text):
     """Returns (polarity, strength, topic, ironic) as a reader understands `text`."""
     valence = 0
-    for sign, events in grammar.EVENTS.items():
+    for sign, events in synthetic_grammar.EVENTS.items():
         for event in events:
             if event in text:
                 valence, text = sign, text.replace(event, "")
@@ -153,11 +153,15 @@ def test_splits_do_not_overlap(benchmark):
 
 
 def test_a_text_drawn_twice_is_kept_once(monkeypatch):
-    monkeypatch.setattr(grammar, "TOPICS", dict.fromkeys(grammar.TOPICS, "thing"))
+    monkeypatch.setattr(
+        synthetic_grammar, "TOPICS", dict.fromkeys(synthetic_grammar.TOPICS, "thing")
+    )
     for name in ("OPENERS", "CLOSERS", "EMOJI", "HASHTAGS"):
-        monkeypatch.setattr(grammar, name, ["x"])
+        monkeypatch.setattr(synthetic_grammar, name, ["x"])
     lexicon = {+1: ("nice", "good", "great"), -1: ("dull", "bad", "awful")}
-    monkeypatch.setattr(grammar, "FEELINGS", {"adjective": lexicon, "verb": lexicon})
+    monkeypatch.setattr(
+        synthetic_grammar, "FEELINGS", {"adjective": lexicon, "verb": lexicon}
+    )
     draw = synthetic.Draw("seed")
     drawn = {synthetic._tweet(draw, "irony").text for _ in range(3000)}
     assert len(drawn) < 2980

@@ -11,7 +11,9 @@ import pytest
 
 from mtra_jax.methods import base, registry
 from mtra_jax.models import heads
-from mtra_jax.train import parallel, step
+from mtra_jax.train import devices as device_programs
+from mtra_jax.train import step
+from mtra_jax.train.devices import AXIS, to_host
 from mtra_jax.types import Batch
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
@@ -154,13 +156,13 @@ class Toy:
         """The state before the first step."""
         params = self.params(name) if params is None else params
         rng = jax.random.key(SEED)
-        return parallel.to_host(step.init_state(self.make(name), DESCENT, params, rng))
+        return to_host(step.init_state(self.make(name), DESCENT, params, rng))
 
     def differentiate(self, name, tasks, **changes):
         """A step on the batch of `tasks` from the first state with `changes`."""
         before = self.state(name)._replace(**changes)
         after, metrics = self.program(name)(before, self.batch(tasks, 1))
-        return Seen(after.optimiser[0].trace, parallel.to_host(metrics), after.method)
+        return Seen(after.optimiser[0].trace, to_host(metrics), after.method)
 
     def losses_and_gradients(self, params, batch):
         """[T], and for each task the gradient of its loss by encoder and heads."""
@@ -221,10 +223,10 @@ class Program:
             toy.make(name),
             DESCENT,
             one_task=False,
-            axis_name=parallel.AXIS,
+            axis_name=AXIS,
         )
         devices = jax.devices()[:num_devices]
-        self.call = parallel.Program(update, devices, donate_first=False)
+        self.call = device_programs.Program(update, devices, donate_first=False)
         self.num_compilations = 0
 
     def __call__(self, state, batch):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mtra_jax.methods import base, dwa, gradients, registry
-from mtra_jax.train import checkpoints, parallel
+from mtra_jax.runs import checkpoints
+from mtra_jax.train.devices import to_host
 from mtra_jax.train.step import TrainState
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -320,8 +321,8 @@ class Trained:
         state, self.states, self.metrics = toy.state(name), [], []
         for batch in self.batches:
             state, metrics = self.program(state, batch)
-            self.states.append(parallel.to_host(state))
-            self.metrics.append(parallel.to_host(metrics))
+            self.states.append(to_host(state))
+            self.metrics.append(to_host(metrics))
 
 
 @functools.cache
@@ -363,7 +364,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_bit(trained, tmp_path, name):
     state = TrainState(**arrays)
     for batch, expected in zip(whole.batches[3:], whole.states[3:], strict=True):
         state, _ = whole.program(state, batch)
-        found = parallel.to_host(state)
+        found = to_host(state)
         assert jax.tree.structure(found) == jax.tree.structure(expected)
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     # What the method remembers has moved, or there would be nothing to lose.

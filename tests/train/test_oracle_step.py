@@ -16,7 +16,8 @@ from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.methods import base, gradients, mtra
 from mtra_jax.models import encoder, heads, naming
-from mtra_jax.train import optimiser, parallel, step
+from mtra_jax.train import optimiser, step
+from mtra_jax.train.devices import AXIS, Program, to_host
 
 HERE = Path(__file__).parent
 TASKS = ("alpha", "beta", "gamma")
@@ -152,18 +153,16 @@ def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
         method,
         optimise,
         one_task=one_task,
-        axis_name=parallel.AXIS,
+        axis_name=AXIS,
     )
     devices = jax.devices()[:num_devices]
-    program = parallel.Program(update, devices, donate_first=True)
-    state = parallel.to_host(
-        step.init_state(method, optimise, params, jax.random.key(0))
-    )
+    program = Program(update, devices, donate_first=True)
+    state = to_host(step.init_state(method, optimise, params, jax.random.key(0)))
     for case in cases:
         state, metrics = program(
             state, make_batch(oracle, case, batch_size, num_devices)
         )
-        yield parallel.to_host(state), parallel.to_host(metrics)
+        yield to_host(state), to_host(metrics)
 
 
 def gradients_of(oracle, case, one_task=True, **options):

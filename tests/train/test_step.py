@@ -13,7 +13,8 @@ from mtra_jax.data import batches, shapes
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.train import optimiser, parallel, step
+from mtra_jax.train import optimiser, step
+from mtra_jax.train.devices import AXIS, Program, to_host
 
 TASKS = ("stance", "mood", "irony")
 SIZES = (3, 2, 2)
@@ -107,13 +108,11 @@ def make_parts(name, dropout=0.0, **options):
         ),
     }
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
-    state = parallel.to_host(
-        step.init_state(method, optimise, params, jax.random.key(2))
-    )
+    state = to_host(step.init_state(method, optimise, params, jax.random.key(2)))
     return model, method, optimise, state
 
 
-def make_update(parts, one_task=False, axis_name=parallel.AXIS):
+def make_update(parts, one_task=False, axis_name=AXIS):
     model, method, optimise, _ = parts
     return step.make_update(
         model,
@@ -169,7 +168,7 @@ class Trained:
     def __init__(self, parts, num_devices):
         devices = jax.devices()[:num_devices]
         update = make_update(parts)
-        program = parallel.Program(update, devices, donate_first=True)
+        program = Program(update, devices, donate_first=True)
         state, self.states, self.metrics, self.deleted = parts[-1], [], [], []
         self.compilations = []
         for batch in make_batches(num_devices, PLAN):
@@ -179,8 +178,8 @@ class Trained:
             self.compilations.append(len(count))
             if self.states:
                 self.deleted += [x.is_deleted() for x in jax.tree.leaves(before)]
-            self.states.append(parallel.to_host(state))
-            self.metrics.append(parallel.to_host(metrics))
+            self.states.append(to_host(state))
+            self.metrics.append(to_host(metrics))
 
 
 @contextlib.contextmanager
@@ -322,9 +321,9 @@ def test_passes_through_the_encoder(name, options, one_task, expected):
 def test_forward_gives_the_outputs_in_planned_order(ew, num_devices):
     """Beside one text at a time, without packing and devices."""
     model, method, _, state = ew
-    forward = step.make_forward(model, method, axis_name=parallel.AXIS)
+    forward = step.make_forward(model, method, axis_name=AXIS)
     devices = jax.devices()[:num_devices]
-    program = parallel.Program(forward, devices, donate_first=False)
+    program = Program(forward, devices, donate_first=False)
     plan = [PLAN[0], PLAN[2]]
     for row, batch in zip(plan, make_batches(num_devices, plan), strict=True):
         outputs, measured = program(state.params, batch)

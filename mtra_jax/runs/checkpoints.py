@@ -1,0 +1,338 @@
+"""Training states -> an Orbax directory that keeps the latest and the best, and back.
+
+Only this module imports Orbax, and only once checkpoints are opened.
+"""
+
+import contextlib
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtra_jax.errors import InputError
+from mtra_jax.runs import checksums, orbax_errors, orbax_paths
+from mtra_jax.runs import processes
+from mtra_jax.runs.checksums import DamagedError
+from mtra_jax.runs.orbax_errors import WriteError
+
+ASIDE = ".replaced"
+"""Of a checkpoint that one of the same step is about to replace."""
+REMOVED = ".removed"
+"""Where a superseded checkpoint is moved, at once and whole, before it is deleted.
+
+Deleted in its place, a checkpoint whose process is killed meanwhile would look damaged."""
+LOST = (-math.inf, 0)
+"""The rank of a checkpoint whose score cannot be read: it may be the best one."""
+
+
+def _rank(score: float, step: int) -> tuple[float, int]:
+    """The lower the better: of equal scores the earliest, as early stopping counts.
+
+    A state without a finite score comes last, the latest of them first.
+    """
+    return (score, step) if math.isfinite(score) else (math.inf, -step)
+
+
+class Checkpoints:
+    """The checkpoints of one run: a state of arrays and a record of plain values each.
+
+    Kept are the latest and the one of the lowest `score`. With `read_only` nothing is
+    made, moved or deleted, so that another process may be training there.
+    """
+
+    def __init__(self, directory: str | Path, *, read_only: bool = False) -> None:
+        from orbax import checkpoint as ocp
+
+        orbax_paths.check(directory)
+        orbax_errors.hush()
+        self._directory = Path(directory).absolute()
+        self._read_only = read_only
+        if not read_only:
+            self._put_back()
+            self._delete_removed()
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=_LatestAndBest(lambda step: self._ranks[step]),
+                read_only=read_only,
+                todelete_subdir=None if read_only else REMOVED,
+            ),
+        )
+        self._ranks = {step: self._read_rank(step) for step in self._steps()}
+        self._is_first = not self._ranks
+
+    def _steps(self) -> Sequence[int]:
+        return self._manager.all_steps()
+
+    def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
+        """Saves `state` (host arrays) as of `step`, in the background.
+
+        The first checkpoint of a run is waited for and read back.
+
+        Raises:
+          WriteError: this one or the one before cannot be written, or not read back.
+        """
+        args = self._ocp.args
+        signed = checksums.sign(state, record, score)
+        try:
+            if not self._directory.is_dir():
+                # Orbax would make it again, without the run's other files.
+                raise NotADirectoryError("no such directory any more")
+            if step in self._steps():
+                # Stopped in the validation after this step, which is done by now.
+                self._set_aside(step)
+            # The one before moves others out of the way until it is whole.
+            self._manager.wait_until_finished()
+            self._delete_removed()
+            self._ranks[step] = _rank(score, step)
+            self._manager.save(
+                step,
+                args=args.Composite(
+                    state=args.StandardSave(state), record=args.JsonSave(signed)
+                ),
+                force=True,
+            )
+        except jax.errors.JaxRuntimeError:
+            raise
+        except Exception as error:
+            # Of any type: what a full disk raises differs with the layer that meets it.
+            raise self._write_error(error) from error
+        if self._is_first:
+            self._is_first = False
+            try:
+                self.verify(step)
+            except DamagedError as error:
+                raise WriteError(f"{error}; it was written just now") from error
+
+    def _set_aside(self, step: int) -> None:
+        """Renames a checkpoint, so that it can be put back until the new one is whole."""
+        self._manager.wait_until_finished()
+        if processes.is_writer():
+            here = self._directory / str(step)
+            here.rename(here.with_name(here.name + ASIDE))
+        processes.wait_for_all("checkpoint set aside")
+        self._manager.reload()
+
+    def _put_back(self) -> None:
+        """Sees to what `_set_aside` left: put back, or gone once there is a new one."""
+        for aside in self._directory.glob(f"*{ASIDE}") if processes.is_writer() else ():
+            if aside.with_suffix("").exists():
+                shutil.rmtree(aside)
+            else:
+                aside.rename(aside.with_suffix(""))
+        processes.wait_for_all("checkpoints put back")
+
+    def _delete_removed(self) -> None:
+        if processes.is_writer():
+            # What cannot be deleted now can be later; it is in nobody's way.
+            shutil.rmtree(self._directory / REMOVED, ignore_errors=True)
+
+    def latest_step(self) -> int | None:
+        """The step of the latest checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def restore_latest(
+        self, target: Any, say: Callable[[str], Any]
+    ) -> tuple[int, Any, dict[str, Any]] | None:
+        """The step, state and record of the latest checkpoint; None without any.
+
+        What is damaged is reported to `say`; it is removed if it is later than the one
+        that is taken.
+
+        Raises:
+          InputError: a checkpoint has other parameters than `target`.
+          DamagedError: none of the checkpoints is whole.
+        """
+        damaged = {}
+        for step in sorted(self._steps(), reverse=True):
+            try:
+                found = self.restore(step, target)
+            except DamagedError as error:
+                damaged[step] = error
+                continue
+            for later, error in damaged.items():
+                say(f"{error}; continuing from step {step}")
+                self._manager.delete(later)
+            self._check_best(step, say)
+            return step, *found
+        for error in damaged.values():
+            raise DamagedError(
+                f"{error}; no other checkpoint is whole: remove {self._directory} to "
+                "start anew"
+            )
+        return None
+
+    def _check_best(self, latest: int, say: Callable[[str], Any]) -> None:
+        """Reports a damaged best checkpoint now and not after hours of training."""
+        best = self.best_step()
+        if best in (None, latest):
+            return
+        try:
+            self._read(best)
+        except DamagedError as error:
+            say(f"{error}; at the end it is needed, unless a later epoch is better")
+
+    def best_step(self) -> int | None:
+        """The step of the checkpoint with the lowest score, or None."""
+        self._wait()
+        return min(self._steps(), key=self._ranks.__getitem__, default=None)
+
+    def _wait(self) -> None:
+        self._finish(self._manager.wait_until_finished)
+
+    def _finish(self, what: Callable[[], Any]) -> None:
+        try:
+            what()
+        except jax.errors.JaxRuntimeError:
+            raise
+        except Exception as error:
+            raise self._write_error(error) from error
+
+    def _write_error(self, error: Exception) -> WriteError:
+        is_kept = any(path.name.isdigit() for path in self._directory.glob("*"))
+        return WriteError(
+            f"{self._directory}: a checkpoint cannot be written: "
+            f"{orbax_errors.reason(error)}{'; those before it are kept' * is_kept}"
+        )
+
+    def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
+        """The state of `step`, NumPy arrays in the tree of `target`, and its record.
+
+        Raises:
+          InputError: the checkpoint has other parameters than `target`.
+          DamagedError: it does not hold what was written.
+        """
+        state, record = self._read(step)
+        saved, wanted = checksums.by_name(state), checksums.by_name(target)
+        # A parameter says more than its moments in the optimiser, which differ as well.
+        names = sorted(
+            saved.keys() | wanted.keys(), key=lambda n: (not n.startswith("params/"), n)
+        )
+        for name in names:
+            there, here = _describe(saved.get(name)), _describe(wanted.get(name))
+            if there != here:
+                raise InputError(
+                    f"{self._directory}: step {step} does not fit this "
+                    f"configuration: {name} {there} there and {here} here"
+                )
+        leaves = [np.asarray(saved[name]) for name in wanted]
+        return jax.tree.unflatten(jax.tree.structure(target), leaves), record
+
+    def verify(self, step: int) -> None:
+        """Waits until `step` is written, and reads it back.
+
+        Raises:
+          DamagedError: it does not hold what was written.
+          WriteError: it cannot be written.
+        """
+        self._wait()
+        self._read(step)
+
+    def read_record(self, step: int) -> dict[str, Any]:
+        """The record alone of `step`.
+
+        Raises:
+          DamagedError: it is not what was written.
+        """
+        return self._read_signed(step)["record"]
+
+    def restore_params(self, step: int) -> Any:
+        """The parameters alone of `step`, as they were saved.
+
+        Raises:
+          DamagedError: it does not hold what was written.
+        """
+        state, _ = self._read(step)
+        return jax.tree.map(np.asarray, state["params"])
+
+    def _read(self, step: int) -> tuple[Any, dict[str, Any]]:
+        """The state and the record, whose checksums are those that were written."""
+        args = self._ocp.args
+        # Without a target, since Orbax takes arrays of other shapes than the target's.
+        state = self._restore(step, state=args.StandardRestore())
+        signed = self._read_signed(step)
+        checksums.check_state(state, signed, self._place(step))
+        return state, signed["record"]
+
+    def _read_signed(self, step: int) -> dict[str, Any]:
+        signed = self._restore(step, record=self._ocp.args.JsonRestore())
+        checksums.check_record(signed, self._place(step))
+        return signed
+
+    def _read_rank(self, step: int) -> tuple[float, int]:
+        try:
+            return _rank(self._read_signed(step)["score"], step)
+        except DamagedError:
+            return LOST
+
+    def _restore(self, step: int, **item: Any) -> Any:
+        try:
+            (found,) = self._manager.restore(
+                step, args=self._ocp.args.Composite(**item)
+            ).values()
+        except Exception as error:
+            # Of any type: flipped bytes reach every layer of the format.
+            raise DamagedError(
+                f"{self._place(step)} cannot be read: {orbax_errors.reason(error)}"
+            ) from error
+        return found
+
+    def _place(self, step: int) -> str:
+        return f"{self._directory}: step {step}"
+
+    def close(self) -> None:
+        """Waits, and lets go of the directory.
+
+        Raises:
+          WriteError: the last checkpoint cannot be written.
+        """
+        self._wait()
+        if not self._read_only:
+            self._delete_removed()
+        self._finish(self._manager.close)
+
+
+class _LatestAndBest:
+    """Orbax's rule of what stays, by ranks that are read with a checksum."""
+
+    def __init__(self, rank_of: Callable[[int], tuple[float, int]]) -> None:
+        self._rank_of = rank_of
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: Any
+    ) -> Sequence[bool]:
+        """Whether each of the checkpoints stays."""
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {max(steps), min(steps, key=self._rank_of)}
+        return [step in kept for step in steps]
+
+
+def _describe(leaf: Any) -> str:
+    return "is absent" if leaf is None else f"has shape {list(np.shape(leaf))}"
+
+
+def open_store(directory: Path) -> Checkpoints:
+    """The checkpoints in `directory`, after a small one there was written and read back.
+
+    What cannot be read is found now, and not at the end of training.
+
+    Raises:
+      InputError: the path is one that `orbax_paths.check` refuses.
+      WriteError: it cannot be written, or not read back.
+    """
+    place = directory.with_name(f".{directory.name}_trial")
+    if processes.is_writer():
+        shutil.rmtree(place, ignore_errors=True)
+    processes.wait_for_all("trial checkpoint")
+    with contextlib.closing(Checkpoints(place)) as trial:
+        trial.save(0, {"params": np.arange(2.0)}, {}, 0.0)
+    processes.wait_for_all("trial checkpoint read")
+    if processes.is_writer():
+        shutil.rmtree(place, ignore_errors=True)
+    return Checkpoints(directory)

@@ -1,0 +1,149 @@
+"""What a run is made from -> `inputs.json` in its work directory, and what changed since.
+
+Counts and hashes of every split, and hashes of tokenizer, configuration and weights of
+the encoder: a run that is continued, or read back, is that of the same files, wherever
+they lie by now.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+
+from mtra_jax.data import fingerprints
+from mtra_jax.errors import InputError, shown
+from mtra_jax.models.encoder import EncoderConfig
+from mtra_jax.runs import metrics_log
+from mtra_jax.types import Params
+
+FILE = "inputs.json"
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class Inputs(NamedTuple):
+    """`data`: task -> split -> {"examples", "sha256"}, before data are thinned.
+
+    `encoder`: SHA-256 of the "tokenizer", the "configuration" and the first "weights".
+    """
+
+    data: dict[str, dict[str, dict[str, Any]]]
+    encoder: dict[str, str]
+
+
+def of_encoder(
+    configuration: EncoderConfig, tokenizer: Tokenizer, weights: Params
+) -> dict[str, str]:
+    """`Inputs.encoder`; `weights` are empty for a new encoder.
+
+    Random weights follow from the seed, and their last bits from the processor.
+    """
+    return {
+        "tokenizer": fingerprints.of_tokenizer(tokenizer),
+        "configuration": of_configuration(configuration),
+        "weights": _of_arrays(weights),
+    }
+
+
+def of_configuration(configuration: EncoderConfig) -> str:
+    """SHA-256 of all values of `configuration`."""
+    return hashlib.sha256(repr(configuration).encode()).hexdigest()
+
+
+def _of_arrays(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        value = np.ascontiguousarray(leaf)
+        name = jax.tree_util.keystr(path)
+        digest.update(f"{name} {value.dtype} {value.shape}".encode())
+        digest.update(value.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def write(directory: Path, inputs: Inputs) -> None:
+    """Writes `inputs.json`."""
+    metrics_log.write_json(directory / FILE, inputs._asdict())
+
+
+def read(directory: Path) -> Inputs:
+    """Reads `inputs.json` of the run in `directory`.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    path = directory / FILE
+    try:
+        values = metrics_log.read_json(path)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file, so that nothing tells whether data and encoder are "
+            "those of the run; expected a new --workdir"
+        ) from None
+    try:
+        return _checked(values)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged: {shown(values)}; expected counts and hashes"
+        ) from error
+
+
+def _checked(values: Any) -> Inputs:
+    data, encoder = values["data"], values["encoder"]
+    for parts in data.values():
+        for found in parts.values():
+            if type(found["examples"]) is not int:
+                raise ValueError(found)
+            _check_hash(found["sha256"])
+    for name in ("tokenizer", "configuration", "weights"):
+        _check_hash(encoder[name])
+    return Inputs(data, encoder)
+
+
+def _check_hash(value: Any) -> None:
+    if not _SHA256.fullmatch(value):
+        raise ValueError(value)
+
+
+def check_data(directory: Path, then: Inputs, now: dict[str, Any]) -> None:
+    """Raises InputError that names the first split that is not the one of the run.
+
+    `now`: as `Inputs.data`, of the same tasks; splits that it lacks are not compared.
+    """
+    difference = data_difference(then, now)
+    if difference is not None:
+        raise InputError(
+            f"{directory}: {difference}; expected the data of the run, or a new --workdir"
+        )
+
+
+def data_difference(then: Inputs, now: dict[str, Any]) -> str | None:
+    """What differs in the first split that is not the one of the run; None if all are."""
+    for task, parts in now.items():
+        for split, found in parts.items():
+            known = then.data.get(task, {}).get(split)
+            if known is None:
+                return f"{task}, {split}: not among the data of the run"
+            if known["examples"] != found["examples"]:
+                return (
+                    f"{task}, {split}: {found['examples']} examples here, "
+                    f"{known['examples']} when the run began"
+                )
+            if known["sha256"] != found["sha256"]:
+                return (
+                    f"{task}, {split}: as many examples as when the run began, but "
+                    "other texts or labels"
+                )
+    return None
+
+
+def check_encoder(directory: Path, then: Inputs, now: dict[str, str]) -> None:
+    """Raises InputError that names what is not that of the encoder of the run."""
+    for name, value in now.items():
+        if then.encoder[name] != value:
+            raise InputError(
+                f"{directory}: the {name} of the encoder changed since the run began; "
+                "expected the same backbone.path, or a new --workdir"
+            )

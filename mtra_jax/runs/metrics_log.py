@@ -1,0 +1,208 @@
+"""What a run saw -> `metrics.jsonl`, TensorBoard events and JSON files in its directory."""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtra_jax.errors import InputError, naming
+from mtra_jax.runs import tensorboard
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+
+
+def read_json(path: Path, advice: str = "") -> Any:
+    """The value in a JSON file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      InputError: it is not UTF-8 or not JSON; `advice` ends the message.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged: {error}{advice}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value`, see `plain`, under a temporary name and renames it."""
+    _replace(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """`value` with None for numbers that are not finite, which JSON lacks.
+
+    >>> plain({"avg": math.nan, "seen": [1.5, math.inf]})
+    {'avg': None, 'seen': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with naming(path):
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def environment(devices: list[jax.Device]) -> dict[str, Any]:
+    """Versions, devices and git revision, as far as they can be had."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": [device.device_kind for device in devices],
+        "processes": jax.process_count(),
+        "git_revision": _git_revision(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The commit of this package's checkout, with "-dirty" where it was changed."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def flatten(measured: dict[str, Any], tasks: tuple[str, ...]) -> dict[str, float]:
+    """A step's metrics as `loss/<task>`, `weight/<task>`, `<term>/<task>`, `norm/...`.
+
+    Only tasks that the step held appear.
+    """
+    flat = {"objective": float(measured["objective"])}
+    arrays = {"loss": measured["losses"], "weight": measured["weights"]}
+    for name, values in {**arrays, **measured["terms"]}.items():
+        for index in np.flatnonzero(measured["present"]):
+            flat[f"{name}/{tasks[index]}"] = float(values[index])
+    return flat | {name: float(value) for name, value in measured["scalars"].items()}
+
+
+def of_validation(
+    losses: dict[str, float], scores: dict[str, dict[str, float]]
+) -> dict[str, float]:
+    """The losses and scores of each task as `validation/...`."""
+    named = {f"validation/loss/{task}": loss for task, loss in losses.items()}
+    for task, figures in scores.items():
+        named |= {f"validation/{task}/{name}": v for name, v in figures.items()}
+    return named
+
+
+class Records:
+    """Appends to the records of a run; with `active=False` (other processes) does nothing.
+
+    Opened again at `step`, it first drops what was recorded after that step, so that a
+    run that was continued has each step once.
+    """
+
+    def __init__(self, directory: Path, *, step: int, active: bool = True) -> None:
+        self._active = active
+        self._events = None
+        if not active:
+            return
+        self._path = directory / "metrics.jsonl"
+        _keep_until(self._path, step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._directory = directory / "tensorboard"
+        with naming(self._directory):
+            self._events = _tensorboard(self._directory, step)
+
+    def add(self, step: int, values: dict[str, Any]) -> None:
+        """One line of `metrics.jsonl`, and a TensorBoard point for every number."""
+        if not self._active:
+            return
+        line = plain({"step": step, **values})
+        with naming(self._path):
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        if self._events is not None:
+            with naming(self._directory):
+                self._events.add(step, values)
+
+    def flush(self) -> None:
+        """Puts all lines on disk."""
+        if not self._active:
+            return
+        with naming(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        if self._events is not None:
+            with naming(self._directory):
+                self._events.flush()
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        with contextlib.ExitStack() as opened:
+            if self._events is not None:
+                opened.enter_context(naming(self._directory))
+                opened.callback(self._events.close)
+            if self._active:
+                opened.enter_context(naming(self._path))
+                opened.callback(self._file.close)
+                self.flush()
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Drops the lines of `path` after `step`, and a last line that was cut off.
+
+    Raises:
+      InputError: a line before another one is damaged.
+    """
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines()
+    steps = [_step_of(line) for line in lines]
+    while steps and steps[-1] is None:
+        steps.pop()
+    if None in steps:
+        raise InputError(
+            f"{path}:{steps.index(None) + 1}: damaged; expected a line of figures with "
+            "their step, or no such file, to go on without those before"
+        )
+    kept = [line.decode() for line, at in zip(lines, steps, strict=False) if at <= step]
+    _replace(path, "".join(f"{line}\n" for line in kept))
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a line of `metrics.jsonl`, None where it is damaged."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return step if type(step) is int else None
+
+
+def _tensorboard(directory: Path, step: int) -> tensorboard.Events | None:
+    """Takes the points after `step`; None where the package is absent."""
+    return tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None

@@ -1,0 +1,131 @@
+"""The files of a run in its work directory: names, configuration, results."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax.errors import InputError, shown
+from mtra_jax.tasks import Benchmark
+from mtra_jax.runs import build, orbax_paths, metrics_log
+
+CONFIG = "config.json"
+FORMAT = 1
+"""Format of the work directory: "format" in `config.json`."""
+ENVIRONMENT = "environment.json"
+RESULTS = "results.json"
+PREDICTIONS = "predictions"
+ENCODER = "encoder"
+CHECKPOINTS = "checkpoints"
+# These may differ when a run is continued. Where data and weights lie is free as well:
+# `inputs.json` tells whether they are the same.
+FREE_KEYS = (
+    "backbone.path",
+    "checkpoint_every",
+    "data.cache_dir",
+    "data.dir",
+    "devices",
+)
+
+
+def check(config: ConfigDict, workdir: Path) -> None:
+    """Raises InputError where the run of `config` cannot be in `workdir`.
+
+    Its path may be one that checkpoints are not read back from; it may hold the run of
+    another configuration, or parts of a run without their configuration.
+    """
+    path = workdir / CONFIG
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: not a directory")
+    orbax_paths.check(workdir)
+    if not path.exists():
+        if has_begun(workdir):
+            raise InputError(
+                f"{workdir}: results or checkpoints of a run without its {CONFIG}; "
+                "expected a whole run, or a new --workdir"
+            )
+        return
+    old, new = flat(read_config(workdir)), flat(config)
+    for key in sorted(old.keys() | new.keys()):
+        if key not in FREE_KEYS and old.get(key) != new.get(key):
+            raise InputError(
+                f"{path}: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
+                "expected the same configuration, or a new --workdir"
+            )
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether the run in `directory` has a checkpoint, or results."""
+    names = (path.name for path in (directory / CHECKPOINTS).glob("*"))
+    return (directory / RESULTS).exists() or any(map(str.isdigit, names))
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """The values by their dotted keys; tasks by name, in the benchmark's order."""
+    values = {}
+    for key in configs.keys(config):
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        values[key] = value
+    return {**values, "tasks": build.benchmark_of(config).task_names}
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The configuration of the run in `workdir`.
+
+    Raises:
+      InputError: the file is missing, damaged, or of a newer version.
+    """
+    path = workdir / CONFIG
+    try:
+        values = metrics_log.read_json(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a run's directory") from None
+    if isinstance(values, dict):
+        _check_format(values.pop("format", FORMAT), path)
+    try:
+        return configs.from_dict(values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: damaged: {error}") from error
+
+
+def _check_format(number: Any, path: Path) -> None:
+    if type(number) is not int or number < 1:
+        raise InputError(f"{path}: format is {shown(number)}; expected {FORMAT}")
+    if number > FORMAT:
+        raise InputError(
+            f"{path}: format {number}, written by a newer mtra_jax; expected at most "
+            f"{FORMAT}"
+        )
+
+
+def write_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes `config.json`, with the number of the format first."""
+    values = {"format": FORMAT, **configs.to_dict(config)}
+    metrics_log.write_json(workdir / CONFIG, values)
+
+
+def read_results(workdir: Path) -> dict[str, Any] | None:
+    """The results of the run in `workdir`, None where it has not finished.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = workdir / RESULTS
+    try:
+        results = metrics_log.read_json(path, "; remove it to score again")
+    except FileNotFoundError:
+        return None
+    if not isinstance(results, dict):
+        raise InputError(
+            f"{path}: damaged: {shown(results)}; expected an object; remove it to score "
+            "again"
+        )
+    return results
+
+
+def read_benchmark(workdir: Path) -> Benchmark:
+    """The benchmark and tasks of the run in `workdir`."""
+    return build.benchmark_of(read_config(workdir))

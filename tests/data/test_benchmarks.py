@@ -1,0 +1,274 @@
+"""Examples of every split as configured: fractions, noise, corpora, one-line errors."""
+
+import numpy as np
+import pytest
+
+from mtra_jax.data import benchmarks, sources, synthetic, tokens
+from mtra_jax.errors import InputError
+from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made():
+    """The whole synthetic benchmark, generated once for all tests of this file."""
+    found = synthetic.generate(seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "generate", lambda seed: {0: found}[seed])
+        yield found
+
+
+def load(benchmark=SYNTHETIC, data_dir="", **options):
+    splits = benchmarks.read_examples(benchmark, data_dir)
+    return benchmarks.thin(benchmark, splits, **options)
+
+
+def labels_of(examples):
+    """Text -> label, as lists; no text of the benchmark occurs twice."""
+    return dict(zip(examples.texts, examples.labels.tolist(), strict=True))
+
+
+# ---- examples
+
+
+def test_by_default_all_examples_are_there_in_order(made):
+    found = load(seed=5)
+    assert tuple(found) == SYNTHETIC.task_names
+    for name, splits in made.items():
+        assert tuple(found[name]) == sources.SPLITS
+        for split, examples in splits.items():
+            assert found[name][split].texts == examples.texts
+            np.testing.assert_array_equal(found[name][split].labels, examples.labels)
+            assert found[name][split].labels.dtype == examples.labels.dtype
+
+
+@pytest.mark.parametrize(
+    ("fraction", "sizes"),
+    [(0.5, [1250, 750, 500, 250, 500]), (0.01, [25, 15, 10, 5, 10]), (1e-9, [1] * 5)],
+)
+def test_fraction_thins_the_training_examples_only(made, fraction, sizes):
+    found = load(fraction=fraction)
+    assert [len(splits["train"].texts) for splits in found.values()] == sizes
+    for name, splits in found.items():
+        whole = made[name]["train"]
+        places = {text: i for i, text in enumerate(whole.texts)}
+        kept = [places[text] for text in splits["train"].texts]
+        assert kept == sorted(kept)
+        np.testing.assert_array_equal(splits["train"].labels, whole.labels[kept])
+        for split in ("validation", "test"):
+            assert splits[split].texts == made[name][split].texts
+            np.testing.assert_array_equal(
+                splits[split].labels, made[name][split].labels
+            )
+
+
+def test_fractions_are_random_and_nested():
+    seeds = [load(fraction=0.2, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (found["polarity"]["train"].texts for found in seeds)
+    assert first == again
+    # By chance 20 % of them are the same: 100 of 500, standard deviation 8.
+    assert 60 < len(set(first) & set(other)) < 140
+    smaller = load(fraction=0.1, seed=1)["polarity"]["train"].texts
+    assert set(smaller) < set(other)
+    larger = load(fraction=0.7, seed=1)["polarity"]["train"].texts
+    assert set(other) < set(larger)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+def test_noise_draws_labels_anew_in_training_only(made, share):
+    found = load(label_noise=share, seed=2)
+    for task in SYNTHETIC.tasks:
+        whole, train = made[task.name]["train"], found[task.name]["train"]
+        assert train.texts == whole.texts
+        assert train.labels.dtype == whole.labels.dtype
+        changed = train.labels != whole.labels
+        chosen = round(share * len(whole.texts))
+        if task.is_classification:
+            # A draw is wrong in K - 1 of K cases. Four standard deviations.
+            wrong = 1 - 1 / task.num_outputs
+            spread = np.sqrt(chosen * wrong * (1 - wrong))
+            assert abs(changed.sum() - chosen * wrong) < 4 * spread
+            assert set(train.labels.tolist()) == set(range(task.num_outputs))
+        else:
+            assert 0.5 * chosen < changed.sum() <= chosen
+            assert set(train.labels[:, 0].tolist()) <= set(whole.labels[:, 0].tolist())
+        for split in ("validation", "test"):
+            np.testing.assert_array_equal(
+                found[task.name][split].labels, made[task.name][split].labels
+            )
+
+
+def test_noise_and_fraction_together(made):
+    clean = load(fraction=0.3, seed=4)
+    noisy = load(fraction=0.3, label_noise=0.4, seed=4)
+    noisier = load(fraction=0.3, label_noise=0.8, seed=4)
+    for name in SYNTHETIC.task_names:
+        one, few, many = (part[name]["train"] for part in (clean, noisy, noisier))
+        assert one.texts == few.texts == many.texts
+        changed = np.flatnonzero(one.labels != few.labels)
+        assert 0 < len(changed) < 0.4 * len(one.texts)
+        np.testing.assert_array_equal(few.labels[changed], many.labels[changed])
+
+
+def test_a_task_has_the_same_examples_whatever_stands_beside_it():
+    options = {"fraction": 0.25, "label_noise": 0.3, "seed": 3}
+    together = load(**options)
+    for names in (["stance"], ["polarity", "stance"], ["intensity"]):
+        for name, splits in load(SYNTHETIC.select(names), **options).items():
+            assert splits["train"].texts == together[name]["train"].texts
+            np.testing.assert_array_equal(
+                splits["train"].labels, together[name]["train"].labels
+            )
+
+
+def test_tasks_draw_independently_of_each_other(made):
+    """Two tasks of 1000 examples do not keep the same places."""
+    kept = []
+    for name, splits in load(fraction=0.5).items():
+        places = {text: i for i, text in enumerate(made[name]["train"].texts)}
+        if len(places) == 1000:
+            kept.append({places[text] for text in splits["train"].texts})
+    one, other = kept
+    assert abs(len(one & other) - 250) < 50
+
+
+def test_only_the_chosen_tasks_are_read(made):
+    found = load(SYNTHETIC.select(["irony"]))
+    assert tuple(found) == ("irony",)
+    assert found["irony"]["test"].texts == made["irony"]["test"].texts
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fraction": 0.0}, "data.fraction must lie in (0, 1]; found 0.0"),
+        ({"fraction": 1.5}, "data.fraction must lie in (0, 1]; found 1.5"),
+        ({"label_noise": -0.1}, "data.label_noise must lie in [0, 1]; found -0.1"),
+    ],
+)
+def test_wrong_shares_are_refused(options, message):
+    with pytest.raises(InputError) as caught:
+        load(**options)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)
+def test_empty_data_dir_is_answered_with_the_two_choices(benchmark):
+    with pytest.raises(InputError) as caught:
+        benchmarks.read_examples(benchmark, "")
+    assert str(caught.value) == (
+        f"data.dir is empty; {benchmark.name} needs --config.data.dir=DIR, a directory "
+        "that scripts/prepare_data.py wrote, or --config.data.dir=hub"
+    )
+
+
+def test_data_dir_says_where_from(monkeypatch, tmp_path):
+    def reader(name):
+        return lambda *asked, **options: read.append((name, *asked, options))
+
+    read = []
+    monkeypatch.setattr(sources, "load_benchmark", reader("files"))
+    monkeypatch.setattr(benchmarks.hub, "load_hub", reader("hub"))
+    chosen = TWEETEVAL.select(["irony"])
+    benchmarks.read_examples(chosen, "hub")
+    benchmarks.read_examples(chosen, str(tmp_path), ["test"])
+    assert read == [
+        ("hub", chosen, {"splits": sources.SPLITS}),
+        ("files", chosen, str(tmp_path), ["test"], {}),
+    ]
+
+
+@pytest.mark.shared
+def test_real_files(shared_data):
+    chosen = AFFECTEVAL.select(["emotion", "ei-reg"])
+    whole = sources.load_benchmark(chosen, shared_data)
+    found = load(chosen, str(shared_data), fraction=0.1, seed=1)
+    for name, splits in found.items():
+        train = whole[name]["train"]
+        assert len(splits["train"].texts) == round(0.1 * len(train.texts))
+        assert splits["test"].texts == whole[name]["test"].texts
+        assert set(splits["train"].texts) <= set(train.texts)
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ("", TWEETEVAL.task_names),
+        ("stance", ("stance",)),
+        ("stance,emotion", ("emotion", "stance")),
+        (" irony , hate ", ("hate", "irony")),
+    ],
+)
+def test_choose_benchmark(tasks, expected):
+    found = benchmarks.choose_benchmark("tweeteval", tasks)
+    assert found.name == "tweeteval"
+    assert found.task_names == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("tweetval",), "unknown benchmark 'tweetval'; did you mean tweeteval?"),
+        (
+            ("tweeteval", "hate,irny"),
+            "unknown task 'irny' of tweeteval; did you mean irony?",
+        ),
+    ],
+)
+def test_unknown_names_are_answered_with_known_ones(names, message):
+    with pytest.raises(InputError) as caught:
+        benchmarks.choose_benchmark(*names)
+    assert str(caught.value) == message
+
+
+# ---- corpora
+
+
+def test_training_texts_come_task_by_task(made):
+    found = benchmarks.train_texts(SYNTHETIC.select(["irony", "target"]), made)
+    assert found == made["target"]["train"].texts + made["irony"]["train"].texts
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_corpora_hold_the_tokens_and_targets_of_each_split(made, tmp_path, cached):
+    benchmark = SYNTHETIC.select(["stance", "intensity"])
+    tokenizer = tokens.train_tokenizer(made["stance"]["train"].texts, 400)
+    cache_dir = tmp_path if cached else None
+    for _ in range(2):  # with a cache, the second time from files
+        corpora = benchmarks.build_corpora(
+            benchmark, made, tokenizer, max_length=20, cache_dir=cache_dir
+        )
+    assert tuple(corpora) == sources.SPLITS
+    for split, corpus in corpora.items():
+        stance, intensity = made["stance"][split], made["intensity"][split]
+        assert corpus.sizes == (len(stance.texts), len(intensity.texts))
+        np.testing.assert_array_equal(corpus.tasks, np.repeat([0, 1], corpus.sizes))
+        expected = np.zeros((sum(corpus.sizes), 4))
+        expected[: corpus.sizes[0], :3] = np.eye(3)[stance.labels]
+        expected[corpus.sizes[0] :, 3:] = intensity.labels
+        np.testing.assert_array_equal(corpus.targets, expected)
+        assert len(corpus.tokens.offsets) == sum(corpus.sizes) + 1
+        tokenizer.enable_truncation(20)
+        for example, text in [(0, stance.texts[0]), (-1, intensity.texts[-1])]:
+            start = corpus.tokens.offsets[:-1][example]
+            end = corpus.tokens.offsets[1:][example]
+            assert corpus.tokens.ids[start:end].tolist() == tokenizer.encode(text).ids
+        tokenizer.no_truncation()
+    assert len(list(tmp_path.iterdir())) == (6 if cached else 0)
+
+
+def test_corpora_of_chosen_splits_only(made):
+    benchmark = SYNTHETIC.select(["stance"])
+    tokenizer = tokens.train_tokenizer(made["stance"]["train"].texts, 400)
+    found = benchmarks.build_corpora(
+        benchmark,
+        made,
+        tokenizer,
+        max_length=20,
+        cache_dir=None,
+        splits=("test",),
+    )
+    assert tuple(found) == ("test",)
+    assert found["test"].sizes == (600,)

@@ -1,0 +1,124 @@
+"""The smallest run of the training script, as real processes, and all that it leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax.runs import checkpoints
+
+ROOT = Path(__file__).resolve().parents[2]
+# Twelve steps in three epochs; checkpoints after steps 2, 4, 6, ...
+FLAGS = (
+    f"--config={ROOT}/configs/baselines.py:ew_tiny_synthetic",
+    "--config.tasks=irony,intensity",
+    "--config.data.fraction=0.1",
+    "--config.epochs=3",
+    "--config.backbone.hidden_size=16",
+    "--config.backbone.intermediate_size=32",
+    "--config.backbone.num_hidden_layers=1",
+    "--config.batch_size=64",
+    "--config.checkpoint_every=2",
+)
+
+
+class Script:
+    """Starts scripts in processes of their own, with faults planted (see `fault.py`)."""
+
+    def __init__(self, cache):
+        self.flags = (*FLAGS, f"--config.data.cache_dir={cache}")
+
+    def start(self, name, *flags, faults=(), devices=1, stdout=subprocess.PIPE):
+        """A process; `train.py` gets the flags of the smallest run as well."""
+        command = [str(ROOT / "scripts" / name), *map(str, flags)]
+        if name == "train.py":
+            command += self.flags
+        if faults:
+            command = [str(ROOT / "tests/runs/fault.py"), json.dumps(faults), *command]
+        count = f"--xla_force_host_platform_device_count={devices}"
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "TQDM_DISABLE": "1",
+                "XLA_FLAGS": count,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process, code=0):
+        """What it said on standard output and on standard error."""
+        try:
+            output, errors = process.communicate(timeout=600)
+        finally:
+            process.kill()
+        assert process.returncode == code, errors[-3000:]
+        return output, errors
+
+    def run(self, name, *flags, code=0, **options):
+        """Starts and finishes."""
+        return self.finish(self.start(name, *flags, **options), code)
+
+    def train(self, workdir, *flags, code=0, faults=()):
+        """Trains in `workdir`; returns what was said on standard error."""
+        options = {"code": code, "faults": faults}
+        return self.run("train.py", f"--workdir={workdir}", *flags, **options)[1]
+
+
+@pytest.fixture(scope="session")
+def script(tmp_path_factory):
+    return Script(tmp_path_factory.mktemp("cache"))
+
+
+def contents(workdir):
+    """All that a run leaves but times, versions and TensorBoard's events."""
+    found = {}
+    if (workdir / "results.json").exists():
+        results = json.loads((workdir / "results.json").read_text())
+        results.pop("train_seconds")
+        found["results"] = results
+    store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
+    for name, step in (("latest", store.latest_step()), ("best", store.best_step())):
+        state, record = store._read(step)
+        record.pop("seconds")
+        leaves = jax.tree.leaves_with_path(state)
+        found[name] = (
+            step,
+            record,
+            {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
+        )
+    store.close()
+    for pattern in ("predictions/**/*.txt", "encoder/*", "metrics.jsonl"):
+        for path in workdir.glob(pattern):
+            found[str(path.relative_to(workdir))] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="session")
+def undisturbed(script, tmp_path_factory):
+    """A run that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert script.train(workdir) == ""
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def same_end(undisturbed):
+    """Compares a finished run with that one, to the bit."""
+    expected = contents(undisturbed)
+    assert {"results", "latest", "best", "metrics.jsonl"} < expected.keys()
+
+    def compare(workdir):
+        np.testing.assert_equal(contents(workdir), expected)
+
+    return compare

@@ -1,0 +1,81 @@
+"""Runs a script in which something happens at a place, a function of the package.
+
+    python tests/runs/fault.py '[["mtra_jax.runs.results:finish", 1, "signal", 15]]' \
+        scripts/train.py --workdir=...
+
+Each fault is [place, number of the call, what, its value]; it happens before that call, or to its result.
+"""
+
+import contextlib
+import functools
+import importlib
+import json
+import math
+import os
+import resource
+import runpy
+import shutil
+import sys
+import time
+
+
+def fill(where):
+    """Writes a file until the disk is full, but for some bytes."""
+    path, room = where
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(path, os.path.getsize(path) - room)
+
+
+WHAT = {
+    "signal": lambda number: os.kill(os.getpid(), number),
+    # SIGXFSZ, which the system sends as well, is ignored by Python.
+    "largest file": lambda size: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
+    ),
+    "fill": fill,
+    "remove": shutil.rmtree,
+    "hang": time.sleep,
+}
+
+
+def poison(packed, indices):
+    """Puts no number among the targets of some batches, in the last device's share."""
+    for index, batch in enumerate(packed):
+        if index in indices:
+            batch.targets[-1, 0] = math.nan
+        yield batch
+
+
+# What becomes of the call's result.
+AFTER = {"not finite": poison}
+
+
+def plant(place, call, what, value):
+    """Wraps the function at `place`, MODULE:NAME or MODULE:CLASS.NAME."""
+    module, _, names = place.partition(":")
+    owner = importlib.import_module(module)
+    *parents, name = names.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    function, calls = getattr(owner, name), iter(range(1, 1 << 30))
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        is_due = next(calls) == call
+        if is_due and what in WHAT:
+            WHAT[what](value)
+        result = function(*args, **kwargs)
+        return AFTER[what](result, value) if is_due and what in AFTER else result
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    faults, script, *flags = sys.argv[1:]
+    # The one planted last is met first.
+    for fault in reversed(json.loads(faults)):
+        plant(*fault)
+    sys.argv = [script, *flags]
+    runpy.run_path(script, run_name="__main__")

@@ -1,0 +1,132 @@
+"""The shapes of a run: few, the same for runs that differ in their numbers, and enough."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax.data import batches
+from mtra_jax.data.tokens import Tokens
+from mtra_jax.models.encoder import EncoderConfig
+from mtra_jax.runs import batching
+
+BASE = EncoderConfig()  # 12 layers, 768 wide
+MINILM = EncoderConfig(hidden_size=384, num_attention_heads=12, intermediate_size=1536)
+
+
+class Device(NamedTuple):
+    platform: str
+    process_index: int = 0
+
+
+def make_corpus(sizes, seed):
+    """Texts like tweets; one of fifty is long."""
+    rng = np.random.default_rng(seed)
+    tasks = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    lengths = rng.normal(28 + 4 * tasks, 10).round().clip(3, 60)
+    lengths[rng.random(len(lengths)) < 0.002] = 110
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.ones(offsets[-1], np.int32)
+    targets = np.zeros((len(tasks), len(sizes)), np.float32)
+    return batches.Corpus(Tokens(ids, offsets), tasks, targets, tuple(sizes))
+
+
+CORPORA = {
+    "train": make_corpus((5000, 2000, 600), 0),
+    "validation": make_corpus((500, 300, 200), 1),
+    "test": make_corpus((900, 400, 300), 2),
+}
+
+
+def make(*overrides, platform="cpu", encoder=BASE, num_devices=1, is_apart=False):
+    overrides = [("data.max_shapes", "0"), *overrides]
+    config = configs.load("configs/mtra.py:minilm_tweeteval", overrides)
+    devices = [Device(platform)] * num_devices
+    return batching.make_batchers(config, CORPORA, encoder, devices, is_apart=is_apart)
+
+
+def shapes_of(*overrides, **where):
+    train, splits = make(*overrides, **where)
+    assert splits["validation"].batcher.shapes == splits["test"].batcher.shapes
+    return train.shapes, splits["test"].batcher.shapes
+
+
+def test_the_cost_of_a_program():
+    # Forward and backward of a token: 6 * 12 * 768^2 operations a layer.
+    operations = 6 * 12 * 768**2
+    cpu, gpu = batching.CPU, batching.ACCELERATOR
+    for platform, speed in (("cpu", cpu), ("gpu", gpu), ("cuda", gpu), ("tpu", gpu)):
+        seconds = operations / speed.flops
+        expected = speed.compile_seconds / seconds
+        np.testing.assert_allclose(batching.program_cost(BASE, platform), expected)
+    assert batching.program_cost(MINILM, "cpu") == pytest.approx(
+        4 * batching.program_cost(BASE, "cpu")
+    )
+
+
+def test_a_handful_of_shapes_on_accelerators_and_more_on_a_cpu():
+    on_cpu, on_gpu = shapes_of(), shapes_of(platform="gpu")
+    assert 8 <= len(on_cpu[0]) <= 12
+    assert 4 <= len(on_cpu[1]) <= 6
+    assert 1 <= len(on_gpu[0]) <= 4
+    assert 1 <= len(on_gpu[1]) <= 2
+    assert len(shapes_of(platform="gpu", encoder=MINILM)[0]) <= len(on_gpu[0])
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_a_positive_number_is_the_most_there_may_be(most):
+    trains, evaluates = shapes_of(("data.max_shapes", str(most)))
+    assert len(trains) == most
+    assert len(evaluates) == max(1, most // 2)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_evaluation_has_shapes_of_training(micro_batches):
+    trains, evaluates = shapes_of(("micro_batches", str(micro_batches)), num_devices=2)
+    whole = {(micro_batches * rows, length) for rows, length in trains}
+    assert set(evaluates) <= whole
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_the_numbers_of_a_run_do_not_change_its_shapes(platform):
+    others = (
+        ("seed", "11"),
+        ("epochs", "3"),
+        ("patience", "1"),
+        ("learning_rate", "1e-3"),
+        ("warm_up", "0.3"),
+        ("clip_norm", "2"),
+        ("head_dropout", "0.3"),
+        ("method.beta", "0.2"),
+        ("method.epsilon", "0.2"),
+        ("method.floor", "0.2"),
+    )
+    assert shapes_of(*others, platform=platform) == shapes_of(platform=platform)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize(
+    ("sampling", "is_apart"),
+    [("per_task", False), ("joint", False), ("joint", True), ("per_task", True)],
+)
+def test_batches_of_all_seeds_and_epochs_have_a_program(platform, sampling, is_apart):
+    """But for one in a thousand; and few shapes besides the largest are never used."""
+    used = Counter()
+    for seed in (0, 5):
+        overrides = ("sampling", sampling), ("seed", str(seed))
+        train, splits = make(*overrides, platform=platform, is_apart=is_apart)
+        for epoch in range(4):
+            plan = batches.plan_epoch(
+                CORPORA["train"].sizes, 128, seed=seed, epoch=epoch, sampling=sampling
+            )
+            items = train.batches(plan, epoch=epoch)
+            used.update(batch.tokens.shape[-2:] for batch in items)
+        for split in splits.values():
+            items = split.batcher.batches(split.plan)
+            own = {batch.tokens.shape[-2:] for batch in items}
+            assert own <= set(split.batcher.shapes)
+    without = sum(count for shape, count in used.items() if shape not in train.shapes)
+    assert without <= used.total() / 1000 + 1
+    assert len(set(train.shapes[:-1]) - set(used)) <= 1

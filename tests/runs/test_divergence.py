@@ -1,0 +1,220 @@
+"""Runs whose outputs or losses stop being finite: what is kept, reported and written."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax.runs import build, checkpoints, loop, metrics_log, results, training
+
+SMALL = [
+    ("tasks", "irony,intensity"),
+    ("data.fraction", "0.1"),
+    ("batch_size", "64"),
+    ("backbone.hidden_size", "16"),
+    ("backbone.intermediate_size", "32"),
+    ("backbone.num_hidden_layers", "1"),
+    ("data.cache_dir", ""),
+    ("devices", "1"),
+]
+
+
+def make_config(*overrides):
+    preset = "configs/baselines.py:ew_tiny_synthetic"
+    return configs.load(preset, [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """Four steps an epoch, four epochs, patience 2."""
+    return build.prepare_run(make_config(("epochs", "4"), ("patience", "2")))
+
+
+class Forward:
+    """The run's own forward pass; `faults`: evaluation (from 1) -> what becomes of it.
+
+    An output of the first text of every batch of the second task changes, or the losses.
+    """
+
+    def __init__(self, run, faults):
+        self._forward, self._faults = run.forward, faults
+        self._num_batches = len(run.validation.plan)
+        self._calls = 0
+        self.compile_ahead = run.forward.compile_ahead
+
+    def __call__(self, params, batch):
+        outputs, measured = jax.device_get(self._forward(params, batch))
+        evaluation = self._calls // self._num_batches + 1
+        self._calls += 1
+        fault = self._faults.get(evaluation)
+        if fault in ("nan", "-inf") and batch.tasks.max() == 1:
+            outputs = outputs.copy()
+            outputs[0, -1] = float(fault)
+        if fault in ("loss inf", "loss -inf"):
+            losses = np.full_like(measured["losses"], float(fault.split()[1]))
+            measured = {**measured, "losses": losses}
+        return outputs, measured
+
+
+class Fitted:
+    """A run with those faults, and what it said and left."""
+
+    def __init__(self, prepared, directory, faults, **changes):
+        directory.mkdir(exist_ok=True)
+        self.said, self.scores = [], []
+        store = checkpoints.Checkpoints(directory / "checkpoints")
+        save = store.save
+        store.save = lambda step, state, record, score: (
+            self.scores.append(score) or save(step, state, record, score)
+        )
+        if "update" in changes:
+            changes["update"].compile_ahead = prepared.run.update.compile_ahead
+        run = prepared.run._replace(**changes)
+        run = run._replace(forward=Forward(run, faults))
+        watch = loop.Watch(lambda *_: None, lambda *_: None, say=self.said.append)
+        record = metrics_log.Records(directory, step=0)
+        try:
+            self.params, self.progress = loop.fit(
+                run, store, record, loop.Progress(), watch
+            )
+        finally:
+            record.close()
+            text = (directory / "metrics.jsonl").read_text()
+            self.lines = [json.loads(x, parse_constant=fail) for x in text.splitlines()]
+
+
+def fail(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
+def test_an_epoch_that_is_not_finite_is_never_the_best(prepared, tmp_path, fault):
+    """The first and the third are not."""
+    fitted = Fitted(prepared, tmp_path, {1: fault, 3: fault})
+    assert fitted.progress.best_epoch in (2, 4)
+    assert math.isfinite(fitted.progress.best_loss)
+    assert [math.isinf(score) for score in fitted.scores] == [True, False, True, False]
+    size, batch_size = prepared.run.validation.batcher.corpus.sizes[1], 64
+    expected = (
+        f"irony: {fault}, intensity: {fault}"
+        if "loss" in fault
+        else f"intensity: {-(-size // batch_size)} of {size} outputs not finite"
+    )
+    assert fitted.said == [
+        f"epoch {epoch}: {expected}; it cannot be the best" for epoch in (1, 3)
+    ]
+    validations = [x for x in fitted.lines if "validation/loss" in x]
+    name = "loss" if "loss" in fault else "intensity/pearson"
+    assert [line[f"validation/{name}"] is None for line in validations] == [
+        *(True, False, True, False)
+    ]
+    assert None not in [line["validation/irony/macro_f1"] for line in validations]
+
+
+def test_a_run_without_a_finite_validation_ends_with_a_line(prepared, tmp_path):
+    """After two epochs, its patience."""
+    message = (
+        "the validation of none of 2 epochs is finite, the last good checkpoint is kept; "
+        "the run has diverged: a lower learning_rate (or smaller regression targets) may "
+        "help, in a new --workdir"
+    )
+    with pytest.raises(loop.TrainingError) as error:
+        Fitted(prepared, tmp_path, {1: "nan", 2: "loss inf"})
+    assert str(error.value) == message
+
+
+def broken_from(run, step):
+    """The run's own update; every objective from `step` on is not finite."""
+
+    def update(state, batch):
+        if int(state.step) + 1 >= step:
+            batch = batch._replace(targets=np.full_like(batch.targets, math.nan))
+        return run.update(state, batch)
+
+    return update
+
+
+def test_steps_that_diverge_after_a_sound_epoch_leave_its_parameters(
+    prepared, tmp_path
+):
+    run = prepared.run
+    sound = Fitted(
+        prepared, tmp_path / "sound", {}, schedule=run.schedule._replace(epochs=1)
+    )
+    schedule = run.schedule._replace(max_bad_steps=2)
+    changes = {"update": broken_from(run, 6), "schedule": schedule}
+    fitted = Fitted(prepared, tmp_path / "broken", {}, **changes)
+    assert (fitted.progress.best_epoch, fitted.progress.step) == (1, 7)
+    assert fitted.progress.skipped_steps == 2
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, sound.params)
+    assert fitted.said[-1].startswith("step 7 on ")
+    assert fitted.said[-1].endswith(
+        "; 2 such steps in a row; training ends: epoch 1 is the best"
+    )
+
+
+def test_steps_that_diverge_before_a_sound_epoch_end_the_run(prepared, tmp_path):
+    run = prepared.run
+    schedule = run.schedule._replace(max_bad_steps=2)
+    changes = {"update": broken_from(run, 2), "schedule": schedule}
+    with pytest.raises(loop.TrainingError, match=r"^step 3 on ") as error:
+        Fitted(prepared, tmp_path, {}, **changes)
+    assert "; 2 such steps in a row, the last good checkpoint is kept; " in str(
+        error.value
+    )
+
+
+# ---- the files
+
+
+def finish(prepared, directory, faults):
+    run = prepared.run
+    prepared = prepared._replace(run=run._replace(forward=Forward(run, faults)))
+    progress = loop.Progress(
+        step=4, validated=1, best_loss=1.0, best_epoch=1, best_summary={"avg": 1.0}
+    )
+    params = run.state.params
+    results.finish(directory, prepared, params, progress, lambda items, total: items)
+    return json.loads((directory / "results.json").read_text(), parse_constant=fail)
+
+
+def test_test_outputs_that_are_not_finite_have_no_figures_and_no_file(
+    prepared, tmp_path
+):
+    """The other task has both."""
+    found = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
+    good = finish(prepared, tmp_path / "good", {})
+    assert found["test"]["irony"] == good["test"]["irony"]
+    assert found["test"]["intensity"] == {"pearson": None, "spearman": None}
+    assert found["test"]["avg"] is None
+    names = [path.name for path in (tmp_path / "bad" / "predictions").iterdir()]
+    assert names == ["irony.txt"]
+    assert len(list((tmp_path / "good" / "predictions").iterdir())) == 2
+
+
+def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
+    """So long a step that float32 has no room for the products of the parameters."""
+    config = make_config(
+        ("learning_rate", "1e15"), ("warm_up", "0"), ("max_bad_steps", "99")
+    )
+    said = []
+
+    def watch_of(prepared, at):
+        return loop.Watch(lambda *_: None, lambda *_: None, say=said.append)
+
+    with pytest.raises(
+        loop.TrainingError, match=r"^the validation of none of 3 epochs"
+    ):
+        training.train(config, tmp_path, watch_of)
+    assert any("outputs not finite; it cannot be the best" in x for x in said)
+    assert not (tmp_path / "results.json").exists()
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=fail)
+    # The same command says so again.
+    with pytest.raises(
+        loop.TrainingError, match=r"^the validation of none of 3 epochs"
+    ):
+        training.train(config, tmp_path, watch_of)

@@ -1,0 +1,239 @@
+"""The processes of a run: their arguments, and who does not come."""
+
+import socket
+import threading
+
+import jax
+import pytest
+
+from mtra_jax.errors import InputError, RunError
+from mtra_jax.runs import joining, processes
+from mtra_jax.train.devices import _ADVICE, choose_devices, start_devices
+
+
+@pytest.fixture(autouse=True)
+def without_variables(monkeypatch):
+    for name in (joining.ADDRESS, joining.BIND_ADDRESS):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("host:1234", ("host", 1234)),
+        ("10.0.0.1:65535", ("10.0.0.1", 65535)),
+        ("[::1]:1", ("::1", 1)),
+    ],
+)
+def test_an_address_is_a_host_and_a_port(address, expected):
+    assert joining.split_address(address) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("localhost", "localhost:", ":1234", "host:port", "host:0", "host:65536"),
+        *(
+            "host:-1",
+            "host:1_0",
+            "::1:1234",
+            "[::1]",
+            "http://host:1",
+            "host:1:2",
+            " :1",
+        ),
+        *("host:99999999999", "host:\u0661", "host :1"),
+    ],
+)
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError) as error:
+        joining.check(address, 2, 0)
+    assert str(error.value) == (
+        f"--coordinator is {address!r}; expected HOST:PORT of process 0, with a port from "
+        "1 to 65535"
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "process_id", "message"),
+    [
+        (0, 0, "--num_processes is 0; expected at least 1"),
+        (-1, None, "--num_processes is -1; expected at least 1"),
+        (2, 2, "--process_id is 2; expected at least 0 and at most 1"),
+        (2, -1, "--process_id is -1; expected at least 0 and at most 1"),
+        (None, -1, "--process_id is -1; expected at least 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(num_processes, process_id, message):
+    with pytest.raises(InputError) as error:
+        joining.check("host:1234", num_processes, process_id)
+    assert str(error.value) == message
+
+
+def test_the_address_may_come_from_jaxs_variable(monkeypatch):
+    monkeypatch.setenv(joining.ADDRESS, "127.0.0.1:1234")
+    assert joining.check(None, 2, 0) == ("127.0.0.1:1234", "127.0.0.1:1234")
+    monkeypatch.setenv(joining.ADDRESS, "127.0.0.1")
+    with pytest.raises(InputError, match=r"is '127.0.0.1'; expected HOST:PORT"):
+        joining.check(None, 2, 0)
+
+
+@pytest.fixture
+def taken():
+    """A port of this machine that another program listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_refused_by_process_0_alone(taken):
+    """The runtime ends with a segmentation fault there."""
+    address = joining.check(f"127.0.0.1:{taken}", 2, 0)
+    with pytest.raises(InputError) as error:
+        joining.check_network(address, 0, 1)
+    assert str(error.value) == (
+        f"--coordinator 127.0.0.1:{taken}: process 0 cannot listen there: Address already "
+        "in use; expected a free port of this machine"
+    )
+    joining.check_network(address, 1, 1)
+
+
+def test_an_address_of_another_machine_is_refused_by_process_0():
+    address = joining.check("192.0.2.1:1234", 2, 0)  # kept for documentation
+    with pytest.raises(
+        InputError, match="cannot listen there: Cannot assign requested"
+    ):
+        joining.check_network(address, 0, 1)
+
+
+def test_a_variable_for_where_to_listen_counts(monkeypatch, taken):
+    address = joining.check("192.0.2.1:1234", 2, 0)
+    monkeypatch.setenv(joining.BIND_ADDRESS, f"127.0.0.1:{taken}")
+    address = joining.check("192.0.2.1:1234", 2, 0)
+    with pytest.raises(InputError, match=f"^{joining.BIND_ADDRESS} .* already in use"):
+        joining.check_network(address, 0, 1)
+    monkeypatch.setenv(joining.BIND_ADDRESS, "127.0.0.1:0x1")
+    with pytest.raises(InputError, match=f"^{joining.BIND_ADDRESS} is '127.0.0.1:0x1'"):
+        joining.check_network(address, 0, 1)
+
+
+def test_a_host_without_an_address_is_tried_for_a_while_and_refused():
+    address = joining.check("nosuch.invalid:1234", 2, 1)
+    with (
+        pytest.warns(UserWarning, match=r"^nosuch.invalid: .+; trying for 0 s$"),
+        pytest.raises(InputError, match=r"^--coordinator nosuch.invalid: .*HOST:PORT"),
+    ):
+        joining.check_network(address, 1, 0)
+
+
+# ---- waiting
+
+
+def test_joined_in_time_nothing_is_said(recwarn):
+    seen = []
+    joining.wait_for(lambda: seen.append(1), lambda: "nobody", 60)
+    assert (seen, len(recwarn)) == ([1], 0)
+
+
+def test_who_does_not_come_is_named_after_a_while_and_at_the_end():
+    never = threading.Event()
+    with (
+        pytest.warns(UserWarning, match=r"^waiting for process 7, until 0\.2 s have"),
+        pytest.raises(RunError) as error,
+    ):
+        joining.wait_for(never.wait, lambda: "process 7", 0.2, notice=0.1)
+    assert str(error.value) == (
+        "--distributed: waited 0.2 s for process 7; expected every process to start within "
+        "that time; see --initialization_timeout"
+    )
+    never.set()
+
+
+def test_who_comes_late_is_waited_for():
+    late = threading.Event()
+
+    def missing():
+        late.set()  # comes as it is called
+        return "process 7"
+
+    with pytest.warns(UserWarning, match="^waiting for process 7"):
+        joining.wait_for(late.wait, missing, 60, notice=0.01)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no\nway"), KeyError("no"), RuntimeError("no")]
+)
+def test_what_jax_lacks_is_one_line(error):
+    def join():
+        raise error
+
+    with pytest.raises(InputError) as caught:
+        joining.wait_for(join, lambda: "", 60)
+    first = str(error).splitlines()[0]
+    assert str(caught.value) == (
+        f"--distributed: {first}; expected --coordinator, --num_processes and "
+        "--process_id, or a cluster that JAX knows"
+    )
+
+
+def test_whom_a_process_waits_for(taken):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and nobody listens
+        closed = f"127.0.0.1:{free.getsockname()[1]}"
+        assert joining.missing(closed, 2, 1) == (
+            f"process 0 at {closed} (Connection refused)"
+        )
+    answers = f"127.0.0.1:{taken}"
+    assert joining.missing(answers, 3, 1) == (
+        f"other processes than 0, which answers at {answers}"
+    )
+    assert joining.missing("a:1", 2, 0) == "process 1 to join at a:1"
+    assert joining.missing("a:1", 4, 0) == "processes 1 to 3 to join at a:1"
+    assert joining.missing(None, None, None) == "the other processes"
+
+
+def test_the_runtime_waits_longer_than_this_process(monkeypatch):
+    """At the end of its own wait it aborts."""
+    asked = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **o: asked.update(o))
+    monkeypatch.setattr(joining, "check_network", lambda *_: None)
+    processes.initialise("localhost:1234", 2, 1, timeout=77)
+    assert asked["initialization_timeout"] > 77
+
+
+# ---- devices
+
+
+@pytest.fixture
+def unstarted():
+    start_devices.cache_clear()
+    yield
+    start_devices.cache_clear()
+
+
+@pytest.mark.usefixtures("unstarted")
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AssertionError(), "no plugin for it"),
+        (RuntimeError(f"Unknown backend{_ADVICE}"), "Unknown backend"),
+        (ValueError("first\nsecond"), "first"),
+    ],
+)
+def test_devices_that_are_not_there_are_one_line(monkeypatch, error, reason):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    for use in (start_devices, processes.is_writer, lambda: choose_devices(0)):
+        with pytest.raises(InputError) as caught:
+            use()
+        assert str(caught.value) == (
+            f"JAX_PLATFORMS=tpu: cannot be used here: {reason}; expected a platform of "
+            "this machine that JAX is installed for, or no JAX_PLATFORMS"
+        )
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(RunError, match=f"^no device can be used: {reason}$"):
+        start_devices()

@@ -1,0 +1,134 @@
+"""Runs of the real script killed at random moments end as those that never were.
+
+`KILLS=300 KILLS_SEED=1 python -m pytest tests/runs/test_kills.py` is the longer mode.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax.runs import checkpoints
+
+pytest.importorskip("orbax.checkpoint")
+ROOT = Path(__file__).resolve().parents[2]
+# Of all methods together; each kind of state that a run must bring back.
+METHODS = ("mtra", "uw", "dwa", "pcgrad")
+KILLS = int(os.environ.get("KILLS", "28"))
+SEED = int(os.environ.get("KILLS_SEED", "0"))
+FLAGS = (
+    "--config.tasks=irony,intensity",
+    "--config.data.fraction=0.1",
+    "--config.epochs=3",
+    "--config.backbone.hidden_size=16",
+    "--config.backbone.intermediate_size=32",
+    "--config.backbone.num_hidden_layers=1",
+    "--config.batch_size=64",
+    "--config.checkpoint_every=2",
+)
+
+
+def start(method, workdir, cache):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / "scripts/train.py"),
+            f"--config={ROOT}/configs/baselines.py:{method}_tiny_synthetic",
+            f"--workdir={workdir}",
+            f"--config.data.cache_dir={cache}",
+            *FLAGS,
+        ],
+        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A group of its own: the kill must reach whatever the script starts.
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-3000:]
+
+
+def end_of(workdir):
+    """All that a finished run leaves, but for times."""
+    results = json.loads((workdir / "results.json").read_text())
+    results.pop("train_seconds")
+    store = checkpoints.Checkpoints(workdir / "checkpoints")
+    steps = {"latest": store.latest_step(), "best": store.best_step()}
+    states = {}
+    for name, step in steps.items():
+        state, record = store._read(step)
+        record.pop("seconds")
+        states[name] = (record, jax.tree.leaves_with_path(state))
+    store.close()
+    files = {
+        str(path.relative_to(workdir)): path.read_bytes()
+        for pattern in ("predictions/**/*.txt", "encoder/*", "metrics.jsonl")
+        for path in workdir.glob(pattern)
+    }
+    return results, steps, states, files
+
+
+def assert_same_end(found, expected):
+    for part in (0, 1, 3):
+        assert found[part] == expected[part]
+    for name, (record, leaves) in expected[2].items():
+        assert found[2][name][0] == record
+        assert len(found[2][name][1]) == len(leaves)
+        for (path, leaf), (_, other) in zip(leaves, found[2][name][1], strict=True):
+            np.testing.assert_array_equal(
+                other, leaf, err_msg=jax.tree_util.keystr(path)
+            )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_runs_end_as_the_one_that_was_not(method, tmp_path, cache):
+    workdir = tmp_path / "whole"
+    finish(start(method, workdir, cache))  # fills the cache of compiled programs
+    again = tmp_path / "again"
+    began = time.monotonic()
+    finish(start(method, again, cache))
+    seconds = time.monotonic() - began
+    expected = end_of(workdir)
+    assert_same_end(end_of(again), expected)
+    lines = [json.loads(x) for x in expected[3]["metrics.jsonl"].splitlines()]
+    steps = [line["step"] for line in lines if "objective" in line]
+    assert steps == list(range(1, expected[1]["latest"] + 1))
+
+    rng = np.random.default_rng([SEED, METHODS.index(method)])
+    kills, runs = 0, 0
+    while kills < KILLS / len(METHODS):
+        runs += 1
+        broken = tmp_path / f"broken{runs}"
+        is_over = False
+        while not is_over:
+            process = start(method, broken, cache)
+            # From the first import to after the last step of a run without a fault; the
+            # run is let go to its end once there have been enough kills.
+            if kills < KILLS / len(METHODS):
+                try:
+                    process.wait(timeout=rng.uniform(0, 1.2 * seconds))
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.communicate()
+                    kills += 1
+                    continue
+            finish(process)
+            is_over = True
+        assert_same_end(end_of(broken), expected)

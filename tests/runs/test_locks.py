@@ -1,0 +1,79 @@
+"""The lock of a work directory, and file systems that have none."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.runs import locks
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ENOSYS", "EOPNOTSUPP", "ENOLCK", "EPERM", "EACCES", "EIO", "EINVAL", "ESTALE"],
+)
+def test_a_file_system_without_locks_is_a_warning_with_its_consequence(
+    name, tmp_path, monkeypatch
+):
+    number = getattr(errno, name)
+
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match=r"^.+") as seen, locks.held(tmp_path / "run"):
+        assert (tmp_path / "run" / locks.LOCK).exists()
+    (warning,) = seen
+    assert str(warning.message) == (
+        f"{tmp_path / 'run'}: no lock can be had on this file system "
+        f"({os.strerror(number)}): a second process that trains there would not be noticed"
+    )
+
+
+def test_a_run_warns_once(tmp_path, monkeypatch, recwarn):
+    """It looks whether the directory is free, and takes it later."""
+
+    def flock(file, operation):
+        raise OSError(errno.ENOSYS, "no such call")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / locks.LOCK).touch()
+    warnings.simplefilter("default")
+    locks.check_free(tmp_path)
+    with locks.held(tmp_path):
+        pass
+    assert len(recwarn) == 1
+
+
+def test_a_lock_that_another_process_holds_is_refused_until_it_ends(tmp_path):
+    code = (
+        "import sys, pathlib; from mtra_jax.runs import locks\n"
+        "with locks.held(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    message = (
+        f"{tmp_path}: another process trains there; expected to be alone, or a new "
+        "--workdir"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError) as error:
+            locks.check_free(tmp_path)
+        assert str(error.value) == message
+        with pytest.raises(InputError) as error, locks.held(tmp_path):
+            pass
+        assert str(error.value) == message
+        other.kill()  # nothing is left to clear away
+    locks.check_free(tmp_path)
+    with locks.held(tmp_path):
+        pass

@@ -1,0 +1,221 @@
+"""Lines of `metrics.jsonl`, also after a run was cut off; JSON files."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.runs import metrics_log
+
+
+def read_lines(directory):
+    text = (directory / "metrics.jsonl").read_text(encoding="utf-8")
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def write(directory, *, step, lines, active=True):
+    record = metrics_log.Records(directory, step=step, active=active)
+    for number, values in lines:
+        record.add(number, values)
+    record.close()
+
+
+@pytest.fixture(autouse=True)
+def no_events(monkeypatch):
+    """Event files are tested once, below."""
+    monkeypatch.setattr(metrics_log, "_tensorboard", lambda directory, step: None)
+
+
+def test_one_line_a_step(tmp_path):
+    write(tmp_path, step=0, lines=[(1, {"epoch": 1, "loss/a": 0.5}), (2, {"epoch": 1})])
+    assert read_lines(tmp_path) == [
+        {"step": 1, "epoch": 1, "loss/a": 0.5},
+        {"step": 2, "epoch": 1},
+    ]
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    """Many readers of JSON stop at NaN."""
+    values = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1e300, "e": 3}
+    write(tmp_path, step=0, lines=[(1, {**values, "f": float(np.float64("nan"))})])
+    expected = {"a": None, "b": None, "c": None, "d": 1e300, "e": 3, "f": None}
+    assert read_lines(tmp_path) == [{"step": 1, **expected}]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_lines_are_on_disk_after_a_flush(tmp_path):
+    record = metrics_log.Records(tmp_path, step=0)
+    record.add(1, {"loss/a": 0.5})
+    record.flush()
+    assert read_lines(tmp_path) == [{"step": 1, "loss/a": 0.5}]
+    record.close()
+
+
+def test_a_continued_run_drops_the_steps_that_it_repeats(tmp_path):
+    # A step can have two lines: its own, and that of the validation after it.
+    first = [(1, {"x": 1}), (2, {"x": 2}), (2, {"validation": 2}), (3, {"x": 3})]
+    write(tmp_path, step=0, lines=first)
+    write(tmp_path, step=2, lines=[(3, {"x": 30}), (4, {"x": 40})])
+    assert read_lines(tmp_path) == [
+        {"step": 1, "x": 1},
+        {"step": 2, "x": 2},
+        {"step": 2, "validation": 2},
+        {"step": 3, "x": 30},
+        {"step": 4, "x": 40},
+    ]
+
+
+def test_a_run_that_starts_anew_drops_all(tmp_path):
+    write(tmp_path, step=0, lines=[(1, {"x": 1}), (2, {"x": 2})])
+    write(tmp_path, step=0, lines=[(1, {"x": 5})])
+    assert read_lines(tmp_path) == [{"step": 1, "x": 5}]
+
+
+@pytest.mark.parametrize(
+    "tail", ['{"step": 3, "lo', "{", '{"step": 3, "x": 3', "\n", "\x00\x00\x00"]
+)
+def test_a_line_that_was_cut_off_is_dropped(tmp_path, tail):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "x": 1}\n{"step": 2, "x": 2}\n' + tail)
+    write(tmp_path, step=5, lines=[(6, {"x": 6})])
+    assert read_lines(tmp_path) == [
+        {"step": 1, "x": 1},
+        {"step": 2, "x": 2},
+        {"step": 6, "x": 6},
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": 2, "x"; 2}', '{"stop": 2}', "2", '{"step": "2"}', "\udcff", ""]
+)
+def test_a_damaged_line_before_another_one_is_refused(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    text = f'{{"step": 1}}\n{line}\n{{"step": 3}}\n'
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    before = path.read_bytes()
+    with pytest.raises(InputError) as error:
+        metrics_log.Records(tmp_path, step=3)
+    assert str(error.value) == (
+        f"{path}:2: damaged; expected a line of figures with their step, or no such "
+        "file, to go on without those before"
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_last_line_without_its_end_is_kept(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "x": 1}\n{"step": 2, "x": 2}')
+    write(tmp_path, step=2, lines=[(3, {"x": 3})])
+    assert [line["step"] for line in read_lines(tmp_path)] == [1, 2, 3]
+
+
+def test_other_processes_write_nothing(tmp_path):
+    record = metrics_log.Records(tmp_path, step=0, active=False)
+    record.add(1, {"x": 1})
+    record.flush()
+    record.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_temporary_is_left(tmp_path):
+    write(tmp_path, step=0, lines=[(1, {"x": 1})])
+    write(tmp_path, step=1, lines=[])
+    metrics_log.write_json(tmp_path / "config.json", {"a": 1})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["config.json", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize("step", [0, 7])
+def test_events_hold_every_number(tmp_path, monkeypatch, step):
+    """The file read by its format: length, checksum, protocol buffer, checksum."""
+    monkeypatch.undo()
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    lines = [(8, {"epoch": 1, "loss/a": 0.5}), (9, {"loss/a": math.nan})]
+    write(tmp_path, step=step, lines=lines)
+    (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    rest, found = file.read_bytes(), []
+    while rest:
+        size = int.from_bytes(rest[:8], "little")
+        found.append(event_pb2.Event.FromString(rest[12 : 12 + size]))
+        rest = rest[12 + size + 4 :]
+    assert found[0].file_version == "brain.Event:2"
+    # Readers drop the points of earlier files from this step on.
+    assert found[1].session_log.status == event_pb2.SessionLog.START
+    assert found[1].step == step + 1
+    points = [
+        (event.step, point.tag, point.simple_value)
+        for event in found[2:]
+        for point in event.summary.value
+    ]
+    assert points[:2] == [(8, "epoch", 1.0), (8, "loss/a", 0.5)]
+    assert points[2][:2] == (9, "loss/a")
+    assert math.isnan(points[2][2])
+
+
+def test_metrics_of_a_step_by_name():
+    """Of the tasks that it held only; in the order of the tasks."""
+    measured = {
+        "objective": np.float32(1.5),
+        "losses": np.array([0.5, 9.0, 0.25], np.float32),
+        "weights": np.array([2.0, 9.0, 4.0], np.float32),
+        "present": np.array([True, False, True]),
+        "terms": {"mi": np.array([0.125, 9.0, 0.0625], np.float32)},
+        "scalars": {"norm/grads": np.float32(3.0)},
+    }
+    found = metrics_log.flatten(measured, ("emotion", "hate", "ei-reg"))
+    assert found == {
+        "objective": 1.5,
+        "loss/emotion": 0.5,
+        "loss/ei-reg": 0.25,
+        "weight/emotion": 2.0,
+        "weight/ei-reg": 4.0,
+        "mi/emotion": 0.125,
+        "mi/ei-reg": 0.0625,
+        "norm/grads": 3.0,
+    }
+    # JSON takes no NumPy numbers.
+    assert {type(value) for value in found.values()} == {float}
+
+
+def test_json_files(tmp_path):
+    path = tmp_path / "results.json"
+    metrics_log.write_json(path, {"avg": 1.0})
+    metrics_log.write_json(path, {"avg": 2.0, "text": "é"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"avg": 2.0, "text": "é"}
+    assert path.read_text().endswith("}\n")
+
+
+def test_a_value_that_json_lacks_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "results.json"
+    metrics_log.write_json(path, {"avg": 1.0})
+    with pytest.raises(TypeError):
+        metrics_log.write_json(path, {"avg": object()})
+    assert json.loads(path.read_text()) == {"avg": 1.0}
+    assert [found.name for found in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_environment():
+    found = metrics_log.environment(jax.devices()[:3])
+    assert found["packages"]["jax"] == jax.__version__
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["packages"].keys() == set(metrics_log.PACKAGES)
+    assert found["devices"] == [jax.devices()[0].device_kind] * 3
+    assert found["processes"] == 1
+    revision = found["git_revision"]
+    assert revision is None or len(revision.removesuffix("-dirty")) == 40
+    json.dumps(found, allow_nan=False)
+
+
+def test_environment_without_git_or_packages(monkeypatch):
+    def no_git(*args, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(metrics_log.subprocess, "run", no_git)
+    monkeypatch.setattr(metrics_log, "PACKAGES", ("no-such-package",))
+    found = metrics_log.environment([])
+    assert found["git_revision"] is None
+    assert found["packages"] == {"no-such-package": None}

@@ -1,0 +1,187 @@
+"""Two real processes train as one does, through the script, and outlive each other."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtra_jax.runs import checkpoints, checksums, processes
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE, STEPS = 1e-4, 6
+FLAGS = (
+    "--config=configs/mtra.py:tiny_synthetic",
+    "--config.tasks=irony,intensity",
+    "--config.epochs=1",
+    "--config.data.fraction=0.3",
+    "--config.backbone.num_hidden_layers=1",
+    "--config.backbone.hidden_size=32",
+    "--config.backbone.intermediate_size=64",
+    "--config.checkpoint_every=2",
+    # Adamax moves a parameter by about the rate whatever its gradient's size, so that
+    # rounding grows with every step: small steps keep it small.
+    f"--config.learning_rate={RATE}",
+)
+STEP = "mtra_jax.runs.metrics_log:Records.add"
+KILL = signal.SIGKILL.value
+
+
+def start(workdir, cache, num_devices, *flags, faults=()):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "TQDM_DISABLE": "1",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+    }
+    command = ["tests/runs/fault.py", json.dumps(faults), "scripts/train.py"]
+    cache = f"--config.data.cache_dir={cache}"
+    return subprocess.Popen(
+        [sys.executable, *command, f"--workdir={workdir}", *FLAGS, cache, *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_two(workdir, caches, faults=((), ())):
+    """Two processes of two devices each."""
+    port = free_port()
+    return [
+        start(
+            workdir,
+            caches[index],
+            2,
+            "--distributed",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            f"--process_id={index}",
+            faults=faults[index],
+        )
+        for index in range(2)
+    ]
+
+
+def finish(process, code=0):
+    """What it said on standard output and on standard error."""
+    try:
+        output, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == code, errors[-3000:]
+    return output, errors
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def ended(cache, tmp_path_factory):
+    """The work directories of one process and of two, and what the second of those said.
+
+    To the second the system gives no byte in any file.
+    """
+    root = tmp_path_factory.mktemp("runs")
+    forbidden = [("mtra_jax.runs.per_task:train", 1, "largest file", 0)]
+    one = start(root / "one", cache, 4)
+    two = start_two(root / "two", (cache, ""), ((), forbidden))
+    said = [finish(process)[0] for process in (one, *two)]
+    return root / "one", root / "two", said[-1]
+
+
+def losses_of(workdir):
+    lines = [
+        json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
+    return [line["objective"] for line in lines if "objective" in line]
+
+
+def params_of(workdir):
+    """The parameters of the last step, [N] in float64."""
+    store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
+    assert store.latest_step() == STEPS
+    leaves = checksums.by_name(store.restore_params(STEPS)).values()
+    store.close()
+    return np.concatenate([np.float64(leaf).reshape(-1) for leaf in leaves])
+
+
+def test_two_processes_of_two_devices_equal_one_of_four(ended):
+    one, two = map(losses_of, ended[:2])
+    assert len(one) == STEPS
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_two_processes_end_with_the_parameters_of_one(ended):
+    """Rounding changes a gradient by a thousandth, and so a step by that of the rate.
+
+    A gradient that is nothing but rounding has a whole step's length, of either sign:
+    that of the critic's bias, to which the bound is all but blind.
+    """
+    one, two = map(params_of, ended[:2])
+    distance = np.abs(one - two)
+    assert distance.max() <= 2 * STEPS * RATE
+    assert np.quantile(distance, 0.99) <= 1e-3 * STEPS * RATE
+
+
+def test_process_0_alone_writes_and_speaks(ended):
+    _, two, said = ended
+    assert all(line.startswith("[Gloo] ") for line in said.splitlines())
+    found = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
+    assert found == {"ocdbt.process_0"}
+    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+    assert len(list((two / "tensorboard").iterdir())) == 1
+
+
+def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_path):
+    """The runtime would abort the process."""
+    address = f"127.0.0.1:{free_port()}"
+    flags = (
+        "--distributed",
+        f"--coordinator={address}",
+        "--num_processes=2",
+        "--process_id=1",
+        "--initialization_timeout=1",
+    )
+    output, errors = finish(start(tmp_path / "run", "", 1, *flags), 1)
+    assert output == ""
+    assert errors == (
+        f"error: --distributed: waited 1 s for process 0 at {address} (Connection "
+        "refused); expected every process to start within that time; see "
+        "--initialization_timeout\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_does_not_outlive_the_other_and_both_continue(ended, cache, tmp_path):
+    caches = cache, cache
+    first, second = start_two(tmp_path, caches, ((), [(STEP, 4, "signal", KILL)]))
+    finish(second, -KILL)
+    began = time.monotonic()
+    errors = finish(first, 1)[1].splitlines()
+    assert time.monotonic() - began < 2 * processes.HEARTBEAT_SECONDS
+    assert errors[-1].startswith("error: another process of this run is lost: ")
+    assert errors[-1].endswith("; the same command in each of them continues")
+    assert not any("Traceback" in line for line in errors)
+
+    first, second = start_two(tmp_path, caches)
+    output, _ = finish(first)
+    finish(second)
+    assert "continuing at step 2" in output
+    np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))
+    assert losses_of(tmp_path) == losses_of(ended[1])

@@ -1,0 +1,132 @@
+"""Runs that differ in their numbers alone: the same programs, compiled once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax.methods import registry
+from mtra_jax.runs import build
+from mtra_jax.train.devices import replicate
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    ("tasks", "irony,intensity"),
+    ("data.fraction", "0.3"),
+    ("batch_size", "64"),
+    ("backbone.hidden_size", "16"),
+    ("backbone.intermediate_size", "32"),
+    ("backbone.num_hidden_layers", "1"),
+    ("data.cache_dir", ""),
+    ("devices", "1"),
+]
+PRESET = str(ROOT / "configs/mtra.py:tiny_synthetic")
+# With the data of a seed: a share of the examples is drawn by it.
+WHOLE = [pair for pair in SMALL if pair[0] != "data.fraction"]
+
+
+def prepare(*overrides, small=SMALL):
+    return build.prepare_run(configs.load(PRESET, [*small, *overrides]))
+
+
+def texts(prepared):
+    """The programs of a run as they are given to the compiler."""
+    run = prepared.run
+    state = replicate(run.state, prepared.devices)
+    trains = run.train.blanks(run.schedule.plan(0)[0])
+    split = run.validation
+    evaluates = split.batcher.blanks(split.plan[0])
+    return [
+        *(run.update.lowered(state, batch).as_text() for batch in trains),
+        *(run.forward.lowered(state.params, batch).as_text() for batch in evaluates),
+    ]
+
+
+def numbers_of(method):
+    return {k: v for k, v in registry.options(method).items() if type(v) is float}
+
+
+@pytest.mark.parametrize("method", ["ew", *filter(numbers_of, registry.METHODS)])
+def test_no_number_is_a_constant_of_a_program(method):
+    changes = {f"method.{name}": 0.7 * v for name, v in numbers_of(method).items()}
+    changes |= {
+        "learning_rate": 3e-4,
+        "warm_up": 0.35,
+        "clip_norm": 0.25,
+        "epochs": 3,
+        "patience": 1,
+    }
+    overrides = [(key, str(value)) for key, value in changes.items()]
+    own = [("method.name", method)]
+    assert texts(prepare(*own)) == texts(prepare(*own, *overrides))
+
+
+def test_no_seed_is_a_constant_of_a_program():
+    many = [("data.max_shapes", "0")]
+    first, second = (
+        prepare(("seed", str(seed)), *many, small=WHOLE) for seed in (0, 7)
+    )
+    assert first.run.train.shapes == second.run.train.shapes
+    assert texts(first) == texts(second)
+
+
+def test_what_the_network_is_made_of_is_a_constant():
+    """The comparison sees a program that differs."""
+    assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))
+
+
+RUN = """
+import sys, jax
+from mtra_jax import config
+from mtra_jax.runs import loop, training
+from pathlib import Path
+counts = {"cache_hits": 0, "cache_misses": 0}
+def listen(event, **_):
+    name = event.rpartition("/")[2]
+    counts[name] = counts.get(name, 0) + 1
+jax.monitoring.register_event_listener(listen)
+preset, workdir, *overrides = sys.argv[1:]
+pairs = [tuple(text.split("=")) for text in overrides]
+watch = loop.Watch(lambda *_: None, lambda *_: None)
+training.train(config.load(preset, pairs), Path(workdir), lambda *_: watch)
+print(counts["cache_hits"], counts["cache_misses"])
+"""
+
+
+def train(workdir, *overrides):
+    """(programs read from disk, programs compiled) in a run of a process of its own."""
+    texts = [f"{key}={value}" for key, value in (*WHOLE, *overrides)]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, PRESET, str(workdir), *texts],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return tuple(map(int, done.stdout.split()))
+
+
+def test_a_second_run_with_other_numbers_compiles_nothing(tmp_path):
+    cache = ("data.cache_dir", tmp_path / "cache")
+    own = [cache, ("data.max_shapes", "0")]
+    hits, misses = train(tmp_path / "first", *own, ("epochs", "1"))
+    assert hits == 0
+    assert misses > 3
+    again = train(
+        tmp_path / "second",
+        *own,
+        ("seed", "3"),
+        ("epochs", "2"),
+        ("learning_rate", "1e-3"),
+        ("warm_up", "0.3"),
+        ("clip_norm", "0.5"),
+        ("method.beta", "0.3"),
+        ("method.epsilon", "0.05"),
+        ("method.floor", "0.02"),
+    )
+    assert again == (misses, 0)

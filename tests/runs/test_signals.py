@@ -1,0 +1,52 @@
+"""Signals to real runs, at places of their own choice: saved, said, and continued."""
+
+import signal
+
+import pytest
+
+pytest.importorskip("orbax.checkpoint")
+# After the run is prepared; as the second step's figures are read, before the third
+# step's check; before the first batch of a split.
+START = "mtra_jax.runs.checkpoints:open_store"
+STEP = "mtra_jax.runs.metrics_log:Records.add"
+EVALUATION = "mtra_jax.train.evaluate:predict_outputs"
+SCORING = "mtra_jax.runs.results:finish"
+# Each continues the one before: place, number of the call there, step that is saved.
+STOPS = (
+    (START, 1, 0),
+    (STEP, 1, 3),
+    (EVALUATION, 1, 4),
+    (EVALUATION, 3, 12),
+    (SCORING, 1, 12),
+)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_at_any_time_saves_and_the_same_command_continues(
+    name, script, same_end, tmp_path
+):
+    number = signal.Signals[name].value
+    for place, call, step in STOPS:
+        faults = [(place, call, "signal", number)]
+        errors = script.train(tmp_path, code=128 + number, faults=faults)
+        assert errors == f"stopped at step {step}, saved; the same command continues\n"
+        assert not (tmp_path / "results.json").exists()
+    assert script.train(tmp_path) == ""
+    same_end(tmp_path)
+
+
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
+def test_a_second_sigint_ends_the_run_at_once_and_does_no_damage(
+    first, script, same_end, tmp_path
+):
+    """Even where the checkpoint in work, which the first one waits for, takes for ever."""
+    write = "orbax.checkpoint.checkpoint_manager:CheckpointManager._finalize"
+    faults = [
+        (STEP, 6, "signal", signal.Signals[first].value),
+        (write, 4, "signal", signal.SIGINT.value),
+        (write, 4, "hang", 3600),
+    ]
+    errors = script.train(tmp_path, code=130, faults=faults)
+    assert errors == "\ninterrupted; the same command continues\n"
+    assert script.train(tmp_path) == ""
+    same_end(tmp_path)

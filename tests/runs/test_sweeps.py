@@ -1,0 +1,703 @@
+"""Sweeps: their runs as data, what is trained and what is not, and both scripts."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax import metrics
+from mtra_jax.data import fingerprints, sources
+from mtra_jax.errors import InputError
+from mtra_jax.methods import registry
+from mtra_jax.runs import display, experiments, inputs, loop, sweep, training
+from mtra_jax.tasks import SYNTHETIC
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEPS = ROOT / "configs" / "sweep.py"
+TASKS = SYNTHETIC.select(["irony", "intensity"]).tasks
+SMALL = [("tasks", "irony,intensity")]
+
+
+def answer(call, *arguments, **options):
+    """The InputError of a call, one line."""
+    with pytest.raises(InputError) as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---- data
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ew", "ew/seed3"),
+        ("mt_vib", "mt_vib/seed3"),
+        ("mtra w/o TA", "mtra-w-o-ta/seed3"),
+        ("../../etc", "etc/seed3"),
+        ("/abs", "abs/seed3"),
+        ("β = 0.5", "0-5/seed3"),
+    ],
+)
+def test_the_directory_of_a_run_is_safe(name, expected):
+    assert experiments.Run(name, "mtra", "tiny_synthetic", 3).directory == expected
+
+
+def test_a_grid_has_every_method_with_every_seed():
+    change = (("epochs", "1"),)
+    assert experiments.grid(["ew", "mtra"], "tiny_synthetic", (4, 7), change) == (
+        ("ew", "ew", "tiny_synthetic", 4, change),
+        ("ew", "ew", "tiny_synthetic", 7, change),
+        ("mtra", "mtra", "tiny_synthetic", 4, change),
+        ("mtra", "mtra", "tiny_synthetic", 7, change),
+    )
+
+
+def test_variants_are_one_method_under_several_changes():
+    half = (("method.beta", "0.5"),)
+    change = (("epochs", "1"),)
+    assert experiments.variants(
+        "mtra", {"mtra": (), "half": half}, "tiny_synthetic", (4,), change
+    ) == (
+        ("mtra", "mtra", "tiny_synthetic", 4, change),
+        ("half", "mtra", "tiny_synthetic", 4, change + half),
+    )
+
+
+def test_the_users_values_come_after_the_runs_own():
+    run = experiments.Run(
+        "x", "mtra", "tiny_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
+    )
+    found = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
+    expected = configs.preset("tiny_synthetic", "mtra")
+    expected.epochs, expected.seed = 3, 5
+    expected.method.beta, expected.data.fraction = 0.5, 0.1
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([("seed", "1")], "--config.seed: set by the sweep; expected another key"),
+        (
+            [("method.name", "ew")],
+            "--config.method.name: set by the sweep; expected another key",
+        ),
+        ([("epoch", "1")], "x: unknown key --config.epoch; did you mean epochs?"),
+        ([("epochs", "0")], "x: epochs is 0; expected at least 1"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_run(overrides, expected):
+    run = experiments.Run("x", "ew", "tiny_synthetic", 0)
+    assert answer(experiments.config_of, run, overrides) == expected
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (
+            [("mtra w/o TA", 0), ("MTRA w/o ta", 0)],
+            "s: 'mtra w/o TA' and 'MTRA w/o ta', seed 0, both in mtra-w-o-ta/seed0; "
+            "expected names and seeds that differ",
+        ),
+        (
+            [("tw", 0), ("tw", 0)],
+            "s: 'tw' and 'tw', seed 0, both in tw/seed0; "
+            "expected names and seeds that differ",
+        ),
+        ([("β", 0)], "s: name 'β'; expected a letter or digit"),
+    ],
+    ids=["same slug", "same run", "no slug"],
+)
+def test_runs_that_would_share_a_directory_are_refused(runs, expected):
+    made = [
+        experiments.Run(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
+    ]
+    assert answer(experiments.check, experiments.Sweep(tuple(made)), "s") == expected
+
+
+def test_a_sweep_needs_its_baseline():
+    runs = experiments.grid(["mtra"], "tiny_synthetic", (0,))
+    expected = "s: no run of the baseline 'ew'; known: mtra"
+    assert answer(experiments.check, experiments.Sweep(runs), "s") == expected
+    experiments.check(experiments.Sweep(runs, baseline="mtra"), "s")
+
+
+def test_sweep_files_that_are_none(tmp_path):
+    found = answer(experiments.load, "no/such.py:x")
+    assert found == "no/such.py: no such configuration file"
+    text = tmp_path / "values.txt"
+    text.write_text("epochs: 3\n")
+    assert answer(experiments.load, f"{text}:x") == f"{text}: not a Python file"
+    presets = ROOT / "configs" / "mtra.py"
+    found = answer(experiments.load, f"{presets}:tiny_synthetic")
+    assert found == f"{presets}: no function get_sweep; see configs/sweep.py"
+    found = answer(experiments.load, f"{SWEEPS}:synthetik")
+    assert found.startswith("unknown sweep 'synthetik'; did you mean synthetic")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "seeds"),
+    [
+        ("synthetic", "tiny_synthetic", [0, 1]),
+        ("roberta_tweeteval", "roberta_tweeteval", [0, 1, 2]),
+        ("bert_affecteval", "bert_affecteval", [0, 1, 2]),
+        ("minilm_affecteval", "minilm_affecteval", [0, 1, 2]),
+        ("minilm_tweeteval_small", "minilm_tweeteval", [0]),
+    ],
+)
+def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
+    found = experiments.load(f"{SWEEPS}:{name}")
+    assert found.baseline == found.runs[0].name == "ew"
+    assert {(r.name, r.method, r.preset, r.seed) for r in found.runs} == {
+        (method, method, preset, seed) for method in registry.METHODS for seed in seeds
+    }
+    if name != "minilm_tweeteval_small":
+        assert all(run.overrides == () for run in found.runs)
+
+
+def test_the_ablations_switch_off_what_their_names_say():
+    found = experiments.load(f"{SWEEPS}:ablations_synthetic")
+    parts = ("task_alignment", "self_alignment", "logarithm")
+    switched = {}
+    for run in found.runs:
+        method = experiments.config_of(run).method
+        assert method.name == ("ew" if run.name == "ew" else "mtra")
+        switched[run.name] = tuple(method.get(part) for part in parts)
+    assert switched == {
+        "ew": (None, None, None),
+        "mtra": (True, True, True),
+        "mtra w/o TA": (False, True, True),
+        "mtra w/o SA": (True, False, True),
+        "mtra w/o SI": (True, True, False),
+        "mtra w/o all": (False, False, False),
+    }
+    assert sorted(run.seed for run in found.runs) == [0] * 6 + [1] * 6
+
+
+def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
+    found = experiments.load(f"{SWEEPS}:minilm_tweeteval_small")
+    for run in found.runs:
+        config = experiments.config_of(run)
+        assert config.tasks == ("emotion", "irony")
+        assert (config.data.fraction, config.data.max_shapes) == (0.2, 3)
+        assert (config.epochs, config.batch_size, config.learning_rate) == (2, 64, 5e-4)
+        assert config.backbone.path == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+# ---- what is trained, with a training that takes no time
+
+THREE = experiments.Sweep(
+    experiments.grid(["ew", "tw", "mtra"], "tiny_synthetic", (0, 1))
+)
+
+
+def results_of(config):
+    level = {"ew": 50.0, "tw": 40.0, "mtra": 60.0}[config.method.name] + config.seed
+
+    def summary(level):
+        scores = {
+            "irony": {"macro_f1": level},
+            "intensity": {"pearson": level + 2, "spearman": level + 4},
+        }
+        return metrics.summarize(scores, TASKS)
+
+    return {"validation": summary(level + 9), "test": summary(level)}
+
+
+DATA = {"irony": {"train": sources.Examples(["so"], np.array([1], np.int32))}}
+
+
+class Trainer:
+    """Stands for `runs.train`: leaves its files, or breaks down as told."""
+
+    def __init__(self):
+        self.trained = []
+        self.broken = set()
+        self.cleared = 0
+
+    def train(self, config, workdir, watch_of):
+        name = (config.method.name, config.seed)
+        self.trained.append(name)
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "config.json").write_text(json.dumps(configs.to_dict(config)))
+        (workdir / "environment.json").write_text('{"python": "3.11"}')
+        encoder = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
+        inputs.write(workdir, inputs.Inputs(fingerprints.of_splits(DATA), encoder))
+        if name in self.broken:
+            raise loop.TrainingError("step 7 on irony: not finite: loss/irony")
+        (workdir / "results.json").write_text(json.dumps(results_of(config)))
+
+    def clear(self):
+        self.cleared += 1
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    trainer = Trainer()
+    monkeypatch.setattr(sweep.per_task, "train", trainer.train)
+    monkeypatch.setattr(sweep.jax, "clear_caches", trainer.clear)
+    monkeypatch.setattr(training.benchmarks, "read_examples", lambda *_: DATA)
+    return trainer
+
+
+def run_all(workdir, of=THREE, overrides=SMALL, command="the command"):
+    """(lines said, jobs that broke down)"""
+    said = []
+    failed = sweep.run_all(
+        sweep.make_plan(of, workdir, overrides, command), said.append
+    )
+    return said, failed
+
+
+def lines_of(workdir):
+    text = (workdir / "results.jsonl").read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_of_the_rows_asked_for_alone_the_runs_are_trained(tmp_path, trainer):
+    run_all(tmp_path)
+    (tmp_path / "mtra/seed0/results.json").unlink()
+    (tmp_path / "tw/seed0/results.json").unlink()
+    trainer.trained.clear()
+    plan = sweep.make_plan(THREE, tmp_path, SMALL, "another", only=["mtra"])
+    assert [job.run.name for job in plan.jobs] == ["mtra", "mtra"]
+    sweep.run_all(plan, print)
+    assert trainer.trained == [("mtra", 0)]
+    names = [(line["name"], line["seed"]) for line in lines_of(tmp_path)]
+    assert names == [(m, s) for m in ("ew", "tw", "mtra") for s in (0, 1)]
+
+
+def test_a_row_that_is_not_in_the_sweep_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--only mtr: did you mean mtra"):
+        sweep.make_plan(THREE, tmp_path, SMALL, only=["mtr"])
+
+
+def test_every_run_is_trained_by_seed_and_stands_in_the_order_of_the_table(
+    tmp_path, trainer
+):
+    said, failed = run_all(tmp_path)
+    assert trainer.trained == [(m, s) for s in (0, 1) for m in ("ew", "tw", "mtra")]
+    assert trainer.cleared == 6
+    assert not failed
+    assert [(line["name"], line["seed"]) for line in lines_of(tmp_path)] == [
+        (m, s) for m in ("ew", "tw", "mtra") for s in (0, 1)
+    ]
+    # Avg.: irony at the level, intensity three above it.
+    assert [re.sub(r"\d+ s$", "N s", line) for line in said[:4]] == [
+        "[1/6] ew, seed 0: starts",
+        "[1/6] ew, seed 0: Avg. 51.50, N s",
+        "[2/6] tw, seed 0: starts",
+        "[2/6] tw, seed 0: Avg. 41.50, N s",
+    ]
+
+
+def test_a_line_says_all_about_its_run(tmp_path, trainer):
+    change = (("method.beta", "0.5"), ("epochs", "2"))
+    of = experiments.Sweep(
+        (
+            *experiments.grid(["ew"], "tiny_synthetic", (0,)),
+            *experiments.variants(
+                "mtra", {"mtra, half": change}, "tiny_synthetic", (3,)
+            ),
+        )
+    )
+    before = datetime.now(UTC).replace(microsecond=0)
+    run_all(tmp_path, of, [*SMALL, ("epochs", "4")])
+    _, line = lines_of(tmp_path)
+    date = datetime.fromisoformat(line.pop("date"))
+    assert date.utcoffset().total_seconds() == 0
+    assert before <= date <= datetime.now(UTC)
+    directory = tmp_path / "mtra-half" / "seed3"
+    assert line == {
+        "name": "mtra, half",
+        "method": "mtra",
+        "seed": 3,
+        "baseline": "ew",
+        "preset": "tiny_synthetic",
+        "overrides": {
+            "method.beta": "0.5",
+            "epochs": "4",
+            "tasks": "irony,intensity",
+        },
+        "command": "the command",
+        "environment": {"python": "3.11"},
+        "results": json.loads((directory / "results.json").read_text()),
+    }
+    assert json.loads((directory / "config.json").read_text())["epochs"] == 4
+
+
+def test_a_finished_sweep_is_left_as_it_is(tmp_path, trainer):
+    run_all(tmp_path)
+    before = (tmp_path / "results.jsonl").read_bytes()
+    trainer.trained.clear()
+    said, _ = run_all(tmp_path, command="another command")
+    assert not trainer.trained
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    assert said[0] == "[1/6] ew, seed 0: finished before, Avg. 51.50"
+    assert len(said) == 6
+
+
+def test_only_what_is_left_is_trained(tmp_path, trainer):
+    run_all(tmp_path)
+    before = (tmp_path / "results.jsonl").read_bytes()
+    (tmp_path / "ew" / "seed1" / "results.json").unlink()
+    (tmp_path / "tw" / "seed0" / "results.json").unlink()
+    (tmp_path / "tw" / "seed0" / "config.json").unlink()
+    trainer.trained.clear()
+    plan = sweep.make_plan(THREE, tmp_path, SMALL, "the command")
+    assert [plan.count(s) for s in ("finished", "begun", "new")] == [4, 1, 1]
+    said = []
+    sweep.run_all(plan, said.append)
+    assert trainer.trained == [("tw", 0), ("ew", 1)]
+    assert "[2/6] tw, seed 0: starts" in said
+    assert "[4/6] ew, seed 1: goes on" in said
+    # Trained again to the same results: no second line of either.
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_a_line_that_was_not_written_is_made_up_for(tmp_path, trainer):
+    """As after a kill between the results of a run and its line."""
+    run_all(tmp_path)
+    path = tmp_path / "results.jsonl"
+    before = path.read_text()
+    lines = before.splitlines(keepends=True)
+    path.write_text("".join(lines[:2] + lines[3:]))
+    trainer.trained.clear()
+    run_all(tmp_path)
+    assert not trainer.trained
+    assert path.read_text() == before
+
+
+def test_a_run_with_new_results_replaces_its_line(tmp_path, trainer):
+    run_all(tmp_path)
+    results = tmp_path / "tw" / "seed1" / "results.json"
+    results.write_text(results.read_text().replace("41.0", "12.0"))
+    before = lines_of(tmp_path)
+    run_all(tmp_path)
+    after = lines_of(tmp_path)
+    assert [line == old for line, old in zip(after, before, strict=True)] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert after[3]["results"]["test"]["irony"] == {"macro_f1": 12.0}
+
+
+def test_a_larger_sweep_takes_over_what_a_smaller_one_finished(tmp_path, trainer):
+    run_all(
+        tmp_path,
+        experiments.Sweep(experiments.grid(["ew", "mtra"], "tiny_synthetic", (0,))),
+    )
+    trainer.trained.clear()
+    run_all(tmp_path)
+    assert trainer.trained == [("tw", 0), ("ew", 1), ("tw", 1), ("mtra", 1)]
+    assert [(line["name"], line["seed"]) for line in lines_of(tmp_path)] == [
+        (m, s) for m in ("ew", "tw", "mtra") for s in (0, 1)
+    ]
+
+
+def test_after_a_run_that_breaks_down_the_others_go_on(tmp_path, trainer):
+    trainer.broken = {("tw", 0)}
+    said, failed = run_all(tmp_path)
+    assert len(trainer.trained) == trainer.cleared == 6
+    assert [(job.run.name, job.run.seed) for job in failed] == [("tw", 0)]
+    expected = "[2/6] tw, seed 0: broke down: step 7 on irony: not finite: loss/irony"
+    assert expected in said
+    assert len(lines_of(tmp_path)) == 5
+    # Mended, it takes its place in the file.
+    trainer.broken = set()
+    run_all(tmp_path)
+    assert [line["name"] for line in lines_of(tmp_path)][2:4] == ["tw", "tw"]
+
+
+def test_an_interrupt_stops_the_sweep_and_closes_the_bars(
+    tmp_path, trainer, monkeypatch
+):
+    closed = []
+    monkeypatch.setattr(display.Terminal, "close", lambda self: closed.append(self))
+
+    def interrupted(config, workdir, watch_of):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep.per_task, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(tmp_path)
+    assert len(closed) == trainer.cleared == 1
+
+
+def test_a_directory_of_another_configuration_is_refused_before_training(
+    tmp_path, trainer
+):
+    run_all(tmp_path)
+    trainer.trained.clear()
+    (tmp_path / "ew" / "seed0" / "results.json").unlink()
+    found = answer(run_all, tmp_path, overrides=[*SMALL, ("epochs", "3")])
+    assert "epochs is 9 there and 3 here" in found
+    assert not trainer.trained
+
+
+def test_a_damaged_file_of_results_is_refused_before_training(tmp_path, trainer):
+    (tmp_path / "results.jsonl").write_text('{"name": "ew", "se')
+    found = answer(run_all, tmp_path)
+    assert found.startswith(f"{tmp_path / 'results.jsonl'}:1: damaged: ")
+    assert not trainer.trained
+
+
+def test_tasks_that_cannot_stand_in_one_table_are_refused_before_training(
+    tmp_path, trainer
+):
+    both = experiments.Sweep(
+        (
+            *experiments.grid(["ew"], "tiny_synthetic", (0,)),
+            *experiments.grid(["tw"], "tiny_tweeteval", (0,)),
+        )
+    )
+    assert answer(run_all, tmp_path, both, [("tasks", "irony")]) == (
+        "tw: tasks irony of tweeteval; expected those of ew, to stand in one table"
+    )
+    run_all(
+        tmp_path, experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", (0,)))
+    )
+    trainer.trained.clear()
+    other = experiments.Sweep(
+        experiments.grid(["mtra"], "tiny_synthetic", (0,)), baseline="mtra"
+    )
+    assert answer(run_all, tmp_path, other, [("tasks", "irony")]) == (
+        "mtra: tasks irony of synthetic; expected those of "
+        f"{tmp_path / 'results.jsonl'}, to stand in one table"
+    )
+    assert not trainer.trained
+
+
+# ---- the scripts, in this process
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(
+        f"script_{name}", ROOT / "scripts" / f"{name}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+FILE = """
+from mtra_jax.runs import experiments
+
+def get_sweep(name):
+    return experiments.Sweep(experiments.grid(name.split("+"), "tiny_synthetic", (0, 1)))
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_the_script_ends_with_the_table(tmp_path, sweep_file, trainer, capsys):
+    arguments = [
+        f"--config={sweep_file}:ew+mtra",
+        "--workdir",
+        str(tmp_path / "a b"),
+        "--config.tasks=irony,intensity",
+    ]
+    script("sweep")(arguments)
+    output = capsys.readouterr().out.split("\n")
+    assert output[0] == "4 runs: 0 finished, 0 begun, 4 new"
+    # ew 50, 51; mtra 60, 61: means 50.5 and 60.5, deviation 1 / root 2.
+    rows = {line.partition(" ")[0]: line for line in output}
+    assert " ".join(rows["ew"].split()) == (
+        "ew 50.50 ± 0.71 52.50 ± 0.71 54.50 ± 0.71 52.00 ± 0.71 +0.00 -"
+    )
+    # 10 of 50.5, and the mean of 10 of 52.5 and 10 of 54.5. With t = 10 root 2 and two
+    # degrees of freedom p is 1 - t / root(2 + t^2).
+    assert " ".join(rows["mtra"].split()) == (
+        "mtra 60.50 ± 0.71 62.50 ± 0.71 64.50 ± 0.71 62.00 ± 0.71 +19.25 0.005*"
+    )
+    assert output[-2] == f"files in {tmp_path / 'a b'}"
+    command = lines_of(tmp_path / "a b")[0]["command"]
+    assert command == (
+        f"python scripts/sweep.py --config={sweep_file}:ew+mtra --workdir "
+        f"'{tmp_path / 'a b'}' --config.tasks=irony,intensity"
+    )
+
+
+def test_the_script_fails_at_the_end_where_a_run_broke_down(
+    tmp_path, sweep_file, trainer, capsys
+):
+    trainer.broken = {("tw", 1)}
+    with pytest.raises(SystemExit) as stop:
+        script("sweep")(
+            [
+                f"--config={sweep_file}:ew+tw",
+                f"--workdir={tmp_path / 'w'}",
+                "--config.tasks=irony,intensity",
+            ]
+        )
+    # `sys.exit` of a text: the text on standard error, and code 1.
+    assert stop.value.code == "error: 1 of 4 runs broke down"
+    output = capsys.readouterr().out
+    assert "tw, seed 1: broke down: step 7" in output
+    assert "\ntw " in output
+
+
+def test_the_script_has_no_table_without_the_baseline(
+    tmp_path, sweep_file, trainer, capsys
+):
+    trainer.broken = {("ew", 0), ("ew", 1)}
+    with pytest.raises(SystemExit):
+        script("sweep")(
+            [
+                f"--config={sweep_file}:ew+tw",
+                f"--workdir={tmp_path / 'w'}",
+                "--config.tasks=irony,intensity",
+            ]
+        )
+    assert capsys.readouterr().out.endswith("no table without a finished run of ew\n")
+
+
+@pytest.fixture
+def finished(tmp_path, trainer):
+    run_all(tmp_path / "w")
+    return tmp_path / "w"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--format=csv"], "mtra,2,60.5,"),
+        (["--format=latex"], r"mtra & \textbf{60.50} $\pm$ 0.71 &"),
+        (["--format=markdown"], "| mtra | **60.50** ± 0.71 |"),
+        (["--format=text", "--baseline=mtra"], "against mtra; "),
+        (["--split=validation"], "mtra  69.50 ± 0.71"),
+    ],
+    ids=lambda flags: flags[0] if isinstance(flags, list) else "",
+)
+def test_the_report_reads_a_directory_or_a_file(finished, flags, expected, capsys):
+    script("report")([str(finished), *flags])
+    printed = capsys.readouterr().out
+    assert expected in printed
+    script("report")([str(finished / "results.jsonl"), *flags])
+    assert capsys.readouterr().out == printed
+    out = finished / "table"
+    script("report")([str(finished), *flags, f"--out={out}"])
+    assert capsys.readouterr().out == ""
+    assert out.read_text(encoding="utf-8") == printed
+
+
+def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, capsys):
+    run_all(tmp_path, THREE._replace(baseline="tw"))
+    script("report")([str(tmp_path)])
+    assert "against tw; " in capsys.readouterr().out
+    script("report")([str(tmp_path), "--baseline=ew"])
+    assert "against ew; " in capsys.readouterr().out
+
+
+def test_the_report_refuses_what_is_no_result(finished, tmp_path):
+    report = script("report")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert answer(report, [str(empty)]) == (
+        f"{empty / 'results.jsonl'}: no such file; expected that of a sweep"
+    )
+    (empty / "results.jsonl").write_text("")
+    assert answer(report, [str(empty)]) == (
+        f"{empty / 'results.jsonl'}: empty; expected a finished run"
+    )
+    (empty / "results.jsonl").write_bytes(b"\xff\n")
+    assert "not UTF-8 text" in answer(report, [str(empty)])
+    found = answer(report, [str(finished), "--baseline=mtr"])
+    assert found == "unknown baseline 'mtr'; did you mean mtra?"
+    found = answer(report, [str(finished), f"--out={tmp_path / 'no' / 'file'}"])
+    assert found == f"{tmp_path / 'no' / 'file'}: No such file or directory"
+
+
+# ---- a real sweep
+
+FLAGS = (
+    "--config.epochs=1",
+    "--config.data.fraction=0.05",
+    "--config.tasks=irony,intensity",
+    "--config.backbone.hidden_size=32",
+    "--config.backbone.intermediate_size=64",
+)
+
+
+def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
+    sweep_file.write_text(FILE.replace("(0, 1)", "(0,)"))
+    workdir = tmp_path / "w"
+    command = [
+        f"--config={sweep_file}:ew+mtra",
+        f"--workdir={workdir}",
+        f"--config.data.cache_dir={tmp_path / 'cache'}",
+        *FLAGS,
+    ]
+
+    def start():
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "sweep.py"), *command],
+            cwd=tmp_path,
+            env={
+                **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+                "PYTHONPATH": str(ROOT),
+            },
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.split("\n"), done.stderr
+
+    # As a run leaves it that was killed before its first checkpoint.
+    overrides = [tuple(flag[9:].split("=", 1)) for flag in command[2:]]
+    run = experiments.Run("ew", "ew", "tiny_synthetic", 0)
+    begun = workdir / run.directory
+    begun.mkdir(parents=True)
+    values = configs.to_dict(experiments.config_of(run, overrides))
+    (begun / "config.json").write_text(json.dumps(values))
+
+    output, bars = start()
+    assert output[:2] == [
+        "2 runs: 0 finished, 1 begun, 1 new",
+        "[1/2] ew, seed 0: goes on",
+    ]
+    assert "sweep:" in bars
+    assert "epoch 1/1:" in bars
+    ew, mtra = lines_of(workdir)
+    for line in (ew, mtra):
+        directory = workdir / line["name"] / "seed0"
+        for name in ("results", "environment"):
+            assert line[name] == json.loads((directory / f"{name}.json").read_text())
+        avg = metrics.average(line["results"]["test"], TASKS)
+        assert line["results"]["test"]["avg"] == pytest.approx(avg, rel=1e-12)
+        assert any(f"Avg. {avg:.2f}, " in said for said in output)
+
+    def files():
+        return {
+            path: (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in workdir.rglob("*")
+            if path.is_file()
+        }
+
+    before = files()
+    output, _ = start()
+    assert output[0] == "2 runs: 2 finished, 0 begun, 0 new"
+    assert output[1].startswith("[1/2] ew, seed 0: finished before, Avg. ")
+    assert files() == before
