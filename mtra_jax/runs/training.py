@@ -15,7 +15,17 @@ from mtra_jax.data import fingerprints, benchmarks, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.reports import comparison
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, checkpoints, orbax_errors, inputs, locks, loop, metrics_log, results, workdir
+from mtra_jax.runs import (
+    build,
+    checkpoints,
+    orbax_errors,
+    inputs,
+    locks,
+    loop,
+    metrics_log,
+    results,
+    workdir,
+)
 from mtra_jax.runs import processes
 
 
