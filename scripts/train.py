@@ -7,13 +7,20 @@
 import argparse
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
 
-JOINING = ("coordinator", "num_processes", "process_id", "initialization_timeout")
+JOINING = (
+    "coordinator",
+    "num_processes",
+    "process_id",
+    "local_device_ids",
+    "initialization_timeout",
+)
 """Flags that need --distributed."""
 
 
@@ -21,9 +28,19 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(make_parser(), arguments)
     workdir = cli.output_directory(flags.workdir)
     check_joining(flags)
+    devices_here = device_ids(flags.local_device_ids)
 
+    from mtra_jax.config import to_dict
     from mtra_jax.reports import progress
-    from mtra_jax.runs import display, joining, loop, per_task, processes, signals
+    from mtra_jax.runs import (
+        agreement,
+        display,
+        joining,
+        loop,
+        per_task,
+        processes,
+        signals,
+    )
     from mtra_jax.train.devices import start_devices
 
     if flags.distributed:
@@ -32,8 +49,12 @@ def main(arguments: Sequence[str]) -> None:
             flags.num_processes,
             flags.process_id,
             flags.initialization_timeout or joining.TIMEOUT_SECONDS,
+            devices_here,
         )
     start_devices()
+    if flags.distributed:
+        show_devices()
+        agreement.check_same("--config", to_dict(config))
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
         shown = display.Terminal(progress.write_line, should_stop=should_stop)
@@ -67,12 +88,38 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_processes", type=int, help="of them, where not found")
     parser.add_argument("--process_id", type=int, help="of this one, where not found")
     parser.add_argument(
+        "--local_device_ids",
+        metavar="N,...",
+        help="GPUs of its host that this process uses, where not found",
+    )
+    parser.add_argument(
         "--initialization_timeout",
         type=int,
         metavar="SECONDS",
         help="how long to wait for the other processes; 300 if not given",
     )
     return parser
+
+
+def device_ids(text: str | None) -> list[int] | None:
+    """The numbers in `text`, as 0,1,2."""
+    if text is None:
+        return None
+    numbers = text.split(",")
+    if not all(number.isdecimal() and len(number) < 5 for number in numbers):
+        raise InputError(f"--local_device_ids is {text}; expected numbers, as 0,1,2")
+    return [int(number) for number in numbers]
+
+
+def show_devices() -> None:
+    from mtra_jax.reports import progress
+    from mtra_jax.runs import agreement, processes
+
+    line, warning = agreement.devices_in_use()
+    if processes.is_writer():
+        progress.write_line(line)
+        if warning:
+            warnings.warn(warning, stacklevel=1)
 
 
 def check_joining(flags) -> None:

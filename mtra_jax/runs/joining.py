@@ -26,6 +26,9 @@ NAME_SECONDS = 30
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
 """JAX's variable for the address, HOST:PORT, that process 0 listens on."""
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+NO_PROXIES = ("no_grpc_proxy", "no_proxy")
+"""Variables that gRPC reads, the first that is set."""
 _ADDRESS = re.compile(r"(?:\[([^][\s]+)\]|([^][\s:/]+)):([0-9]{1,5})")
 EXPECTED = "expected HOST:PORT of process 0, with a port from 1 to 65535"
 
@@ -68,10 +71,32 @@ def check_network(address: Address, process_id: int | None, timeout: float) -> N
         return
     host, _ = split_address(address.coordinator)
     _check_name(host, min(NAME_SECONDS, timeout))
+    pass_proxies(host)
     if process_id == 0:
         own = address.bind or os.environ.get(BIND_ADDRESS)
         name = "--coordinator" if address.bind or not own else BIND_ADDRESS
         _check_port(own or address.coordinator, name, is_all=own is None)
+
+
+def pass_proxies(host: str) -> None:
+    """Exempts connections to `host` from the proxies that the environment names.
+
+    gRPC would send the processes' traffic to the proxy and wait for it in silence. The
+    variable set here is read by gRPC alone: downloads keep their proxy.
+    """
+    if not any(os.environ.get(name) for name in PROXIES):
+        return
+    exempt = next((os.environ[n] for n in NO_PROXIES if os.environ.get(n)), "")
+    os.environ[NO_PROXIES[0]] = ",".join(filter(None, (exempt, host)))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is a name of this machine alone; False where it has no address."""
+    try:
+        places = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return all(ipaddress.ip_address(place[4][0]).is_loopback for place in places)
 
 
 def wait_for(
@@ -196,8 +221,12 @@ def missing(
         last = (num_processes or 2) - 1
         others = "process 1" if last == 1 else f"processes 1 to {last}"
         return f"{others} to join at {coordinator}"
+    place = split_address(coordinator)
     try:
-        socket.create_connection(split_address(coordinator), timeout=2).close()
+        socket.create_connection(place, timeout=2).close()
     except OSError as error:
-        return f"process 0 at {coordinator} ({error.strerror or error})"
+        fault = error.strerror or str(error)
+        if is_loopback(place[0]):
+            fault += f"; every host has its own {place[0]}"
+        return f"process 0 at {coordinator} ({fault})"
     return f"other processes than 0, which answers at {coordinator}"

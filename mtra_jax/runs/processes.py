@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import jax
 from jax.experimental import multihost_utils
@@ -22,7 +22,12 @@ GRACE_SECONDS = 5
 """That process 0 leaves the others after an error, to say what theirs is."""
 BIND_ADDRESS = joining.BIND_ADDRESS
 
+WATCH_SECONDS = 1
+"""How often a process asks whether another has ended with an error."""
+
+_ENDED = "mtra_jax/ended"
 _joined = threading.Event()
+_leaving = threading.Event()
 
 
 def initialise(
@@ -30,12 +35,14 @@ def initialise(
     num_processes: int | None = None,
     process_id: int | None = None,
     timeout: int = joining.TIMEOUT_SECONDS,
+    local_device_ids: Sequence[int] | None = None,
 ) -> None:
     """Joins the processes of a run; call before anything else touches a device.
 
     On TPU pods, SLURM and Open MPI JAX finds the three arguments; elsewhere
     `coordinator` is HOST:PORT of process 0. Given as an IP address it is all that process
     0 listens on, unless the environment has another `BIND_ADDRESS`. `timeout`: seconds.
+    `local_device_ids`: the GPUs of its host that this process uses; JAX's choice if None.
 
     Raises:
       InputError: an argument is wrong or missing.
@@ -43,6 +50,10 @@ def initialise(
     """
     where = joining.check(coordinator, num_processes, process_id)
     joining.check_network(where, process_id, timeout)
+
+    # `joining` exempts the processes from the proxies that JAX would warn of.
+    with contextlib.suppress(AttributeError):  # a version without the warning
+        jax.config.update("jax_check_proxy_envs", False)
 
     def join() -> None:
         jax.distributed.initialize(
@@ -53,6 +64,7 @@ def initialise(
             initialization_timeout=timeout + 600,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             coordinator_bind_address=where.bind,
+            local_device_ids=local_device_ids,
         )
 
     joining.wait_for(
@@ -61,6 +73,44 @@ def initialise(
         timeout,
     )
     _joined.set()
+    threading.Thread(target=_watch_the_others, name="watching", daemon=True).start()
+
+
+def _client() -> Any:
+    """The runtime's store of keys, which JAX has no public name for; None without it."""
+    try:
+        from jax._src import distributed
+    except ImportError:
+        return None
+    return getattr(distributed.global_state, "client", None)
+
+
+def _announce_end() -> None:
+    """Tells the other processes that this one ends with an error."""
+    with contextlib.suppress(Exception):  # process 0, which holds the keys, may be lost
+        _client().key_value_set(_ENDED, str(jax.process_index()), allow_overwrite=True)
+
+
+def _watch_the_others() -> None:
+    """Ends this process once another has announced that it ends with an error.
+
+    Otherwise it would wait in a collective until the runtime aborts it.
+    """
+    while not _leaving.wait(WATCH_SECONDS):
+        try:
+            process = _client().key_value_try_get(_ENDED)
+        except Exception as error:  # of the runtime's own type
+            if "NOT_FOUND" in str(error):
+                continue
+            return
+        if _leaving.is_set():
+            return
+        os.write(
+            2,
+            f"error: process {process} of this run ended with an error; the same command "
+            "in each of them continues\n".encode(),
+        )
+        os._exit(1)
 
 
 def leave(code: int) -> NoReturn:
@@ -69,8 +119,11 @@ def leave(code: int) -> NoReturn:
     Other processes may be lost (the end of process 0 ends them), and threads of Orbax
     may wait for ever for what failed. Wrong input, code 2, leaves nothing to wait for.
     """
+    _leaving.set()
     if code == 2 and not _joined.is_set():
         sys.exit(code)
+    if code and _joined.is_set():
+        _announce_end()
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(Exception):  # its devices may be what failed

@@ -6,6 +6,7 @@ leading axis of the local devices.
 
 import contextlib
 import functools
+import glob
 import importlib.util
 import os
 import threading
@@ -85,6 +86,20 @@ def choose_devices(count: int) -> list[jax.Device]:
             f"devices is {count}; expected 1 to {len(devices)}, or 0 for all of them"
         )
     return devices[:count]
+
+
+def count_local() -> tuple[int, int]:
+    """The devices of this process, and those that it sees, also those of other processes.
+
+    JAX gives a process under SLURM one GPU, whatever its host has.
+    """
+    used = jax.local_device_count()
+    if jax.default_backend() != "gpu":
+        return used, used
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return used, max(used, len([name for name in named.split(",") if name]))
+    return used, max(used, len(glob.glob("/dev/nvidia[0-9]*")))
 
 
 def local_places(devices: list[jax.Device]) -> tuple[int, ...]:

@@ -28,7 +28,13 @@ def fill(where):
     os.truncate(path, os.path.getsize(path) - room)
 
 
+def fail(reason):
+    """Raises an error that nothing in the package expects."""
+    raise LookupError(reason)
+
+
 WHAT = {
+    "raise": fail,
     "signal": lambda number: os.kill(os.getpid(), number),
     # SIGXFSZ, which the system sends as well, is ignored by Python.
     "largest file": lambda size: resource.setrlimit(

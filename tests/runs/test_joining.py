@@ -182,7 +182,7 @@ def test_whom_a_process_waits_for(taken):
         free.bind(("127.0.0.1", 0))  # and nobody listens
         closed = f"127.0.0.1:{free.getsockname()[1]}"
         assert joining.missing(closed, 2, 1) == (
-            f"process 0 at {closed} (Connection refused)"
+            f"process 0 at {closed} (Connection refused; every host has its own 127.0.0.1)"
         )
     answers = f"127.0.0.1:{taken}"
     assert joining.missing(answers, 3, 1) == (
@@ -237,3 +237,32 @@ def test_devices_that_are_not_there_are_one_line(monkeypatch, error, reason):
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(RunError, match=f"^no device can be used: {reason}$"):
         start_devices()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"no_proxy": "a"}, None),
+        ({"http_proxy": "http://p:1"}, "node7"),
+        ({"https_proxy": "http://p:1", "no_proxy": "a,b"}, "a,b,node7"),
+        ({"grpc_proxy": "p:1", "no_proxy": "a", "no_grpc_proxy": "c"}, "c,node7"),
+    ],
+)
+def test_the_coordinator_is_exempt_from_proxies(monkeypatch, variables, expected):
+    for name in (*joining.PROXIES, *joining.NO_PROXIES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(joining.os, "environ", dict(joining.os.environ))
+    joining.pass_proxies("node7")
+    found = joining.os.environ.get("no_grpc_proxy")
+    assert found == (expected or variables.get("no_grpc_proxy"))
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("10.1.2.3", False)],
+)
+def test_names_of_this_host_alone(host, expected):
+    assert joining.is_loopback(host) == expected

@@ -33,9 +33,10 @@ STEP = "mtra_jax.runs.metrics_log:Records.add"
 KILL = signal.SIGKILL.value
 
 
-def start(workdir, cache, num_devices, *flags, faults=()):
+def start(workdir, cache, num_devices, *flags, faults=(), variables=()):
     environment = {
         **os.environ,
+        **dict(variables),
         "PYTHONPATH": str(ROOT),
         "TQDM_DISABLE": "1",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
@@ -52,8 +53,8 @@ def start(workdir, cache, num_devices, *flags, faults=()):
     )
 
 
-def start_two(workdir, caches, faults=((), ())):
-    """Two processes of two devices each."""
+def start_two(workdir, caches, faults=((), ()), flags=((), ()), variables=()):
+    """Two processes of two devices each, with own faults and flags."""
     port = free_port()
     return [
         start(
@@ -64,7 +65,9 @@ def start_two(workdir, caches, faults=((), ())):
             f"--coordinator=127.0.0.1:{port}",
             "--num_processes=2",
             f"--process_id={index}",
+            *flags[index],
             faults=faults[index],
+            variables=variables,
         )
         for index in range(2)
     ]
@@ -162,7 +165,7 @@ def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_p
     assert output == ""
     assert errors == (
         f"error: --distributed: waited 1 s for process 0 at {address} (Connection "
-        "refused); expected every process to start within that time; see "
+        "refused; every host has its own 127.0.0.1); expected every process to start within that time; see "
         "--initialization_timeout\n"
     )
     assert not (tmp_path / "run").exists()
@@ -185,3 +188,76 @@ def test_a_process_does_not_outlive_the_other_and_both_continue(ended, cache, tm
     assert "continuing at step 2" in output
     np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))
     assert losses_of(tmp_path) == losses_of(ended[1])
+
+
+FIRST_STEP = "mtra_jax.runs.loop:fit"
+END_SECONDS = processes.HEARTBEAT_SECONDS + processes.GRACE_SECONDS
+"""After this time at most no process outlives another, see `runs/processes.py`."""
+
+
+def end_of_the_other(victim, other, code):
+    """Seconds from the end of `victim` with `code` to that of `other`, and its errors."""
+    finish(victim, code)
+    began = time.monotonic()
+    _, errors = other.communicate(timeout=600)
+    assert other.returncode not in (0, 2)
+    return time.monotonic() - began, errors
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_killed_before_the_first_step_ends_the_other(number, cache, tmp_path):
+    faults = [(), ()]
+    faults[number] = [(FIRST_STEP, 1, "signal", KILL)]
+    started = start_two(tmp_path / "run", (cache, cache), faults)
+    seconds, errors = end_of_the_other(started[number], started[1 - number], -KILL)
+    assert seconds < END_SECONDS
+    # Without process 0 the runtime may abort with lines of its own.
+    assert number == 0 or "another process of this run is lost" in errors
+
+
+def test_process_0_killed_in_a_step_ends_the_other_and_both_continue(
+    ended, cache, tmp_path
+):
+    caches, faults = (cache, cache), ([(STEP, 4, "signal", KILL)], ())
+    first, second = start_two(tmp_path, caches, faults)
+    seconds, _ = end_of_the_other(first, second, -KILL)
+    assert seconds < END_SECONDS
+    for process in start_two(tmp_path, caches):
+        finish(process)
+    np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("place", [FIRST_STEP, STEP])
+def test_an_error_in_one_process_ends_the_other_with_one_line(
+    number, place, cache, tmp_path
+):
+    faults = [(), ()]
+    faults[number] = [(place, 1, "raise", "planted")]
+    started = start_two(tmp_path / "run", (cache, cache), faults)
+    seconds, errors = end_of_the_other(started[number], started[1 - number], 1)
+    assert seconds < END_SECONDS
+    lines = errors.splitlines()
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("error: ")
+    assert "the same command in each of them continues" in lines[0]
+
+
+def test_processes_with_different_configurations_do_not_begin(cache, tmp_path):
+    flags = ("--config.seed=3",), ("--config.seed=4",)
+    started = start_two(tmp_path / "run", (cache, cache), flags=flags)
+    errors = [finish(process, 2)[1] for process in started]
+    assert "process 1 differs" in errors[0]
+    assert all(x in errors[1] for x in ("seed", "4 here", "3 in process 0"))
+    assert [len(text.splitlines()) for text in errors] == [1, 1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_proxy_does_not_catch_what_the_processes_exchange(ended, cache, tmp_path):
+    proxy = {"http_proxy": f"http://127.0.0.1:{free_port()}"}  # where nobody listens
+    started = start_two(tmp_path, (cache, cache), variables=proxy)
+    output, errors = finish(started[0])
+    finish(started[1])
+    assert "4 of 4 visible devices on 1 host" in output
+    assert errors == ""
+    np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))

@@ -1,0 +1,107 @@
+"""What every process of a run has -> whether all have the same, in one line if not."""
+
+import json
+import socket
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mtra_jax.errors import InputError, shown
+from mtra_jax.train.devices import count_local
+
+
+def check_same(what: str, values: Mapping[str, Any]) -> None:
+    """Compares `values`, which JSON can hold, with those of process 0; `what` they are.
+
+    Every process must call it. All raise the error where one of them differs, so that
+    none waits for the others in a step that they do not reach.
+
+    Raises:
+      InputError: the values of some process differ; its own message names the key.
+    """
+    if jax.process_count() == 1:
+        return
+    own = _flatten(values)
+    expected = json.loads(_from_process_0(json.dumps(own, sort_keys=True)))
+    own = json.loads(json.dumps(own))
+    missing = object()
+    keys = [*expected, *(key for key in own if key not in expected)]
+    different = [k for k in keys if own.get(k, missing) != expected.get(k, missing)]
+    flags = multihost_utils.process_allgather(np.int32(bool(different)))
+    others = [str(process) for process in np.flatnonzero(flags)]
+    advice = "expected every process to run the same command on the same files"
+    if different:
+        key = different[0]
+        here, there = (
+            shown(side[key]) if key in side else "absent" for side in (own, expected)
+        )
+        raise InputError(f"{what} {key}: {here} here, {there} in process 0; {advice}")
+    if others:
+        raise InputError(
+            f"{what}: process {', '.join(others)} differs from process 0; {advice}"
+        )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _from_process_0(text: str) -> str:
+    """The text of process 0; the processes may hold texts of different lengths."""
+    content = np.frombuffer(text.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
+    padded = np.zeros(size, np.uint8)
+    padded[: content.size] = content[:size]
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode()
+
+
+def devices_in_use() -> tuple[str, str | None]:
+    """A line about the devices of this run, and a warning where some stay idle.
+
+    Every process must call it. The line reads "8 of 8 visible devices on 2 hosts".
+    """
+    table = np.array([[_number(socket.gethostname()), *count_local()]], np.int32)
+    if jax.process_count() > 1:
+        table = multihost_utils.process_allgather(table[0])
+    return describe_devices(table)
+
+
+def describe_devices(table: np.ndarray) -> tuple[str, str | None]:
+    """The line and the warning of `devices_in_use`.
+
+    `table` int [P, 3], a row for each process: a number that stands for its host, its
+    devices, the devices that are visible on its host.
+
+    >>> describe_devices(np.array([[5, 1, 8], [7, 1, 8]]))[0]
+    '2 of 16 visible devices on 2 hosts'
+    """
+    in_use, visible = 0, 0
+    hosts = np.unique(table[:, 0])
+    for host in hosts:
+        rows = table[table[:, 0] == host]
+        used = int(rows[:, 1].sum())
+        in_use += used
+        # Processes that see one device each (`--gpus-per-task=1`) see it under one name.
+        visible += max(used, int(rows[:, 2].max()))
+    on = f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}"
+    line = f"{in_use} of {visible} visible device{'s' if visible > 1 else ''} on {on}"
+    if in_use == visible:
+        return line, None
+    return line, (
+        f"{line}: the others stay idle; expected one process for each device "
+        "(srun --ntasks-per-node), or --local_device_ids=0,1,... with one for each host"
+    )
+
+
+def _number(text: str) -> int:
+    return zlib.crc32(text.encode()) & 0x7FFFFFFF
