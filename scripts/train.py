@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     check_joining(flags)
 
     from mtra_jax.reports import progress
-    from mtra_jax.runs import display, joining, loop, per_task, processes, signals
+    from mtra_jax.runs import display, joining, loop, processes, signals, training
     from mtra_jax.train.devices import start_devices
 
     if flags.distributed:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
             return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
         try:
-            outcome = per_task.train(config, workdir, watch_of)
+            outcome = training.train(config, workdir, watch_of)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:

@@ -26,7 +26,7 @@ from mtra_jax import cli
 from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
-from mtra_jax.runs import loop, per_task, scoring
+from mtra_jax.runs import loop, scoring
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -1243,7 +1243,7 @@ def test_the_table_is_long():
 def outputs_of_lengths(monkeypatch):
     """In place of a model: polarity 0, 1 or 2 by the length of the text, modulo 3."""
     saved = types.SimpleNamespace(benchmark=SYNTHETIC)
-    monkeypatch.setattr(per_task, "load", lambda workdir, task, cache_dir: saved)
+    monkeypatch.setattr(scoring, "load", lambda workdir, task, cache_dir: saved)
 
     def make_predictor(saved, task):
         return lambda texts: np.eye(3)[[len(text) % 3 for text in texts]]

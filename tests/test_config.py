@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtra_jax import config
+from mtra_jax import config, config_files, config_values
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 
@@ -73,7 +73,9 @@ def message(spec, *overrides):
 
 
 def test_there_are_twelve_presets():
-    assert set(config.PRESETS) == TABLE_10.keys()
+    found = config_files.execute(MTRA)
+    assert found.TABLE_10.keys() == TABLE_10.keys()
+    assert PATHS == found.BACKBONES
 
 
 @pytest.mark.parametrize("name", TABLE_10)
@@ -365,8 +367,8 @@ def test_values_out_of_range_are_refused(key, rule, wrong):
 def test_every_number_is_checked():
     """A new key needs a range: NaN and -1 are no value of any."""
     values = config.load(TINY)
-    for key in config.keys(values):
-        kind = type(value(values, key))
+    for key, value in config_values.flat(values).items():
+        kind = type(value)
         if kind in (int, float) and not key.startswith("method."):
             message(TINY, (key, "-1"))
         if kind is float and not key.startswith("method."):
@@ -374,8 +376,7 @@ def test_every_number_is_checked():
 
 
 def test_keys_are_all_values_by_dotted_names():
-    found = config.keys(config.default_config("ew"))
-    assert len(found) == len(set(found))
+    found = list(config_values.flat(config.default_config("ew")))
     assert {"seed", "epochs", "batch_size", "learning_rate", "tasks"} <= set(found)
     assert {"backbone.path", "data.dir", "data.fraction", "data.label_noise"} <= set(
         found

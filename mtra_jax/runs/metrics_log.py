@@ -120,7 +120,7 @@ def of_validation(
     return named
 
 
-class Records:
+class MetricsLog:
     """Appends to the records of a run; with `active=False` (other processes) does nothing.
 
     Opened again at `step`, it first drops what was recorded after that step, so that a
@@ -205,4 +205,6 @@ def _step_of(line: bytes) -> int | None:
 
 def _tensorboard(directory: Path, step: int) -> tensorboard.Events | None:
     """Takes the points after `step`; None where the package is absent."""
-    return tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None
+    return (
+        tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None
+    )

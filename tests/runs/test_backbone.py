@@ -13,7 +13,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import build, display
+from mtra_jax.runs import display, preparation
 from mtra_jax.tasks import BENCHMARKS
 
 SMALL = encoder.EncoderConfig(
@@ -43,7 +43,7 @@ def load(directory, texts):
     config = configs.preset("tiny_synthetic", "ew")
     config.backbone.path = str(directory)
     config.data.max_length = 16
-    return build.load_backbone(config, texts)
+    return preparation.load_backbone(config, texts)
 
 
 def test_weights_of_heads_are_named(tmp_path):

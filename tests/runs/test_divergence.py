@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.runs import build, checkpoints, loop, metrics_log, results, training
+from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, results, training
 
 SMALL = [
     ("tasks", "irony,intensity"),
@@ -30,7 +30,7 @@ def make_config(*overrides):
 @pytest.fixture(scope="module")
 def prepared():
     """Four steps an epoch, four epochs, patience 2."""
-    return build.prepare_run(make_config(("epochs", "4"), ("patience", "2")))
+    return preparation.prepare(make_config(("epochs", "4"), ("patience", "2")))
 
 
 class Forward:
@@ -75,7 +75,7 @@ class Fitted:
         run = prepared.run._replace(**changes)
         run = run._replace(forward=Forward(run, faults))
         watch = loop.Watch(lambda *_: None, lambda *_: None, say=self.said.append)
-        record = metrics_log.Records(directory, step=0)
+        record = metrics_log.MetricsLog(directory, step=0)
         try:
             self.params, self.progress = loop.fit(
                 run, store, record, loop.Progress(), watch

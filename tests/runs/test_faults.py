@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 START = "mtra_jax.runs.metrics_log:write_json"
-STEP = "mtra_jax.runs.metrics_log:Records.add"
+STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 # Once the checkpoint before is whole.
 RETAIN = "mtra_jax.runs.checkpoints:_LatestAndBest.should_preserve"
 SCORING = "mtra_jax.runs.results:finish"

@@ -20,7 +20,6 @@ from mtra_jax.runs import (
     experiments,
     inputs,
     loop,
-    per_task,
     scoring,
     sweep,
     training,
@@ -79,7 +78,7 @@ def watch(stop_at=None):
 
 
 def train(data, place, stop_at=None, **overrides):
-    return per_task.train(make_config(data, **overrides), place, watch(stop_at))
+    return training.train(make_config(data, **overrides), place, watch(stop_at))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +214,7 @@ def test_a_changed_tokenizer_beside_the_checkpoints_is_refused(finished, copy):
     )
     path.write_text(json.dumps(values))
     with pytest.raises(InputError, match="encoder: the tokenizer is not the one"):
-        scoring.load(place)
+        scoring.load_one(place)
 
 
 def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, copy):
@@ -223,7 +222,7 @@ def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, cop
     path = place / "encoder/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "relu"}))
     with pytest.raises(InputError, match="encoder: the configuration is not the one"):
-        scoring.load(place)
+        scoring.load_one(place)
 
 
 def test_a_new_encoder_may_differ_in_its_last_bits(data, stopped, copy, monkeypatch):
@@ -284,7 +283,7 @@ def test_another_encoder_is_named(state, data, tmp_path, request, copy):
 def test_a_damaged_record_of_the_inputs_is_one_line(data, finished, copy, content):
     place = copy(finished)
     (place / "inputs.json").write_bytes(content)
-    for use in (lambda: train(data, place), lambda: scoring.load(place)):
+    for use in (lambda: train(data, place), lambda: scoring.load_one(place)):
         with pytest.raises(InputError, match=r"inputs\.json: damaged") as caught:
             use()
         assert "\n" not in str(caught.value)
@@ -316,7 +315,7 @@ def test_the_end_of_a_run_needs_no_file_of_the_data(data, tmp_path, finished):
         shutil.rmtree(moved)
         return loop.Watch(lambda *_: None, lambda *_: None)
 
-    outcome = per_task.train(make_config(moved), tmp_path / "run", remove)
+    outcome = training.train(make_config(moved), tmp_path / "run", remove)
     assert outcome.results["test"] == workdir.read_results(finished)["test"]
     assert (tmp_path / "run/predictions/irony.txt").exists()
 
@@ -359,7 +358,7 @@ def test_scoring_reads_one_split_and_repeats_its_figures(
     for path in alone.rglob("*.txt"):
         if not path.name.startswith(part):
             path.unlink()
-    score = scoring.evaluate_run(finished, split, data_dir=str(alone))
+    score = scoring.evaluate_run(finished, split, scoring.Options(data_dir=str(alone)))
     assert score.summary == workdir.read_results(finished)[split]
     assert score.difference is None
 
@@ -367,7 +366,7 @@ def test_scoring_reads_one_split_and_repeats_its_figures(
 def test_scoring_other_data_says_so(data, finished, tmp_path):
     other = Path(shutil.copytree(data, tmp_path / "other"))
     edit_text(other, "emotion", "test")
-    score = scoring.evaluate_run(finished, "test", data_dir=str(other))
+    score = scoring.evaluate_run(finished, "test", scoring.Options(data_dir=str(other)))
     assert "emotion, test: " in score.difference
 
 
@@ -378,9 +377,8 @@ def test_scoring_takes_any_number_of_devices_and_texts(
     finished, num_devices, batch_size
 ):
     """The batch of training, 8, is not a multiple of three devices."""
-    score = scoring.evaluate_run(
-        finished, "test", num_devices=num_devices, batch_size=batch_size
-    )
+    options = scoring.Options(num_devices=num_devices, batch_size=batch_size)
+    score = scoring.evaluate_run(finished, "test", options)
     assert score.summary == workdir.read_results(finished)["test"]
 
 
@@ -389,9 +387,9 @@ def test_prediction_reads_raw_texts_as_training_did(data, finished):
     lines = (data / "tweeteval/datasets/emotion/test_text.txt").read_text().split("\n")
     published = lines[:-1]
     examples = sources.load_benchmark(
-        training.build.benchmark_of(make_config(data)), data, ["test"]
+        configs.benchmark_of(make_config(data)), data, ["test"]
     )
-    predict = scoring.make_predictor(scoring.load(finished), "emotion")
+    predict = scoring.make_predictor(scoring.load_one(finished), "emotion")
     expected = predict(examples["emotion"]["test"].texts)
     np.testing.assert_array_equal(predict(published), expected)
     np.testing.assert_array_equal(predict([f"\t {x}\r\n" for x in published]), expected)

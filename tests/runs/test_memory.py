@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.errors import RunError
-from mtra_jax.runs import build, checkpoints, loop, metrics_log, training
+from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, training
 from mtra_jax.train import memory
 from mtra_jax.types import Batch
 
@@ -32,7 +32,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def prepared(config):
-    return build.prepare_run(config)
+    return preparation.prepare(config)
 
 
 def on_a_device():
@@ -57,7 +57,7 @@ def failing_at(function, call, fail):
 
 
 def fit(run, directory):
-    record = metrics_log.Records(directory, step=0)
+    record = metrics_log.MetricsLog(directory, step=0)
     silent = loop.Watch(lambda *_: None, lambda *_: None)
     try:
         loop.fit(

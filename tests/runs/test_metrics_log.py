@@ -18,7 +18,7 @@ def read_lines(directory):
 
 
 def write(directory, *, step, lines, active=True):
-    record = metrics_log.Records(directory, step=step, active=active)
+    record = metrics_log.MetricsLog(directory, step=step, active=active)
     for number, values in lines:
         record.add(number, values)
     record.close()
@@ -48,7 +48,7 @@ def test_what_is_not_finite_becomes_null(tmp_path):
 
 
 def test_lines_are_on_disk_after_a_flush(tmp_path):
-    record = metrics_log.Records(tmp_path, step=0)
+    record = metrics_log.MetricsLog(tmp_path, step=0)
     record.add(1, {"loss/a": 0.5})
     record.flush()
     assert read_lines(tmp_path) == [{"step": 1, "loss/a": 0.5}]
@@ -98,7 +98,7 @@ def test_a_damaged_line_before_another_one_is_refused(tmp_path, line):
     path.write_bytes(text.encode(errors="surrogateescape"))
     before = path.read_bytes()
     with pytest.raises(InputError) as error:
-        metrics_log.Records(tmp_path, step=3)
+        metrics_log.MetricsLog(tmp_path, step=3)
     assert str(error.value) == (
         f"{path}:2: damaged; expected a line of figures with their step, or no such "
         "file, to go on without those before"
@@ -114,7 +114,7 @@ def test_a_last_line_without_its_end_is_kept(tmp_path):
 
 
 def test_other_processes_write_nothing(tmp_path):
-    record = metrics_log.Records(tmp_path, step=0, active=False)
+    record = metrics_log.MetricsLog(tmp_path, step=0, active=False)
     record.add(1, {"x": 1})
     record.flush()
     record.close()

@@ -15,8 +15,8 @@ from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.runs import build
-from mtra_jax.train import optimiser, step
+from mtra_jax.runs import preparation
+from mtra_jax.train import build, optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
 
 TASKS = ("stance", "mood", "irony")
@@ -361,7 +361,7 @@ def test_a_batch_that_cannot_be_split():
         config = configs.preset("tiny_synthetic", "ew")
         config.update(values)
         with pytest.raises(InputError) as error:
-            build.prepare_run(config)
+            preparation.prepare(config)
         return str(error.value)
 
     assert message(batch_size=32, micro_batches=5, devices=1) == (
@@ -381,7 +381,7 @@ def test_only_training_is_in_micro_batches():
     config.update(tasks=("irony",), micro_batches=4, devices=2)
     config.data.update(fraction=0.1, cache_dir="")
     with jax.enable_x64(False):
-        run = build.prepare_run(config).run
+        run = preparation.prepare(config).run
     batch = next(run.train.batches(run.schedule.plan(0)))
     assert batch.tokens.shape[:2] == (2, 4)
     assert batch.first_tokens.shape == (2, 4, config.batch_size // 8)

@@ -29,7 +29,7 @@ FLAGS = (
     # rounding grows with every step: small steps keep it small.
     f"--config.learning_rate={RATE}",
 )
-STEP = "mtra_jax.runs.metrics_log:Records.add"
+STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 KILL = signal.SIGKILL.value
 
 
@@ -98,7 +98,7 @@ def ended(cache, tmp_path_factory):
     To the second the system gives no byte in any file.
     """
     root = tmp_path_factory.mktemp("runs")
-    forbidden = [("mtra_jax.runs.per_task:train", 1, "largest file", 0)]
+    forbidden = [("mtra_jax.runs.training:train", 1, "largest file", 0)]
     one = start(root / "one", cache, 4)
     two = start_two(root / "two", (cache, ""), ((), forbidden))
     said = [finish(process)[0] for process in (one, *two)]

@@ -9,7 +9,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.methods import registry
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
 from mtra_jax.train.devices import replicate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ WHOLE = [pair for pair in SMALL if pair[0] != "data.fraction"]
 
 
 def prepare(*overrides, small=SMALL):
-    return build.prepare_run(configs.load(PRESET, [*small, *overrides]))
+    return preparation.prepare(configs.load(PRESET, [*small, *overrides]))
 
 
 def texts(prepared):

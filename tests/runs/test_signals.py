@@ -8,7 +8,7 @@ pytest.importorskip("orbax.checkpoint")
 # After the run is prepared; as the second step's figures are read, before the third
 # step's check; before the first batch of a split.
 START = "mtra_jax.runs.checkpoints:open_store"
-STEP = "mtra_jax.runs.metrics_log:Records.add"
+STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 EVALUATION = "mtra_jax.train.evaluate:predict_outputs"
 SCORING = "mtra_jax.runs.results:finish"
 # Each continues the one before: place, number of the call there, step that is saved.

@@ -49,7 +49,7 @@ def answer(call, *arguments, **options):
     ],
 )
 def test_the_directory_of_a_run_is_safe(name, expected):
-    assert experiments.Run(name, "mtra", "tiny_synthetic", 3).directory == expected
+    assert experiments.Trial(name, "mtra", "tiny_synthetic", 3).directory == expected
 
 
 def test_a_grid_has_every_method_with_every_seed():
@@ -74,7 +74,7 @@ def test_variants_are_one_method_under_several_changes():
 
 
 def test_the_users_values_come_after_the_runs_own():
-    run = experiments.Run(
+    run = experiments.Trial(
         "x", "mtra", "tiny_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
     )
     found = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
@@ -97,7 +97,7 @@ def test_the_users_values_come_after_the_runs_own():
     ],
 )
 def test_wrong_values_are_refused_with_the_run(overrides, expected):
-    run = experiments.Run("x", "ew", "tiny_synthetic", 0)
+    run = experiments.Trial("x", "ew", "tiny_synthetic", 0)
     assert answer(experiments.config_of, run, overrides) == expected
 
 
@@ -120,7 +120,7 @@ def test_wrong_values_are_refused_with_the_run(overrides, expected):
 )
 def test_runs_that_would_share_a_directory_are_refused(runs, expected):
     made = [
-        experiments.Run(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
+        experiments.Trial(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
     ]
     assert answer(experiments.check, experiments.Sweep(tuple(made)), "s") == expected
 
@@ -157,19 +157,19 @@ def test_sweep_files_that_are_none(tmp_path):
 )
 def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
     found = experiments.load(f"{SWEEPS}:{name}")
-    assert found.baseline == found.runs[0].name == "ew"
-    assert {(r.name, r.method, r.preset, r.seed) for r in found.runs} == {
+    assert found.baseline == found.trials[0].name == "ew"
+    assert {(r.name, r.method, r.preset, r.seed) for r in found.trials} == {
         (method, method, preset, seed) for method in registry.METHODS for seed in seeds
     }
     if name != "minilm_tweeteval_small":
-        assert all(run.overrides == () for run in found.runs)
+        assert all(run.overrides == () for run in found.trials)
 
 
 def test_the_ablations_switch_off_what_their_names_say():
     found = experiments.load(f"{SWEEPS}:ablations_synthetic")
     parts = ("task_alignment", "self_alignment", "logarithm")
     switched = {}
-    for run in found.runs:
+    for run in found.trials:
         method = experiments.config_of(run).method
         assert method.name == ("ew" if run.name == "ew" else "mtra")
         switched[run.name] = tuple(method.get(part) for part in parts)
@@ -181,12 +181,12 @@ def test_the_ablations_switch_off_what_their_names_say():
         "mtra w/o SI": (True, True, False),
         "mtra w/o all": (False, False, False),
     }
-    assert sorted(run.seed for run in found.runs) == [0] * 6 + [1] * 6
+    assert sorted(run.seed for run in found.trials) == [0] * 6 + [1] * 6
 
 
 def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
     found = experiments.load(f"{SWEEPS}:minilm_tweeteval_small")
-    for run in found.runs:
+    for run in found.trials:
         config = experiments.config_of(run)
         assert config.tasks == ("emotion", "irony")
         assert (config.data.fraction, config.data.max_shapes) == (0.2, 3)
@@ -244,7 +244,7 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     trainer = Trainer()
-    monkeypatch.setattr(sweep.per_task, "train", trainer.train)
+    monkeypatch.setattr(sweep.training, "train", trainer.train)
     monkeypatch.setattr(sweep.jax, "clear_caches", trainer.clear)
     monkeypatch.setattr(training.benchmarks, "read_examples", lambda *_: DATA)
     return trainer
@@ -271,7 +271,7 @@ def test_of_the_rows_asked_for_alone_the_runs_are_trained(tmp_path, trainer):
     (tmp_path / "tw/seed0/results.json").unlink()
     trainer.trained.clear()
     plan = sweep.make_plan(THREE, tmp_path, SMALL, "another", only=["mtra"])
-    assert [job.run.name for job in plan.jobs] == ["mtra", "mtra"]
+    assert [job.trial.name for job in plan.jobs] == ["mtra", "mtra"]
     sweep.run_all(plan, print)
     assert trainer.trained == [("mtra", 0)]
     names = [(line["name"], line["seed"]) for line in lines_of(tmp_path)]
@@ -414,7 +414,7 @@ def test_after_a_run_that_breaks_down_the_others_go_on(tmp_path, trainer):
     trainer.broken = {("tw", 0)}
     said, failed = run_all(tmp_path)
     assert len(trainer.trained) == trainer.cleared == 6
-    assert [(job.run.name, job.run.seed) for job in failed] == [("tw", 0)]
+    assert [(job.trial.name, job.trial.seed) for job in failed] == [("tw", 0)]
     expected = "[2/6] tw, seed 0: broke down: step 7 on irony: not finite: loss/irony"
     assert expected in said
     assert len(lines_of(tmp_path)) == 5
@@ -433,7 +433,7 @@ def test_an_interrupt_stops_the_sweep_and_closes_the_bars(
     def interrupted(config, workdir, watch_of):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep.per_task, "train", interrupted)
+    monkeypatch.setattr(sweep.training, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all(tmp_path)
     assert len(closed) == trainer.cleared == 1
@@ -667,7 +667,7 @@ def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
 
     # As a run leaves it that was killed before its first checkpoint.
     overrides = [tuple(flag[9:].split("=", 1)) for flag in command[2:]]
-    run = experiments.Run("ew", "ew", "tiny_synthetic", 0)
+    run = experiments.Trial("ew", "ew", "tiny_synthetic", 0)
     begun = workdir / run.directory
     begun.mkdir(parents=True)
     values = configs.to_dict(experiments.config_of(run, overrides))
