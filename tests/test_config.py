@@ -215,7 +215,7 @@ def test_infomtl_has_the_values_of_its_table_8(backbone, expected):
     assert expected.items() <= values.items()
 
 
-def test_another_method_drops_the_options_that_it_lacks():
+def test_another_method_drops_options_it_does_not_have():
     found = config.load(TINY, [("method.name", "ew")])
     assert found.method.to_dict() == {"name": "ew"}
     answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
@@ -273,7 +273,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ),
     ],
 )
-def test_unknown_names_are_answered_with_the_nearest(overrides, expected):
+def test_unknown_names_are_refused_with_similar_names(overrides, expected):
     # The nearest comes first; others may follow.
     assert message(TINY, *overrides).startswith(expected)
 
@@ -296,11 +296,11 @@ def test_unknown_names_are_answered_with_the_nearest(overrides, expected):
         ),
     ],
 )
-def test_unknown_presets_are_answered_with_the_nearest(spec, expected):
+def test_unknown_presets_are_refused_with_similar_names(spec, expected):
     assert message(spec).startswith(expected)
 
 
-def test_configuration_files_that_are_none(tmp_path):
+def test_invalid_configuration_files_are_refused(tmp_path):
     assert message("no/such.py:x") == "no/such.py: no such configuration file"
     assert message(f"{tmp_path}:x") == f"{tmp_path}: no such configuration file"
     text = tmp_path / "values.txt"

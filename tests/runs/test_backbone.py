@@ -113,7 +113,7 @@ def lines_at_start(backbone):
     return said
 
 
-def test_a_run_says_which_weights_it_does_not_use(tmp_path):
+def test_unused_weights_are_listed_at_the_start(tmp_path):
     write(tmp_path)
     line = "weights of the checkpoint that are not used: qa_outputs.weight"
     examples = "training examples: irony 2; 1 steps an epoch"

@@ -91,7 +91,7 @@ def fail(constant):
 
 
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
-def test_an_epoch_that_is_not_finite_is_never_the_best(prepared, tmp_path, fault):
+def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
     """The first and the third are not."""
     fitted = Fitted(prepared, tmp_path, {1: fault, 3: fault})
     assert fitted.progress.best_epoch in (2, 4)
@@ -114,7 +114,7 @@ def test_an_epoch_that_is_not_finite_is_never_the_best(prepared, tmp_path, fault
     assert None not in [line["validation/irony/macro_f1"] for line in validations]
 
 
-def test_a_run_without_a_finite_validation_ends_with_a_line(prepared, tmp_path):
+def test_a_run_without_a_finite_validation_fails_with_a_message(prepared, tmp_path):
     """After two epochs, its patience."""
     message = (
         "the validation of none of 2 epochs is finite, the last good checkpoint is kept; "
@@ -137,9 +137,7 @@ def broken_from(run, step):
     return update
 
 
-def test_steps_that_diverge_after_a_sound_epoch_leave_its_parameters(
-    prepared, tmp_path
-):
+def test_divergence_after_a_finite_epoch_returns_its_parameters(prepared, tmp_path):
     run = prepared.run
     sound = Fitted(
         prepared, tmp_path / "sound", {}, schedule=run.schedule._replace(epochs=1)
@@ -156,7 +154,7 @@ def test_steps_that_diverge_after_a_sound_epoch_leave_its_parameters(
     )
 
 
-def test_steps_that_diverge_before_a_sound_epoch_end_the_run(prepared, tmp_path):
+def test_divergence_before_a_finite_epoch_fails(prepared, tmp_path):
     run = prepared.run
     schedule = run.schedule._replace(max_bad_steps=2)
     changes = {"update": broken_from(run, 2), "schedule": schedule}
@@ -181,9 +179,7 @@ def finish(prepared, directory, faults):
     return json.loads((directory / "results.json").read_text(), parse_constant=fail)
 
 
-def test_test_outputs_that_are_not_finite_have_no_figures_and_no_file(
-    prepared, tmp_path
-):
+def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp_path):
     """The other task has both."""
     found = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
     good = finish(prepared, tmp_path / "good", {})

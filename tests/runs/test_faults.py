@@ -82,7 +82,7 @@ def full_disk(tmp_path):
         yield disk / "run", fault, "No space left on device"
 
 
-def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
+def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
     script, same_end, tmp_path
 ):
     """As it starts, as a checkpoint begins and while it is written, as it is scored."""
@@ -124,7 +124,7 @@ def read_only(directory, tmp_path):
         path.chmod(0o755)
 
 
-def test_a_read_only_work_directory_is_said(script, stopped, tmp_path):
+def test_a_read_only_work_directory_is_reported(script, stopped, tmp_path):
     before = files_of(stopped)
     with read_only(stopped, tmp_path) as (workdir, reason):
         errors = script.train(workdir, code=1)
@@ -142,9 +142,7 @@ def test_the_results_of_a_read_only_work_directory_are_shown(
     assert f"{average:.2f}" in output
 
 
-def test_a_work_directory_that_is_removed_ends_the_run_and_is_not_made_again(
-    script, copied
-):
+def test_a_removed_work_directory_ends_the_run_and_is_not_created_again(script, copied):
     errors = script.train(copied, code=1, faults=[(STEP, 1, "remove", str(copied))])
     assert errors == (
         f"error: {copied}/checkpoints: a checkpoint cannot be written: no such "
@@ -173,7 +171,7 @@ def damage(workdir, step, how):
 
 
 @pytest.mark.parametrize("how", [truncate, flip])
-def test_a_damaged_checkpoint_is_said_and_the_run_continues_from_the_one_before(
+def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_previous_one(
     how, script, same_end, copied
 ):
     damage(copied, 7, how)
@@ -186,7 +184,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_continues_from_the_one_before(
     same_end(copied)
 
 
-def test_where_all_checkpoints_are_damaged_the_run_says_how_to_start_anew(
+def test_if_all_checkpoints_are_damaged_the_message_tells_how_to_start_again(
     script, same_end, copied
 ):
     damage(copied, 4, flip)
@@ -207,7 +205,7 @@ def test_where_all_checkpoints_are_damaged_the_run_says_how_to_start_anew(
 # ---- whose work directory it is
 
 
-def test_a_second_process_is_refused_and_the_first_unharmed(script, same_end, tmp_path):
+def test_a_second_process_is_refused_and_the_first_finishes(script, same_end, tmp_path):
     """The first is held in its seventh step while the second tries."""
     faults = [(STEP, 6, "signal", signal.SIGSTOP)]
     first = script.start("train.py", f"--workdir={tmp_path}", faults=faults)
@@ -222,7 +220,7 @@ def test_a_second_process_is_refused_and_the_first_unharmed(script, same_end, tm
     same_end(tmp_path)
 
 
-def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
+def test_the_work_directory_of_another_run_is_refused_and_unchanged(
     script, same_end, copied
 ):
     file = copied / "config.json"
@@ -251,9 +249,7 @@ def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
 # ---- numbers
 
 
-def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
-    script, tmp_path
-):
+def test_nonfinite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
@@ -281,7 +277,9 @@ def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
     assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 1
 
 
-def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_path):
+def test_too_many_nonfinite_steps_after_a_finite_epoch_end_with_its_results(
+    script, tmp_path
+):
     """Steps 6 to 8, of which the third would be the last of the second epoch."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 3, "not finite", [1, 2, 3])]
@@ -300,9 +298,7 @@ def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_p
 # ---- streams and devices
 
 
-def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
-    script, same_end, tmp_path
-):
+def test_a_closed_standard_error_does_not_end_the_run(script, same_end, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     process = script.start("train.py", f"--workdir={tmp_path}", stdout=writer)
@@ -311,7 +307,7 @@ def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
     same_end(tmp_path)
 
 
-def test_devices_that_are_not_there_are_named(script, tmp_path, monkeypatch):
+def test_missing_devices_are_named(script, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     errors = script.train(tmp_path / "run", code=2)
     assert errors.startswith("error: JAX_PLATFORMS=nonsense: cannot be used here: ")

@@ -146,7 +146,7 @@ def test_a_changed_split_is_named(state, part, change, data, copy, request, tmp_
         train(other, place)
 
 
-def test_white_space_around_texts_is_no_change(data, finished, tmp_path):
+def test_white_space_around_texts_does_not_count_as_a_change(data, finished, tmp_path):
     other = shutil.copytree(data, tmp_path / "other")
     path = other / "tweeteval/datasets/irony/test_text.txt"
     path.write_text(path.read_text().replace(" \n", "\n"))
@@ -170,12 +170,12 @@ def test_tasks_in_another_order_are_the_same_run(data, finished):
     assert results == workdir.read_results(finished)
 
 
-def test_a_finished_run_does_not_answer_for_data_that_is_not_there(finished, tmp_path):
+def test_a_finished_run_without_its_data_is_refused(finished, tmp_path):
     with pytest.raises(InputError, match="nowhere: no such directory"):
         train(tmp_path / "nowhere", finished)
 
 
-def test_without_a_checkpoint_everything_is_made_again(
+def test_without_a_checkpoint_all_files_are_written_again(
     data, tmp_path, monkeypatch, finished
 ):
     """Killed before the first checkpoint; then the texts are corrected."""
@@ -297,9 +297,7 @@ def test_a_run_without_a_record_of_its_inputs_is_not_continued(data, stopped, co
 
 
 @pytest.mark.parametrize("name", ["results.json", "checkpoints"])
-def test_parts_of_a_run_without_its_configuration_are_not_believed(
-    name, data, finished, copy
-):
+def test_parts_of_a_run_without_config_json_are_refused(name, data, finished, copy):
     place = copy(finished)
     for path in place.iterdir():
         if path.name != name:
@@ -308,7 +306,7 @@ def test_parts_of_a_run_without_its_configuration_are_not_believed(
         train(data, place)
 
 
-def test_the_end_of_a_run_needs_no_file_of_the_data(data, tmp_path, finished):
+def test_a_prepared_run_finishes_without_the_data_files(data, tmp_path, finished):
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
 
     def remove(prepared, at):
@@ -320,7 +318,7 @@ def test_the_end_of_a_run_needs_no_file_of_the_data(data, tmp_path, finished):
     assert (tmp_path / "run/predictions/irony.txt").exists()
 
 
-def test_runs_of_single_tasks_are_compared_each(data, tmp_path):
+def test_each_run_of_a_single_task_checks_its_data(data, tmp_path):
     preset = f"{ROOT}/configs/baselines.py:stl_tiny_tweeteval"
     place, options = tmp_path / "run", {"preset": preset, "epochs": "1"}
     train(data, place, **options)
@@ -363,7 +361,7 @@ def test_scoring_reads_one_split_and_repeats_its_figures(
     assert score.difference is None
 
 
-def test_scoring_other_data_says_so(data, finished, tmp_path):
+def test_scoring_other_data_reports_the_difference(data, finished, tmp_path):
     other = Path(shutil.copytree(data, tmp_path / "other"))
     edit_text(other, "emotion", "test")
     score = scoring.evaluate_run(finished, "test", scoring.Options(data_dir=str(other)))

@@ -98,7 +98,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_runs_end_as_the_one_that_was_not(method, tmp_path, cache):
+def test_killed_and_continued_runs_equal_an_undisturbed_one(method, tmp_path, cache):
     workdir = tmp_path / "whole"
     finish(start(method, workdir, cache))  # fills the cache of compiled programs
     again = tmp_path / "again"

@@ -92,7 +92,7 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
     assert progress.best_summary == {"avg": losses[best - 1]}
 
 
-def test_too_many_steps_that_are_not_finite_end_the_run_with_step_and_task(tmp_path):
+def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
     """Steps so long that the parameters leave float32: none is taken."""
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
     prepared = preparation.prepare(make_config(*overrides))
@@ -171,9 +171,7 @@ def poisoned(tmp_path_factory):
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
-    num_devices, poisoned
-):
+def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
     run = poisoned[num_devices]
     states, progress, said, steps = run.states, run.progress, run.said, run.lines
     for step in (3, 5):
@@ -225,6 +223,6 @@ def test_devices_skip_together_and_end_with_the_parameters_of_one(poisoned):
         ([("method.marginal", "shufle")], "shuffle"),
     ],
 )
-def test_values_that_do_not_fit_together_are_refused(overrides, message):
+def test_incompatible_values_are_refused(overrides, message):
     with pytest.raises(InputError, match=message):
         preparation.prepare(make_config(*overrides))

@@ -114,7 +114,9 @@ def test_an_evaluation_names_its_batch(prepared, tmp_path):
     assert str(error.value).startswith(f"out of memory in a batch of {largest} on each")
 
 
-def test_a_result_that_fails_late_is_named_as_well(prepared, tmp_path, monkeypatch):
+def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
+    prepared, tmp_path, monkeypatch
+):
     """Devices run behind: an allocation fails where the figures are read."""
     read = loop.to_host
     monkeypatch.setattr(loop, "to_host", failing_at(read, 1, on_a_device))
@@ -122,7 +124,9 @@ def test_a_result_that_fails_late_is_named_as_well(prepared, tmp_path, monkeypat
         fit(prepared.run, tmp_path)
 
 
-def test_a_run_that_fails_elsewhere_says_so_too(config, tmp_path, monkeypatch):
+def test_an_allocation_that_fails_while_saving_is_reported(
+    config, tmp_path, monkeypatch
+):
     """As it is saved: a step's shape is not known there."""
     save = checkpoints.Checkpoints.save
     for fail in (on_a_device, on_the_host):

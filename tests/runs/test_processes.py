@@ -139,7 +139,7 @@ def test_two_processes_end_with_the_parameters_of_one(ended):
     assert np.quantile(distance, 0.99) <= 1e-3 * STEPS * RATE
 
 
-def test_process_0_alone_writes_and_speaks(ended):
+def test_only_process_0_writes_and_prints(ended):
     _, two, said = ended
     assert all(line.startswith("[Gloo] ") for line in said.splitlines())
     found = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
@@ -148,7 +148,7 @@ def test_process_0_alone_writes_and_speaks(ended):
     assert len(list((two / "tensorboard").iterdir())) == 1
 
 
-def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_path):
+def test_a_missing_process_is_named_after_the_timeout(tmp_path):
     """The runtime would abort the process."""
     address = f"127.0.0.1:{free_port()}"
     flags = (
@@ -168,7 +168,7 @@ def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_process_does_not_outlive_the_other_and_both_continue(ended, cache, tmp_path):
+def test_a_killed_process_ends_the_other_and_both_continue(ended, cache, tmp_path):
     caches = cache, cache
     first, second = start_two(tmp_path, caches, ((), [(STEP, 4, "signal", KILL)]))
     finish(second, -KILL)

@@ -73,7 +73,7 @@ def test_no_seed_is_a_constant_of_a_program():
     assert texts(first) == texts(second)
 
 
-def test_what_the_network_is_made_of_is_a_constant():
+def test_sizes_of_the_network_change_the_programs():
     """The comparison sees a program that differs."""
     assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))
 

@@ -73,7 +73,7 @@ def test_variants_are_one_method_under_several_changes():
     )
 
 
-def test_the_users_values_come_after_the_runs_own():
+def test_the_users_values_override_those_of_the_trial():
     run = experiments.Trial(
         "x", "mtra", "tiny_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
     )
@@ -96,7 +96,7 @@ def test_the_users_values_come_after_the_runs_own():
         ([("epochs", "0")], "x: epochs is 0; expected at least 1"),
     ],
 )
-def test_wrong_values_are_refused_with_the_run(overrides, expected):
+def test_wrong_values_are_refused_and_name_the_trial(overrides, expected):
     run = experiments.Trial("x", "ew", "tiny_synthetic", 0)
     assert answer(experiments.config_of, run, overrides) == expected
 
@@ -118,7 +118,7 @@ def test_wrong_values_are_refused_with_the_run(overrides, expected):
     ],
     ids=["same slug", "same run", "no slug"],
 )
-def test_runs_that_would_share_a_directory_are_refused(runs, expected):
+def test_trials_that_would_share_a_directory_are_refused(runs, expected):
     made = [
         experiments.Trial(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
     ]
@@ -132,7 +132,7 @@ def test_a_sweep_needs_its_baseline():
     experiments.check(experiments.Sweep(runs, baseline="mtra"), "s")
 
 
-def test_sweep_files_that_are_none(tmp_path):
+def test_invalid_sweep_files_are_refused(tmp_path):
     found = answer(experiments.load, "no/such.py:x")
     assert found == "no/such.py: no such configuration file"
     text = tmp_path / "values.txt"
@@ -265,7 +265,7 @@ def lines_of(workdir):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_of_the_rows_asked_for_alone_the_runs_are_trained(tmp_path, trainer):
+def test_only_the_requested_rows_are_trained(tmp_path, trainer):
     run_all(tmp_path)
     (tmp_path / "mtra/seed0/results.json").unlink()
     (tmp_path / "tw/seed0/results.json").unlink()
@@ -283,7 +283,7 @@ def test_a_row_that_is_not_in_the_sweep_is_refused(tmp_path):
         sweep.make_plan(THREE, tmp_path, SMALL, only=["mtr"])
 
 
-def test_every_run_is_trained_by_seed_and_stands_in_the_order_of_the_table(
+def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
     tmp_path, trainer
 ):
     said, failed = run_all(tmp_path)
@@ -302,7 +302,7 @@ def test_every_run_is_trained_by_seed_and_stands_in_the_order_of_the_table(
     ]
 
 
-def test_a_line_says_all_about_its_run(tmp_path, trainer):
+def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, trainer):
     change = (("method.beta", "0.5"), ("epochs", "2"))
     of = experiments.Sweep(
         (
@@ -337,7 +337,7 @@ def test_a_line_says_all_about_its_run(tmp_path, trainer):
     assert json.loads((directory / "config.json").read_text())["epochs"] == 4
 
 
-def test_a_finished_sweep_is_left_as_it_is(tmp_path, trainer):
+def test_a_finished_sweep_trains_nothing(tmp_path, trainer):
     run_all(tmp_path)
     before = (tmp_path / "results.jsonl").read_bytes()
     trainer.trained.clear()
@@ -348,7 +348,7 @@ def test_a_finished_sweep_is_left_as_it_is(tmp_path, trainer):
     assert len(said) == 6
 
 
-def test_only_what_is_left_is_trained(tmp_path, trainer):
+def test_only_unfinished_trials_are_trained(tmp_path, trainer):
     run_all(tmp_path)
     before = (tmp_path / "results.jsonl").read_bytes()
     (tmp_path / "ew" / "seed1" / "results.json").unlink()
@@ -366,7 +366,7 @@ def test_only_what_is_left_is_trained(tmp_path, trainer):
     assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
-def test_a_line_that_was_not_written_is_made_up_for(tmp_path, trainer):
+def test_a_missing_line_of_a_finished_run_is_added(tmp_path, trainer):
     """As after a kill between the results of a run and its line."""
     run_all(tmp_path)
     path = tmp_path / "results.jsonl"
@@ -397,7 +397,7 @@ def test_a_run_with_new_results_replaces_its_line(tmp_path, trainer):
     assert after[3]["results"]["test"]["irony"] == {"macro_f1": 12.0}
 
 
-def test_a_larger_sweep_takes_over_what_a_smaller_one_finished(tmp_path, trainer):
+def test_a_larger_sweep_reuses_the_finished_runs_of_a_smaller_one(tmp_path, trainer):
     run_all(
         tmp_path,
         experiments.Sweep(experiments.grid(["ew", "mtra"], "tiny_synthetic", (0,))),
@@ -410,7 +410,7 @@ def test_a_larger_sweep_takes_over_what_a_smaller_one_finished(tmp_path, trainer
     ]
 
 
-def test_after_a_run_that_breaks_down_the_others_go_on(tmp_path, trainer):
+def test_the_other_trials_run_after_one_breaks_down(tmp_path, trainer):
     trainer.broken = {("tw", 0)}
     said, failed = run_all(tmp_path)
     assert len(trainer.trained) == trainer.cleared == 6
