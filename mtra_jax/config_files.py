@@ -50,7 +50,7 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
 
 
 def _is_internal(error: BaseException, path: str) -> bool:
-    """Whether this package raised `error`, and not the user's file or what it calls."""
+    """Whether this package raised `error`, rather than the user's file or its callees."""
     own = os.path.dirname(os.path.abspath(__file__))
     file = os.path.abspath(path)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -62,7 +62,7 @@ def _is_internal(error: BaseException, path: str) -> bool:
 
 
 def _fault(error: BaseException, path: str) -> str:
-    """What failed in the file `path`, with the line where that is known."""
+    """The error in the file `path`, with its line if the error has one."""
     place, reason = _place(error, path), str(error)
     if isinstance(error, SyntaxError):
         # The error may be in a module that the file imports.
@@ -74,7 +74,7 @@ def _fault(error: BaseException, path: str) -> str:
 
 
 def _place(error: BaseException, path: str) -> str:
-    """FILE:LINE of `path` that `error` passed last; FILE alone where it passed none."""
+    """FILE:LINE of the last frame of `error` in `path`; FILE without such a frame."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if f.filename == os.path.abspath(path)]
     return f"{path}:{lines[-1]}" if lines else path

@@ -418,3 +418,40 @@ def test_a_stored_unknown_method_is_refused():
     values["method"] = {"name": "mtar"}
     with pytest.raises(InputError, match=r"unknown method 'mtar'; did you mean mtra"):
         config.from_dict(values)
+
+
+def test_values_are_set_by_dotted_key_and_nothing_else_changes():
+    found = config.make("mtra", {"seed": 3, "method.beta": 0.5}).to_dict()
+    expected = config.default_config("mtra").to_dict()
+    expected["seed"], expected["method"]["beta"] = 3, 0.5
+    assert found == expected
+
+
+def test_a_preset_needs_the_directory_of_presets(tmp_path, monkeypatch):
+    """An installed package has none; the message names the file."""
+    monkeypatch.setattr(config, "PRESETS", tmp_path / "baselines.py")
+    with pytest.raises(InputError) as error:
+        config.preset("tiny_synthetic", "ew")
+    assert str(error.value).startswith(f"{tmp_path / 'baselines.py'}: no such file; ")
+
+
+@pytest.mark.parametrize(
+    ("method", "tasks", "expected"),
+    [
+        ("stl", (), ("polarity", "target", "irony", "stance", "intensity")),
+        ("stl", ("intensity", "irony"), ("irony", "intensity")),
+        ("stl", ("irony",), ()),
+        ("mtra", (), ()),
+    ],
+)
+def test_tasks_with_a_run_each(method, tasks, expected):
+    chosen = config.preset("tiny_synthetic", method)
+    chosen.tasks = tasks
+    assert config.separate_tasks(chosen) == expected
+
+
+def test_the_configuration_of_a_task_differs_in_its_tasks_only():
+    whole = config.preset("tiny_synthetic", "stl")
+    found = config.of_task(whole, "irony")
+    assert config.benchmark_of(found).task_names == ("irony",)
+    assert {**found.to_dict(), "tasks": ()} == whole.to_dict()

@@ -306,7 +306,7 @@ class _LatestAndBest:
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: Any
     ) -> Sequence[bool]:
-        """Whether each of the checkpoints stays."""
+        """Whether each of the checkpoints is preserved."""
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
         preserved = {max(steps), min(steps, key=self._rank_of)}

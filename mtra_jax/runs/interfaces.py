@@ -1,4 +1,4 @@
-"""What the training loop calls: callbacks, a store of checkpoints, a log of metrics."""
+"""The interfaces of the training loop: callbacks, a checkpoint store, a metrics log."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

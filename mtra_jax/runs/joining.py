@@ -130,7 +130,7 @@ def split_address(address: str, name: str = "--coordinator") -> tuple[str, int]:
 
 
 def _bind_address(coordinator: str) -> str | None:
-    """Where process 0 listens; None is JAX's default, every interface of its machine.
+    """The address that process 0 listens on; None for every interface of its machine.
 
     Host names are not used: many machines resolve their own name to the loopback.
     """

@@ -36,10 +36,10 @@ def _is_of_others(record: logging.LogRecord) -> bool:
     return "orbax" not in Path(record.pathname).parts
 
 
-def _show_unraisable(show: Callable[[Any], Any], found: Any) -> None:
+def _show_unraisable(show: Callable[[Any], Any], unraisable: Any) -> None:
     # At the first array that cannot be written Orbax ceases to wait for the others; an
     # event loop that lacks file descriptors was never whole.
-    if not str(found.exc_value).endswith(
+    if not str(unraisable.exc_value).endswith(
         ("Event loop is closed", "attribute '_ssock'")
     ):
-        show(found)
+        show(unraisable)

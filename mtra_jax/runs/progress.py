@@ -7,7 +7,7 @@ from mtra_jax.train.batching import Schedule
 
 
 class Progress(NamedTuple):
-    """Where a training run stands; stored as the record of each checkpoint."""
+    """The progress of a training run; stored as the record of each checkpoint."""
 
     step: int = 0
     validated: int = 0

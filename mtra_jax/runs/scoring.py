@@ -49,7 +49,7 @@ class Score(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How a split is scored.
+    """Options of `evaluate_run`.
 
     `data_dir` and `cache_dir`: None for the run's data and for your own cache. `num_devices`:
     0 for all. `batch_size`: None for that of training; it is rounded up to a multiple of

@@ -29,7 +29,7 @@ class Speed(NamedTuple):
     """Rough speed of a kind of device. Measured times would differ from run to run."""
 
     compile_seconds: float
-    """Of one program, for each forward and backward pass through a layer."""
+    """To compile one program, for each forward and backward pass through a layer."""
     flops: float
     """Floating-point operations per second in training."""
 
