@@ -1,4 +1,4 @@
-"""Presets beside Table 10, every kind of override, and the answers to wrong values."""
+"""Presets against Table 10, every kind of override, and refusal of wrong values."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def value(values, key):
 
 
 def message(spec, *overrides):
-    """The answer to wrong overrides: one line."""
+    """The message for wrong overrides, one line."""
     with pytest.raises(InputError) as error:
         config.load(spec, overrides)
     assert "\n" not in str(error.value)
@@ -170,7 +170,7 @@ def test_overrides_change_nothing_else():
 
 @pytest.mark.parametrize("first", [True, False])
 def test_another_method_brings_its_own_options(first):
-    """Wherever the name stands among the overrides."""
+    """The position of the name among the overrides does not matter."""
     change = [("method.name", "mtra")]
     option = [("method.beta", "0.5")]
     overrides = change + option if first else option + change
@@ -184,7 +184,7 @@ def test_another_method_brings_its_own_options(first):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_another_method_brings_its_own_sampling(first):
-    """A value that the user set stands, wherever it stands."""
+    """A value that the user set is kept, before or after the method."""
     change, choice = [("method.name", "gls")], [("sampling", "per_task")]
     assert config.load(TINY, change).sampling == "joint"
     overrides = change + choice if first else choice + change
@@ -265,7 +265,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
             [("compute_dtype", "float16")],
             "compute_dtype is 'float16'; did you mean bfloat16 or float32?",
         ),
-        # A task of the benchmark that was, none of the one that is.
+        # A task of the preset's benchmark, not of the chosen one.
         (
             [("tasks", "polarity"), ("benchmark", "tweeteval")],
             "unknown task 'polarity' of tweeteval; "
@@ -300,7 +300,7 @@ def test_unknown_presets_are_refused_with_similar_names(spec, expected):
     assert message(spec).startswith(expected)
 
 
-def test_invalid_configuration_files_are_refused(tmp_path):
+def test_invalid_configuration_files(tmp_path):
     assert message("no/such.py:x") == "no/such.py: no such configuration file"
     assert message(f"{tmp_path}:x") == f"{tmp_path}: no such configuration file"
     text = tmp_path / "values.txt"
@@ -365,7 +365,7 @@ def test_values_out_of_range_are_refused(key, rule, wrong):
 
 
 def test_every_number_is_checked():
-    """A new key needs a range: NaN and -1 are no value of any."""
+    """A new key needs a range: NaN and -1 are always out of range."""
     values = config.load(TINY)
     for key, value in config_values.flat(values).items():
         kind = type(value)

@@ -17,6 +17,7 @@ from mtra_jax.runs import (
     assembly,
     checkpoints,
     inputs,
+    interfaces,
     locks,
     loop,
     metrics_log,
@@ -29,7 +30,7 @@ from mtra_jax.runs import (
 from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
 
-WatchOf = Callable[[Prepared, loop.Progress], loop.Callbacks]
+WatchOf = Callable[[Prepared, loop.Progress], interfaces.Callbacks]
 """(a prepared run, its progress) -> the callbacks of its training."""
 
 

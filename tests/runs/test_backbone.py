@@ -1,4 +1,4 @@
-"""The pretrained encoder and tokenizer of a run: what does not fit, what is left out."""
+"""The pretrained encoder and tokenizer of a run: misfits and unused weights."""
 
 import dataclasses
 import json
@@ -100,7 +100,7 @@ def test_a_vocabulary_with_gaps_needs_rows_for_its_last_line(tmp_path, more):
 
 
 def lines_at_start(backbone):
-    """What the terminal says before the first step."""
+    """The lines of the terminal before the first step."""
     run = SimpleNamespace(
         schedule=SimpleNamespace(steps_per_epoch=1, epochs=1),
         benchmark=BENCHMARKS["tweeteval"].select(["irony"]),

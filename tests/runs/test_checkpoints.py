@@ -1,4 +1,4 @@
-"""What is kept, what comes back, and what a checkpoint of another shape is answered."""
+"""Preservation, restoring to the bit, and refusal of other shapes and damage."""
 
 import math
 import shutil
@@ -35,7 +35,7 @@ def make_params(width=3, tasks=TASKS):
 
 
 def make_state(params=None):
-    """As a training state: NamedTuples of Optax, empty trees, single numbers."""
+    """A tree like a training state: NamedTuples of Optax, empty trees, scalars."""
     params = jax.tree.map(np.float32, make_params() if params is None else params)
     schedule = optimiser.warm_up(1e-3, 10)
     moments = optimiser.make(schedule, tuple(params["heads"])).init(params)
@@ -91,7 +91,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path, scores, kept, best):
 
 
 @pytest.mark.parametrize("scores", [[3.0, 1.0, 1.0, 2.0], [math.nan, 2.0, INF, 3.0]])
-def test_a_reopened_store_keeps_the_latest_and_the_best(tmp_path, scores):
+def test_a_store_that_is_opened_again_continues(tmp_path, scores):
     for step, score in enumerate(scores, start=1):
         store = checkpoints.Checkpoints(tmp_path)
         assert store.latest_step() == (step - 1 or None)
@@ -105,7 +105,7 @@ def test_a_reopened_store_keeps_the_latest_and_the_best(tmp_path, scores):
 def test_a_kill_during_a_deletion_leaves_only_complete_checkpoints(
     tmp_path, monkeypatch
 ):
-    """Deleting stops after the record, as a kill may stop it."""
+    """The deletion stops after the record, as a kill may stop it."""
     removed = []
 
     def die_halfway(directory, ignore_errors):
@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
-    """Not the later ones: what is wrong with a place shows at the first."""
+    """Later ones are not: a faulty directory shows at the first."""
     store = checkpoints.Checkpoints(tmp_path)
     read = []
     monkeypatch.setattr(store, "verify", read.append)

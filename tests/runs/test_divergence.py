@@ -1,4 +1,4 @@
-"""Runs whose outputs or losses stop being finite: what is kept, reported and written."""
+"""Runs with nonfinite outputs or losses: parameters, reports and files."""
 
 import json
 import math
@@ -34,9 +34,10 @@ def prepared():
 
 
 class Forward:
-    """The run's own forward pass; `faults`: evaluation (from 1) -> what becomes of it.
+    """The run's forward pass with faults; `faults`: evaluation (from 1) -> fault.
 
-    An output of the first text of every batch of the second task changes, or the losses.
+    A fault changes the losses, or an output of the first text of each batch of the second
+    task.
     """
 
     def __init__(self, run, faults):
@@ -60,7 +61,7 @@ class Forward:
 
 
 class Fitted:
-    """A run with those faults, and what it said and left."""
+    """A run with those faults, the lines it reported and the lines of its log."""
 
     def __init__(self, prepared, directory, faults, **changes):
         directory.mkdir(exist_ok=True)
@@ -92,7 +93,7 @@ def fail(constant):
 
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
 def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
-    """The first and the third are not."""
+    """Epochs 1 and 3 have the fault."""
     fitted = Fitted(prepared, tmp_path, {1: fault, 3: fault})
     assert fitted.progress.best_epoch in (2, 4)
     assert math.isfinite(fitted.progress.best_loss)
@@ -127,7 +128,7 @@ def test_a_run_without_a_finite_validation_fails_with_a_message(prepared, tmp_pa
 
 
 def broken_from(run, step):
-    """The run's own update; every objective from `step` on is not finite."""
+    """The run's update with nonfinite objectives from `step` on."""
 
     def update(state, batch):
         if int(state.step) + 1 >= step:
@@ -180,7 +181,7 @@ def finish(prepared, directory, faults):
 
 
 def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp_path):
-    """The other task has both."""
+    """The other task gets scores and predictions."""
     found = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
     good = finish(prepared, tmp_path / "good", {})
     assert found["test"]["irony"] == good["test"]["irony"]
@@ -192,7 +193,7 @@ def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp
 
 
 def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
-    """So long a step that float32 has no room for the products of the parameters."""
+    """After so large a step, products of the parameters overflow float32."""
     config = make_config(
         ("learning_rate", "1e15"), ("warm_up", "0"), ("max_bad_steps", "99")
     )

@@ -1,4 +1,4 @@
-"""Disks, files and processes that fail under real runs: said, and nothing lost."""
+"""Failing disks, files and processes under real runs: reported, and nothing is lost."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ def stopped(script, tmp_path_factory):
 
 @pytest.fixture
 def copied(stopped, tmp_path):
-    """A copy of that run, to do harm to."""
+    """A copy of that run, to be damaged."""
     return shutil.copytree(stopped, tmp_path / "run")
 
 
@@ -85,7 +85,7 @@ def full_disk(tmp_path):
 def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
     script, same_end, tmp_path
 ):
-    """As it starts, as a checkpoint begins and while it is written, as it is scored."""
+    """At the start, when a checkpoint begins, while it is written, and when scoring."""
     with full_disk(tmp_path) as (workdir, fault, reason):
         checkpoint = (
             f"/checkpoints: a checkpoint cannot be written: {reason}; those before it "
@@ -109,7 +109,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
 
 @contextlib.contextmanager
 def read_only(directory, tmp_path):
-    """That directory where nothing can be written, and the reason."""
+    """A read-only directory, and the reason in the message."""
     if os.geteuid() == 0:
         # No mode keeps root from writing.
         with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as found:
@@ -165,13 +165,13 @@ def flip(path):
 
 
 def damage(workdir, step, how):
-    """Harms the largest of the files that hold the state."""
+    """Damages the largest file of the state."""
     files = (workdir / "checkpoints" / str(step) / "state").rglob("d/*")
     how(max(files, key=lambda path: path.stat().st_size))
 
 
 @pytest.mark.parametrize("how", [truncate, flip])
-def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_previous_one(
+def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_one_before(
     how, script, same_end, copied
 ):
     damage(copied, 7, how)
@@ -184,7 +184,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_previou
     same_end(copied)
 
 
-def test_if_all_checkpoints_are_damaged_the_message_tells_how_to_start_again(
+def test_if_all_checkpoints_are_damaged_the_message_says_how_to_start_anew(
     script, same_end, copied
 ):
     damage(copied, 4, flip)
@@ -206,7 +206,7 @@ def test_if_all_checkpoints_are_damaged_the_message_tells_how_to_start_again(
 
 
 def test_a_second_process_is_refused_and_the_first_finishes(script, same_end, tmp_path):
-    """The first is held in its seventh step while the second tries."""
+    """The first waits in its seventh step while the second starts."""
     faults = [(STEP, 6, "signal", signal.SIGSTOP)]
     first = script.start("train.py", f"--workdir={tmp_path}", faults=faults)
     os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
@@ -249,8 +249,8 @@ def test_the_work_directory_of_another_run_is_refused_and_unchanged(
 # ---- numbers
 
 
-def test_nonfinite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
-    """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
+def test_non_finite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
+    """Steps 2 to 4 of the first epoch; the same command continues from step 3."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
     output, errors = script.run("train.py", *flags, code=1, faults=faults)
@@ -277,10 +277,8 @@ def test_nonfinite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 1
 
 
-def test_too_many_nonfinite_steps_after_a_finite_epoch_end_with_its_results(
-    script, tmp_path
-):
-    """Steps 6 to 8, of which the third would be the last of the second epoch."""
+def test_too_many_after_a_finite_epoch_end_the_run_with_its_results(script, tmp_path):
+    """Steps 6 to 8; step 8 is the last of the second epoch."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 3, "not finite", [1, 2, 3])]
     output, errors = script.run("train.py", *flags, faults=faults)
@@ -298,7 +296,7 @@ def test_too_many_nonfinite_steps_after_a_finite_epoch_end_with_its_results(
 # ---- streams and devices
 
 
-def test_a_closed_standard_error_does_not_end_the_run(script, same_end, tmp_path):
+def test_a_run_survives_the_end_of_its_reader(script, same_end, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     process = script.start("train.py", f"--workdir={tmp_path}", stdout=writer)

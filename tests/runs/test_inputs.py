@@ -1,6 +1,6 @@
-"""Runs whose data, tokenizer or weights change meanwhile; runs that are moved or scored.
+"""Runs whose data, tokenizer or weights change; runs that are moved or scored.
 
-In this process, on two made-up tasks in TweetEval's files.
+They run in this process, on two made-up tasks in TweetEval's file format.
 """
 
 import json
@@ -45,7 +45,7 @@ SMALL = {
 
 
 def write_data(root, num_train=16, words="abcdefgh", shift=0):
-    """Texts of made-up words; `shift` changes the labels alone."""
+    """Writes texts of made-up words; `shift` changes only the labels."""
     rng = random.Random(0)
     for task, classes in TASKS.items():
         folder = root / "tweeteval/datasets" / task
@@ -95,7 +95,7 @@ def finished(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stopped(data, tmp_path_factory):
-    """Saved after the first step of four an epoch."""
+    """A run that was saved after the first of the four steps of an epoch."""
     place = tmp_path_factory.mktemp("runs") / "stopped"
     with pytest.raises(loop.Stopped):
         train(data, place, stop_at=1)
@@ -178,7 +178,7 @@ def test_a_finished_run_without_its_data_is_refused(finished, tmp_path):
 def test_without_a_checkpoint_all_files_are_written_again(
     data, tmp_path, monkeypatch, finished
 ):
-    """Killed before the first checkpoint; then the texts are corrected."""
+    """A run is killed before its first checkpoint, and continues with other texts."""
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -226,7 +226,7 @@ def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, cop
 
 
 def test_a_new_encoder_may_differ_in_its_last_bits(data, stopped, copy, monkeypatch):
-    """As on another processor: its weights are those of the checkpoint by then."""
+    """Another processor computes other last bits; the checkpoint has the weights."""
     place, init = copy(stopped), pretrained.init_encoder
     monkeypatch.setattr(
         pretrained,
@@ -248,7 +248,7 @@ def test_unknown_fingerprints_of_an_encoder_are_ignored(data, finished, copy):
 
 @pytest.mark.parametrize("state", ["stopped", "finished"])
 def test_another_encoder_is_named(state, data, tmp_path, request, copy):
-    """`backbone.path` may move, its content may not change."""
+    """`backbone.path` may change, the content of the encoder may not."""
     base = request.getfixturevalue("finished")
     encoder = shutil.copytree(base / "encoder", tmp_path / "encoder")
     place = tmp_path / "run"
@@ -381,7 +381,7 @@ def test_scoring_takes_any_number_of_devices_and_texts(
 
 
 def test_prediction_reads_raw_texts_as_training_did(data, finished):
-    """Lines as published, with a blank at their end; also with more around them."""
+    """Published lines end with a blank; other white space around them is ignored too."""
     lines = (data / "tweeteval/datasets/emotion/test_text.txt").read_text().split("\n")
     published = lines[:-1]
     examples = sources.load_benchmark(

@@ -1,4 +1,4 @@
-"""The processes of a run: their arguments, and who does not come."""
+"""Arguments of the processes of a run, and missing processes."""
 
 import socket
 import threading
@@ -80,7 +80,7 @@ def test_the_address_may_come_from_jaxs_variable(monkeypatch):
 
 @pytest.fixture
 def taken():
-    """A port of this machine that another program listens on."""
+    """A port of this machine on which another program listens."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -88,7 +88,7 @@ def taken():
 
 
 def test_a_used_port_is_refused_by_process_0_only(taken):
-    """The runtime ends with a segmentation fault there."""
+    """The runtime would end with a segmentation fault."""
     address = joining.check(f"127.0.0.1:{taken}", 2, 0)
     with pytest.raises(InputError) as error:
         joining.check_network(address, 0, 1)
@@ -194,7 +194,7 @@ def test_the_warning_names_the_processes_that_are_waited_for(taken):
 
 
 def test_the_runtime_waits_longer_than_this_process(monkeypatch):
-    """At the end of its own wait it aborts."""
+    """The runtime aborts at the end of its wait."""
     asked = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **o: asked.update(o))
     monkeypatch.setattr(joining, "check_network", lambda *_: None)

@@ -93,7 +93,7 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
 
 
 def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
-    """Steps so long that the parameters leave float32: none is taken."""
+    """The steps are so large that the parameters overflow: all are skipped."""
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
     prepared = preparation.prepare(make_config(*overrides))
     record = metrics_log.MetricsLog(tmp_path, step=0)
@@ -121,7 +121,7 @@ RATE = 1e-4
 
 
 class Poisoned:
-    """An epoch whose steps 3 and 5 see a target that is no number, on the last device."""
+    """An epoch with a NaN target in steps 3 and 5, on the last device."""
 
     def __init__(self, num_devices, directory):
         prepared = preparation.prepare(

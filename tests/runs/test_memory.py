@@ -1,4 +1,4 @@
-"""Allocations that fail in a step, an evaluation or a run -> the batch and the remedies."""
+"""A failed allocation in a step, an evaluation or a run is reported with its batch."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def on_the_host():
 
 
 def failing_at(function, call, fail):
-    """`function`, whose call of that number needs more memory than there is."""
+    """`function`, which runs out of memory in the given call."""
     calls = iter(range(1, 1 << 30))
 
     def wrapped(*arguments):
@@ -74,7 +74,7 @@ def fit(run, directory):
 @pytest.mark.parametrize("fail", [on_a_device, on_the_host])
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):
-    """Steps run ahead of their figures: the batch may be that of two steps before."""
+    """Steps run ahead of the read metrics: an earlier batch may be at fault."""
     run, shapes = prepared.run, []
 
     def note(state, batch):
@@ -117,7 +117,7 @@ def test_an_evaluation_names_its_batch(prepared, tmp_path):
 def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
     prepared, tmp_path, monkeypatch
 ):
-    """Devices run behind: an allocation fails where the figures are read."""
+    """Devices run asynchronously: the error shows when metrics are read."""
     read = loop.to_host
     monkeypatch.setattr(loop, "to_host", failing_at(read, 1, on_a_device))
     with pytest.raises(RunError, match=r"^out of memory in a batch of \d+ rows of "):
@@ -127,7 +127,7 @@ def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
 def test_an_allocation_that_fails_while_saving_is_reported(
     config, tmp_path, monkeypatch
 ):
-    """As it is saved: a step's shape is not known there."""
+    """Saving does not have the shape of a step."""
     save = checkpoints.Checkpoints.save
     for fail in (on_a_device, on_the_host):
         failing = failing_at(save, 2, fail)  # after the trial

@@ -1,4 +1,4 @@
-"""Lines of `metrics.jsonl`, also after a run was cut off; JSON files."""
+"""Lines of `metrics.jsonl`, also after an interruption; JSON files."""
 
 import json
 import math
@@ -157,7 +157,7 @@ def test_events_hold_every_number(tmp_path, monkeypatch, step):
 
 
 def test_metrics_of_a_step_by_name():
-    """Of the tasks that it held only; in the order of the tasks."""
+    """Only tasks with examples in the step appear, in their order."""
     measured = {
         "objective": np.float32(1.5),
         "losses": np.array([0.5, 9.0, 0.25], np.float32),

@@ -1,4 +1,4 @@
-"""Two real processes train as one does, through the script, and outlive each other."""
+"""Two processes train through the script as one does; neither outlives the other."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def start_two(workdir, caches, faults=((), ())):
 
 
 def finish(process, code=0):
-    """What it said on standard output and on standard error."""
+    """The standard output and the standard error of a process."""
     try:
         output, errors = process.communicate(timeout=600)
     finally:
@@ -149,7 +149,7 @@ def test_only_process_0_writes_and_prints(ended):
 
 
 def test_a_missing_process_is_named_after_the_timeout(tmp_path):
-    """The runtime would abort the process."""
+    """The runtime would abort the process instead."""
     address = f"127.0.0.1:{free_port()}"
     flags = (
         "--distributed",

@@ -1,4 +1,4 @@
-"""Sweeps: their runs as data, what is trained and what is not, and both scripts."""
+"""Sweeps: trials and their configurations, the jobs that are trained, both scripts."""
 
 import importlib.util
 import json
@@ -218,7 +218,7 @@ DATA = {"irony": {"train": sources.Examples(["so"], np.array([1], np.int32))}}
 
 
 class Trainer:
-    """Stands for `runs.train`: leaves its files, or breaks down as told."""
+    """A stand-in for `training.train`: writes its files, or fails for chosen trials."""
 
     def __init__(self):
         self.trained = []
@@ -367,7 +367,7 @@ def test_only_unfinished_trials_are_trained(tmp_path, trainer):
 
 
 def test_a_missing_line_of_a_finished_run_is_added(tmp_path, trainer):
-    """As after a kill between the results of a run and its line."""
+    """A kill between the results of a run and its line leaves this state."""
     run_all(tmp_path)
     path = tmp_path / "results.jsonl"
     before = path.read_text()
