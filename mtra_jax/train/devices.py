@@ -1,7 +1,7 @@
 """Functions of one shard -> programs over all devices. The only place that knows devices.
 
-State and results have no device axis: every device holds the same copy, given as
-`in_axes=None` and `out_axes=None`. Batches have a leading axis of the local devices.
+State and results have no device axis: every device holds the same copy. Batches have a
+leading axis of the local devices.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from concurrent import futures
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -95,12 +96,118 @@ def local_places(devices: list[jax.Device]) -> tuple[int, ...]:
     )
 
 
+class Pmap:
+    """`jax.pmap`: every process gives and gets arrays of its own devices."""
+
+    def __init__(self, devices: list[jax.Device]) -> None:
+        self._devices = devices
+        mine = [d for d in devices if d.process_index == jax.process_index()]
+        self._everywhere = NamedSharding(_mesh(mine), PartitionSpec())
+
+    def map(self, function: Callable, *, num_settings: int, donate_first: bool) -> Any:
+        """Maps `function(replicated, shard, *settings)` over the devices."""
+        return jax.pmap(
+            function,
+            axis_name=AXIS,
+            in_axes=(None, 0, *[None] * num_settings),
+            out_axes=None,
+            devices=self._devices,
+            donate_argnums=(0,) if donate_first else (),
+        )
+
+    def replicate(self, tree: Any) -> Any:
+        """Copies the host's arrays to every device of this process."""
+        return _replicate(tree, lambda x: jax.device_put(x, self._everywhere))
+
+    def split(self, tree: Any) -> Any:
+        """Leaves arrays [local devices, ...] of the host to `pmap`, which splits them."""
+        return tree
+
+    def blank(self, tree: Any) -> Any:
+        """Shapes in place of arrays, which a step may overwrite meanwhile."""
+        if jax.process_count() > 1:  # `pmap` makes global arrays of them
+            return self.replicate(
+                jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+            )
+        return _blank(tree, self._everywhere)
+
+
+class ShardMap:
+    """`jax.jit` of `jax.shard_map`: arrays belong to all devices of all processes."""
+
+    def __init__(self, devices: list[jax.Device]) -> None:
+        self._mesh = _mesh(devices)
+        self._everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self._split = NamedSharding(self._mesh, PartitionSpec(AXIS))
+
+    def map(self, function: Callable, *, num_settings: int, donate_first: bool) -> Any:
+        """Maps `function(replicated, shard, *settings)` over the devices."""
+
+        def on_one_device(replicated: Any, shard: Any, *settings: Any) -> Any:
+            # `pmap` takes the axis of the devices away, `shard_map` leaves its length 1.
+            shard = jax.tree.map(lambda x: jnp.squeeze(x, 0), shard)
+            return function(replicated, shard, *settings)
+
+        same = PartitionSpec()
+        mapped = jax.shard_map(
+            on_one_device,
+            mesh=self._mesh,
+            in_specs=(same, PartitionSpec(AXIS), *[same] * num_settings),
+            out_specs=same,
+            # As `pmap` does: a sum over the axis has no cotangents to sum once more.
+            check_vma=False,
+        )
+        return jax.jit(mapped, donate_argnums=(0,) if donate_first else ())
+
+    def replicate(self, tree: Any) -> Any:
+        """Copies the host's arrays, the same in all processes, to every device."""
+
+        def place(x: Any) -> jax.Array:
+            x = np.asarray(x)
+            return jax.make_array_from_callback(
+                x.shape, self._everywhere, lambda i: x[i]
+            )
+
+        return _replicate(tree, place)
+
+    def split(self, tree: Any) -> Any:
+        """Global arrays [devices, ...] of each process's [local devices, ...]."""
+
+        def place(x: Any) -> jax.Array:
+            return jax.make_array_from_process_local_data(self._split, np.asarray(x))
+
+        return jax.tree.map(place, tree)
+
+    def blank(self, tree: Any) -> Any:
+        """Shapes in place of arrays, which a step may overwrite meanwhile."""
+        return _blank(tree, self._everywhere)
+
+
+MAPPINGS = {"pmap": Pmap, "shard_map": ShardMap}
+"""The ways to map a program over devices; the numbers are the same to the bit."""
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def _replicate(tree: Any, place: Callable[[Any], jax.Array]) -> Any:
+    is_placed = jax.Array, jax.ShapeDtypeStruct
+    return jax.tree.map(lambda x: x if isinstance(x, is_placed) else place(x), tree)
+
+
+def _blank(tree: Any, everywhere: NamedSharding) -> Any:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree
+    )
+
+
 class Program:
     """`function(replicated, shard, *settings) -> replicated` over `devices`.
 
     `settings` are replicated arguments that are the same in every call: programs that
     differ in their values alone are compiled once. With `donate_first` the memory of the
-    first argument is given to the result.
+    first argument is given to the result. `mapping`: a name in `MAPPINGS`.
     """
 
     def __init__(
@@ -110,16 +217,12 @@ class Program:
         *,
         donate_first: bool,
         settings: tuple = (),
+        mapping: str = "pmap",
     ) -> None:
-        self._devices = devices
-        self._settings = replicate(settings, devices)
-        self._mapped = jax.pmap(
-            function,
-            axis_name=AXIS,
-            in_axes=(None, 0, *(None for _ in settings)),
-            out_axes=None,
-            devices=devices,
-            donate_argnums=(0,) if donate_first else (),
+        self._mapping = MAPPINGS[mapping](devices)
+        self._settings = self._mapping.replicate(settings)
+        self._mapped = self._mapping.map(
+            function, num_settings=len(settings), donate_first=donate_first
         )
         self._compiling: dict[Any, futures.Future] = {}
 
@@ -129,14 +232,16 @@ class Program:
         # One that no thread has begun is compiled by the call below.
         if waiting is not None and not waiting.cancel():
             waiting.result()
-        replicated = replicate(replicated, self._devices)
-        return self._mapped(replicated, shard, *self._settings)
+        return self._mapped(*self._arguments(replicated, shard))
 
     def lowered(self, replicated: Any, shard: Any) -> jax.stages.Lowered:
         """The program of these shapes as it is given to the compiler."""
-        replicated = replicate(replicated, self._devices)
         with _LOWERING:
-            return self._mapped.lower(replicated, shard, *self._settings)
+            return self._mapped.lower(*self._arguments(replicated, shard))
+
+    def _arguments(self, replicated: Any, shard: Any) -> tuple:
+        place = self._mapping
+        return place.replicate(replicated), place.split(shard), *self._settings
 
     def compiled(self, replicated: Any, shard: Any) -> jax.stages.Compiled:
         """The program of these shapes, to ask for its text and its memory."""
@@ -149,7 +254,7 @@ class Program:
 
         The values of the arrays do not matter.
         """
-        blank = _blank(replicated, self._devices)
+        blank = self._mapping.blank(replicated)
         begun = {_shapes(s): pool.submit(self.compiled, blank, s) for s in shards}
         self._compiling.update(begun)
         return list(begun.values())
@@ -170,37 +275,17 @@ def compiling() -> Iterator[futures.Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _blank(tree: Any, devices: list[jax.Device]) -> Any:
-    """Stands for the arrays of `tree`, which a step may be given and overwrite meanwhile."""
-    if jax.process_count() > 1:  # `pmap` makes global arrays of them
-        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
-        return replicate(zeros, devices)
-    sharding = _everywhere(devices)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
-    )
-
-
 def _shapes(tree: Any) -> tuple:
     return tuple(leaf.shape for leaf in jax.tree.leaves(tree))
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Places arrays of the host on `devices` as a `Program` returns its results.
+    """Places arrays of the host on this process's share of `devices`, a copy on each.
 
     Arrays of the host given as they are would compile a program twice, and be copied in
-    every call. What is a `jax.Array` already stays where it is.
+    every call. A `jax.Array` stays where it is.
     """
-    everywhere = _everywhere(devices)
-    is_placed = jax.Array, jax.ShapeDtypeStruct
-    return jax.tree.map(
-        lambda x: x if isinstance(x, is_placed) else jax.device_put(x, everywhere), tree
-    )
-
-
-def _everywhere(devices: list[jax.Device]) -> NamedSharding:
-    mine = np.array([d for d in devices if d.process_index == jax.process_index()])
-    return NamedSharding(Mesh(mine, (AXIS,)), PartitionSpec())
+    return Pmap(devices).replicate(tree)
 
 
 def to_host(tree: Any) -> Any:
