@@ -1,4 +1,4 @@
-"""Failing disks, files and processes under real runs: reported, and nothing is lost."""
+"""Disks, files and processes that fail under real runs: one line, and nothing lost."""
 
 import contextlib
 import json
@@ -109,7 +109,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
 
 @contextlib.contextmanager
 def read_only(directory, tmp_path):
-    """A read-only directory, and the reason in the message."""
+    """Yields the directory, read-only, and the reason of a failed write."""
     if os.geteuid() == 0:
         # No mode keeps root from writing.
         with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as found:
@@ -250,7 +250,7 @@ def test_the_work_directory_of_another_run_is_refused_and_unchanged(
 
 
 def test_non_finite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
-    """Steps 2 to 4 of the first epoch; the same command continues from step 3."""
+    """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
     output, errors = script.run("train.py", *flags, code=1, faults=faults)
@@ -278,7 +278,7 @@ def test_non_finite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path)
 
 
 def test_too_many_after_a_finite_epoch_end_the_run_with_its_results(script, tmp_path):
-    """Steps 6 to 8; step 8 is the last of the second epoch."""
+    """Steps 6 to 8, of which the third would be the last of the second epoch."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 3, "not finite", [1, 2, 3])]
     output, errors = script.run("train.py", *flags, faults=faults)

@@ -194,7 +194,7 @@ def test_the_warning_names_the_processes_that_are_waited_for(taken):
 
 
 def test_the_runtime_waits_longer_than_this_process(monkeypatch):
-    """The runtime aborts at the end of its wait."""
+    """JAX aborts the process at the end of its wait."""
     asked = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **o: asked.update(o))
     monkeypatch.setattr(joining, "check_network", lambda *_: None)

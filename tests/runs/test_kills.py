@@ -61,7 +61,7 @@ def finish(process):
 
 
 def end_of(workdir):
-    """All files of a finished run, without times."""
+    """All files of a finished run except times."""
     results = json.loads((workdir / "results.json").read_text())
     results.pop("train_seconds")
     store = checkpoints.Checkpoints(workdir / "checkpoints")

@@ -157,7 +157,7 @@ def test_events_hold_every_number(tmp_path, monkeypatch, step):
 
 
 def test_metrics_of_a_step_by_name():
-    """Only tasks with examples in the step appear, in their order."""
+    """Only the tasks that the batch held, in the order of the tasks."""
     measured = {
         "objective": np.float32(1.5),
         "losses": np.array([0.5, 9.0, 0.25], np.float32),

@@ -1,4 +1,4 @@
-"""Runs that differ only in their numbers share programs, which are compiled once."""
+"""Runs that differ only in numbers share their programs, which compile once."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def prepare(*overrides, small=SMALL):
 
 
 def texts(prepared):
-    """The programs of a run before compilation, as text."""
+    """The programs of a run before compilation."""
     run = prepared.run
     state = replicate(run.state, prepared.devices)
     trains = run.train.blanks(run.schedule.plan(0)[0])
@@ -74,7 +74,7 @@ def test_no_seed_is_a_constant_of_a_program():
 
 
 def test_sizes_of_the_network_change_the_programs():
-    """So the comparison can tell programs apart."""
+    """The comparison detects a program that differs."""
     assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))
 
 

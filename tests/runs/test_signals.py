@@ -1,4 +1,4 @@
-"""Signals to real runs at chosen places: the run saves, reports and continues."""
+"""Signals to real runs at chosen places: saved, reported, and continued."""
 
 import signal
 
@@ -39,7 +39,7 @@ def test_a_signal_at_any_time_saves_and_the_same_command_continues(
 def test_a_second_sigint_ends_the_run_at_once_and_does_no_damage(
     first, script, same_end, tmp_path
 ):
-    """The checkpoint that the first signal waits for never finishes."""
+    """Even if the checkpoint that the first signal waits for never ends."""
     write = "orbax.checkpoint.checkpoint_manager:CheckpointManager._finalize"
     faults = [
         (STEP, 6, "signal", signal.Signals[first].value),
