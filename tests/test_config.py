@@ -73,9 +73,9 @@ def message(spec, *overrides):
 
 
 def test_there_are_twelve_presets():
-    found = config_files.execute(MTRA)
-    assert found.TABLE_10.keys() == TABLE_10.keys()
-    assert PATHS == found.BACKBONES
+    presets = config_files.execute(MTRA)
+    assert presets.TABLE_10.keys() == TABLE_10.keys()
+    assert PATHS == presets.BACKBONES
 
 
 @pytest.mark.parametrize("name", TABLE_10)
@@ -421,10 +421,10 @@ def test_a_stored_unknown_method_is_refused():
 
 
 def test_values_are_set_by_dotted_key_and_nothing_else_changes():
-    found = config.make("mtra", {"seed": 3, "method.beta": 0.5}).to_dict()
+    result = config.make("mtra", {"seed": 3, "method.beta": 0.5}).to_dict()
     expected = config.default_config("mtra").to_dict()
     expected["seed"], expected["method"]["beta"] = 3, 0.5
-    assert found == expected
+    assert result == expected
 
 
 def test_a_preset_needs_the_directory_of_presets(tmp_path, monkeypatch):
@@ -452,6 +452,6 @@ def test_tasks_with_a_run_each(method, tasks, expected):
 
 def test_the_configuration_of_a_task_differs_in_its_tasks_only():
     whole = config.preset("tiny_synthetic", "stl")
-    found = config.of_task(whole, "irony")
-    assert config.benchmark_of(found).task_names == ("irony",)
-    assert {**found.to_dict(), "tasks": ()} == whole.to_dict()
+    result = config.of_task(whole, "irony")
+    assert config.benchmark_of(result).task_names == ("irony",)
+    assert {**result.to_dict(), "tasks": ()} == whole.to_dict()

@@ -34,13 +34,13 @@ RESULTS = {
 
 
 def test_figures_are_by_task_and_costs_are_sums():
-    found = assembly.results_of_all(BENCHMARK, RESULTS)
+    result = assembly.results_of_all(BENCHMARK, RESULTS)
     summary = {
         "irony": {"macro_f1": 60.0},
         "intensity": {"pearson": 30.0, "spearman": 50.0},
         "avg": 50.0,  # the mean of 60 and the mean of 30 and 50
     }
-    assert found == {
+    assert result == {
         "validation": summary,
         "test": summary,
         "majority": summary,
