@@ -1,8 +1,18 @@
-"""Which runs stand in one table: methods, presets, seeds.
+"""Sweeps: the methods, presets and seeds of one table each.
 
-    python scripts/sweep.py --config configs/sweep.py:synthetic --workdir runs/synthetic
+    python scripts/sweep.py --config configs/sweep.py:SWEEP --workdir runs/SWEEP \\
+        --config.data.dir=data
 
-EW comes first: Δp and p refer to it.
+EW comes first: Δp and p refer to it. Costs and scores (`results/README.md` has the tables):
+
+synthetic
+    All methods, two seeds; needs no data. Two cores of an AMD EPYC, 24 GiB: Avg. 67.76 for
+    ew, 65.14 for mtra, 73.27 for the best (24 November 2026). Time: not measured.
+minilm_tweeteval_small
+    All methods, one seed, on two tasks. One core: Avg. 52.80 for ew, 54.67 for mtra, 59.10
+    for the best (24 November 2026, commit 0c523cb). Time: not measured.
+ablations_synthetic, BACKBONE_BENCHMARK (three seeds)
+    Hardware, time and score: not measured.
 """
 
 from mtra_jax import errors

@@ -1,4 +1,4 @@
-"""Flags of the scripts; how they start and end."""
+"""Arguments of a script -> flags and configuration; failures -> one line and a code."""
 
 import argparse
 import os
@@ -15,12 +15,12 @@ from mtra_jax import failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 PREFIX = "--config."
-# Of a message: a path may have 4,096 characters, and only its ends say much.
+# Characters of a long message that are shown: a path may have 4,096.
 _HEAD, _TAIL = 1500, 500
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a wrong flag with one line instead of the usage."""
+    """Reports a wrong flag in one line instead of the usage."""
 
     def error(self, message: str) -> None:  # pragma: no cover - argparse's own hook
         """Raises InputError."""
@@ -51,17 +51,17 @@ def split_overrides(
 
 
 def parse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> argparse.Namespace:
-    """Parses `rest`; an unknown flag is answered with the nearest known ones.
+    """Parses `rest`; the error for an unknown flag suggests similar ones.
 
     Raises:
       InputError: a flag is unknown, or lacks its value.
     """
-    found, unknown = parser.parse_known_args(rest)
+    flags, unknown = parser.parse_known_args(rest)
     if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
+        options = [text for action in parser._actions for text in action.option_strings]
         name = unknown[0].partition("=")[0]
-        raise InputError(f"unknown argument {name}; {did_you_mean(name, known)}")
-    return found
+        raise InputError(f"unknown argument {name}; {did_you_mean(name, options)}")
+    return flags
 
 
 def with_config(
@@ -71,24 +71,24 @@ def with_config(
 
     Returns the flags and a ConfigDict.
     """
-    # Not at the top: it imports JAX, whose failures are answered once `run` is called.
+    # Not at the top: it imports JAX, whose failures only `run` reports in one line.
     from mtra_jax import config
 
     parser.add_argument(
         "--config", required=True, metavar="FILE:NAME", help="configs/mtra.py:NAME"
     )
     rest, overrides = split_overrides(arguments)
-    found = parse(parser, rest)
-    return found, config.load(found.config, overrides)
+    flags = parse(parser, rest)
+    return flags, config.load(flags.config, overrides)
 
 
 def existing_directory(path: str) -> Path:
     """Returns `path`, a directory.
 
     Raises:
-      InputError: it is none.
+      InputError: `path` is not a directory.
     """
-    # Unlike those of `Path`, these are False for names that no file can have.
+    # Unlike the methods of `Path`, these return False for impossible names.
     if not os.path.isdir(path):
         fault = "not a directory" if os.path.exists(path) else "no such directory"
         raise InputError(f"{path or shown(path)}: {fault}")
@@ -96,10 +96,10 @@ def existing_directory(path: str) -> Path:
 
 
 def output_directory(path: str) -> Path:
-    """Returns `path`, a directory, or a name that one can be made under.
+    """Returns `path`, a directory or the name of a new one.
 
     Raises:
-      InputError: it is empty, a file, below a file, or no name for a directory.
+      InputError: it is empty, a file, below a file, or not a possible name.
     """
     expected = "expected a directory, or the name of a new one"
     try:
@@ -123,12 +123,12 @@ def run(
     *,
     output_is_product: bool = True,
 ) -> None:
-    """Runs `main(arguments)` for a script; every failure is one line on standard error.
+    """Runs `main(arguments)` for a script; reports a failure in one line.
 
-    `~` in the arguments is expanded. Ends by `leave(code)` with the code of
-    `failures.explain`. Only a fault of this program shows its traceback, or each failure
-    where the variable `failures.DEBUG` is set. A full disk under standard output ends the
-    script only where its `output_is_product`.
+    `~` in the arguments is expanded. After a failure `leave` is called with the code of
+    `failures.explain`. A traceback is shown for internal errors only, or for all failures
+    if the variable `failures.DEBUG` is set. A full disk under standard output is a failure
+    only if `output_is_product`.
     """
     streams.guard(output_is_product=output_is_product)
     warnings.showwarning = _show_warning
@@ -137,12 +137,12 @@ def run(
         sys.stdout.flush()
     except (SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # the panics of Rust libraries are no Exception
+    except BaseException as error:  # Rust libraries panic with other types
         leave(_end(error))
 
 
 def _end(error: BaseException) -> int:
-    """Shows the line of `error`, and returns the exit code."""
+    """Prints the line of `error`, and returns the exit code."""
     failure = failures.explain(error)
     if failure.is_internal or os.environ.get(failures.DEBUG):
         traceback.print_exception(error)
@@ -169,9 +169,9 @@ def one_line(message: str) -> str:
 
 
 def stop(line: str, number: int) -> NoReturn:
-    """Ends the process that signal `number` asked to stop, with a line and 128 + number.
+    """Ends a process that a signal stopped, with a line and the code 128 + `number`.
 
-    0, where no signal came to this process but to another of the run, counts as SIGTERM.
+    `number` is 0 if another process of the run received the signal; SIGTERM then counts.
     """
     sys.stderr.write(line + "\n")
     sys.exit(128 + (number or signal.SIGTERM))

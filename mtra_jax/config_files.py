@@ -1,31 +1,42 @@
-"""A Python file of the user's -> what a function in it returns, or the line at fault."""
+"""A user's Python file -> the result of a function in it, or the line at fault."""
 
 import importlib.util
 import os
 import traceback
+from types import ModuleType
 from typing import Any
 
 from mtra_jax.errors import InputError
 
 
-def call(spec: str, function: str, example: str) -> tuple[str, Any]:
-    """FILE and what `function(NAME)` in it returns, for `spec` FILE:NAME.
-
-    A fault of this package that the file meets passes through as it is.
+def execute(path: str) -> ModuleType:
+    """The module in the file `path`; its errors pass through.
 
     Raises:
-      InputError: no such file or function (`example` has one), or an error in it.
+      InputError: there is no such file, or it is not Python.
     """
-    path, _, name = spec.partition(":")
-    # Unlike that of `Path`, this one is False for names that no file can have.
+    # Unlike `Path.is_file`, this returns False for impossible names.
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such configuration file")
-    module_spec = importlib.util.spec_from_file_location("mtra_jax_preset", path)
-    if module_spec is None or module_spec.loader is None:
+    spec = importlib.util.spec_from_file_location("mtra_jax_preset", path)
+    if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(spec: str, function: str, example: str) -> tuple[str, Any]:
+    """FILE and the result of `function(NAME)` in it, for `spec` FILE:NAME.
+
+    Errors inside this package, called by the file, pass through unchanged.
+
+    Raises:
+      InputError: no such file or function (`example` has one), or an error in the file.
+    """
+    path, _, name = spec.partition(":")
     try:
-        module_spec.loader.exec_module(module)
+        module = execute(path)
         if not hasattr(module, function):
             raise InputError(f"{path}: no function {function}; see {example}")
         return path, getattr(module, function)(name)
@@ -39,7 +50,7 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
 
 
 def _is_internal(error: BaseException, path: str) -> bool:
-    """Whether this package raised `error`, and not the user's file or what it calls."""
+    """Whether this package raised `error`, rather than the user's file or its callees."""
     own = os.path.dirname(os.path.abspath(__file__))
     file = os.path.abspath(path)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -51,10 +62,10 @@ def _is_internal(error: BaseException, path: str) -> bool:
 
 
 def _fault(error: BaseException, path: str) -> str:
-    """What failed in the file `path`, with the line where that is known."""
+    """The error in the file `path`, with its line if the error has one."""
     place, reason = _place(error, path), str(error)
     if isinstance(error, SyntaxError):
-        # Of a module that the file imports, maybe.
+        # The error may be in a module that the file imports.
         is_other = error.filename not in (None, os.path.abspath(path))
         file = error.filename if is_other else path
         place = file if error.lineno is None else f"{file}:{error.lineno}"
@@ -63,7 +74,7 @@ def _fault(error: BaseException, path: str) -> str:
 
 
 def _place(error: BaseException, path: str) -> str:
-    """FILE:LINE of `path` that `error` passed last; FILE alone where it passed none."""
+    """FILE:LINE of the last frame of `error` in `path`; FILE without such a frame."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if f.filename == os.path.abspath(path)]
     return f"{path}:{lines[-1]}" if lines else path

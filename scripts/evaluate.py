@@ -39,19 +39,18 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.runs import metrics_log, per_task
+    from mtra_jax.runs import metrics_log, scoring
     from mtra_jax.train.devices import start_devices
 
     start_devices()
-    score = per_task.evaluate(
-        workdir,
-        flags.split,
+    options = scoring.Options(
         data_dir=flags.data_dir,
         cache_dir=flags.cache_dir,
         num_devices=flags.devices,
         batch_size=flags.batch_size,
         bar=progress.evaluation_bar,
     )
+    score = scoring.evaluate_run(workdir, flags.split, options)
     if score.difference is not None:
         print(f"not the data of the run: {score.difference}", file=sys.stderr)
     print(json.dumps(metrics_log.plain(score.summary)))

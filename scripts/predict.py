@@ -28,11 +28,11 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
-    from mtra_jax.runs import metrics_log, per_task, scoring
+    from mtra_jax.runs import metrics_log, scoring
     from mtra_jax.train.devices import start_devices
 
     start_devices()
-    saved = per_task.load(workdir, flags.task, flags.cache_dir)
+    saved = scoring.load(workdir, flags.task, flags.cache_dir)
     names = saved.benchmark.task_names
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = scoring.make_predictor(saved, task.name)

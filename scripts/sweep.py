@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
             failed = sweep.run_all(plan, progress.write_line, should_stop)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
-    own = {(run.name, run.seed) for run in chosen.runs}
+    own = {(trial.name, trial.seed) for trial in chosen.trials}
     entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
     if any(entry.name == chosen.baseline for entry in entries):
         found = comparison.compare(entries, baseline=chosen.baseline)

@@ -32,15 +32,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.config import to_dict
     from mtra_jax.reports import progress
-    from mtra_jax.runs import (
-        agreement,
-        display,
-        joining,
-        loop,
-        per_task,
-        processes,
-        signals,
-    )
+    from mtra_jax.runs import agreement, display, joining, loop, processes, signals, training
     from mtra_jax.train.devices import start_devices
 
     if flags.distributed:
@@ -65,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
             return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
         try:
-            outcome = per_task.train(config, workdir, watch_of)
+            outcome = training.train(config, workdir, watch_of)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:

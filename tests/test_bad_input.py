@@ -26,7 +26,7 @@ from mtra_jax import cli
 from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
-from mtra_jax.runs import loop, per_task, scoring
+from mtra_jax.runs import loop, scoring
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,12 +129,12 @@ def get_config(name):
     return found
 """
 ROW_OF_TWO_LINES = """
-from mtra_jax import sweeps
+from mtra_jax.runs import experiments
 
 
 def get_sweep(name):
-    return sweeps.Sweep(sweeps.grid(["ew"], "tiny_synthetic", [0])[:1] + (
-        sweeps.Run("e\\nw", "ew", "tiny_synthetic", 0),
+    return experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", [0])[:1] + (
+        experiments.Trial("e\\nw", "ew", "tiny_synthetic", 0),
     ))
 """
 EMOBANK_ROWS = "id,split,V,A,D,text\n" + "".join(
@@ -489,7 +489,7 @@ ROWS = {
     "preset that is none": Row(
         put("c.py", "def get_config(name):\n    return [name]\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py: get_config gives ['x']; expected a ConfigDict",
+        "{tmp}/c.py: get_config returns ['x']; expected a ConfigDict",
     ),
     "preset with a key too many": Row(
         put("c.py", ONE_MORE_KEY),
@@ -499,7 +499,7 @@ ROWS = {
     "sweep that is none": Row(
         put("c.py", "get_sweep = str\n"),
         ("sweep", "--config={tmp}/c.py:x", "--workdir={tmp}/run"),
-        "{tmp}/c.py: get_sweep gives 'x'; expected a Sweep",
+        "{tmp}/c.py: get_sweep returns 'x'; expected a Sweep",
     ),
     "sweep with a row of two lines": Row(
         put("c.py", ROW_OF_TWO_LINES),
@@ -1243,7 +1243,7 @@ def test_the_table_is_long():
 def outputs_of_lengths(monkeypatch):
     """In place of a model: polarity 0, 1 or 2 by the length of the text, modulo 3."""
     saved = types.SimpleNamespace(benchmark=SYNTHETIC)
-    monkeypatch.setattr(per_task, "load", lambda workdir, task, cache_dir: saved)
+    monkeypatch.setattr(scoring, "load", lambda workdir, task, cache_dir: saved)
 
     def make_predictor(saved, task):
         return lambda texts: np.eye(3)[[len(text) % 3 for text in texts]]

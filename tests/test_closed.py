@@ -30,7 +30,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import fetch, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import experiments, per_task, workdir
+from mtra_jax.runs import experiments, scoring, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -898,7 +898,7 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     file.write_text(json.dumps({**values, "tasks": ["irony", name]}))
     assert repr(name) in refusal(workdir.read_config, tmp_path)
     file.write_text(json.dumps(values))
-    assert repr(name) in refusal(per_task.load, tmp_path, name)
+    assert repr(name) in refusal(scoring.load, tmp_path, name)
     overrides = [("tasks", f"irony,{name}")]
     config = configs.preset("tiny_synthetic", "stl")
     assert "unknown task" in refusal(configs.apply, config, overrides)
@@ -909,7 +909,7 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     "name", ["../../x", "/etc/x", "a/b/../../../x", "~/x", "C:\\x", "\u2025/x"]
 )
 def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
-    run = experiments.Run(name, "ew", "tiny_synthetic", 0)
+    run = experiments.Trial(name, "ew", "tiny_synthetic", 0)
     experiments.check(experiments.Sweep((run,), baseline=name), "sweep")
     place = (tmp_path / run.directory).resolve()
     assert place.parent.parent == tmp_path.resolve()
@@ -918,7 +918,7 @@ def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "../..", "\0", "x\0", "a\n/../b"])
 def test_a_run_of_a_sweep_has_a_directory_of_its_own(name):
-    run = experiments.Run(name, "ew", "tiny_synthetic", 0)
+    run = experiments.Trial(name, "ew", "tiny_synthetic", 0)
     found = refusal(
         experiments.check, experiments.Sweep((run,), baseline=name), "sweep"
     )
@@ -927,5 +927,5 @@ def test_a_run_of_a_sweep_has_a_directory_of_its_own(name):
 
 @pytest.mark.parametrize("seed", ["/../../../x", "0/../../x", "..", 1.5])
 def test_a_seed_of_a_sweep_cannot_either(seed):
-    run = experiments.Run("ew", "ew", "tiny_synthetic", seed)
+    run = experiments.Trial("ew", "ew", "tiny_synthetic", seed)
     assert "--config.seed" in refusal(experiments.config_of, run)

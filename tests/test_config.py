@@ -1,11 +1,11 @@
-"""Presets beside Table 10, every kind of override, and the answers to wrong values."""
+"""Presets against Table 10, every kind of override, and refusal of wrong values."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from mtra_jax import config
+from mtra_jax import config, config_files, config_values
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 
@@ -65,7 +65,7 @@ def value(values, key):
 
 
 def message(spec, *overrides):
-    """The answer to wrong overrides: one line."""
+    """The message for wrong overrides, one line."""
     with pytest.raises(InputError) as error:
         config.load(spec, overrides)
     assert "\n" not in str(error.value)
@@ -73,7 +73,9 @@ def message(spec, *overrides):
 
 
 def test_there_are_twelve_presets():
-    assert set(config.PRESETS) == TABLE_10.keys()
+    presets = config_files.execute(MTRA)
+    assert presets.TABLE_10.keys() == TABLE_10.keys()
+    assert PATHS == presets.BACKBONES
 
 
 @pytest.mark.parametrize("name", TABLE_10)
@@ -168,7 +170,7 @@ def test_overrides_change_nothing_else():
 
 @pytest.mark.parametrize("first", [True, False])
 def test_another_method_brings_its_own_options(first):
-    """Wherever the name stands among the overrides."""
+    """The position of the name among the overrides does not matter."""
     change = [("method.name", "mtra")]
     option = [("method.beta", "0.5")]
     overrides = change + option if first else option + change
@@ -182,7 +184,7 @@ def test_another_method_brings_its_own_options(first):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_another_method_brings_its_own_sampling(first):
-    """A value that the user set stands, wherever it stands."""
+    """A value that the user set is kept, before or after the method."""
     change, choice = [("method.name", "gls")], [("sampling", "per_task")]
     assert config.load(TINY, change).sampling == "joint"
     overrides = change + choice if first else choice + change
@@ -213,7 +215,7 @@ def test_infomtl_has_the_values_of_its_table_8(backbone, expected):
     assert expected.items() <= values.items()
 
 
-def test_another_method_drops_the_options_that_it_lacks():
+def test_another_method_drops_options_it_does_not_have():
     found = config.load(TINY, [("method.name", "ew")])
     assert found.method.to_dict() == {"name": "ew"}
     answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
@@ -263,7 +265,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
             [("compute_dtype", "float16")],
             "compute_dtype is 'float16'; did you mean bfloat16 or float32?",
         ),
-        # A task of the benchmark that was, none of the one that is.
+        # A task of the preset's benchmark, not of the chosen one.
         (
             [("tasks", "polarity"), ("benchmark", "tweeteval")],
             "unknown task 'polarity' of tweeteval; "
@@ -271,7 +273,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ),
     ],
 )
-def test_unknown_names_are_answered_with_the_nearest(overrides, expected):
+def test_unknown_names_are_refused_with_similar_names(overrides, expected):
     # The nearest comes first; others may follow.
     assert message(TINY, *overrides).startswith(expected)
 
@@ -294,11 +296,11 @@ def test_unknown_names_are_answered_with_the_nearest(overrides, expected):
         ),
     ],
 )
-def test_unknown_presets_are_answered_with_the_nearest(spec, expected):
+def test_unknown_presets_are_refused_with_similar_names(spec, expected):
     assert message(spec).startswith(expected)
 
 
-def test_configuration_files_that_are_none(tmp_path):
+def test_invalid_configuration_files(tmp_path):
     assert message("no/such.py:x") == "no/such.py: no such configuration file"
     assert message(f"{tmp_path}:x") == f"{tmp_path}: no such configuration file"
     text = tmp_path / "values.txt"
@@ -363,10 +365,10 @@ def test_values_out_of_range_are_refused(key, rule, wrong):
 
 
 def test_every_number_is_checked():
-    """A new key needs a range: NaN and -1 are no value of any."""
+    """A new key needs a range: NaN and -1 are always out of range."""
     values = config.load(TINY)
-    for key in config.keys(values):
-        kind = type(value(values, key))
+    for key, value in config_values.flat(values).items():
+        kind = type(value)
         if kind in (int, float) and not key.startswith("method."):
             message(TINY, (key, "-1"))
         if kind is float and not key.startswith("method."):
@@ -374,8 +376,7 @@ def test_every_number_is_checked():
 
 
 def test_keys_are_all_values_by_dotted_names():
-    found = config.keys(config.default_config("ew"))
-    assert len(found) == len(set(found))
+    found = list(config_values.flat(config.default_config("ew")))
     assert {"seed", "epochs", "batch_size", "learning_rate", "tasks"} <= set(found)
     assert {"backbone.path", "data.dir", "data.fraction", "data.label_noise"} <= set(
         found
@@ -417,3 +418,40 @@ def test_a_stored_unknown_method_is_refused():
     values["method"] = {"name": "mtar"}
     with pytest.raises(InputError, match=r"unknown method 'mtar'; did you mean mtra"):
         config.from_dict(values)
+
+
+def test_values_are_set_by_dotted_key_and_nothing_else_changes():
+    result = config.make("mtra", {"seed": 3, "method.beta": 0.5}).to_dict()
+    expected = config.default_config("mtra").to_dict()
+    expected["seed"], expected["method"]["beta"] = 3, 0.5
+    assert result == expected
+
+
+def test_a_preset_needs_the_directory_of_presets(tmp_path, monkeypatch):
+    """An installed package has none; the message names the file."""
+    monkeypatch.setattr(config, "PRESETS", tmp_path / "baselines.py")
+    with pytest.raises(InputError) as error:
+        config.preset("tiny_synthetic", "ew")
+    assert str(error.value).startswith(f"{tmp_path / 'baselines.py'}: no such file; ")
+
+
+@pytest.mark.parametrize(
+    ("method", "tasks", "expected"),
+    [
+        ("stl", (), ("polarity", "target", "irony", "stance", "intensity")),
+        ("stl", ("intensity", "irony"), ("irony", "intensity")),
+        ("stl", ("irony",), ()),
+        ("mtra", (), ()),
+    ],
+)
+def test_tasks_with_a_run_each(method, tasks, expected):
+    chosen = config.preset("tiny_synthetic", method)
+    chosen.tasks = tasks
+    assert config.separate_tasks(chosen) == expected
+
+
+def test_the_configuration_of_a_task_differs_in_its_tasks_only():
+    whole = config.preset("tiny_synthetic", "stl")
+    result = config.of_task(whole, "irony")
+    assert config.benchmark_of(result).task_names == ("irony",)
+    assert {**result.to_dict(), "tasks": ()} == whole.to_dict()

@@ -34,8 +34,9 @@ from mtra_jax.data import batches, lines, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
-from mtra_jax.runs import build, per_task, scoring, workdir
+from mtra_jax.runs import preparation, scoring, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
+from mtra_jax.train import build
 
 PREDICT = Path(__file__).resolve().parents[1] / "scripts" / "predict.py"
 NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
@@ -796,9 +797,10 @@ def saved():
     config.tasks, config.batch_size, config.data.cache_dir = ("irony",), 16, ""
     config.backbone.update({"hidden_size": 8, "intermediate_size": 8})
     config.backbone.update({"num_hidden_layers": 1, "vocab_size": 60})
-    benchmark = build.benchmark_of(config)
-    backbone = build.load_backbone(config, WORDS)
-    model, method = build.make_model(config, benchmark, backbone.config, (0,))
+    benchmark = configs.benchmark_of(config)
+    backbone = preparation.load_backbone(config, WORDS)
+    model = preparation.make_model(config, benchmark, backbone.config, (0,))
+    method = build.make_method(model, preparation.choice_of(config))
     rng = jax.random.key(0)
     params = build.init_params(model, method, backbone.params, rng)
     return scoring.Saved(config, benchmark, backbone, params, None)
@@ -809,7 +811,7 @@ def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("predict", PREDICT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(per_task, "load", lambda *_: saved)
+    monkeypatch.setattr(scoring, "load", lambda *_: saved)
     flags = [f"--workdir={place}", "--task=irony"]
 
     def labelled(texts, *more):

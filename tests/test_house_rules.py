@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mtra_jax import config, errors
+from mtra_jax import config, config_files, config_values, errors
 from mtra_jax.methods import registry
 from mtra_jax.runs import experiments
 
@@ -40,9 +40,10 @@ ROOMS = {
     "metrics": "tasks types errors",
     "methods": "objectives models types errors",
     "reports": "metrics tasks types errors",
-    "config": "methods paths config_files tasks errors",
+    "config_values": "methods tasks errors",
+    "config": "methods paths config_files config_values tasks errors",
     "train": "data models methods metrics tasks types failures errors",
-    "runs": "train config config_files data models methods metrics reports tasks types "
+    "runs": "train config config_files config_values data models methods metrics reports tasks types "
     "failures paths errors",
     "cli": "config failures paths streams errors",
     "benchmark": "runs train config data models methods reports tasks types errors",
@@ -55,10 +56,9 @@ ONLY_IN = {
         "mtra_jax/benchmark/measure.py",
         "mtra_jax/benchmark/workload.py",
         "mtra_jax/config.py",
+        "mtra_jax/config_values.py",
         "mtra_jax/runs/experiments.py",
-        "mtra_jax/runs/batching.py",
-        "mtra_jax/runs/build.py",
-        "mtra_jax/runs/per_task.py",
+        "mtra_jax/runs/preparation.py",
         "mtra_jax/runs/scoring.py",
         "mtra_jax/runs/training.py",
         "mtra_jax/runs/workdir.py",
@@ -169,6 +169,7 @@ def rooms_import_few_packages(module):
 
 
 def one_module_knows_devices(module):
+    # `runs/processes.py` joins and tells apart processes.
     places = ("mtra_jax/train/devices.py", "mtra_jax/runs/processes.py")
     if not module.is_in("mtra_jax", "scripts", "configs") or module.path in places:
         return
@@ -314,10 +315,11 @@ def test_method_names_its_source(name):
     assert "Source:" in (module.__doc__ or ""), module.__file__
 
 
+MTRA = config_files.execute(str(ROOT / "configs/mtra.py"))
 PRESETS = {
-    "configs/mtra.py": config.PRESETS,
+    "configs/mtra.py": [*MTRA.TABLE_10],
     "configs/baselines.py": [
-        f"{method}_{preset}" for method in registry.METHODS for preset in config.PRESETS
+        f"{method}_{preset}" for method in registry.METHODS for preset in MTRA.TABLE_10
     ],
 }
 
@@ -346,10 +348,10 @@ def test_presets_of_every_file_are_known():
 def test_every_preset_loads_and_is_valid(file):
     for name in PRESETS[file]:
         found = config.load(f"{ROOT / file}:{name}")
-        config.validate(found)
+        config_values.validate(found)
         backbone, benchmark = name.split("_")[-2:]
         assert found.benchmark == benchmark
-        assert found.backbone.path == config.BACKBONES[backbone]
+        assert found.backbone.path == MTRA.BACKBONES[backbone]
 
 
 @pytest.mark.parametrize("file", sorted(SWEEPS))
@@ -359,9 +361,9 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file):
     assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
     for name, preset in SWEEPS[file].items():
         found = experiments.load(f"{ROOT / file}:{name}")
-        assert {run.preset for run in found.runs} == {preset}
-        for run in found.runs:
-            config.validate(experiments.config_of(run))
+        assert {trial.preset for trial in found.trials} == {preset}
+        for run in found.trials:
+            config_values.validate(experiments.config_of(run))
 
 
 def test_the_tests_that_the_pages_name_are_there():
@@ -389,6 +391,8 @@ BREACHES = [
     (rooms_import_downwards, "methods/a.py", "from mtra_jax.data import batches"),
     (rooms_import_downwards, "metrics.py", "from mtra_jax import tasks, objectives"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import cli"),
+    (rooms_import_downwards, "train/a.py", "from mtra_jax.runs import loop"),
+    (rooms_import_downwards, "train/a.py", "from mtra_jax import config"),
     (rooms_import_downwards, "drawer.py", "x = 1"),
     (imports_are_absolute, "data/a.py", "from . import packing"),
     (imports_are_absolute, "data/a.py", "from numpy import *"),

@@ -9,7 +9,7 @@ import pytest
 from mtra_jax import config, metrics
 from mtra_jax.errors import InputError
 from mtra_jax.reports import tables
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
 from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark, Task
 
 TASKS = {task.name: task for task in (*TWEETEVAL.tasks, *AFFECTEVAL.tasks)}
@@ -309,10 +309,10 @@ def test_a_metric_that_does_not_fit_is_refused(kind, names, message):
 
 def test_a_metric_that_is_unknown_is_refused_before_a_run_begins(monkeypatch):
     task = Task("new", "New", "classification", ("a", "b"), ("accuracy",))
-    monkeypatch.setitem(build.BENCHMARKS, "synthetic", Benchmark("synthetic", (task,)))
+    monkeypatch.setitem(config.BENCHMARKS, "synthetic", Benchmark("synthetic", (task,)))
     chosen = config.preset("tiny_synthetic", "ew")
     with pytest.raises(InputError, match="metric 'accuracy' is unknown"):
-        build.prepare_run(chosen)
+        preparation.prepare(chosen)
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])

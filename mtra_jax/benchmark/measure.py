@@ -15,7 +15,7 @@ from mtra_jax.benchmark.workload import Item, Stepper, Workload
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.models import pretrained
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
 from mtra_jax.train.devices import replicate
 
 LOSS_TOLERANCE = 1e-3
@@ -103,7 +103,7 @@ def fill(found: Workload) -> Fill:
 def speeds(loads: Sequence[Workload]) -> tuple[list[Speed], list[Stepper]]:
     """Times the steps of all workloads in turns, after each shape was compiled."""
     rate = cost.matrix_rate(
-        build.compute_dtype(loads[0].config), loads[0].prepared.devices[0]
+        preparation.compute_dtype(loads[0].config), loads[0].prepared.devices[0]
     )
     steppers = [Stepper(found.prepared) for found in loads]
     compiled = []
@@ -231,7 +231,7 @@ def versus_torch(
 
 
 def _is_float32(config: ConfigDict) -> bool:
-    return build.compute_dtype(config) == np.float32
+    return preparation.compute_dtype(config) == np.float32
 
 
 def torch_trainer(
@@ -246,7 +246,7 @@ def torch_trainer(
     if threads is not None:
         torch_step.torch.set_num_threads(threads)
     run = prepared.run
-    model, _ = build.make_model(
+    model = preparation.make_model(
         config, run.benchmark, prepared.backbone.config, run.train.corpus.sizes
     )
     options = config.method

@@ -18,9 +18,8 @@ from mtra_jax.benchmark import host, timing
 from mtra_jax.data import batches, shapes
 from mtra_jax.methods import base, mtra
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.runs import build
 from mtra_jax.tasks import Benchmark, Task
-from mtra_jax.train import optimiser, step
+from mtra_jax.train import build, optimiser, step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate, to_host
 from mtra_jax.types import Batch, Params
 

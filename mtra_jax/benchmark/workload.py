@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
 from mtra_jax.train.devices import replicate
 from mtra_jax.types import Batch
 
@@ -29,7 +29,7 @@ class Workload(NamedTuple):
     """A prepared run and some of the batches of its first epoch."""
 
     config: ConfigDict
-    prepared: build.Prepared
+    prepared: preparation.Prepared
     items: list[Item]
     host_seconds: np.ndarray
     """Of packing each item."""
@@ -43,8 +43,8 @@ def load(config: ConfigDict, num_batches: int, unroll: int | None = None) -> Wor
     Raises:
       InputError: what the configuration names cannot be had or does not fit.
     """
-    build.use_compilation_cache(config)
-    prepared = build.prepare_run(config, unroll=unroll)
+    preparation.use_compilation_cache(config)
+    prepared = preparation.prepare(config, unroll=unroll)
     run = prepared.run
     plan = run.schedule.plan(0)
     items, seconds = [], []
@@ -87,7 +87,7 @@ def describe(batch: Batch) -> Item:
 class Stepper:
     """The train step of a workload with its state, one call a step."""
 
-    def __init__(self, prepared: build.Prepared) -> None:
+    def __init__(self, prepared: preparation.Prepared) -> None:
         self._update = prepared.run.update
         self.state = replicate(prepared.run.state, prepared.devices)
 

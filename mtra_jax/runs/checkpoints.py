@@ -1,4 +1,4 @@
-"""Training states -> an Orbax directory that keeps the latest and the best, and back.
+"""Training states -> an Orbax directory with the latest and the best, and back.
 
 Only this module imports Orbax, and only once checkpoints are opened.
 """
@@ -19,19 +19,20 @@ from mtra_jax.runs.checksums import DamagedError
 from mtra_jax.runs.orbax_errors import WriteError
 
 ASIDE = ".replaced"
-"""Of a checkpoint that one of the same step is about to replace."""
+"""Suffix of a checkpoint that is about to be replaced by one of the same step."""
 REMOVED = ".removed"
-"""Where a superseded checkpoint is moved, at once and whole, before it is deleted.
+"""Directory that a superseded checkpoint moves to, in one rename, before it is deleted.
 
-Deleted in its place, a checkpoint whose process is killed meanwhile would look damaged."""
+A process that is killed while it deletes would otherwise leave a damaged checkpoint."""
 LOST = (-math.inf, 0)
-"""The rank of a checkpoint whose score cannot be read: it may be the best one."""
+"""The rank of a checkpoint with an unreadable score: it may be the best one."""
 
 
 def _rank(score: float, step: int) -> tuple[float, int]:
-    """The lower the better: of equal scores the earliest, as early stopping counts.
+    """Sorts the best checkpoint first: the lowest score, then the earliest step.
 
-    A state without a finite score comes last, the latest of them first.
+    Early stopping breaks ties in the same way. States without a finite score come last,
+    the latest of them first.
     """
     return (score, step) if math.isfinite(score) else (math.inf, -step)
 
@@ -39,8 +40,8 @@ def _rank(score: float, step: int) -> tuple[float, int]:
 class Checkpoints:
     """The checkpoints of one run: a state of arrays and a record of plain values each.
 
-    Kept are the latest and the one of the lowest `score`. With `read_only` nothing is
-    made, moved or deleted, so that another process may be training there.
+    The directory keeps the latest and the one with the lowest `score`. With `read_only`
+    nothing is created, moved or deleted, so another process may be training there.
     """
 
     def __init__(self, directory: str | Path, *, read_only: bool = False) -> None:
@@ -69,23 +70,23 @@ class Checkpoints:
         return self._manager.all_steps()
 
     def save(self, step: int, state: Any, record: dict[str, Any], score: float) -> None:
-        """Saves `state` (host arrays) as of `step`, in the background.
+        """Saves `state`, host arrays, for `step` in the background.
 
-        The first checkpoint of a run is waited for and read back.
+        The first checkpoint of a run is written and read back before this returns.
 
         Raises:
-          WriteError: this one or the one before cannot be written, or not read back.
+          WriteError: this or the previous checkpoint cannot be written, or read back.
         """
         args = self._ocp.args
         signed = checksums.sign(state, record, score)
         try:
             if not self._directory.is_dir():
-                # Orbax would make it again, without the run's other files.
+                # Orbax would create it again, without the run's other files.
                 raise NotADirectoryError("no such directory any more")
             if step in self._steps():
-                # Stopped in the validation after this step, which is done by now.
+                # The run had stopped in the validation after this step.
                 self._set_aside(step)
-            # The one before moves others out of the way until it is whole.
+            # The previous save moves superseded checkpoints until it is complete.
             self._manager.wait_until_finished()
             self._delete_removed()
             self._ranks[step] = _rank(score, step)
@@ -99,7 +100,7 @@ class Checkpoints:
         except jax.errors.JaxRuntimeError:
             raise
         except Exception as error:
-            # Of any type: what a full disk raises differs with the layer that meets it.
+            # Any type: the exception for a full disk depends on the layer that raises it.
             raise self._write_error(error) from error
         if self._is_first:
             self._is_first = False
@@ -109,7 +110,7 @@ class Checkpoints:
                 raise WriteError(f"{error}; it was written just now") from error
 
     def _set_aside(self, step: int) -> None:
-        """Renames a checkpoint, so that it can be put back until the new one is whole."""
+        """Renames a checkpoint, so that it can be restored until the new one is complete."""
         self._manager.wait_until_finished()
         if processes.is_writer():
             here = self._directory / str(step)
@@ -118,7 +119,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _put_back(self) -> None:
-        """Sees to what `_set_aside` left: put back, or gone once there is a new one."""
+        """Restores checkpoints that were set aside; deletes those that have a successor."""
         for aside in self._directory.glob(f"*{ASIDE}") if processes.is_writer() else ():
             if aside.with_suffix("").exists():
                 shutil.rmtree(aside)
@@ -128,7 +129,7 @@ class Checkpoints:
 
     def _delete_removed(self) -> None:
         if processes.is_writer():
-            # What cannot be deleted now can be later; it is in nobody's way.
+            # A later call deletes the rest; it does no harm meanwhile.
             shutil.rmtree(self._directory / REMOVED, ignore_errors=True)
 
     def latest_step(self) -> int | None:
@@ -140,17 +141,17 @@ class Checkpoints:
     ) -> tuple[int, Any, dict[str, Any]] | None:
         """The step, state and record of the latest checkpoint; None without any.
 
-        What is damaged is reported to `say`; it is removed if it is later than the one
-        that is taken.
+        `say` reports each damaged checkpoint in a line. Those later than the returned one
+        are removed.
 
         Raises:
           InputError: a checkpoint has other parameters than `target`.
-          DamagedError: none of the checkpoints is whole.
+          DamagedError: all checkpoints are damaged.
         """
         damaged = {}
         for step in sorted(self._steps(), reverse=True):
             try:
-                found = self.restore(step, target)
+                restored = self.restore(step, target)
             except DamagedError as error:
                 damaged[step] = error
                 continue
@@ -158,7 +159,7 @@ class Checkpoints:
                 say(f"{error}; continuing from step {step}")
                 self._manager.delete(later)
             self._check_best(step, say)
-            return step, *found
+            return step, *restored
         for error in damaged.values():
             raise DamagedError(
                 f"{error}; no other checkpoint is whole: remove {self._directory} to "
@@ -167,7 +168,7 @@ class Checkpoints:
         return None
 
     def _check_best(self, latest: int, say: Callable[[str], Any]) -> None:
-        """Reports a damaged best checkpoint now and not after hours of training."""
+        """Reports a damaged best checkpoint before training, which needs it at the end."""
         best = self.best_step()
         if best in (None, latest):
             return
@@ -184,9 +185,9 @@ class Checkpoints:
     def _wait(self) -> None:
         self._finish(self._manager.wait_until_finished)
 
-    def _finish(self, what: Callable[[], Any]) -> None:
+    def _finish(self, write: Callable[[], Any]) -> None:
         try:
-            what()
+            write()
         except jax.errors.JaxRuntimeError:
             raise
         except Exception as error:
@@ -204,11 +205,11 @@ class Checkpoints:
 
         Raises:
           InputError: the checkpoint has other parameters than `target`.
-          DamagedError: it does not hold what was written.
+          DamagedError: its content is not what was written.
         """
         state, record = self._read(step)
         saved, wanted = checksums.by_name(state), checksums.by_name(target)
-        # A parameter says more than its moments in the optimiser, which differ as well.
+        # Parameters first: their names are clearer than those of their moments.
         names = sorted(
             saved.keys() | wanted.keys(), key=lambda n: (not n.startswith("params/"), n)
         )
@@ -226,14 +227,14 @@ class Checkpoints:
         """Waits until `step` is written, and reads it back.
 
         Raises:
-          DamagedError: it does not hold what was written.
+          DamagedError: its content is not what was written.
           WriteError: it cannot be written.
         """
         self._wait()
         self._read(step)
 
     def read_record(self, step: int) -> dict[str, Any]:
-        """The record alone of `step`.
+        """The record of `step`, without its state.
 
         Raises:
           DamagedError: it is not what was written.
@@ -241,18 +242,18 @@ class Checkpoints:
         return self._read_signed(step)["record"]
 
     def restore_params(self, step: int) -> Any:
-        """The parameters alone of `step`, as they were saved.
+        """The parameters of `step`, without the rest of its state.
 
         Raises:
-          DamagedError: it does not hold what was written.
+          DamagedError: its content is not what was written.
         """
         state, _ = self._read(step)
         return jax.tree.map(np.asarray, state["params"])
 
     def _read(self, step: int) -> tuple[Any, dict[str, Any]]:
-        """The state and the record, whose checksums are those that were written."""
+        """The state and the record, checked by their checksums."""
         args = self._ocp.args
-        # Without a target, since Orbax takes arrays of other shapes than the target's.
+        # Without a target: given one, Orbax accepts arrays of other shapes.
         state = self._restore(step, state=args.StandardRestore())
         signed = self._read_signed(step)
         checksums.check_state(state, signed, self._place(step))
@@ -271,21 +272,21 @@ class Checkpoints:
 
     def _restore(self, step: int, **item: Any) -> Any:
         try:
-            (found,) = self._manager.restore(
+            (restored,) = self._manager.restore(
                 step, args=self._ocp.args.Composite(**item)
             ).values()
         except Exception as error:
-            # Of any type: flipped bytes reach every layer of the format.
+            # Any type: flipped bytes can fail in every layer of the format.
             raise DamagedError(
                 f"{self._place(step)} cannot be read: {orbax_errors.reason(error)}"
             ) from error
-        return found
+        return restored
 
     def _place(self, step: int) -> str:
         return f"{self._directory}: step {step}"
 
     def close(self) -> None:
-        """Waits, and lets go of the directory.
+        """Waits for the last save, and closes the directory.
 
         Raises:
           WriteError: the last checkpoint cannot be written.
@@ -297,7 +298,7 @@ class Checkpoints:
 
 
 class _LatestAndBest:
-    """Orbax's rule of what stays, by ranks that are read with a checksum."""
+    """Orbax's preservation policy, by ranks that were read with a checksum."""
 
     def __init__(self, rank_of: Callable[[int], tuple[float, int]]) -> None:
         self._rank_of = rank_of
@@ -305,11 +306,11 @@ class _LatestAndBest:
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: Any
     ) -> Sequence[bool]:
-        """Whether each of the checkpoints stays."""
+        """Whether each of the checkpoints is preserved."""
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {max(steps), min(steps, key=self._rank_of)}
-        return [step in kept for step in steps]
+        preserved = {max(steps), min(steps, key=self._rank_of)}
+        return [step in preserved for step in steps]
 
 
 def _describe(leaf: Any) -> str:
@@ -317,13 +318,13 @@ def _describe(leaf: Any) -> str:
 
 
 def open_store(directory: Path) -> Checkpoints:
-    """The checkpoints in `directory`, after a small one there was written and read back.
+    """The checkpoints in `directory`, after a test that they can be read back there.
 
-    What cannot be read is found now, and not at the end of training.
+    The test writes and reads a small checkpoint, so that a failure shows before training.
 
     Raises:
-      InputError: the path is one that `orbax_paths.check` refuses.
-      WriteError: it cannot be written, or not read back.
+      InputError: `orbax_paths.check` refuses the path.
+      WriteError: the small checkpoint cannot be written, or read back.
     """
     place = directory.with_name(f".{directory.name}_trial")
     if processes.is_writer():

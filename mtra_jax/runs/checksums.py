@@ -1,4 +1,4 @@
-"""A state and its record -> CRC-32s, and whether what is read back is what was saved."""
+"""A state and its record -> CRC-32s, which detect damage when they are read back."""
 
 import json
 import zlib
@@ -12,11 +12,11 @@ from mtra_jax.errors import InputError
 
 
 class DamagedError(InputError):
-    """A checkpoint cannot be read, or does not hold what was written."""
+    """A checkpoint cannot be read, or its content is not what was written."""
 
 
 def by_name(tree: Any) -> dict[str, Any]:
-    """The leaves by their paths, in their order; as Orbax names those that it gives back."""
+    """The leaves in order by their paths, in the form of the names that Orbax returns."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -25,7 +25,7 @@ def by_name(tree: Any) -> dict[str, Any]:
 
 
 def sign(state: Any, record: dict[str, Any], score: float) -> dict[str, Any]:
-    """What is stored beside `state`: the record, its score and all checksums."""
+    """The values to store beside `state`: record, score and all checksums."""
     return {
         "record": record,
         "score": score,
@@ -35,7 +35,7 @@ def sign(state: Any, record: dict[str, Any], score: float) -> dict[str, Any]:
 
 
 def check_record(signed: Any, place: str) -> None:
-    """Raises DamagedError where record or score are not what `sign` was given."""
+    """Raises DamagedError if record or score differ from those passed to `sign`."""
     try:
         expected = _of_record(signed["record"], signed["score"])
         is_whole = signed["record_checksum"] == expected
@@ -46,15 +46,15 @@ def check_record(signed: Any, place: str) -> None:
 
 
 def check_state(state: Any, signed: Mapping[str, Any], place: str) -> None:
-    """Raises DamagedError where an array is not what `sign` was given."""
-    found, written = _of_arrays(state), signed.get("checksums", {})
-    for name in sorted(found.keys() | written.keys()):
-        if found.get(name) != written.get(name):
+    """Raises DamagedError if an array differs from the one passed to `sign`."""
+    read, written = _of_arrays(state), signed.get("checksums", {})
+    for name in sorted(read.keys() | written.keys()):
+        if read.get(name) != written.get(name):
             raise DamagedError(f"{place} is damaged: {name} is not what was saved")
 
 
 def _of_arrays(state: Any) -> dict[str, int]:
-    # The file formats check only their frame.
+    # The file formats check only their headers.
     return {
         name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
         for name, leaf in by_name(state).items()

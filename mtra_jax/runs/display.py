@@ -6,7 +6,7 @@ from typing import Any
 
 from mtra_jax.models import safetensors_files
 from mtra_jax.reports import progress
-from mtra_jax.runs import build, loop
+from mtra_jax.runs import loop, preparation
 
 
 class Terminal:
@@ -30,7 +30,7 @@ class Terminal:
         self._should_stop = should_stop
         self._bar: progress.TrainingBar | None = None
 
-    def watch(self, prepared: build.Prepared, at: loop.Progress) -> loop.Watch:
+    def watch(self, prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
         """Opens the bar of a run that stands at `at`; that of the run before closes."""
         self.close()
         run = prepared.run

@@ -1,4 +1,4 @@
-"""Figures that are not finite -> lines about them, and whether training ends."""
+"""Figures that are not finite -> lines that report them, and whether training ends."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,9 +16,10 @@ def check_step(
     max_bad_steps: int,
     say: Callable[[str], Any],
 ) -> str:
-    """Reports a step that was skipped; after too many returns why training ends.
+    """Reports a skipped step; returns why training ends, or "" if it continues.
 
-    `flat`: the step's figures, see `records.flatten`; "bad_steps" counts those in a row.
+    `flat`: the step's figures, see `metrics_log.flatten`; "bad_steps" counts skipped
+    steps in a row.
     """
     count = int(flat["bad_steps"])
     if not count:
@@ -35,7 +36,7 @@ def check_step(
 def report_validation(
     epoch: int, faults: Mapping[str, str], say: Callable[[str], Any]
 ) -> None:
-    """Reports the `faults` by task of the validation of `epoch` (from 1), if any."""
+    """Reports the `faults` of each task in the validation of `epoch` (from 1), if any."""
     if faults:
         listed = ", ".join(f"{task}: {fault}" for task, fault in faults.items())
         say(f"epoch {epoch}: {listed}; it cannot be the best")

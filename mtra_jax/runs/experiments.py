@@ -1,4 +1,4 @@
-"""Methods, presets and seeds -> the runs of a sweep, as data; a run -> its configuration."""
+"""Methods, presets and seeds -> the trials of a sweep; a trial -> its configuration."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 
 Overrides = tuple[tuple[str, str], ...]
 """(dotted key, text), as on a command line."""
-# A sweep sets these itself.
+# Keys that a sweep sets.
 OWN_KEYS = ("seed", "method.name")
 
 
-class Run(NamedTuple):
-    """One training: `name` is its row of the table, the same for all seeds."""
+class Trial(NamedTuple):
+    """One training run: `name` is its row of the table, the same for all seeds."""
 
     name: str
     method: str
@@ -27,18 +27,18 @@ class Run(NamedTuple):
 
     @property
     def directory(self) -> str:
-        """Where its files lie in the work directory of the sweep.
+        """Its work directory, within that of the sweep.
 
-        >>> Run("mtra w/o TA", "mtra", "tiny_synthetic", 2).directory
+        >>> Trial("mtra w/o TA", "mtra", "tiny_synthetic", 2).directory
         'mtra-w-o-ta/seed2'
         """
         return f"{_slug(self.name)}/seed{self.seed}"
 
 
 class Sweep(NamedTuple):
-    """Runs in the order of the table, and the name of those that Δp and p refer to."""
+    """Trials in the order of the table, and the name of the row for Δp and p."""
 
-    runs: tuple[Run, ...]
+    trials: tuple[Trial, ...]
     baseline: str = "ew"
 
 
@@ -47,10 +47,10 @@ def grid(
     preset: str,
     seeds: Sequence[int],
     overrides: Overrides = (),
-) -> tuple[Run, ...]:
+) -> tuple[Trial, ...]:
     """Every method with every seed; the rows have the methods' names."""
     return tuple(
-        Run(method, method, preset, seed, tuple(overrides))
+        Trial(method, method, preset, seed, tuple(overrides))
         for method in methods
         for seed in seeds
     )
@@ -62,68 +62,72 @@ def variants(
     preset: str,
     seeds: Sequence[int],
     overrides: Overrides = (),
-) -> tuple[Run, ...]:
+) -> tuple[Trial, ...]:
     """One method with every seed under each of `changes`: row name -> overrides."""
     return tuple(
-        Run(name, method, preset, seed, (*overrides, *change))
+        Trial(name, method, preset, seed, (*overrides, *change))
         for name, change in changes.items()
         for seed in seeds
     )
 
 
-def config_of(run: Run, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
-    """The configuration of `run`; `overrides`, the user's, come after its own.
+def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
+    """The configuration of `trial`; the user's `overrides` come last but for the seed.
 
     Raises:
-      InputError: an unknown name or key, a value that does not fit, a key of the sweep's.
+      InputError: an unknown name or key, a value that does not fit, or a key of `OWN_KEYS`.
     """
     for key, _ in overrides:
         if key in OWN_KEYS:
             raise InputError(f"--config.{key}: set by the sweep; expected another key")
     try:
-        config = configs.preset(run.preset, run.method)
+        config = configs.preset(trial.preset, trial.method)
         return configs.apply(
-            config, [*run.overrides, *overrides, ("seed", str(run.seed))]
+            config, [*trial.overrides, *overrides, ("seed", str(trial.seed))]
         )
     except InputError as error:
-        raise InputError(f"{run.name}: {error}") from error
+        raise InputError(f"{trial.name}: {error}") from error
 
 
 def load(spec: str) -> Sweep:
-    """The sweep of `FILE:NAME`; `get_sweep(NAME)` of the file gives it.
+    """The sweep of `FILE:NAME`, from `get_sweep(NAME)` of the file.
 
     Raises:
-      InputError: no such file or sweep, or runs that cannot stand beside each other.
+      InputError: no such file or sweep, or trials that `check` refuses.
     """
     path, sweep = config_files.call(spec, "get_sweep", "configs/sweep.py")
     if not isinstance(sweep, Sweep):
-        raise InputError(f"{path}: get_sweep gives {shown(sweep)}; expected a Sweep")
+        raise InputError(f"{path}: get_sweep returns {shown(sweep)}; expected a Sweep")
     check(sweep, spec)
     return sweep
 
 
 def check(sweep: Sweep, source: str) -> None:
-    """Raises InputError that begins with `source` where two runs share a directory, a
-    name leaves none, or there is no baseline.
+    """Raises InputError, beginning with `source`, if trials cannot form a table.
+
+    Two trials share a directory, a name has no letter or digit to make a directory of, or
+    the baseline is missing.
     """
-    names = list(dict.fromkeys(run.name for run in sweep.runs))
+    names = list(dict.fromkeys(trial.name for trial in sweep.trials))
     if sweep.baseline not in names:
         hint = did_you_mean(sweep.baseline, names)
         raise InputError(f"{source}: no run of the baseline {sweep.baseline!r}; {hint}")
-    seen: dict[str, Run] = {}
-    for run in sweep.runs:
-        check_name(run.name, f"{source}: name")
-        if not _slug(run.name):
-            raise InputError(f"{source}: name {run.name!r}; expected a letter or digit")
-        first = seen.get(run.directory)
+    owners: dict[str, Trial] = {}
+    for trial in sweep.trials:
+        check_name(trial.name, f"{source}: name")
+        if not _slug(trial.name):
+            raise InputError(
+                f"{source}: name {trial.name!r}; expected a letter or digit"
+            )
+        first = owners.get(trial.directory)
         if first is not None:
             raise InputError(
-                f"{source}: {first.name!r} and {run.name!r}, seed {run.seed}, both in "
-                f"{run.directory}; expected names and seeds that differ"
+                f"{source}: {first.name!r} and {trial.name!r}, seed {trial.seed}, both in "
+                f"{trial.directory}; expected names and seeds that differ"
             )
-        seen[run.directory] = run
+        owners[trial.directory] = trial
 
 
 def _slug(name: str) -> str:
-    """Lower-case letters, digits and underscores; a dash for whatever else there is."""
+    """`name` in lower case, with a dash for other characters than a-z, 0-9 and _."""
     return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")

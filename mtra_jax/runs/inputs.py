@@ -1,8 +1,8 @@
-"""What a run is made from -> `inputs.json` in its work directory, and what changed since.
+"""Data and encoder of a run -> `inputs.json` in its directory, and later differences.
 
-Counts and hashes of every split, and hashes of tokenizer, configuration and weights of
-the encoder: a run that is continued, or read back, is that of the same files, wherever
-they lie by now.
+The file holds counts and hashes of every split, and hashes of the encoder's tokenizer,
+configuration and weights. A run continues, and is scored, with the same content; the
+paths of the files may change.
 """
 
 import hashlib
@@ -25,8 +25,9 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Inputs(NamedTuple):
-    """`data`: task -> split -> {"examples", "sha256"}, before data are thinned.
+    """Fingerprints of the data and the encoder of a run.
 
+    `data`: task -> split -> {"examples", "sha256"}, before data are thinned.
     `encoder`: SHA-256 of the "tokenizer", the "configuration" and the first "weights".
     """
 
@@ -39,7 +40,7 @@ def of_encoder(
 ) -> dict[str, str]:
     """`Inputs.encoder`; `weights` are empty for a new encoder.
 
-    Random weights follow from the seed, and their last bits from the processor.
+    Random weights follow from the seed, but their last bits depend on the processor.
     """
     return {
         "tokenizer": fingerprints.of_tokenizer(tokenizer),
@@ -93,10 +94,10 @@ def read(directory: Path) -> Inputs:
 def _checked(values: Any) -> Inputs:
     data, encoder = values["data"], values["encoder"]
     for parts in data.values():
-        for found in parts.values():
-            if type(found["examples"]) is not int:
-                raise ValueError(found)
-            _check_hash(found["sha256"])
+        for split in parts.values():
+            if type(split["examples"]) is not int:
+                raise ValueError(split)
+            _check_hash(split["sha256"])
     for name in ("tokenizer", "configuration", "weights"):
         _check_hash(encoder[name])
     return Inputs(data, encoder)
@@ -107,10 +108,17 @@ def _check_hash(value: Any) -> None:
         raise ValueError(value)
 
 
-def check_data(directory: Path, then: Inputs, now: dict[str, Any]) -> None:
-    """Raises InputError that names the first split that is not the one of the run.
+def check(directory: Path, now: Inputs) -> None:
+    """Raises InputError if the run in `directory` is made from other inputs."""
+    then = read(directory)
+    check_data(directory, then, now.data)
+    check_encoder(directory, then, now.encoder)
 
-    `now`: as `Inputs.data`, of the same tasks; splits that it lacks are not compared.
+
+def check_data(directory: Path, then: Inputs, now: dict[str, Any]) -> None:
+    """Raises InputError if the data changed, and names the first split that did.
+
+    `now`: as `Inputs.data`, for the same tasks; absent splits are not compared.
     """
     difference = data_difference(then, now)
     if difference is not None:
@@ -120,18 +128,18 @@ def check_data(directory: Path, then: Inputs, now: dict[str, Any]) -> None:
 
 
 def data_difference(then: Inputs, now: dict[str, Any]) -> str | None:
-    """What differs in the first split that is not the one of the run; None if all are."""
+    """The difference in the first split that changed; None if the data are the same."""
     for task, parts in now.items():
-        for split, found in parts.items():
-            known = then.data.get(task, {}).get(split)
-            if known is None:
+        for split, new in parts.items():
+            old = then.data.get(task, {}).get(split)
+            if old is None:
                 return f"{task}, {split}: not among the data of the run"
-            if known["examples"] != found["examples"]:
+            if old["examples"] != new["examples"]:
                 return (
-                    f"{task}, {split}: {found['examples']} examples here, "
-                    f"{known['examples']} when the run began"
+                    f"{task}, {split}: {new['examples']} examples here, "
+                    f"{old['examples']} when the run began"
                 )
-            if known["sha256"] != found["sha256"]:
+            if old["sha256"] != new["sha256"]:
                 return (
                     f"{task}, {split}: as many examples as when the run began, but "
                     "other texts or labels"
@@ -140,7 +148,10 @@ def data_difference(then: Inputs, now: dict[str, Any]) -> str | None:
 
 
 def check_encoder(directory: Path, then: Inputs, now: dict[str, str]) -> None:
-    """Raises InputError that names what is not that of the encoder of the run."""
+    """Raises InputError if the encoder changed, and names the first part that did.
+
+    `now`: as `Inputs.encoder`; absent parts are not compared.
+    """
     for name, value in now.items():
         if then.encoder[name] != value:
             raise InputError(

@@ -1,6 +1,6 @@
-"""The processes of a run, on one or many hosts -> joined, or one line about who is missing.
+"""Arguments of a process -> it joins its run, or one line names the missing process.
 
-JAX's runtime waits in silence and then aborts the process; here it waits in a thread, so
+JAX's runtime waits in silence and then aborts the process. Here it waits in a thread, so
 that the wait can be reported, interrupted and ended in time.
 """
 
@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 300
 NOTICE_SECONDS = 10
 """After this time the wait is reported."""
 NAME_SECONDS = 30
-"""How long a host name may stay unknown: a cluster publishes them as hosts come up."""
+"""How long a host name may stay unknown: clusters publish names as hosts start."""
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
 """JAX's variable for the address, HOST:PORT, that process 0 listens on."""
@@ -34,7 +34,7 @@ EXPECTED = "expected HOST:PORT of process 0, with a port from 1 to 65535"
 
 
 class Address(NamedTuple):
-    """Where process 0 is, and where it listens; None leaves both to JAX."""
+    """The address of process 0, and the one it listens on; JAX finds them if None."""
 
     coordinator: str | None
     bind: str | None
@@ -61,7 +61,7 @@ def check(
 
 
 def check_network(address: Address, process_id: int | None, timeout: float) -> None:
-    """Checks what the runtime would abort at.
+    """Checks for conditions at which the runtime would abort.
 
     Raises:
       InputError: the host has had no address for `timeout` seconds (at most
@@ -140,7 +140,7 @@ def wait_for(
 
 
 def split_address(address: str, name: str = "--coordinator") -> tuple[str, int]:
-    """Host and port of HOST:PORT, or [IPv6]:PORT; `name` is where it comes from.
+    """Host and port of HOST:PORT, or [IPv6]:PORT; `name`: the flag or variable, for the message.
 
     Raises:
       InputError: it is not of that form.
@@ -155,7 +155,7 @@ def split_address(address: str, name: str = "--coordinator") -> tuple[str, int]:
 
 
 def _bind_address(coordinator: str) -> str | None:
-    """Where process 0 listens; None is JAX's default, every interface of its machine.
+    """The address that process 0 listens on; None for every interface of its machine.
 
     Host names are not used: many machines resolve their own name to the loopback.
     """
@@ -172,7 +172,7 @@ def _bind_address(coordinator: str) -> str | None:
 
 
 def _check_name(host: str, seconds: float) -> None:
-    """Raises InputError where `host` has had no address for that time."""
+    """Raises InputError if `host` has no address within `seconds`."""
     fault, deadline = _name_fault(host), time.monotonic() + seconds
     if fault is not None:
         warnings.warn(f"{host}: {fault}; trying for {seconds:.0f} s", stacklevel=3)
@@ -192,7 +192,7 @@ def _name_fault(host: str) -> str | None:
 
 
 def _check_port(address: str, name: str, *, is_all: bool) -> None:
-    """Raises InputError where this process cannot listen: the runtime would crash."""
+    """Raises InputError if this process cannot listen; the runtime would crash."""
     host, port = split_address(address, name)
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
@@ -214,7 +214,7 @@ def _check_port(address: str, name: str, *, is_all: bool) -> None:
 def missing(
     coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> str:
-    """Whom a process waits for, as far as it can see."""
+    """Names the processes that this one waits for, as far as it can tell."""
     if coordinator is None or process_id is None:
         return "the other processes"
     if process_id == 0:

@@ -1,4 +1,4 @@
-"""What a run saw -> `metrics.jsonl`, TensorBoard events and JSON files in its directory."""
+"""Figures of a run -> `metrics.jsonl`, TensorBoard events and JSON files."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
-    """Versions, devices and git revision, as far as they can be had."""
+    """Versions, devices and git revision; None for those that cannot be read."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -81,7 +81,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The commit of this package's checkout, with "-dirty" where it was changed."""
+    """The commit of this package's checkout, with "-dirty" if it has changes."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
@@ -100,7 +100,7 @@ def _git_revision() -> str | None:
 def flatten(measured: dict[str, Any], tasks: tuple[str, ...]) -> dict[str, float]:
     """A step's metrics as `loss/<task>`, `weight/<task>`, `<term>/<task>`, `norm/...`.
 
-    Only tasks that the step held appear.
+    Tasks without an example in the step are left out.
     """
     flat = {"objective": float(measured["objective"])}
     arrays = {"loss": measured["losses"], "weight": measured["weights"]}
@@ -120,11 +120,11 @@ def of_validation(
     return named
 
 
-class Records:
-    """Appends to the records of a run; with `active=False` (other processes) does nothing.
+class MetricsLog:
+    """Appends figures to the files of a run; does nothing with `active=False`.
 
-    Opened again at `step`, it first drops what was recorded after that step, so that a
-    run that was continued has each step once.
+    Opened at `step`, it first drops all lines after that step, so that a continued run
+    has each step once.
     """
 
     def __init__(self, directory: Path, *, step: int, active: bool = True) -> None:
@@ -190,12 +190,13 @@ def _keep_until(path: Path, step: int) -> None:
             f"{path}:{steps.index(None) + 1}: damaged; expected a line of figures with "
             "their step, or no such file, to go on without those before"
         )
-    kept = [line.decode() for line, at in zip(lines, steps, strict=False) if at <= step]
-    _replace(path, "".join(f"{line}\n" for line in kept))
+    pairs = zip(lines, steps, strict=False)
+    earlier = [line.decode() for line, at in pairs if at <= step]
+    _replace(path, "".join(f"{line}\n" for line in earlier))
 
 
 def _step_of(line: bytes) -> int | None:
-    """The step of a line of `metrics.jsonl`, None where it is damaged."""
+    """The step of a line of `metrics.jsonl`; None if the line is damaged."""
     try:
         step = json.loads(line)["step"]
     except (ValueError, TypeError, KeyError):
@@ -204,7 +205,7 @@ def _step_of(line: bytes) -> int | None:
 
 
 def _tensorboard(directory: Path, step: int) -> tensorboard.Events | None:
-    """Takes the points after `step`; None where the package is absent."""
+    """Event files for the points after `step`; None without tensorboardX."""
     return (
         tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None
     )

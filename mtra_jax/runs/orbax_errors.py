@@ -18,13 +18,13 @@ class WriteError(RunError):
 
 
 def reason(error: Exception) -> str:
-    """Why it failed: the system's reason, or else the first line."""
+    """The reason of a failure: the system's, or else the first line of the error."""
     number = system_error(error)
     return failures.first_line(error) if number is None else os.strerror(number)
 
 
 def hush() -> None:
-    """Keeps both from printing tracebacks of what is raised as well."""
+    """Keeps Orbax and TensorStore from printing tracebacks of errors that they raise."""
     logging.getLogger("absl").addFilter(_is_of_others)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     hook = sys.unraisablehook
@@ -36,10 +36,10 @@ def _is_of_others(record: logging.LogRecord) -> bool:
     return "orbax" not in Path(record.pathname).parts
 
 
-def _show_unraisable(show: Callable[[Any], Any], found: Any) -> None:
+def _show_unraisable(show: Callable[[Any], Any], unraisable: Any) -> None:
     # At the first array that cannot be written Orbax ceases to wait for the others; an
     # event loop that lacks file descriptors was never whole.
-    if not str(found.exc_value).endswith(
+    if not str(unraisable.exc_value).endswith(
         ("Event loop is closed", "attribute '_ssock'")
     ):
-        show(found)
+        show(unraisable)

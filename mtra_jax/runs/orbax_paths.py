@@ -1,4 +1,4 @@
-"""A directory -> whether Orbax reads back the checkpoints that it writes there."""
+"""A directory -> an error if Orbax cannot read back the checkpoints it writes there."""
 
 import os
 import re
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from mtra_jax.errors import InputError
 
-# Orbax globs paths unescaped, and takes the last three for addresses of buckets.
+# Orbax globs paths unescaped, and takes gs:, s3: and az: for addresses of buckets.
 _NOT_READ_BACK = re.compile(r"\[|\\|\*\*|(?<![^/])(gs|s3|az):/")
 
 
 def check(directory: str | Path) -> None:
-    """Raises InputError where checkpoints in `directory` could not be read again."""
+    """Raises InputError if checkpoints in `directory` could not be read back."""
     path = os.path.abspath(directory)
     printable = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
     if printable != path:

@@ -17,9 +17,9 @@ from mtra_jax.runs import joining
 from mtra_jax.train.devices import start_devices
 
 HEARTBEAT_SECONDS = 60
-"""After this time without a sign of life from one process the others end."""
+"""The processes end if one of them is silent for this time."""
 GRACE_SECONDS = 5
-"""That process 0 leaves the others after an error, to say what theirs is."""
+"""How long process 0 waits after an error, so that the others can report theirs."""
 BIND_ADDRESS = joining.BIND_ADDRESS
 
 WATCH_SECONDS = 1
@@ -39,14 +39,14 @@ def initialise(
 ) -> None:
     """Joins the processes of a run; call before anything else touches a device.
 
-    On TPU pods, SLURM and Open MPI JAX finds the three arguments; elsewhere
-    `coordinator` is HOST:PORT of process 0. Given as an IP address it is all that process
-    0 listens on, unless the environment has another `BIND_ADDRESS`. `timeout`: seconds.
+    On TPU pods, SLURM and Open MPI JAX finds the three arguments. Elsewhere `coordinator`
+    is HOST:PORT of process 0. If HOST is an IP address, process 0 listens on that address
+    only, unless the environment sets `BIND_ADDRESS`. `timeout`: seconds.
     `local_device_ids`: the GPUs of its host that this process uses; JAX's choice if None.
 
     Raises:
       InputError: an argument is wrong or missing.
-      RunError: another process did not come in time.
+      RunError: another process did not join in time.
     """
     where = joining.check(coordinator, num_processes, process_id)
     joining.check_network(where, process_id, timeout)
@@ -60,7 +60,7 @@ def initialise(
             where.coordinator,
             num_processes,
             process_id,
-            # Never reached: at its end the runtime aborts the process.
+            # Longer than ours: at its end the runtime aborts the process.
             initialization_timeout=timeout + 600,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             coordinator_bind_address=where.bind,
@@ -114,10 +114,11 @@ def _watch_the_others() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process with an exit code; after a failure at once.
+    """Ends this process with an exit code.
 
-    Other processes may be lost (the end of process 0 ends them), and threads of Orbax
-    may wait for ever for what failed. Wrong input, code 2, leaves nothing to wait for.
+    After a failure it ends without cleaning up: other processes may be lost (they end
+    with process 0), and threads of Orbax may wait for ever. Wrong input, code 2, ends in
+    the usual way unless processes have joined.
     """
     _leaving.set()
     if code == 2 and not _joined.is_set():
@@ -139,7 +140,7 @@ def is_writer() -> bool:
 
 
 def own_signals() -> tuple[int, ...]:
-    """The signals that this process answers itself; JAX has SIGTERM where there are more."""
+    """The signals that this process handles; with several processes JAX handles SIGTERM."""
     if jax.process_count() == 1:
         return (signal.SIGTERM, signal.SIGINT)
     return (signal.SIGINT,)
@@ -148,13 +149,14 @@ def own_signals() -> tuple[int, ...]:
 def stop_together(asked: Callable[[], bool]) -> Callable[[int | None], bool]:
     """`should_stop(step)` for `loop.Watch`: True at the same step in every process.
 
-    One process stops where it was asked to, also in an evaluation (`step` None). Several
-    are told of SIGTERM at any of them by JAX, which agrees on a step that none is beyond.
+    `asked`: whether this process received a signal. A single process stops at once, also
+    in an evaluation (`step` None). With several, JAX passes a SIGTERM of one process on
+    to all and picks a step that no process has passed.
     """
 
     @functools.cache
     def tell_others() -> None:
-        # JAX listens for SIGTERM alone.
+        # JAX listens for SIGTERM only.
         os.kill(os.getpid(), signal.SIGTERM)
 
     def should_stop(step: int | None) -> bool:
@@ -168,6 +170,6 @@ def stop_together(asked: Callable[[], bool]) -> Callable[[int | None], bool]:
 
 
 def wait_for_all(place: str) -> None:
-    """Goes on once every process has come to this `place`."""
+    """Returns once every process has called it with this `place`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)

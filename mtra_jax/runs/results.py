@@ -1,5 +1,6 @@
-"""The best parameters -> the results of a run, its predictions and its encoder on disk."""
+"""A prepared run and its best parameters -> its encoder, environment, predictions, results."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,34 +8,59 @@ import jax
 import numpy as np
 
 from mtra_jax import metrics
+from mtra_jax.data import tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
-from mtra_jax.runs import build, loop, metrics_log, processes, workdir
+from mtra_jax.runs import loop, metrics_log, processes, workdir
+from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
+from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import replicate
 from mtra_jax.types import Params
 
 
+def write_encoder_files(directory: Path, backbone: Backbone) -> None:
+    """Writes tokenizer and encoder configuration, which reading a checkpoint needs."""
+    temporary = directory / f".{workdir.ENCODER}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    tokens.save_tokenizer(backbone.tokenizer, temporary, backbone.config.max_length)
+    pretrained.save_config(temporary, backbone.config)
+    target = directory / workdir.ENCODER
+    if target.exists():
+        shutil.rmtree(target)
+    temporary.rename(target)
+
+
+def write_environment(
+    directory: Path, run: loop.Run, devices: list[jax.Device]
+) -> None:
+    """Writes versions, devices and the shapes of evaluation."""
+    shapes = run.validation.batcher.shapes
+    environment = metrics_log.environment(devices)
+    environment["evaluation_shapes"] = [list(shape) for shape in shapes]
+    metrics_log.write_json(directory / workdir.ENVIRONMENT, environment)
+
+
 def finish(
     directory: Path,
-    prepared: build.Prepared,
+    prepared: Prepared,
     params: Params,
     progress: loop.Progress,
     bar: evaluate.Bar,
 ) -> dict[str, Any]:
-    """Scores the best parameters on the test set; returns what `results.json` gets.
+    """Scores the best parameters on the test set; returns and writes the results.
 
-    That file comes last: where it is, the others are whole.
+    `results.json` comes last: once it exists, the other files are complete.
     """
     run = prepared.run
     tasks = run.benchmark.tasks
     placed = replicate(params, prepared.devices)
-    found = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark, bar)
+    scored = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark, bar)
     results = {
         "validation": progress.best_summary,
-        "test": metrics.summarize(found.scores, tasks),
+        "test": metrics.summarize(scored.scores, tasks),
         "majority": majority(prepared.examples, run.benchmark),
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
@@ -50,12 +76,12 @@ def finish(
     }
     if processes.is_writer():
         for task in tasks:
-            if task.name in found.faults:  # no file instead of one without meaning
+            if task.name in scored.faults:  # no file rather than a meaningless one
                 continue
             predictions.write_predictions(
                 directory / workdir.PREDICTIONS,
                 task,
-                found.predictions[task.name],
+                scored.predictions[task.name],
                 dict(prepared.examples[task.name]["test"].targets),
             )
         encoder_config = prepared.backbone.config

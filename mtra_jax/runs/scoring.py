@@ -10,15 +10,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import metrics
+from mtra_jax import metrics, paths
 from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
 from mtra_jax.data.texts import normalize
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
-from mtra_jax.runs import build, checkpoints, inputs, loop, metrics_log, workdir
+from mtra_jax.runs import (
+    checkpoints,
+    inputs,
+    loop,
+    metrics_log,
+    preparation,
+    workdir,
+)
 from mtra_jax.tasks import Benchmark
-from mtra_jax.train import evaluate
-from mtra_jax.train.devices import choose_devices, local_places, replicate
+from mtra_jax.train import build, evaluate
+from mtra_jax.train.backbone import Backbone
+from mtra_jax.train.devices import Program, choose_devices, local_places, replicate
 from mtra_jax.types import Params
 
 
@@ -27,33 +35,59 @@ class Saved(NamedTuple):
 
     config: ConfigDict
     benchmark: Benchmark
-    backbone: build.Backbone
+    backbone: Backbone
     params: Params
     inputs: inputs.Inputs
 
 
 class Score(NamedTuple):
-    """`summary` as one split of `results.json`. `difference` from the data of the run."""
+    """`summary`: as one split of `results.json`. `difference`: from the run's data."""
 
     benchmark: Benchmark
     summary: dict[str, Any]
     difference: str | None
 
 
-def load(directory: Path, cache_dir: str | None = None) -> Saved:
-    """The best model of the run in `directory`.
+class Options(NamedTuple):
+    """Options of `evaluate_run`.
 
-    The run is untrusted: the cache path that its configuration names is not used, but
-    `cache_dir`, or else the default.
+    `data_dir` and `cache_dir`: None for the run's data and for your own cache. `num_devices`:
+    0 for all. `batch_size`: None for that of training; it is rounded up to a multiple of
+    the devices.
+    """
+
+    data_dir: str | None = None
+    cache_dir: str | None = None
+    num_devices: int = 0
+    batch_size: int | None = None
+    bar: evaluate.Bar = evaluate.no_bar
+
+
+def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
+    """The best model of the run in `directory` for `task`.
+
+    The run is untrusted: the cache that its configuration names is not used, but
+    `cache_dir`, or the default for None.
 
     Raises:
-      InputError: there is no run, it has no checkpoint, or the
-        tokenizer or configuration of its encoder was changed.
+      InputError: there is no run or no checkpoint, the run has no such task, or its
+        tokenizer or encoder configuration was changed.
     """
+    config = workdir.read_config(directory)
+    names = configs.benchmark_of(config).task_names
+    if task not in names:
+        hint = did_you_mean(task, names)
+        raise InputError(f"unknown task {task!r} of this run; {hint}")
+    is_separate = bool(configs.separate_tasks(config))
+    return load_one(directory / task if is_separate else directory, cache_dir)
+
+
+def load_one(directory: Path, cache_dir: str | None = None) -> Saved:
+    """As `load`, for a run of all its tasks together."""
     config = workdir.read_config(directory)
     own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
     config.data.cache_dir = own
-    build.use_compilation_cache(config)
+    preparation.use_compilation_cache(config)
     encoder_dir = directory / workdir.ENCODER
     encoder_config = pretrained.read_config(encoder_dir)
     tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)
@@ -67,15 +101,15 @@ def load(directory: Path, cache_dir: str | None = None) -> Saved:
                 f"{encoder_dir}: the {name} is not the one that the run was trained with"
             )
     params = load_best_params(directory)
-    backbone = build.Backbone(encoder_config, params["encoder"], tokenizer)
-    return Saved(config, build.benchmark_of(config), backbone, params, made_from)
+    backbone = Backbone(encoder_config, params["encoder"], tokenizer)
+    return Saved(config, configs.benchmark_of(config), backbone, params, made_from)
 
 
 def load_best_params(directory: Path) -> Params:
     """The parameters of the best epoch.
 
     Raises:
-      InputError: there is no checkpoint, or not that of the best epoch.
+      InputError: there is no checkpoint, or the best one is not of the best epoch.
     """
     place = directory / workdir.CHECKPOINTS
     if not place.is_dir():
@@ -91,24 +125,33 @@ def load_best_params(directory: Path) -> Params:
         return store.restore_params(best)
 
 
-def evaluate_run(
-    directory: Path,
-    split: str,
-    *,
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    num_devices: int = 0,
-    batch_size: int | None = None,
-    bar: evaluate.Bar = evaluate.no_bar,
-) -> Score:
-    """Scores the best model of the run in `directory` on one split.
+def evaluate_run(directory: Path, split: str, options: Options | None = None) -> Score:
+    """Scores the best model of the run in `directory`, or each task's, on one split.
 
-    Only the files of that split are read. `num_devices` 0 means all; `batch_size` None
-    is that of training, rounded up to a multiple of the devices.
+    Only the files of that split are read.
 
     Raises:
-      InputError: as `load`; or the run's data are the hub's, and `data_dir` is not "hub".
+      InputError: as `load`; or the run's data are the hub's, and `options.data_dir` is not
+        "hub".
     """
+    options = options or Options()
+    config = workdir.read_config(directory)
+    names = configs.separate_tasks(config)
+    if not names:
+        return _evaluate_one(directory, split, options)
+    parts = [_evaluate_one(directory / name, split, options) for name in names]
+    scores = {n: part.summary[n] for n, part in zip(names, parts, strict=True)}
+    benchmark = configs.benchmark_of(config)
+    differences = [part.difference for part in parts if part.difference is not None]
+    return Score(
+        benchmark,
+        metrics.summarize(scores, benchmark.tasks),
+        differences[0] if differences else None,
+    )
+
+
+def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
+    data_dir = options.data_dir
     if data_dir is None:
         data_dir = workdir.read_config(directory).data.dir
         if data_dir == benchmarks.HUB:
@@ -116,91 +159,48 @@ def evaluate_run(
                 f"{directory / workdir.CONFIG}: data.dir is {benchmarks.HUB!r} there; "
                 "expected --data_dir hub, to go online, or --data_dir DIR"
             )
-    saved = load(directory, cache_dir)
-    config = saved.config
-    devices = choose_devices(num_devices)
-    examples = benchmarks.read_examples(saved.benchmark, data_dir, [split])
+    saved = load_one(directory, options.cache_dir)
+    config, benchmark = saved.config, saved.benchmark
+    devices = choose_devices(options.num_devices)
+    examples = benchmarks.read_examples(benchmark, data_dir, [split])
     corpora = benchmarks.build_corpora(
-        saved.benchmark,
+        benchmark,
         examples,
         saved.backbone.tokenizer,
         max_length=config.data.max_length,
-        cache_dir=build.cache_dir_of(config),
+        cache_dir=paths.cache_directory(config.data.cache_dir),
         splits=(split,),
     )
-    size = batch_size or config.batch_size
+    size = options.batch_size or config.batch_size
     size += -size % len(devices)
-    known = ()
+    trained: tuple[packing.Shape, ...] = ()
     if size == config.batch_size:
         # The same programs as in training give the same figures, to the bit.
-        known = _shapes_of_training(directory, len(devices))
-    chosen = _split(corpora[split], size, devices, known)
-    outputs = _outputs_of(saved, chosen, devices, bar)
-    _, scores, _ = evaluate.score_outputs(outputs, corpora[split], saved.benchmark)
+        trained = _shapes_of_training(directory, len(devices))
+    packed = _split(corpora[split], size, devices, trained)
+    params = replicate(saved.params, devices)
+    forward = _forward(saved, devices)
+    outputs, _ = evaluate.predict_outputs(forward, params, packed, options.bar)
+    _, scores, _ = evaluate.score_outputs(outputs, corpora[split], benchmark)
     return Score(
-        saved.benchmark,
-        metrics.summarize(scores, saved.benchmark.tasks),
+        benchmark,
+        metrics.summarize(scores, benchmark.tasks),
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
     )
 
 
-def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
-    """The shapes of evaluation that `environment.json` records; none without them."""
-    try:
-        values = metrics_log.read_json(directory / workdir.ENVIRONMENT)
-        if len(values["devices"]) != num_devices:
-            return ()
-        known = tuple(packing.Shape(*map(int, s)) for s in values["evaluation_shapes"])
-    except (OSError, KeyError, TypeError, ValueError):
-        return ()
-    return known if all(min(shape) > 0 for shape in known) else ()
-
-
-def _outputs_of(
-    saved: Saved, split: evaluate.Split, devices: list[jax.Device], bar: evaluate.Bar
-) -> np.ndarray:
-    """The outputs [N, L] of the model for all examples of a split, in their order."""
-    # The numbers of training examples matter to losses alone.
-    sizes = (1,) * len(saved.benchmark.tasks)
-    model, _ = build.make_model(
-        saved.config, saved.benchmark, saved.backbone.config, sizes
-    )
-    forward = build.make_forward(saved.config, model, devices)
-    params = replicate(saved.params, devices)
-    outputs, _ = evaluate.predict_outputs(forward, params, split, bar)
-    return outputs
-
-
-def _split(
-    corpus: batches.Corpus,
-    batch_size: int,
-    devices: list[jax.Device],
-    known: tuple[packing.Shape, ...] = (),
-) -> evaluate.Split:
-    """Batches of one split in order, in shapes chosen for it unless some are `known`."""
-    plan = batches.plan_evaluation(corpus.sizes, batch_size)
-    chosen = known or _few(shapes.needed(corpus, plan, len(devices)))
-    places = local_places(devices)
-    batcher = batches.Batcher(
-        corpus, chosen, num_devices=len(devices), local_devices=places
-    )
-    return evaluate.Split(batcher, plan)
-
-
 def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:
     """Returns `predict(raw texts) -> outputs [N, d]`: probabilities, or values."""
-    config, benchmark = saved.config, saved.benchmark
-    own = benchmark.slots(task_name)
-    task = next(task for task in benchmark.tasks if task.name == task_name)
-    sizes = (1,) * len(benchmark.tasks)
-    model, _ = build.make_model(config, benchmark, saved.backbone.config, sizes)
+    own = saved.benchmark.slots(task_name)
+    index = saved.benchmark.task_names.index(task_name)
+    task = saved.benchmark.tasks[index]
     devices = choose_devices(1)
-    forward = build.make_forward(config, model, devices)
+    forward = _forward(saved, devices)
     params = replicate(saved.params, devices)
 
     def predict(texts: list[str]) -> np.ndarray:
-        split = _unlabelled(config, benchmark, saved.backbone, texts)
-        outputs, _ = evaluate.predict_outputs(forward, params, split)
+        packed = _unlabelled(saved, texts, devices)
+        outputs, _ = evaluate.predict_outputs(forward, params, packed)
         values = outputs[:, own].astype(np.float64)
         if task.is_classification:
             values = np.exp(values - values.max(axis=1, keepdims=True))
@@ -210,23 +210,54 @@ def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.nda
     return predict
 
 
-def _unlabelled(
-    config: ConfigDict, benchmark: Benchmark, backbone: build.Backbone, texts: list[str]
+def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
+    config = saved.config
+    model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
+    return build.make_forward(model, preparation.choice_of(config), devices)
+
+
+def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
+    """The shapes of evaluation in `environment.json`; () if it has none for the devices."""
+    try:
+        values = metrics_log.read_json(directory / workdir.ENVIRONMENT)
+        if len(values["devices"]) != num_devices:
+            return ()
+        stored = values["evaluation_shapes"]
+        trained = tuple(packing.Shape(*map(int, shape)) for shape in stored)
+    except (OSError, KeyError, TypeError, ValueError):
+        return ()
+    return trained if all(min(shape) > 0 for shape in trained) else ()
+
+
+def _split(
+    corpus: batches.Corpus,
+    batch_size: int,
+    devices: list[jax.Device],
+    chosen: tuple[packing.Shape, ...] = (),
 ) -> evaluate.Split:
-    """Batches of raw `texts` without labels, in order, for one device."""
+    """Batches of one split in order, in the `chosen` shapes or a few that fit it."""
+    plan = batches.plan_evaluation(corpus.sizes, batch_size)
+    # Each shape is compiled, for few batches.
+    chosen = chosen or shapes.choose(
+        shapes.needed(corpus, plan, len(devices)), program_cost=0.0, max_shapes=2
+    )
+    places = local_places(devices)
+    batcher = batches.Batcher(
+        corpus, chosen, num_devices=len(devices), local_devices=places
+    )
+    return evaluate.Split(batcher, plan)
+
+
+def _unlabelled(
+    saved: Saved, texts: Sequence[str], devices: list[jax.Device]
+) -> evaluate.Split:
+    """Batches of raw `texts` without labels, in order."""
     texts = [normalize(text) for text in texts]
-    found = tokens.encode(backbone.tokenizer, texts, config.data.max_length)
+    config = saved.config
     corpus = batches.Corpus(
-        found,
+        tokens.encode(saved.backbone.tokenizer, texts, config.data.max_length),
         np.zeros(len(texts), np.int32),
-        np.zeros((len(texts), benchmark.num_slots), np.float32),
+        np.zeros((len(texts), saved.benchmark.num_slots), np.float32),
         (len(texts),),
     )
-    plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
-    chosen = _few(shapes.needed(corpus, plan, num_shares=1))
-    return evaluate.Split(batches.Batcher(corpus, chosen), plan)
-
-
-def _few(needs: Sequence[packing.Shape]) -> tuple[packing.Shape, ...]:
-    # Each shape is compiled, for few batches.
-    return shapes.choose(needs, program_cost=0.0, max_shapes=2)
+    return _split(corpus, config.batch_size, devices)

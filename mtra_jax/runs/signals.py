@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT -> a flag that training asks for, so that it saves before it ends."""
+"""SIGTERM and SIGINT -> a flag that training reads, so that it saves before it ends."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ AT_ONCE = "\ninterrupted; the same command continues\n"
 
 
 class Requests:
-    """Which signal asked the run to stop; 0 while none has."""
+    """The signal that requested the run to stop; 0 before one arrives."""
 
     def __init__(self) -> None:
         self.signal = 0
 
     def should_stop(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self.signal != 0
 
 
@@ -24,9 +24,9 @@ class Requests:
 def caught(
     numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT),
 ) -> Iterator[Requests]:
-    """Notes the signals while it is open; a second SIGINT ends the process, code 130.
+    """Records the signals in its body; a second SIGINT ends the process, code 130.
 
-    Elsewhere than in the main thread, where Python sets no handlers, it notes nothing.
+    Outside the main thread it records nothing: Python sets handlers only there.
     """
     requests = Requests()
     if threading.current_thread() is not threading.main_thread():
@@ -50,8 +50,8 @@ def caught(
 def _ending_at_once() -> Iterator[None]:
     """Ends the process at a SIGINT that is not the first signal.
 
-    From a thread of its own: a handler waits for the main thread, which may be in a
-    compiler, and an exception waits for the checkpoint in work.
+    A separate thread does so: a handler would wait for the main thread, which may be in a
+    compiler, and an exception would wait for the checkpoint in work.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -1,4 +1,4 @@
-"""A sweep -> a finished run in each work directory, and a line of `results.jsonl` each."""
+"""A sweep -> a finished run and a line of `results.jsonl` for each trial."""
 
 import json
 import math
@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
+from mtra_jax import config as configs
 from mtra_jax.errors import InputError, RunError, did_you_mean, naming
 from mtra_jax.reports import comparison, progress
-from mtra_jax.runs import build, display, experiments, per_task, training
+from mtra_jax.runs import display, experiments, training
 from mtra_jax.runs import workdir as files
 
 RESULTS = "results.jsonl"
@@ -21,18 +22,18 @@ State = Literal["finished", "begun", "new"]
 
 
 class Job(NamedTuple):
-    """A run of a sweep, its work directory, and how far it is."""
+    """A trial, its work directory and its state."""
 
-    run: experiments.Run
+    trial: experiments.Trial
     directory: Path
     state: State
 
 
 class Plan(NamedTuple):
-    """A sweep in a work directory, as one command asks for it.
+    """A sweep in a work directory, as requested by one command.
 
-    `overrides` are the user's, `command` is what goes into `results.jsonl`. `jobs` are
-    ordered by seed, so that every row has a figure early.
+    `overrides` are the user's; `command` is stored in `results.jsonl`. `jobs` are ordered
+    by seed, so that every row of the table soon has a figure.
     """
 
     sweep: experiments.Sweep
@@ -53,39 +54,39 @@ def make_plan(
     command: str = "",
     only: Sequence[str] = (),
 ) -> Plan:
-    """What is to be done; nothing is written yet. Of the runs named in `only`, if any.
+    """The jobs of the sweep, or of the rows in `only`; writes nothing.
 
     Raises:
-      InputError: a run has no valid configuration, or other tasks than the first, or
-        its directory holds another one; `results.jsonl` is damaged; no run is named so.
+      InputError: an unknown row in `only`; a trial has no valid configuration, or other
+        tasks than the first; its directory holds another run; `results.jsonl` is damaged.
     """
-    known = {run.name for run in sweep.runs}
+    names = {trial.name for trial in sweep.trials}
     for name in only:
-        if name not in known:
-            raise InputError(f"--only {name}: {did_you_mean(name, sorted(known))}")
-    jobs, sources = [], training.Sources()
+        if name not in names:
+            raise InputError(f"--only {name}: {did_you_mean(name, sorted(names))}")
+    jobs, current = [], training.CurrentInputs()
     tasks = {entry.tasks: f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
-    for run in sorted(sweep.runs, key=lambda run: run.seed):
-        if only and run.name not in only:
+    for trial in sorted(sweep.trials, key=lambda trial: trial.seed):
+        if only and trial.name not in only:
             continue
-        config = experiments.config_of(run, overrides)
-        benchmark = build.benchmark_of(config)
-        first = tasks.setdefault(benchmark.tasks, run.name)
+        config = experiments.config_of(trial, overrides)
+        benchmark = configs.benchmark_of(config)
+        first = tasks.setdefault(benchmark.tasks, trial.name)
         if len(tasks) > 1:
             names = ", ".join(benchmark.task_names)
             raise InputError(
                 f"{first}: tasks {names} of {benchmark.name}; expected those of "
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
-        directory = workdir / run.directory
+        directory = workdir / trial.directory
         files.check(config, directory)
-        per_task.check_sources(config, directory, sources)
-        jobs.append(Job(run, directory, state_of(directory)))
+        training.check_inputs(config, directory, current)
+        jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
 
 
 def state_of(directory: Path) -> State:
-    """How far the run in `directory` is."""
+    """The state of the run in `directory`."""
     if (directory / files.RESULTS).exists():
         return "finished"
     return "begun" if (directory / files.CONFIG).exists() else "new"
@@ -96,9 +97,9 @@ def run_all(
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool] = lambda step: False,
 ) -> list[Job]:
-    """Trains what is not finished; returns the jobs that broke down.
+    """Trains the jobs that are not finished; returns those that broke down.
 
-    `say` takes a line as each run starts and ends. Bars go to standard error.
+    `say` receives a line as each run starts and ends. Bars go to standard error.
 
     Raises:
       InputError: a run lacks data or weights, or does not fit the devices.
@@ -108,9 +109,11 @@ def run_all(
     finished = plan.count("finished")
     with progress.sweep_bar(len(plan.jobs), initial=finished) as bar:
         for number, job in enumerate(plan.jobs, start=1):
-            label = f"[{number}/{len(plan.jobs)}] {job.run.name}, seed {job.run.seed}"
+            label = (
+                f"[{number}/{len(plan.jobs)}] {job.trial.name}, seed {job.trial.seed}"
+            )
             if job.state == "finished":
-                say(f"{label}: finished before, Avg. {record(plan, job):.2f}")
+                say(f"{label}: finished before, Avg. {update_results(plan, job):.2f}")
                 continue
             say(f"{label}: {'goes on' if job.state == 'begun' else 'starts'}")
             started = time.monotonic()
@@ -121,7 +124,7 @@ def run_all(
                 say(f"{label}: broke down: {error}")
             else:
                 seconds = time.monotonic() - started
-                say(f"{label}: Avg. {record(plan, job):.2f}, {seconds:.0f} s")
+                say(f"{label}: Avg. {update_results(plan, job):.2f}, {seconds:.0f} s")
             bar.update()
     return failed
 
@@ -132,54 +135,55 @@ def _train(
     warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
 ) -> None:
-    config = experiments.config_of(job.run, plan.overrides)
-    # Without lines of its own: those of many runs would bury the sweep's.
+    config = experiments.config_of(job.trial, plan.overrides)
+    # It prints no lines: those of many runs would hide the sweep's.
     shown = display.Terminal(
         say=lambda text: None, position=1, warn=warn, should_stop=should_stop
     )
     try:
-        per_task.train(config, job.directory, shown.watch)
+        training.train(config, job.directory, shown.watch)
     finally:
         shown.close()
-        # JAX keeps every compiled program of the process, and the next run needs none
-        # of this one's: the memory would grow with each run.
+        # JAX keeps every compiled program of the process. The next run does not use this
+        # one's, and the memory would grow with each run.
         jax.clear_caches()
 
 
-def record(plan: Plan, job: Job) -> float:
-    """Sees to the line of a finished run in `results.jsonl`; returns its Avg. (test).
+def update_results(plan: Plan, job: Job) -> float:
+    """Puts the line of a finished run into `results.jsonl`; returns its test average.
 
-    A line with the same results stays as it is; one of an earlier run with the same name
-    and seed is replaced. The lines are in the order of the sweep, then those of others.
+    A line with the same results stays as it is; another line with the same name and seed
+    is replaced. The lines are in the order of the sweep, followed by those of others.
     """
     results = files.read_results(job.directory)
     assert results is not None, job.directory
-    found = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
-    key = (job.run.name, job.run.seed)
+    lines = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
+    key = (job.trial.name, job.trial.seed)
     line = {"results": results, "baseline": plan.sweep.baseline}
-    if not line.items() <= found.get(key, {}).items():
-        found[key] = _line(plan, job, results)
-        places = {(run.name, run.seed): i for i, run in enumerate(plan.sweep.runs)}
-        order = sorted(found, key=lambda key: places.get(key, len(places)))
+    if not line.items() <= lines.get(key, {}).items():
+        lines[key] = _line(plan, job, results)
+        trials = enumerate(plan.sweep.trials)
+        places = {(trial.name, trial.seed): i for i, trial in trials}
+        order = sorted(lines, key=lambda key: places.get(key, len(places)))
         _replace(
             plan.workdir / RESULTS,
-            "".join(f"{json.dumps(found[key])}\n" for key in order),
+            "".join(f"{json.dumps(lines[key])}\n" for key in order),
         )
     average = results["test"]["avg"]
     return math.nan if average is None else average
 
 
 def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
-    run = job.run
+    trial = job.trial
     ended = (job.directory / files.RESULTS).stat().st_mtime
     environment = (job.directory / files.ENVIRONMENT).read_text(encoding="utf-8")
     return {
-        "name": run.name,
-        "method": run.method,
-        "seed": run.seed,
+        "name": trial.name,
+        "method": trial.method,
+        "seed": trial.seed,
         "baseline": plan.sweep.baseline,
-        "preset": run.preset,
-        "overrides": dict([*run.overrides, *plan.overrides]),
+        "preset": trial.preset,
+        "overrides": dict([*trial.overrides, *plan.overrides]),
         "command": plan.command,
         "environment": json.loads(environment),
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
@@ -188,7 +192,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(workdir: Path) -> list[comparison.Entry]:
-    """The runs of `results.jsonl` in `workdir`; none where there is no such file.
+    """The runs in `results.jsonl` of `workdir`; [] without that file.
 
     Raises:
       InputError: the file is damaged.

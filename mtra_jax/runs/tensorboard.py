@@ -1,7 +1,7 @@
-"""A run's figures -> TensorBoard's event files, written by the thread that asks for it.
+"""A run's figures -> TensorBoard's event files, written by the calling thread.
 
-`SummaryWriter` leaves the writing to a thread of its own. A full disk ends that thread,
-and the run would wait for it for ever.
+`SummaryWriter` writes in another thread. A full disk ends that thread, and the run would
+wait for it for ever.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ def is_available() -> bool:
 
 
 class Events:
-    """Appends to a new event file; the points of earlier files from `step` on are void."""
+    """Appends to a new event file; TensorBoard drops earlier points from `step` on."""
 
     def __init__(self, directory: Path, step: int) -> None:
         from tensorboardX import event_file_writer

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,23 +9,29 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from mtra_jax import config as configs
 from mtra_jax import failures
-from mtra_jax.data import benchmarks, fingerprints, tokens
-from mtra_jax.models import pretrained
+from mtra_jax.data import benchmarks, fingerprints
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
-    build,
+    assembly,
     checkpoints,
     inputs,
+    interfaces,
     locks,
     loop,
     metrics_log,
     orbax_errors,
+    preparation,
     processes,
     results,
     workdir,
 )
+from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
+
+WatchOf = Callable[[Prepared, loop.Progress], interfaces.Callbacks]
+"""(a prepared run, its progress) -> the callbacks of its training."""
 
 
 class Outcome(NamedTuple):
@@ -36,84 +41,147 @@ class Outcome(NamedTuple):
     results: dict[str, Any]
 
 
-def train(
-    config: ConfigDict,
-    directory: Path,
-    watch_of: Callable[[build.Prepared, loop.Progress], loop.Watch],
-) -> Outcome:
+def train(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
     """Trains in the work directory `directory`, or continues the run that is there.
 
-    `watch_of(prepared, progress)` returns the callbacks. If the run has finished, its
-    stored results are returned.
+    If the run has finished, its stored results are returned. A method that trains its
+    tasks separately has a run in `directory/TASK` for each task, and `directory` gets the
+    results of all.
 
     Raises:
       InputError: the configuration cannot be run; `directory` holds a run of another
         configuration, data or encoder, or another process trains there.
       loop.TrainingError: training broke down, or its files cannot be written.
-      loop.Stopped: `watch.should_stop()`; the same call continues.
+      loop.Stopped: the callbacks' `should_stop` returned True; the same call continues.
     """
+    names = configs.separate_tasks(config)
+    if names:
+        return _train_separately(config, names, directory, watch_of)
+    return _train_together(config, directory, watch_of)
+
+
+def _train_separately(
+    config: ConfigDict, names: tuple[str, ...], directory: Path, watch_of: WatchOf
+) -> Outcome:
+    workdir.check(config, directory)
+    with writing(directory):
+        if processes.is_writer():
+            workdir.write_config(config, directory)
+        by_task = {}
+        for name in names:
+            own = configs.of_task(config, name)
+            by_task[name] = _train_together(own, directory / name, watch_of).results
+        benchmark = configs.benchmark_of(config)
+        of_all = assembly.results_of_all(benchmark, by_task)
+        if processes.is_writer():
+            assembly.write(directory, names, of_all)
+    return Outcome(benchmark, of_all)
+
+
+def _train_together(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
+    """One run of all tasks of `config`."""
     workdir.check(config, directory)
     finished = workdir.read_results(directory)
     if finished is not None:
         comparison.check_results(finished, str(directory / workdir.RESULTS))
-        Sources().check(config, directory)
-        return Outcome(build.benchmark_of(config), finished)
+        _check_inputs(config, directory, CurrentInputs())
+        return Outcome(configs.benchmark_of(config), finished)
     if processes.is_writer():
         with _named_failures():
             locks.check_free(directory)
-    build.use_compilation_cache(config)
-    prepared = build.prepare_run(config)
+    preparation.use_compilation_cache(config)
+    prepared = preparation.prepare(config)
     with writing(directory):
         # Again: another process may have begun here meanwhile.
         workdir.check(config, directory)
-        return _train(config, directory, prepared, watch_of)
+        return _fit_and_score(config, directory, prepared, watch_of)
 
 
-class Sources:
-    """Data and encoders that configurations name, as they are now; each is read once."""
+def _fit_and_score(
+    config: ConfigDict, directory: Path, prepared: Prepared, watch_of: WatchOf
+) -> Outcome:
+    damages: list[str] = []
+    with contextlib.ExitStack() as opened:
+        store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
+        opened.callback(store.close)
+        if store.latest_step() is not None:
+            inputs.check(directory, prepared.inputs)
+        elif processes.is_writer():
+            # An earlier try without a checkpoint may have left some of these files.
+            results.write_encoder_files(directory, prepared.backbone)
+            inputs.write(directory, prepared.inputs)
+        if processes.is_writer():
+            results.write_environment(directory, prepared.run, prepared.devices)
+            workdir.write_config(config, directory)
+        run, progress = loop.resume(prepared.run, store, damages.append)
+        log = metrics_log.MetricsLog(
+            directory, step=progress.step, active=processes.is_writer()
+        )
+        opened.callback(log.close)
+        watch = watch_of(prepared, progress)
+        for line in damages:
+            watch.say(line)
+        params, progress = loop.fit(run, store, log, progress, watch)
+    bar = loop.stoppable(watch, progress.step)
+    scored = results.finish(directory, prepared, params, progress, bar)
+    return Outcome(run.benchmark, scored)
+
+
+class CurrentInputs:
+    """Fingerprints of data and encoders as they are now; each is read once."""
 
     def __init__(self) -> None:
         self._data: dict[Any, dict[str, Any]] = {}
         self._encoders: dict[str, dict[str, str]] = {}
 
-    def check(self, config: ConfigDict, directory: Path) -> None:
-        """Raises InputError where they are not those of the run in `directory`.
-
-        An encoder from the hub is taken to be the same under the same name; a new one
-        follows from the data and the configuration.
-        """
-        made_from = inputs.read(directory)
-        inputs.check_data(directory, made_from, self._data_of(config))
-        path = config.backbone.path
-        is_local = os.path.isdir(os.path.expanduser(path))
-        if is_local or path != workdir.read_config(directory).backbone.path:
-            inputs.check_encoder(directory, made_from, self._encoder_of(config))
-
-    def _data_of(self, config: ConfigDict) -> dict[str, Any]:
-        benchmark = build.benchmark_of(config)
+    def data(self, config: ConfigDict) -> dict[str, Any]:
+        """As `Inputs.data`."""
+        benchmark = configs.benchmark_of(config)
         key = benchmark, config.data.dir
         if key not in self._data:
             splits = benchmarks.read_examples(benchmark, config.data.dir)
             self._data[key] = fingerprints.of_splits(splits)
         return self._data[key]
 
-    def _encoder_of(self, config: ConfigDict) -> dict[str, str]:
+    def encoder(self, config: ConfigDict) -> dict[str, str]:
+        """As `Inputs.encoder`."""
         path = config.backbone.path
         if path not in self._encoders:
-            encoder = build.load_backbone(config, train_texts=[])
-            self._encoders[path] = inputs.of_encoder(
-                encoder.config, encoder.tokenizer, encoder.params if path else {}
-            )
+            backbone = preparation.load_backbone(config, train_texts=[])
+            self._encoders[path] = preparation.fingerprints_of(config, backbone)
         return self._encoders[path]
+
+
+def check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
+    """Raises InputError if the run in `directory` has other data or another encoder.
+
+    Runs that have not begun are not compared.
+    """
+    names = configs.separate_tasks(config)
+    own = {directory / name: configs.of_task(config, name) for name in names}
+    for place, part in (own or {directory: config}).items():
+        if workdir.has_begun(place):
+            _check_inputs(part, place, current)
+
+
+def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
+    made_from = inputs.read(directory)
+    inputs.check_data(directory, made_from, current.data(config))
+    # A new encoder follows from data and configuration. An encoder from the hub is taken
+    # to be the same under the same name.
+    path = config.backbone.path
+    is_local = os.path.isdir(os.path.expanduser(path))
+    if is_local or path != workdir.read_config(directory).backbone.path:
+        inputs.check_encoder(directory, made_from, current.encoder(config))
 
 
 @contextlib.contextmanager
 def writing(workdir: Path) -> Iterator[None]:
-    """Holds the lock of `workdir`; failing disks, devices and processes of the run, and
-    too little memory, become a TrainingError.
+    """Holds the lock of `workdir`, and names failures of disks, devices and processes.
 
     Raises:
       InputError: another process trains there.
+      loop.TrainingError: such a failure, or too little memory.
     """
     with (
         _named_failures(),
@@ -139,59 +207,3 @@ def _named_failures() -> Iterator[None]:
         if isinstance(error, ValueError) and not failures.out_of_memory(error):
             raise
         raise loop.TrainingError(failures.surroundings(error)) from error
-
-
-def _train(
-    config: ConfigDict,
-    directory: Path,
-    prepared: build.Prepared,
-    watch_of: Callable[[build.Prepared, loop.Progress], loop.Watch],
-) -> Outcome:
-    passed_over: list[str] = []
-    with contextlib.ExitStack() as opened:
-        store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
-        opened.callback(store.close)
-        if store.latest_step() is not None:
-            made_from = inputs.read(directory)
-            inputs.check_data(directory, made_from, prepared.inputs.data)
-            inputs.check_encoder(directory, made_from, prepared.inputs.encoder)
-        elif processes.is_writer():
-            # Whatever an earlier try without a checkpoint left is made again.
-            _write_start(directory, prepared)
-        if processes.is_writer():
-            _write_environment(directory, prepared)
-            workdir.write_config(config, directory)
-        run, progress = loop.resume(prepared.run, store, passed_over.append)
-        record = metrics_log.Records(
-            directory, step=progress.step, active=processes.is_writer()
-        )
-        opened.callback(record.close)
-        watch = watch_of(prepared, progress)
-        for line in passed_over:
-            watch.say(line)
-        params, progress = loop.fit(run, store, record, progress, watch)
-    bar = loop.stoppable(watch, progress.step)
-    found = results.finish(directory, prepared, params, progress, bar)
-    return Outcome(run.benchmark, found)
-
-
-def _write_start(directory: Path, prepared: build.Prepared) -> None:
-    """Writes what the run's checkpoints are read with, before the first of them."""
-    backbone = prepared.backbone
-    temporary = directory / f".{workdir.ENCODER}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    length = backbone.config.max_length
-    tokens.save_tokenizer(backbone.tokenizer, temporary, length)
-    pretrained.save_config(temporary, backbone.config)
-    target = directory / workdir.ENCODER
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
-    inputs.write(directory, prepared.inputs)
-
-
-def _write_environment(directory: Path, prepared: build.Prepared) -> None:
-    shapes = prepared.run.validation.batcher.shapes
-    environment = metrics_log.environment(prepared.devices)
-    environment["evaluation_shapes"] = [list(shape) for shape in shapes]
-    metrics_log.write_json(directory / workdir.ENVIRONMENT, environment)

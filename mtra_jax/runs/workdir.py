@@ -1,4 +1,4 @@
-"""The files of a run in its work directory: names, configuration, results."""
+"""A work directory -> the configuration and the results of its run, and their names."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
+from mtra_jax import config_values
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import build, metrics_log, orbax_paths
+from mtra_jax.runs import metrics_log, orbax_paths
 from mtra_jax.tasks import Benchmark
 
 CONFIG = "config.json"
@@ -18,8 +19,8 @@ RESULTS = "results.json"
 PREDICTIONS = "predictions"
 ENCODER = "encoder"
 CHECKPOINTS = "checkpoints"
-# These may differ when a run is continued. Where data and weights lie is free as well:
-# `inputs.json` tells whether they are the same.
+# These may differ when a run is continued. Data and weights may move: `inputs.json` tells
+# whether their content is the same.
 FREE_KEYS = (
     "backbone.path",
     "checkpoint_every",
@@ -30,10 +31,10 @@ FREE_KEYS = (
 
 
 def check(config: ConfigDict, workdir: Path) -> None:
-    """Raises InputError where the run of `config` cannot be in `workdir`.
+    """Raises InputError if the run of `config` cannot be in `workdir`.
 
-    Its path may be one that checkpoints are not read back from; it may hold the run of
-    another configuration, or parts of a run without their configuration.
+    That is so if checkpoints cannot be read back from this path, or if the directory
+    holds the run of another configuration, or parts of a run without `config.json`.
     """
     path = workdir / CONFIG
     if workdir.exists() and not workdir.is_dir():
@@ -46,7 +47,7 @@ def check(config: ConfigDict, workdir: Path) -> None:
                 "expected a whole run, or a new --workdir"
             )
         return
-    old, new = flat(read_config(workdir)), flat(config)
+    old, new = _flat(read_config(workdir)), _flat(config)
     for key in sorted(old.keys() | new.keys()):
         if key not in FREE_KEYS and old.get(key) != new.get(key):
             raise InputError(
@@ -61,15 +62,10 @@ def has_begun(directory: Path) -> bool:
     return (directory / RESULTS).exists() or any(map(str.isdigit, names))
 
 
-def flat(config: ConfigDict) -> dict[str, Any]:
+def _flat(config: ConfigDict) -> dict[str, Any]:
     """The values by their dotted keys; tasks by name, in the benchmark's order."""
-    values = {}
-    for key in configs.keys(config):
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
-        values[key] = value
-    return {**values, "tasks": build.benchmark_of(config).task_names}
+    names = configs.benchmark_of(config).task_names
+    return {**config_values.flat(config), "tasks": names}
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -108,7 +104,7 @@ def write_config(config: ConfigDict, workdir: Path) -> None:
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:
-    """The results of the run in `workdir`, None where it has not finished.
+    """The results of the run in `workdir`; None if it has not finished.
 
     Raises:
       InputError: the file is damaged.
@@ -128,4 +124,4 @@ def read_results(workdir: Path) -> dict[str, Any] | None:
 
 def read_benchmark(workdir: Path) -> Benchmark:
     """The benchmark and tasks of the run in `workdir`."""
-    return build.benchmark_of(read_config(workdir))
+    return configs.benchmark_of(read_config(workdir))

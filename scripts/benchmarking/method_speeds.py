@@ -10,7 +10,8 @@ import workload_files
 
 from mtra_jax.benchmark import timing
 from mtra_jax.methods import registry
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
+from mtra_jax.train.backbone import Backbone
 
 NUM_SMALL = 4
 """Methods with `--small`."""
@@ -27,7 +28,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     if options["small"]:
         names = names[:NUM_SMALL]
     config = workload_files.configuration(options, names[0])
-    backbone = build.load_backbone(config, [])
+    backbone = preparation.load_backbone(config, [])
     first = None
     for group in groups(names):
         for name, loaded in compiled(options, group, backbone, emit):
@@ -60,7 +61,7 @@ def groups(names: list[str]) -> Iterator[list[str]]:
 
 
 def compiled(
-    options: dict[str, Any], names: list[str], backbone: build.Backbone, emit: Any
+    options: dict[str, Any], names: list[str], backbone: Backbone, emit: Any
 ) -> list[tuple[str, training_run.Loaded]]:
     """Loads the methods, and compiles their steps at the same time."""
     loads = [(name, training_run.load(options, name, 1, backbone)) for name in names]

@@ -27,9 +27,9 @@ def main(script: str, arguments: list[str]) -> None:
     import train
 
     from mtra_jax import cli
-    from mtra_jax.runs import display, per_task, signals  # as the script does in `main`
+    from mtra_jax.runs import display, signals, training  # as the script does in `main`
 
-    del display, per_task, signals
+    del display, signals, training
     mark("libraries")
     watch(mark)
     sys.argv = [script, *arguments]
@@ -42,14 +42,14 @@ def watch(mark: Any) -> None:
     import training_run
 
     from mtra_jax.data import benchmarks
-    from mtra_jax.runs import build
+    from mtra_jax.runs import preparation
     from mtra_jax.train.devices import Program
 
-    mark_first(build, "choose_devices", mark, "device")
+    mark_first(preparation, "choose_devices", mark, "device")
     mark_first(benchmarks, "read_examples", mark, "texts")
-    mark_first(build, "load_backbone", mark, "encoder")
+    mark_first(preparation, "load_backbone", mark, "encoder")
     mark_first(benchmarks, "build_corpora", mark, "tokens")
-    mark_first(build, "prepare_run", mark, "parameters, batches")
+    mark_first(preparation, "prepare", mark, "parameters, batches")
     events = training_run.Events()
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: events.note(event, seconds)

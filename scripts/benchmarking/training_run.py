@@ -12,7 +12,8 @@ import workload_files
 from jax.experimental.compilation_cache import compilation_cache
 
 from mtra_jax.benchmark import cost, measure, workload
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
+from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import replicate, start_devices
 from mtra_jax.types import Batch
 
@@ -33,7 +34,7 @@ GROUP_SECONDS = 0.4
 class Loaded(NamedTuple):
     """A prepared run with batches of one shape, and means over these batches."""
 
-    prepared: build.Prepared
+    prepared: preparation.Prepared
     state: Any
     items: list[workload.Item]
     mean_texts: float
@@ -60,7 +61,7 @@ def load(
     options: dict[str, Any],
     method: str,
     scale: int = 1,
-    backbone: build.Backbone | None = None,
+    backbone: Backbone | None = None,
 ) -> Loaded:
     """Prepares a run; its programs are cached apart from those of all others.
 
@@ -74,7 +75,7 @@ def load(
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     compilation_cache.reset_cache()  # else the first directory of a process is kept
     config = workload_files.configuration(options, method, scale)
-    prepared = build.prepare_run(config, backbone, options.get("unroll"))
+    prepared = preparation.prepare(config, backbone, options.get("unroll"))
     run = prepared.run
     plan = run.schedule.plan(0)
     chosen = workload.choose(run.train.corpus.tasks, plan, NUM_BATCHES)
@@ -95,7 +96,7 @@ def load(
         float(np.mean([item.real_tokens for item in kept])),
         kept[0].processed_tokens,
         float(np.mean(flops)),
-        np.dtype(build.compute_dtype(config)).name,
+        np.dtype(preparation.compute_dtype(config)).name,
         len(shapes),
     )
 

@@ -21,7 +21,7 @@ from mtra_jax.benchmark import (
 )
 from mtra_jax.errors import InputError
 from mtra_jax.methods import gradients
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEED = measure.Speed(
@@ -128,7 +128,7 @@ def test_the_script_counts_what_devices_send(tmp_path):
     assert found["machine"]["devices"] == ["cpu"] * 2
     sent = found["collectives"]["2"]["all-reduce"]
     config = configs.load(PRESET, list(OVERRIDES.items()))
-    params = build.prepare_run(config).run.state.params
+    params = preparation.prepare(config).run.state.params
     words = gradients.word_embeddings(params)
     # The gradient of everything, and before it that of the word embeddings.
     expected = sum(

@@ -13,8 +13,7 @@ from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods import base, ew, gradients, mtra
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.runs import build
-from mtra_jax.train import optimiser, step
+from mtra_jax.train import build, optimiser, step
 
 torch = pytest.importorskip("torch")
 

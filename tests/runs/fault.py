@@ -1,9 +1,10 @@
-"""Runs a script in which something happens at a place, a function of the package.
+"""Runs a script with faults planted at functions of the package.
 
     python tests/runs/fault.py '[["mtra_jax.runs.results:finish", 1, "signal", 15]]' \
         scripts/train.py --workdir=...
 
-Each fault is [place, number of the call, what, its value]; it happens before that call, or to its result.
+Each fault is [function, number of the call, kind, value]. It acts before that call, or on
+its result.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ import time
 
 
 def fill(where):
-    """Writes a file until the disk is full, but for some bytes."""
+    """Fills the disk with a file, except for `room` bytes."""
     path, room = where
     with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
         while file.write(bytes(4096)):
@@ -47,14 +48,14 @@ WHAT = {
 
 
 def poison(packed, indices):
-    """Puts no number among the targets of some batches, in the last device's share."""
+    """Sets a target of some batches to NaN, on the last device."""
     for index, batch in enumerate(packed):
         if index in indices:
             batch.targets[-1, 0] = math.nan
         yield batch
 
 
-# What becomes of the call's result.
+# Kinds that change the result of the call.
 AFTER = {"not finite": poison}
 
 
@@ -80,7 +81,7 @@ def plant(place, call, what, value):
 
 if __name__ == "__main__":
     faults, script, *flags = sys.argv[1:]
-    # The one planted last is met first.
+    # The fault that is planted last acts first.
     for fault in reversed(json.loads(faults)):
         plant(*fault)
     sys.argv = [script, *flags]

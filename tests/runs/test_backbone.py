@@ -1,4 +1,4 @@
-"""The pretrained encoder and tokenizer of a run: what does not fit, what is left out."""
+"""The pretrained encoder and tokenizer of a run: misfits and unused weights."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import build, display
+from mtra_jax.runs import display, preparation
 from mtra_jax.tasks import BENCHMARKS
 
 SMALL = encoder.EncoderConfig(
@@ -43,7 +43,7 @@ def load(directory, texts):
     config = configs.preset("tiny_synthetic", "ew")
     config.backbone.path = str(directory)
     config.data.max_length = 16
-    return build.load_backbone(config, texts)
+    return preparation.load_backbone(config, texts)
 
 
 def test_weights_of_heads_are_named(tmp_path):
@@ -100,7 +100,7 @@ def test_a_vocabulary_with_gaps_needs_rows_for_its_last_line(tmp_path, more):
 
 
 def lines_at_start(backbone):
-    """What the terminal says before the first step."""
+    """The lines of the terminal before the first step."""
     run = SimpleNamespace(
         schedule=SimpleNamespace(steps_per_epoch=1, epochs=1),
         benchmark=BENCHMARKS["tweeteval"].select(["irony"]),
@@ -113,7 +113,7 @@ def lines_at_start(backbone):
     return said
 
 
-def test_a_run_says_which_weights_it_does_not_use(tmp_path):
+def test_unused_weights_are_listed_at_the_start(tmp_path):
     write(tmp_path)
     line = "weights of the checkpoint that are not used: qa_outputs.weight"
     examples = "training examples: irony 2; 1 steps an epoch"

@@ -1,4 +1,4 @@
-"""What is kept, what comes back, and what a checkpoint of another shape is answered."""
+"""Preservation, restoring to the bit, and refusal of other shapes and damage."""
 
 import math
 import shutil
@@ -35,7 +35,7 @@ def make_params(width=3, tasks=TASKS):
 
 
 def make_state(params=None):
-    """As a training state: NamedTuples of Optax, empty trees, single numbers."""
+    """A tree like a training state: NamedTuples of Optax, empty trees, scalars."""
     params = jax.tree.map(np.float32, make_params() if params is None else params)
     schedule = optimiser.warm_up(1e-3, 10)
     moments = optimiser.make(schedule, tuple(params["heads"])).init(params)
@@ -91,7 +91,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path, scores, kept, best):
 
 
 @pytest.mark.parametrize("scores", [[3.0, 1.0, 1.0, 2.0], [math.nan, 2.0, INF, 3.0]])
-def test_a_store_that_is_opened_again_goes_on(tmp_path, scores):
+def test_a_store_that_is_opened_again_continues(tmp_path, scores):
     for step, score in enumerate(scores, start=1):
         store = checkpoints.Checkpoints(tmp_path)
         assert store.latest_step() == (step - 1 or None)
@@ -102,10 +102,10 @@ def test_a_store_that_is_opened_again_goes_on(tmp_path, scores):
     store.close()
 
 
-def test_a_kill_while_a_checkpoint_is_deleted_leaves_no_half_of_it(
+def test_a_kill_during_a_deletion_leaves_only_complete_checkpoints(
     tmp_path, monkeypatch
 ):
-    """Deleting stops after the record, as a kill may stop it."""
+    """The deletion stops after the record, as a kill may stop it."""
     removed = []
 
     def die_halfway(directory, ignore_errors):
@@ -137,7 +137,7 @@ def test_a_kill_while_a_checkpoint_is_deleted_leaves_no_half_of_it(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4"]
 
 
-def test_a_state_comes_back_to_the_bit(tmp_path):
+def test_a_restored_state_equals_the_saved_one_to_the_bit(tmp_path):
     state = make_state()
     odd = np.array([np.nan, np.inf, -0.0, 1e-45, 3e38], np.float32)
     state["params"]["encoder"]["odd"] = odd
@@ -164,7 +164,7 @@ def test_a_state_comes_back_to_the_bit(tmp_path):
     assert found["method"] == ()
 
 
-def test_parameters_alone(tmp_path):
+def test_parameters_are_restored_without_the_rest_of_the_state(tmp_path):
     state = make_state()
     store = checkpoints.Checkpoints(tmp_path)
     store.save(1, state, {}, 1.0)
@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
-    """Not the later ones: what is wrong with a place shows at the first."""
+    """Later ones are not: a faulty directory shows at the first."""
     store = checkpoints.Checkpoints(tmp_path)
     read = []
     monkeypatch.setattr(store, "verify", read.append)
@@ -261,7 +261,9 @@ def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
     assert read == [1]
 
 
-def test_a_first_checkpoint_that_does_not_come_back_is_an_error(tmp_path, monkeypatch):
+def test_a_first_checkpoint_that_reads_back_differently_is_an_error(
+    tmp_path, monkeypatch
+):
     store = checkpoints.Checkpoints(tmp_path)
     restore = store._restore
 
@@ -281,7 +283,7 @@ NAMES = ("a b", "a\nb", "a?b*", "]", "{1}", "%2F", "#", "é😀", "'\"", "-x", "
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_store_opens_below_any_name_that_it_does_not_refuse(tmp_path, name):
+def test_a_store_opens_below_every_name_that_is_not_refused(tmp_path, name):
     directory = tmp_path / name / "checkpoints"
     store = checkpoints.open_store(directory)
     store.save(1, SMALL, {}, INF)
@@ -296,16 +298,14 @@ def test_a_store_opens_below_any_name_that_it_does_not_refuse(tmp_path, name):
     "name", ["[x]", "a[", "**", "back\\slash", "gs:", "a\udcff"], ids=ascii
 )
 @pytest.mark.parametrize("read_only", [False, True])
-def test_paths_that_would_not_be_read_back_are_refused_at_once(
-    tmp_path, name, read_only
-):
+def test_paths_that_orbax_cannot_read_back_are_refused(tmp_path, name, read_only):
     directory = tmp_path / name / "checkpoints"
     with pytest.raises(InputError, match="checkpoints"):
         checkpoints.Checkpoints(directory, read_only=read_only)
     assert not directory.parent.exists()
 
 
-def test_a_relative_path_is_judged_by_where_it_lies(tmp_path, monkeypatch):
+def test_a_relative_path_is_checked_as_an_absolute_one(tmp_path, monkeypatch):
     (tmp_path / "[1]").mkdir()
     monkeypatch.chdir(tmp_path / "[1]")
     with pytest.raises(InputError, match=r"with '\['"):

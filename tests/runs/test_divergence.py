@@ -1,4 +1,4 @@
-"""Runs whose outputs or losses stop being finite: what is kept, reported and written."""
+"""Runs with nonfinite outputs or losses: parameters, reports and files."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.runs import build, checkpoints, loop, metrics_log, results, training
+from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, results, training
 
 SMALL = [
     ("tasks", "irony,intensity"),
@@ -30,13 +30,14 @@ def make_config(*overrides):
 @pytest.fixture(scope="module")
 def prepared():
     """Four steps an epoch, four epochs, patience 2."""
-    return build.prepare_run(make_config(("epochs", "4"), ("patience", "2")))
+    return preparation.prepare(make_config(("epochs", "4"), ("patience", "2")))
 
 
 class Forward:
-    """The run's own forward pass; `faults`: evaluation (from 1) -> what becomes of it.
+    """The run's forward pass with faults; `faults`: evaluation (from 1) -> fault.
 
-    An output of the first text of every batch of the second task changes, or the losses.
+    A fault changes the losses, or an output of the first text of each batch of the second
+    task.
     """
 
     def __init__(self, run, faults):
@@ -60,7 +61,7 @@ class Forward:
 
 
 class Fitted:
-    """A run with those faults, and what it said and left."""
+    """A run with those faults, the lines it reported and the lines of its log."""
 
     def __init__(self, prepared, directory, faults, **changes):
         directory.mkdir(exist_ok=True)
@@ -75,7 +76,7 @@ class Fitted:
         run = prepared.run._replace(**changes)
         run = run._replace(forward=Forward(run, faults))
         watch = loop.Watch(lambda *_: None, lambda *_: None, say=self.said.append)
-        record = metrics_log.Records(directory, step=0)
+        record = metrics_log.MetricsLog(directory, step=0)
         try:
             self.params, self.progress = loop.fit(
                 run, store, record, loop.Progress(), watch
@@ -91,8 +92,8 @@ def fail(constant):
 
 
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
-def test_an_epoch_that_is_not_finite_is_never_the_best(prepared, tmp_path, fault):
-    """The first and the third are not."""
+def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
+    """Epochs 1 and 3 have the fault."""
     fitted = Fitted(prepared, tmp_path, {1: fault, 3: fault})
     assert fitted.progress.best_epoch in (2, 4)
     assert math.isfinite(fitted.progress.best_loss)
@@ -114,7 +115,7 @@ def test_an_epoch_that_is_not_finite_is_never_the_best(prepared, tmp_path, fault
     assert None not in [line["validation/irony/macro_f1"] for line in validations]
 
 
-def test_a_run_without_a_finite_validation_ends_with_a_line(prepared, tmp_path):
+def test_a_run_without_a_finite_validation_fails_with_a_message(prepared, tmp_path):
     """After two epochs, its patience."""
     message = (
         "the validation of none of 2 epochs is finite, the last good checkpoint is kept; "
@@ -127,7 +128,7 @@ def test_a_run_without_a_finite_validation_ends_with_a_line(prepared, tmp_path):
 
 
 def broken_from(run, step):
-    """The run's own update; every objective from `step` on is not finite."""
+    """The run's update with nonfinite objectives from `step` on."""
 
     def update(state, batch):
         if int(state.step) + 1 >= step:
@@ -137,9 +138,7 @@ def broken_from(run, step):
     return update
 
 
-def test_steps_that_diverge_after_a_sound_epoch_leave_its_parameters(
-    prepared, tmp_path
-):
+def test_divergence_after_a_finite_epoch_returns_its_parameters(prepared, tmp_path):
     run = prepared.run
     sound = Fitted(
         prepared, tmp_path / "sound", {}, schedule=run.schedule._replace(epochs=1)
@@ -156,7 +155,7 @@ def test_steps_that_diverge_after_a_sound_epoch_leave_its_parameters(
     )
 
 
-def test_steps_that_diverge_before_a_sound_epoch_end_the_run(prepared, tmp_path):
+def test_divergence_before_a_finite_epoch_fails(prepared, tmp_path):
     run = prepared.run
     schedule = run.schedule._replace(max_bad_steps=2)
     changes = {"update": broken_from(run, 2), "schedule": schedule}
@@ -181,10 +180,8 @@ def finish(prepared, directory, faults):
     return json.loads((directory / "results.json").read_text(), parse_constant=fail)
 
 
-def test_test_outputs_that_are_not_finite_have_no_figures_and_no_file(
-    prepared, tmp_path
-):
-    """The other task has both."""
+def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp_path):
+    """The other task gets scores and predictions."""
     found = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
     good = finish(prepared, tmp_path / "good", {})
     assert found["test"]["irony"] == good["test"]["irony"]
@@ -196,7 +193,7 @@ def test_test_outputs_that_are_not_finite_have_no_figures_and_no_file(
 
 
 def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
-    """So long a step that float32 has no room for the products of the parameters."""
+    """After so large a step, products of the parameters overflow float32."""
     config = make_config(
         ("learning_rate", "1e15"), ("warm_up", "0"), ("max_bad_steps", "99")
     )

@@ -1,4 +1,4 @@
-"""Disks, files and processes that fail under real runs: said, and nothing lost."""
+"""Disks, files and processes that fail under real runs: one line, and nothing lost."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 START = "mtra_jax.runs.metrics_log:write_json"
-STEP = "mtra_jax.runs.metrics_log:Records.add"
+STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 # Once the checkpoint before is whole.
 RETAIN = "mtra_jax.runs.checkpoints:_LatestAndBest.should_preserve"
 SCORING = "mtra_jax.runs.results:finish"
@@ -29,7 +29,7 @@ def stopped(script, tmp_path_factory):
 
 @pytest.fixture
 def copied(stopped, tmp_path):
-    """A copy of that run, to do harm to."""
+    """A copy of that run, to be damaged."""
     return shutil.copytree(stopped, tmp_path / "run")
 
 
@@ -82,10 +82,10 @@ def full_disk(tmp_path):
         yield disk / "run", fault, "No space left on device"
 
 
-def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
+def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
     script, same_end, tmp_path
 ):
-    """As it starts, as a checkpoint begins and while it is written, as it is scored."""
+    """At the start, when a checkpoint begins, while it is written, and when scoring."""
     with full_disk(tmp_path) as (workdir, fault, reason):
         checkpoint = (
             f"/checkpoints: a checkpoint cannot be written: {reason}; those before it "
@@ -109,7 +109,7 @@ def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
 
 @contextlib.contextmanager
 def read_only(directory, tmp_path):
-    """That directory where nothing can be written, and the reason."""
+    """Yields the directory, read-only, and the reason of a failed write."""
     if os.geteuid() == 0:
         # No mode keeps root from writing.
         with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as found:
@@ -124,7 +124,7 @@ def read_only(directory, tmp_path):
         path.chmod(0o755)
 
 
-def test_a_read_only_work_directory_is_said(script, stopped, tmp_path):
+def test_a_read_only_work_directory_is_reported(script, stopped, tmp_path):
     before = files_of(stopped)
     with read_only(stopped, tmp_path) as (workdir, reason):
         errors = script.train(workdir, code=1)
@@ -142,9 +142,7 @@ def test_the_results_of_a_read_only_work_directory_are_shown(
     assert f"{average:.2f}" in output
 
 
-def test_a_work_directory_that_is_removed_ends_the_run_and_is_not_made_again(
-    script, copied
-):
+def test_a_removed_work_directory_ends_the_run_and_is_not_created_again(script, copied):
     errors = script.train(copied, code=1, faults=[(STEP, 1, "remove", str(copied))])
     assert errors == (
         f"error: {copied}/checkpoints: a checkpoint cannot be written: no such "
@@ -167,13 +165,13 @@ def flip(path):
 
 
 def damage(workdir, step, how):
-    """Harms the largest of the files that hold the state."""
+    """Damages the largest file of the state."""
     files = (workdir / "checkpoints" / str(step) / "state").rglob("d/*")
     how(max(files, key=lambda path: path.stat().st_size))
 
 
 @pytest.mark.parametrize("how", [truncate, flip])
-def test_a_damaged_checkpoint_is_said_and_the_run_continues_from_the_one_before(
+def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_one_before(
     how, script, same_end, copied
 ):
     damage(copied, 7, how)
@@ -186,7 +184,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_continues_from_the_one_before(
     same_end(copied)
 
 
-def test_where_all_checkpoints_are_damaged_the_run_says_how_to_start_anew(
+def test_if_all_checkpoints_are_damaged_the_message_says_how_to_start_anew(
     script, same_end, copied
 ):
     damage(copied, 4, flip)
@@ -207,8 +205,8 @@ def test_where_all_checkpoints_are_damaged_the_run_says_how_to_start_anew(
 # ---- whose work directory it is
 
 
-def test_a_second_process_is_refused_and_the_first_unharmed(script, same_end, tmp_path):
-    """The first is held in its seventh step while the second tries."""
+def test_a_second_process_is_refused_and_the_first_finishes(script, same_end, tmp_path):
+    """The first waits in its seventh step while the second starts."""
     faults = [(STEP, 6, "signal", signal.SIGSTOP)]
     first = script.start("train.py", f"--workdir={tmp_path}", faults=faults)
     os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
@@ -222,7 +220,7 @@ def test_a_second_process_is_refused_and_the_first_unharmed(script, same_end, tm
     same_end(tmp_path)
 
 
-def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
+def test_the_work_directory_of_another_run_is_refused_and_unchanged(
     script, same_end, copied
 ):
     file = copied / "config.json"
@@ -251,9 +249,7 @@ def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
 # ---- numbers
 
 
-def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
-    script, tmp_path
-):
+def test_non_finite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
@@ -281,7 +277,7 @@ def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
     assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 1
 
 
-def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_path):
+def test_too_many_after_a_finite_epoch_end_the_run_with_its_results(script, tmp_path):
     """Steps 6 to 8, of which the third would be the last of the second epoch."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 3, "not finite", [1, 2, 3])]
@@ -300,9 +296,7 @@ def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_p
 # ---- streams and devices
 
 
-def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
-    script, same_end, tmp_path
-):
+def test_a_run_survives_the_end_of_its_reader(script, same_end, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     process = script.start("train.py", f"--workdir={tmp_path}", stdout=writer)
@@ -311,7 +305,7 @@ def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
     same_end(tmp_path)
 
 
-def test_devices_that_are_not_there_are_named(script, tmp_path, monkeypatch):
+def test_missing_devices_are_named(script, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     errors = script.train(tmp_path / "run", code=2)
     assert errors.startswith("error: JAX_PLATFORMS=nonsense: cannot be used here: ")

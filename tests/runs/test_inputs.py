@@ -1,6 +1,6 @@
-"""Runs whose data, tokenizer or weights change meanwhile; runs that are moved or scored.
+"""Runs whose data, tokenizer or weights change; runs that are moved or scored.
 
-In this process, on two made-up tasks in TweetEval's files.
+They run in this process, on two made-up tasks in TweetEval's file format.
 """
 
 import json
@@ -20,7 +20,6 @@ from mtra_jax.runs import (
     experiments,
     inputs,
     loop,
-    per_task,
     scoring,
     sweep,
     training,
@@ -46,7 +45,7 @@ SMALL = {
 
 
 def write_data(root, num_train=16, words="abcdefgh", shift=0):
-    """Texts of made-up words; `shift` changes the labels alone."""
+    """Writes texts of made-up words; `shift` changes only the labels."""
     rng = random.Random(0)
     for task, classes in TASKS.items():
         folder = root / "tweeteval/datasets" / task
@@ -79,7 +78,7 @@ def watch(stop_at=None):
 
 
 def train(data, place, stop_at=None, **overrides):
-    return per_task.train(make_config(data, **overrides), place, watch(stop_at))
+    return training.train(make_config(data, **overrides), place, watch(stop_at))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def finished(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stopped(data, tmp_path_factory):
-    """Saved after the first step of four an epoch."""
+    """A run that was saved after the first of the four steps of an epoch."""
     place = tmp_path_factory.mktemp("runs") / "stopped"
     with pytest.raises(loop.Stopped):
         train(data, place, stop_at=1)
@@ -147,7 +146,7 @@ def test_a_changed_split_is_named(state, part, change, data, copy, request, tmp_
         train(other, place)
 
 
-def test_white_space_around_texts_is_no_change(data, finished, tmp_path):
+def test_white_space_around_texts_does_not_count_as_a_change(data, finished, tmp_path):
     other = shutil.copytree(data, tmp_path / "other")
     path = other / "tweeteval/datasets/irony/test_text.txt"
     path.write_text(path.read_text().replace(" \n", "\n"))
@@ -171,15 +170,15 @@ def test_tasks_in_another_order_are_the_same_run(data, finished):
     assert results == workdir.read_results(finished)
 
 
-def test_a_finished_run_does_not_answer_for_data_that_is_not_there(finished, tmp_path):
+def test_a_finished_run_without_its_data_is_refused(finished, tmp_path):
     with pytest.raises(InputError, match="nowhere: no such directory"):
         train(tmp_path / "nowhere", finished)
 
 
-def test_without_a_checkpoint_everything_is_made_again(
+def test_without_a_checkpoint_all_files_are_written_again(
     data, tmp_path, monkeypatch, finished
 ):
-    """Killed before the first checkpoint; then the texts are corrected."""
+    """A run is killed before its first checkpoint, and continues with other texts."""
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -215,7 +214,7 @@ def test_a_changed_tokenizer_beside_the_checkpoints_is_refused(finished, copy):
     )
     path.write_text(json.dumps(values))
     with pytest.raises(InputError, match="encoder: the tokenizer is not the one"):
-        scoring.load(place)
+        scoring.load_one(place)
 
 
 def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, copy):
@@ -223,11 +222,11 @@ def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, cop
     path = place / "encoder/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "relu"}))
     with pytest.raises(InputError, match="encoder: the configuration is not the one"):
-        scoring.load(place)
+        scoring.load_one(place)
 
 
 def test_a_new_encoder_may_differ_in_its_last_bits(data, stopped, copy, monkeypatch):
-    """As on another processor: its weights are those of the checkpoint by then."""
+    """Another processor computes other last bits; the checkpoint has the weights."""
     place, init = copy(stopped), pretrained.init_encoder
     monkeypatch.setattr(
         pretrained,
@@ -249,7 +248,7 @@ def test_unknown_fingerprints_of_an_encoder_are_ignored(data, finished, copy):
 
 @pytest.mark.parametrize("state", ["stopped", "finished"])
 def test_another_encoder_is_named(state, data, tmp_path, request, copy):
-    """`backbone.path` may move, its content may not change."""
+    """`backbone.path` may change, the content of the encoder may not."""
     base = request.getfixturevalue("finished")
     encoder = shutil.copytree(base / "encoder", tmp_path / "encoder")
     place = tmp_path / "run"
@@ -284,7 +283,7 @@ def test_another_encoder_is_named(state, data, tmp_path, request, copy):
 def test_a_damaged_record_of_the_inputs_is_one_line(data, finished, copy, content):
     place = copy(finished)
     (place / "inputs.json").write_bytes(content)
-    for use in (lambda: train(data, place), lambda: scoring.load(place)):
+    for use in (lambda: train(data, place), lambda: scoring.load_one(place)):
         with pytest.raises(InputError, match=r"inputs\.json: damaged") as caught:
             use()
         assert "\n" not in str(caught.value)
@@ -298,9 +297,7 @@ def test_a_run_without_a_record_of_its_inputs_is_not_continued(data, stopped, co
 
 
 @pytest.mark.parametrize("name", ["results.json", "checkpoints"])
-def test_parts_of_a_run_without_its_configuration_are_not_believed(
-    name, data, finished, copy
-):
+def test_parts_of_a_run_without_config_json_are_refused(name, data, finished, copy):
     place = copy(finished)
     for path in place.iterdir():
         if path.name != name:
@@ -309,19 +306,19 @@ def test_parts_of_a_run_without_its_configuration_are_not_believed(
         train(data, place)
 
 
-def test_the_end_of_a_run_needs_no_file_of_the_data(data, tmp_path, finished):
+def test_a_prepared_run_finishes_without_the_data_files(data, tmp_path, finished):
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
 
     def remove(prepared, at):
         shutil.rmtree(moved)
         return loop.Watch(lambda *_: None, lambda *_: None)
 
-    outcome = per_task.train(make_config(moved), tmp_path / "run", remove)
+    outcome = training.train(make_config(moved), tmp_path / "run", remove)
     assert outcome.results["test"] == workdir.read_results(finished)["test"]
     assert (tmp_path / "run/predictions/irony.txt").exists()
 
 
-def test_runs_of_single_tasks_are_compared_each(data, tmp_path):
+def test_each_run_of_a_single_task_checks_its_data(data, tmp_path):
     preset = f"{ROOT}/configs/baselines.py:stl_tiny_tweeteval"
     place, options = tmp_path / "run", {"preset": preset, "epochs": "1"}
     train(data, place, **options)
@@ -359,15 +356,15 @@ def test_scoring_reads_one_split_and_repeats_its_figures(
     for path in alone.rglob("*.txt"):
         if not path.name.startswith(part):
             path.unlink()
-    score = scoring.evaluate_run(finished, split, data_dir=str(alone))
+    score = scoring.evaluate_run(finished, split, scoring.Options(data_dir=str(alone)))
     assert score.summary == workdir.read_results(finished)[split]
     assert score.difference is None
 
 
-def test_scoring_other_data_says_so(data, finished, tmp_path):
+def test_scoring_other_data_reports_the_difference(data, finished, tmp_path):
     other = Path(shutil.copytree(data, tmp_path / "other"))
     edit_text(other, "emotion", "test")
-    score = scoring.evaluate_run(finished, "test", data_dir=str(other))
+    score = scoring.evaluate_run(finished, "test", scoring.Options(data_dir=str(other)))
     assert "emotion, test: " in score.difference
 
 
@@ -378,20 +375,19 @@ def test_scoring_takes_any_number_of_devices_and_texts(
     finished, num_devices, batch_size
 ):
     """The batch of training, 8, is not a multiple of three devices."""
-    score = scoring.evaluate_run(
-        finished, "test", num_devices=num_devices, batch_size=batch_size
-    )
+    options = scoring.Options(num_devices=num_devices, batch_size=batch_size)
+    score = scoring.evaluate_run(finished, "test", options)
     assert score.summary == workdir.read_results(finished)["test"]
 
 
 def test_prediction_reads_raw_texts_as_training_did(data, finished):
-    """Lines as published, with a blank at their end; also with more around them."""
+    """Published lines end with a blank; other white space around them is ignored too."""
     lines = (data / "tweeteval/datasets/emotion/test_text.txt").read_text().split("\n")
     published = lines[:-1]
     examples = sources.load_benchmark(
-        training.build.benchmark_of(make_config(data)), data, ["test"]
+        configs.benchmark_of(make_config(data)), data, ["test"]
     )
-    predict = scoring.make_predictor(scoring.load(finished), "emotion")
+    predict = scoring.make_predictor(scoring.load_one(finished), "emotion")
     expected = predict(examples["emotion"]["test"].texts)
     np.testing.assert_array_equal(predict(published), expected)
     np.testing.assert_array_equal(predict([f"\t {x}\r\n" for x in published]), expected)

@@ -1,4 +1,4 @@
-"""The processes of a run: their arguments, and who does not come."""
+"""Arguments of the processes of a run, and missing processes."""
 
 import socket
 import threading
@@ -45,7 +45,7 @@ def test_an_address_is_a_host_and_a_port(address, expected):
         *("host:99999999999", "host:\u0661", "host :1"),
     ],
 )
-def test_what_is_no_address_is_refused(address):
+def test_invalid_addresses_are_refused(address):
     with pytest.raises(InputError) as error:
         joining.check(address, 2, 0)
     assert str(error.value) == (
@@ -64,7 +64,7 @@ def test_what_is_no_address_is_refused(address):
         (None, -1, "--process_id is -1; expected at least 0"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(num_processes, process_id, message):
+def test_process_numbers_out_of_range_are_refused(num_processes, process_id, message):
     with pytest.raises(InputError) as error:
         joining.check("host:1234", num_processes, process_id)
     assert str(error.value) == message
@@ -80,15 +80,15 @@ def test_the_address_may_come_from_jaxs_variable(monkeypatch):
 
 @pytest.fixture
 def taken():
-    """A port of this machine that another program listens on."""
+    """A port of this machine on which another program listens."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         yield other.getsockname()[1]
 
 
-def test_a_port_that_is_taken_is_refused_by_process_0_alone(taken):
-    """The runtime ends with a segmentation fault there."""
+def test_a_used_port_is_refused_by_process_0_only(taken):
+    """The runtime would end with a segmentation fault."""
     address = joining.check(f"127.0.0.1:{taken}", 2, 0)
     with pytest.raises(InputError) as error:
         joining.check_network(address, 0, 1)
@@ -107,7 +107,7 @@ def test_an_address_of_another_machine_is_refused_by_process_0():
         joining.check_network(address, 0, 1)
 
 
-def test_a_variable_for_where_to_listen_counts(monkeypatch, taken):
+def test_the_variable_for_the_address_to_listen_on_is_used(monkeypatch, taken):
     address = joining.check("192.0.2.1:1234", 2, 0)
     monkeypatch.setenv(joining.BIND_ADDRESS, f"127.0.0.1:{taken}")
     address = joining.check("192.0.2.1:1234", 2, 0)
@@ -118,7 +118,7 @@ def test_a_variable_for_where_to_listen_counts(monkeypatch, taken):
         joining.check_network(address, 0, 1)
 
 
-def test_a_host_without_an_address_is_tried_for_a_while_and_refused():
+def test_a_host_without_an_address_is_refused_after_some_tries():
     address = joining.check("nosuch.invalid:1234", 2, 1)
     with (
         pytest.warns(UserWarning, match=r"^nosuch.invalid: .+; trying for 0 s$"),
@@ -130,13 +130,13 @@ def test_a_host_without_an_address_is_tried_for_a_while_and_refused():
 # ---- waiting
 
 
-def test_joined_in_time_nothing_is_said(recwarn):
+def test_joining_in_time_gives_no_warning(recwarn):
     seen = []
     joining.wait_for(lambda: seen.append(1), lambda: "nobody", 60)
     assert (seen, len(recwarn)) == ([1], 0)
 
 
-def test_who_does_not_come_is_named_after_a_while_and_at_the_end():
+def test_missing_processes_are_named_in_a_warning_and_in_the_error():
     never = threading.Event()
     with (
         pytest.warns(UserWarning, match=r"^waiting for process 7, until 0\.2 s have"),
@@ -150,7 +150,7 @@ def test_who_does_not_come_is_named_after_a_while_and_at_the_end():
     never.set()
 
 
-def test_who_comes_late_is_waited_for():
+def test_a_late_process_is_waited_for():
     late = threading.Event()
 
     def missing():
@@ -164,7 +164,7 @@ def test_who_comes_late_is_waited_for():
 @pytest.mark.parametrize(
     "error", [ValueError("no\nway"), KeyError("no"), RuntimeError("no")]
 )
-def test_what_jax_lacks_is_one_line(error):
+def test_missing_arguments_of_jax_are_reported_in_one_line(error):
     def join():
         raise error
 
@@ -177,7 +177,7 @@ def test_what_jax_lacks_is_one_line(error):
     )
 
 
-def test_whom_a_process_waits_for(taken):
+def test_the_warning_names_the_processes_that_are_waited_for(taken):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and nobody listens
         closed = f"127.0.0.1:{free.getsockname()[1]}"
@@ -194,7 +194,7 @@ def test_whom_a_process_waits_for(taken):
 
 
 def test_the_runtime_waits_longer_than_this_process(monkeypatch):
-    """At the end of its own wait it aborts."""
+    """JAX aborts the process at the end of its wait."""
     asked = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **o: asked.update(o))
     monkeypatch.setattr(joining, "check_network", lambda *_: None)
@@ -221,7 +221,7 @@ def unstarted():
         (ValueError("first\nsecond"), "first"),
     ],
 )
-def test_devices_that_are_not_there_are_one_line(monkeypatch, error, reason):
+def test_missing_devices_are_reported_in_one_line(monkeypatch, error, reason):
     def devices():
         raise error
 

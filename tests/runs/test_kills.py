@@ -61,7 +61,7 @@ def finish(process):
 
 
 def end_of(workdir):
-    """All that a finished run leaves, but for times."""
+    """All files of a finished run except times."""
     results = json.loads((workdir / "results.json").read_text())
     results.pop("train_seconds")
     store = checkpoints.Checkpoints(workdir / "checkpoints")
@@ -98,7 +98,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_runs_end_as_the_one_that_was_not(method, tmp_path, cache):
+def test_killed_runs_end_as_an_undisturbed_run(method, tmp_path, cache):
     workdir = tmp_path / "whole"
     finish(start(method, workdir, cache))  # fills the cache of compiled programs
     again = tmp_path / "again"

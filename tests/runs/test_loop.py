@@ -9,7 +9,8 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
-from mtra_jax.runs import build, checkpoints, loop, metrics_log
+from mtra_jax.runs import checkpoints, loop, metrics_log, preparation
+from mtra_jax.train import batching
 from mtra_jax.train.devices import to_host
 
 SMALL = [
@@ -47,10 +48,12 @@ def compilations():
 
 
 def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
-    prepared = build.prepare_run(make_config(("epochs", "2"), ("data.max_shapes", "2")))
+    prepared = preparation.prepare(
+        make_config(("epochs", "2"), ("data.max_shapes", "2"))
+    )
     run = prepared.run
     compilations.clear()
-    record = metrics_log.Records(tmp_path, step=0)
+    record = metrics_log.MetricsLog(tmp_path, step=0)
     loop.fit(
         run,
         checkpoints.Checkpoints(tmp_path / "checkpoints"),
@@ -74,24 +77,26 @@ def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
     ],
 )
 def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best):
-    schedule = loop.Schedule(5, 3, 0, 10, plan=lambda epoch: None, steps_per_epoch=7)
+    schedule = batching.Schedule(
+        5, 3, 0, 10, plan=lambda epoch: None, steps_per_epoch=7
+    )
     progress = loop.Progress()
     for epoch, loss in enumerate(losses):
         if progress.is_over(schedule):
             break
         progress = progress._replace(step=7 * (epoch + 1))
-        progress = loop.after_epoch(progress, epoch, loss, {"avg": loss})
+        progress = progress.after_epoch(epoch, loss, {"avg": loss})
     assert progress.is_over(schedule)
     assert progress.step == 7 * epochs
     assert progress.best_epoch == best
     assert progress.best_summary == {"avg": losses[best - 1]}
 
 
-def test_too_many_steps_that_are_not_finite_end_the_run_with_step_and_task(tmp_path):
-    """Steps so long that the parameters leave float32: none is taken."""
+def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
+    """The steps are so large that the parameters overflow: all are skipped."""
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
-    prepared = build.prepare_run(make_config(*overrides))
-    record = metrics_log.Records(tmp_path, step=0)
+    prepared = preparation.prepare(make_config(*overrides))
+    record = metrics_log.MetricsLog(tmp_path, step=0)
     said = []
     watch = silent()._replace(say=said.append)
     expected = (
@@ -116,10 +121,10 @@ RATE = 1e-4
 
 
 class Poisoned:
-    """An epoch whose steps 3 and 5 see a target that is no number, on the last device."""
+    """An epoch with a NaN target in steps 3 and 5, on the last device."""
 
     def __init__(self, num_devices, directory):
-        prepared = build.prepare_run(
+        prepared = preparation.prepare(
             make_config(
                 ("devices", str(num_devices)),
                 ("epochs", "1"),
@@ -145,7 +150,7 @@ class Poisoned:
 
         update.compile_ahead = run.update.compile_ahead
         run.train.batches = poisoned
-        record = metrics_log.Records(directory, step=0)
+        record = metrics_log.MetricsLog(directory, step=0)
         _, self.progress = loop.fit(
             run._replace(update=update),
             checkpoints.Checkpoints(directory / "checkpoints"),
@@ -166,9 +171,7 @@ def poisoned(tmp_path_factory):
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
-    num_devices, poisoned
-):
+def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
     run = poisoned[num_devices]
     states, progress, said, steps = run.states, run.progress, run.said, run.lines
     for step in (3, 5):
@@ -220,6 +223,6 @@ def test_devices_skip_together_and_end_with_the_parameters_of_one(poisoned):
         ([("method.marginal", "shufle")], "shuffle"),
     ],
 )
-def test_values_that_do_not_fit_together_are_refused(overrides, message):
+def test_incompatible_values_are_refused(overrides, message):
     with pytest.raises(InputError, match=message):
-        build.prepare_run(make_config(*overrides))
+        preparation.prepare(make_config(*overrides))

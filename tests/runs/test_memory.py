@@ -1,4 +1,4 @@
-"""Allocations that fail in a step, an evaluation or a run -> the batch and the remedies."""
+"""A failed allocation in a step, an evaluation or a run is reported with its batch."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.errors import RunError
-from mtra_jax.runs import build, checkpoints, loop, metrics_log, training
+from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, training
 from mtra_jax.train import memory
 from mtra_jax.types import Batch
 
@@ -32,7 +32,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def prepared(config):
-    return build.prepare_run(config)
+    return preparation.prepare(config)
 
 
 def on_a_device():
@@ -44,7 +44,7 @@ def on_the_host():
 
 
 def failing_at(function, call, fail):
-    """`function`, whose call of that number needs more memory than there is."""
+    """`function`, which runs out of memory in the given call."""
     calls = iter(range(1, 1 << 30))
 
     def wrapped(*arguments):
@@ -57,7 +57,7 @@ def failing_at(function, call, fail):
 
 
 def fit(run, directory):
-    record = metrics_log.Records(directory, step=0)
+    record = metrics_log.MetricsLog(directory, step=0)
     silent = loop.Watch(lambda *_: None, lambda *_: None)
     try:
         loop.fit(
@@ -74,7 +74,7 @@ def fit(run, directory):
 @pytest.mark.parametrize("fail", [on_a_device, on_the_host])
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):
-    """Steps run ahead of their figures: the batch may be that of two steps before."""
+    """Steps run ahead of the read metrics: an earlier batch may be at fault."""
     run, shapes = prepared.run, []
 
     def note(state, batch):
@@ -114,16 +114,20 @@ def test_an_evaluation_names_its_batch(prepared, tmp_path):
     assert str(error.value).startswith(f"out of memory in a batch of {largest} on each")
 
 
-def test_a_result_that_fails_late_is_named_as_well(prepared, tmp_path, monkeypatch):
-    """Devices run behind: an allocation fails where the figures are read."""
+def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
+    prepared, tmp_path, monkeypatch
+):
+    """Devices run asynchronously: the error shows when metrics are read."""
     read = loop.to_host
     monkeypatch.setattr(loop, "to_host", failing_at(read, 1, on_a_device))
     with pytest.raises(RunError, match=r"^out of memory in a batch of \d+ rows of "):
         fit(prepared.run, tmp_path)
 
 
-def test_a_run_that_fails_elsewhere_says_so_too(config, tmp_path, monkeypatch):
-    """As it is saved: a step's shape is not known there."""
+def test_an_allocation_that_fails_while_saving_is_reported(
+    config, tmp_path, monkeypatch
+):
+    """Saving does not have the shape of a step."""
     save = checkpoints.Checkpoints.save
     for fail in (on_a_device, on_the_host):
         failing = failing_at(save, 2, fail)  # after the trial

@@ -1,4 +1,4 @@
-"""Lines of `metrics.jsonl`, also after a run was cut off; JSON files."""
+"""Lines of `metrics.jsonl`, also after an interruption; JSON files."""
 
 import json
 import math
@@ -18,7 +18,7 @@ def read_lines(directory):
 
 
 def write(directory, *, step, lines, active=True):
-    record = metrics_log.Records(directory, step=step, active=active)
+    record = metrics_log.MetricsLog(directory, step=step, active=active)
     for number, values in lines:
         record.add(number, values)
     record.close()
@@ -38,7 +38,7 @@ def test_one_line_a_step(tmp_path):
     ]
 
 
-def test_what_is_not_finite_becomes_null(tmp_path):
+def test_nonfinite_values_become_null(tmp_path):
     """Many readers of JSON stop at NaN."""
     values = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1e300, "e": 3}
     write(tmp_path, step=0, lines=[(1, {**values, "f": float(np.float64("nan"))})])
@@ -48,14 +48,14 @@ def test_what_is_not_finite_becomes_null(tmp_path):
 
 
 def test_lines_are_on_disk_after_a_flush(tmp_path):
-    record = metrics_log.Records(tmp_path, step=0)
+    record = metrics_log.MetricsLog(tmp_path, step=0)
     record.add(1, {"loss/a": 0.5})
     record.flush()
     assert read_lines(tmp_path) == [{"step": 1, "loss/a": 0.5}]
     record.close()
 
 
-def test_a_continued_run_drops_the_steps_that_it_repeats(tmp_path):
+def test_a_continued_run_drops_the_steps_it_repeats(tmp_path):
     # A step can have two lines: its own, and that of the validation after it.
     first = [(1, {"x": 1}), (2, {"x": 2}), (2, {"validation": 2}), (3, {"x": 3})]
     write(tmp_path, step=0, lines=first)
@@ -69,7 +69,7 @@ def test_a_continued_run_drops_the_steps_that_it_repeats(tmp_path):
     ]
 
 
-def test_a_run_that_starts_anew_drops_all(tmp_path):
+def test_a_restarted_run_drops_all_lines(tmp_path):
     write(tmp_path, step=0, lines=[(1, {"x": 1}), (2, {"x": 2})])
     write(tmp_path, step=0, lines=[(1, {"x": 5})])
     assert read_lines(tmp_path) == [{"step": 1, "x": 5}]
@@ -98,7 +98,7 @@ def test_a_damaged_line_before_another_one_is_refused(tmp_path, line):
     path.write_bytes(text.encode(errors="surrogateescape"))
     before = path.read_bytes()
     with pytest.raises(InputError) as error:
-        metrics_log.Records(tmp_path, step=3)
+        metrics_log.MetricsLog(tmp_path, step=3)
     assert str(error.value) == (
         f"{path}:2: damaged; expected a line of figures with their step, or no such "
         "file, to go on without those before"
@@ -106,7 +106,7 @@ def test_a_damaged_line_before_another_one_is_refused(tmp_path, line):
     assert path.read_bytes() == before
 
 
-def test_a_last_line_without_its_end_is_kept(tmp_path):
+def test_a_last_line_without_a_newline_is_kept(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "x": 1}\n{"step": 2, "x": 2}')
     write(tmp_path, step=2, lines=[(3, {"x": 3})])
@@ -114,14 +114,14 @@ def test_a_last_line_without_its_end_is_kept(tmp_path):
 
 
 def test_other_processes_write_nothing(tmp_path):
-    record = metrics_log.Records(tmp_path, step=0, active=False)
+    record = metrics_log.MetricsLog(tmp_path, step=0, active=False)
     record.add(1, {"x": 1})
     record.flush()
     record.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_temporary_is_left(tmp_path):
+def test_no_temporary_file_is_left(tmp_path):
     write(tmp_path, step=0, lines=[(1, {"x": 1})])
     write(tmp_path, step=1, lines=[])
     metrics_log.write_json(tmp_path / "config.json", {"a": 1})
@@ -157,7 +157,7 @@ def test_events_hold_every_number(tmp_path, monkeypatch, step):
 
 
 def test_metrics_of_a_step_by_name():
-    """Of the tasks that it held only; in the order of the tasks."""
+    """Only the tasks that the batch held, in the order of the tasks."""
     measured = {
         "objective": np.float32(1.5),
         "losses": np.array([0.5, 9.0, 0.25], np.float32),
@@ -189,7 +189,7 @@ def test_json_files(tmp_path):
     assert path.read_text().endswith("}\n")
 
 
-def test_a_value_that_json_lacks_leaves_the_file_as_it_was(tmp_path):
+def test_a_value_that_json_cannot_hold_leaves_the_file_unchanged(tmp_path):
     path = tmp_path / "results.json"
     metrics_log.write_json(path, {"avg": 1.0})
     with pytest.raises(TypeError):

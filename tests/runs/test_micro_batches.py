@@ -15,8 +15,8 @@ from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.runs import build
-from mtra_jax.train import optimiser, step
+from mtra_jax.runs import preparation
+from mtra_jax.train import build, optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
 
 TASKS = ("stance", "mood", "irony")
@@ -181,7 +181,7 @@ SPLITS += [(name, "joint", 2, 1) for name in ("mtra", "vmtl", "stl_cnn")]
     SPLITS,
     ids=lambda value: str(value),
 )
-def test_micro_batches_do_what_the_whole_batch_does(
+def test_micro_batches_give_the_same_step_as_the_whole_batch(
     name, sampling, micro_batches, num_devices
 ):
     """Losses, bound, all norms, weights and parameters: after each of three steps."""
@@ -199,7 +199,9 @@ def test_micro_batches_do_what_the_whole_batch_does(
 @pytest.mark.parametrize(
     ("micro_batches", "num_devices"), [(1, 1), (1, 2), (2, 1)], ids=str
 )
-def test_tasks_apart_do_what_mixed_rows_do(sampling, micro_batches, num_devices):
+def test_rows_of_one_task_each_give_the_same_step_as_mixed_rows(
+    sampling, micro_batches, num_devices
+):
     """PCGrad in one pass over rows of one task each: as in a pass for each task."""
     found = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
     for got, expected in zip(found, run_whole("pcgrad", sampling), strict=True):
@@ -226,7 +228,7 @@ def test_tasks_apart_take_the_operations_of_one_pass():
     assert operations("pcgrad") > 2 * one_pass
 
 
-def test_what_is_compared_says_something():
+def test_the_compared_steps_use_bound_perturbation_and_contrast():
     """Each step moves; the bound, the perturbation and InfoNCE are there."""
     for name in ("mtra", "infomtl"):
         before = None
@@ -356,12 +358,12 @@ def test_four_micro_batches_take_less_memory():
 # ---- as users set it
 
 
-def test_a_batch_that_cannot_be_split():
+def test_a_batch_that_cannot_be_split_is_refused():
     def message(**values):
         config = configs.preset("tiny_synthetic", "ew")
         config.update(values)
         with pytest.raises(InputError) as error:
-            build.prepare_run(config)
+            preparation.prepare(config)
         return str(error.value)
 
     assert message(batch_size=32, micro_batches=5, devices=1) == (
@@ -381,7 +383,7 @@ def test_only_training_is_in_micro_batches():
     config.update(tasks=("irony",), micro_batches=4, devices=2)
     config.data.update(fraction=0.1, cache_dir="")
     with jax.enable_x64(False):
-        run = build.prepare_run(config).run
+        run = preparation.prepare(config).run
     batch = next(run.train.batches(run.schedule.plan(0)))
     assert batch.tokens.shape[:2] == (2, 4)
     assert batch.first_tokens.shape == (2, 4, config.batch_size // 8)
@@ -390,7 +392,9 @@ def test_only_training_is_in_micro_batches():
     assert held_out.first_tokens.shape == (2, config.batch_size // 2)
 
 
-def test_a_run_in_micro_batches_is_one_of_whole_batches(script, undisturbed, tmp_path):
+def test_a_run_in_micro_batches_has_the_objectives_of_whole_batches(
+    script, undisturbed, tmp_path
+):
     """Without dropout, as the preset is: the same figures, up to the roundings of float32."""
     script.train(tmp_path, "--config.micro_batches=2")
     split, whole = objectives_of(tmp_path), objectives_of(undisturbed)

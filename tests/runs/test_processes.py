@@ -1,4 +1,4 @@
-"""Two real processes train as one does, through the script, and outlive each other."""
+"""Two processes train through the script as one does; neither outlives the other."""
 
 import json
 import os
@@ -29,7 +29,7 @@ FLAGS = (
     # rounding grows with every step: small steps keep it small.
     f"--config.learning_rate={RATE}",
 )
-STEP = "mtra_jax.runs.metrics_log:Records.add"
+STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 KILL = signal.SIGKILL.value
 
 
@@ -74,7 +74,7 @@ def start_two(workdir, caches, faults=((), ()), flags=((), ()), variables=()):
 
 
 def finish(process, code=0):
-    """What it said on standard output and on standard error."""
+    """The standard output and the standard error of a process."""
     try:
         output, errors = process.communicate(timeout=600)
     finally:
@@ -101,7 +101,7 @@ def ended(cache, tmp_path_factory):
     To the second the system gives no byte in any file.
     """
     root = tmp_path_factory.mktemp("runs")
-    forbidden = [("mtra_jax.runs.per_task:train", 1, "largest file", 0)]
+    forbidden = [("mtra_jax.runs.training:train", 1, "largest file", 0)]
     one = start(root / "one", cache, 4)
     two = start_two(root / "two", (cache, ""), ((), forbidden))
     said = [finish(process)[0] for process in (one, *two)]
@@ -142,7 +142,7 @@ def test_two_processes_end_with_the_parameters_of_one(ended):
     assert np.quantile(distance, 0.99) <= 1e-3 * STEPS * RATE
 
 
-def test_process_0_alone_writes_and_speaks(ended):
+def test_only_process_0_writes_and_prints(ended):
     _, two, said = ended
     assert all(line.startswith("[Gloo] ") for line in said.splitlines())
     found = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
@@ -151,8 +151,8 @@ def test_process_0_alone_writes_and_speaks(ended):
     assert len(list((two / "tensorboard").iterdir())) == 1
 
 
-def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_path):
-    """The runtime would abort the process."""
+def test_a_missing_process_is_named_after_the_timeout(tmp_path):
+    """The runtime would abort the process instead."""
     address = f"127.0.0.1:{free_port()}"
     flags = (
         "--distributed",
@@ -171,7 +171,7 @@ def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_process_does_not_outlive_the_other_and_both_continue(ended, cache, tmp_path):
+def test_a_killed_process_ends_the_other_and_both_continue(ended, cache, tmp_path):
     caches = cache, cache
     first, second = start_two(tmp_path, caches, ((), [(STEP, 4, "signal", KILL)]))
     finish(second, -KILL)

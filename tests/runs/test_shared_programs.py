@@ -1,4 +1,4 @@
-"""Runs that differ in their numbers alone: the same programs, compiled once."""
+"""Runs that differ only in numbers share their programs, which compile once."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.methods import registry
-from mtra_jax.runs import build
+from mtra_jax.runs import preparation
 from mtra_jax.train.devices import replicate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,11 +29,11 @@ WHOLE = [pair for pair in SMALL if pair[0] != "data.fraction"]
 
 
 def prepare(*overrides, small=SMALL):
-    return build.prepare_run(configs.load(PRESET, [*small, *overrides]))
+    return preparation.prepare(configs.load(PRESET, [*small, *overrides]))
 
 
 def texts(prepared):
-    """The programs of a run as they are given to the compiler."""
+    """The programs of a run before compilation."""
     run = prepared.run
     state = replicate(run.state, prepared.devices)
     trains = run.train.blanks(run.schedule.plan(0)[0])
@@ -73,8 +73,8 @@ def test_no_seed_is_a_constant_of_a_program():
     assert texts(first) == texts(second)
 
 
-def test_what_the_network_is_made_of_is_a_constant():
-    """The comparison sees a program that differs."""
+def test_sizes_of_the_network_change_the_programs():
+    """The comparison detects a program that differs."""
     assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: their runs as data, what is trained and what is not, and both scripts."""
+"""Sweeps: trials and their configurations, the jobs that are trained, both scripts."""
 
 import importlib.util
 import json
@@ -49,7 +49,7 @@ def answer(call, *arguments, **options):
     ],
 )
 def test_the_directory_of_a_run_is_safe(name, expected):
-    assert experiments.Run(name, "mtra", "tiny_synthetic", 3).directory == expected
+    assert experiments.Trial(name, "mtra", "tiny_synthetic", 3).directory == expected
 
 
 def test_a_grid_has_every_method_with_every_seed():
@@ -73,8 +73,8 @@ def test_variants_are_one_method_under_several_changes():
     )
 
 
-def test_the_users_values_come_after_the_runs_own():
-    run = experiments.Run(
+def test_the_users_values_override_those_of_the_trial():
+    run = experiments.Trial(
         "x", "mtra", "tiny_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
     )
     found = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
@@ -96,8 +96,8 @@ def test_the_users_values_come_after_the_runs_own():
         ([("epochs", "0")], "x: epochs is 0; expected at least 1"),
     ],
 )
-def test_wrong_values_are_refused_with_the_run(overrides, expected):
-    run = experiments.Run("x", "ew", "tiny_synthetic", 0)
+def test_wrong_values_are_refused_and_name_the_trial(overrides, expected):
+    run = experiments.Trial("x", "ew", "tiny_synthetic", 0)
     assert answer(experiments.config_of, run, overrides) == expected
 
 
@@ -118,9 +118,9 @@ def test_wrong_values_are_refused_with_the_run(overrides, expected):
     ],
     ids=["same slug", "same run", "no slug"],
 )
-def test_runs_that_would_share_a_directory_are_refused(runs, expected):
+def test_trials_that_would_share_a_directory_are_refused(runs, expected):
     made = [
-        experiments.Run(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
+        experiments.Trial(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
     ]
     assert answer(experiments.check, experiments.Sweep(tuple(made)), "s") == expected
 
@@ -132,7 +132,7 @@ def test_a_sweep_needs_its_baseline():
     experiments.check(experiments.Sweep(runs, baseline="mtra"), "s")
 
 
-def test_sweep_files_that_are_none(tmp_path):
+def test_invalid_sweep_files_are_refused(tmp_path):
     found = answer(experiments.load, "no/such.py:x")
     assert found == "no/such.py: no such configuration file"
     text = tmp_path / "values.txt"
@@ -157,19 +157,19 @@ def test_sweep_files_that_are_none(tmp_path):
 )
 def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
     found = experiments.load(f"{SWEEPS}:{name}")
-    assert found.baseline == found.runs[0].name == "ew"
-    assert {(r.name, r.method, r.preset, r.seed) for r in found.runs} == {
+    assert found.baseline == found.trials[0].name == "ew"
+    assert {(r.name, r.method, r.preset, r.seed) for r in found.trials} == {
         (method, method, preset, seed) for method in registry.METHODS for seed in seeds
     }
     if name != "minilm_tweeteval_small":
-        assert all(run.overrides == () for run in found.runs)
+        assert all(run.overrides == () for run in found.trials)
 
 
 def test_the_ablations_switch_off_what_their_names_say():
     found = experiments.load(f"{SWEEPS}:ablations_synthetic")
     parts = ("task_alignment", "self_alignment", "logarithm")
     switched = {}
-    for run in found.runs:
+    for run in found.trials:
         method = experiments.config_of(run).method
         assert method.name == ("ew" if run.name == "ew" else "mtra")
         switched[run.name] = tuple(method.get(part) for part in parts)
@@ -181,12 +181,12 @@ def test_the_ablations_switch_off_what_their_names_say():
         "mtra w/o SI": (True, True, False),
         "mtra w/o all": (False, False, False),
     }
-    assert sorted(run.seed for run in found.runs) == [0] * 6 + [1] * 6
+    assert sorted(run.seed for run in found.trials) == [0] * 6 + [1] * 6
 
 
 def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
     found = experiments.load(f"{SWEEPS}:minilm_tweeteval_small")
-    for run in found.runs:
+    for run in found.trials:
         config = experiments.config_of(run)
         assert config.tasks == ("emotion", "irony")
         assert (config.data.fraction, config.data.max_shapes) == (0.2, 3)
@@ -218,7 +218,7 @@ DATA = {"irony": {"train": sources.Examples(["so"], np.array([1], np.int32))}}
 
 
 class Trainer:
-    """Stands for `runs.train`: leaves its files, or breaks down as told."""
+    """A stand-in for `training.train`: writes its files, or fails for chosen trials."""
 
     def __init__(self):
         self.trained = []
@@ -244,7 +244,7 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     trainer = Trainer()
-    monkeypatch.setattr(sweep.per_task, "train", trainer.train)
+    monkeypatch.setattr(sweep.training, "train", trainer.train)
     monkeypatch.setattr(sweep.jax, "clear_caches", trainer.clear)
     monkeypatch.setattr(training.benchmarks, "read_examples", lambda *_: DATA)
     return trainer
@@ -265,13 +265,13 @@ def lines_of(workdir):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_of_the_rows_asked_for_alone_the_runs_are_trained(tmp_path, trainer):
+def test_only_the_requested_rows_are_trained(tmp_path, trainer):
     run_all(tmp_path)
     (tmp_path / "mtra/seed0/results.json").unlink()
     (tmp_path / "tw/seed0/results.json").unlink()
     trainer.trained.clear()
     plan = sweep.make_plan(THREE, tmp_path, SMALL, "another", only=["mtra"])
-    assert [job.run.name for job in plan.jobs] == ["mtra", "mtra"]
+    assert [job.trial.name for job in plan.jobs] == ["mtra", "mtra"]
     sweep.run_all(plan, print)
     assert trainer.trained == [("mtra", 0)]
     names = [(line["name"], line["seed"]) for line in lines_of(tmp_path)]
@@ -283,7 +283,7 @@ def test_a_row_that_is_not_in_the_sweep_is_refused(tmp_path):
         sweep.make_plan(THREE, tmp_path, SMALL, only=["mtr"])
 
 
-def test_every_run_is_trained_by_seed_and_stands_in_the_order_of_the_table(
+def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
     tmp_path, trainer
 ):
     said, failed = run_all(tmp_path)
@@ -302,7 +302,7 @@ def test_every_run_is_trained_by_seed_and_stands_in_the_order_of_the_table(
     ]
 
 
-def test_a_line_says_all_about_its_run(tmp_path, trainer):
+def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, trainer):
     change = (("method.beta", "0.5"), ("epochs", "2"))
     of = experiments.Sweep(
         (
@@ -337,7 +337,7 @@ def test_a_line_says_all_about_its_run(tmp_path, trainer):
     assert json.loads((directory / "config.json").read_text())["epochs"] == 4
 
 
-def test_a_finished_sweep_is_left_as_it_is(tmp_path, trainer):
+def test_a_finished_sweep_trains_nothing(tmp_path, trainer):
     run_all(tmp_path)
     before = (tmp_path / "results.jsonl").read_bytes()
     trainer.trained.clear()
@@ -348,7 +348,7 @@ def test_a_finished_sweep_is_left_as_it_is(tmp_path, trainer):
     assert len(said) == 6
 
 
-def test_only_what_is_left_is_trained(tmp_path, trainer):
+def test_only_unfinished_trials_are_trained(tmp_path, trainer):
     run_all(tmp_path)
     before = (tmp_path / "results.jsonl").read_bytes()
     (tmp_path / "ew" / "seed1" / "results.json").unlink()
@@ -366,8 +366,8 @@ def test_only_what_is_left_is_trained(tmp_path, trainer):
     assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
-def test_a_line_that_was_not_written_is_made_up_for(tmp_path, trainer):
-    """As after a kill between the results of a run and its line."""
+def test_a_missing_line_of_a_finished_run_is_added(tmp_path, trainer):
+    """A kill between the results of a run and its line leaves this state."""
     run_all(tmp_path)
     path = tmp_path / "results.jsonl"
     before = path.read_text()
@@ -397,7 +397,7 @@ def test_a_run_with_new_results_replaces_its_line(tmp_path, trainer):
     assert after[3]["results"]["test"]["irony"] == {"macro_f1": 12.0}
 
 
-def test_a_larger_sweep_takes_over_what_a_smaller_one_finished(tmp_path, trainer):
+def test_a_larger_sweep_reuses_the_finished_runs_of_a_smaller_one(tmp_path, trainer):
     run_all(
         tmp_path,
         experiments.Sweep(experiments.grid(["ew", "mtra"], "tiny_synthetic", (0,))),
@@ -410,11 +410,11 @@ def test_a_larger_sweep_takes_over_what_a_smaller_one_finished(tmp_path, trainer
     ]
 
 
-def test_after_a_run_that_breaks_down_the_others_go_on(tmp_path, trainer):
+def test_the_other_trials_run_after_one_breaks_down(tmp_path, trainer):
     trainer.broken = {("tw", 0)}
     said, failed = run_all(tmp_path)
     assert len(trainer.trained) == trainer.cleared == 6
-    assert [(job.run.name, job.run.seed) for job in failed] == [("tw", 0)]
+    assert [(job.trial.name, job.trial.seed) for job in failed] == [("tw", 0)]
     expected = "[2/6] tw, seed 0: broke down: step 7 on irony: not finite: loss/irony"
     assert expected in said
     assert len(lines_of(tmp_path)) == 5
@@ -433,7 +433,7 @@ def test_an_interrupt_stops_the_sweep_and_closes_the_bars(
     def interrupted(config, workdir, watch_of):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep.per_task, "train", interrupted)
+    monkeypatch.setattr(sweep.training, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all(tmp_path)
     assert len(closed) == trainer.cleared == 1
@@ -667,7 +667,7 @@ def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
 
     # As a run leaves it that was killed before its first checkpoint.
     overrides = [tuple(flag[9:].split("=", 1)) for flag in command[2:]]
-    run = experiments.Run("ew", "ew", "tiny_synthetic", 0)
+    run = experiments.Trial("ew", "ew", "tiny_synthetic", 0)
     begun = workdir / run.directory
     begun.mkdir(parents=True)
     values = configs.to_dict(experiments.config_of(run, overrides))

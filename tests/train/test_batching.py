@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from mtra_jax import config as configs
 from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
+from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import batching
+from mtra_jax.train import batching
 
 BASE = EncoderConfig()  # 12 layers, 768 wide
 MINILM = EncoderConfig(hidden_size=384, num_attention_heads=12, intermediate_size=1536)
@@ -40,15 +40,29 @@ CORPORA = {
 }
 
 
-def make(*overrides, platform="cpu", encoder=BASE, num_devices=1, is_apart=False):
-    overrides = [("data.max_shapes", "0"), *overrides]
-    config = configs.load("configs/mtra.py:minilm_tweeteval", overrides)
-    devices = [Device(platform)] * num_devices
-    return batching.make_batchers(config, CORPORA, encoder, devices, is_apart=is_apart)
+SAMPLING = batching.Sampling("per_task", batch_size=128, micro_batches=1, seed=0)
 
 
-def shapes_of(*overrides, **where):
-    train, splits = make(*overrides, **where)
+def make(
+    platform="cpu",
+    encoder=BASE,
+    num_devices=1,
+    is_apart=False,
+    max_shapes=0,
+    **sampling,
+):
+    return batching.make_batchers(
+        SAMPLING._replace(**sampling),
+        CORPORA,
+        [Device(platform)] * num_devices,
+        program_cost=batching.program_cost(encoder, platform),
+        max_shapes=max_shapes,
+        is_apart=is_apart,
+    )
+
+
+def shapes_of(**changes):
+    train, splits = make(**changes)
     assert splits["validation"].batcher.shapes == splits["test"].batcher.shapes
     return train.shapes, splits["test"].batcher.shapes
 
@@ -77,33 +91,46 @@ def test_a_handful_of_shapes_on_accelerators_and_more_on_a_cpu():
 
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_a_positive_number_is_the_most_there_may_be(most):
-    trains, evaluates = shapes_of(("data.max_shapes", str(most)))
+    trains, evaluates = shapes_of(max_shapes=most)
     assert len(trains) == most
     assert len(evaluates) == max(1, most // 2)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
 def test_evaluation_has_shapes_of_training(micro_batches):
-    trains, evaluates = shapes_of(("micro_batches", str(micro_batches)), num_devices=2)
+    trains, evaluates = shapes_of(micro_batches=micro_batches, num_devices=2)
     whole = {(micro_batches * rows, length) for rows, length in trains}
     assert set(evaluates) <= whole
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_the_numbers_of_a_run_do_not_change_its_shapes(platform):
-    others = (
-        ("seed", "11"),
-        ("epochs", "3"),
-        ("patience", "1"),
-        ("learning_rate", "1e-3"),
-        ("warm_up", "0.3"),
-        ("clip_norm", "2"),
-        ("head_dropout", "0.3"),
-        ("method.beta", "0.2"),
-        ("method.epsilon", "0.2"),
-        ("method.floor", "0.2"),
+def test_the_seed_of_a_run_does_not_change_its_shapes(platform):
+    assert shapes_of(seed=11, platform=platform) == shapes_of(platform=platform)
+
+
+def schedule(kind="per_task", sizes=(5, 2, 1), batch_size=2):
+    sampling = SAMPLING._replace(kind=kind, batch_size=batch_size)
+    return batching.make_schedule(
+        sampling, sizes, epochs=4, patience=2, checkpoint_every=0, max_bad_steps=3
     )
-    assert shapes_of(*others, platform=platform) == shapes_of(platform=platform)
+
+
+def test_a_schedule_has_the_plan_of_its_sampling():
+    made = schedule()
+    assert made.steps_per_epoch == 3 + 1 + 1
+    for epoch in (0, 3):
+        expected = batches.plan_epoch(
+            (5, 2, 1), 2, seed=0, epoch=epoch, sampling="per_task"
+        )
+        np.testing.assert_array_equal(made.plan(epoch), expected)
+    assert not np.array_equal(made.plan(0), made.plan(3))
+    assert (made.epochs, made.patience, made.max_bad_steps) == (4, 2, 3)
+
+
+def test_a_joint_batch_needs_an_example_of_each_task():
+    assert schedule("joint", batch_size=3).plan(0).shape[1] == 3
+    with pytest.raises(InputError, match="batch_size is 2; expected at least 3"):
+        schedule("joint")
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
@@ -115,8 +142,7 @@ def test_batches_of_all_seeds_and_epochs_have_a_program(platform, sampling, is_a
     """But for one in a thousand; and few shapes besides the largest are never used."""
     used = Counter()
     for seed in (0, 5):
-        overrides = ("sampling", sampling), ("seed", str(seed))
-        train, splits = make(*overrides, platform=platform, is_apart=is_apart)
+        train, splits = make(platform, is_apart=is_apart, kind=sampling, seed=seed)
         for epoch in range(4):
             plan = batches.plan_epoch(
                 CORPORA["train"].sizes, 128, seed=seed, epoch=epoch, sampling=sampling

@@ -1,0 +1,189 @@
+"""Text or JSON -> values of the right type and range, or the line that names the fault."""
+
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.methods import registry
+from mtra_jax.tasks import BENCHMARKS
+
+CHOICES = {
+    "benchmark": tuple(BENCHMARKS),
+    "sampling": ("per_task", "joint"),
+    "compute_dtype": ("auto", "float32", "bfloat16"),
+}
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text that files can be named by",
+    tuple: "a list of names",
+    ConfigDict: "an object",
+}
+LARGEST = 2**31 - 1  # sizes and counts are 32-bit integers on devices
+AT_LEAST = {
+    "epochs": 1,
+    "patience": 1,
+    "batch_size": 1,
+    "micro_batches": 1,
+    "devices": 0,
+    "max_bad_steps": 1,
+    "checkpoint_every": 0,
+    "data.max_length": 3,
+    "data.max_shapes": 0,
+}
+
+
+def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """All values by their dotted keys, in order."""
+    return dict(_items(config, prefix))
+
+
+def _items(config: ConfigDict, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _items(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def conform(
+    values: Mapping[str, Any], like: ConfigDict, prefix: str = ""
+) -> dict[str, Any]:
+    """`values` in the order and the types of `like`.
+
+    Raises:
+      InputError: the keys differ from those of `like`, or a value has another type.
+    """
+    for key in values:
+        if key not in like:
+            raise InputError(f"unknown key {prefix}{key}; {did_you_mean(key, like)}")
+    conforming = {}
+    for key, default in like.items():
+        value = member(values, key, type(default), prefix)
+        if isinstance(default, ConfigDict):
+            value = conform(value, default, f"{prefix}{key}.")
+        conforming[key] = value
+    return conforming
+
+
+def member(values: Mapping[str, Any], key: str, kind: type, prefix: str = "") -> Any:
+    """`values[key]` as `kind`; JSON has lists for tuples, and whole numbers for floats.
+
+    Raises:
+      InputError: `values` lacks the key, or its value has another type.
+    """
+    if key not in values:
+        raise InputError(f"no key {prefix}{key}; expected {KINDS[kind]}")
+    value = values[key]
+    fits = {
+        ConfigDict: isinstance(value, Mapping),
+        tuple: isinstance(value, list | tuple) and all(map(_is_text, value)),
+        str: _is_text(value),
+        float: type(value) in (int, float) and abs(value) <= sys.float_info.max,
+    }
+    if not fits.get(kind, type(value) is kind):
+        is_ = f"{prefix}{key} is " if key else ""
+        raise InputError(f"{is_}{shown(value)}; expected {KINDS[kind]}")
+    return value if kind is ConfigDict else kind(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether `value` is a string that a file can be named by."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+def set_text(config: ConfigDict, key: str, text: str) -> None:
+    """Sets the value at a dotted key from `text`.
+
+    Raises:
+      InputError: an unknown key, or text of another type.
+    """
+    keys = list(flat(config))
+    if key not in keys:
+        raise InputError(f"unknown key --config.{key}; {did_you_mean(key, keys)}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        config = config[parent]
+    config[last] = _parse(key, text, config[last])
+
+
+def _parse(key: str, text: str, default: Any) -> Any:
+    """The value of `text` in the type of `default`."""
+    if isinstance(default, bool):
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+        raise InputError(f"--config.{key} is {shown(text)}; expected {KINDS[bool]}")
+    if isinstance(default, tuple):
+        names = text.strip("()[] ").split(",")
+        return tuple(part.strip(" '\"") for part in names if part.strip(" '\""))
+    if isinstance(default, str):
+        return text
+    kind = type(default)
+    try:
+        # Both would also read "1_0", and digits of other scripts.
+        if "_" in text or not text.isascii():
+            raise ValueError
+        return kind(text)
+    except ValueError:
+        raise InputError(
+            f"--config.{key} is {shown(text)}; expected {KINDS[kind]}"
+        ) from None
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises InputError with the key, the value and what was expected."""
+    for key, names in CHOICES.items():
+        if config[key] not in names:
+            hint = did_you_mean(config[key], names)
+            raise InputError(f"{key} is {shown(config[key])}; {hint}")
+    BENCHMARKS[config.benchmark].select(config.tasks)
+    registry.options(config.method.name)
+    values = flat(config)
+    for key, value in values.items():
+        if type(value) is int and key != "seed" and value > LARGEST:
+            raise InputError(f"{key} is {shown(value)}; expected at most {LARGEST}")
+    sizes = {f"backbone.{k}": 1 for k, v in config.backbone.items() if type(v) is int}
+    for key, low in {**AT_LEAST, **sizes}.items():
+        _check_range(values, key, low, math.inf)
+    # JAX's keys take 32 bits and would drop the rest.
+    _check_range(values, "seed", 0, 2**32 - 1)
+    for key in ("learning_rate", "clip_norm"):
+        _check_range(values, key, 0, math.inf, open_low=True)
+    _check_range(values, "warm_up", 0, 1)
+    _check_range(values, "head_dropout", 0, 1, open_high=True)
+    _check_range(values, "backbone.dropout", 0, 1, open_high=True)
+    _check_range(values, "data.fraction", 0, 1, open_low=True)
+    _check_range(values, "data.label_noise", 0, 1)
+
+
+def _check_range(
+    values: Mapping[str, Any],
+    key: str,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    value = values[key]
+    open_high = open_high or high == math.inf
+    is_above = value > low if open_low else value >= low
+    is_below = value < high if open_high else value <= high
+    if not (is_above and is_below):  # NaN is neither
+        low_text = f"more than {low}" if open_low else f"at least {low}"
+        if high == math.inf:
+            high_text = ", finite" if value == high else ""
+        else:
+            high_text = f" and {'less than' if open_high else 'at most'} {high}"
+        raise InputError(f"{key} is {value}; expected {low_text}{high_text}")

@@ -1,0 +1,66 @@
+"""The finished runs of single tasks -> results, predictions and environment of all tasks.
+
+Single-task learning leaves a whole run in `WORKDIR/TASK` for each task. `WORKDIR` gets
+the files that every run has, without checkpoints.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtra_jax import metrics
+from mtra_jax.runs import metrics_log, workdir
+from mtra_jax.tasks import Benchmark
+
+
+def results_of_all(
+    benchmark: Benchmark, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """One `results.json` from that of each task's run.
+
+    Figures, examples and best epochs are by task; parameters, steps and times are sums.
+    """
+    names = benchmark.task_names
+    runs = [results[name] for name in names]
+    parts = runs[0]["parameters"]
+    return {
+        **{
+            split: metrics.summarize(
+                {name: results[name][split][name] for name in names}, benchmark.tasks
+            )
+            for split in ("validation", "test", "majority")
+        },
+        "best_epoch": {name: results[name]["best_epoch"] for name in names},
+        "best_validation_loss": sum(run["best_validation_loss"] for run in runs)
+        / len(runs),
+        "epochs": {name: results[name]["epochs"] for name in names},
+        "steps": sum(run["steps"] for run in runs),
+        "skipped_steps": sum(run["skipped_steps"] for run in runs),
+        "examples": {name: results[name]["examples"][name] for name in names},
+        "parameters": {p: sum(run["parameters"][p] for run in runs) for p in parts},
+        "train_seconds": round(sum(run["train_seconds"] for run in runs), 1),
+    }
+
+
+def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> None:
+    """Writes the files of all tasks into `directory`, which holds the run of each.
+
+    `results.json` comes last: once it exists, the others are complete.
+    """
+    _gather_predictions(directory, names)
+    environment = directory / names[-1] / workdir.ENVIRONMENT
+    shutil.copyfile(environment, directory / workdir.ENVIRONMENT)
+    metrics_log.write_json(directory / workdir.RESULTS, results)
+
+
+def _gather_predictions(directory: Path, names: tuple[str, ...]) -> None:
+    temporary = directory / f".{workdir.PREDICTIONS}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name in names:
+        source = directory / name / workdir.PREDICTIONS
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
+    target = directory / workdir.PREDICTIONS
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(temporary, target)

@@ -1,0 +1,189 @@
+"""A configuration -> data, encoder, batches and programs. Only here it is taken apart."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax import metrics, paths
+from mtra_jax.data import benchmarks, fingerprints
+from mtra_jax.data.sources import Splits
+from mtra_jax.methods import base
+from mtra_jax.models.encoder import EncoderConfig
+from mtra_jax.runs import inputs, loop
+from mtra_jax.tasks import Benchmark
+from mtra_jax.train import backbone as backbones
+from mtra_jax.train import batching, build, evaluate
+from mtra_jax.train.backbone import Backbone
+from mtra_jax.train.devices import choose_devices, to_host
+
+
+class Prepared(NamedTuple):
+    """A run before its first step, and the data and encoder that it is made from."""
+
+    run: loop.Run
+    test: evaluate.Split
+    examples: Splits
+    backbone: Backbone
+    devices: list[jax.Device]
+    inputs: inputs.Inputs
+
+
+def prepare(
+    config: ConfigDict, backbone: Backbone | None = None, unroll: int | None = None
+) -> Prepared:
+    """Reads the data and builds the run; `backbone` replaces the configured one.
+
+    `unroll`: see `encoder.Encoder`.
+
+    Raises:
+      InputError: data, weights or devices are missing, or values do not fit together.
+    """
+    benchmark = configs.benchmark_of(config)
+    metrics.check_metrics(benchmark.tasks)
+    devices = choose_devices(config.devices)
+    sampling = _sampling(config)
+    batching.check_batch_size(sampling.batch_size, len(devices), sampling.micro_batches)
+    splits = benchmarks.read_examples(benchmark, config.data.dir)
+    examples = _thin(config, benchmark, splits)
+    if backbone is None:
+        backbone = load_backbone(config, benchmarks.train_texts(benchmark, examples))
+    made_from = inputs.Inputs(
+        fingerprints.of_splits(splits), fingerprints_of(config, backbone)
+    )
+    corpora = benchmarks.build_corpora(
+        benchmark,
+        examples,
+        backbone.tokenizer,
+        max_length=config.data.max_length,
+        cache_dir=paths.cache_directory(config.data.cache_dir),
+    )
+    sizes = corpora["train"].sizes
+    schedule = _schedule(config, sampling, sizes)
+    model = make_model(
+        config, benchmark, backbone.config, sizes, schedule.steps_per_epoch, unroll
+    )
+    method = choice_of(config)
+    settings = _settings(config, schedule, method)
+    state = to_host(
+        build.init_state(model, method, settings, backbone.params, config.seed)
+    )
+    train, parts = batching.make_batchers(
+        sampling,
+        corpora,
+        devices,
+        program_cost=batching.program_cost(backbone.config, devices[0].platform),
+        max_shapes=config.data.max_shapes,
+        is_apart=build.packs_tasks_apart(model, method),
+    )
+    update = build.make_update(
+        model, method, settings, devices, one_task=sampling.kind == "per_task"
+    )
+    forward = build.make_forward(model, method, devices)
+    run = loop.Run(
+        benchmark, schedule, update, forward, train, parts["validation"], state
+    )
+    return Prepared(run, parts["test"], examples, backbone, devices, made_from)
+
+
+def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:
+    """The configured encoder, see `backbone.load`."""
+    values = config.backbone
+    sizes = backbones.Sizes(**{name: values[name] for name in backbones.Sizes._fields})
+    return backbones.load(
+        values.path,
+        sizes,
+        train_texts,
+        max_length=config.data.max_length,
+        seed=config.seed,
+    )
+
+
+def fingerprints_of(config: ConfigDict, backbone: Backbone) -> dict[str, str]:
+    """`Inputs.encoder` of the configured encoder; new weights are left out."""
+    is_pretrained = bool(config.backbone.path)
+    return inputs.of_encoder(
+        backbone.config,
+        backbone.tokenizer,
+        backbone.params if is_pretrained else {},
+    )
+
+
+def make_model(
+    config: ConfigDict,
+    benchmark: Benchmark,
+    encoder_config: EncoderConfig,
+    sizes: Sequence[int] | None = None,
+    steps_per_epoch: int = 1,
+    unroll: int | None = None,
+) -> base.Model:
+    """The network, see `build.make_model`."""
+    return build.make_model(
+        benchmark,
+        encoder_config,
+        dtype=compute_dtype(config),
+        head_dropout=config.head_dropout,
+        sizes=sizes,
+        steps_per_epoch=steps_per_epoch,
+        unroll=unroll,
+    )
+
+
+def choice_of(config: ConfigDict) -> build.MethodChoice:
+    """The method and its options."""
+    options = {k: v for k, v in config.method.items() if k != "name"}
+    return build.MethodChoice(config.method.name, options)
+
+
+def compute_dtype(config: ConfigDict) -> type:
+    """The precision of the encoder."""
+    return build.compute_dtype(config.compute_dtype)
+
+
+def use_compilation_cache(config: ConfigDict) -> None:
+    """Stores compiled programs in the cache, so that the next start is quick."""
+    build.use_compilation_cache(paths.cache_directory(config.data.cache_dir))
+
+
+def _sampling(config: ConfigDict) -> batching.Sampling:
+    return batching.Sampling(
+        config.sampling, config.batch_size, config.micro_batches, config.seed
+    )
+
+
+def _schedule(
+    config: ConfigDict, sampling: batching.Sampling, sizes: tuple[int, ...]
+) -> batching.Schedule:
+    return batching.make_schedule(
+        sampling,
+        sizes,
+        epochs=config.epochs,
+        patience=config.patience,
+        checkpoint_every=config.checkpoint_every,
+        max_bad_steps=config.max_bad_steps,
+    )
+
+
+def _settings(
+    config: ConfigDict, schedule: batching.Schedule, method: build.MethodChoice
+) -> build.Settings:
+    num_steps = schedule.epochs * schedule.steps_per_epoch
+    return build.Settings(
+        np.float32(config.learning_rate),
+        np.int32(round(config.warm_up * num_steps)),
+        np.float32(config.clip_norm),
+        method.numbers(),
+    )
+
+
+def _thin(config: ConfigDict, benchmark: Benchmark, splits: Splits) -> Splits:
+    return benchmarks.thin(
+        benchmark,
+        splits,
+        fraction=config.data.fraction,
+        label_noise=config.data.label_noise,
+        seed=config.seed,
+    )

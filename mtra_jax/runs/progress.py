@@ -1,0 +1,45 @@
+"""Validation losses -> where a training run stands, and whether early stopping ends it."""
+
+import math
+from typing import Any, NamedTuple
+
+from mtra_jax.train.batching import Schedule
+
+
+class Progress(NamedTuple):
+    """The progress of a training run; stored as the record of each checkpoint."""
+
+    step: int = 0
+    validated: int = 0
+    """Epochs whose validation is done; the state may be saved after an epoch's last step
+    and before its validation."""
+    skipped_steps: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    stale_epochs: int = 0
+    seconds: float = 0.0
+    best_summary: dict[str, Any] | None = None
+    """The validation figures of the best epoch, as in `results.json`."""
+
+    def is_over(self, schedule: Schedule) -> bool:
+        """Whether training has ended."""
+        return (
+            self.validated >= schedule.epochs or self.stale_epochs >= schedule.patience
+        )
+
+    def after_epoch(
+        self, epoch: int, loss: float, summary: dict[str, Any]
+    ) -> "Progress":
+        """The progress after the validation of `epoch` (from 0).
+
+        A loss that is not finite never counts as better, negative infinity included.
+        """
+        validated = self._replace(validated=epoch + 1)
+        if math.isfinite(loss) and loss < self.best_loss:
+            return validated._replace(
+                best_loss=loss,
+                best_epoch=epoch + 1,
+                stale_epochs=0,
+                best_summary=summary,
+            )
+        return validated._replace(stale_epochs=self.stale_epochs + 1)

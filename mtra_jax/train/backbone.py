@@ -1,0 +1,84 @@
+"""A pretrained directory, or sizes -> an encoder, its weights and its tokenizer."""
+
+from typing import NamedTuple
+
+import jax
+from tokenizers import Tokenizer
+
+from mtra_jax.data import tokens
+from mtra_jax.errors import InputError
+from mtra_jax.models import encoder, pretrained
+from mtra_jax.types import Params
+
+
+class Backbone(NamedTuple):
+    """An encoder's configuration and weights, and its tokenizer.
+
+    `dropped`: names of the checkpoint's weights that are not used, those of heads.
+    """
+
+    config: encoder.EncoderConfig
+    params: Params
+    tokenizer: Tokenizer
+    dropped: tuple[str, ...] = ()
+
+
+class Sizes(NamedTuple):
+    """The sizes and the dropout rate of a new encoder, and of its tokenizer."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    dropout: float
+
+
+def load(
+    path: str, sizes: Sizes, train_texts: list[str], *, max_length: int, seed: int
+) -> Backbone:
+    """The pretrained encoder at `path`; a new one of `sizes` if `path` is empty.
+
+    The tokenizer of a new encoder is trained on `train_texts`, its weights follow from
+    `seed`. `max_length`: the tokens of the longest text.
+
+    Raises:
+      InputError: weights or tokenizer cannot be loaded, the tokenizer does not fit the
+        encoder or the texts, or the encoder has fewer than `max_length` positions.
+    """
+    if path:
+        loaded = _pretrained(path, train_texts)
+    else:
+        loaded = _new(sizes, train_texts, max_length, seed)
+    if max_length > loaded.config.max_length:
+        raise InputError(
+            f"data.max_length is {max_length}; expected at most "
+            f"{loaded.config.max_length}, the positions of the encoder"
+        )
+    return loaded
+
+
+def _pretrained(path: str, train_texts: list[str]) -> Backbone:
+    directory = pretrained.resolve(path)
+    config, params, dropped = pretrained.load_pretrained(directory)
+    tokenizer = tokens.load_tokenizer(directory, config.vocab_size)
+    tokens.check_fit(tokenizer, train_texts, directory)
+    return Backbone(config, params, tokenizer, dropped)
+
+
+def _new(sizes: Sizes, train_texts: list[str], max_length: int, seed: int) -> Backbone:
+    tokenizer = tokens.train_tokenizer(train_texts, sizes.vocab_size)
+    config = encoder.EncoderConfig(
+        # Few texts have fewer tokens than asked for.
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.num_hidden_layers,
+        num_attention_heads=sizes.num_attention_heads,
+        intermediate_size=sizes.intermediate_size,
+        max_position_embeddings=max_length,
+        hidden_dropout_prob=sizes.dropout,
+        attention_probs_dropout_prob=sizes.dropout,
+    )
+    return Backbone(
+        config, pretrained.init_encoder(config, jax.random.key(seed)), tokenizer
+    )

@@ -1,0 +1,193 @@
+"""Benchmark, encoder and method -> model, first parameters, compiled programs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mtra_jax.methods import base, registry
+from mtra_jax.models import encoder, heads
+from mtra_jax.tasks import Benchmark
+from mtra_jax.train import optimiser, step
+from mtra_jax.train.devices import AXIS, Program
+from mtra_jax.types import Batch, Params
+
+
+class MethodChoice(NamedTuple):
+    """A row of `registry.METHODS` and the options of its factory."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    def numbers(self) -> dict[str, np.float32]:
+        """The options that are real numbers, which programs take as arguments."""
+        return {
+            name: np.float32(value)
+            for name, value in self.options.items()
+            if type(value) is float
+        }
+
+
+class Settings(NamedTuple):
+    """Numbers that training programs take as arguments.
+
+    Runs that differ in nothing else share their compiled programs.
+    """
+
+    learning_rate: Any
+    warm_up_steps: Any
+    clip_norm: Any
+    method: dict[str, Any]
+    """As `MethodChoice.numbers`."""
+
+
+def use_compilation_cache(directory: Path | None) -> None:
+    """Stores compiled programs in `directory`, so that the next start is quick.
+
+    None leaves JAX's settings as they are.
+    """
+    if directory is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
+    # Small programs too: a start needs ten. By default JAX also stores, in the same place,
+    # which kernels a GPU was fastest with, for programs that share some of their parts.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def compute_dtype(name: str) -> Any:
+    """The precision of the encoder; parameters and losses stay in float32.
+
+    `name`: a NumPy name, or "auto" for bfloat16 on accelerators and float32 on CPUs.
+    """
+    if name == "auto":
+        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    return jnp.dtype(name)
+
+
+def make_model(
+    benchmark: Benchmark,
+    encoder_config: encoder.EncoderConfig,
+    *,
+    dtype: Any,
+    head_dropout: float,
+    sizes: tuple[int, ...] | None = None,
+    steps_per_epoch: int = 1,
+    unroll: int | None = None,
+) -> base.Model:
+    """The network, without parameters.
+
+    `sizes`: the number of training examples of each task. Only training uses `sizes` and
+    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`.
+    """
+    space = base.Space(
+        benchmark.task_names,
+        benchmark.slot_tasks(),
+        np.array([task.is_classification for task in benchmark.tasks]),
+        sizes or (1,) * len(benchmark.tasks),
+        steps_per_epoch,
+    )
+    outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
+    return base.Model(
+        encoder.Encoder(encoder_config, dtype, unroll),
+        heads.Heads(outputs, head_dropout),
+        space,
+        encoder_config.hidden_size,
+    )
+
+
+def make_method(
+    model: base.Model, choice: MethodChoice, numbers: Mapping[str, Any] | None = None
+) -> base.Method:
+    """The chosen method; `numbers` replace those of its options, see `Settings`."""
+    options = {**choice.options, **(numbers or {})}
+    return registry.METHODS[choice.name].make(model, **options)
+
+
+def packs_tasks_apart(model: base.Model, choice: MethodChoice) -> bool:
+    """Whether the method needs batches in parts of one task each."""
+    return isinstance(make_method(model, choice).gradient, base.Combined)
+
+
+def init_params(
+    model: base.Model, method: base.Method, encoder_params: Params, rng: jax.Array
+) -> Params:
+    """The parameters before training: the encoder's, new heads, the method's."""
+
+    # One program: separate operations would each be compiled, or read, in every start.
+    @jax.jit
+    def new_params(rng: jax.Array) -> Params:
+        heads_rng, method_rng = jax.random.split(rng)
+        z = jnp.zeros((1, method.num_features or model.hidden_size))
+        return {
+            "heads": model.heads.init(heads_rng, z, deterministic=True)["params"],
+            "method": method.init(method_rng),
+        }
+
+    return {"encoder": encoder_params, **new_params(rng)}
+
+
+def init_state(
+    model: base.Model,
+    choice: MethodChoice,
+    settings: Settings,
+    encoder_params: Params,
+    seed: int,
+) -> step.TrainState:
+    """The state before the first step of a run with this seed."""
+    method = make_method(model, choice)
+    root = jax.random.key(seed)
+    # Each step folds its number into the root key; no step has this number.
+    init_rng = jax.random.fold_in(root, 2**32 - 1)
+    params = init_params(model, method, encoder_params, init_rng)
+    optimise = make_optimiser(model.space.names, settings)
+    return step.init_state(method, optimise, params, root)
+
+
+def make_optimiser(
+    task_names: tuple[str, ...], settings: Settings
+) -> optax.GradientTransformationExtraArgs:
+    """The optimiser with the rate, the warm-up and the clipping of `settings`."""
+    rate = optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
+    return optimiser.make(rate, task_names, settings.clip_norm)
+
+
+def make_update(
+    model: base.Model,
+    choice: MethodChoice,
+    settings: Settings,
+    devices: list[jax.Device],
+    *,
+    one_task: bool,
+) -> Program:
+    """The program of training: (state, batch) -> (state, metrics).
+
+    `one_task`: every batch holds the examples of a single task.
+    """
+
+    def update(state: step.TrainState, batch: Batch, settings: Settings) -> tuple:
+        return step.make_update(
+            model,
+            make_method(model, choice, settings.method),
+            make_optimiser(model.space.names, settings),
+            one_task=one_task,
+            axis_name=AXIS,
+        )(state, batch)
+
+    return Program(update, devices, donate_first=True, settings=(settings,))
+
+
+def make_forward(
+    model: base.Model, choice: MethodChoice, devices: list[jax.Device]
+) -> Program:
+    """The program of evaluation: (params, batch) -> (outputs, losses)."""
+
+    def forward(params: Params, batch: Batch, numbers: dict[str, Any]) -> tuple:
+        method = make_method(model, choice, numbers)
+        return step.make_forward(model, method, axis_name=AXIS)(params, batch)
+
+    return Program(forward, devices, donate_first=False, settings=(choice.numbers(),))

@@ -1,0 +1,73 @@
+"""Results of runs of single tasks -> results and files of all tasks."""
+
+import json
+
+import pytest
+
+from mtra_jax.runs import assembly
+from mtra_jax.tasks import BENCHMARKS
+
+BENCHMARK = BENCHMARKS["synthetic"].select(["irony", "intensity"])
+
+
+def results_of(name, scores, steps, seconds):
+    summary = {name: scores, "avg": -1.0}
+    return {
+        "validation": summary,
+        "test": summary,
+        "majority": summary,
+        "best_epoch": steps // 10,
+        "best_validation_loss": steps / 100,
+        "epochs": steps // 5,
+        "steps": steps,
+        "skipped_steps": 1,
+        "examples": {name: {"train": steps, "test": 3}},
+        "parameters": {"encoder": 100, "heads": steps},
+        "train_seconds": seconds,
+    }
+
+
+RESULTS = {
+    "irony": results_of("irony", {"macro_f1": 60.0}, 10, 1.26),
+    "intensity": results_of("intensity", {"pearson": 30.0, "spearman": 50.0}, 20, 2.0),
+}
+
+
+def test_figures_are_by_task_and_costs_are_sums():
+    result = assembly.results_of_all(BENCHMARK, RESULTS)
+    summary = {
+        "irony": {"macro_f1": 60.0},
+        "intensity": {"pearson": 30.0, "spearman": 50.0},
+        "avg": 50.0,  # the mean of 60 and the mean of 30 and 50
+    }
+    assert result == {
+        "validation": summary,
+        "test": summary,
+        "majority": summary,
+        "best_epoch": {"irony": 1, "intensity": 2},
+        "best_validation_loss": pytest.approx(0.15),
+        "epochs": {"irony": 2, "intensity": 4},
+        "steps": 30,
+        "skipped_steps": 2,
+        "examples": {
+            "irony": {"train": 10, "test": 3},
+            "intensity": {"train": 20, "test": 3},
+        },
+        "parameters": {"encoder": 200, "heads": 30},
+        "train_seconds": 3.3,
+    }
+
+
+def test_predictions_are_gathered_and_old_ones_removed(tmp_path):
+    for name in RESULTS:
+        (tmp_path / name / "predictions").mkdir(parents=True)
+        (tmp_path / name / "predictions" / f"{name}.txt").write_text(name)
+        (tmp_path / name / "environment.json").write_text(json.dumps(name))
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "old.txt").write_text("old")
+    assembly.write(tmp_path, tuple(RESULTS), {"steps": 30})
+    written = {path.name: path.read_text() for path in tmp_path.glob("predictions/*")}
+    assert written == {"irony.txt": "irony", "intensity.txt": "intensity"}
+    assert json.loads((tmp_path / "environment.json").read_text()) == "intensity"
+    assert json.loads((tmp_path / "results.json").read_text()) == {"steps": 30}
+    assert not (tmp_path / ".predictions").exists()

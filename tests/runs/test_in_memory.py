@@ -1,0 +1,193 @@
+"""The training loop on plain arguments, as in a notebook: no configuration, no files."""
+
+import copy
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax.data import benchmarks
+from mtra_jax.runs import interfaces, loop
+from mtra_jax.tasks import BENCHMARKS
+from mtra_jax.train import backbone, batching, build, evaluate
+from mtra_jax.train.devices import choose_devices, to_host
+
+SIZES = backbone.Sizes(
+    vocab_size=200,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=32,
+    dropout=0.0,
+)
+METHOD = build.MethodChoice("ew", {})
+MAX_LENGTH = 32
+
+
+class MemoryStore:
+    """Keeps every checkpoint in a dictionary: step -> (state, record, score)."""
+
+    def __init__(self):
+        self.checkpoints = {}
+
+    def save(self, step, state, record, score):
+        self.checkpoints[step] = copy.deepcopy((state, record, score))
+
+    def best_step(self):
+        return min(self.checkpoints, key=lambda step: self.checkpoints[step][2])
+
+    def restore(self, step, target):
+        assert jax.tree.structure(target) == jax.tree.structure(
+            self.checkpoints[step][0]
+        )
+        return self.checkpoints[step][:2]
+
+    def restore_latest(self, target, say):
+        if not self.checkpoints:
+            return None
+        step = max(self.checkpoints)
+        return step, *self.restore(step, target)
+
+
+class MemoryLog:
+    def __init__(self):
+        self.lines, self.num_flushes = [], 0
+
+    def add(self, step, values):
+        self.lines.append({"step": step, **values})
+
+    def flush(self):
+        self.num_flushes += 1
+
+
+class Callbacks:
+    """An object with methods is as good as `loop.Watch`."""
+
+    def __init__(self, stop_at=None):
+        self.steps, self.epochs, self.stop_at = [], [], stop_at
+
+    def step(self, step, epoch, flat, num_examples):
+        self.steps.append((step, epoch, num_examples))
+
+    def epoch(self, epoch, loss, summary, progress):
+        self.epochs.append((epoch, loss, progress.step))
+
+    def bar(self, items, total):
+        return evaluate.no_bar(items, total)
+
+    def say(self, text):
+        raise AssertionError(text)
+
+    def should_stop(self, step):
+        return step is not None and step == self.stop_at
+
+
+def make_run(epochs=2, seed=0):
+    benchmark = BENCHMARKS["synthetic"].select(["irony", "intensity"])
+    devices = choose_devices(1)
+    examples = benchmarks.read_examples(benchmark, "")
+    examples = benchmarks.thin(benchmark, examples, fraction=0.1)
+    texts = benchmarks.train_texts(benchmark, examples)
+    made = backbone.load("", SIZES, texts, max_length=MAX_LENGTH, seed=seed)
+    corpora = benchmarks.build_corpora(
+        benchmark, examples, made.tokenizer, max_length=MAX_LENGTH, cache_dir=None
+    )
+    sampling = batching.Sampling("per_task", batch_size=64, micro_batches=1, seed=seed)
+    schedule = batching.make_schedule(
+        sampling,
+        corpora["train"].sizes,
+        epochs=epochs,
+        patience=3,
+        checkpoint_every=0,
+        max_bad_steps=3,
+    )
+    train, splits = batching.make_batchers(
+        sampling, corpora, devices, program_cost=1e6, max_shapes=1, is_apart=False
+    )
+    model = build.make_model(benchmark, made.config, dtype=np.float32, head_dropout=0.0)
+    settings = build.Settings(
+        np.float32(1e-2), np.int32(1), np.float32(1.0), METHOD.numbers()
+    )
+    state = build.init_state(model, METHOD, settings, made.params, seed)
+    return loop.Run(
+        benchmark,
+        schedule,
+        build.make_update(model, METHOD, settings, devices, one_task=True),
+        build.make_forward(model, METHOD, devices),
+        train,
+        splits["validation"],
+        to_host(state),
+    )
+
+
+def fit(run, stop_at=None, store=None):
+    store, log, callbacks = store or MemoryStore(), MemoryLog(), Callbacks(stop_at)
+    run, progress = loop.resume(run, store, callbacks.say)
+    try:
+        params, progress = loop.fit(run, store, log, progress, callbacks)
+    except loop.Stopped as stopped:
+        return stopped, store, log, callbacks
+    return (params, progress), store, log, callbacks
+
+
+@pytest.fixture(scope="module")
+def run():
+    return make_run()
+
+
+@pytest.fixture(scope="module")
+def whole(run):
+    return fit(run)
+
+
+def test_the_protocols_are_those_of_the_loop():
+    """The stand-ins have every member, so that no test passes by an unused one."""
+    for protocol, kind in (
+        (interfaces.Store, MemoryStore),
+        (interfaces.Log, MemoryLog),
+        (interfaces.Callbacks, Callbacks),
+    ):
+        names = {name for name in vars(protocol) if not name.startswith("_")}
+        assert names <= vars(kind).keys()
+
+
+def test_every_step_and_epoch_is_reported_and_saved(run, whole):
+    (params, progress), store, log, callbacks = whole
+    per_epoch = run.schedule.steps_per_epoch
+    assert progress.step == 2 * per_epoch
+    assert [step for step, _, _ in callbacks.steps] == [*range(1, progress.step + 1)]
+    visited = sum(count for _, epoch, count in callbacks.steps if epoch == 1)
+    assert visited == sum(run.train.corpus.sizes)
+    assert [(e, step) for e, _, step in callbacks.epochs] == [
+        (1, per_epoch),
+        (2, 2 * per_epoch),
+    ]
+    assert [*store.checkpoints] == [per_epoch, 2 * per_epoch]
+    assert log.num_flushes == 2
+    validated = [x["validation/loss"] for x in log.lines if "validation/loss" in x]
+    assert validated == [loss for _, loss, _ in callbacks.epochs]
+    assert progress.best_loss == min(validated)
+    best = store.checkpoints[progress.best_epoch * per_epoch][0]["params"]
+    jax.tree.map(np.testing.assert_array_equal, params, best)
+
+
+def test_a_stopped_run_continues_to_the_same_parameters(run, whole):
+    stopped, store, _, _ = fit(run, stop_at=3)
+    assert stopped.step == 3
+    assert store.checkpoints[3][2] == math.inf
+    (params, progress), _, _, callbacks = fit(run, store=store)
+    assert callbacks.steps[0][0] == 4
+    expected, expected_progress = whole[0]
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    assert progress.best_loss == expected_progress.best_loss
+
+
+def test_the_first_state_follows_from_the_seed(run):
+    again, other = make_run().state, make_run(seed=1).state
+    jax.tree.map(np.testing.assert_array_equal, again, run.state)
+    head = ("heads", "irony", "kernel")
+    first, second = (state.params for state in (run.state, other))
+    for name in head:
+        first, second = first[name], second[name]
+    assert not np.array_equal(first, second)
