@@ -32,7 +32,15 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.config import to_dict
     from mtra_jax.reports import progress
-    from mtra_jax.runs import agreement, display, joining, loop, processes, signals, training
+    from mtra_jax.runs import (
+        agreement,
+        display,
+        joining,
+        loop,
+        processes,
+        signals,
+        training,
+    )
     from mtra_jax.train.devices import start_devices
 
     if flags.distributed:
