@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, options, task_losses
+from mtra_jax.methods.model import Model
 
 
 class Averages(NamedTuple):
@@ -26,7 +27,7 @@ class Averages(NamedTuple):
     steps: Any
 
 
-def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
+def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
     """The weights sum to T; they are 1 in the first two epochs, as in the paper.
 
     The averages roll over every `model.space.steps_per_epoch` steps, within the compiled
@@ -56,12 +57,12 @@ def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
         state = state._replace(
             total=state.total + seen, count=state.count + present, steps=state.steps + 1
         )
-        return base.sum_present(weights * losses, present), state
+        return task_losses.total(weights * losses, present), state
 
-    return base.Method(
-        base.no_params,
-        base.plain_losses,
-        base.Weighted(objective),
+    return contract.Method(
+        contract.no_params,
+        task_losses.plain(model),
+        contract.Weighted(objective),
         Averages(zeros, zeros, zeros, zeros, np.zeros((), np.int32)),
     )
 

@@ -15,7 +15,9 @@ from mtra_jax import metrics, paths
 from mtra_jax.data import fingerprints, benchmarks, tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, registry
+from mtra_jax.methods import registry
+from mtra_jax.methods.contract import Method, Needs
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.tasks import BENCHMARKS, Benchmark
 from mtra_jax.runs import batching, inputs, loop
@@ -152,13 +154,13 @@ def make_model(
     sizes: tuple[int, ...],
     steps_per_epoch: int = 1,
     unroll: int | None = None,
-) -> tuple[base.Model, base.Method]:
+) -> tuple[Model, Method]:
     """The network and the method, without parameters.
 
     `sizes` are the numbers of training examples; they and `steps_per_epoch` matter to
     training alone. `unroll`: see `encoder.Encoder`.
     """
-    space = base.Space(
+    space = Space(
         benchmark.task_names,
         benchmark.slot_tasks(),
         np.array([task.is_classification for task in benchmark.tasks]),
@@ -166,7 +168,7 @@ def make_model(
         steps_per_epoch,
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
-    model = base.Model(
+    model = Model(
         encoder.Encoder(encoder_config, compute_dtype(config), unroll),
         heads.Heads(outputs, config.head_dropout),
         space,
@@ -176,8 +178,8 @@ def make_model(
 
 
 def make_method(
-    config: ConfigDict, model: base.Model, numbers: Mapping[str, Any] | None = None
-) -> base.Method:
+    config: ConfigDict, model: Model, numbers: Mapping[str, Any] | None = None
+) -> Method:
     """The configured method; `numbers` replace those of its options, see `Settings`."""
     options = {k: v for k, v in config.method.items() if k != "name"}
     options.update(numbers or {})
@@ -185,7 +187,7 @@ def make_method(
 
 
 def init_params(
-    model: base.Model, method: base.Method, encoder_params: Params, rng: jax.Array
+    model: Model, method: Method, encoder_params: Params, rng: jax.Array
 ) -> Params:
     """The parameters before training: the encoder's, new heads, the method's."""
 
@@ -257,7 +259,7 @@ def prepare_run(
     init_rng = jax.random.fold_in(root, 2**32 - 1)
     params = init_params(model, method, backbone.params, init_rng)
     optimise = make_optimiser(benchmark, settings)
-    is_apart = isinstance(method.gradient, base.Combined)
+    is_apart = method.needs is Needs.GRAMIAN
     train, parts = batching.make_batchers(
         config, corpora, backbone.config, devices, is_apart=is_apart
     )
@@ -287,16 +289,16 @@ def make_optimiser(
 
 
 def make_update(
-    config: ConfigDict, model: base.Model, settings: Settings, devices: list[jax.Device]
+    config: ConfigDict, model: Model, settings: Settings, devices: list[jax.Device]
 ) -> Program:
     """The program of training: (state, batch) -> (state, metrics)."""
     benchmark = benchmark_of(config)
 
     def update(state: step.TrainState, batch: Batch, settings: Settings) -> tuple:
         return step.make_update(
-            model,
             make_method(config, model, settings.method),
             make_optimiser(benchmark, settings),
+            tasks=benchmark.task_names,
             one_task=config.sampling == "per_task",
             axis_name=AXIS,
         )(state, batch)
@@ -305,13 +307,13 @@ def make_update(
 
 
 def make_forward(
-    config: ConfigDict, model: base.Model, devices: list[jax.Device]
+    config: ConfigDict, model: Model, devices: list[jax.Device]
 ) -> Program:
     """The program of evaluation: (params, batch) -> (outputs, losses)."""
 
     def forward(params: Params, batch: Batch, numbers: dict[str, Any]) -> tuple:
         method = make_method(config, model, numbers)
-        return step.make_forward(model, method, axis_name=AXIS)(params, batch)
+        return step.make_forward(method, axis_name=AXIS)(params, batch)
 
     numbers = method_numbers(config)
     return Program(forward, devices, donate_first=False, settings=(numbers,))

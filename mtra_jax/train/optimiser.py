@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtra_jax.methods import base
+from mtra_jax.methods import model
 from mtra_jax.types import Params
 
 B1, B2, EPSILON = 0.9, 0.999, 1e-8
@@ -96,38 +96,38 @@ def make(
 
 def pack(tree: Params) -> Packed:
     """Lays what belongs to single tasks end to end."""
-    owners = base.owners(tree)
+    owners = model.owners(tree)
     shared = jax.tree.map(
-        lambda leaf, owner: leaf if owner == base.SHARED else optax.MaskedNode(),
+        lambda leaf, owner: leaf if owner == model.SHARED else optax.MaskedNode(),
         tree,
         owners,
     )
-    own = [jnp.ravel(leaf) for leaf, owner in _pairs(tree) if owner != base.SHARED]
+    own = [jnp.ravel(leaf) for leaf, owner in _pairs(tree) if owner != model.SHARED]
     return Packed(shared, jnp.concatenate(own) if own else optax.MaskedNode())
 
 
 def unpack(packed: Packed, like: Params) -> Params:
     """The inverse of `pack`, a tree of the shapes of `like`."""
     pairs = _pairs(like)
-    own = [leaf for leaf, owner in pairs if owner != base.SHARED]
+    own = [leaf for leaf, owner in pairs if owner != model.SHARED]
     ends = np.cumsum([leaf.size for leaf in own])
     pieces = iter(jnp.split(packed.own, ends[:-1]) if own else ())
     shared = iter(jax.tree.leaves(packed.shared))
     leaves = [
-        next(shared) if owner == base.SHARED else next(pieces).reshape(leaf.shape)
+        next(shared) if owner == model.SHARED else next(pieces).reshape(leaf.shape)
         for leaf, owner in pairs
     ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _pairs(tree: Params) -> list[tuple[jax.Array, str]]:
-    owners = jax.tree.leaves(base.owners(tree))
+    owners = jax.tree.leaves(model.owners(tree))
     return list(zip(jax.tree.leaves(tree), owners, strict=True))
 
 
 def _owners_of_entries(tree: Params, tasks: tuple[str, ...]) -> np.ndarray:
     """The task of each entry of `Packed.own`: int32 [P]."""
-    own = [(leaf.size, owner) for leaf, owner in _pairs(tree) if owner != base.SHARED]
+    own = [(leaf.size, owner) for leaf, owner in _pairs(tree) if owner != model.SHARED]
     places = np.array([tasks.index(owner) for _, owner in own], np.int32)
     return np.repeat(places, [size for size, _ in own])
 

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from mtra_jax.methods import base
+from mtra_jax.methods import model
 from mtra_jax.train import optimiser
 
 TASKS = ("alpha", "beta")
-SHARED, ALPHA, BETA = base.SHARED, "alpha", "beta"
+SHARED, ALPHA, BETA = model.SHARED, "alpha", "beta"
 # Which tasks each of the steps holds.
 PRESENT = [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0), (0, 0), (1, 1)]
 
@@ -24,7 +24,7 @@ def float64():
 
 
 def draw_tree(rng):
-    """Parameters as in `base.Model`, of a method with parameters for each task."""
+    """Parameters as in `Model`, of a method with parameters for each task."""
 
     def layer(*shape):
         return {"kernel": rng.normal(size=shape), "bias": rng.normal(size=shape[-1])}
@@ -47,8 +47,8 @@ OWNERS = {
 
 
 def test_owners_of_the_parameters():
-    assert base.owners(draw_tree(np.random.default_rng(0))) == OWNERS
-    assert base.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
+    assert model.owners(draw_tree(np.random.default_rng(0))) == OWNERS
+    assert model.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
         "encoder": {"w": SHARED},
         "heads": {},
         "method": {},
@@ -240,7 +240,7 @@ def many_gradients(step, names, present):
     absent = {name for name, hit in zip(names, present, strict=True) if not hit}
     grads = draw_many(100 + step, names)
     return jax.tree.map(
-        lambda g, owner: 0 * g if owner in absent else g, grads, base.owners(grads)
+        lambda g, owner: 0 * g if owner in absent else g, grads, model.owners(grads)
     )
 
 
@@ -268,7 +268,7 @@ def optimiser_of_each(schedule, tasks, clip_norm):
         )
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.multi_transform(groups, base.owners),
+        optax.multi_transform(groups, model.owners),
         optax.scale_by_learning_rate(schedule),
     )
 
@@ -291,7 +291,7 @@ def test_many_tasks_walk_each_by_its_own_count():
     found = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
     params = next(found)
     expected = jax.tree.map(lambda leaf: Adamax(np.float64(leaf)), params)
-    owners = jax.tree.leaves(base.owners(params))
+    owners = jax.tree.leaves(model.owners(params))
     presents = many_presents(len(names))
     for step, (present, new) in enumerate(zip(presents, found, strict=True)):
         leaves = jax.tree.leaves(many_gradients(step, names, present))
@@ -337,7 +337,7 @@ def test_trees_are_packed_and_unpacked():
     own = [
         np.ravel(leaf)
         for leaf, owner in zip(
-            jax.tree.leaves(tree), jax.tree.leaves(base.owners(tree)), strict=True
+            jax.tree.leaves(tree), jax.tree.leaves(model.owners(tree)), strict=True
         )
         if owner != SHARED
     ]
