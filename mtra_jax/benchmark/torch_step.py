@@ -129,14 +129,11 @@ class TorchTrainer:
         """Our host-side batch as tensors on the device.
 
         Raises:
-          ValueError: the batch has several devices, parts, micro-batches or tasks, or no
-            text.
+          ValueError: the batch is empty, or not of one device, part and task.
         """
         if batch.tokens.shape[:3] != (1, 1, 1):
-            raise ValueError(
-                "`batch` must have one device, part and micro-batch; "
-                f"found {batch.tokens.shape[:3]}."
-            )
+            shape = batch.tokens.shape[:3]
+            raise ValueError(f"`batch` must have axes of (1, 1, 1); found {shape}.")
         local = Batch(*(np.asarray(array)[0, 0] for array in batch))
         local = Batch(*(array[0] for array in local[:4]), *local[4:])
         tasks = np.unique(local.tasks[local.where])
