@@ -177,8 +177,8 @@ class Batcher:
 
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
     has its texts in `micro_batches` shares, packed as if every share had its own device.
-    With `part_size` each task of a batch is packed as if it were a batch of its own, of
-    that many texts at most. A batch has the first of `shapes` that holds it, see
+    With `part_size` each task of a batch is packed separately, as a part of at
+    most that many texts. A batch has the first of `shapes` that holds it, see
     `shapes.choose`; without any, every batch has the smallest that does.
     """
 
@@ -311,7 +311,7 @@ def _ranks(places: packing.Places) -> np.ndarray:
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Yields `items`, made up to `depth` ahead in a thread of its own.
+    """Yields `items`, made up to `depth` ahead in a separate thread.
 
     An exception of the maker is raised here, at its place in the order.
     """

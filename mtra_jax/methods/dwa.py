@@ -15,7 +15,7 @@ from mtra_jax.methods.model import Model
 
 
 class Averages(NamedTuple):
-    """What DWA remembers: arrays [T], and the number of steps taken."""
+    """The state of DWA: arrays [T], and the number of steps taken."""
 
     total: Any
     """Sum of the losses of this epoch so far."""
@@ -50,12 +50,15 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
         del params, rng
         is_first = state.steps % steps_per_epoch == 0
         state = jax.tree.map(
-            lambda rolled, kept: jnp.where(is_first, rolled, kept), roll(state), state
+            lambda rolled, old: jnp.where(is_first, rolled, old), roll(state), state
         )
         weights = weigh(state.last, state.second_last, temperature)
-        seen = jax.lax.stop_gradient(jnp.where(present, losses, 0)).astype(jnp.float32)
+        addend = jax.lax.stop_gradient(jnp.where(present, losses, 0))
+        addend = addend.astype(jnp.float32)
         state = state._replace(
-            total=state.total + seen, count=state.count + present, steps=state.steps + 1
+            total=state.total + addend,
+            count=state.count + present,
+            steps=state.steps + 1,
         )
         return task_losses.total(weights * losses, present), state
 
@@ -75,7 +78,7 @@ def roll(state: Averages) -> Averages:
 
 
 def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
-    """λ [T] from the mean losses of the last two epochs; 1 where one is not known."""
-    is_known = (last > 0) & (second_last > 0)
-    ratios = jnp.where(is_known, last / jnp.where(is_known, second_last, 1), 1)
+    """λ [T] from the mean losses of the last two epochs; 1 where one is missing."""
+    has_both = (last > 0) & (second_last > 0)
+    ratios = jnp.where(has_both, last / jnp.where(has_both, second_last, 1), 1)
     return last.shape[0] * jax.nn.softmax(ratios / temperature)

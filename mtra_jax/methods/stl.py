@@ -1,4 +1,4 @@
-"""Single-task learning: a model of its own for each task.
+"""Single-task learning: a separate model for each task.
 
 Source: Hu et al. 2026 (MTRA), Table 3 (STL: "single-task learning with a cross-entropy loss").
 """
@@ -8,7 +8,7 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """The task's own loss; the registry has each task trained in a run of its own."""
+    """The task's own loss; the registry trains each task in a separate run."""
 
     return contract.Method(
         contract.no_params,

@@ -14,15 +14,15 @@ from mtra_jax.models import convolution
 from mtra_jax.types import Batch, Params, Rngs
 
 WIDTHS = (3, 4, 5)
-"""Of the filters, in tokens; Kim 2014, section 3.1."""
+"""Widths of the filters in tokens; Kim 2014, section 3.1."""
 
 
 def make(model: Model, *, num_filters: int = 217) -> contract.Method:
     """relu filters of 3, 4 and 5 tokens, their maxima over the text, a linear head.
 
     217 filters of each width give the 2M parameters a task of Table 3 on 768 dimensions.
-    The encoder runs without dropout and takes no gradient. The registry has each task
-    trained in a run of its own.
+    The encoder runs without dropout and takes no gradient. The registry trains each
+    task in a separate run.
 
     Raises:
       InputError: `num_filters` is less than 1.
@@ -59,11 +59,12 @@ def make(model: Model, *, num_filters: int = 217) -> contract.Method:
         hidden = hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
         tasks = params["method"]["tasks"]
         filters = [_side_by_side(tasks, names, f"width_{width}") for width in WIDTHS]
-        found = convolution.convolve(hidden, layout.merged(batch), filters)
+        responses = convolution.convolve(hidden, layout.merged(batch), filters)
         # [B, widths, T, F]: each text takes the filters of its own task.
-        found = found.reshape(len(found), len(WIDTHS), len(names), num_filters)
-        own = jnp.take_along_axis(found, batch.tasks[:, None, None, None], axis=2)
-        features = own.reshape(len(found), -1)
+        num_texts = len(responses)
+        responses = responses.reshape(num_texts, len(WIDTHS), len(names), num_filters)
+        own = jnp.take_along_axis(responses, batch.tasks[:, None, None, None], axis=2)
+        features = own.reshape(num_texts, -1)
         outputs = model.predict(params, features, heads_rng)
         task = task_losses.of_outputs(model.space, outputs, batch, axis_name)
         return contract.Losses(task, {"task": task}, outputs)
