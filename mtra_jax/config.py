@@ -36,6 +36,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "head_dropout": 0.2,
             "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
             "devices": 0,  # all where 0
+            "mapping": "pmap",  # or shard_map: the same numbers by jax.jit over a mesh
             "max_bad_steps": 10,  # in a row, not finite and skipped; then the run ends
             "checkpoint_every": 0,  # steps; at the end of each epoch only where 0
             "backbone": {

@@ -16,6 +16,7 @@ CHOICES = {
     "benchmark": tuple(BENCHMARKS),
     "sampling": ("per_task", "joint"),
     "compute_dtype": ("auto", "float32", "bfloat16"),
+    "mapping": ("pmap", "shard_map"),
 }
 KINDS = {
     bool: "true or false",
@@ -34,6 +35,7 @@ AT_LEAST = {
     "devices": 0,
     "max_bad_steps": 1,
     "checkpoint_every": 0,
+    "data.limit": 0,
     "data.max_length": 3,
     "data.max_shapes": 0,
 }

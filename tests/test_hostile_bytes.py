@@ -720,7 +720,7 @@ def reference_ids(tokenizer, text: str, max_length: int) -> list[int]:
 
 
 def unpacked(batch, place: int, length: int) -> list[int]:
-    start = batch.first_tokens[0, place]
+    start = batch.first_tokens[0, 0, 0, place]
     return batch.tokens[0].reshape(-1)[start : start + length].tolist()
 
 

@@ -80,10 +80,8 @@ class Resident(NamedTuple):
 
 def passes(config: ConfigDict) -> int:
     """Forward passes, each with its backward pass, that a step of the method needs."""
-    name = config.method.name
-    if name == "mtra":
-        return 2 if config.method.self_alignment else 1
-    return 2 if registry.METHODS[name].needs == "two passes" else 1
+    options = {key: value for key, value in config.method.items() if key != "name"}
+    return registry.example(config.method.name, **options).passes
 
 
 def fill(found: Workload) -> Fill:

@@ -16,7 +16,8 @@ import numpy as np
 
 from mtra_jax.benchmark import host, timing
 from mtra_jax.data import batches, shapes
-from mtra_jax.methods import base, mtra
+from mtra_jax.methods import mtra
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import build, optimiser, step
@@ -177,14 +178,14 @@ def step_of(
     """MTRA's `update(state, batch)` and `new_state()` for `benchmark_of(num_tasks)`."""
     benchmark = benchmark_of(num_tasks)
     names = benchmark.task_names
-    space = base.Space(
+    space = Space(
         names,
         benchmark.slot_tasks(),
         np.ones(num_tasks, bool),
         (num_texts // num_tasks,) * num_tasks,
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
-    model = base.Model(
+    model = Model(
         encoder.Encoder(config, dtype, unroll),
         heads.Heads(outputs, 0.2),
         space,
@@ -193,7 +194,7 @@ def step_of(
     method = mtra.make(model)
     optimise = optimiser.make(optimiser.warm_up(5e-5, 1000), names)
     update = step.make_update(
-        model, method, optimise, one_task=one_task, axis_name=axis_name
+        method, optimise, tasks=names, one_task=one_task, axis_name=axis_name
     )
 
     def new_state() -> step.TrainState:
@@ -263,7 +264,7 @@ def layers(
     turns, `num_rounds` times.
     """
     batch = batches_of([1], config, num_texts, num_texts, seed)[1][0]
-    batch = jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
+    batch = jax.tree.map(lambda x: jnp.asarray(x[0, 0]), batch)
     kinds = [(depth, unroll) for depth in depths for unroll in unrolls or (1, depth)]
     functions = {}
     for depth, unroll in kinds:
@@ -303,10 +304,10 @@ def loss_of(
     def loss(params: Params, batch: Batch, rng: jax.Array) -> jax.Array:
         z = model.apply(
             {"params": params},
-            batch.tokens,
-            batch.segments,
-            batch.positions,
-            batch.first_tokens,
+            batch.tokens[0],
+            batch.segments[0],
+            batch.positions[0],
+            batch.first_tokens[0],
             deterministic=False,
             rngs={"dropout": rng},
         )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import base
+from mtra_jax.methods.model import Space
 from mtra_jax.models import pretrained
 from mtra_jax.types import Batch, Params
 
@@ -80,7 +80,7 @@ class TorchTrainer:
         self,
         encoder_directory: Path,
         params: Params,
-        space: base.Space,
+        space: Space,
         *,
         method: str,
         beta: float,
@@ -126,16 +126,16 @@ class TorchTrainer:
     # ---- batches
 
     def place(self, batch: Batch) -> TorchBatch:
-        """Our host-side batch of one device, arrays [1, ...], as tensors on the device.
+        """Our host-side batch as tensors on the device.
 
         Raises:
-          ValueError: the batch is of several devices, empty, or of several tasks.
+          ValueError: the batch is empty, or not of one device, part and task.
         """
-        if len(batch.tokens) != 1:
-            raise ValueError(
-                f"`batch` must be of one device; found {len(batch.tokens)}."
-            )
-        local = Batch(*(np.asarray(array)[0] for array in batch))
+        if batch.tokens.shape[:3] != (1, 1, 1):
+            shape = batch.tokens.shape[:3]
+            raise ValueError(f"`batch` must have axes of (1, 1, 1); found {shape}.")
+        local = Batch(*(np.asarray(array)[0, 0] for array in batch))
+        local = Batch(*(array[0] for array in local[:4]), *local[4:])
         tasks = np.unique(local.tasks[local.where])
         if len(tasks) != 1:
             raise ValueError(f"`batch` must hold one task; found {tasks.tolist()}.")

@@ -177,8 +177,8 @@ class Batcher:
 
     `local_devices` are this process's places on the axis of `num_devices` devices. Each
     has its texts in `micro_batches` shares, packed as if every share had its own device.
-    With `part_size` each task of a batch is packed as if it were a batch of its own, of
-    that many texts at most. A batch has the first of `shapes` that holds it, see
+    With `part_size` each task of a batch is packed separately, as a part of at
+    most that many texts. A batch has the first of `shapes` that holds it, see
     `shapes.choose`; without any, every batch has the smallest that does.
     """
 
@@ -232,16 +232,16 @@ class Batcher:
         return [self._pack(empty, shape, rng) for shape in self.shapes]
 
     def _pack(
-        self, own: Sequence[np.ndarray], shape: Shape, rng: np.random.Generator
+        self, planned: Sequence[np.ndarray], shape: Shape, rng: np.random.Generator
     ) -> Batch:
-        packed = [self._pack_part(part, shape, rng) for part in own]
-        if self.part_size is None:
-            return packed[0]
+        packed = [self._pack_part(part, shape, rng) for part in planned]
         batch = Batch(
             *(np.stack(arrays, axis=1) for arrays in zip(*packed, strict=True))
         )
-        # Of empty places too: a device may have no text of a part.
-        owners = np.stack([self.corpus.tasks[part[:1]] for part in own])
+        if self.part_size is None:
+            return batch
+        # A device may have no text of a part, and still names the task of the part.
+        owners = np.stack([self.corpus.tasks[part[:1]] for part in planned])
         return batch._replace(tasks=np.broadcast_to(owners, batch.tasks.shape))
 
     def _pack_part(
@@ -267,9 +267,8 @@ class Batcher:
             self._pack_rows(examples[share :: self.micro_batches], shape)
             for share in range(self.micro_batches)
         ]
-        stacked = (np.stack(arrays) for arrays in zip(*shares, strict=True))
         return Batch(
-            *(shares[0] if len(shares) == 1 else stacked),
+            *(np.stack(arrays) for arrays in zip(*shares, strict=True)),
             where=where,
             tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
             targets=np.where(where[:, None], self.corpus.targets[examples], 0),
@@ -312,7 +311,7 @@ def _ranks(places: packing.Places) -> np.ndarray:
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Yields `items`, made up to `depth` ahead in a thread of its own.
+    """Yields `items`, made up to `depth` ahead in a separate thread.
 
     An exception of the maker is raised here, at its place in the order.
     """

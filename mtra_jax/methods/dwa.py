@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, options, task_losses
+from mtra_jax.methods.model import Model
 
 
 class Averages(NamedTuple):
-    """What DWA remembers: arrays [T], and the number of steps taken."""
+    """The state of DWA: arrays [T], and the number of steps taken."""
 
     total: Any
     """Sum of the losses of this epoch so far."""
@@ -26,7 +27,7 @@ class Averages(NamedTuple):
     steps: Any
 
 
-def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
+def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
     """The weights sum to T; they are 1 in the first two epochs, as in the paper.
 
     The averages roll over every `model.space.steps_per_epoch` steps, within the compiled
@@ -49,19 +50,22 @@ def make(model: base.Model, *, temperature: float = 2.0) -> base.Method:
         del params, rng
         is_first = state.steps % steps_per_epoch == 0
         state = jax.tree.map(
-            lambda rolled, kept: jnp.where(is_first, rolled, kept), roll(state), state
+            lambda rolled, old: jnp.where(is_first, rolled, old), roll(state), state
         )
         weights = weigh(state.last, state.second_last, temperature)
-        seen = jax.lax.stop_gradient(jnp.where(present, losses, 0)).astype(jnp.float32)
+        addend = jax.lax.stop_gradient(jnp.where(present, losses, 0))
+        addend = addend.astype(jnp.float32)
         state = state._replace(
-            total=state.total + seen, count=state.count + present, steps=state.steps + 1
+            total=state.total + addend,
+            count=state.count + present,
+            steps=state.steps + 1,
         )
-        return base.sum_present(weights * losses, present), state
+        return task_losses.total(weights * losses, present), state
 
-    return base.Method(
-        base.no_params,
-        base.plain_losses,
-        base.Weighted(objective),
+    return contract.Method(
+        contract.no_params,
+        task_losses.plain(model),
+        contract.Weighted(objective),
         Averages(zeros, zeros, zeros, zeros, np.zeros((), np.int32)),
     )
 
@@ -74,7 +78,7 @@ def roll(state: Averages) -> Averages:
 
 
 def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
-    """λ [T] from the mean losses of the last two epochs; 1 where one is not known."""
-    is_known = (last > 0) & (second_last > 0)
-    ratios = jnp.where(is_known, last / jnp.where(is_known, second_last, 1), 1)
+    """λ [T] from the mean losses of the last two epochs; 1 where one is missing."""
+    has_both = (last > 0) & (second_last > 0)
+    ratios = jnp.where(has_both, last / jnp.where(has_both, second_last, 1), 1)
     return last.shape[0] * jax.nn.softmax(ratios / temperature)

@@ -8,17 +8,19 @@ from typing import Any
 
 import jax
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """Every task weighs 1/T, whether the step holds one task or all."""
-    del model
 
     def objective(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
     ) -> tuple[jax.Array, Any]:
         del params, rng
-        return base.sum_present(losses, present) / losses.shape[0], state
+        return task_losses.total(losses, present) / losses.shape[0], state
 
-    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))
+    return contract.Method(
+        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
+    )

@@ -8,17 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """The geometric mean of the losses of the step's tasks, in log space.
 
     The product itself would leave the range of float32 with many small losses. Losses
     must be positive, as cross-entropies and squared errors are. With one task a step it
     is that task's loss.
     """
-    del model
 
     def objective(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
@@ -28,4 +28,6 @@ def make(model: base.Model) -> base.Method:
         logs = jnp.log(jnp.maximum(jnp.where(present, losses, 1), tiny))
         return jnp.exp(jnp.sum(logs) / jnp.maximum(jnp.sum(present), 1)), state
 
-    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))
+    return contract.Method(
+        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
+    )

@@ -1,21 +1,30 @@
-"""A method's losses -> one gradient. The only place that branches on what it needs."""
+"""A method's losses -> one gradient. The only module that branches on `Method.needs`."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods import base
-from mtra_jax.types import Batch, Params
+from mtra_jax.methods import layout, model, task_losses
+from mtra_jax.methods.contract import (
+    AlignedGradient,
+    Combined,
+    Losses,
+    LossFunction,
+    Method,
+    Needs,
+    State,
+    Weighted,
+)
+from mtra_jax.types import Batch, Params, Rngs
 
 
 class Gradient(NamedTuple):
-    """One gradient of the global batch, and what was seen on the way.
+    """One gradient of the global batch, and the values that the step logs.
 
-    `present` (bool), `losses`, `weights` and the entries of `terms` are [T]; `scalars` are
-    single numbers.
+    `present` (bool), `losses`, `weights` and the entries of `terms` are [T]; `scalars`
+    holds single numbers. `state` is the method's next state.
     """
 
     gradient: Params
@@ -25,7 +34,20 @@ class Gradient(NamedTuple):
     weights: jax.Array
     terms: dict[str, jax.Array]
     scalars: dict[str, jax.Array]
-    state: Any
+    state: State
+
+
+class Inputs(NamedTuple):
+    """The arguments of a step that every kind of gradient reads."""
+
+    loss_function: LossFunction
+    params: Params
+    batch: Batch
+    present: jax.Array
+    """bool [T]"""
+    rngs: Rngs
+    state: State
+    axis_name: str | None
 
 
 def word_embeddings(params: Params) -> Any:
@@ -36,122 +58,83 @@ def word_embeddings(params: Params) -> Any:
 
 
 def differentiate(
-    method: base.Method,
-    model: base.Model,
+    method: Method,
     params: Params,
     batch: Batch,
-    rngs: base.Rngs,
-    state: Any,
+    rngs: Rngs,
+    state: State,
     *,
+    tasks: tuple[str, ...],
     one_task: bool,
     axis_name: str | None,
 ) -> Gradient:
-    """The gradient of the method's objective by all parameters, mean over the devices.
+    """Returns the gradient of the method's objective, averaged over the devices.
 
-    `one_task` promises that the global batch holds a single task, which saves the aligned
-    gradient a backward pass.
+    `batch` has the axis P of `types.Batch`. `tasks` are the names of all tasks, in the
+    order of the label space. `one_task` promises that the global batch holds a single
+    task, which saves the aligned gradient a backward pass.
+
+    Raises:
+      ValueError: `batch` has several parts, and the method does not need the Gramian.
     """
-    present = base.present_tasks(batch, model.space.num_tasks, axis_name)
+    present = task_losses.present(batch, len(tasks), axis_name)
+    inputs = Inputs(method.losses, params, batch, present, rngs, state, axis_name)
+    gradient = method.gradient
+    if gradient.needs is Needs.GRAMIAN:
+        if len(batch.tasks) == 1 and not one_task:
+            batch = layout.one_part_per_task(batch, len(tasks))
+        return _combined(gradient, inputs._replace(batch=batch), tasks)
+    inputs = inputs._replace(batch=layout.only_part(batch))
+    if gradient.needs is Needs.ALIGNMENT:
+        return _aligned(gradient, inputs, one_task=one_task)
+    return _weighted(gradient, inputs)
 
-    def losses_fn(params: Params, rngs: base.Rngs, batch: Batch = batch) -> base.Losses:
-        return method.losses(model, params, batch, rngs, axis_name)
 
-    given = method.gradient, losses_fn, params, present, rngs, state
-    if isinstance(method.gradient, base.AlignedGradient):
-        return _aligned(*given, one_task=one_task, axis_name=axis_name)
-    if isinstance(method.gradient, base.Combined):
-        names = model.space.names
-        return _combined(*given, batch=batch, names=names, axis_name=axis_name)
-    return _weighted(*given, axis_name=axis_name)
+def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
+    loss_function, params, batch, present, rngs, state, axis_name = inputs
 
-
-def _weighted(
-    gradient: base.Weighted,
-    losses_fn: Callable,
-    params: Params,
-    present: jax.Array,
-    rngs: base.Rngs,
-    state: Any,
-    *,
-    axis_name: str | None,
-) -> Gradient:
-    def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, Any]:
+    def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, State]:
         return gradient.objective(
             params["method"], losses, present, state, rngs["method"]
         )
 
-    def objective(params: Params) -> tuple[jax.Array, tuple]:
-        seen = losses_fn(params, rngs)
-        value, new_state = value_of(params, seen.losses)
-        return value + seen.batch_loss, (seen, new_state)
+    def objective(params: Params) -> tuple[jax.Array, tuple[Losses, State]]:
+        outcome = loss_function(params, batch, rngs, axis_name)
+        value, new_state = value_of(params, outcome.losses)
+        return value + outcome.batch_loss, (outcome, new_state)
 
-    (value, (seen, new_state)), grads = jax.value_and_grad(objective, has_aux=True)(
+    (value, (outcome, new_state)), grads = jax.value_and_grad(objective, has_aux=True)(
         params
     )
-    losses = seen.losses
+    losses = outcome.losses
     weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
     if axis_name is not None:
         grads = jax.lax.pmean(grads, axis_name)
-    has_more = not isinstance(seen.batch_loss, float)
-    scalars = {"batch_loss": seen.batch_loss} if has_more else {}
+    has_batch_loss = not isinstance(outcome.batch_loss, float)
+    scalars = {"batch_loss": outcome.batch_loss} if has_batch_loss else {}
     return Gradient(
-        grads, value, present, losses, weights, seen.terms, scalars, new_state
+        grads, value, present, losses, weights, outcome.terms, scalars, new_state
     )
 
 
-def _combined(
-    gradient: base.Combined,
-    losses_fn: Callable,
-    params: Params,
-    present: jax.Array,
-    rngs: base.Rngs,
-    state: Any,
-    *,
-    batch: Batch,
-    names: tuple[str, ...],
-    axis_name: str | None,
-) -> Gradient:
-    parts = batch if batch.tasks.ndim == 2 else _as_parts(batch, len(names))
-    owner = parts.tasks[:, 0]  # the task of each part, [P]
+def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
+    present, state = inputs.present, inputs.state
+    part_tasks = inputs.batch.tasks[:, 0]  # the task of each part, [P]
+    losses, terms, grads = _gradients_of_parts(inputs)
+    owners = model.owners(inputs.params)
+    gram = _gramian(grads, owners, part_tasks, len(tasks))
+    weights, new_state = gradient.combine(gram, present, state, inputs.rngs["method"])
 
-    def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
-        dropout_rng = jax.random.fold_in(rngs["dropout"], index)
-
-        def loss(params: Params) -> tuple[jax.Array, tuple]:
-            seen = losses_fn(params, {**rngs, "dropout": dropout_rng}, part)
-            return jnp.sum(seen.losses), (seen.losses, seen.terms)  # one is not 0
-
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    # A text is in one part, so all tasks' gradients cost one forward and one backward
-    # pass, where one backward pass for each task would go through the others' texts too.
-    (_, (losses, terms)), grads = jax.vmap(of_part)(parts, jnp.arange(len(owner)))
-    losses, terms = jax.tree.map(lambda rows: jnp.sum(rows, axis=0), (losses, terms))
-    if axis_name is not None:
-        grads = jax.lax.pmean(grads, axis_name)
-    owners = base.owners(params)
-    shared = [
-        leaf
-        for leaf, owner in zip(
-            jax.tree.leaves(grads), jax.tree.leaves(owners), strict=True
-        )
-        if owner == base.SHARED
-    ]
-    products = sum(_inner_products(leaf) for leaf in shared)
-    gram = jnp.zeros((len(names),) * 2, products.dtype)
-    gram = gram.at[owner[:, None], owner].set(products)
-    weights, new_state = gradient.combine(gram, present, state, rngs["method"])
-
-    def combined(leaf: jax.Array, name: str) -> jax.Array:
-        if name == base.SHARED:
-            shares = weights[owner]
+    def combined(leaf: jax.Array, owner: str) -> jax.Array:
+        if owner == model.SHARED:
+            shares = weights[part_tasks]
         else:
-            shares = (owner == names.index(name)).astype(leaf.dtype)
+            shares = (part_tasks == tasks.index(owner)).astype(leaf.dtype)
         return jnp.tensordot(shares, leaf, axes=1, precision=jax.lax.Precision.HIGHEST)
 
     return Gradient(
         jax.tree.map(combined, grads, owners),
-        base.sum_present(losses, present),
+        task_losses.total(losses, present),
         present,
         losses,
         weights,
@@ -161,63 +144,86 @@ def _combined(
     )
 
 
-def _as_parts(batch: Batch, num_tasks: int) -> Batch:
-    """A batch of mixed rows as T parts, each of all rows, at the cost of T passes.
+def _gradients_of_parts(
+    inputs: Inputs,
+) -> tuple[jax.Array, dict[str, jax.Array], Params]:
+    """Returns losses [T], terms [T], and the gradient of each part, leaves [P, ...].
 
-    For batches that no `Batcher` with a `part_size` made.
+    Each text is in one part, so all gradients together cost one forward and one backward
+    pass. One backward pass per task would go through the other tasks' texts as well.
     """
+    loss_function, params, batch, _, rngs, _, axis_name = inputs
 
-    def part(task: jax.Array) -> Batch:
-        where = batch.where & (batch.tasks == task)
-        return batch._replace(where=where, tasks=jnp.full_like(batch.tasks, task))
+    def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
+        dropout_rng = jax.random.fold_in(rngs["dropout"], index)
 
-    return jax.vmap(part)(jnp.arange(num_tasks, dtype=batch.tasks.dtype))
+        def loss(params: Params) -> tuple[jax.Array, tuple]:
+            outcome = loss_function(
+                params, part, {**rngs, "dropout": dropout_rng}, axis_name
+            )
+            # The losses of the other tasks are 0.
+            return jnp.sum(outcome.losses), (outcome.losses, outcome.terms)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    places = jnp.arange(len(batch.tasks))
+    (_, (losses, terms)), grads = jax.vmap(of_part)(batch, places)
+    losses, terms = jax.tree.map(lambda rows: jnp.sum(rows, axis=0), (losses, terms))
+    if axis_name is not None:
+        grads = jax.lax.pmean(grads, axis_name)
+    return losses, terms, grads
+
+
+def _gramian(
+    grads: Params, owners: Any, part_tasks: jax.Array, num_tasks: int
+) -> jax.Array:
+    """Returns the inner products [T, T] of the parts' gradients by the shared parameters."""
+    pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(owners), strict=True)
+    products = sum(
+        _inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED
+    )
+    gram = jnp.zeros((num_tasks, num_tasks), products.dtype)
+    return gram.at[part_tasks[:, None], part_tasks].set(products)
 
 
 def _inner_products(leaf: jax.Array) -> jax.Array:
-    """[T, ...] -> [T, T], in full precision where matrix products round to less."""
+    """[P, ...] -> [P, P], in full precision where matrix products round to less."""
     rows = leaf.reshape(leaf.shape[0], -1)
     return jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def _aligned(
-    gradient: base.AlignedGradient,
-    losses_fn: Callable,
-    params: Params,
-    present: jax.Array,
-    rngs: base.Rngs,
-    state: Any,
-    *,
-    one_task: bool,
-    axis_name: str | None,
-) -> Gradient:
+def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gradient:
+    loss_function, params, batch, present, rngs, state, axis_name = inputs
     options = {
+        "epsilon": gradient.epsilon,
+        "floor": gradient.floor,
+        "logarithm": gradient.logarithm,
         "select": word_embeddings,
         "axis_name": axis_name,
-        **gradient._asdict(),
     }
 
-    def per_task(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
-        seen = losses_fn(params, rngs)
-        return seen.losses, seen.terms
+    def per_task(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
+        outcome = loss_function(params, batch, rngs, axis_name)
+        return outcome.losses, outcome.terms
 
-    def in_sum(params: Params, rngs: base.Rngs) -> tuple[jax.Array, Any]:
+    def in_sum(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
         losses, terms = per_task(params, rngs)
-        return base.sum_present(losses, present), terms
+        return task_losses.total(losses, present), terms
 
     if one_task:
         aligned = objectives.aligned_value_and_grad(in_sum, **options)
-        (value, seen), grads = aligned(params, rngs)
+        (value, passes), grads = aligned(params, rngs)
     else:
         aligned = objectives.aligned_tasks_value_and_grad(per_task, **options)
-        (value, seen), grads = aligned(params, present, rngs)
-    # As [T], also where only the one task's scalars are known.
+        (value, passes), grads = aligned(params, present, rngs)
+    # [T] in both cases: with one task the aligned gradient returns that task's scalars.
     losses, perturbed, weights = (
-        jnp.where(present, x, 0) for x in (seen.loss, seen.perturbed_loss, seen.weight)
+        jnp.where(present, x, 0)
+        for x in (passes.loss, passes.perturbed_loss, passes.weight)
     )
-    terms = {**seen.aux, "perturbed": perturbed}
+    terms = {**passes.aux, "perturbed": perturbed}
     scalars = {
-        "norm/perturbation_gradient": seen.gradient_norm,
-        "norm/perturbation": seen.perturbation_norm,
+        "norm/perturbation_gradient": passes.gradient_norm,
+        "norm/perturbation": passes.perturbation_norm,
     }
     return Gradient(grads, value, present, losses, weights, terms, scalars, state)

@@ -5,24 +5,23 @@ Learning and Task Clustering": L = Σ_t [ℓ_t(u_t) + β KL(N(u, Σ_t) ‖ N(0, 
 learned diagonal Σ_t and R_t.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, options, randomness, task_losses
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
-from mtra_jax.types import Batch, Params
+from mtra_jax.types import Batch, Params, Rngs
 
 
 def make(
-    model: base.Model,
+    model: Model,
     *,
     beta: float = 1e-2,
     shared_beta: float = 1e-2,
     shared_bottleneck: bool = True,
-) -> base.Method:
+) -> contract.Method:
     """Additive noise n_t ~ N(0, Σ_t) limits what each task reads of u; u_t = u in evaluation.
 
     `beta` weighs the KL term of each task, `shared_beta` that of the shared bottleneck,
@@ -51,14 +50,13 @@ def make(
         z = jnp.zeros((1, model.hidden_size))
         return {"tasks": tasks, "bottleneck": network.init(rng, z)["params"]}
 
-    def losses(
-        model: base.Model,
+    def forward(
         params: Params,
         batch: Batch,
-        rngs: base.Rngs | None,
+        rngs: Rngs | None,
         axis_name: str | None,
-    ) -> base.Losses:
-        encoder_rng, heads_rng = base.dropout_keys(rngs)
+    ) -> contract.Losses:
+        encoder_rng, heads_rng = randomness.dropout_keys(rngs)
         shared_rngs, task_rngs = split(rngs)
         u = model.represent(params, batch, encoder_rng)
         shared_kl = 0.0
@@ -69,29 +67,23 @@ def make(
             shared_kl = objectives.gaussian_kl(
                 mean, log_variance, batch.where, axis_name
             )
-            u = base.reparameterize(mean, log_variance, shared_rngs, axis_name)
+            u = randomness.reparameterize(mean, log_variance, shared_rngs, axis_name)
         noise, prior = own_log_variances(params["method"]["tasks"], space, batch)
-        noisy = base.reparameterize(u, noise, task_rngs, axis_name)
+        noisy = randomness.reparameterize(u, noise, task_rngs, axis_name)
         outputs = model.predict(params, noisy, heads_rng)
-        task = base.task_losses(space, outputs, batch, axis_name)
+        task = task_losses.of_outputs(space, outputs, batch, axis_name)
         terms = objectives.gaussian_kl_terms(u, noise, 0.0, prior)
-        kl = base.mean_per_task(
+        kl = task_losses.mean(
             jnp.mean(terms, axis=-1), batch, space.num_tasks, axis_name
         )
-        return base.Losses(
+        return contract.Losses(
             task + beta * kl, {"task": task, "kl": kl}, outputs, shared_beta * shared_kl
         )
 
-    def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        del params, rng
-        return base.sum_present(losses, present), state
-
-    return base.Method(init, losses, base.Weighted(objective))
+    return contract.Method(init, forward, contract.Weighted(task_losses.unweighted))
 
 
-def split(rngs: base.Rngs | None) -> tuple[base.Rngs | None, base.Rngs | None]:
+def split(rngs: Rngs | None) -> tuple[Rngs | None, Rngs | None]:
     """Keys for two draws of each text."""
     if rngs is None:
         return None, None
@@ -100,7 +92,7 @@ def split(rngs: base.Rngs | None) -> tuple[base.Rngs | None, base.Rngs | None]:
 
 
 def own_log_variances(
-    tasks: Params, space: base.Space, batch: Batch
+    tasks: Params, space: Space, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
     """log Σ_t and log R_t of each text's own task: [B, H] each."""
     return tuple(

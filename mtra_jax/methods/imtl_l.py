@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 from mtra_jax.types import Params
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """At the optimum of s, exp(s)·ℓ = 1 for every task: all losses have one magnitude.
 
     s starts at 0, learns with the rate of all parameters and rests in steps without its
@@ -34,6 +35,6 @@ def make(model: base.Model) -> base.Method:
     ) -> tuple[jax.Array, Any]:
         del rng
         scales = jnp.stack([params["tasks"][name]["log_scale"] for name in names])
-        return base.sum_present(jnp.exp(scales) * losses - scales, present), state
+        return task_losses.total(jnp.exp(scales) * losses - scales, present), state
 
-    return base.Method(init, base.plain_losses, base.Weighted(objective))
+    return contract.Method(init, task_losses.plain(model), contract.Weighted(objective))

@@ -4,30 +4,29 @@ Source: Hu et al. 2025 (AAAI), Eq. 2, 4 and 7:
 L = Σ_t [ℓ_t(y | z_t) + β KL(q(z_t|z) ‖ N(0, I))] + α InfoNCE(z, z⁺; τ).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import objectives
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, options, randomness, task_losses
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import heads
-from mtra_jax.types import Batch, Params
+from mtra_jax.types import Batch, Params, Rngs
 
 POSITIVES = 2**31 - 2
 """Folded into the encoder's dropout key for z⁺; a number that no layer counts to."""
 
 
 def make(
-    model: base.Model,
+    model: Model,
     *,
     alpha: float = 0.1,
     beta: float = 0.01,
     temperature: float = 1.0,
     simax: bool = True,
     timin: bool = True,
-) -> base.Method:
+) -> contract.Method:
     """Defaults are Table 8's for RoBERTa; the presets set those for BERT.
 
     SIMax: z⁺ is a second pass of the encoder with other dropout, the texts of the whole
@@ -54,45 +53,43 @@ def make(
         z = jnp.zeros((1, model.hidden_size))
         return {"tasks": variances.init(rng, z, deterministic=True)["params"]}
 
-    def losses(
-        model: base.Model,
+    def forward(
         params: Params,
         batch: Batch,
-        rngs: base.Rngs | None,
+        rngs: Rngs | None,
         axis_name: str | None,
-    ) -> base.Losses:
-        z, mean = base.represent_and_predict(model, params, batch, rngs)
+    ) -> contract.Losses:
+        z, mean = model.represent_and_predict(params, batch, rngs)
         batch_loss = 0.0
         if simax and rngs is not None:
-            encoder_rng, _ = base.dropout_keys(rngs)
+            encoder_rng, _ = randomness.dropout_keys(rngs)
             again = jax.random.fold_in(encoder_rng, POSITIVES)
             positives = model.represent(params, batch, again)
             batch_loss = alpha * objectives.info_nce(
                 z, positives, temperature, batch.where, axis_name
             )
         if not timin:
-            task = base.task_losses(space, mean, batch, axis_name)
-            return base.Losses(task, {"task": task}, mean, batch_loss)
+            task = task_losses.of_outputs(space, mean, batch, axis_name)
+            return contract.Losses(task, {"task": task}, mean, batch_loss)
         log_variance = variances.apply(
             {"params": params["method"]["tasks"]}, z, deterministic=True
         )
-        outputs = base.reparameterize(mean, log_variance, rngs, axis_name)
-        task = base.task_losses(space, outputs, batch, axis_name)
+        outputs = randomness.reparameterize(mean, log_variance, rngs, axis_name)
+        task = task_losses.of_outputs(space, outputs, batch, axis_name)
         kl = own_kl(space, mean, log_variance, batch, axis_name)
         terms = {"task": task, "kl": kl}
-        return base.Losses(task + beta * kl, terms, outputs, batch_loss)
+        return contract.Losses(task + beta * kl, terms, outputs, batch_loss)
 
-    def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        del params, rng
-        return base.sum_present(losses, present), state
-
-    return base.Method(init, losses, base.Weighted(objective))
+    return contract.Method(
+        init,
+        forward,
+        contract.Weighted(task_losses.unweighted),
+        passes=2 if simax else 1,
+    )
 
 
 def own_kl(
-    space: base.Space,
+    space: Space,
     mean: jax.Array,
     log_variance: jax.Array,
     batch: Batch,
@@ -106,4 +103,4 @@ def own_kl(
     terms = jnp.where(own, objectives.gaussian_kl_terms(mean, log_variance), 0)
     sizes = jnp.asarray(np.maximum(space.num_outputs, 1))[batch.tasks]
     rows = jnp.sum(terms, axis=-1) / sizes
-    return base.mean_per_task(rows, batch, space.num_tasks, axis_name)
+    return task_losses.mean(rows, batch, space.num_tasks, axis_name)

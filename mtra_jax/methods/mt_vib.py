@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods import base, options, uw
+from mtra_jax.methods import contract, options, randomness, task_losses, uw
+from mtra_jax.methods.model import Model
 from mtra_jax.models import bottleneck
-from mtra_jax.types import Batch, Params
+from mtra_jax.types import Batch, Params, Rngs
 
 
 def make(
-    model: base.Model, *, beta: float = 1e-2, uncertainty: bool = True
-) -> base.Method:
+    model: Model, *, beta: float = 1e-2, uncertainty: bool = True
+) -> contract.Method:
     """A Gaussian bottleneck u as wide as z; heads on a draw of u, in evaluation on its mean.
 
     `beta` weighs the KL term, a mean over texts and dimensions here, a sum over
@@ -37,23 +38,22 @@ def make(
         params = {"bottleneck": network.init(rng, z)["params"]}
         return params | ({"tasks": uw.init_log_variances(space)} if uncertainty else {})
 
-    def losses(
-        model: base.Model,
+    def forward(
         params: Params,
         batch: Batch,
-        rngs: base.Rngs | None,
+        rngs: Rngs | None,
         axis_name: str | None,
-    ) -> base.Losses:
-        encoder_rng, heads_rng = base.dropout_keys(rngs)
+    ) -> contract.Losses:
+        encoder_rng, heads_rng = randomness.dropout_keys(rngs)
         z = model.represent(params, batch, encoder_rng)
         mean, log_variance = network.apply(
             {"params": params["method"]["bottleneck"]}, z
         )
-        u = base.reparameterize(mean, log_variance, rngs, axis_name)
+        u = randomness.reparameterize(mean, log_variance, rngs, axis_name)
         outputs = model.predict(params, u, heads_rng)
-        task = base.task_losses(space, outputs, batch, axis_name)
+        task = task_losses.of_outputs(space, outputs, batch, axis_name)
         kl = objectives.gaussian_kl(mean, log_variance, batch.where, axis_name)
-        return base.Losses(task, {"task": task}, outputs, beta * kl)
+        return contract.Losses(task, {"task": task}, outputs, beta * kl)
 
     def objective(
         params: Params,
@@ -66,6 +66,6 @@ def make(
         if uncertainty:
             scales = uw.log_variances(params, space)
             losses = uw.uncertain(losses, scales, space.is_classification)
-        return base.sum_present(losses, present), state
+        return task_losses.total(losses, present), state
 
-    return base.Method(init, losses, base.Weighted(objective))
+    return contract.Method(init, forward, contract.Weighted(objective))

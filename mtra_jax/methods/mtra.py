@@ -13,15 +13,16 @@ import jax.numpy as jnp
 
 from mtra_jax import objectives
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, layout, options, task_losses
+from mtra_jax.methods.model import Model
 from mtra_jax.models import statistics
-from mtra_jax.types import Batch, Params
+from mtra_jax.types import Batch, Params, Rngs
 
 MARGINALS = ("shuffle", "all_pairs")
 
 
 def make(
-    model: base.Model,
+    model: Model,
     *,
     beta: float = 1.0,
     epsilon: float = 5.0,
@@ -31,7 +32,7 @@ def make(
     self_alignment: bool = True,
     logarithm: bool = True,
     floor: float = 1e-2,
-) -> base.Method:
+) -> contract.Method:
     """MTRA, and with a flag off each of its ablations (Table 4).
 
     `beta` weighs the bound, `epsilon` is the L2 length of the perturbation, `width` that
@@ -63,17 +64,16 @@ def make(
         y = jnp.zeros((1, len(model.space.slot_tasks)))
         return {"statistics": network.init(rng, z, y)["params"]}
 
-    def losses(
-        model: base.Model,
+    def forward(
         params: Params,
         batch: Batch,
-        rngs: base.Rngs | None,
+        rngs: Rngs | None,
         axis_name: str | None,
-    ) -> base.Losses:
-        z, outputs = base.represent_and_predict(model, params, batch, rngs)
-        task = base.task_losses(model.space, outputs, batch, axis_name)
+    ) -> contract.Losses:
+        z, outputs = model.represent_and_predict(params, batch, rngs)
+        task = task_losses.of_outputs(model.space, outputs, batch, axis_name)
         if not task_alignment:
-            return base.Losses(task, {"task": task}, outputs)
+            return contract.Losses(task, {"task": task}, outputs)
 
         def score(z: jax.Array, y: jax.Array) -> jax.Array:
             return network.apply({"params": params["method"]["statistics"]}, z, y)
@@ -82,12 +82,15 @@ def make(
             score, z, batch, model.space.num_tasks, marginal, axis_name
         )
         # Eq. 4 prints −E[E[V] − log E[e^V]] with a misplaced bracket; this is −I of Eq. 2.
-        return base.Losses(task - beta * bounds, {"task": task, "mi": bounds}, outputs)
+        return contract.Losses(
+            task - beta * bounds, {"task": task, "mi": bounds}, outputs
+        )
 
-    return base.Method(
+    return contract.Method(
         init=init,
-        losses=losses,
+        losses=forward,
         gradient=_gradient(epsilon, floor, self_alignment, logarithm),
+        passes=2 if self_alignment else 1,
     )
 
 
@@ -104,14 +107,14 @@ def bound_per_task(
     `score(z, y)` is the critic; `z` [B, H]. The targets of the marginal pairs come from
     the global batch.
     """
-    targets = base.gather(batch.targets, axis_name)
-    membership = base.members(batch, num_tasks)
+    targets = layout.gather(batch.targets, axis_name)
+    membership = task_losses.members(batch, num_tasks)
     joint = score(z, batch.targets)
     if marginal == "shuffle":
         bound = jax.vmap(objectives.dv_bound, in_axes=(None, None, 0, None))
         return bound(joint, score(z, targets[batch.partners]), membership, axis_name)
     pairs = score(z[:, None], targets[None])
-    columns = base.gather(membership.T, axis_name).T
+    columns = layout.gather(membership.T, axis_name).T
     valid = membership[:, :, None] & columns[:, None, :]
     mean = jax.vmap(objectives.masked_mean, in_axes=(None, 0, None))
     log_mean = jax.vmap(objectives.log_mean_exp, in_axes=(None, 0, None))
@@ -123,16 +126,16 @@ def bound_per_task(
 
 def _gradient(
     epsilon: float, floor: float, self_alignment: bool, logarithm: bool
-) -> base.AlignedGradient | base.Weighted:
+) -> contract.AlignedGradient | contract.Weighted:
     if self_alignment:
-        return base.AlignedGradient(epsilon, floor, logarithm)
+        return contract.AlignedGradient(epsilon, floor, logarithm)
+    if not logarithm:
+        return contract.Weighted(task_losses.unweighted)
 
     def objective(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
     ) -> tuple[jax.Array, Any]:
         del params, rng
-        if logarithm:
-            return objectives.log_sum(losses, floor, present), state
-        return jnp.sum(jnp.where(present, losses, 0)), state
+        return objectives.log_sum(losses, floor, present), state
 
-    return base.Weighted(objective)
+    return contract.Weighted(objective)

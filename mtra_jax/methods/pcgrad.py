@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """Σ_t g_t', each g_t' = g_t less its projections on the g_j that it conflicts with.
 
     The gradients are those of the global batch by the shared parameters: projection is
@@ -21,7 +22,6 @@ def make(model: base.Model) -> base.Method:
     the gradient of their own task. With one task a step there is nothing to project:
     the sampling is `joint`.
     """
-    del model
 
     def combine(
         gram: jax.Array, present: jax.Array, state: Any, rng: jax.Array
@@ -32,7 +32,9 @@ def make(model: base.Model) -> base.Method:
         projected = project(gram, orders)
         return jnp.sum(jnp.where(present[:, None], projected, 0), axis=0), state
 
-    return base.Method(base.no_params, base.plain_losses, base.Combined(combine))
+    return contract.Method(
+        contract.no_params, task_losses.plain(model), contract.Combined(combine)
+    )
 
 
 def project(gram: jax.Array, orders: jax.Array) -> jax.Array:

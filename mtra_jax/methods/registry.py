@@ -1,13 +1,13 @@
-"""The methods by name. Tests, tables and option checks follow these rows."""
+"""The methods by name. Tests, tables and option checks are derived from these rows."""
 
 import inspect
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import (
-    base,
     dwa,
     ew,
     gls,
@@ -25,44 +25,57 @@ from mtra_jax.methods import (
     uw,
     vmtl,
 )
+from mtra_jax.methods.contract import Factory, Method
+from mtra_jax.methods.model import Model, Space
+from mtra_jax.models import heads
 
 
 class Entry(NamedTuple):
-    """A method: its factory, and how its runs are set up.
+    """The factory of a method, and how its runs are set up.
 
-    `needs` says what a step costs or must hold. `sampling` is the default of the config
-    value of that name. With `is_separate` each task is trained in a run of its own.
+    `sampling` is the default of the config value of that name. With `is_separate` each
+    task is trained in a separate run.
     """
 
-    make: Callable[..., base.Method]
+    make: Factory
     title: str
-    needs: str
     sampling: str = "per_task"
     is_separate: bool = False
 
 
 METHODS: dict[str, Entry] = {
-    "ew": Entry(ew.make, "EW", "one pass"),
-    "si": Entry(si.make, "SI", "one pass"),
-    "tw": Entry(tw.make, "TW", "one pass"),
-    "uw": Entry(uw.make, "UW", "all losses", "joint"),
-    "gls": Entry(gls.make, "GLS", "all losses", "joint"),
-    "dwa": Entry(dwa.make, "DWA", "all losses", "joint"),
-    "pcgrad": Entry(pcgrad.make, "PCGrad", "T gradients", "joint"),
-    "imtl_l": Entry(imtl_l.make, "IMTL-L", "all losses", "joint"),
-    "rlw": Entry(rlw.make, "RLW", "all losses", "joint"),
-    "mt_vib": Entry(mt_vib.make, "MT-VIB", "one pass"),
-    "vmtl": Entry(vmtl.make, "VMTL", "all tasks' texts", "joint"),
-    "hierarchical_mtl": Entry(hierarchical_mtl.make, "Hierarchical MTL", "one pass"),
-    "infomtl": Entry(infomtl.make, "InfoMTL", "two passes"),
-    "mtra": Entry(mtra.make, "MTRA", "two passes"),
-    "stl": Entry(stl.make, "STL", "a run a task", is_separate=True),
-    "stl_cnn": Entry(stl_cnn.make, "STL with CNN", "a run a task", is_separate=True),
+    "ew": Entry(ew.make, "EW"),
+    "si": Entry(si.make, "SI"),
+    "tw": Entry(tw.make, "TW"),
+    "uw": Entry(uw.make, "UW", "joint"),
+    "gls": Entry(gls.make, "GLS", "joint"),
+    "dwa": Entry(dwa.make, "DWA", "joint"),
+    "pcgrad": Entry(pcgrad.make, "PCGrad", "joint"),
+    "imtl_l": Entry(imtl_l.make, "IMTL-L", "joint"),
+    "rlw": Entry(rlw.make, "RLW", "joint"),
+    "mt_vib": Entry(mt_vib.make, "MT-VIB"),
+    "vmtl": Entry(vmtl.make, "VMTL", "joint"),
+    "hierarchical_mtl": Entry(hierarchical_mtl.make, "Hierarchical MTL"),
+    "infomtl": Entry(infomtl.make, "InfoMTL"),
+    "mtra": Entry(mtra.make, "MTRA"),
+    "stl": Entry(stl.make, "STL", is_separate=True),
+    "stl_cnn": Entry(stl_cnn.make, "STL with CNN", is_separate=True),
 }
 
 
+def example(name: str, **options: Any) -> Method:
+    """Makes method `name` for two small tasks without an encoder, to read its fields.
+
+    Raises:
+      InputError: an unknown method, or an option out of its range.
+    """
+    space = Space(("a", "b"), np.array([0, 0, 1]), np.array([True, False]), (4, 4))
+    model = Model(None, heads.Heads((("a", 2), ("b", 1))), space, hidden_size=4)
+    return _entry(name).make(model, **options)
+
+
 def options(name: str) -> dict[str, Any]:
-    """The options of method `name` with their defaults: the keywords of its factory.
+    """The options of method `name` with their defaults, from its factory's keywords.
 
     Raises:
       InputError: an unknown method.
@@ -72,7 +85,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def sampling(name: str) -> str:
-    """The sampling of method `name` unless another is set.
+    """The default sampling of method `name`.
 
     Raises:
       InputError: an unknown method.
@@ -88,23 +101,31 @@ def _entry(name: str) -> Entry:
 
 def overview() -> str:
     """The table of the README: name, one line and paper of each method."""
-    heads = ("method", "what it does", "source")
-    return _table(heads, [(f"`{name}`", *_described(name)) for name in METHODS])
+    columns = ("method", "what it does", "source")
+    return _table(columns, [(f"`{name}`", *_described(name)) for name in METHODS])
 
 
 def details() -> str:
-    """The table of `methods/README.md`: titles, what a step needs, default sampling."""
-    heads = ("method", "title", "needs", "sampling")
+    """The table of `methods/README.md`: what a step needs, and how runs are set up."""
+    columns = ("method", "title", "needs", "passes", "sampling", "runs")
     rows = []
     for name, entry in METHODS.items():
-        module = inspect.getmodule(entry.make)
-        file = f"{module.__name__.rpartition('.')[2]}.py"
-        rows.append((f"[`{name}`]({file})", entry.title, entry.needs, entry.sampling))
-    return _table(heads, rows)
+        method = example(name)
+        file = f"{inspect.getmodule(entry.make).__name__.rpartition('.')[2]}.py"
+        row = (
+            f"[`{name}`]({file})",
+            entry.title,
+            method.needs.value,
+            str(method.passes),
+            entry.sampling,
+            "one per task" if entry.is_separate else "one",
+        )
+        rows.append(row)
+    return _table(columns, rows)
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [heads, ("---",) * len(heads), *rows]
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
     return "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         for cells in lines
@@ -112,13 +133,13 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _described(name: str) -> tuple[str, str]:
-    """The first line of the method's docstring, and its source."""
+    """Returns the first line of the docstring of the method's module, and its source."""
     doc = inspect.getdoc(inspect.getmodule(METHODS[name].make)) or ""
     return doc.partition("\n")[0], _source(doc)
 
 
 def _source(doc: str) -> str:
-    """The paper of a module's docstring: its `Source:` up to the equations."""
-    found = re.search(r"Source: (.+?)(?:\n\n|$)", doc, re.DOTALL)
-    text = " ".join(found.group(1).split()) if found else ""
+    """Returns the paper that a docstring cites after `Source:`, without the equations."""
+    match = re.search(r"Source: (.+?)(?:\n\n|$)", doc, re.DOTALL)
+    text = " ".join(match.group(1).split()) if match else ""
     return re.split(r"[,;:(]", text)[0].strip()

@@ -9,21 +9,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """λ = softmax(ξ), ξ ~ N(0, I), drawn anew in each step from its key.
 
     The weights sum to 1 over all tasks, as in the paper (LibMTL's EW sums to T).
     """
-    del model
 
     def objective(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
     ) -> tuple[jax.Array, Any]:
         del params
         weights = jax.nn.softmax(jax.random.normal(rng, losses.shape, jnp.float32))
-        return base.sum_present(weights * losses, present), state
+        return task_losses.total(weights * losses, present), state
 
-    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))
+    return contract.Method(
+        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
+    )

@@ -9,16 +9,16 @@ from typing import Any
 import jax
 
 from mtra_jax import objectives
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, options, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model, *, floor: float = 1e-2) -> base.Method:
+def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
     """The sum of the logarithms, continued linearly below `floor` as in MTRA.
 
     Raises:
       InputError: `floor` is not positive.
     """
-    del model
     options.check_positive("floor", floor)
 
     def objective(
@@ -27,4 +27,6 @@ def make(model: base.Model, *, floor: float = 1e-2) -> base.Method:
         del params, rng
         return objectives.log_sum(losses, floor, present), state
 
-    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))
+    return contract.Method(
+        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
+    )

@@ -1,23 +1,17 @@
-"""Single-task learning: a model of its own for each task.
+"""Single-task learning: a separate model for each task.
 
 Source: Hu et al. 2026 (MTRA), Table 3 (STL: "single-task learning with a cross-entropy loss").
 """
 
-from typing import Any
-
-import jax
-
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model) -> base.Method:
-    """The task's own loss; the registry has each task trained in a run of its own."""
-    del model
+def make(model: Model) -> contract.Method:
+    """The task's own loss; the registry trains each task in a separate run."""
 
-    def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        del params, rng
-        return base.sum_present(losses, present), state
-
-    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))
+    return contract.Method(
+        contract.no_params,
+        task_losses.plain(model),
+        contract.Weighted(task_losses.unweighted),
+    )

@@ -4,26 +4,25 @@ Source: Hu et al. 2026 (MTRA), Table 3 ("task-specific CNN classifiers with a fr
 RoBERTa backbone"); the network is that of Kim 2014.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, layout, randomness, task_losses
+from mtra_jax.methods.model import Model
 from mtra_jax.models import convolution
-from mtra_jax.types import Batch, Params
+from mtra_jax.types import Batch, Params, Rngs
 
 WIDTHS = (3, 4, 5)
-"""Of the filters, in tokens; Kim 2014, section 3.1."""
+"""Widths of the filters in tokens; Kim 2014, section 3.1."""
 
 
-def make(model: base.Model, *, num_filters: int = 217) -> base.Method:
+def make(model: Model, *, num_filters: int = 217) -> contract.Method:
     """relu filters of 3, 4 and 5 tokens, their maxima over the text, a linear head.
 
     217 filters of each width give the 2M parameters a task of Table 3 on 768 dimensions.
-    The encoder runs without dropout and takes no gradient. The registry has each task
-    trained in a run of its own.
+    The encoder runs without dropout and takes no gradient. The registry trains each
+    task in a separate run.
 
     Raises:
       InputError: `num_filters` is less than 1.
@@ -49,37 +48,31 @@ def make(model: base.Model, *, num_filters: int = 217) -> base.Method:
         keys = jax.random.split(rng, len(names))
         return {"tasks": {n: filters(k) for n, k in zip(names, keys, strict=True)}}
 
-    def losses(
-        model: base.Model,
+    def forward(
         params: Params,
         batch: Batch,
-        rngs: base.Rngs | None,
+        rngs: Rngs | None,
         axis_name: str | None,
-    ) -> base.Losses:
-        _, heads_rng = base.dropout_keys(rngs)
+    ) -> contract.Losses:
+        _, heads_rng = randomness.dropout_keys(rngs)
         hidden = jax.lax.stop_gradient(model.encode(params, batch, None))
         hidden = hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
         tasks = params["method"]["tasks"]
         filters = [_side_by_side(tasks, names, f"width_{width}") for width in WIDTHS]
-        found = convolution.convolve(hidden, base.merged(batch), filters)
+        responses = convolution.convolve(hidden, layout.merged(batch), filters)
         # [B, widths, T, F]: each text takes the filters of its own task.
-        found = found.reshape(len(found), len(WIDTHS), len(names), num_filters)
-        own = jnp.take_along_axis(found, batch.tasks[:, None, None, None], axis=2)
-        features = own.reshape(len(found), -1)
+        num_texts = len(responses)
+        responses = responses.reshape(num_texts, len(WIDTHS), len(names), num_filters)
+        own = jnp.take_along_axis(responses, batch.tasks[:, None, None, None], axis=2)
+        features = own.reshape(num_texts, -1)
         outputs = model.predict(params, features, heads_rng)
-        task = base.task_losses(model.space, outputs, batch, axis_name)
-        return base.Losses(task, {"task": task}, outputs)
+        task = task_losses.of_outputs(model.space, outputs, batch, axis_name)
+        return contract.Losses(task, {"task": task}, outputs)
 
-    def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        del params, rng
-        return base.sum_present(losses, present), state
-
-    return base.Method(
+    return contract.Method(
         init,
-        losses,
-        base.Weighted(objective),
+        forward,
+        contract.Weighted(task_losses.unweighted),
         num_features=len(WIDTHS) * num_filters,
     )
 

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """λ_t = N_t / Σ N; the weights of all tasks sum to 1, as those of EW.
 
     With `per_task` sampling the batches of a task come in proportion to N_t as well.
@@ -24,6 +25,8 @@ def make(model: base.Model) -> base.Method:
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
     ) -> tuple[jax.Array, Any]:
         del params, rng
-        return base.sum_present(jnp.asarray(shares) * losses, present), state
+        return task_losses.total(jnp.asarray(shares) * losses, present), state
 
-    return base.Method(base.no_params, base.plain_losses, base.Weighted(objective))
+    return contract.Method(
+        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
+    )

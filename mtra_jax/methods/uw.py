@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.methods import base
+from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.types import Params
 
 
-def make(model: base.Model) -> base.Method:
+def make(model: Model) -> contract.Method:
     """exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared error.
 
     The factors are the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here
@@ -32,21 +33,21 @@ def make(model: base.Model) -> base.Method:
     ) -> tuple[jax.Array, Any]:
         del rng
         terms = uncertain(losses, log_variances(params, space), space.is_classification)
-        return base.sum_present(terms, present), state
+        return task_losses.total(terms, present), state
 
-    return base.Method(
+    return contract.Method(
         lambda rng: {"tasks": init_log_variances(space)},
-        base.plain_losses,
-        base.Weighted(objective),
+        task_losses.plain(model),
+        contract.Weighted(objective),
     )
 
 
-def init_log_variances(space: base.Space) -> Params:
+def init_log_variances(space: Space) -> Params:
     """s = 0 for each task, as parameters of the task alone."""
     return {name: {"log_variance": jnp.zeros(())} for name in space.names}
 
 
-def log_variances(params: Params, space: base.Space) -> jax.Array:
+def log_variances(params: Params, space: Space) -> jax.Array:
     """s [T] from `params["method"]`."""
     return jnp.stack([params["tasks"][name]["log_variance"] for name in space.names])
 

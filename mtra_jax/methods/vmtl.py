@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import objectives
-from mtra_jax.methods import base, options
+from mtra_jax.methods import contract, options, randomness, task_losses
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
-from mtra_jax.types import Batch, Params
+from mtra_jax.types import Batch, Params, Rngs
 
 TINY = 1e-12
 """Smallest variance of an output: that of a text whose features are all 0."""
@@ -35,12 +36,12 @@ class Prior(NamedTuple):
 
 
 def make(
-    model: base.Model,
+    model: Model,
     *,
     beta: float = 1e-2,
     gamma: float = 1e-2,
     temperature: float = 0.5,
-) -> base.Method:
+) -> contract.Method:
     """Draws of z and of each task's classifier in training, their means in evaluation.
 
     `beta` and `gamma` weigh the KL terms of z and of the classifier w_t, means over
@@ -77,22 +78,21 @@ def make(
         tasks = {n: task(size) for n, size in zip(space.names, sizes, strict=True)}
         return {"bottleneck": network.init(rng, z)["params"], "tasks": tasks}
 
-    def losses(
-        model: base.Model,
+    def forward(
         params: Params,
         batch: Batch,
-        rngs: base.Rngs | None,
+        rngs: Rngs | None,
         axis_name: str | None,
-    ) -> base.Losses:
-        encoder_rng, _ = base.dropout_keys(rngs)
+    ) -> contract.Losses:
+        encoder_rng, _ = randomness.dropout_keys(rngs)
         z = model.represent(params, batch, encoder_rng)
         mean, log_variance = network.apply(
             {"params": params["method"]["bottleneck"]}, z
         )
         if rngs is None:
             outputs = model.predict(params, mean, None)
-            task = base.task_losses(space, outputs, batch, axis_name)
-            return base.Losses(task, {"task": task}, outputs)
+            task = task_losses.of_outputs(space, outputs, batch, axis_name)
+            return contract.Losses(task, {"task": task}, outputs)
         return _training_losses(
             model,
             params,
@@ -108,26 +108,26 @@ def make(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
     ) -> tuple[jax.Array, Any]:
         del params, rng
-        return base.sum_present(losses, present) / losses.shape[0], state
+        return task_losses.total(losses, present) / losses.shape[0], state
 
-    return base.Method(init, losses, base.Weighted(objective))
+    return contract.Method(init, forward, contract.Weighted(objective))
 
 
 def _training_losses(
-    model: base.Model,
+    model: Model,
     params: Params,
     batch: Batch,
     posterior: Gaussian,
-    rngs: base.Rngs,
+    rngs: Rngs,
     *,
     weights: tuple[float, float],
     temperature: float,
     axis_name: str | None,
-) -> base.Losses:
+) -> contract.Losses:
     space = model.space
-    _, heads_rng = base.dropout_keys(rngs)
+    _, heads_rng = randomness.dropout_keys(rngs)
     keys = [{**rngs, "method": key} for key in jax.random.split(rngs["method"], 4)]
-    sample = base.reparameterize(*posterior, keys[0], axis_name)
+    sample = randomness.reparameterize(*posterior, keys[0], axis_name)
     kernel = Gaussian(
         jnp.concatenate([params["heads"][n]["kernel"] for n in space.names], axis=1),
         _of_tasks(params, space, "log_variance", jnp.concatenate, axis=1),
@@ -135,17 +135,17 @@ def _training_losses(
     features = model.head_features(params, sample, heads_rng)
     # Drawing the classifier anew for each text is drawing its outputs.
     variance = features**2 @ jnp.exp(kernel.log_variance)
-    outputs = base.reparameterize(
+    outputs = randomness.reparameterize(
         model.predict(params, sample, heads_rng),
         jnp.log(jnp.maximum(variance, TINY)),
         keys[1],
         axis_name,
     )
-    task = base.task_losses(space, outputs, batch, axis_name)
+    task = task_losses.of_outputs(space, outputs, batch, axis_name)
     z_prior = mix(
         moments_of_texts(posterior, batch, space.num_tasks, axis_name),
         _of_tasks(params, space, "z_logits", jnp.stack),
-        base.present_tasks(batch, space.num_tasks, axis_name),
+        task_losses.present(batch, space.num_tasks, axis_name),
         temperature,
         keys[2]["method"],
     )
@@ -159,7 +159,7 @@ def _training_losses(
     z_kl = representation_kl(posterior, z_prior, batch, space.num_tasks, axis_name)
     w_kl = classifier_kl(kernel, w_prior, space)
     beta, gamma = weights
-    return base.Losses(
+    return contract.Losses(
         task + beta * z_kl + gamma * w_kl,
         {"task": task, "z_kl": z_kl, "w_kl": w_kl},
         outputs,
@@ -167,7 +167,7 @@ def _training_losses(
 
 
 def _of_tasks(
-    params: Params, space: base.Space, key: str, join: Any, **options: Any
+    params: Params, space: Space, key: str, join: Any, **options: Any
 ) -> jax.Array:
     """The parameters `key` of all tasks, joined in the order of the space."""
     tasks = params["method"]["tasks"]
@@ -179,7 +179,7 @@ def moments_of_texts(
 ) -> Prior:
     """The mean and variance of z over the texts of each task of the global batch."""
     mean, log_variance = posterior
-    members = base.members(batch, num_tasks).astype(mean.dtype)
+    members = task_losses.members(batch, num_tasks).astype(mean.dtype)
     squares = jnp.exp(log_variance) + mean**2
     sums = (members @ mean, members @ squares, jnp.sum(members, axis=1, keepdims=True))
     if axis_name is not None:
@@ -189,7 +189,7 @@ def moments_of_texts(
     return Prior(first / count, _variance(first / count, second / count))
 
 
-def moments_of_columns(kernel: Gaussian, space: base.Space) -> Prior:
+def moments_of_columns(kernel: Gaussian, space: Space) -> Prior:
     """The mean and variance over the columns of each task's kernel [H, d]."""
     mean, log_variance = jax.lax.stop_gradient(kernel)
     own = np.arange(space.num_tasks)[:, None] == space.slot_tasks
@@ -243,10 +243,10 @@ def representation_kl(
         prior.mean[batch.tasks],
         jnp.log(prior.variance)[batch.tasks],
     )
-    return base.mean_per_task(jnp.mean(terms, axis=-1), batch, num_tasks, axis_name)
+    return task_losses.mean(jnp.mean(terms, axis=-1), batch, num_tasks, axis_name)
 
 
-def classifier_kl(kernel: Gaussian, prior: Prior, space: base.Space) -> jax.Array:
+def classifier_kl(kernel: Gaussian, prior: Prior, space: Space) -> jax.Array:
     """KL(q(w_t) ‖ prior), mean over the entries of each task's kernel: [T]."""
     terms = objectives.gaussian_kl_terms(
         *kernel,

@@ -9,11 +9,14 @@ from mtra_jax.types import Batch
 
 
 def text_of_tokens(batch: Batch) -> jax.Array:
-    """Which text each token belongs to: int32 [R * S]; B for padding."""
-    num_texts = batch.first_tokens.shape[0]
+    """Which text each token belongs to: int32 [R * S]; B for padding.
+
+    `batch` is one part with one micro-batch.
+    """
+    num_texts = batch.where.shape[0]
     num_tokens = batch.tokens.size
     # Slots without a text all point at token 0: they are written out of bounds.
-    firsts = jnp.where(batch.where, batch.first_tokens, num_tokens)
+    firsts = jnp.where(batch.where, batch.first_tokens[0], num_tokens)
     texts = jnp.full(num_tokens, num_texts, jnp.int32)
     texts = texts.at[firsts].set(jnp.arange(num_texts, dtype=jnp.int32), mode="drop")
     starts = jnp.arange(num_tokens) - batch.positions.reshape(-1)
@@ -58,11 +61,11 @@ def convolve(
     Source: Kim 2014, "Convolutional Neural Networks for Sentence Classification", Eq. 2-4.
     """
     texts = text_of_tokens(batch)
-    num_texts = batch.first_tokens.shape[0]
+    num_texts = batch.where.shape[0]
     found = []
     for kernel, bias in filters:
         width, _, num_filters = kernel.shape
-        seen = window(hidden, batch.segments, width)
+        seen = window(hidden, batch.segments[0], width)
         responses = jax.nn.relu(seen @ kernel.reshape(-1, num_filters) + bias)
         found.append(max_over_time(responses, texts, num_texts))
     return jnp.concatenate(found, axis=-1)

@@ -20,13 +20,19 @@ from mtra_jax.objectives.bounds import (
 )
 from mtra_jax.objectives.masked import log_mean_exp, masked_mean
 from mtra_jax.objectives.perturbation import fgm_perturbation
-from mtra_jax.objectives.task_losses import cross_entropy, mean_squared_error
+from mtra_jax.objectives.task_losses import (
+    cross_entropy,
+    cross_entropy_terms,
+    mean_squared_error,
+    squared_error_terms,
+)
 
 __all__ = [
     "Aligned",
     "aligned_tasks_value_and_grad",
     "aligned_value_and_grad",
     "cross_entropy",
+    "cross_entropy_terms",
     "dv_bound",
     "fgm_perturbation",
     "floored_log",
@@ -37,4 +43,5 @@ __all__ = [
     "log_sum",
     "masked_mean",
     "mean_squared_error",
+    "squared_error_terms",
 ]

@@ -11,7 +11,7 @@ from mtra_jax import config as configs
 from mtra_jax import metrics, paths
 from mtra_jax.data import benchmarks, fingerprints
 from mtra_jax.data.sources import Splits
-from mtra_jax.methods import base
+from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs import inputs, loop
 from mtra_jax.tasks import Benchmark
@@ -80,9 +80,14 @@ def prepare(
         is_apart=build.packs_tasks_apart(model, method),
     )
     update = build.make_update(
-        model, method, settings, devices, one_task=sampling.kind == "per_task"
+        model,
+        method,
+        settings,
+        devices,
+        one_task=sampling.kind == "per_task",
+        mapping=config.mapping,
     )
-    forward = build.make_forward(model, method, devices)
+    forward = build.make_forward(model, method, devices, mapping=config.mapping)
     run = loop.Run(
         benchmark, schedule, update, forward, train, parts["validation"], state
     )
@@ -119,7 +124,7 @@ def make_model(
     sizes: Sequence[int] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
-) -> base.Model:
+) -> Model:
     """The network, see `build.make_model`."""
     return build.make_model(
         benchmark,

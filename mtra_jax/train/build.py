@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtra_jax.methods import base, registry
+from mtra_jax.methods import registry
+from mtra_jax.methods.contract import Method, Needs
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import optimiser, step
@@ -78,13 +80,13 @@ def make_model(
     sizes: tuple[int, ...] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
-) -> base.Model:
+) -> Model:
     """The network, without parameters.
 
     `sizes`: the number of training examples of each task. Only training uses `sizes` and
     `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`.
     """
-    space = base.Space(
+    space = Space(
         benchmark.task_names,
         benchmark.slot_tasks(),
         np.array([task.is_classification for task in benchmark.tasks]),
@@ -92,7 +94,7 @@ def make_model(
         steps_per_epoch,
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
-    return base.Model(
+    return Model(
         encoder.Encoder(encoder_config, dtype, unroll),
         heads.Heads(outputs, head_dropout),
         space,
@@ -101,20 +103,20 @@ def make_model(
 
 
 def make_method(
-    model: base.Model, choice: MethodChoice, numbers: Mapping[str, Any] | None = None
-) -> base.Method:
+    model: Model, choice: MethodChoice, numbers: Mapping[str, Any] | None = None
+) -> Method:
     """The chosen method; `numbers` replace those of its options, see `Settings`."""
     options = {**choice.options, **(numbers or {})}
     return registry.METHODS[choice.name].make(model, **options)
 
 
-def packs_tasks_apart(model: base.Model, choice: MethodChoice) -> bool:
+def packs_tasks_apart(model: Model, choice: MethodChoice) -> bool:
     """Whether the method needs batches in parts of one task each."""
-    return isinstance(make_method(model, choice).gradient, base.Combined)
+    return make_method(model, choice).needs is Needs.GRAMIAN
 
 
 def init_params(
-    model: base.Model, method: base.Method, encoder_params: Params, rng: jax.Array
+    model: Model, method: Method, encoder_params: Params, rng: jax.Array
 ) -> Params:
     """The parameters before training: the encoder's, new heads, the method's."""
 
@@ -132,7 +134,7 @@ def init_params(
 
 
 def init_state(
-    model: base.Model,
+    model: Model,
     choice: MethodChoice,
     settings: Settings,
     encoder_params: Params,
@@ -157,37 +159,48 @@ def make_optimiser(
 
 
 def make_update(
-    model: base.Model,
+    model: Model,
     choice: MethodChoice,
     settings: Settings,
     devices: list[jax.Device],
     *,
     one_task: bool,
+    mapping: str = "pmap",
 ) -> Program:
     """The program of training: (state, batch) -> (state, metrics).
 
-    `one_task`: every batch holds the examples of a single task.
+    `one_task`: every batch holds the examples of a single task. `mapping`: see
+    `devices.Program`.
     """
 
     def update(state: step.TrainState, batch: Batch, settings: Settings) -> tuple:
         return step.make_update(
-            model,
             make_method(model, choice, settings.method),
             make_optimiser(model.space.names, settings),
+            tasks=model.space.names,
             one_task=one_task,
             axis_name=AXIS,
         )(state, batch)
 
-    return Program(update, devices, donate_first=True, settings=(settings,))
+    return Program(
+        update, devices, donate_first=True, settings=(settings,), mapping=mapping
+    )
 
 
 def make_forward(
-    model: base.Model, choice: MethodChoice, devices: list[jax.Device]
+    model: Model,
+    choice: MethodChoice,
+    devices: list[jax.Device],
+    *,
+    mapping: str = "pmap",
 ) -> Program:
     """The program of evaluation: (params, batch) -> (outputs, losses)."""
 
     def forward(params: Params, batch: Batch, numbers: dict[str, Any]) -> tuple:
         method = make_method(model, choice, numbers)
-        return step.make_forward(model, method, axis_name=AXIS)(params, batch)
+        return step.make_forward(method, axis_name=AXIS)(params, batch)
 
-    return Program(forward, devices, donate_first=False, settings=(choice.numbers(),))
+    numbers = (choice.numbers(),)
+    return Program(
+        forward, devices, donate_first=False, settings=numbers, mapping=mapping
+    )

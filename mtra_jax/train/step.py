@@ -1,4 +1,4 @@
-"""One shard of a packed batch and the state -> the next state and what was measured."""
+"""The state and one shard of a packed batch -> the next state and metrics."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtra_jax.methods import base, gradients
-from mtra_jax.types import Batch, Metrics, Params
+from mtra_jax.methods import gradients, layout
+from mtra_jax.methods.contract import Method
+from mtra_jax.types import Batch, Metrics, Params, Rngs
 
 
 class TrainState(NamedTuple):
-    """All that training changes, and the key that all its randomness comes from.
+    """The arrays that training changes, and the root key of its randomness.
 
-    `bad_steps` counts those skipped in a row. The key is data, not a constant of the
-    program: runs that differ in their seed share compiled programs where shapes agree.
+    `bad_steps` counts the last skipped steps in a row. The key is an argument of the
+    program, not a constant in it: runs that differ in their seed share compiled programs
+    where their shapes agree.
     """
 
     params: Params
@@ -24,11 +26,11 @@ class TrainState(NamedTuple):
     step: jax.Array
     bad_steps: jax.Array
     rng: jax.Array
-    """uint32 [2], the words of the key; stays as it is."""
+    """uint32 [2], the words of the root key; constant."""
 
 
 def init_state(
-    method: base.Method,
+    method: Method,
     optimiser: optax.GradientTransformation,
     params: Params,
     rng: jax.Array,
@@ -40,7 +42,7 @@ def init_state(
     return TrainState(params, moments, method.init_state, zero, zero, words)
 
 
-def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> base.Rngs:
+def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> Rngs:
     """The same "method" key on every device; a separate "dropout" key on each."""
     method_rng, dropout_rng = jax.random.split(jax.random.fold_in(root, step))
     if axis_name is not None:
@@ -50,76 +52,82 @@ def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> base.R
 
 
 def make_update(
-    model: base.Model,
-    method: base.Method,
+    method: Method,
     optimiser: optax.GradientTransformationExtraArgs,
     *,
+    tasks: tuple[str, ...],
     one_task: bool,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns `update(state, batch) -> (state, metrics)` for one device's shard.
 
-    The metrics hold [T] arrays (`losses`, `present`, `weights`, and each term of the
-    method under `terms`) and scalars (`objective`, `scalars`).
+    `tasks`: the names of all tasks in the order of the label space. `one_task` promises
+    that every global batch holds a single task. The metrics hold [T] arrays (`losses`,
+    `present`, `weights`, and each term of the method under `terms`) and scalars
+    (`objective`, `scalars`).
 
-    A step whose objective, gradient or new parameters are not finite is skipped: it
-    changes nothing but its number and `bad_steps`. All devices see the same global
-    values, so they skip together.
+    A step whose objective, gradient or new parameters are not finite is skipped: only its
+    number and `bad_steps` change. All devices compute the same global values, so they
+    skip together.
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         root = jax.random.wrap_key_data(state.rng)
         rngs = step_rngs(root, state.step, axis_name)
-        seen = gradients.differentiate(
+        gradient = gradients.differentiate(
             method,
-            model,
             state.params,
             batch,
             rngs,
             state.method,
+            tasks=tasks,
             one_task=one_task,
             axis_name=axis_name,
         )
         updates, optimiser_state = optimiser.update(
-            seen.gradient, state.optimiser, state.params, present=seen.present
+            gradient.gradient, state.optimiser, state.params, present=gradient.present
         )
         params = optax.apply_updates(state.params, updates)
         norms = {
-            "norm/grads": optax.tree.norm(seen.gradient),
+            "norm/grads": optax.tree.norm(gradient.gradient),
             "norm/updates": optax.tree.norm(updates),
             "norm/params": optax.tree.norm(params),
         }
-        is_good = jnp.isfinite(sum(norms.values()) + seen.objective)
+        is_good = jnp.isfinite(sum(norms.values()) + gradient.objective)
         bad_steps = jnp.where(is_good, 0, state.bad_steps + 1)
-        kept = state._replace(step=state.step + 1, bad_steps=bad_steps)
-        new = kept._replace(params=params, optimiser=optimiser_state, method=seen.state)
-        new = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), new, kept)
+        skipped = state._replace(step=state.step + 1, bad_steps=bad_steps)
+        taken = skipped._replace(
+            params=params, optimiser=optimiser_state, method=gradient.state
+        )
+        new_state = jax.tree.map(
+            lambda new, old: jnp.where(is_good, new, old), taken, skipped
+        )
         metrics = {
-            "losses": seen.losses,
-            "present": seen.present,
-            "weights": seen.weights,
-            "terms": seen.terms,
-            "objective": seen.objective,
-            "scalars": {**seen.scalars, **norms, "bad_steps": bad_steps},
+            "losses": gradient.losses,
+            "present": gradient.present,
+            "weights": gradient.weights,
+            "terms": gradient.terms,
+            "objective": gradient.objective,
+            "scalars": {**gradient.scalars, **norms, "bad_steps": bad_steps},
         }
-        return new, metrics
+        return new_state, metrics
 
     return update
 
 
 def make_forward(
-    model: base.Model, method: base.Method, *, axis_name: str | None = None
+    method: Method, *, axis_name: str | None = None
 ) -> Callable[[Params, Batch], tuple[jax.Array, Metrics]]:
     """Returns `forward(params, batch) -> (outputs, losses)` without dropout.
 
-    `outputs` are those of the global batch in planned order, [B * D, L]; `losses` are
-    [T], as in training but for the perturbation, which needs a gradient (MTRA, section
-    3.3).
+    `outputs` [B * D, L] are those of the global batch in planned order. `losses` are [T],
+    as in training but without MTRA's perturbation, which needs a gradient (section 3.3).
+    `batch` has one part.
     """
 
     def forward(params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
-        seen = method.losses(model, params, batch, None, axis_name)
-        outputs = base.gather(seen.outputs, axis_name)
-        return outputs, {"losses": seen.losses, "terms": seen.terms}
+        outcome = method.losses(params, layout.only_part(batch), None, axis_name)
+        outputs = layout.gather(outcome.outputs, axis_name)
+        return outputs, {"losses": outcome.losses, "terms": outcome.terms}
 
     return forward

@@ -54,7 +54,7 @@ class Loaded(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Rows and their length."""
-        return self.batches[0].tokens.shape[1:]
+        return self.batches[0].tokens.shape[-2:]
 
 
 def load(

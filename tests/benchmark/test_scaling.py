@@ -55,7 +55,7 @@ def test_batches_are_the_same_work_for_any_number_of_tasks():
     assert {len(items) for items in packed.values()} == {scaling.NUM_BATCHES}
     shapes = {items.tokens.shape for each in packed.values() for items in each}
     assert len(shapes) == 1
-    assert shapes.pop()[2] == 64
+    assert shapes.pop()[-1] == 64
     for count, items in packed.items():
         for batch in items:
             # Joint: an equal share of each task in every batch.

@@ -11,7 +11,8 @@ from mtra_jax.benchmark import torch_step
 from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, ew, gradients, mtra
+from mtra_jax.methods import ew, gradients, mtra
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.train import build, optimiser, step
 
@@ -20,7 +21,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 TASKS = ("classes", "values")
-SPACE = base.Space(TASKS, np.array([0, 0, 0, 1, 1]), np.array([True, False]), (9, 9))
+SPACE = Space(TASKS, np.array([0, 0, 0, 1, 1]), np.array([True, False]), (9, 9))
 OPTIONS = {"beta": 0.7, "epsilon": 0.9, "floor": 1e-2}
 RATE, CLIP = 1e-2, 1.0
 CASES = [
@@ -63,7 +64,7 @@ def ours(kind, method):
     """Our model and method, and parameters large enough that all of them matter."""
     sizes = tuple(zip(TASKS, SPACE.num_outputs.tolist(), strict=True))
     config = encoder_config(kind)
-    model = base.Model(
+    model = Model(
         encoder.Encoder(config), heads.Heads(sizes), SPACE, config.hidden_size
     )
     made = mtra.make(model, width=8, **OPTIONS) if method == "mtra" else ew.make(model)
@@ -149,17 +150,17 @@ def gradients_of(trainer):
 @functools.cache
 def our_programs(kind, method):
     """Losses, gradient and update in one program: the two tasks share it."""
-    model, made, params = ours(kind, method)
+    _, made, params = ours(kind, method)
     rngs = {"method": jax.random.key(2), "dropout": jax.random.key(3)}
     optimise = optimiser.make(optax.constant_schedule(RATE), TASKS, CLIP)
-    update = step.make_update(model, made, optimise, one_task=True)
+    update = step.make_update(made, optimise, tasks=TASKS, one_task=True)
     state = step.init_state(made, optimise, params, jax.random.key(0))
 
     @jax.jit
     def run(params, batch):
-        _, seen = step.make_forward(model, made)(params, batch)
+        _, seen = step.make_forward(made)(params, batch)
         gradient = gradients.differentiate(
-            made, model, params, batch, rngs, (), one_task=True, axis_name=None
+            made, params, batch, rngs, (), tasks=TASKS, one_task=True, axis_name=None
         )
         return seen, gradient, update(state._replace(params=params), batch)
 
@@ -310,12 +311,12 @@ def test_bfloat16_is_near(packed, tmp_path):
 
 
 def test_texts_of_one_length_need_no_mask(tmp_path):
-    model, made, params = ours("roberta", "ew")
+    _, made, params = ours("roberta", "ew")
     batch = make_batch(0, num_texts=1)
     trainer = make_trainer(tmp_path, "roberta", "ew", params, packed=False)
     placed = trainer.place(batch)
     assert placed.attention is None
-    _, seen = step.make_forward(model, made)(params, first(batch))
+    _, seen = step.make_forward(made)(params, first(batch))
     found = trainer.losses(placed)["task"]
     np.testing.assert_allclose(found, seen["losses"][0], rtol=1e-5)
 
@@ -325,10 +326,13 @@ def test_texts_of_one_length_need_no_mask(tmp_path):
     [
         (lambda b: b._replace(where=np.zeros_like(b.where)), r"one task; found \[\]"),
         (
-            lambda b: b._replace(tasks=np.arange(b.tasks.size)[None] % 2),
+            lambda b: b._replace(tasks=np.arange(b.tasks.size)[None, None] % 2),
             r"one task; found \[0, 1\]",
         ),
-        (lambda b: b._replace(tokens=np.tile(b.tokens, (2, 1, 1))), "device; found 2"),
+        (
+            lambda b: b._replace(tokens=np.concatenate([b.tokens, b.tokens])),
+            r"found \(2, 1, 1\)",
+        ),
     ],
     ids=["empty", "several tasks", "several devices"],
 )

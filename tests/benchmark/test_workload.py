@@ -43,7 +43,7 @@ def test_where_no_batch_is_full_all_serve():
 
 
 def batch_of(segments, **fields):
-    rows = np.array([segments])
+    rows = np.array([[[segments]]])
     blank = dict.fromkeys(Batch._fields, np.zeros((1, 3), np.int32))
     return Batch(**{**blank, "tokens": rows, "segments": rows, **fields})
 

@@ -224,8 +224,15 @@ def check_rows(shard, num_texts):
     assert found == num_texts
 
 
+def only_part(batch):
+    """A batch of one part and one micro-batch without their axes: [D, R, S], [D, B]."""
+    rows = (array[:, 0, 0] for array in batch[:4])
+    return type(batch)(*rows, *(array[:, 0] for array in batch[4:]))
+
+
 def check_batch(batch, examples, corpus, num_devices):
     """`batch` of all devices holds the planned `examples` and nothing else."""
+    batch = only_part(batch)
     assert [a.shape[0] for a in batch] == [num_devices] * len(batch)
     integers = (batch.tokens, batch.segments, batch.positions, batch.first_tokens)
     integers += (batch.tasks, batch.partners)
@@ -272,7 +279,7 @@ def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
             check_batch(batch, examples, corpus, num_devices)
             shares = batches.device_shares(lengths, examples, num_devices)
             expected = packing.fit(shares, chosen) if chosen else need[0]
-            assert batch.tokens.shape[1:] == expected
+            assert batch.tokens.shape[3:] == expected
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
@@ -302,12 +309,13 @@ def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batc
     ):
         assert split.first_tokens.shape == (
             num_devices,
+            1,
             micro_batches,
             16 // num_shares,
         )
         for name in ("tokens", "segments", "positions", "first_tokens"):
             rows, expected = getattr(split, name), getattr(spread, name)
-            rows = rows.swapaxes(0, 1).reshape(expected.shape)
+            rows = rows[:, 0].swapaxes(0, 1).reshape(expected.shape)
             np.testing.assert_array_equal(rows, expected)
         for name in ("where", "tasks", "targets", "partners"):
             np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
@@ -335,10 +343,10 @@ def test_tasks_apart_are_packed_as_batches_of_their_own(corpus, sampling, num_de
     for examples, need, batch in zip(plan, needed, batcher.batches(plan), strict=True):
         parts = batches.split_by_task(examples, corpus.tasks[examples], part_size)
         assert len(parts) == (1 if sampling == "per_task" else 3)
-        assert batch.tokens.shape[:2] == (num_devices, len(parts))
-        assert batch.tokens.shape[2:] == need[0]
+        assert batch.tokens.shape[:3] == (num_devices, len(parts), 1)
+        assert batch.tokens.shape[3:] == need[0]
         for index, own in enumerate(parts):
-            part = type(batch)(*(a[:, index] for a in batch))
+            part = type(batch)(*(a[:, index : index + 1] for a in batch))
             # At empty places too, where a batch of mixed tasks has 0.
             task = corpus.tasks[own[0]]
             assert np.all(part.tasks == task)
@@ -353,7 +361,8 @@ def test_positions_of_one_small_batch():
     corpus = batches.Corpus(found, np.zeros(3, np.int32), targets, (3,))
     batcher = batches.Batcher(corpus, [Shape(2, 64)])
     batch = batcher.pack(np.array([2, -1, 0, 1]), np.random.default_rng(0))
-    assert batch.tokens.shape == (1, 2, 64)
+    assert batch.tokens.shape == (1, 1, 1, 2, 64)
+    batch = only_part(batch)
     assert batch.tokens[0, 0, :8].tolist() == [4, 5, 6, 7, 8, 9, 0, 0]
     assert batch.segments[0, 0, :8].tolist() == [1, 1, 1, 2, 2, 3, 0, 0]
     assert batch.positions[0, 0, :8].tolist() == [0, 1, 2, 0, 1, 0, 0, 0]
@@ -386,6 +395,7 @@ def test_devices_without_text_hold_padding_of_the_same_shape(corpus):
     batcher = batches.Batcher(corpus, num_devices=8, local_devices=tuple(range(8)))
     batch = batcher.pack(examples, np.random.default_rng(0))
     check_batch(batch, examples, corpus, 8)
+    batch = only_part(batch)
     assert batch.where.sum(axis=1).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
     assert not batch.segments[3:].any()
 

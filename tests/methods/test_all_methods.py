@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtra_jax.methods import base, dwa, gradients, registry
+from mtra_jax.methods import registry, task_losses
+from mtra_jax.methods.contract import Needs
 from mtra_jax.runs import checkpoints
 from mtra_jax.train.devices import to_host
 from mtra_jax.train.step import TrainState
@@ -19,33 +20,39 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Traits(NamedTuple):
-    """A weighting takes the losses of hard parameter sharing, and weighs them."""
+    """What the tests need to know of a method.
 
-    is_weighting: bool = False
-    has_params: bool = False
-    has_state: bool = False
+    A weighting takes the losses of hard parameter sharing, and weighs them.
+    """
+
+    needs: Needs
+    is_weighting: bool
+    has_params: bool
+    has_state: bool
 
 
-# Without the methods that are trained in runs of their own, a model for each task: they
-# see no batch of several tasks.
+def traits_of(name):
+    method = registry.example(name)
+    return Traits(
+        method.needs,
+        getattr(method.losses, "func", None) is task_losses.plain_losses,
+        bool(jax.eval_shape(method.init, jax.random.key(0))),
+        bool(jax.tree.leaves(method.init_state)),
+    )
+
+
+# Methods that train each task in a separate run get no batch of several tasks.
 METHODS = {
-    "ew": Traits(is_weighting=True),
-    "si": Traits(is_weighting=True),
-    "tw": Traits(is_weighting=True),
-    "uw": Traits(is_weighting=True, has_params=True),
-    "gls": Traits(is_weighting=True),
-    "dwa": Traits(is_weighting=True, has_state=True),
-    "pcgrad": Traits(is_weighting=True),
-    "imtl_l": Traits(is_weighting=True, has_params=True),
-    "rlw": Traits(is_weighting=True),
-    "mt_vib": Traits(has_params=True),
-    "vmtl": Traits(has_params=True),
-    "hierarchical_mtl": Traits(has_params=True),
-    "infomtl": Traits(has_params=True),
-    "mtra": Traits(has_params=True),
+    name: traits_of(name)
+    for name, entry in registry.METHODS.items()
+    if not entry.is_separate
 }
 WEIGHTINGS = [name for name, traits in METHODS.items() if traits.is_weighting]
 HAS_MEMORY = [name for name, t in METHODS.items() if t.has_params or t.has_state]
+OF_LOSSES = [name for name, t in METHODS.items() if t.needs is Needs.LOSSES]
+OF_GRAMIANS = [name for name, t in METHODS.items() if t.needs is Needs.GRAMIAN]
+# Their weights are float32 in every precision.
+FLOAT32_WEIGHTS = {"rlw", "dwa", "tw"}
 
 
 @pytest.fixture
@@ -65,14 +72,19 @@ def assert_trees_close(found, expected, **tolerances):
         np.testing.assert_allclose(got, want, err_msg=name, **tolerances)
 
 
-def test_every_joint_method_of_the_registry_is_in_the_table(toy):
-    joint = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
-    assert list(METHODS) == joint
-    for name, traits in METHODS.items():
-        method = toy.make(name)
-        assert traits.is_weighting == (method.losses is base.plain_losses), name
-        assert traits.has_params == (toy.params(name)["method"] != {}), name
-        assert traits.has_state == (jax.tree.leaves(method.init_state) != []), name
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ew", Traits(Needs.LOSSES, True, False, False)),
+        ("uw", Traits(Needs.LOSSES, True, True, False)),
+        ("dwa", Traits(Needs.LOSSES, True, False, True)),
+        ("vmtl", Traits(Needs.LOSSES, False, True, False)),
+        ("pcgrad", Traits(Needs.GRAMIAN, True, False, False)),
+        ("mtra", Traits(Needs.ALIGNMENT, False, True, False)),
+    ],
+)
+def test_traits_are_read_from_the_method(name, expected):
+    assert METHODS[name] == expected
 
 
 # ---- finite
@@ -89,8 +101,6 @@ PRESENCES = {
     "all": np.full(5, True),
     "some": np.array([True, False, True, True, False]),
 }
-# MTRA's perturbation takes the losses themselves; its logarithm has its own tests.
-OF_LOSSES = [name for name in METHODS if name not in ("pcgrad", "mtra")]
 
 
 @pytest.mark.parametrize("name", OF_LOSSES)
@@ -98,7 +108,6 @@ def test_values_and_derivatives_of_extreme_losses_are_finite(toy, name):
     """Step after step, so that DWA's ratios of losses are extreme as well."""
     with jax.enable_x64(False):
         method = toy.make(name)
-        assert isinstance(method.gradient, base.Weighted)
         params = jax.tree.map(np.float32, toy.params(name)["method"])
         differentiate = jax.jit(
             jax.value_and_grad(method.gradient.objective, (0, 1), has_aux=True)
@@ -143,11 +152,10 @@ GRAMS = {
 
 
 @pytest.mark.parametrize("gram", GRAMS.values(), ids=GRAMS)
-@pytest.mark.parametrize("name", ["pcgrad"])
+@pytest.mark.parametrize("name", OF_GRAMIANS)
 def test_weights_of_any_gradients_are_finite(toy, name, gram):
     with jax.enable_x64(False):
         method = toy.make(name)
-        assert isinstance(method.gradient, base.Combined)
         combine = jax.jit(method.gradient.combine)
         for present in PRESENCES.values():
             given = jnp.asarray(np.where(np.outer(present, present), gram, 0))
@@ -165,13 +173,16 @@ def test_weights_of_any_gradients_are_finite(toy, name, gram):
 ORDER = (3, 0, 4, 1, 2)
 
 
-def state_of(name, order):
-    """A state amid training, of the tasks in `order`."""
+def state_of(toy, name):
+    """A state amid training; numbers [T] are those of the tasks in the order of `toy`."""
     rng = np.random.default_rng(5)
-    if name != "dwa":
-        return ()
-    arrays = rng.uniform(0.2, 2, size=(4, 5)).astype(np.float32)[:, list(order)]
-    return dwa.Averages(*arrays, np.int32(5))
+
+    def draw(leaf):
+        if leaf.shape != (5,):
+            return leaf.dtype.type(5)
+        return rng.uniform(0.2, 2, size=5).astype(leaf.dtype)[list(toy.order)]
+
+    return jax.tree.map(draw, toy.make(name).init_state)
 
 
 def of_tasks(tree, toy):
@@ -225,22 +236,16 @@ def move_draws(monkeypatch, toy):
 @pytest.mark.parametrize("name", METHODS)
 def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
     tasks = toy.mixtures["all"]
-    expected = toy.differentiate(name, tasks, method=state_of(name, toy.order))
+    expected = toy.differentiate(name, tasks, method=state_of(toy, name))
     other = dataclasses.replace(toy, order=ORDER)
-    params, state = of_tasks(toy.params(name), other), state_of(name, ORDER)
+    params, state = of_tasks(toy.params(name), other), state_of(other, name)
     rngs = toy.rngs(0)
     move_draws(monkeypatch, other)
-    differentiate = functools.partial(
-        gradients.differentiate,
-        other.make(name),
-        other.model,
-        one_task=False,
-        axis_name=None,
-    )
+    differentiate = functools.partial(other.gradient, other.make(name))
     found = jax.jit(differentiate)(params, other.batch(tasks), rngs, state)
 
-    # Sums in another order; the weights of three are float32.
-    rtol = 1e-6 if name in ("rlw", "dwa", "tw") else 1e-10
+    # The sums have another order.
+    rtol = 1e-6 if name in FLOAT32_WEIGHTS else 1e-10
     close = functools.partial(assert_trees_close, rtol=rtol, atol=1e-12)
     close(found.gradient, of_tasks(expected.gradient, other))
     close(found.objective, expected.metrics["objective"])
@@ -261,7 +266,7 @@ def move(tree, order):
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_a_weighting_of_one_task_descends_as_plain_training(toy, name, task):
     tasks = [task, task, -1, task, task, *[-1] * 11]
-    seen = toy.differentiate(name, tasks, method=state_of(name, toy.order))
+    seen = toy.differentiate(name, tasks, method=state_of(toy, name))
     _, grads = toy.losses_and_gradients(toy.params(name), toy.batch(tasks))
     found = flatten([seen.gradient["encoder"], seen.gradient["heads"]])
     plain = flatten([grads[task]["encoder"], grads[task]["heads"]])
@@ -280,7 +285,7 @@ def test_any_two_methods_give_different_gradients(toy):
     tasks = toy.mixtures["all"]
     found = {
         name: flatten(
-            toy.differentiate(name, tasks, method=state_of(name, toy.order)).gradient[
+            toy.differentiate(name, tasks, method=state_of(toy, name)).gradient[
                 "encoder"
             ]
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, gradients, hierarchical_mtl
+from mtra_jax.methods import hierarchical_mtl, randomness
 from mtra_jax.models import heads
 
 # Nothing of the last task; -1 is an empty place.
@@ -39,7 +39,7 @@ def draw_params(toy, method):
 def draw_noises(shape):
     """Of the shared bottleneck and of the tasks' channels: two keys from that of the step."""
     zeros = np.zeros(shape)
-    draw = jax.jit(lambda rngs: base.reparameterize(zeros, zeros, rngs, None))
+    draw = jax.jit(lambda rngs: randomness.reparameterize(zeros, zeros, rngs, None))
     return [np.asarray(draw(rngs)) for rngs in hierarchical_mtl.split(RNGS)]
 
 
@@ -64,7 +64,7 @@ def expected(toy, params, batch, noises):
     """The objective and its parts; the noises are 0 in evaluation."""
     space, own = toy.model.space, params["method"]
     table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    u, shared = table[batch.tokens[0]], 0.0
+    u, shared = table[batch.tokens.ravel()], 0.0
     if "bottleneck" in own:
         log_variance = linear(own["bottleneck"]["log_variance"], u)
         mean = linear(own["bottleneck"]["mean"], u)
@@ -94,11 +94,7 @@ def differentiate(toy, shared_bottleneck):
     """Parameters, batch, noises, and what the step makes of them."""
     model, method = toy.model, make(toy, shared_bottleneck)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    program = jax.jit(
-        lambda params, batch: gradients.differentiate(
-            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
-        )
-    )
+    program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
     noises = draw_noises((len(TASKS), model.hidden_size))
     return params, batch, noises, jax.device_get(program(params, batch))
 
@@ -164,7 +160,7 @@ def test_the_two_draws_of_a_text_are_not_related():
 def test_evaluation_reads_the_mean_of_u(toy, shared_bottleneck):
     model, method = toy.model, make(toy, shared_bottleneck)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    seen = jax.jit(lambda p, b: method.losses(model, p, b, None, None))(params, batch)
+    seen = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
     _, losses, kls, shared, outputs = expected(toy, params, batch, (0.0, 0.0))
     own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]
     found = np.where(own, seen.outputs, 0)
@@ -179,13 +175,13 @@ def test_training_reads_the_channel_behind_the_dropout_of_the_heads(toy):
     method = hierarchical_mtl.make(model, shared_bottleneck=False)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     shape = len(TASKS), model.hidden_size
-    program = jax.jit(lambda p, b: method.losses(model, p, b, RNGS, None).outputs)
+    program = jax.jit(lambda p, b: method.losses(p, b, RNGS, None).outputs)
     outputs = np.asarray(program(params, batch))
-    _, heads_rng = base.dropout_keys(RNGS)
+    _, heads_rng = randomness.dropout_keys(RNGS)
     kept = np.asarray(model.head_features(params, np.ones(shape), heads_rng))
     assert set(np.unique(kept)) == {0, 2}
     z = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    z, noise = z[batch.tokens[0]], draw_noises(shape)[1]
+    z, noise = z[batch.tokens.ravel()], draw_noises(shape)[1]
     for row in np.flatnonzero(batch.where):
         task = batch.tasks[row]
         name = toy.names[task]

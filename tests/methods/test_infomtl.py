@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, gradients, infomtl
+from mtra_jax.methods import infomtl, randomness
 from mtra_jax.models import heads
 
 # Nothing of the last task; -1 is an empty place.
@@ -70,13 +70,13 @@ def embeddings_of(params):
 
 def draw_noises(model, params, batch):
     """Factors of z and of z⁺ [B, H], of the heads' features [B, H], noise of z_t [B, L]."""
-    encoder_rng, heads_rng = base.dropout_keys(RNGS)
+    encoder_rng, heads_rng = randomness.dropout_keys(RNGS)
     size, table = len(TASKS), embeddings_of(params)
     keys = encoder_rng, jax.random.fold_in(encoder_rng, infomtl.POSITIVES)
     factors = [noise_factors(key, (1, size), table)[0] for key in keys]
     kept = model.head_features(params, np.ones((size, model.hidden_size)), heads_rng)
     zeros = np.zeros(batch.targets.shape)
-    noise = base.reparameterize(zeros, zeros, RNGS, None)
+    noise = randomness.reparameterize(zeros, zeros, RNGS, None)
     return jax.device_get((*factors, kept, noise))
 
 
@@ -85,11 +85,7 @@ def differentiate(toy, variant):
     """Parameters, batch, noises, and what the step makes of them."""
     model, method = make(toy, variant)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    program = jax.jit(
-        lambda params, batch: gradients.differentiate(
-            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
-        )
-    )
+    program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
     noises = draw_noises(model, params, batch)
     return params, batch, noises, jax.device_get(program(params, batch))
 
@@ -124,7 +120,7 @@ def expected(toy, params, batch, noises, variant):
     """The objective, ℓ_t, the KL terms, α InfoNCE and the own outputs."""
     space, options = toy.model.space, VARIANTS[variant]
     factors, positive_factors, kept, noise = noises
-    rows = embeddings_of(params)[batch.tokens[0]]
+    rows = embeddings_of(params)[batch.tokens.ravel()]
     z = rows * factors
     losses, kls, outputs = np.zeros(5), np.zeros(5), np.zeros(batch.targets.shape)
     for i in np.flatnonzero(batch.where):
@@ -202,7 +198,7 @@ def torch_objective(torch, toy, params, batch, noises, options):
     space = toy.model.space
     factors, positive_factors, kept, noise = map(torch.tensor, noises)
     targets = torch.from_numpy(batch.targets)
-    tokens = torch.from_numpy(batch.tokens[0]).long()
+    tokens = torch.from_numpy(batch.tokens.ravel()).long()
     rows = functional.embedding(tokens, embeddings_of(params))
     z, positives = rows * factors, rows * positive_factors
     total = torch.zeros((), dtype=torch.float64)
@@ -268,8 +264,8 @@ def test_positives_come_from_a_second_pass_with_other_dropout(toy, variant, num_
 
     @jax.jit
     def keys_of(params):
-        method.losses(model, params, batch, RNGS, None)
-        _, heads_rng = base.dropout_keys(RNGS)
+        method.losses(params, batch, RNGS, None)
+        _, heads_rng = randomness.dropout_keys(RNGS)
         return [jax.random.key_data(key) for key in (*model.encoder.keys, heads_rng)]
 
     # Nor has the encoder a key of the heads.
@@ -282,7 +278,7 @@ def test_positives_come_from_a_second_pass_with_other_dropout(toy, variant, num_
 def test_evaluation_reads_the_means_of_one_pass_and_contrasts_nothing(toy, variant):
     model, method = make(toy, variant)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    program = jax.jit(lambda p, b: method.losses(model, p, b, None, None))
+    program = jax.jit(lambda p, b: method.losses(p, b, None, None))
     seen = jax.device_get(program(params, batch))
     assert model.encoder.keys == [None]
     still = (1.0, 1.0, np.ones((len(TASKS), 1)), np.zeros(batch.targets.shape))

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, gradients, mt_vib
+from mtra_jax.methods import mt_vib, randomness
 from mtra_jax.models import heads
 
 # Nothing of the last task; -1 is an empty place.
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 @jax.jit
 def draw(mean, log_variance):
-    return base.reparameterize(mean, log_variance, RNGS, None)
+    return randomness.reparameterize(mean, log_variance, RNGS, None)
 
 
 def draw_noise(shape):
@@ -36,7 +36,7 @@ def draw_noise(shape):
 
 def test_a_draw_in_evaluation_is_the_mean():
     mean = np.random.default_rng(0).normal(size=(3, 2))
-    assert base.reparameterize(mean, np.full((3, 2), 9.0), None, None) is mean
+    assert randomness.reparameterize(mean, np.full((3, 2), 9.0), None, None) is mean
 
 
 def test_draws_have_the_moments_of_their_gaussian():
@@ -62,7 +62,7 @@ def test_draws_follow_the_key_of_the_method_only():
 
     @jax.jit
     def draw(rngs):
-        return base.reparameterize(zeros, zeros, rngs, None)
+        return randomness.reparameterize(zeros, zeros, rngs, None)
 
     draws = np.asarray(draw(RNGS))
     assert not np.any(draws == draw({**RNGS, "method": other}))
@@ -81,7 +81,7 @@ def test_noise_follows_the_place_in_the_planned_batch(num_devices):
         for x in (mean, log_variance)
     ]
     program = jax.pmap(
-        lambda *shard: base.reparameterize(*shard, RNGS, "data"),
+        lambda *shard: randomness.reparameterize(*shard, RNGS, "data"),
         axis_name="data",
         devices=jax.devices()[:num_devices],
     )
@@ -149,7 +149,7 @@ def task_losses(space, outputs, batch):
 def posterior(params, batch):
     """Mean and log-variance [B, H] of u."""
     table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    z, layers = table[batch.tokens[0]], params["method"]["bottleneck"]
+    z, layers = table[batch.tokens.ravel()], params["method"]["bottleneck"]
     return linear(layers["mean"], z), linear(layers["log_variance"], z)
 
 
@@ -187,11 +187,7 @@ def differentiate(toy, uncertainty):
     model = toy.model
     method = mt_vib.make(model, beta=BETA, uncertainty=uncertainty)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    program = jax.jit(
-        lambda params, batch: gradients.differentiate(
-            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
-        )
-    )
+    program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
     noise = draw_noise((len(TASKS), model.hidden_size))
     return params, batch, noise, jax.device_get(program(params, batch))
 
@@ -236,7 +232,7 @@ def test_evaluation_reads_the_mean(toy):
     model = toy.model
     method = mt_vib.make(model, beta=BETA)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    seen = jax.jit(lambda p, b: method.losses(model, p, b, None, None))(params, batch)
+    seen = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
     _, losses, compression, outputs = expected(toy, params, batch, 0.0, True)
     np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL, atol=1e-14)
     np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
@@ -248,8 +244,8 @@ def test_training_reads_the_draw_behind_the_dropout_of_the_heads(toy):
     method = mt_vib.make(model, beta=BETA)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     shape = len(TASKS), model.hidden_size
-    seen = jax.jit(lambda p, b: method.losses(model, p, b, RNGS, None))(params, batch)
-    _, heads_rng = base.dropout_keys(RNGS)
+    seen = jax.jit(lambda p, b: method.losses(p, b, RNGS, None))(params, batch)
+    _, heads_rng = randomness.dropout_keys(RNGS)
     kept = model.head_features(params, np.ones(shape), heads_rng)
     assert set(np.unique(kept)) == {0, 2}
     mean, log_variance = posterior(params, batch)

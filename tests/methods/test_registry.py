@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, registry
-from mtra_jax.models import heads
-
-SPACE = base.Space(("a", "b"), np.array([0, 0, 1]), np.array([True, False]), (4, 4))
-
-
-def make_model():
-    return base.Model(None, heads.Heads((("a", 2), ("b", 1))), SPACE, 4)
+from mtra_jax.methods import registry
+from mtra_jax.methods.contract import Method, Needs
 
 
 def test_options_are_the_keywords_of_the_factory():
@@ -58,14 +52,28 @@ def test_every_option_can_be_set_on_the_command_line(name):
 
 @pytest.mark.parametrize("name", registry.METHODS)
 def test_every_row_makes_a_method(name):
-    method = registry.METHODS[name].make(make_model(), **registry.options(name))
-    assert isinstance(method, base.Method)
-    assert isinstance(
-        method.gradient, base.Weighted | base.AlignedGradient | base.Combined
-    )
+    method = registry.example(name, **registry.options(name))
+    assert isinstance(method, Method)
+    assert method.needs in Needs
     params = jax.jit(method.init)(jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert inspect.getmodule(registry.METHODS[name].make).__doc__.count("Source:") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "needs", "passes"),
+    [
+        ("ew", {}, Needs.LOSSES, 1),
+        ("pcgrad", {}, Needs.GRAMIAN, 1),
+        ("infomtl", {}, Needs.LOSSES, 2),
+        ("infomtl", {"simax": False}, Needs.LOSSES, 1),
+        ("mtra", {}, Needs.ALIGNMENT, 2),
+        ("mtra", {"self_alignment": False}, Needs.LOSSES, 1),
+    ],
+)
+def test_needs_and_passes_follow_from_the_options(name, options, needs, passes):
+    method = registry.example(name, **options)
+    assert (method.needs, method.passes) == (needs, passes)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +101,14 @@ def test_every_row_of_the_overview_names_a_paper_and_what_the_method_does():
         assert source[-4:].isdigit(), row
 
 
-def test_every_row_of_the_details_links_its_file():
+def test_every_row_of_the_details_is_that_of_its_method():
     folder = Path(__file__).parents[2] / "mtra_jax/methods"
     rows = rows_of(registry.details())
     for name, row in zip(registry.METHODS, rows, strict=True):
-        method, title, needs, sampling = row
+        method, title, needs, passes, sampling, runs = row
         assert (folder / method.partition("](")[2].removesuffix(")")).is_file(), row
         assert title, row
-        assert needs, row
+        made = registry.example(name)
+        assert (needs, passes) == (made.needs.value, str(made.passes)), row
         assert sampling == registry.sampling(name)
+        assert (runs == "one per task") == registry.METHODS[name].is_separate

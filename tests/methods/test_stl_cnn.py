@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, gradients, stl_cnn
+from mtra_jax.methods import randomness, stl_cnn
 from mtra_jax.models import heads
 
 WIDTHS = (3, 4, 5)
@@ -72,10 +72,10 @@ def make_batch(toy):
             first_tokens[text] = row * ROW_LENGTH + start
             start = stop
     return toy.batch(TASKS)._replace(
-        tokens=rng.integers(7, size=shape, dtype=np.int32),
-        segments=segments,
-        positions=positions,
-        first_tokens=first_tokens,
+        tokens=rng.integers(7, size=(1, *shape), dtype=np.int32),
+        segments=segments[None],
+        positions=positions[None],
+        first_tokens=first_tokens[None],
     )
 
 
@@ -91,7 +91,7 @@ def draw_params(toy, method):
 
 
 def tokens_of(batch, text):
-    first = batch.first_tokens[text]
+    first = batch.first_tokens[0, text]
     return batch.tokens.reshape(-1)[first : first + TEXTS[text][1]]
 
 
@@ -139,10 +139,8 @@ def differentiate(toy):
 
     @jax.jit
     def program(params, batch):
-        seen = gradients.differentiate(
-            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
-        )
-        _, heads_rng = base.dropout_keys(RNGS)
+        seen = toy.gradient(method, params, batch, RNGS)
+        _, heads_rng = randomness.dropout_keys(RNGS)
         ones = jnp.ones((len(TEXTS), method.num_features))
         return seen, model.head_features(params, ones, heads_rng)
 
@@ -166,7 +164,7 @@ def test_each_text_takes_the_filters_and_the_head_of_its_task(toy):
 def test_evaluation_gives_the_same_features_without_dropout(toy):
     model, method = make(toy, dropout=0.5)
     params, batch = draw_params(toy, method), make_batch(toy)
-    program = jax.jit(lambda p, b: method.losses(model, p, b, None, None))
+    program = jax.jit(lambda p, b: method.losses(p, b, None, None))
     seen = jax.device_get(program(params, batch))
     _, losses, outputs = expected(toy, params, batch)
     own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]

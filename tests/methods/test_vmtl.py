@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, gradients, vmtl
+from mtra_jax.methods import randomness, vmtl
 from mtra_jax.models import heads
 
 # Nothing of the last task; -1 is an empty place.
@@ -287,9 +287,9 @@ def draw_noises(model, params, batch):
     @functools.partial(jax.jit, static_argnums=1)
     def draw(key, width):
         zeros = jnp.zeros((len(TASKS), width))
-        return base.reparameterize(zeros, zeros, {"method": key}, None)
+        return randomness.reparameterize(zeros, zeros, {"method": key}, None)
 
-    _, heads_rng = base.dropout_keys(RNGS)
+    _, heads_rng = randomness.dropout_keys(RNGS)
     ones = np.ones((len(TASKS), model.hidden_size))
     return (
         np.asarray(draw(keys[0], model.hidden_size)),
@@ -313,7 +313,7 @@ def task_loss(space, task, found, wanted):
 
 def posterior_of(params, batch):
     table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    z, layers = table[batch.tokens[0]], params["method"]["bottleneck"]
+    z, layers = table[batch.tokens.ravel()], params["method"]["bottleneck"]
     return linear(layers["mean"], z), np.exp(linear(layers["log_variance"], z))
 
 
@@ -371,11 +371,7 @@ def differentiate(toy):
     """Parameters, batch, noises, and what the step makes of them."""
     model, method = make(toy)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    program = jax.jit(
-        lambda params, batch: gradients.differentiate(
-            method, model, params, batch, RNGS, (), one_task=False, axis_name=None
-        )
-    )
+    program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
     noises = draw_noises(model, params, batch)
     return params, batch, noises, jax.device_get(program(params, batch))
 
@@ -422,14 +418,14 @@ def test_gradient_takes_the_mixed_moments_for_constants(toy):
 
 def test_gradient_is_finite_where_a_text_has_no_features(toy):
     """Its outputs are the biases, their variance nothing."""
-    model, method = toy.model, vmtl.make(toy.model)
+    method = vmtl.make(toy.model)
     params, batch = draw_params(toy, method), toy.batch([0] * 16)
     params["method"]["bottleneck"]["mean"]["bias"] = np.full(6, -1e3)
 
     @jax.jit
     def program(params):
         def value(params):
-            seen = method.losses(model, params, batch, RNGS, None)
+            seen = method.losses(params, batch, RNGS, None)
             return seen.losses[0], seen.outputs
 
         return jax.grad(value, has_aux=True)(params)
@@ -451,7 +447,7 @@ def test_gradient_is_finite_where_a_text_has_no_features(toy):
 def test_evaluation_reads_the_means_and_has_no_other_loss(toy):
     model, method = make(toy)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    program = jax.jit(lambda p, b: method.losses(model, p, b, None, None))
+    program = jax.jit(lambda p, b: method.losses(p, b, None, None))
     seen = jax.device_get(program(params, batch))
     mean, _ = posterior_of(params, batch)
     columns = [linear(params["heads"][n], np.maximum(mean, 0)) for n in toy.names]

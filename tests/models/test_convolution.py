@@ -64,10 +64,10 @@ def pack(texts, packing=PACKING, slots=SLOTS):
         assert start <= ROW_LENGTH
     nothing = np.zeros(NUM_SLOTS, np.int32)
     batch = Batch(
-        np.zeros(shape, np.int32),
-        segments,
-        positions,
-        first_tokens,
+        np.zeros((1, *shape), np.int32),
+        segments[None],
+        positions[None],
+        first_tokens[None],
         where,
         nothing,
         np.zeros((NUM_SLOTS, 1)),
@@ -194,7 +194,7 @@ def test_gradients_are_those_of_the_largest_responses():
         return jax.grad(value, (0, 1))(hidden, filters)
 
     by_hidden, by_filters = gradient(hidden, filters)
-    assert not np.any(np.asarray(by_hidden)[batch.segments == 0])
+    assert not np.any(np.asarray(by_hidden)[batch.segments[0] == 0])
 
     step = 1e-6
 
@@ -213,7 +213,9 @@ def test_gradients_are_those_of_the_largest_responses():
     still_filters = jax.tree.map(np.zeros_like, filters)
     texts_along = [rng.normal(size=text.shape) for text in texts]
     # Piecewise linear: what is left are the roundings of a sum of about 100.
-    found = np.sum(by_hidden * pack(texts_along)[0] * (batch.segments > 0)[..., None])
+    found = np.sum(
+        by_hidden * pack(texts_along)[0] * (batch.segments[0] > 0)[..., None]
+    )
     np.testing.assert_allclose(found, slope(texts_along, still_filters), atol=1e-7)
     filters_along = draw_filters(seed=3)
     for place in range(len(WIDTHS)):

@@ -13,7 +13,8 @@ from mtra_jax import config as configs
 from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
-from mtra_jax.methods import base, registry
+from mtra_jax.methods import registry
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.runs import preparation
 from mtra_jax.train import build, optimiser, step
@@ -23,7 +24,7 @@ TASKS = ("stance", "mood", "irony")
 WIDTHS = (3, 2, 2)
 TEXTS = 12  # of each task
 NUM_EXAMPLES = TEXTS * len(TASKS)
-SPACE = base.Space(
+SPACE = Space(
     TASKS,
     np.repeat(np.arange(3, dtype=np.int32), WIDTHS),
     np.array([True, False, True]),
@@ -99,7 +100,7 @@ def make_model(dropout=0.0, dtype=np.float64, **sizes):
         attention_probs_dropout_prob=dropout,
     )
     outputs = tuple(zip(TASKS, WIDTHS, strict=True))
-    return base.Model(
+    return Model(
         encoder.Encoder(config, dtype=dtype),
         heads.Heads(outputs, dropout),
         SPACE,
@@ -132,9 +133,9 @@ def make_update(name, plan):
     params = init_params(model, method)
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
     update = step.make_update(
-        model,
         method,
         optimise,
+        tasks=TASKS,
         one_task=plan is PER_TASK,
         axis_name=AXIS,
     )
@@ -253,7 +254,7 @@ def test_the_compared_steps_use_bound_perturbation_and_contrast():
 
 def represent(model, batch, rng):
     params = {"encoder": random_encoder()}
-    shard = jax.tree.map(lambda x: x[0], batch)
+    shard = jax.tree.map(lambda x: x[0, 0], batch)
     return np.asarray(jax.jit(model.represent)(params, shard, rng))
 
 
@@ -262,7 +263,7 @@ def test_dropout_differs_between_micro_batches():
     model = make_model(dropout=0.4)
     plan = np.array([[7, 7, 7, 7]])
     (batch,) = make_batches(plan, micro_batches=2)
-    np.testing.assert_array_equal(batch.tokens[0, 0], batch.tokens[0, 1])
+    np.testing.assert_array_equal(batch.tokens[0, 0, 0], batch.tokens[0, 0, 1])
     alike = represent(model, batch, None)
     np.testing.assert_allclose(alike, np.tile(alike[:1], (4, 1)), rtol=1e-12)
     z = represent(model, batch, jax.random.key(3))
@@ -279,7 +280,7 @@ def test_dropout_differs_between_the_two_passes():
     method = registry.METHODS["mtra"].make(model, epsilon=0.0, width=6)
     params = init_params(model, method)
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
-    update = step.make_update(model, method, optimise, one_task=False)
+    update = step.make_update(method, optimise, tasks=TASKS, one_task=False)
     (batch,) = make_batches(JOINT[:1], micro_batches=2)
     state = step.init_state(method, optimise, params, jax.random.key(2))
     shard = jax.tree.map(lambda x: x[0], batch)
@@ -293,7 +294,7 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
     model = make_model(dropout=0.4)
     params = {"encoder": random_encoder()}
     (batch,) = make_batches(JOINT[:1], micro_batches=2)
-    batch = jax.tree.map(lambda x: x[0], batch)
+    batch = jax.tree.map(lambda x: x[0, 0], batch)
     rng = jax.random.key(5)
     mix = np.random.default_rng(2).normal(size=(8, 8))
 
@@ -305,7 +306,7 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
         for part in range(2):
             one = batch._replace(
                 **{
-                    name: getattr(batch, name)[part]
+                    name: getattr(batch, name)[part : part + 1]
                     for name in ("tokens", "segments", "positions", "first_tokens")
                 }
             )
@@ -342,7 +343,7 @@ def temporary_bytes(name, micro_batches):
     params = pretrained.init_encoder(model.encoder.config, jax.random.key(0))
     params = build.init_params(model, method, params, jax.random.key(1))
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
-    update = step.make_update(model, method, optimise, one_task=True)
+    update = step.make_update(method, optimise, tasks=TASKS, one_task=True)
     state = step.init_state(method, optimise, params, jax.random.key(2))
     batch = jax.tree.map(lambda x: x[0], batch)
     compiled = jax.jit(update).lower(state, batch).compile()
@@ -385,11 +386,11 @@ def test_only_training_is_in_micro_batches():
     with jax.enable_x64(False):
         run = preparation.prepare(config).run
     batch = next(run.train.batches(run.schedule.plan(0)))
-    assert batch.tokens.shape[:2] == (2, 4)
-    assert batch.first_tokens.shape == (2, 4, config.batch_size // 8)
-    assert batch.targets.shape[:2] == (2, config.batch_size // 2)
+    assert batch.tokens.shape[:3] == (2, 1, 4)
+    assert batch.first_tokens.shape == (2, 1, 4, config.batch_size // 8)
+    assert batch.targets.shape[:3] == (2, 1, config.batch_size // 2)
     held_out = next(run.validation.batcher.batches(run.validation.plan))
-    assert held_out.first_tokens.shape == (2, config.batch_size // 2)
+    assert held_out.first_tokens.shape == (2, 1, 1, config.batch_size // 2)
 
 
 def test_a_run_in_micro_batches_has_the_objectives_of_whole_batches(

@@ -59,13 +59,13 @@ class Forward:
 
     def __call__(self, params, batch):
         self.calls.append(params)
-        num_devices, size = batch.first_tokens.shape
+        num_devices, _, _, size = batch.first_tokens.shape
         tokens = batch.tokens.reshape(num_devices, -1)
         found = np.full((size, num_devices, NUM_SLOTS), 1e6)
         for device in range(num_devices):
             for place in range(size):
-                if batch.where[device, place]:
-                    text = tokens[device, batch.first_tokens[device, place]]
+                if batch.where[device, 0, place]:
+                    text = tokens[device, batch.first_tokens[device, 0, 0, place]]
                     found[place, device] = self.outputs[text]
         losses = self.losses[len(self.calls) - 1]
         return found.reshape(-1, NUM_SLOTS), {"losses": losses, "terms": {}}

@@ -1,18 +1,16 @@
 """Clipping, Adamax with resting tasks and warm-up beside NumPy float64."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from mtra_jax.methods import base
+from mtra_jax.methods import model
 from mtra_jax.train import optimiser
 
 TASKS = ("alpha", "beta")
-SHARED, ALPHA, BETA = base.SHARED, "alpha", "beta"
+SHARED, ALPHA, BETA = model.SHARED, "alpha", "beta"
 # Which tasks each of the steps holds.
 PRESENT = [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0), (0, 0), (1, 1)]
 
@@ -24,7 +22,7 @@ def float64():
 
 
 def draw_tree(rng):
-    """Parameters as in `base.Model`, of a method with parameters for each task."""
+    """Parameters as in `Model`, of a method with parameters for each task."""
 
     def layer(*shape):
         return {"kernel": rng.normal(size=shape), "bias": rng.normal(size=shape[-1])}
@@ -47,8 +45,8 @@ OWNERS = {
 
 
 def test_owners_of_the_parameters():
-    assert base.owners(draw_tree(np.random.default_rng(0))) == OWNERS
-    assert base.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
+    assert model.owners(draw_tree(np.random.default_rng(0))) == OWNERS
+    assert model.owners({"encoder": {"w": 1}, "heads": {}, "method": {}}) == {
         "encoder": {"w": SHARED},
         "heads": {},
         "method": {},
@@ -128,27 +126,12 @@ def test_several_steps_with_absent_tasks():
     assert counts == {"alpha": 4, "beta": 4, SHARED: 7}
 
 
-class Moments(NamedTuple):
-    """Adamax's state of the parameters of one owner."""
-
-    count: Any
-    mu: Any
-    nu: Any
-
-
 def inner(state, owner):
-    """Adamax's moments and count of the parameters of `owner`."""
-    like = draw_tree(np.random.default_rng(0))
-    count = state.count if owner == SHARED else state.own_counts[TASKS.index(owner)]
-    mu, nu = (
-        jax.tree.map(
-            lambda leaf, of: leaf if of == owner else None,
-            optimiser.unpack(packed, like),
-            OWNERS,
-        )
-        for packed in (state.mu, state.nu)
-    )
-    return Moments(count, mu, nu)
+    """Adamax's state of the parameters of `owner`: those of a task laid end to end."""
+    resting = state[1]
+    if owner == SHARED:
+        return resting.shared
+    return jax.tree.map(lambda leaf: leaf[TASKS.index(owner)], resting.own)
 
 
 def assert_rests(task, before, after):
@@ -181,8 +164,10 @@ def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
     state = after_one_step(grads, clip_norm)
     share = min(1.0, clip_norm / norm)
     for task in TASKS:
-        found = inner(state, task).mu["heads"][task]["kernel"]
-        expected = 0.1 * share * grads["heads"][task]["kernel"]
+        own = grads["heads"][task], grads["method"]["tasks"][task]
+        found = inner(state, task).mu
+        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(own)]
+        expected = 0.1 * share * np.concatenate(leaves)
         np.testing.assert_allclose(found, expected, rtol=1e-12)
     found = inner(state, SHARED).mu["encoder"]["layers"]["kernel"]
     expected = 0.1 * share * grads["encoder"]["layers"]["kernel"]
@@ -240,7 +225,7 @@ def many_gradients(step, names, present):
     absent = {name for name, hit in zip(names, present, strict=True) if not hit}
     grads = draw_many(100 + step, names)
     return jax.tree.map(
-        lambda g, owner: 0 * g if owner in absent else g, grads, base.owners(grads)
+        lambda g, owner: 0 * g if owner in absent else g, grads, model.owners(grads)
     )
 
 
@@ -268,7 +253,7 @@ def optimiser_of_each(schedule, tasks, clip_norm):
         )
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.multi_transform(groups, base.owners),
+        optax.multi_transform(groups, model.owners),
         optax.scale_by_learning_rate(schedule),
     )
 
@@ -291,7 +276,7 @@ def test_many_tasks_walk_each_by_its_own_count():
     found = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
     params = next(found)
     expected = jax.tree.map(lambda leaf: Adamax(np.float64(leaf)), params)
-    owners = jax.tree.leaves(base.owners(params))
+    owners = jax.tree.leaves(model.owners(params))
     presents = many_presents(len(names))
     for step, (present, new) in enumerate(zip(presents, found, strict=True)):
         leaves = jax.tree.leaves(many_gradients(step, names, present))
@@ -331,23 +316,47 @@ def test_no_arithmetic_is_repeated_for_each_task():
     assert operations(2)["cond["] == 0
 
 
-def test_trees_are_packed_and_unpacked():
-    tree = draw_many(3, names_of(9))
-    packed = optimiser.pack(tree)
-    own = [
-        np.ravel(leaf)
-        for leaf, owner in zip(
-            jax.tree.leaves(tree), jax.tree.leaves(base.owners(tree)), strict=True
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        optax.adam(1e-2),
+        optax.adamw(1e-2, weight_decay=0.1),
+        optax.sgd(1e-2, momentum=0.9),
+        optax.rmsprop(1e-2),
+    ],
+    ids=["adam", "adamw", "sgd", "rmsprop"],
+)
+def test_any_elementwise_transformation_rests(transformation):
+    """Each owner walks as with a separate transformation that skips the absent steps."""
+    resting = optimiser.resting(transformation, TASKS)
+    params = draw_tree(np.random.default_rng(100))
+    expected = jax.tree.map(lambda leaf: (leaf, transformation.init(leaf)), params)
+    state = resting.init(params)
+    for step, present in enumerate(PRESENT):
+        grads = gradients_of(step, present)
+        updates, state = jax.jit(resting.update)(
+            grads, state, params, present=np.array(present, bool)
         )
-        if owner != SHARED
-    ]
-    np.testing.assert_array_equal(packed.own, np.concatenate(own))
-    assert len(jax.tree.leaves(packed.shared)) == 4
-    found = optimiser.unpack(packed, tree)
-    jax.tree.map(np.testing.assert_array_equal, found, tree)
+        params = optax.apply_updates(params, updates)
+
+        def advance(grad, owner, pair, present=present):
+            if owner != SHARED and not present[TASKS.index(owner)]:
+                return pair
+            update, inner_state = transformation.update(grad, pair[1], pair[0])
+            return pair[0] + update, inner_state
+
+        expected = jax.tree.map(advance, grads, OWNERS, expected)
+        jax.tree.map(
+            lambda _, leaf, pair: np.testing.assert_allclose(
+                leaf, pair[0], rtol=0, atol=1e-8
+            ),
+            OWNERS,
+            params,
+            expected,
+        )
 
 
-def test_without_parameters_of_single_tasks():
+def test_a_task_without_parameters_has_a_count_and_nothing_else():
     tree = {"encoder": {"w": np.ones(3)}, "heads": {}, "method": {}}
     optimise = optimiser.make(optax.constant_schedule(0.1), TASKS)
     present = np.array([True, False])
@@ -355,11 +364,11 @@ def test_without_parameters_of_single_tasks():
     # Clipped, then divided by itself: a step of the rate.
     np.testing.assert_allclose(updates["encoder"]["w"], -0.1, rtol=1e-6)
     assert updates["heads"] == {}
-    np.testing.assert_array_equal(state.own_counts, [1, 0])
+    np.testing.assert_array_equal(state[1].own.count, [1, 0])
 
 
-def test_a_task_that_is_not_known_is_refused():
+def test_a_parameter_of_a_task_that_is_not_listed_is_refused():
     tree = draw_tree(np.random.default_rng(0))
     optimise = optimiser.make(optax.constant_schedule(0.1), ("alpha",))
-    with pytest.raises(ValueError, match="tuple"):
-        optimise.update(tree, optimise.init(tree), present=np.array([True]))
+    with pytest.raises(ValueError, match="must hold 'beta'"):
+        optimise.init(tree)

@@ -14,14 +14,15 @@ import pytest
 
 from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
-from mtra_jax.methods import base, gradients, mtra
+from mtra_jax.methods import gradients, mtra
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, naming
 from mtra_jax.train import optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
 
 HERE = Path(__file__).parent
 TASKS = ("alpha", "beta", "gamma")
-SPACE = base.Space(
+SPACE = Space(
     TASKS, np.array([0, 0, 0, 1, 1, 2, 2]), np.array([True, False, True]), (0, 0, 0)
 )
 RTOL = 1e-8
@@ -50,7 +51,7 @@ def make_model(oracle):
         attention_probs_dropout_prob=0.0,
     )
     sizes = tuple(zip(TASKS, SPACE.num_outputs.tolist(), strict=True))
-    return base.Model(
+    return Model(
         encoder.Encoder(config, dtype=np.float64),
         heads.Heads(sizes),
         SPACE,
@@ -125,7 +126,7 @@ def make_batch(oracle, case, batch_size, num_devices=1):
     partners[:size] = oracle[f"{case}/partners"]
     packed = batcher.pack(plan[0], np.random.default_rng(0))
     shared = partners.reshape(-1, num_devices).T.astype(np.int32)
-    return packed._replace(partners=shared)
+    return packed._replace(partners=shared[:, None])
 
 
 def make_method(oracle, model, **options):
@@ -149,9 +150,9 @@ def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
     if not options.get("task_alignment", True):
         params["method"] = {}
     update = step.make_update(
-        model,
         method,
         optimise,
+        tasks=TASKS,
         one_task=one_task,
         axis_name=AXIS,
     )
@@ -175,7 +176,14 @@ def gradients_of(oracle, case, one_task=True, **options):
     rngs = step.step_rngs(jax.random.key(0), 0, None)
     seen = jax.jit(
         lambda params, batch: gradients.differentiate(
-            method, model, params, batch, rngs, (), one_task=one_task, axis_name=None
+            method,
+            params,
+            batch,
+            rngs,
+            (),
+            tasks=TASKS,
+            one_task=one_task,
+            axis_name=None,
         )
     )(params, batch)
     expected = as_params(oracle, f"{case}/gradients/", model.encoder.config, params)

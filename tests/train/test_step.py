@@ -11,14 +11,15 @@ from jax.extend import core
 
 from mtra_jax.data import batches, shapes
 from mtra_jax.data.tokens import Tokens
-from mtra_jax.methods import base, registry
+from mtra_jax.methods import registry
+from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.train import optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
 
 TASKS = ("stance", "mood", "irony")
 SIZES = (3, 2, 2)
-SPACE = base.Space(
+SPACE = Space(
     TASKS,
     np.repeat(np.arange(3, dtype=np.int32), SIZES),
     np.array([True, False, True]),
@@ -87,9 +88,7 @@ def make_parts(name, dropout=0.0, **options):
     """Model, method, optimiser and the first state on the host."""
     config = make_config(dropout)
     outputs = tuple(zip(TASKS, SIZES, strict=True))
-    model = base.Model(
-        encoder.Encoder(config), heads.Heads(outputs, dropout), SPACE, HIDDEN
-    )
+    model = Model(encoder.Encoder(config), heads.Heads(outputs, dropout), SPACE, HIDDEN)
     method = registry.METHODS[name].make(model, **options)
     rng = np.random.default_rng(1)
     params = {
@@ -113,11 +112,11 @@ def make_parts(name, dropout=0.0, **options):
 
 
 def make_update(parts, one_task=False, axis_name=AXIS):
-    model, method, optimise, _ = parts
+    _, method, optimise, _ = parts
     return step.make_update(
-        model,
         method,
         optimise,
+        tasks=TASKS,
         one_task=one_task,
         axis_name=axis_name,
     )
@@ -321,7 +320,7 @@ def test_passes_through_the_encoder(name, options, one_task, expected):
 def test_forward_gives_the_outputs_in_planned_order(ew, num_devices):
     """Beside one text at a time, without packing and devices."""
     model, method, _, state = ew
-    forward = step.make_forward(model, method, axis_name=AXIS)
+    forward = step.make_forward(method, axis_name=AXIS)
     devices = jax.devices()[:num_devices]
     program = Program(forward, devices, donate_first=False)
     plan = [PLAN[0], PLAN[2]]

@@ -4,24 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
-from mtra_jax.methods import base, ew, gradients
+from mtra_jax.methods import ew, layout, task_losses
 from mtra_jax.models import heads
-from mtra_jax.types import Batch
 
-NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
-SIZES = (3, 2, 2, 1, 4)
-IS_CLASSIFICATION = (True, False, True, False, True)
-STARTS = np.cumsum((0, *SIZES))
-SPACE = base.Space(
-    NAMES,
-    np.repeat(np.arange(5, dtype=np.int32), SIZES),
-    np.array(IS_CLASSIFICATION),
-    (10, 20, 30, 40, 50),
-)
-NUM_SLOTS = sum(SIZES)
-HIDDEN = 4
-# Everything is in float64: what is left are roundings of a few dozen operations.
+TOY = toys.Toy()
+SPACE, NUM_SLOTS, NAMES, SIZES = TOY.model.space, len(TOY.slots), TOY.names, toys.SIZES
+IS_CLASSIFICATION, STARTS = toys.IS_CLASSIFICATION, toys.STARTS
+# Everything is in float64: the tolerance covers the rounding of a few dozen operations.
 RTOL = 1e-12
 
 
@@ -36,29 +27,7 @@ def own_slots(task):
 
 
 def make_batch(tasks, seed=0):
-    """Texts of one token each; a task of -1 is padding with the arrays of a real batch."""
-    rng = np.random.default_rng(seed)
-    tasks = np.asarray(tasks)
-    size = len(tasks)
-    targets = np.zeros((size, NUM_SLOTS))
-    for row, task in enumerate(tasks):
-        if task < 0:
-            continue
-        width = SIZES[task]
-        if IS_CLASSIFICATION[task]:
-            targets[row, own_slots(task)] = np.eye(width)[rng.integers(width)]
-        else:
-            targets[row, own_slots(task)] = 2 * rng.normal(size=width)
-    return Batch(
-        tokens=np.arange(size, dtype=np.int32)[None],
-        segments=np.ones((1, size), np.int32),
-        positions=np.zeros((1, size), np.int32),
-        first_tokens=np.arange(size, dtype=np.int32),
-        where=tasks >= 0,
-        tasks=np.maximum(tasks, 0).astype(np.int32),
-        targets=targets,
-        partners=np.arange(size, dtype=np.int32),
-    )
+    return TOY.batch(tasks, seed=seed)
 
 
 def draw_outputs(size, seed=1):
@@ -101,7 +70,7 @@ MIXTURES = {
 @jax.jit
 def losses_and_jacobian(outputs, batch):
     def losses_of(outputs):
-        losses = base.task_losses(SPACE, outputs, batch, None)
+        losses = task_losses.of_outputs(SPACE, outputs, batch, None)
         return losses, losses
 
     jacobian, losses = jax.jacrev(losses_of, has_aux=True)(outputs)
@@ -154,12 +123,12 @@ def test_extreme_outputs_give_finite_losses_and_gradients(sign):
 def test_members_and_present_tasks():
     batch = make_batch(MIXTURE)
     expected = np.array([[task == t for task in MIXTURE] for t in range(5)])
-    np.testing.assert_array_equal(base.members(batch, 5), expected)
+    np.testing.assert_array_equal(task_losses.members(batch, 5), expected)
     np.testing.assert_array_equal(
-        base.present_tasks(batch, 5, None), [True, True, True, True, False]
+        task_losses.present(batch, 5, None), [True, True, True, True, False]
     )
     nothing = make_batch(MIXTURES["nothing"])
-    assert not base.present_tasks(nothing, 5, None).any()
+    assert not task_losses.present(nothing, 5, None).any()
 
 
 def test_mean_per_task():
@@ -167,25 +136,13 @@ def test_mean_per_task():
     values = np.random.default_rng(2).normal(size=16)
     tasks = np.array(MIXTURE)
     expected = [values[tasks == task].mean() for task in range(4)] + [0]
-    found = base.mean_per_task(np.where(batch.where, values, np.nan), batch, 5, None)
+    found = task_losses.mean(np.where(batch.where, values, np.nan), batch, 5, None)
     np.testing.assert_allclose(found, expected, rtol=RTOL)
 
 
 def test_sizes_of_the_space():
     assert SPACE.num_tasks == 5
     np.testing.assert_array_equal(SPACE.num_outputs, SIZES)
-
-
-def shard(batch, num_devices):
-    """Position p of the planned batch is row p // D of device p % D."""
-    return Batch(
-        *(
-            np.stack([x[device::num_devices] for device in range(num_devices)])
-            for x in batch._replace(
-                tokens=batch.tokens[0], segments=batch.segments[0]
-            )._replace(positions=batch.positions[0])
-        )
-    )
 
 
 def test_devices_together_see_the_planned_batch():
@@ -195,14 +152,15 @@ def test_devices_together_see_the_planned_batch():
     outputs = draw_outputs(16)
 
     def both(outputs, batch):
-        losses = base.task_losses(SPACE, outputs, batch, "data")
-        present = base.present_tasks(batch, 5, "data")
-        gathered = base.gather(outputs, "data")
-        return losses, present, gathered, base.gather(batch.tasks, "data")
+        batch = layout.only_part(batch)
+        losses = task_losses.of_outputs(SPACE, outputs, batch, "data")
+        present = task_losses.present(batch, 5, "data")
+        gathered = layout.gather(outputs, "data")
+        return losses, present, gathered, layout.gather(batch.tasks, "data")
 
     program = jax.pmap(both, axis_name="data", out_axes=None, devices=jax.devices()[:4])
     shards = np.stack([outputs[device::4] for device in range(4)])
-    losses, present, gathered, gathered_tasks = program(shards, shard(batch, 4))
+    losses, present, gathered, gathered_tasks = program(shards, TOY.batch(tasks, 4))
     expected, _ = loss_and_gradient(outputs, batch)
     np.testing.assert_allclose(losses, expected, rtol=RTOL)
     np.testing.assert_array_equal(present, [True, True, False, True, True])
@@ -212,46 +170,40 @@ def test_devices_together_see_the_planned_batch():
 
 def test_gathering_on_one_device_changes_nothing():
     rows = draw_outputs(3)
-    assert base.gather(rows, None) is rows
+    assert layout.gather(rows, None) is rows
 
 
-class Table:
-    """Stands for an encoder: the hidden state of a token is its row, no more."""
+class Listener(toys.Table):
+    """A table that records the dropout keys of its calls."""
 
     def __init__(self):
         self.calls = []
 
-    def apply(
-        self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
-    ):
-        assert tokens.shape == segments.shape == positions.shape
+    def apply(self, *args, deterministic, rngs):
         self.calls.append((deterministic, rngs))
-        table = variables["params"]["embeddings"]["word_embeddings"]["embedding"]
-        return table[tokens.reshape(-1)[wanted]]
+        return super().apply(*args, deterministic=deterministic, rngs=rngs)
 
 
 def make_model(dropout=0.0):
-    sizes = tuple(zip(NAMES, SIZES, strict=True))
-    return base.Model(Table(), heads.Heads(sizes, dropout), SPACE, HIDDEN)
+    layers = heads.Heads(TOY.model.heads.tasks, dropout)
+    return TOY.model._replace(encoder=Listener(), heads=layers)
 
 
-def make_params(size=16):
-    rng = np.random.default_rng(3)
-    layers = {
-        name: {"kernel": rng.normal(size=(HIDDEN, d)), "bias": rng.normal(size=d)}
-        for name, d in zip(NAMES, SIZES, strict=True)
-    }
-    embeddings = {"word_embeddings": {"embedding": rng.normal(size=(size, HIDDEN))}}
-    return {"encoder": {"embeddings": embeddings}, "heads": layers, "method": {}}
+def make_params():
+    return TOY.params("ew")
+
+
+def embeddings_of(params):
+    return params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
 
 
 def predict(params, batch):
     """z [B, H] and outputs [B, L]."""
-    table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    z = table[batch.tokens[0][batch.first_tokens]]
+    z = embeddings_of(params)[batch.tokens.ravel()[batch.first_tokens[0]]]
     columns = [
-        np.maximum(z, 0) @ layer["kernel"] + layer["bias"]
-        for layer in params["heads"].values()
+        np.maximum(z, 0) @ params["heads"][name]["kernel"]
+        + params["heads"][name]["bias"]
+        for name in NAMES
     ]
     return z, np.concatenate(columns, axis=1)
 
@@ -261,14 +213,14 @@ def test_plain_losses_are_those_of_the_first_tokens():
     batch = make_batch(MIXTURE)
     # Two rows of tokens, and texts that start anywhere in them.
     order = np.random.default_rng(4).permutation(16).astype(np.int32)
-    tokens = np.argsort(order).astype(np.int32)
+    tokens = batch.tokens.ravel()[np.argsort(order)]
     batch = batch._replace(
-        tokens=tokens.reshape(2, 8),
-        segments=np.ones((2, 8), np.int32),
-        positions=np.zeros((2, 8), np.int32),
-        first_tokens=order,
+        tokens=tokens.reshape(1, 2, 8),
+        segments=np.ones((1, 2, 8), np.int32),
+        positions=np.zeros((1, 2, 8), np.int32),
+        first_tokens=order[None],
     )
-    losses_fn = jax.jit(lambda *args: base.plain_losses(model, *args, None, None))
+    losses_fn = jax.jit(lambda *args: task_losses.plain(model)(*args, None, None))
     seen = losses_fn(params, batch)
     plain = make_batch(MIXTURE)
     _, outputs = predict(params, plain)
@@ -282,12 +234,12 @@ def test_plain_losses_are_those_of_the_first_tokens():
 def test_dropout_takes_a_key_in_training_only():
     model, params = make_model(dropout=0.5), make_params()
     batch = make_batch(MIXTURE)
-    z, outputs = base.represent_and_predict(model, params, batch, None)
+    z, outputs = model.represent_and_predict(params, batch, None)
     assert model.encoder.calls == [(True, {})]
     np.testing.assert_allclose(outputs, predict(params, batch)[1], rtol=RTOL)
 
     rngs = {"method": jax.random.key(0), "dropout": jax.random.key(1)}
-    _, dropped = base.represent_and_predict(model, params, batch, rngs)
+    _, dropped = model.represent_and_predict(params, batch, rngs)
     deterministic, encoder_rngs = model.encoder.calls[1]
     assert not deterministic
     assert not np.allclose(dropped, outputs)
@@ -307,9 +259,7 @@ def test_ew_takes_the_mean_over_all_tasks(name):
     batch = make_batch(MIXTURES[name])
     rngs = {"method": jax.random.key(0), "dropout": jax.random.key(1)}
     differentiate = jax.jit(
-        lambda params, batch: gradients.differentiate(
-            method, model, params, batch, rngs, (), one_task=False, axis_name=None
-        )
+        lambda params, batch: TOY.gradient(method, params, batch, rngs)
     )
     seen = differentiate(params, batch)
     z, outputs = predict(params, batch)
@@ -329,10 +279,14 @@ def test_ew_takes_the_mean_over_all_tasks(name):
         expected = np.maximum(z, 0).T @ own
         np.testing.assert_allclose(found["kernel"], expected, rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(found["bias"], own.sum(0), rtol=1e-10, atol=1e-14)
-    kernel = np.concatenate([x["kernel"] for x in params["heads"].values()], axis=1)
+    kernel = np.concatenate(
+        [x["kernel"] for x in map(params["heads"].get, NAMES)], axis=1
+    )
     expected = np.where(z > 0, grad @ kernel.T, 0)
-    table = seen.gradient["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    np.testing.assert_allclose(table, expected, rtol=1e-10, atol=1e-14)
+    by_table = np.zeros_like(embeddings_of(params))
+    np.add.at(by_table, batch.tokens.ravel(), expected)
+    table = embeddings_of(seen.gradient)
+    np.testing.assert_allclose(table, by_table, rtol=1e-10, atol=1e-14)
     assert seen.gradient["method"] == {}
 
 

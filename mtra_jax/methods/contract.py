@@ -1,0 +1,147 @@
+"""The contract of a method: parameters, losses and gradient, as functions with signatures."""
+
+import enum
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+
+from mtra_jax.methods.model import Model
+from mtra_jax.types import Batch, Params, Rngs
+
+State = Any
+"""A pytree of arrays that a method carries from step to step."""
+
+
+class Needs(enum.Enum):
+    """The input from which a method makes its gradient; the train step branches on it."""
+
+    LOSSES = "losses"
+    """The losses [T] of one pass: the gradient of one scalar."""
+    GRAMIAN = "Gramian"
+    """The inner products [T, T] of the tasks' gradients, all held at once."""
+    ALIGNMENT = "aligned passes"
+    """The losses at θ and at θ + δ: two passes, δ from the first."""
+
+
+class Losses(NamedTuple):
+    """The result of a forward pass: losses and named terms [T], outputs [B, L].
+
+    `batch_loss` is a loss of the global batch as a whole, such as InfoNCE. The step adds
+    it to the objective unweighted.
+    """
+
+    losses: jax.Array
+    terms: dict[str, jax.Array]
+    outputs: jax.Array
+    batch_loss: jax.Array | float = 0.0
+
+
+class Init(Protocol):
+    """Makes `params["method"]`, the parameters that a method adds to the model."""
+
+    def __call__(self, rng: jax.Array, /) -> Params: ...
+
+
+class LossFunction(Protocol):
+    """Computes the losses of one part of a batch, without the axis P of `types.Batch`.
+
+    `rngs` holds "method" (the same key on all devices) and "dropout" (one key per device)
+    in training; it is None in evaluation.
+    """
+
+    def __call__(
+        self, params: Params, batch: Batch, rngs: Rngs | None, axis_name: str | None, /
+    ) -> Losses: ...
+
+
+class Objective(Protocol):
+    """Turns the losses of a step into one scalar to differentiate, and the next state.
+
+    `params` is `params["method"]`; `losses` and `present` are [T]; `rng` is the same on
+    all devices.
+    """
+
+    def __call__(
+        self,
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: State,
+        rng: jax.Array,
+        /,
+    ) -> tuple[jax.Array, State]: ...
+
+
+class Combine(Protocol):
+    """Turns the Gramian of the tasks' gradients into weights [T], and the next state.
+
+    `gram` [T, T] holds the inner products of the gradients of the global batch by the
+    shared parameters, 0 for absent tasks; `present` is [T].
+    """
+
+    def __call__(
+        self, gram: jax.Array, present: jax.Array, state: State, rng: jax.Array, /
+    ) -> tuple[jax.Array, State]: ...
+
+
+class Weighted(NamedTuple):
+    """The gradient of one scalar of the losses.
+
+    The derivative of the scalar by the losses is logged as the tasks' weights.
+    """
+
+    objective: Objective
+    needs: Literal[Needs.LOSSES] = Needs.LOSSES
+
+
+class AlignedGradient(NamedTuple):
+    """The gradient of Σ log(ℓ_t(θ) + ℓ_t(θ + δ)); see `objectives.aligned`."""
+
+    epsilon: float
+    floor: float
+    logarithm: bool
+    needs: Literal[Needs.ALIGNMENT] = Needs.ALIGNMENT
+
+
+class Combined(NamedTuple):
+    """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
+
+    The parameters of one task alone take the gradient of that task's loss. The losses and
+    terms of a task that is absent from a batch must be 0.
+    """
+
+    combine: Combine
+    needs: Literal[Needs.GRAMIAN] = Needs.GRAMIAN
+
+
+class Method(NamedTuple):
+    """What a method adds to the model, its losses, and how they become one gradient.
+
+    `init_state` is the state before the first step. `num_features` is the width of the
+    heads' input where that differs from the width of z. `passes` counts the forward
+    passes of the encoder in a training step, each with its backward pass.
+    """
+
+    init: Init
+    losses: LossFunction
+    gradient: Weighted | AlignedGradient | Combined
+    init_state: State = ()
+    num_features: int | None = None
+    passes: int = 1
+
+    @property
+    def needs(self) -> Needs:
+        """The input from which the method makes its gradient."""
+        return self.gradient.needs
+
+
+class Factory(Protocol):
+    """Makes a method for a model; keyword-only arguments are the method's options."""
+
+    def __call__(self, model: Model, /, **options: Any) -> Method: ...
+
+
+def no_params(rng: jax.Array) -> Params:
+    """`Method.init` of a method that adds no parameters."""
+    del rng
+    return {}

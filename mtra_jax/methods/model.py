@@ -1,0 +1,156 @@
+"""Parameters and a packed batch -> z and the outputs of all tasks."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.methods import layout, randomness
+from mtra_jax.types import Batch, Params, Rngs
+
+SHARED = "(shared)"
+"""The owner of a parameter that no single task owns. Parentheses occur in no task name."""
+
+
+class Space(NamedTuple):
+    """The joint label space of the tasks, and the sizes of their training sets."""
+
+    names: tuple[str, ...]
+    slot_tasks: np.ndarray
+    """int32 [L]: the task that owns each slot."""
+    is_classification: np.ndarray
+    """bool [T]"""
+    num_examples: tuple[int, ...]
+    """Training examples per task."""
+    steps_per_epoch: int = 1
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_outputs(self) -> np.ndarray:
+        """int [T]: slots per task."""
+        return np.bincount(self.slot_tasks, minlength=self.num_tasks)
+
+
+class Model(NamedTuple):
+    """The network that all methods share, as functions of its parameters.
+
+    `params` is `{"encoder": ..., "heads": {task: ...}, "method": ...}`. "method" holds the
+    parameters that the method adds. Those of a single task lie under
+    `params["method"]["tasks"][task]`; like the task's head they rest in steps without the
+    task.
+    """
+
+    encoder: nn.Module
+    heads: nn.Module
+    space: Space
+    hidden_size: int
+
+    def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        """Returns the last hidden states of all tokens [R, S, H], rows as in `merged`.
+
+        All micro-batches are encoded at once, because the caller holds all their states
+        anyway. `rng` is the dropout key; None turns dropout off.
+        """
+        rows = layout.merged(batch)
+        return self._encode(
+            params,
+            rows.tokens[0],
+            rows.segments[0],
+            rows.positions[0],
+            None,
+            rng,
+        )
+
+    def represent(
+        self, params: Params, batch: Batch, rng: jax.Array | None
+    ) -> jax.Array:
+        """Returns z [B, H], the last hidden state at each text's first token.
+
+        Micro-batches are encoded sequentially with rematerialisation, so that the
+        activations of one are in memory at a time. Everything after z reads the whole
+        batch: losses need not decompose over texts (the MINE bound does not). `rng` is
+        the dropout key; None turns dropout off.
+
+        Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+        """
+        rows = batch.tokens, batch.segments, batch.positions, batch.first_tokens
+        num_micro_batches = len(batch.tokens)
+        if num_micro_batches == 1:  # no loop, no second forward pass, no folded key
+            return self._encode(params, *(array[0] for array in rows), rng)
+
+        def encode(part: tuple) -> jax.Array:
+            index, rows = part
+            key = None if rng is None else jax.random.fold_in(rng, index)
+            return self._encode(params, *rows, key)
+
+        # prevent_cse is not needed in the body of a loop, and costs time there.
+        encode = jax.checkpoint(encode, prevent_cse=False)
+        z = jax.lax.map(encode, (jnp.arange(num_micro_batches), rows))
+        return z.swapaxes(0, 1).reshape(-1, z.shape[-1])  # [K, B / K, H] -> [B, H]
+
+    def _encode(
+        self,
+        params: Params,
+        tokens: jax.Array,
+        segments: jax.Array,
+        positions: jax.Array,
+        wanted: jax.Array | None,
+        rng: jax.Array | None,
+    ) -> jax.Array:
+        return self.encoder.apply(
+            {"params": params["encoder"]},
+            tokens,
+            segments,
+            positions,
+            wanted,
+            deterministic=rng is None,
+            rngs={} if rng is None else {"dropout": rng},
+        )
+
+    def head_features(
+        self, params: Params, z: jax.Array, rng: jax.Array | None
+    ) -> jax.Array:
+        """Returns dropout(relu(z)) [B, H], which the heads' kernels multiply."""
+        return self.heads.apply(
+            {"params": params["heads"]},
+            z,
+            deterministic=rng is None,
+            rngs={} if rng is None else {"dropout": rng},
+            method="features",
+        )
+
+    def predict(self, params: Params, z: jax.Array, rng: jax.Array | None) -> jax.Array:
+        """Returns the outputs of all tasks [B, L] for representations `z` [B, H]."""
+        return self.heads.apply(
+            {"params": params["heads"]},
+            z,
+            deterministic=rng is None,
+            rngs={} if rng is None else {"dropout": rng},
+        )
+
+    def represent_and_predict(
+        self, params: Params, batch: Batch, rngs: Rngs | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns z [B, H] and the outputs [B, L], with separate dropout keys."""
+        encoder_rng, heads_rng = randomness.dropout_keys(rngs)
+        z = self.represent(params, batch, encoder_rng)
+        return z, self.predict(params, z, heads_rng)
+
+
+def owners(params: Params) -> Any:
+    """Returns a tree like `params` that names the one task that owns each leaf, or `SHARED`."""
+
+    def owner(path: tuple, _: Any) -> str:
+        keys = [entry.key for entry in path]
+        if keys[0] == "heads":
+            return keys[1]
+        if keys[:2] == ["method", "tasks"]:
+            return keys[2]
+        return SHARED
+
+    return jax.tree_util.tree_map_with_path(owner, params)

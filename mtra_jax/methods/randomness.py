@@ -1,0 +1,37 @@
+"""The keys of a step -> dropout keys, and Gaussian noise that does not depend on devices."""
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.methods import layout
+from mtra_jax.types import Rngs
+
+
+def dropout_keys(
+    rngs: Rngs | None,
+) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
+    """Returns the dropout keys of encoder and heads; None in evaluation."""
+    if rngs is None:
+        return None, None
+    encoder_rng, heads_rng = jax.random.split(rngs["dropout"])
+    return encoder_rng, heads_rng
+
+
+def reparameterize(
+    mean: jax.Array, log_variance: jax.Array, rngs: Rngs | None, axis_name: str | None
+) -> jax.Array:
+    """Draws from N(mean, exp(log_variance)) for each row [B, ...]; the mean in evaluation.
+
+    The noise of a row depends on its place in the planned batch only, so that it is the
+    same on any number of devices.
+    """
+    if rngs is None:
+        return mean
+    rng = rngs["method"]
+
+    def draw(row: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(rng, row)
+        return jax.random.normal(key, mean.shape[1:], mean.dtype)
+
+    rows = layout.planned_places(mean.shape[0], axis_name)
+    return mean + jnp.exp(0.5 * log_variance) * jax.vmap(draw)(rows)

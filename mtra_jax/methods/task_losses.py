@@ -1,0 +1,78 @@
+"""Outputs of all tasks and targets -> ℓ_Task of each task, and sums over the tasks."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax import objectives
+from mtra_jax.methods.contract import Losses, LossFunction
+from mtra_jax.methods.model import Model, Space
+from mtra_jax.types import Batch, Params, Rngs
+
+
+def members(batch: Batch, num_tasks: int) -> jax.Array:
+    """Returns which texts belong to which task: bool [T, B]."""
+    return (batch.tasks == jnp.arange(num_tasks)[:, None]) & batch.where
+
+
+def present(batch: Batch, num_tasks: int, axis_name: str | None) -> jax.Array:
+    """Returns which tasks have a text in the global batch, over all its parts: bool [T]."""
+    batch = batch._replace(tasks=batch.tasks.ravel(), where=batch.where.ravel())
+    counts = jnp.sum(members(batch, num_tasks), axis=1)
+    if axis_name is not None:
+        counts = jax.lax.psum(counts, axis_name)
+    return counts > 0
+
+
+def mean(
+    values: jax.Array, batch: Batch, num_tasks: int, axis_name: str | None
+) -> jax.Array:
+    """Returns the mean of `values` [B] over each task's texts: [T], 0 for absent tasks."""
+    masked_mean = jax.vmap(objectives.masked_mean, in_axes=(None, 0, None))
+    return masked_mean(values, members(batch, num_tasks), axis_name)
+
+
+def of_outputs(
+    space: Space, outputs: jax.Array, batch: Batch, axis_name: str | None
+) -> jax.Array:
+    """Returns ℓ_Task of every task [T] for outputs [B, L]; 0 for absent tasks.
+
+    Cross-entropy within the text's own slots for classification, squared error averaged
+    over them for regression. Both are computed for every row, so that one program serves
+    any mixture of tasks.
+    """
+    own = jnp.asarray(space.slot_tasks) == batch.tasks[:, None]
+    entropies = objectives.cross_entropy_terms(outputs, batch.targets, own)
+    errors = objectives.squared_error_terms(outputs, batch.targets, own)
+    is_classification = jnp.asarray(space.is_classification)[batch.tasks]
+    rows = jnp.where(is_classification, entropies, errors)
+    return mean(rows, batch, space.num_tasks, axis_name)
+
+
+def plain(model: Model) -> LossFunction:
+    """Returns `plain_losses` of `model`, the losses of hard parameter sharing."""
+    return functools.partial(plain_losses, model)
+
+
+def plain_losses(
+    model: Model, params: Params, batch: Batch, rngs: Rngs | None, axis_name: str | None
+) -> Losses:
+    """Encodes one part of a batch, applies the heads, and returns ℓ_Task of each task."""
+    _, outputs = model.represent_and_predict(params, batch, rngs)
+    losses = of_outputs(model.space, outputs, batch, axis_name)
+    return Losses(losses, {"task": losses}, outputs)
+
+
+def total(values: jax.Array, present: jax.Array) -> jax.Array:
+    """Returns the sum of `values` [T] over the tasks of the batch."""
+    return jnp.sum(jnp.where(present, values, 0))
+
+
+def unweighted(
+    params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
+) -> tuple[jax.Array, Any]:
+    """The `Objective` Σ_t ℓ_t."""
+    del params, rng
+    return total(losses, present), state
