@@ -68,6 +68,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "data": {
                 "dir": "",  # root of the benchmarks' files, or "hub"
                 "fraction": 1.0,  # share of the training examples of each task
+                "limit": 0,  # most examples of each split of each task; all where 0
                 "label_noise": 0.0,  # share of them with a label drawn anew
                 "max_length": 256,  # tokens
                 "max_shapes": 0,  # most shapes of training batches; 0: by their cost
@@ -110,8 +111,7 @@ def preset(name: str, method: str) -> ConfigDict:
 def _set_tiny(config: ConfigDict) -> None:
     """A new encoder, not a pretrained one: larger steps, smaller perturbations.
 
-    Chosen by the validation loss on the synthetic benchmark within two minutes on two
-    cores.
+    Chosen by the synthetic validation loss within two minutes on two cores.
     """
     config.learning_rate = 2e-3
     if config.benchmark == "synthetic":
@@ -129,8 +129,7 @@ def _set_tiny(config: ConfigDict) -> None:
 def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     """The configuration of `FILE:NAME` with `overrides` of (dotted key, text).
 
-    Raises:
-      InputError: no such file or preset, an unknown key, or a value that does not fit.
+    Raises InputError: no such file or preset, an unknown key, or an unfit value.
     """
     path, config = config_files.call(spec, "get_config", "configs/mtra.py")
     if not isinstance(config, ConfigDict):
@@ -304,6 +303,7 @@ def validate(config: ConfigDict) -> None:
         "max_bad_steps": 1,
         "checkpoint_every": 0,
         **{f"backbone.{k}": 1 for k, v in config.backbone.items() if type(v) is int},
+        "data.limit": 0,
         "data.max_length": 3,
         "data.max_shapes": 0,
     }

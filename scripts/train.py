@@ -1,11 +1,15 @@
 """Trains a method on a benchmark, or continues a run that was stopped.
 
     python scripts/train.py --config configs/mtra.py:tiny_synthetic --workdir runs/tiny \
-        [--config.epochs=3] [--config.data.fraction=0.1]
+        [--config.epochs=3] [--config.data.limit=100] [--quiet]
+
+--config.KEY=VALUE sets any value of mtra_jax/config.py. --config.data.limit=100 is a smoke
+run: each split of each task has at most 100 examples.
 """
 
 import argparse
-import math
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     workdir = cli.output_directory(flags.workdir)
     check_joining(flags)
 
-    from mtra_jax.reports import progress
+    from mtra_jax.reports import bars
     from mtra_jax.runs import display, joining, loop, per_task, processes, signals
     from mtra_jax.train.devices import start_devices
 
@@ -36,11 +40,16 @@ def main(arguments: Sequence[str]) -> None:
     start_devices()
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
-        shown = display.Terminal(progress.write_line, should_stop=should_stop)
+        view = display.Display(
+            bars.write_line,
+            warn=bars.write_log_line if flags.quiet else None,
+            should_stop=should_stop,
+            quiet=flags.quiet,
+        )
 
         def watch_of(prepared, at) -> loop.Watch:
             if processes.is_writer():
-                return shown.watch(prepared, at)
+                return view.watch(prepared, at)
             return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
         try:
@@ -48,15 +57,22 @@ def main(arguments: Sequence[str]) -> None:
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:
-            shown.close()
+            view.close()
     if processes.is_writer():
-        report(outcome, workdir)
+        report(outcome, config, workdir, is_quiet=flags.quiet)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser = cli.Parser(
+        description=__doc__.splitlines()[0], epilog=__doc__.split("\n\n")[-1]
+    )
     parser.add_argument(
         "--workdir", required=True, help="where the run leaves its files"
+    )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing but the table at the end, and problems on standard error",
     )
     parser.add_argument(
         "--distributed",
@@ -84,41 +100,42 @@ def check_joining(flags) -> None:
         raise InputError(f"--initialization_timeout is {seconds}; expected at least 1")
 
 
-def report(outcome, workdir: Path) -> None:
-    from mtra_jax.reports import tables
+def report(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
+    from mtra_jax import config as configs
+    from mtra_jax.reports import stored, summary
 
-    results = outcome.results
-    rows = {
-        "majority (test)": results["majority"],
-        "validation": results["validation"],
-        "test": results["test"],
-    }
-    print(f"\nbest epoch {best_epochs(results)}")
-    print(tables.score_table(rows, outcome.benchmark.tasks))
-    if lacking := without_figures(results["test"]):
+    results, tasks = outcome.results, outcome.benchmark.tasks
+    method = config.method.name
+    ew = stored.find(stored.read(), "ew", configs.to_dict(config))
+    others = [ew] if ew and method != "ew" else []
+    table = summary.end_table(results, tasks, method, others)
+    if is_quiet:
+        print(table)
+        return
+    print(f"\n{table}")
+    if lacking := summary.without_figures(results["test"]):
         print(f"test outputs not finite, no figures: {', '.join(lacking)}")
-    print(f"{results['train_seconds']:.0f} s of training; files in {workdir}")
+    print(summary.legend(tasks, has_ew=bool(others) or method == "ew"))
+    for run in others:
+        print(f"{summary.title(run.method)} (stored): {run.command}; {run.origin}")
+    print(f"next: {next_command(workdir, tasks[0].name)}")
+    print(f"{summary.seconds(results)}; files in {workdir}")
 
 
-def without_figures(summary) -> list[str]:
-    """The tasks with a figure that is NaN, or null where it was read from a file."""
-    tables = {task: figures for task, figures in summary.items() if task != "avg"}
-    return [
-        task
-        for task, figures in tables.items()
-        if any(figure is None or math.isnan(figure) for figure in figures.values())
-    ]
-
-
-def best_epochs(results) -> str:
-    best, last = results["best_epoch"], results["epochs"]
-    if not isinstance(best, dict):
-        return f"{best} of {last}"
-    return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
+def next_command(workdir: Path, task: str) -> str:
+    """A command that predicts the label of a text with the trained model."""
+    # Within a virtual environment that is not active, "python" is another one.
+    executable = sys.executable
+    if shutil.which("python") == executable:
+        executable = "python"
+    elif Path(executable).is_relative_to(Path.cwd()):
+        executable = str(Path(executable).relative_to(Path.cwd()))
+    command = [executable, "scripts/predict.py", "--workdir", str(workdir)]
+    return f"echo 'what a lovely day' | {shlex.join([*command, '--task', task])}"
 
 
 def leave(code: int) -> None:
-    """As `processes.leave`, which may not have been imported yet."""
+    """Calls `processes.leave`; before that module is imported, `sys.exit`."""
     processes = sys.modules.get("mtra_jax.runs.processes")
     (processes.leave if processes else sys.exit)(code)
 

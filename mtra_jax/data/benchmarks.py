@@ -62,26 +62,56 @@ def thin(
     *,
     fraction: float = 1.0,
     label_noise: float = 0.0,
+    limit: int = 0,
     seed: int = 0,
 ) -> Splits:
-    """Keeps a random `fraction` of each task's training examples, and noises labels.
+    """Draws a random `fraction` of each task's training examples, and noises labels.
 
-    A share `label_noise` of those that are kept get a label drawn anew (MTRA, appendix
-    C.3 and C.4). Validation and test stay whole.
+    A share `label_noise` of the drawn examples get a new label (MTRA, appendix C.3 and
+    C.4). Validation and test stay whole. Then `limit_examples` caps all splits.
     """
     thinned = {}
     for task in benchmark.tasks:
         # From the name: the same examples whatever other tasks are chosen.
         rng = np.random.default_rng([seed, *task.name.encode()])
         train = examples[task.name]["train"]
-        kept = noise.subsample(len(train.texts), fraction, rng)
+        drawn = noise.subsample(len(train.texts), fraction, rng)
         num_classes = task.num_outputs if task.is_classification else None
-        labels = noise.flip_labels(train.labels[kept], num_classes, label_noise, rng)
+        labels = noise.flip_labels(train.labels[drawn], num_classes, label_noise, rng)
         thinned[task.name] = {
             **examples[task.name],
-            "train": Examples([train.texts[i] for i in kept], labels),
+            "train": Examples([train.texts[i] for i in drawn], labels),
         }
-    return thinned
+    return limit_examples(benchmark, thinned, limit)
+
+
+def limit_examples(benchmark: Benchmark, examples: Splits, limit: int) -> Splits:
+    """At most `limit` examples of each split of each task, for smoke runs; all where 0.
+
+    The choice depends on the task, the split, its labels and `limit`, not on the seed of
+    a run: runs with several seeds, and a later evaluation, see the same examples. See
+    `noise.spread` for the choice, whose examples stay in their order.
+    """
+    if not limit:
+        return examples
+    limited: Splits = {}
+    for task in benchmark.tasks:
+        limited[task.name] = {}
+        for split, part in examples[task.name].items():
+            rng = np.random.default_rng([*task.name.encode(), 0, *split.encode()])
+            classes = part.labels if task.is_classification else None
+            rows = noise.spread(len(part.texts), limit, classes, rng)
+            limited[task.name][split] = _take(part, rows)
+    return limited
+
+
+def _take(part: Examples, rows: np.ndarray) -> Examples:
+    """The examples at the sorted `rows`, with the number of each target that remains."""
+    names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]
+    places = np.searchsorted(np.cumsum(sizes), rows, side="right")
+    counts = np.bincount(places, minlength=len(names)) if names else []
+    targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
+    return Examples([part.texts[i] for i in rows], part.labels[rows], targets)
 
 
 def train_texts(benchmark: Benchmark, examples: Splits) -> list[str]:

@@ -1,4 +1,4 @@
-"""Labels in, labels with a share drawn anew out; example counts in, a subsample out."""
+"""Labels -> labels with a random share replaced; example counts -> a random subsample."""
 
 import numpy as np
 
@@ -56,3 +56,31 @@ def subsample(
         raise InputError(f"data.fraction must lie in (0, 1]; found {fraction}")
     size = max(1, round(fraction * num_examples))
     return np.sort(rng.permutation(num_examples)[:size])
+
+
+def spread(
+    num_examples: int,
+    limit: int,
+    classes: np.ndarray | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Returns sorted indices of at most `limit` examples that hold many classes: int64 [M].
+
+    `classes`: class ids [N], or None for regression. One random example of each class
+    comes first, then random examples of all, so that no class is missing while `limit`
+    is at least the number of classes. Plain random choice would often leave a rare class
+    without an example in a split. With the same `rng` state a larger limit holds the
+    smaller ones.
+
+    >>> classes = np.array([0, 0, 0, 0, 0, 0, 0, 1, 2])
+    >>> sorted(classes[spread(9, 3, classes, np.random.default_rng(0))].tolist())
+    [0, 1, 2]
+    """
+    order = rng.permutation(num_examples)
+    if classes is not None:
+        _, first = np.unique(classes[order], return_index=True)
+        is_later = np.ones(num_examples, bool)
+        is_later[first] = False
+        # Stable: within both groups the random order stays.
+        order = order[np.argsort(is_later, kind="stable")]
+    return np.sort(order[:limit])

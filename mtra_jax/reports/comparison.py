@@ -175,9 +175,12 @@ def _check_progress(results: dict[str, Any]) -> None:
         raise InputError(
             f"'epochs' of {shown(list(last))}; expected those of {shown(list(best))}"
         )
-    seconds = results.get("train_seconds")
-    if type(seconds) not in (int, float):
-        raise InputError(f"'train_seconds' is {shown(seconds)}; expected a number")
+    times = {"train_seconds": results.get("train_seconds")}
+    if "scoring_seconds" in results:  # results of older versions have no such time
+        times["scoring_seconds"] = results["scoring_seconds"]
+    for key, seconds in times.items():
+        if type(seconds) not in (int, float):
+            raise InputError(f"{key!r} is {shown(seconds)}; expected a number")
 
 
 def _check_figure(figure: Any, *place: str) -> None:

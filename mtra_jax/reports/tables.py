@@ -19,6 +19,17 @@ SHORT_NAMES = {
     "pearson": "Pear",
     "spearman": "Spear",
 }
+MEANINGS = {
+    "macro_f1": "macro-averaged F1",
+    "irony_f1": "F1 of the ironic class",
+    "macro_recall": "macro-averaged recall",
+    "favor_against_f1": "mean F1 of against and favor",
+    "pearson_v": "Pearson correlation of valence",
+    "pearson_a": "of arousal",
+    "pearson_d": "of dominance",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
 MISSING = "-"
 GAP = "  "
 

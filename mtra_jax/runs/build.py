@@ -93,12 +93,13 @@ def compute_dtype(config: ConfigDict) -> Any:
 
 
 def thin(config: ConfigDict, benchmark: Benchmark, splits: Splits) -> Splits:
-    """The examples with the training split thinned and noised as configured."""
+    """The examples after `data.fraction`, `data.label_noise` and `data.limit`."""
     return benchmarks.thin(
         benchmark,
         splits,
         fraction=config.data.fraction,
         label_noise=config.data.label_noise,
+        limit=config.data.limit,
         seed=config.seed,
     )
 

@@ -16,9 +16,16 @@ from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import registry
+from mtra_jax.runs import (
+    build,
+    loop,
+    metrics_log,
+    processes,
+    scoring,
+    training,
+    workdir,
+)
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, loop, metrics_log, scoring, training, workdir
-from mtra_jax.runs import processes
 
 
 def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
@@ -102,7 +109,11 @@ def assemble(
         "skipped_steps": sum(run["skipped_steps"] for run in runs),
         "examples": {n: results[n]["examples"][n] for n in benchmark.task_names},
         "parameters": {p: sum(run["parameters"][p] for run in runs) for p in parts},
-        "train_seconds": round(sum(run["train_seconds"] for run in runs), 1),
+        **{
+            # Runs of older versions have no scoring time.
+            key: round(sum(run.get(key, 0.0) for run in runs), 1)
+            for key in ("train_seconds", "scoring_seconds")
+        },
     }
 
 
@@ -120,6 +131,7 @@ def evaluate(directory: Path, split: str, **options: Any) -> scoring.Score:
         benchmark,
         metrics.summarize(scores, benchmark.tasks),
         differences[0] if differences else None,
+        config.data.limit,
     )
 
 

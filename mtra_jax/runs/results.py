@@ -1,5 +1,6 @@
 """The best parameters -> the results of a run, its predictions and its encoder on disk."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,10 @@ from mtra_jax import metrics
 from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
+from mtra_jax.runs import build, loop, metrics_log, processes, workdir
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, loop, metrics_log, workdir
 from mtra_jax.train import evaluate
 from mtra_jax.train.devices import replicate
-from mtra_jax.runs import processes
 from mtra_jax.types import Params
 
 
@@ -25,17 +25,22 @@ def finish(
     progress: loop.Progress,
     bar: evaluate.Bar,
 ) -> dict[str, Any]:
-    """Scores the best parameters on the test set; returns what `results.json` gets.
+    """Scores the best parameters on the test set and writes the files of a finished run.
 
-    That file comes last: where it is, the others are whole.
+    Returns the content of `results.json`, which is written last: where it exists, the
+    other files are complete.
     """
     run = prepared.run
     tasks = run.benchmark.tasks
     placed = replicate(params, prepared.devices)
-    found = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark, bar)
+    started = time.monotonic()
+    evaluation = evaluate.evaluate(
+        run.forward, placed, prepared.test, run.benchmark, bar
+    )
+    scoring_seconds = time.monotonic() - started
     results = {
         "validation": progress.best_summary,
-        "test": metrics.summarize(found.scores, tasks),
+        "test": metrics.summarize(evaluation.scores, tasks),
         "majority": majority(prepared.examples, run.benchmark),
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
@@ -48,15 +53,16 @@ def finish(
         },
         "parameters": _count_parameters(params),
         "train_seconds": round(progress.seconds, 1),
+        "scoring_seconds": round(scoring_seconds, 1),
     }
     if processes.is_writer():
         for task in tasks:
-            if task.name in found.faults:  # no file instead of one without meaning
+            if task.name in evaluation.faults:  # its outputs are not finite
                 continue
             predictions.write_predictions(
                 directory / workdir.PREDICTIONS,
                 task,
-                found.predictions[task.name],
+                evaluation.predictions[task.name],
                 dict(prepared.examples[task.name]["test"].targets),
             )
         encoder_config = prepared.backbone.config

@@ -33,11 +33,15 @@ class Saved(NamedTuple):
 
 
 class Score(NamedTuple):
-    """`summary` as one split of `results.json`. `difference` from the data of the run."""
+    """`summary`: as one split of `results.json`. `difference`: from the data of the run.
+
+    `limit`: the most examples of a task that were scored (`data.limit`); 0 for all.
+    """
 
     benchmark: Benchmark
     summary: dict[str, Any]
     difference: str | None
+    limit: int = 0
 
 
 def load(directory: Path, cache_dir: str | None = None) -> Saved:
@@ -120,9 +124,10 @@ def evaluate_run(
     config = saved.config
     devices = choose_devices(num_devices)
     examples = benchmarks.read_examples(saved.benchmark, data_dir, [split])
+    limit = config.data.limit
     corpora = benchmarks.build_corpora(
         saved.benchmark,
-        examples,
+        benchmarks.limit_examples(saved.benchmark, examples, limit),
         saved.backbone.tokenizer,
         max_length=config.data.max_length,
         cache_dir=build.cache_dir_of(config),
@@ -141,6 +146,7 @@ def evaluate_run(
         saved.benchmark,
         metrics.summarize(scores, saved.benchmark.tasks),
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
+        limit,
     )
 
 

@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from mtra_jax.runs import experiments
 from mtra_jax.errors import InputError, RunError, did_you_mean, naming
-from mtra_jax.reports import comparison, progress
-from mtra_jax.runs import build, per_task, training, display
+from mtra_jax.reports import bars, comparison
+from mtra_jax.runs import build, display, experiments, per_task, training
 from mtra_jax.runs import workdir as files
 
 RESULTS = "results.jsonl"
@@ -107,7 +106,7 @@ def run_all(
     """
     failed = []
     finished = plan.count("finished")
-    with progress.sweep_bar(len(plan.jobs), initial=finished) as bar:
+    with bars.sweep_bar(len(plan.jobs), initial=finished) as bar:
         for number, job in enumerate(plan.jobs, start=1):
             label = f"[{number}/{len(plan.jobs)}] {job.run.name}, seed {job.run.seed}"
             if job.state == "finished":
@@ -135,7 +134,7 @@ def _train(
 ) -> None:
     config = experiments.config_of(job.run, plan.overrides)
     # Without lines of its own: those of many runs would bury the sweep's.
-    shown = display.Terminal(
+    shown = display.Display(
         say=lambda text: None, position=1, warn=warn, should_stop=should_stop
     )
     try:

@@ -109,6 +109,74 @@ def test_noise_and_fraction_together(made):
         np.testing.assert_array_equal(few.labels[changed], many.labels[changed])
 
 
+@pytest.mark.parametrize("limit", [1, 8, 400, 10_000])
+def test_a_limit_caps_every_split_of_every_task_in_order(made, limit):
+    for name, splits in load(limit=limit).items():
+        for split, part in splits.items():
+            whole = made[name][split]
+            assert len(part.texts) == min(limit, len(whole.texts))
+            places = {text: i for i, text in enumerate(whole.texts)}
+            rows = [places[text] for text in part.texts]
+            assert rows == sorted(rows)
+            np.testing.assert_array_equal(part.labels, whole.labels[rows])
+
+
+def test_a_limit_of_the_number_of_classes_holds_each_class_once():
+    for task in SYNTHETIC.tasks:
+        if task.is_classification:
+            found = load(SYNTHETIC.select([task.name]), limit=task.num_outputs)
+            for part in found[task.name].values():
+                assert sorted(part.labels.tolist()) == list(range(task.num_outputs))
+
+
+def test_a_limit_does_not_depend_on_the_seed_and_larger_ones_hold_smaller_ones():
+    first, other, larger = (
+        load(limit=limit, seed=seed) for limit, seed in ((30, 0), (30, 1), (50, 0))
+    )
+    for name, splits in first.items():
+        for split, part in splits.items():
+            assert part.texts == other[name][split].texts
+            assert set(part.texts) < set(larger[name][split].texts)
+
+
+def test_a_limit_is_a_random_choice(made):
+    """Not the first texts, and not the same places in validation and test."""
+    found = load(limit=100)["intensity"]
+    rows = {
+        split: {
+            made["intensity"][split].texts.index(text) for text in found[split].texts
+        }
+        for split in ("validation", "test")
+    }
+    # By chance a third of 100 lie in the first 100 of 300; a sixth of 600.
+    assert 18 < len(rows["validation"] & set(range(100))) < 50
+    assert len(rows["validation"] & rows["test"]) < 40
+
+
+def test_a_limit_comes_after_the_fraction_and_the_noise(made):
+    noised = load(fraction=0.1, label_noise=1.0, seed=3)
+    limited = load(fraction=0.1, label_noise=1.0, seed=3, limit=40)
+    for name, splits in limited.items():
+        labels = labels_of(noised[name]["train"])
+        assert len(splits["train"].texts) == 40
+        assert labels_of(splits["train"]).items() <= labels.items()
+
+
+def test_a_limit_keeps_the_targets_of_stances():
+    targets = (("abortion", 2), ("atheism", 0), ("climate", 3))
+    texts = ["a0", "a1", "c0", "c1", "c2"]
+    part = sources.Examples(texts, np.array([0, 0, 1, 2, 2], np.int32), targets)
+    benchmark = TWEETEVAL.select(["stance"])
+    for limit in (1, 3, 5, 9):
+        found = benchmarks.limit_examples(benchmark, {"stance": {"test": part}}, limit)
+        chosen = found["stance"]["test"]
+        counts = [sum(t[0] == name[0] for t in chosen.texts) for name, _ in targets]
+        counts[1] = 0  # "atheism" begins like "abortion", and has no text
+        names = ("abortion", "atheism", "climate")
+        assert chosen.targets == tuple(zip(names, counts, strict=True))
+        assert len(chosen.texts) == min(limit, 5)
+
+
 def test_a_task_has_the_same_examples_whatever_stands_beside_it():
     options = {"fraction": 0.25, "label_noise": 0.3, "seed": 3}
     together = load(**options)

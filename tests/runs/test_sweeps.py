@@ -428,7 +428,7 @@ def test_an_interrupt_stops_the_sweep_and_closes_the_bars(
     tmp_path, trainer, monkeypatch
 ):
     closed = []
-    monkeypatch.setattr(display.Terminal, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(display.Display, "close", lambda self: closed.append(self))
 
     def interrupted(config, workdir, watch_of):
         raise KeyboardInterrupt
