@@ -1,4 +1,4 @@
-"""Where data lies and what share of it -> examples and tokens of every split."""
+"""The place of the data and the share to use -> examples and tokens of every split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ HUB = "hub"
 
 
 def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
-    """The benchmark `name`, or those of its tasks that `tasks` lists with commas.
+    """The benchmark `name`; only the tasks in `tasks`, separated by commas, if given.
 
     Raises:
-      InputError: an unknown name.
+      InputError: an unknown benchmark or task.
     """
     if name not in BENCHMARKS:
         raise InputError(
@@ -34,13 +34,13 @@ def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
 def read_examples(
     benchmark: Benchmark, data_dir: str, splits: Sequence[str] = sources.SPLITS
 ) -> Splits:
-    """Reads splits of a benchmark from files or the hub, or makes the synthetic one.
+    """Reads splits of a benchmark from files or the hub, or generates the synthetic one.
 
     Raises:
-      InputError: no data, or data that is wrong.
+      InputError: the data are missing or invalid.
     """
     if benchmark.name == "synthetic":
-        # The data are the same for every seed of a run.
+        # The data do not depend on the seed of the run.
         made = synthetic.generate(seed=0)
         return {
             task.name: {split: made[task.name][split] for split in splits}
@@ -72,7 +72,7 @@ def thin(
     """
     thinned = {}
     for task in benchmark.tasks:
-        # From the name: the same examples whatever other tasks are chosen.
+        # Seeded by the name: the other chosen tasks do not change the examples.
         rng = np.random.default_rng([seed, *task.name.encode()])
         train = examples[task.name]["train"]
         drawn = noise.subsample(len(train.texts), fraction, rng)
@@ -130,11 +130,15 @@ def build_corpora(
     cache_dir: str | Path | None,
     splits: tuple[str, ...] = sources.SPLITS,
 ) -> Mapping[str, Corpus]:
-    """The tokens and targets of each split, all tasks end to end."""
+    """The tokens and targets of each split, with all tasks end to end.
+
+    Raises:
+      InputError: as `tokens.cached_encode`.
+    """
     corpora = {}
     for split in splits:
         mine = {name: examples[name][split] for name in benchmark.task_names}
         texts = [text for part in mine.values() for text in part.texts]
-        found = tokens.cached_encode(cache_dir, tokenizer, texts, max_length)
-        corpora[split] = batches.build_corpus(benchmark, mine, found)
+        encoded = tokens.cached_encode(cache_dir, tokenizer, texts, max_length)
+        corpora[split] = batches.build_corpus(benchmark, mine, encoded)
     return corpora

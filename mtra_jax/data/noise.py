@@ -14,13 +14,15 @@ def flip_labels(
     """Returns a copy in which a random share of the labels is drawn anew.
 
     `labels`: class ids [N], or regression values [N, D] with `num_classes` None.
-    `share` in [0, 1]: round(share * N) examples are chosen. A chosen class is drawn
-    uniformly from all `num_classes`, the right one included, so that only 1 - 1/K of the
-    chosen are wrong. A chosen regression target is the whole row of an example drawn
-    uniformly, with replacement, from all N (the paper's tasks there are classification
+    `share` in [0, 1]: round(share * N) examples are chosen. A new class is drawn
+    uniformly from all K = `num_classes`, the right one included, so that about 1 - 1/K of
+    the chosen labels become wrong. New regression values are the whole row of an example
+    drawn uniformly, with replacement, from all N (the paper adds noise to classification
     only). With the same `rng` state a larger share changes a superset of the examples.
 
-    Raises: InputError where `share` is outside [0, 1].
+    Raises:
+      InputError: `share` is outside [0, 1].
+
     Source: MTRA (ACL 2026), appendix C.4.
 
     >>> flip_labels(np.zeros(6, np.int32), 3, 0.5, np.random.default_rng(0)).shape
@@ -44,10 +46,11 @@ def subsample(
 ) -> np.ndarray:
     """Returns sorted indices of a random `fraction` of the examples: int64 [M].
 
-    M = round(fraction * N), but at least 1 where there is an example. With the same
-    `rng` state a larger fraction holds the smaller ones.
+    M = round(fraction * N), but at least 1 if N is. With the same `rng` state the indices
+    of a larger fraction include those of a smaller one.
 
-    Raises: InputError where `fraction` is outside (0, 1].
+    Raises:
+      InputError: `fraction` is outside (0, 1].
 
     >>> len(subsample(10, 0.25, np.random.default_rng(0)))
     2
@@ -64,13 +67,12 @@ def spread(
     classes: np.ndarray | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Returns sorted indices of at most `limit` examples that hold many classes: int64 [M].
+    """Returns sorted indices of at most `limit` examples, spread over classes: int64 [M].
 
-    `classes`: class ids [N], or None for regression. One random example of each class
-    comes first, then random examples of all, so that no class is missing while `limit`
-    is at least the number of classes. Plain random choice would often leave a rare class
-    without an example in a split. With the same `rng` state a larger limit holds the
-    smaller ones.
+    `classes`: class ids [N], or None for regression. One random example of each class is
+    chosen first, then random examples of any class. So a `limit` of at least the number
+    of classes includes all classes; a plain random choice often misses rare ones. With
+    the same `rng` state the indices of a larger limit include those of a smaller one.
 
     >>> classes = np.array([0, 0, 0, 0, 0, 0, 0, 1, 2])
     >>> sorted(classes[spread(9, 3, classes, np.random.default_rng(0))].tolist())
@@ -81,6 +83,6 @@ def spread(
         _, first = np.unique(classes[order], return_index=True)
         is_later = np.ones(num_examples, bool)
         is_later[first] = False
-        # Stable: within both groups the random order stays.
+        # A stable sort preserves the random order within both groups.
         order = order[np.argsort(is_later, kind="stable")]
     return np.sort(order[:limit])

@@ -26,7 +26,7 @@ def cross_entropy(
     logits, targets = _pair("logits", logits, "targets", targets)
     where = masked.as_mask(where, logits.shape[0])
     logits, targets = (masked.mask_rows(x, where) for x in (logits, targets))
-    # A class without probability costs nothing, also where its logit is −inf.
+    # A class of probability 0 has no loss, even if its logit is −inf.
     log_probabilities = jnp.where(targets == 0, 0, jax.nn.log_softmax(logits))
     losses = -jnp.sum(targets * log_probabilities, axis=-1)
     return masked.masked_mean(losses, where, axis_name)
@@ -38,7 +38,7 @@ def mean_squared_error(
     where: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Returns the squared error, mean over the valid rows and all dimensions.
+    """Returns the mean squared error over the valid rows and all dimensions.
 
     `outputs` and `targets` [B, D]; `where` [B] bool.
 

@@ -117,7 +117,7 @@ def markdown_block(runs: Sequence[StoredRun]) -> str:
 
 def _origins(runs: Sequence[StoredRun]) -> str:
     return "\n".join(
-        f"* {summary.title(run.method)}: `{run.command}`, {run.origin}, "
-        f"{run.results['train_seconds']:.0f} s of training."
+        f"* {summary.title(run.method)}: `{run.command}`\n"
+        f"  ({run.origin}; {summary.seconds(run.results)})"
         for run in runs
     )

@@ -80,7 +80,7 @@ def _count_parameters(params: Params) -> dict[str, int]:
 
 
 def majority(examples: Splits, benchmark: Benchmark) -> dict[str, Any]:
-    """The test scores of always predicting the most frequent class, or the mean."""
+    """The test figures of always predicting the most frequent training class, or the mean."""
     scores = {
         task.name: metrics.majority_baseline(
             task,

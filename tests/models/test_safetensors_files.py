@@ -132,7 +132,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
     first, last = (json.dumps(entry(dtype=dtype)) for dtype in ("F32", "I32"))
     header = f'{{"a": {first}, "a": {last}}}'.encode()
     message = refusal_of_header(tmp_path, header)
-    assert message == "not a readable safetensors file: a is there 2 times"
+    assert message == "not a readable safetensors file: a occurs 2 times"
 
 
 @pytest.mark.parametrize(
