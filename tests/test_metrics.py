@@ -111,7 +111,7 @@ def test_correlations_are_the_formula_with_ties(seed):
     assert list(found) == ["pearson", "spearman"]
 
 
-def test_spearman_sees_only_the_order():
+def test_spearman_depends_on_the_order_only():
     labels = np.linspace(-2, 2, 30)[:, None]
     found = metrics.score(TASKS["ei-reg"], np.exp(3 * labels), labels)
     assert found["spearman"] == pytest.approx(100, rel=1e-14)
@@ -140,7 +140,7 @@ def test_permuting_the_examples_changes_nothing(name):
         labels, predictions = regression_example(task.num_outputs, seed=9)
     order = rng.permutation(len(labels))
     found = metrics.score(task, predictions[order], labels[order])
-    # Sums of other order: the last bits of a correlation may move.
+    # Another order of the sums may change the last bits of a correlation.
     expected = metrics.score(task, predictions, labels)
     assert found == pytest.approx(expected, rel=1e-13, abs=1e-13)
 
@@ -207,7 +207,7 @@ def test_delta_p_needs_positive_figures_of_the_baseline(base):
         metrics.delta_p(scores, baseline, tasks)
 
 
-def test_average_over_no_tasks_is_an_error():
+def test_an_average_without_tasks_is_an_error():
     with pytest.raises(ValueError, match="at least one task"):
         metrics.average({}, ())
 

@@ -61,7 +61,7 @@ def test_tasks_are_well_formed(benchmark, task):
     assert task.kind in ("classification", "regression")
     assert task.is_classification == (task.kind == "classification")
     assert task.metrics
-    # Every metric named is one that can be computed.
+    # Every metric of a task can be computed.
     generator = np.random.default_rng(0)
     shape = () if task.is_classification else (task.num_outputs,)
     targets = generator.integers(task.num_outputs, size=(20, *shape))

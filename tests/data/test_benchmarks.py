@@ -23,7 +23,7 @@ def load(benchmark=SYNTHETIC, data_dir="", **options):
 
 
 def labels_of(examples):
-    """Text -> label, as lists; no text of the benchmark occurs twice."""
+    """Text -> label; the texts of the benchmark are distinct."""
     return dict(zip(examples.texts, examples.labels.tolist(), strict=True))
 
 
@@ -51,9 +51,9 @@ def test_fraction_thins_the_training_examples_only(made, fraction, sizes):
     for name, splits in found.items():
         whole = made[name]["train"]
         places = {text: i for i, text in enumerate(whole.texts)}
-        kept = [places[text] for text in splits["train"].texts]
-        assert kept == sorted(kept)
-        np.testing.assert_array_equal(splits["train"].labels, whole.labels[kept])
+        rows = [places[text] for text in splits["train"].texts]
+        assert rows == sorted(rows)
+        np.testing.assert_array_equal(splits["train"].labels, whole.labels[rows])
         for split in ("validation", "test"):
             assert splits[split].texts == made[name][split].texts
             np.testing.assert_array_equal(
@@ -177,7 +177,7 @@ def test_a_limit_keeps_the_targets_of_stances():
         assert len(chosen.texts) == min(limit, 5)
 
 
-def test_a_task_has_the_same_examples_whatever_stands_beside_it():
+def test_the_examples_of_a_task_do_not_depend_on_other_tasks():
     options = {"fraction": 0.25, "label_noise": 0.3, "seed": 3}
     together = load(**options)
     for names in (["stance"], ["polarity", "stance"], ["intensity"]):
@@ -189,13 +189,13 @@ def test_a_task_has_the_same_examples_whatever_stands_beside_it():
 
 
 def test_tasks_draw_independently_of_each_other(made):
-    """Two tasks of 1000 examples do not keep the same places."""
-    kept = []
+    """Two tasks of 1000 examples draw different places."""
+    halves = []
     for name, splits in load(fraction=0.5).items():
         places = {text: i for i, text in enumerate(made[name]["train"].texts)}
         if len(places) == 1000:
-            kept.append({places[text] for text in splits["train"].texts})
-    one, other = kept
+            halves.append({places[text] for text in splits["train"].texts})
+    one, other = halves
     assert abs(len(one & other) - 250) < 50
 
 
@@ -229,7 +229,7 @@ def test_empty_data_dir_is_answered_with_the_two_choices(benchmark):
     )
 
 
-def test_data_dir_says_where_from(monkeypatch, tmp_path):
+def test_data_dir_decides_between_hub_and_files(monkeypatch, tmp_path):
     def reader(name):
         return lambda *asked, **options: read.append((name, *asked, options))
 

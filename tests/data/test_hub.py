@@ -1,4 +1,4 @@
-"""Hub repositories (local ones of their layout) give what publishers' files give."""
+"""Hub repositories (local copies of the layout) equal the publishers' files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,7 +100,7 @@ def roots(tmp_path):
 
 @pytest.fixture
 def files(tmp_path):
-    """The same examples as publishers' files, TweetEval's blank after each text."""
+    """The same examples as publishers' files, with TweetEval's blank after each text."""
     root = tmp_path / "files"
     for config in TWEET_CONFIGS:
         folder = root / "tweeteval" / "datasets" / config.replace("_", "/")
@@ -180,7 +180,7 @@ BROKEN = {
     r"irony, test, row 2: label 2 of IronyEval; expected an integer from 0 to 1$": {
         "test": {"text": ["a", "b"], "label": [1, 2]}
     },
-    # The mark of an unlabelled row on the hub.
+    # The hub's mark of an unlabelled row.
     r"irony, test, row 1: label -1 of": {"test": {"text": ["a"], "label": [-1]}},
     r"irony, train, row 1: label 1.0 of": everywhere(text=["a"], label=[1.0]),
     r"irony, train, row 1: text None; expected a string$": {

@@ -116,7 +116,7 @@ def test_tweets_need_hardly_more_rows_than_their_tokens_fill():
         assert filled <= found <= filled + 1
 
 
-def test_no_text_needs_no_row():
+def test_without_texts_there_are_no_rows():
     places = packing.first_fit_decreasing(np.array([], np.int64), 64)
     assert places.num_rows == 0
     assert places.rows.shape == places.starts.shape == (0,)
@@ -172,7 +172,7 @@ def test_a_batch_with_enough_tokens_for_a_shape_may_not_fit_its_rows():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_shape_holds_the_batch_and_no_earlier_one_does(seed):
+def test_the_chosen_shape_is_the_first_that_holds_the_batch(seed):
     rng = np.random.default_rng(seed)
     sizes = [(rng.integers(30, 90), 64), (rng.integers(15, 45), 128), (40, 256)]
     shapes = [Shape(int(rows), length) for rows, length in sizes]
@@ -204,7 +204,7 @@ def test_the_shape_holds_the_batch_and_no_earlier_one_does(seed):
         ((2, 512), (2, 512)),
     ],
 )
-def test_shape_that_none_holds_is_rounded_to_three_binary_digits(needed, expected):
+def test_a_new_shape_is_rounded_to_three_binary_digits(needed, expected):
     shapes = (Shape(5, 64), Shape(2, 128))
     num_rows, row_length = needed
     assert packing.fit(share_of(*[row_length] * num_rows), shapes) == expected

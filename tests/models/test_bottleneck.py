@@ -1,4 +1,4 @@
-"""The Gaussian of each representation beside NumPy float64."""
+"""The Gaussian of each representation against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def test_mean_and_log_variance_are_linear_in_z():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_layers_compute_in_float32_whatever_the_encoder_gives(dtype):
+def test_layers_compute_in_float32_at_any_precision_of_z(dtype):
     layers, z = draw()
     z = jnp.asarray(z, dtype)
     found = apply({"params": jax.tree.map(jnp.float32, layers)}, z)
@@ -44,7 +44,7 @@ def test_layers_compute_in_float32_whatever_the_encoder_gives(dtype):
         np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_noise_is_small_to_begin_with():
+def test_the_initial_noise_is_small():
     """A standard deviation of 0.08 at z = 0, whose mean is 0."""
     z = jnp.zeros((1, 256))
     params = jax.jit(bottleneck.Bottleneck(64).init)(jax.random.key(0), z)["params"]

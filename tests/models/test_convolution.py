@@ -21,7 +21,7 @@ PACKING = ((0, 1, 2), (5, 9), (6,), (8, 4, 10), (3, 7, 11))
 SLOTS = (3, 0, 8, 4, 1, 5, 13, 6, 10, 9, 12, 11)
 NUM_SLOTS = 15
 GARBAGE = 1e3
-"""Hidden states of padding are finite and mean nothing."""
+"""The hidden states of padding, which are finite and arbitrary."""
 
 convolve = jax.jit(convolution.convolve)
 
@@ -46,7 +46,7 @@ def draw_filters(seed=1, num_filters=NUM_FILTERS):
 
 
 def pack(texts, packing=PACKING, slots=SLOTS):
-    """Hidden states [R, S, H] of the texts end to end, and the batch that says where."""
+    """Hidden states [R, S, H] of the packed texts, and their batch."""
     shape = len(packing), ROW_LENGTH
     hidden = np.full((*shape, HIDDEN), GARBAGE)
     segments, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -103,7 +103,7 @@ def test_features_are_those_of_each_text_alone():
     found = convolve(hidden, batch, filters)
     expected = expected_features(texts, filters)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
-    # Some filters answer nowhere in a text, most do.
+    # Some filters have no response in a text; most have one.
     share = np.mean(expected[np.array(SLOTS)] > 0)
     assert 0.5 < share < 1
 
@@ -117,7 +117,7 @@ def test_slots_without_a_text_are_zero():
 
 
 def test_the_packing_changes_nothing():
-    """Neither the rows of the texts nor their order in a row."""
+    """Rows of the texts and their order within a row do not matter."""
     texts, filters = draw_texts(), draw_filters()
     expected = convolve(*pack(texts), filters)
     others = [
@@ -156,7 +156,7 @@ def test_windows_hold_each_token_and_those_behind_it():
     np.testing.assert_array_equal(found[0, :5], expected)
 
 
-def test_tokens_know_their_text():
+def test_each_token_is_assigned_to_its_text():
     _, batch = pack(draw_texts())
     found = np.asarray(convolution.text_of_tokens(batch)).reshape(-1, ROW_LENGTH)
     expected = np.full_like(found, NUM_SLOTS)
@@ -168,7 +168,7 @@ def test_tokens_know_their_text():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_batch_without_texts_has_no_features():
+def test_features_of_a_batch_without_texts_are_zero():
     hidden, batch = pack(draw_texts())
     empty = batch._replace(
         segments=np.zeros_like(batch.segments),
@@ -180,7 +180,7 @@ def test_a_batch_without_texts_has_no_features():
 
 
 def test_gradients_are_those_of_the_largest_responses():
-    """By hidden states and filters, along random directions, beside NumPy's differences."""
+    """Gradients of states and filters along random directions, against differences."""
     texts, filters = draw_texts(), draw_filters()
     hidden, batch = pack(texts)
     rng = np.random.default_rng(2)
@@ -212,7 +212,7 @@ def test_gradients_are_those_of_the_largest_responses():
     still_texts = [np.zeros_like(text) for text in texts]
     still_filters = jax.tree.map(np.zeros_like, filters)
     texts_along = [rng.normal(size=text.shape) for text in texts]
-    # Piecewise linear: what is left are the roundings of a sum of about 100.
+    # Piecewise linear: only the roundings of a sum of about 100 remain.
     found = np.sum(by_hidden * pack(texts_along)[0] * (batch.segments > 0)[..., None])
     np.testing.assert_allclose(found, slope(texts_along, still_filters), atol=1e-7)
     filters_along = draw_filters(seed=3)

@@ -62,7 +62,7 @@ def apply(
     key=None,
     unroll=None,
 ):
-    """Hidden states [R, S, H]; with dropout where a key is given."""
+    """Hidden states [R, S, H], with dropout if a key is given."""
     return Encoder(config, dtype, unroll).apply(
         {"params": params},
         tokens,
@@ -94,7 +94,7 @@ def some_texts(lengths, vocabulary=50, seed=0):
 
 
 def random_params(config, seed=0):
-    """Parameters of which none is 0 or 1, so that each matters."""
+    """Parameters different from 0 and 1, so that each affects the result."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -165,7 +165,7 @@ def test_hidden_states_equal_those_stored_from_pytorch(
 
 
 def torch_hidden(model, texts):
-    """PyTorch's hidden states, the texts padded to one length as its users do."""
+    """PyTorch's hidden states, with the texts padded to one length."""
     import torch
 
     width = max(map(len, texts))
@@ -428,7 +428,7 @@ def test_bfloat16_computation_is_near_float32(unroll):
 
 
 def test_the_variance_keeps_its_digits_beside_a_large_mean(small):
-    """E[x^2] - E[x]^2 in float32 would lose a tenth of it here."""
+    """E[x^2] - E[x]^2 in float32 would lose a tenth of the variance here."""
     params = jax.tree.map(np.copy, small["embeddings"])
     params["word_embeddings"]["embedding"] += 300
     tokens = np.arange(20, dtype=np.int32)[None]
@@ -513,8 +513,8 @@ def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration():
 
     calls = [(float(rate), *map(np.asarray, rest)) for rate, *rest in dropouts()]
     hidden, probabilities = (12, 30, 16), (12, 4, 30, 30)
-    seen = [(round(rate, 6), inputs.shape) for rate, inputs, _ in calls]
-    assert seen == [(0.2, hidden), (0.4, probabilities), (0.2, hidden), (0.2, hidden)]
+    traced = [(round(rate, 6), inputs.shape) for rate, inputs, _ in calls]
+    assert traced == [(0.2, hidden), (0.4, probabilities), (0.2, hidden), (0.2, hidden)]
     for rate, inputs, outputs in calls:
         dropped = outputs == 0
         deviation = (rate * (1 - rate) / dropped.size) ** 0.5

@@ -1,4 +1,4 @@
-"""The critic of the MINE bound beside NumPy float64."""
+"""The critic of the MINE bound against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def test_scores_of_all_pairs_by_broadcasting():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
-def test_scores_are_in_float32_whatever_the_encoder_gives(dtype):
+def test_scores_are_in_float32_at_any_precision_of_z(dtype):
     params, z, y = draw()
     z = jnp.asarray(z, dtype)
     found = apply(jax.tree.map(jnp.float32, params), z, jnp.float32(y))
@@ -62,7 +62,7 @@ def test_scores_are_in_float32_whatever_the_encoder_gives(dtype):
 
 
 def test_parameters():
-    """One bias, of the hidden layer: the bound does not depend on one of the output."""
+    """Only the hidden layer has a bias: the bound does not depend on one of the output."""
     network = statistics.StatisticsNetwork()
     z, y = jnp.zeros((1, HIDDEN)), jnp.zeros((1, SLOTS))
     params = jax.eval_shape(network.init, jax.random.key(0), z, y)["params"]

@@ -64,9 +64,9 @@ def test_the_form_of_the_line_does_not_depend_on_the_losses():
 
 
 def test_a_log_gets_a_line_every_five_seconds(clock):
-    written, said = [], []
+    written, tables = [], []
     lines = bars.TrainingLines(
-        TASKS, total=40, epochs=2, say=said.append, write=written.append
+        TASKS, total=40, epochs=2, say=tables.append, write=written.append
     )
     for step in range(1, 13):
         clock.now += 1.0
@@ -77,13 +77,13 @@ def test_a_log_gets_a_line_every_five_seconds(clock):
         "step 6/40, epoch 1/2, 8 examples/s, losses: polarity 0.60 target 0.50",
         "step 11/40, epoch 1/2, 8 examples/s, losses: polarity 1.00 target 1.10",
     ]
-    assert not said
+    assert not tables
 
 
 def test_the_rate_leaves_validations_out(clock):
-    written, said = [], []
+    written, tables = [], []
     lines = bars.TrainingLines(
-        TASKS, total=9, epochs=9, say=said.append, write=written.append
+        TASKS, total=9, epochs=9, say=tables.append, write=written.append
     )
     clock.now += 2
     lines.step(1, 1, {}, 10)
@@ -92,7 +92,7 @@ def test_the_rate_leaves_validations_out(clock):
     clock.now += 6
     lines.step(2, 2, {}, 30)
     assert written[-1].startswith("step 2/9, epoch 2/9, 5 examples/s")
-    assert said[0].splitlines()[-1].endswith("50.00   loss 1.2346, best")
+    assert tables[0].splitlines()[-1].endswith("50.00   loss 1.2346, best")
 
 
 def test_an_evaluation_in_a_log_says_how_far_it_is(clock, monkeypatch):

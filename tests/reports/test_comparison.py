@@ -1,4 +1,4 @@
-"""Comparisons of runs beside figures worked by hand and Welch's formula written out."""
+"""Comparisons of runs against figures worked by hand and Welch's formula."""
 
 import csv
 import io
@@ -14,14 +14,14 @@ from mtra_jax.reports import comparison, formats
 
 
 def summary(irony, pearson, spearman):
-    """Of the synthetic benchmark's irony and intensity; Avg. by its definition."""
+    """Figures of the synthetic irony and intensity, with Avg. by its definition."""
     avg = (irony + (pearson + spearman) / 2) / 2
     intensity = {"pearson": pearson, "spearman": spearman}
     return {"irony": {"macro_f1": irony}, "intensity": intensity, "avg": avg}
 
 
 def line(name, seed, test, **changes):
-    """As scripts/sweep.py writes it, with what a comparison reads."""
+    """A line of scripts/sweep.py, with the fields that a comparison reads."""
     return {
         "name": name,
         "method": name,
@@ -79,7 +79,7 @@ def test_rows_are_means_and_deviations_in_the_order_of_the_names(found):
     )
 
 
-def test_one_seed_has_no_deviation_and_no_p(found):
+def test_with_one_seed_deviation_and_p_are_missing(found):
     assert row(found, "tw").cells[comparison.AVG] == (30.0, None)
     assert row(found, "tw").p is None
 
@@ -100,7 +100,7 @@ def test_delta_p_over_a_figure_of_zero_is_missing():
         assert (compared.note in make(compared)) == (name != "csv")
 
 
-def test_the_baseline_of_a_sweep_stands_in_its_lines():
+def test_the_baseline_is_read_from_the_lines():
     same = summary(50.0, 1.0, 5.0)
     first, last = line("ew", 0, same), line("tw", 0, same)
     assert comparison.baseline_of(parse([first, last])) == "ew"
@@ -133,13 +133,13 @@ def test_p_is_that_of_welch(base, other):
     found = comparison.compare(parse(lines))
     assert row(found, "ew").p is None
     assert row(found, "mtra").p == pytest.approx(welch(base, other), rel=1e-9)
-    # scipy's own, which sees the figures, not their moments; it warns of constants.
+    # scipy's test from the figures themselves, which warns about constants.
     if len(set(base)) > 1:
         test = stats.ttest_ind(other, base, equal_var=False)
         assert row(found, "mtra").p == pytest.approx(test.pvalue, rel=1e-9)
 
 
-def test_seeds_without_spread_have_no_p():
+def test_p_is_missing_if_all_seeds_are_equal():
     lines = [line("ew", seed, summary(50.0, 50.0, 50.0)) for seed in (0, 1)]
     lines += [line("tw", seed, summary(60.0, 60.0, 60.0)) for seed in (0, 1)]
     assert row(comparison.compare(parse(lines)), "tw").p is None
@@ -173,7 +173,7 @@ def test_a_figure_that_one_seed_lacks_is_missing(lost):
     assert found.p == pytest.approx(welch([40.0, 44.0], [55.0, 65.0]))
 
 
-def test_a_missing_average_has_no_p():
+def test_p_is_missing_if_an_average_is():
     lines = json.loads(json.dumps(LINES))
     del lines[2]["results"]["test"]["avg"]
     found = row(comparison.compare(parse(lines)), "mtra_x")
@@ -256,7 +256,7 @@ def test_csv_has_plain_columns_in_full(found):
         (r"~x^2\y", r"\textasciitilde{}x\textasciicircum{}2\textbackslash{}y"),
     ],
 )
-def test_latex_escapes_what_it_would_take_for_a_command(name, expected):
+def test_latex_escapes_special_characters(name, expected):
     found = comparison.compare(
         parse([line(name, 0, summary(1.0, 2.0, 3.0))]), baseline=name
     )
@@ -307,7 +307,7 @@ def test_figures_below_zero_are_typeset_as_such():
     assert r"tw & 1.00 & $\mathbf{-1.50}$ & \textbf{1.00}" in found
 
 
-def test_what_shows_the_same_digits_as_the_best_is_bold_too():
+def test_means_with_the_same_digits_as_the_best_are_bold_too():
     figures = (50.001, 50.004, 49.99)
     lines = [line(f"m{i}", 0, summary(f, f, f)) for i, f in enumerate(figures)]
     found = formats.markdown(comparison.compare(parse(lines), baseline="m0"))
@@ -319,7 +319,7 @@ def test_a_single_row_is_not_bold():
     assert "**" not in formats.markdown(found)
 
 
-# ---- what cannot be compared
+# ---- runs that cannot be compared
 
 
 def refused(lines):

@@ -35,7 +35,7 @@ def official_figure(directory, task, labels):
         paths = [directory / f"{task.name}.txt"]
     found = [line for path in paths for line in path.read_text().split("\n")[:-1]]
     gold = [str(label) for label in labels]
-    # 0 is what the scorer's report holds there, too, with a warning.
+    # The scorer's report holds 0 there too, with a warning.
     report = classification_report(gold, found, output_dict=True, zero_division=0)
     if task.name == "stance":
         return (report["1"]["f1-score"] + report["2"]["f1-score"]) / 2
@@ -108,7 +108,7 @@ def test_reading_gives_back_exactly_what_was_written(tmp_path, name):
     found = files.read_predictions(tmp_path, task, NUM_EXAMPLES, TARGETS)
     np.testing.assert_array_equal(found, predicted)
     assert found.dtype == (np.int64 if task.is_classification else np.float64)
-    # So the figures of the files are those of the run, to the bit.
+    # So figures from the files equal those of the run to the bit.
     found = files.score_predictions(tmp_path, [task], {name: labels}, {name: TARGETS})
     assert found[name] == files.metrics.score(task, predicted, labels)
 
@@ -167,7 +167,7 @@ READABLE = {
 
 
 @pytest.mark.parametrize("content", READABLE.values(), ids=READABLE)
-def test_harmless_differences_are_read(tmp_path, content):
+def test_harmless_differences_are_accepted(tmp_path, content):
     (tmp_path / "irony.txt").write_bytes(content)
     found = files.read_predictions(tmp_path, TASKS["irony"], 3)
     np.testing.assert_array_equal(found, [1, 0, 1])

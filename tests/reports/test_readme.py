@@ -1,4 +1,4 @@
-"""The tables of `results/README.md` against the files that they are made from."""
+"""The tables of README.md and results/README.md against the stored runs."""
 
 import math
 import re
@@ -129,7 +129,7 @@ def test_a_run_apart_for_each_task_names_the_best_epochs_of_all():
     assert summary.best_epochs(results) == "a 1 of 4, b 3 of 6"
 
 
-def test_results_of_an_older_version_have_no_scoring_time():
+def test_results_of_an_older_version_show_the_training_time_only():
     assert summary.seconds({"train_seconds": 1.6}) == "2 s of training"
 
 

@@ -63,7 +63,7 @@ def test_a_title_wider_than_its_metrics_keeps_the_columns_apart():
     assert row.split() == ["test", "1.00", "-2.50", "-0.75"]
 
 
-def test_what_is_missing_is_a_dash():
+def test_a_missing_figure_is_a_dash():
     rows = {
         "test": TWEETEVAL_ROWS["EW"],
         "partial": {"irony": {"irony_f1": 50.0}},
