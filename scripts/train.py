@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         finally:
             view.close()
     if processes.is_writer():
-        report(outcome, config, workdir, is_quiet=flags.quiet)
+        print_end(outcome, config, workdir, is_quiet=flags.quiet)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0], epilog=__doc__.split("\n\n")[-1]
     )
     parser.add_argument(
-        "--workdir", required=True, help="where the run leaves its files"
+        "--workdir", required=True, help="the directory of the run and its files"
     )
     parser.add_argument(
         "--quiet",
@@ -79,14 +79,18 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="join the other processes of a pod or cluster, each running this command",
     )
-    parser.add_argument("--coordinator", help="HOST:PORT of process 0, where not found")
-    parser.add_argument("--num_processes", type=int, help="of them, where not found")
-    parser.add_argument("--process_id", type=int, help="of this one, where not found")
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, if not detected")
+    parser.add_argument(
+        "--num_processes", type=int, help="their number, if not detected"
+    )
+    parser.add_argument(
+        "--process_id", type=int, help="the number of this one, if not detected"
+    )
     parser.add_argument(
         "--initialization_timeout",
         type=int,
         metavar="SECONDS",
-        help="how long to wait for the other processes; 300 if not given",
+        help="longest wait for the other processes; 300 if not given",
     )
     return parser
 
@@ -100,26 +104,26 @@ def check_joining(flags) -> None:
         raise InputError(f"--initialization_timeout is {seconds}; expected at least 1")
 
 
-def report(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
+def print_end(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
     from mtra_jax import config as configs
-    from mtra_jax.reports import stored, summary
+    from mtra_jax.reports import end_of_run, stored
 
     results, tasks = outcome.results, outcome.benchmark.tasks
     method = config.method.name
     ew = stored.find(stored.read(), "ew", configs.to_dict(config))
     others = [ew] if ew and method != "ew" else []
-    table = summary.end_table(results, tasks, method, others)
+    table = end_of_run.table(results, tasks, method, others)
     if is_quiet:
         print(table)
         return
     print(f"\n{table}")
-    if lacking := summary.without_figures(results["test"]):
+    if lacking := end_of_run.without_figures(results["test"]):
         print(f"test outputs not finite, no figures: {', '.join(lacking)}")
-    print(summary.legend(tasks, has_ew=bool(others) or method == "ew"))
+    print(end_of_run.legend(tasks, has_ew=bool(others) or method == "ew"))
     for run in others:
-        print(f"{summary.title(run.method)} (stored): {run.command}; {run.origin}")
+        print(f"{end_of_run.title(run.method)} (stored): {run.command}; {run.origin}")
     print(f"next: {next_command(workdir, tasks[0].name)}")
-    print(f"{summary.seconds(results)}; files in {workdir}")
+    print(f"{end_of_run.seconds(results)}; files in {workdir}")
 
 
 def next_command(workdir: Path, task: str) -> str:

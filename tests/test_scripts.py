@@ -15,7 +15,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks
-from mtra_jax.reports.summary import title
+from mtra_jax.reports.end_of_run import title
 from mtra_jax.runs import workdir as files
 from mtra_jax.tasks import SYNTHETIC
 

@@ -128,7 +128,7 @@ def check_results(results: Any, source: str) -> None:
     """
     try:
         _check_results(results, (*SPLITS, "majority"))
-        _check_progress(results)
+        _check_epochs_and_times(results)
     except InputError as error:
         raise InputError(f"{source}: damaged: {error}") from error
 
@@ -171,7 +171,7 @@ def _check_results(results: Any, splits: Sequence[str]) -> None:
                 _check_figure(figure, split, task, metric)
 
 
-def _check_progress(results: dict[str, Any]) -> None:
+def _check_epochs_and_times(results: dict[str, Any]) -> None:
     kind = dict if isinstance(results.get("epochs"), dict) else int
     best, last = (_member(results, key, kind) for key in ("best_epoch", "epochs"))
     if kind is dict and best.keys() != last.keys():

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtra_jax.reports import summary, tables
+from mtra_jax.reports import end_of_run, tables
 from mtra_jax.tasks import BENCHMARKS, Task
 
 PATH = Path(__file__).with_name("stored_runs.json")
@@ -103,7 +103,7 @@ def text_block(runs: Sequence[StoredRun]) -> str:
     """
     *others, own = runs
     return (
-        f"```\n{summary.end_table(own.results, own.tasks, own.method, others)}\n```\n\n"
+        f"```\n{end_of_run.table(own.results, own.tasks, own.method, others)}\n```\n\n"
         f"{_origins(runs)}"
     )
 
@@ -111,13 +111,13 @@ def text_block(runs: Sequence[StoredRun]) -> str:
 def markdown_block(runs: Sequence[StoredRun]) -> str:
     """The table of results/README.md, in Markdown."""
     *others, own = runs
-    rows = summary.figure_rows(own.results, own.method, others)
+    rows = end_of_run.figure_rows(own.results, own.method, others)
     return f"{_origins(runs)}\n\n{tables.markdown_table(rows, own.tasks)}"
 
 
 def _origins(runs: Sequence[StoredRun]) -> str:
     return "\n".join(
-        f"* {summary.title(run.method)}: `{run.command}`\n"
-        f"  ({run.origin}; {summary.seconds(run.results)})"
+        f"* {end_of_run.title(run.method)}: `{run.command}`\n"
+        f"  ({run.origin}; {end_of_run.seconds(run.results)})"
         for run in runs
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.reports import comparison, formats, stored, summary, tables
+from mtra_jax.reports import comparison, end_of_run, formats, stored, tables
 from mtra_jax.tasks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ def test_a_stored_run_is_found_under_the_same_settings_only(runs):
 
 def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
     ew, mtra = runs
-    table = summary.end_table(mtra.results, mtra.tasks, "mtra", [ew])
+    table = end_of_run.table(mtra.results, mtra.tasks, "mtra", [ew])
     head, *lines = table.splitlines()
     best, last = mtra.results["best_epoch"], mtra.results["epochs"]
     average = mtra.results["validation"]["avg"]
@@ -116,7 +116,7 @@ def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
 
 def test_the_legend_explains_every_column():
     for benchmark in BENCHMARKS.values():
-        line = summary.legend(benchmark.tasks, has_ew=True)
+        line = end_of_run.legend(benchmark.tasks, has_ew=True)
         assert "\n" not in line
         for task in benchmark.tasks:
             for metric in task.metrics:
@@ -126,13 +126,13 @@ def test_the_legend_explains_every_column():
 
 def test_a_run_apart_for_each_task_names_the_best_epochs_of_all():
     results = {"best_epoch": {"a": 1, "b": 3}, "epochs": {"a": 4, "b": 6}}
-    assert summary.best_epochs(results) == "a 1 of 4, b 3 of 6"
+    assert end_of_run.best_epochs(results) == "a 1 of 4, b 3 of 6"
 
 
 def test_results_of_an_older_version_show_the_training_time_only():
-    assert summary.seconds({"train_seconds": 1.6}) == "2 s of training"
+    assert end_of_run.seconds({"train_seconds": 1.6}) == "2 s of training"
 
 
 def test_tasks_without_figures_are_listed():
     test = {"a": {"f1": 1.0}, "b": {"f1": None}, "c": {"v": 1.0, "a": math.nan}}
-    assert summary.without_figures({**test, "avg": None}) == ["b", "c"]
+    assert end_of_run.without_figures({**test, "avg": None}) == ["b", "c"]

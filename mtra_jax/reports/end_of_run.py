@@ -41,19 +41,19 @@ def figure_rows(
     return {**rows, title(method): results["test"]}
 
 
-def end_table(
+def table(
     results: Results,
     tasks: Sequence[Task],
     method: str,
     others: Sequence[Compared] = (),
 ) -> str:
     """The test figures of a run beside the majority and `others`, under one head line."""
-    table = tables.score_table(figure_rows(results, method, others), tasks)
+    text = tables.score_table(figure_rows(results, method, others), tasks)
     average = results["validation"]["avg"]
     validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
     return (
         f"Test figures in percent. Best epoch {best_epochs(results)}, "
-        f"validation Avg. {validation}.\n{table}"
+        f"validation Avg. {validation}.\n{text}"
     )
 
 
@@ -62,11 +62,14 @@ def legend(tasks: Sequence[Task], has_ew: bool) -> str:
 
     >>> from mtra_jax.tasks import AFFECTEVAL
     >>> print(legend(AFFECTEVAL.select(["ei-reg"]).tasks, has_ew=False))
-    Pear: Pearson correlation; Spear: Spearman correlation; Avg.: mean over the tasks
+    majority: the most frequent class, or the mean; Avg.: mean over the tasks; Pear: Pearson correlation; Spear: Spearman correlation
     """
     metrics = dict.fromkeys(metric for task in tasks for metric in task.metrics)
-    parts = [f"{tables.SHORT_NAMES[m]}: {tables.MEANINGS[m]}" for m in metrics]
-    parts.append("Avg.: mean over the tasks")
+    parts = [
+        "majority: the most frequent class, or the mean",
+        "Avg.: mean over the tasks",
+    ]
+    parts += [f"{tables.SHORT_NAMES[m]}: {tables.MEANINGS[m]}" for m in metrics]
     if has_ew:
         parts.append("EW: equal weighting, the mean of the task losses")
     return "; ".join(parts)
