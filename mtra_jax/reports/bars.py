@@ -79,7 +79,10 @@ def _evaluation_lines(items: Iterable, total: int) -> Iterator:
 
 
 def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
-    """A bar of runs on the top line, `initial` of which have finished before."""
+    """A bar of runs on the top line, `initial` of which have finished before.
+
+    In a log it shows nothing: a sweep writes a line for each run anyway.
+    """
     return tqdm.tqdm(
         total=total,
         initial=initial,
@@ -88,6 +91,7 @@ def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
         dynamic_ncols=True,
         leave=False,
         position=0,
+        disable=not has_terminal(),
         smoothing=0,  # the mean over all runs: they take minutes and differ
     )
 

@@ -172,15 +172,15 @@ def check_ids(directory, place):
     assert [ids(again, n) for n in (512, 9)] == expected
     theirs = AutoTokenizer.from_pretrained(saved, local_files_only=True)
     for length, rows in zip((512, 9), expected, strict=True):
-        found = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
-        assert found == rows
+        actual = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
+        assert actual == rows
 
 
 def ids(tokenizer, max_length):
-    found = tokens.encode(tokenizer, TEXTS, max_length)
+    actual = tokens.encode(tokenizer, TEXTS, max_length)
     return [
-        found.ids[start:end].tolist()
-        for start, end in zip(found.offsets, found.offsets[1:], strict=False)
+        actual.ids[start:end].tolist()
+        for start, end in zip(actual.offsets, actual.offsets[1:], strict=False)
     ]
 
 
@@ -193,8 +193,8 @@ def test_the_texts_tell_the_settings_apart(tmp_path):
             directory.mkdir()
             write(directory)
             put(directory, "tokenizer_config.json", **settings)
-            found = ids(tokens.load_tokenizer(directory), 9)
-            ids_by_layout.setdefault(layout, {})[name] = found
+            actual = ids(tokens.load_tokenizer(directory), 9)
+            ids_by_layout.setdefault(layout, {})[name] = actual
     for name in list(SETTINGS)[1:10]:
         assert any(
             ids_by_layout[k][name] != ids_by_layout[k]["none"] for k in LAYOUTS
@@ -382,20 +382,20 @@ def test_the_cache_keeps_ids_beyond_the_number_of_tokens(tmp_path, monkeypatch):
 
 def test_the_cache_tells_the_sides_and_the_splitting_of_special_tokens_apart(tmp_path):
     long = "the quick brown fox [MASK]"
-    found = []
+    actual = []
     for settings in ({}, {"truncation_side": "left"}, {"split_special_tokens": True}):
         write_vocabulary(tmp_path)
         put(tmp_path, "tokenizer_config.json", **settings)
         tokenizer = tokens.load_tokenizer(tmp_path)
         for _ in range(2):
             encoded = tokens.cached_encode(tmp_path / "cache", tokenizer, [long], 5)
-        found.append(encoded.ids.tolist())
+        actual.append(encoded.ids.tolist())
         (tmp_path / "tokenizer_config.json").unlink()
     tokenizer = tokens.load_tokenizer(tmp_path)
     the, quick, brown, fox = map(tokenizer.token_to_id, long.split()[:4])
-    assert found[0] == [2, the, quick, brown, 3]
-    assert found[1] == [2, brown, fox, 4, 3]
-    assert found[2] == [2, the, quick, brown, 3]
+    assert actual[0] == [2, the, quick, brown, 3]
+    assert actual[1] == [2, brown, fox, 4, 3]
+    assert actual[2] == [2, the, quick, brown, 3]
     assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
@@ -432,9 +432,9 @@ def test_files_of_another_class_are_refused(tmp_path, write, model_type, message
     put(tmp_path, "config.json", model_type=model_type)
     if (tmp_path / "tokenizer_config.json").exists():
         put(tmp_path, "tokenizer_config.json", tokenizer_class=None)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(str(tmp_path))
-    assert message in found
+    actual = refusal(tokens.load_tokenizer, tmp_path)
+    assert actual.startswith(str(tmp_path))
+    assert message in actual
 
 
 def test_far_fewer_tokens_than_rows_are_refused(tmp_path):
@@ -587,8 +587,8 @@ FILES += ["added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.
 def test_an_incomplete_download_is_named(tmp_path, file, content, message):
     whole_bert(tmp_path)
     (tmp_path / file).write_bytes(content)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(f"{tmp_path / file}: {message}")
+    actual = refusal(tokens.load_tokenizer, tmp_path)
+    assert actual.startswith(f"{tmp_path / file}: {message}")
 
 
 def test_a_pipe_is_refused_at_once(tmp_path):
@@ -614,8 +614,8 @@ def test_a_pipe_is_refused_at_once(tmp_path):
 def test_a_damaged_json_file_is_named(tmp_path, file, content, message):
     whole_bert(tmp_path)
     (tmp_path / file).write_bytes(content)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(f"{tmp_path / file}: {message}")
+    actual = refusal(tokens.load_tokenizer, tmp_path)
+    assert actual.startswith(f"{tmp_path / file}: {message}")
 
 
 # Saving.
