@@ -24,7 +24,7 @@ def load(
 ) -> tuple[Tokenizer, str]:
     """Returns the backend and the side at which it truncates, "left" or "right".
 
-    `spec`, `settings` and `config`: the contents of `tokenizer.json` (None where it is
+    `spec`, `settings` and `config`: the contents of `tokenizer.json` (None if it is
     absent), `tokenizer_config.json` and `config.json`. Nothing is fetched, and no code
     of the directory is run.
 

@@ -67,7 +67,7 @@ def thin(
 ) -> Splits:
     """Draws a random `fraction` of each task's training examples, and noises labels.
 
-    A share `label_noise` of the drawn examples get a new label (MTRA, appendix C.3 and
+    A share `label_noise` of the drawn examples gets a new label (MTRA, appendix C.3 and
     C.4). Validation and test stay whole. Then `limit_examples` caps all splits.
     """
     thinned = {}
@@ -86,7 +86,7 @@ def thin(
 
 
 def limit_examples(benchmark: Benchmark, examples: Splits, limit: int) -> Splits:
-    """At most `limit` examples of each split of each task, for smoke runs; all where 0.
+    """At most `limit` examples of each split of each task, for smoke runs; 0 for all.
 
     The choice depends on the task, the split, its labels and `limit`, not on the seed of
     a run: runs with several seeds, and a later evaluation, see the same examples. See

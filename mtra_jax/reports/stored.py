@@ -97,7 +97,7 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def text_block(runs: Sequence[StoredRun]) -> str:
-    """The table of README.md: what a run prints at its end, and where it was made.
+    """The table of README.md, as a run prints it, and the origin of both runs.
 
     `runs`: EW, then MTRA; the table is the one of the last.
     """

@@ -10,7 +10,7 @@ from mtra_jax.runs import build, loop
 
 
 class Display:
-    """Shows one run after another, with bars where standard error is a terminal.
+    """Shows one run after another, with bars if standard error is a terminal.
 
     `say` takes the lines, `position` is the line of the first bar. `warn` takes the
     lines on recovered problems (`say` if not given). `should_stop` is that of

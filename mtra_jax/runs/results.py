@@ -27,7 +27,7 @@ def finish(
 ) -> dict[str, Any]:
     """Scores the best parameters on the test set and writes the files of a finished run.
 
-    Returns the content of `results.json`, which is written last: where it exists, the
+    Returns the content of `results.json`, which is written last: if it exists, the
     other files are complete.
     """
     run = prepared.run
