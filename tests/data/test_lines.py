@@ -118,8 +118,8 @@ def test_empty_path_is_no_standard_input():
 def test_chunks(count, size, expected):
     texts = [f"text {i}" for i in range(count)]
     actual = list(lines.chunks(iter(texts), size))
-    assert [len(chunk) for chunk in found] == expected
-    assert [text for chunk in found for text in chunk] == texts
+    assert [len(chunk) for chunk in actual] == expected
+    assert [text for chunk in actual for text in chunk] == texts
 
 
 def test_chunk_comes_as_soon_as_it_is_full():
