@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/tiny_synthetic
 
-.PHONY: train test oracle lint clean
+.PHONY: train figures test oracle lint clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py --config configs/mtra.py:tiny_synthetic --workdir $(WORKDIR)
+
+# Trains EW and MTRA on a clean checkout; rewrites the stored figures and the READMEs.
+figures: $(VENV)/installed
+	rm -rf runs/stored
+	$(BIN)/python scripts/store_figures.py --workdir runs/stored
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile

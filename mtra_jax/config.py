@@ -51,6 +51,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "data": {
                 "dir": "",  # root of the benchmarks' files, or "hub"
                 "fraction": 1.0,  # share of the training examples of each task
+                "limit": 0,  # most examples of each split of each task; all where 0
                 "label_noise": 0.0,  # share of them with a label drawn anew
                 "max_length": 256,  # tokens
                 "max_shapes": 0,  # most shapes of training batches; 0: by their cost
@@ -90,8 +91,7 @@ def preset(name: str, method: str) -> ConfigDict:
 def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     """The configuration of `FILE:NAME` with `overrides` of (dotted key, text).
 
-    Raises:
-      InputError: no such file or preset, an unknown key, or a value that does not fit.
+    Raises InputError: no such file or preset, an unknown key, or an unfit value.
     """
     path, config = config_files.call(spec, "get_config", "configs/mtra.py")
     if not isinstance(config, ConfigDict):

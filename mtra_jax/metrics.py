@@ -1,4 +1,4 @@
-"""Predictions and labels in, figures in percent out: the tasks' metrics, Avg. and Δp."""
+"""Predictions and labels -> figures in percent: the tasks' metrics, Avg. and Δp."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,13 +16,15 @@ Scores = Mapping[str, Mapping[str, float]]
 def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The metrics of one task, in percent, in the order of `task.metrics`.
 
-    Classification: class ids, int [N]. Regression: values, float [N, D]. Equal to the
-    official TweetEval scorer wherever each class occurs in the labels or the
-    predictions; a class that occurs in neither counts as 0 here, since the average is
+    Classification: class ids, int [N]. Regression: values, float [N, D]. The figures
+    equal those of the official TweetEval scorer if each class occurs in the labels or the
+    predictions. A class that occurs in neither counts as 0 here, since the average is
     over all classes of the task. A correlation with a constant is defined as 0.
 
-    Raises ValueError for other shapes or types, unequal lengths, no examples, class ids
-    out of range, values that are not finite.
+    Raises:
+      ValueError: a wrong shape or type, unequal lengths, no examples, a class id out of
+        range, or a value that is not finite.
+
     Source: appendix B.3; TweetEval (Barbieri et al. 2020), its evaluation script.
 
     >>> from mtra_jax.tasks import TWEETEVAL
@@ -43,9 +45,11 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
 
 
 def check_values(task: Task, values: np.ndarray, name: str) -> np.ndarray:
-    """The class ids, int [N], or the values, float64 [N, D], if they are valid ones.
+    """Returns the class ids, int [N], or the values, float64 [N, D].
 
-    Raises ValueError that names `name`, the rule and the first wrong value.
+    Raises:
+      ValueError: a value is invalid. The message holds `name`, the rule and the first
+        wrong value.
     """
     values = np.asarray(values)
     if task.is_classification:
@@ -95,8 +99,10 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
     Averaged over a task's metrics, then over tasks. Every metric here is better when
     higher, so the sign (-1)^p of the formula is +1.
 
-    Raises ValueError where a figure of the baseline is 0 or negative (a correlation can
-    be), since the ratio is then undefined or has the wrong sign, or a figure is missing.
+    Raises:
+      ValueError: a figure of the baseline is 0 or negative (a correlation can be), which
+        makes the ratio undefined or its sign wrong; or a figure is missing.
+
     Source: appendix B.3.
     """
     tasks = tuple(tasks)
@@ -120,9 +126,9 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
 def not_positive(
     scores: Mapping[str, Mapping[str, float | None]], tasks: Iterable[Task]
 ) -> Iterator[tuple[Task, str, float]]:
-    """The figures over which no relative improvement exists: (task, metric, figure).
+    """Yields (task, metric, figure) for the figures that Δp cannot be relative to.
 
-    Figures that are None are skipped.
+    Missing figures (None) are skipped.
     """
     for task in tasks:
         for metric in task.metrics:
@@ -134,7 +140,7 @@ def not_positive(
 def summarize(scores: Scores, tasks: Iterable[Task]) -> dict[str, Any]:
     """One split of results.json: `{"emotion": {"macro_f1": 76.97}, ..., "avg": 69.96}`.
 
-    The result serves as `scores` of `average` and `delta_p`, too.
+    `average` and `delta_p` accept the result as `scores`.
     """
     tasks = tuple(tasks)
     summary: dict[str, Any] = {
@@ -152,7 +158,7 @@ def majority_baseline(
 ) -> dict[str, float]:
     """The metrics of always predicting the most frequent training class, or their mean.
 
-    Of equally frequent classes the first counts. Shapes and `Raises` as in `score`.
+    Ties between classes go to the first. Shapes and errors are those of `score`.
     """
     train_labels = check_values(task, train_labels, "train_labels")
     if task.is_classification:
@@ -173,7 +179,7 @@ def _mean_over_tasks(figures: Scores, tasks: Iterable[Task]) -> float:
 
 
 def _number(figure: float | None) -> float:
-    """NaN for a figure that JSON has as null, and so for every mean with it."""
+    """The figure, or NaN for null in JSON, which makes every mean over it NaN too."""
     return math.nan if figure is None else float(figure)
 
 
@@ -200,10 +206,10 @@ def _macro_recall(
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    # Here, and not at the top: two seconds of every start, for the end of an epoch.
+    # Imported late: it takes two seconds, and is needed at the end of an epoch only.
     from scipy import stats
 
-    # Also the case of one example, for which scipy raises.
+    # Covers a single example too, for which scipy raises.
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return float(stats.pearsonr(x, y).statistic)
@@ -218,7 +224,7 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
 class Metric(NamedTuple):
     """`fraction(predictions, labels, num_outputs)` for tasks of `kind`.
 
-    `num_outputs`: the least number of classes or dimensions that it is defined for.
+    `num_outputs`: the least number of classes or dimensions that the metric needs.
     """
 
     kind: str
@@ -247,7 +253,7 @@ METRICS = {
 
 
 def check_metrics(tasks: Iterable[Task]) -> None:
-    """Raises InputError where a task has no metric, or one that it cannot be scored by."""
+    """Raises InputError if a task has no metric, or a metric that does not fit it."""
     for task in tasks:
         if not task.metrics:
             raise InputError(

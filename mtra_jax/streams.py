@@ -1,7 +1,7 @@
 """Standard streams that may be closed, full or without a reader -> streams that never raise.
 
-A failed write to standard output ends a script whose output is its product, and no other;
-one to standard error ends none. Nothing is left to fail when the interpreter exits.
+A failed write to standard output ends only a script whose output is its product. A failed
+write to standard error ends no script. The interpreter's flush at exit cannot fail either.
 """
 
 import errno
@@ -25,7 +25,7 @@ class OutputError(RunError):
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor for writing. Its first failure is reported, the rest is dropped."""
+    """A file descriptor for writing that reports its first failure and drops the rest."""
 
     def __init__(
         self, number: int, on_failure: Callable[[OSError], None], *, is_closed: bool
@@ -36,7 +36,7 @@ class _Descriptor(io.FileIO):
         self._has_failed = False
 
     def write(self, data: bytes) -> int:
-        """Writes what the system takes; after a failure it pretends to."""
+        """Writes as much as the system accepts; after a failure it discards all data."""
         size = memoryview(data).nbytes
         if self._has_failed:
             return size
@@ -55,8 +55,8 @@ class _Descriptor(io.FileIO):
 def guard(*, output_is_product: bool) -> None:
     """Makes the standard streams of this process safe to write to.
 
-    A failed write to standard output raises OutputError where `output_is_product`;
-    elsewhere it is dropped, with a warning unless its reader went away on purpose.
+    With `output_is_product` a failed write to standard output raises OutputError.
+    Without it the output is dropped, with a warning unless the reader closed the pipe.
     """
     _occupy_descriptors()
     on_failure = _raise if output_is_product else _warn
@@ -65,9 +65,9 @@ def guard(*, output_is_product: bool) -> None:
 
 
 def _occupy_descriptors() -> None:
-    """Opens the null device where 0, 1 or 2 is closed.
+    """Opens the null device for each of the descriptors 0, 1 and 2 that is closed.
 
-    The next file that is opened would get the number, and what libraries print.
+    Otherwise the next opened file would get that number, and receive what libraries print.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -81,7 +81,7 @@ def _guarded(
     if not is_closed:
         if not isinstance(stream, io.TextIOWrapper):
             return stream
-        # A name that the user gave may hold bytes that are no text.
+        # Names given by the user may hold bytes that are not text.
         stream.reconfigure(errors="backslashreplace")
         raw = getattr(stream.buffer, "raw", None)
         if isinstance(raw, _Descriptor):

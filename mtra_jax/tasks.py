@@ -1,4 +1,4 @@
-"""Tasks and benchmarks as data: names, kinds, labels, metrics, slots in the joint space."""
+"""Tasks and benchmarks as data: names, kinds, labels, metrics, slots of the outputs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from mtra_jax.errors import InputError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One task: what it predicts and how it is scored.
+    """One task: its outputs and its metrics.
 
-    `labels` are the class names in the order of their ids, or the names of the regression
-    dimensions. `metrics` are keys of `mtra_jax.metrics`, in the order of the tables.
+    `labels`: class names in the order of their ids, or the names of the regression
+    dimensions. `metrics`: keys of `mtra_jax.metrics.METRICS`, in the order of the tables.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Task:
 
     @property
     def num_outputs(self) -> int:
-        """Classes, or regression dimensions."""
+        """The number of classes, or of regression dimensions."""
         return len(self.labels)
 
     @property
@@ -50,7 +50,11 @@ class Benchmark:
         return sum(task.num_outputs for task in self.tasks)
 
     def slots(self, name: str) -> slice:
-        """Where the outputs of task `name` lie in the joint space."""
+        """The slots of task `name` in the joint space.
+
+        Raises:
+          InputError: an unknown task.
+        """
         start = 0
         for task in self.tasks:
             if task.name == name:
@@ -66,7 +70,11 @@ class Benchmark:
         return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
     def select(self, names: Sequence[str]) -> "Benchmark":
-        """The benchmark with only the tasks `names`, in the benchmark's own order."""
+        """The benchmark with only the tasks `names`, in the benchmark's order.
+
+        Raises:
+          InputError: an unknown task.
+        """
         for name in names:
             if name not in self.task_names:
                 raise InputError(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
-from mtra_jax.reports import progress, tables
+from mtra_jax.reports import bars, tables
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -48,11 +48,16 @@ def evaluate_run(workdir: Path, flags) -> None:
         cache_dir=flags.cache_dir,
         num_devices=flags.devices,
         batch_size=flags.batch_size,
-        bar=progress.evaluation_bar,
+        bar=bars.evaluation_bar,
     )
     score = scoring.evaluate_run(workdir, flags.split, options)
     if score.difference is not None:
         print(f"not the data of the run: {score.difference}", file=sys.stderr)
+    if score.limit:
+        print(
+            f"data.limit of the run: at most {score.limit} examples of each task",
+            file=sys.stderr,
+        )
     print(json.dumps(metrics_log.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)

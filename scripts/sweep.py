@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, rest)
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax.reports import comparison, formats, progress
+    from mtra_jax.reports import bars, comparison, formats
     from mtra_jax.runs import experiments, loop, processes, signals, sweep
     from mtra_jax.train.devices import start_devices
 
@@ -40,11 +40,11 @@ def main(arguments: Sequence[str]) -> None:
         only=[name for name in flags.only.split(",") if name],
     )
     counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
-    progress.write_line(f"{len(plan.jobs)} runs: {counts}")
+    bars.write_line(f"{len(plan.jobs)} runs: {counts}")
     with signals.caught(processes.own_signals()) as requests:
         try:
             should_stop = processes.stop_together(requests.should_stop)
-            failed = sweep.run_all(plan, progress.write_line, should_stop)
+            failed = sweep.run_all(plan, bars.write_line, should_stop)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     own = {(trial.name, trial.seed) for trial in chosen.trials}

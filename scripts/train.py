@@ -1,11 +1,15 @@
 """Trains a method on a benchmark, or continues a run that was stopped.
 
     python scripts/train.py --config configs/mtra.py:tiny_synthetic --workdir runs/tiny \
-        [--config.epochs=3] [--config.data.fraction=0.1]
+        [--config.epochs=3] [--config.data.limit=100] [--quiet]
+
+--config.KEY=VALUE sets any value of mtra_jax/config.py. --config.data.limit=100 is a smoke
+run: each split of each task has at most 100 examples.
 """
 
 import argparse
-import math
+import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     devices_here = device_ids(flags.local_device_ids)
 
     from mtra_jax.config import to_dict
-    from mtra_jax.reports import progress
+    from mtra_jax.reports import bars
     from mtra_jax.runs import (
         agreement,
         display,
@@ -53,15 +57,20 @@ def main(arguments: Sequence[str]) -> None:
         )
     start_devices()
     if flags.distributed:
-        show_devices()
+        show_devices(is_quiet=flags.quiet)
         agreement.check_same("--config", to_dict(config))
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
-        shown = display.Terminal(progress.write_line, should_stop=should_stop)
+        view = display.Display(
+            bars.write_line,
+            warn=bars.write_log_line if flags.quiet else None,
+            should_stop=should_stop,
+            quiet=flags.quiet,
+        )
 
         def watch_of(prepared, at) -> loop.Watch:
             if processes.is_writer():
-                return shown.watch(prepared, at)
+                return view.watch(prepared, at)
             return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
 
         try:
@@ -69,24 +78,35 @@ def main(arguments: Sequence[str]) -> None:
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:
-            shown.close()
+            view.close()
     if processes.is_writer():
-        report(outcome, workdir)
+        print_end(outcome, config, workdir, is_quiet=flags.quiet)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser = cli.Parser(
+        description=__doc__.splitlines()[0], epilog=__doc__.split("\n\n")[-1]
+    )
     parser.add_argument(
-        "--workdir", required=True, help="where the run leaves its files"
+        "--workdir", required=True, help="the directory of the run and its files"
+    )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing but the table at the end, and problems on standard error",
     )
     parser.add_argument(
         "--distributed",
         action="store_true",
         help="join the other processes of a pod or cluster, each running this command",
     )
-    parser.add_argument("--coordinator", help="HOST:PORT of process 0, where not found")
-    parser.add_argument("--num_processes", type=int, help="of them, where not found")
-    parser.add_argument("--process_id", type=int, help="of this one, where not found")
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, if not detected")
+    parser.add_argument(
+        "--num_processes", type=int, help="their number, if not detected"
+    )
+    parser.add_argument(
+        "--process_id", type=int, help="the number of this one, if not detected"
+    )
     parser.add_argument(
         "--local_device_ids",
         metavar="N,...",
@@ -96,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--initialization_timeout",
         type=int,
         metavar="SECONDS",
-        help="how long to wait for the other processes; 300 if not given",
+        help="longest wait for the other processes; 300 if not given",
     )
     return parser
 
@@ -111,13 +131,14 @@ def device_ids(text: str | None) -> list[int] | None:
     return [int(number) for number in numbers]
 
 
-def show_devices() -> None:
-    from mtra_jax.reports import progress
+def show_devices(*, is_quiet: bool) -> None:
+    from mtra_jax.reports import bars
     from mtra_jax.runs import agreement, processes
 
     line, warning = agreement.devices_in_use()
     if processes.is_writer():
-        progress.write_line(line)
+        if not is_quiet:
+            bars.write_line(line)
         if warning:
             warnings.warn(warning, stacklevel=1)
 
@@ -131,41 +152,42 @@ def check_joining(flags) -> None:
         raise InputError(f"--initialization_timeout is {seconds}; expected at least 1")
 
 
-def report(outcome, workdir: Path) -> None:
-    from mtra_jax.reports import tables
+def print_end(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
+    from mtra_jax import config as configs
+    from mtra_jax.reports import end_of_run, stored
 
-    results = outcome.results
-    rows = {
-        "majority (test)": results["majority"],
-        "validation": results["validation"],
-        "test": results["test"],
-    }
-    print(f"\nbest epoch {best_epochs(results)}")
-    print(tables.score_table(rows, outcome.benchmark.tasks))
-    if lacking := without_figures(results["test"]):
+    results, tasks = outcome.results, outcome.benchmark.tasks
+    method = config.method.name
+    ew = stored.find(stored.read(), "ew", configs.to_dict(config))
+    others = [ew] if ew and method != "ew" else []
+    table = end_of_run.table(results, tasks, method, others)
+    if is_quiet:
+        print(table)
+        return
+    print(f"\n{table}")
+    if lacking := end_of_run.without_figures(results["test"]):
         print(f"test outputs not finite, no figures: {', '.join(lacking)}")
-    print(f"{results['train_seconds']:.0f} s of training; files in {workdir}")
+    print(end_of_run.legend(tasks, has_ew=bool(others) or method == "ew"))
+    for run in others:
+        print(f"{end_of_run.title(run.method)} (stored): {run.command}; {run.origin}")
+    print(f"next: {next_command(workdir, tasks[0].name)}")
+    print(f"{end_of_run.seconds(results)}; files in {workdir}")
 
 
-def without_figures(summary) -> list[str]:
-    """The tasks with a figure that is NaN, or null where it was read from a file."""
-    tables = {task: figures for task, figures in summary.items() if task != "avg"}
-    return [
-        task
-        for task, figures in tables.items()
-        if any(figure is None or math.isnan(figure) for figure in figures.values())
-    ]
-
-
-def best_epochs(results) -> str:
-    best, last = results["best_epoch"], results["epochs"]
-    if not isinstance(best, dict):
-        return f"{best} of {last}"
-    return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
+def next_command(workdir: Path, task: str) -> str:
+    """A command that predicts the label of a text with the trained model."""
+    # Within a virtual environment that is not active, "python" is another one.
+    executable = sys.executable
+    if shutil.which("python") == executable:
+        executable = "python"
+    elif Path(executable).is_relative_to(Path.cwd()):
+        executable = str(Path(executable).relative_to(Path.cwd()))
+    command = [executable, "scripts/predict.py", "--workdir", str(workdir)]
+    return f"echo 'what a lovely day' | {shlex.join([*command, '--task', task])}"
 
 
 def leave(code: int) -> None:
-    """As `processes.leave`, which may not have been imported yet."""
+    """Calls `processes.leave`; before that module is imported, `sys.exit`."""
     processes = sys.modules.get("mtra_jax.runs.processes")
     (processes.leave if processes else sys.exit)(code)
 

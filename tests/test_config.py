@@ -46,6 +46,7 @@ COMMON = {
     "data.max_length": 256,
     "data.fraction": 1.0,
     "data.label_noise": 0.0,
+    "data.limit": 0,
     "seed": 0,
     "tasks": (),
 }
@@ -341,6 +342,8 @@ def test_values_of_a_wrong_type_are_refused(key, text, expected):
         ("devices", "at least 0", "-1"),
         ("checkpoint_every", "at least 0", "-1"),
         ("seed", f"at least 0 and at most {2**32 - 1}", f"-1 {2**32}"),
+        ("data.limit", "at least 0", "-1"),
+        ("data.limit", f"at most {2**31 - 1}", f"{2**31} {10**20}"),
         ("data.max_length", "at least 3", "2 0 -1"),
         ("data.max_shapes", "at least 0", "-1"),
         ("backbone.vocab_size", "at least 1", "0 -1"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks
+from mtra_jax.reports.end_of_run import title
 from mtra_jax.runs import workdir as files
 from mtra_jax.tasks import SYNTHETIC
 
@@ -76,6 +78,7 @@ def train(preset, workdir, cache, *flags, **options):
 def results_of(workdir):
     found = json.loads((workdir / "results.json").read_text())
     found.pop("train_seconds")
+    found.pop("scoring_seconds")
     return found
 
 
@@ -120,8 +123,15 @@ def test_mtra_learns_the_synthetic_benchmark(default_run):
     }
     floor = metrics.average(majority, SYNTHETIC.tasks)
     assert results["test"]["avg"] >= floor + 20
-    assert f"{results['test']['avg']:.2f}" in output.splitlines()[-2]
-    assert f"{floor:.2f}" in output
+    rows = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    assert rows["MTRA"].endswith(f" {results['test']['avg']:.2f}")
+    assert rows["majority"].endswith(f" {floor:.2f}")
+    seconds = json.loads((workdir / "results.json").read_text())
+    assert output.splitlines()[-1] == (
+        f"{seconds['train_seconds']:.0f} s of training, "
+        f"{seconds['scoring_seconds']:.0f} s of scoring; files in {workdir}"
+    )
+    assert 0 < seconds["scoring_seconds"] < seconds["train_seconds"]
 
 
 def test_a_run_leaves_its_files(default_run):
@@ -238,6 +248,43 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
     assert "continuing at step" in done.stdout
     assert results_of(workdir) == results_of(small_run)
     assert lines_of(workdir) == lines_of(small_run)
+
+
+def test_a_log_is_short_and_quiet_prints_the_table_only(small_run, tmp_path, cache):
+    done = train(MTRA, tmp_path / "run", cache, *SMALL)
+    assert len(done.stderr.encode()) < 4000
+    assert "\r" not in done.stderr
+    first = done.stderr.splitlines()[0]
+    assert re.fullmatch(
+        r"step 1/\d+, epoch 1/2, \d+ examples/s, losses: \w+ \d\.\d\d", first
+    )
+    quiet = train(MTRA, small_run, cache, *SMALL, "--quiet")
+    assert not quiet.stderr
+    head, *table = quiet.stdout.splitlines()
+    assert head.startswith("Test figures in percent. Best epoch ")
+    assert [line.split()[0] for line in table[2:]] == ["majority", "MTRA"]
+    assert quiet.stdout.strip() in done.stdout
+
+
+def test_a_limit_is_part_of_the_run_and_of_its_evaluation(tmp_path, cache):
+    limit = "--config.data.limit=12"
+    workdir = tmp_path / "run"
+    train(MTRA, workdir, cache, *SMALL, "--quiet", limit)
+    results = results_of(workdir)
+    twelve = {"train": 12, "validation": 12, "test": 12}
+    assert results["examples"] == {"irony": twelve, "intensity": twelve}
+    assert json.loads((workdir / "config.json").read_text())["data"]["limit"] == 12
+    inputs = json.loads((workdir / "inputs.json").read_text())
+    assert inputs["data"]["irony"]["test"]["examples"] == 600
+    rows = (workdir / "predictions" / "irony.txt").read_text().splitlines()
+    assert len(rows) == 12
+    scored = run("evaluate.py", f"--workdir={workdir}", f"--cache_dir={cache}")
+    assert json.loads(scored.stdout) == results["test"]
+    assert "data.limit of the run: at most 12 examples of each task" in scored.stderr
+    assert "not the data of the run" not in scored.stderr
+    other = "--config.data.limit=13"
+    refused = train(MTRA, workdir, cache, *SMALL, other, code=2)
+    assert "data.limit is 12 there and 13 here" in refused.stderr
 
 
 def test_a_finished_run_is_scored_again_and_not_trained(small_run, cache):
@@ -376,7 +423,8 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     for split in ("validation", "test", "majority"):
         scores = [part[split]["avg"] for part in parts]
         np.testing.assert_allclose(found[split]["avg"], np.mean(scores), rtol=1e-12)
-    assert f"{found['test']['avg']:.2f}" in done.stdout.splitlines()[-2]
+    (row,) = (x for x in done.stdout.splitlines() if x.startswith(title(method)))
+    assert row.endswith(f" {found['test']['avg']:.2f}")
     for part in ("encoder", "heads", "method"):
         sizes = [run["parameters"][part] for run in parts]
         assert found["parameters"][part] == sum(sizes)

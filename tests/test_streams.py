@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# One import for all cases: each runs in a child with streams of its own, and ends as a
-# process does. `many` lines are more than a buffer and a pipe hold.
+# One import for all cases: each runs in a forked child with its streams, and ends like a
+# process. `many` lines are more than a buffer and a pipe hold.
 DRIVER = """
 import contextlib, json, os, sys
 from mtra_jax import cli
@@ -77,7 +77,7 @@ with open("codes.json", "w") as file:
 """
 NO_SPACE = "standard output: No space left on device"
 # Name -> main, whether its output is the product, its two streams; then the exit code,
-# what it says on standard error, and whether it came to its end.
+# its text on standard error, and whether it reached its end.
 CASES = {
     "product": (("lines", True, "file", "file"), 0, "", True),
     "product unread": (("many", True, "unread", "file"), 141, "", False),
@@ -125,17 +125,17 @@ def ended(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_stream_that_fails_ends_only_what_is_for_it(ended, name):
+def test_a_failing_stream_ends_only_a_script_whose_product_it_is(ended, name):
     root, codes = ended
-    _, code, said, comes_to_its_end = CASES[name]
+    _, code, message, comes_to_its_end = CASES[name]
     assert codes[name] == code
-    if said is not None:
-        assert (root / name / "stream2").read_text() == said
+    if message is not None:
+        assert (root / name / "stream2").read_text() == message
     assert (root / name / "done").exists() == comes_to_its_end
 
 
-def test_no_file_takes_the_place_of_a_stream(ended):
-    """What a library prints would go into it."""
+def test_a_file_never_takes_the_place_of_a_closed_stream(ended):
+    """Otherwise output of libraries would go into the file."""
     assert int((ended[0] / "first file" / "done").read_text()) > 2
 
 

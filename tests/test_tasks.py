@@ -30,12 +30,12 @@ def test_benchmarks_by_name():
         "affecteval": AFFECTEVAL,
         "synthetic": SYNTHETIC,
     } == (BENCHMARKS)
-    assert all(name == found.name for name, found in BENCHMARKS.items())
+    assert all(name == actual.name for name, actual in BENCHMARKS.items())
 
 
 def test_labels_of_tweeteval():
-    found = {task.name: list(task.labels) for task in TWEETEVAL.tasks}
-    assert found == TWEETEVAL_LABELS
+    actual = {task.name: list(task.labels) for task in TWEETEVAL.tasks}
+    assert actual == TWEETEVAL_LABELS
 
 
 def test_labels_of_affecteval():
@@ -61,7 +61,7 @@ def test_tasks_are_well_formed(benchmark, task):
     assert task.kind in ("classification", "regression")
     assert task.is_classification == (task.kind == "classification")
     assert task.metrics
-    # Every metric named is one that can be computed.
+    # Every metric of a task can be computed.
     generator = np.random.default_rng(0)
     shape = () if task.is_classification else (task.num_outputs,)
     targets = generator.integers(task.num_outputs, size=(20, *shape))
@@ -91,12 +91,12 @@ def test_joint_spaces_have_the_published_sizes():
 
 
 def test_select_keeps_the_order_of_the_benchmark():
-    found = TWEETEVAL.select(["stance", "hate", "stance"])
-    assert found.name == "tweeteval"
-    assert found.task_names == ("hate", "stance")
-    assert found.num_slots == 5
-    assert found.slots("stance") == slice(2, 5)
-    assert found.slot_tasks().tolist() == [0, 0, 1, 1, 1]
+    actual = TWEETEVAL.select(["stance", "hate", "stance"])
+    assert actual.name == "tweeteval"
+    assert actual.task_names == ("hate", "stance")
+    assert actual.num_slots == 5
+    assert actual.slots("stance") == slice(2, 5)
+    assert actual.slot_tasks().tolist() == [0, 0, 1, 1, 1]
     assert TWEETEVAL.task_names == tuple(TWEETEVAL_LABELS)
 
 

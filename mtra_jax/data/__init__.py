@@ -1,1 +1,1 @@
-"""Files, hub data sets or a seeded grammar in; packed batches of token ids out."""
+"""Files, hub data sets or a seeded grammar -> packed batches of token ids."""

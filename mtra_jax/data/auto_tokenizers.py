@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from mtra_jax.errors import InputError, refusing, shown
 
 PROBES = ["", "a \u16a0", "So: caf\u00e9 isn't [MASK] <mask> </s> 42%\U0001f600 " * 3]
-"""Texts that show whether a tokenizer works; few vocabularies hold the rune."""
+"""Texts that every tokenizer must encode; few vocabularies contain the rune."""
 
 _WHOLE = "tokenizer.json"
 _SETTINGS = "tokenizer_config.json"
@@ -22,21 +22,22 @@ def load(
     settings: dict[str, Any],
     config: dict[str, Any],
 ) -> tuple[Tokenizer, str]:
-    """Returns its backend and the side at which it truncates, "left" or "right".
+    """Returns the backend and the side at which it truncates, "left" or "right".
 
-    `spec`, `settings` and `config`: the contents of `tokenizer.json` (None where it is
+    `spec`, `settings` and `config`: the contents of `tokenizer.json` (None if it is
     absent), `tokenizer_config.json` and `config.json`. Nothing is fetched, and no code
     of the directory is run.
 
-    Raises: InputError where `transformers` cannot read the directory, where its class is
-    no fast tokenizer, or the vocabulary is of another kind than the class.
+    Raises:
+      InputError: `transformers` cannot read the directory, its class is not a fast
+        tokenizer, or the vocabulary is of another kind than the class.
     """
-    # Else it advises those who have no PyTorch.
+    # Without this variable it prints advice about a missing PyTorch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
     level = transformers.logging.get_verbosity()
-    # Its warnings are for those who load a model with it.
+    # Its warnings concern models, which are not loaded with it here.
     transformers.logging.set_verbosity_error()
     try:
         _check_class(settings, config, spec is not None, directory)
@@ -65,11 +66,11 @@ def load(
 def _check_class(
     settings: dict[str, Any], config: dict[str, Any], is_whole: bool, directory: Path
 ) -> None:
-    """Raises InputError if the files name a class that is no fast tokenizer.
+    """Raises InputError if the files name a class that is not a fast tokenizer.
 
-    This comes before anything is loaded: `AutoTokenizer` takes any class of
-    `transformers`. `is_whole`: whether there is a `tokenizer.json`, which the generic
-    class needs.
+    Called before anything is loaded: `AutoTokenizer` accepts any class of
+    `transformers`. `is_whole`: whether `tokenizer.json` exists, which the generic class
+    needs.
     """
     import transformers
     from transformers.models.auto import tokenization_auto
@@ -80,10 +81,10 @@ def _check_class(
     if not isinstance(name, str):
         raise InputError(f"{directory}: tokenizer_class is {shown(name)}")
     with refusing(f"{directory}: tokenizer_class is {shown(name)}"):
-        found = tokenization_auto.tokenizer_class_from_name(name)
-    # An unknown name, and that of the base class, stand for the generic fast tokenizer.
+        chosen = tokenization_auto.tokenizer_class_from_name(name)
+    # An unknown name, or that of the base class, means the generic fast tokenizer.
     generic = (None, transformers.PreTrainedTokenizerFast)
-    if found in generic or name == "PreTrainedTokenizer":
+    if chosen in generic or name == "PreTrainedTokenizer":
         if not is_whole and not any(directory.glob("*.model")):
             raise InputError(
                 f"{directory}: tokenizer_class is {shown(name)}, which reads {_WHOLE}; "
@@ -91,16 +92,16 @@ def _check_class(
                 "vocabulary"
             )
         return
-    if isinstance(found, type) and "dummy" in found.__module__:
-        return  # needs a package; loading it says which one
+    if isinstance(chosen, type) and "dummy" in chosen.__module__:
+        return  # it needs a package, which the error of loading names
     if not (
-        isinstance(found, type)
-        and issubclass(found, transformers.PreTrainedTokenizerBase)
+        isinstance(chosen, type)
+        and issubclass(chosen, transformers.PreTrainedTokenizerBase)
     ):
         raise InputError(
             f"{directory}: tokenizer_class is {shown(name)}; expected a tokenizer"
         )
-    if not issubclass(found, transformers.PreTrainedTokenizerFast):
+    if not issubclass(chosen, transformers.PreTrainedTokenizerFast):
         _refuse_slow(name, directory)
 
 
@@ -123,9 +124,9 @@ def _advice(directory: Path) -> str:
 def _check_kind(
     loaded: Any, backend: Tokenizer, spec: dict[str, Any] | None, directory: Path
 ) -> None:
-    """Raises InputError where the vocabulary is not of the kind that the class reads.
+    """Raises InputError if the vocabulary is not of the kind that the class reads.
 
-    `transformers` takes an empty vocabulary then, or reads the files as another kind.
+    `transformers` would use an empty vocabulary, or read the files as another kind.
     """
     name = type(loaded).__name__
     if spec is not None:

@@ -1,4 +1,4 @@
-"""Where data lies and what share of it -> examples and tokens of every split."""
+"""The place of the data and the share to use -> examples and tokens of every split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ HUB = "hub"
 
 
 def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
-    """The benchmark `name`, or those of its tasks that `tasks` lists with commas.
+    """The benchmark `name`; only the tasks in `tasks`, separated by commas, if given.
 
     Raises:
-      InputError: an unknown name.
+      InputError: an unknown benchmark or task.
     """
     if name not in BENCHMARKS:
         raise InputError(
@@ -34,13 +34,13 @@ def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
 def read_examples(
     benchmark: Benchmark, data_dir: str, splits: Sequence[str] = sources.SPLITS
 ) -> Splits:
-    """Reads splits of a benchmark from files or the hub, or makes the synthetic one.
+    """Reads splits of a benchmark from files or the hub, or generates the synthetic one.
 
     Raises:
-      InputError: no data, or data that is wrong.
+      InputError: the data are missing or invalid.
     """
     if benchmark.name == "synthetic":
-        # The data are the same for every seed of a run.
+        # The data do not depend on the seed of the run.
         made = synthetic.generate(seed=0)
         return {
             task.name: {split: made[task.name][split] for split in splits}
@@ -62,26 +62,56 @@ def thin(
     *,
     fraction: float = 1.0,
     label_noise: float = 0.0,
+    limit: int = 0,
     seed: int = 0,
 ) -> Splits:
-    """Keeps a random `fraction` of each task's training examples, and noises labels.
+    """Draws a random `fraction` of each task's training examples, and noises labels.
 
-    A share `label_noise` of those that are kept get a label drawn anew (MTRA, appendix
-    C.3 and C.4). Validation and test stay whole.
+    A share `label_noise` of the drawn examples gets a new label (MTRA, appendix C.3 and
+    C.4). Validation and test stay whole. Then `limit_examples` caps all splits.
     """
     thinned = {}
     for task in benchmark.tasks:
-        # From the name: the same examples whatever other tasks are chosen.
+        # Seeded by the name: the other chosen tasks do not change the examples.
         rng = np.random.default_rng([seed, *task.name.encode()])
         train = examples[task.name]["train"]
-        kept = noise.subsample(len(train.texts), fraction, rng)
+        drawn = noise.subsample(len(train.texts), fraction, rng)
         num_classes = task.num_outputs if task.is_classification else None
-        labels = noise.flip_labels(train.labels[kept], num_classes, label_noise, rng)
+        labels = noise.flip_labels(train.labels[drawn], num_classes, label_noise, rng)
         thinned[task.name] = {
             **examples[task.name],
-            "train": Examples([train.texts[i] for i in kept], labels),
+            "train": Examples([train.texts[i] for i in drawn], labels),
         }
-    return thinned
+    return limit_examples(benchmark, thinned, limit)
+
+
+def limit_examples(benchmark: Benchmark, examples: Splits, limit: int) -> Splits:
+    """At most `limit` examples of each split of each task, for smoke runs; 0 for all.
+
+    The choice depends on the task, the split, its labels and `limit`, not on the seed of
+    a run: runs with several seeds, and a later evaluation, see the same examples. See
+    `noise.spread` for the choice, whose examples stay in their order.
+    """
+    if not limit:
+        return examples
+    limited: Splits = {}
+    for task in benchmark.tasks:
+        limited[task.name] = {}
+        for split, part in examples[task.name].items():
+            rng = np.random.default_rng([*task.name.encode(), 0, *split.encode()])
+            classes = part.labels if task.is_classification else None
+            rows = noise.spread(len(part.texts), limit, classes, rng)
+            limited[task.name][split] = _take(part, rows)
+    return limited
+
+
+def _take(part: Examples, rows: np.ndarray) -> Examples:
+    """The examples at the sorted `rows`, with the number of each target that remains."""
+    names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]
+    places = np.searchsorted(np.cumsum(sizes), rows, side="right")
+    counts = np.bincount(places, minlength=len(names)) if names else []
+    targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
+    return Examples([part.texts[i] for i in rows], part.labels[rows], targets)
 
 
 def train_texts(benchmark: Benchmark, examples: Splits) -> list[str]:
@@ -100,11 +130,15 @@ def build_corpora(
     cache_dir: str | Path | None,
     splits: tuple[str, ...] = sources.SPLITS,
 ) -> Mapping[str, Corpus]:
-    """The tokens and targets of each split, all tasks end to end."""
+    """The tokens and targets of each split, with all tasks end to end.
+
+    Raises:
+      InputError: as `tokens.cached_encode`.
+    """
     corpora = {}
     for split in splits:
         mine = {name: examples[name][split] for name in benchmark.task_names}
         texts = [text for part in mine.values() for text in part.texts]
-        found = tokens.cached_encode(cache_dir, tokenizer, texts, max_length)
-        corpora[split] = batches.build_corpus(benchmark, mine, found)
+        encoded = tokens.cached_encode(cache_dir, tokenizer, texts, max_length)
+        corpora[split] = batches.build_corpus(benchmark, mine, encoded)
     return corpora

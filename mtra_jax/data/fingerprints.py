@@ -1,4 +1,4 @@
-"""Examples and tokenizers -> counts and hashes that tell whether they changed."""
+"""Examples and tokenizers -> counts and hashes that show whether they changed."""
 
 import hashlib
 from typing import Any
@@ -10,7 +10,7 @@ from mtra_jax.data.sources import Examples, Splits
 
 
 def of_splits(splits: Splits) -> dict[str, dict[str, dict[str, Any]]]:
-    """Task -> split -> {"examples": N, "sha256": of texts, labels and their order}."""
+    """Returns task -> split -> {"examples": N, "sha256": hash of texts, labels and order}."""
     return {
         task: {split: _of_examples(examples) for split, examples in parts.items()}
         for task, parts in splits.items()
@@ -21,7 +21,7 @@ def _of_examples(examples: Examples) -> dict[str, Any]:
     texts = examples.texts
     lengths = np.fromiter(map(len, texts), np.int64, count=len(texts))
     digest = hashlib.sha256("".join(texts).encode(errors="surrogatepass"))
-    # The lengths keep ["a", "b"] and ["ab", ""] apart.
+    # The lengths distinguish ["a", "b"] from ["ab", ""].
     digest.update(lengths.astype("<i8").tobytes())
     labels = examples.labels
     digest.update(labels.astype(labels.dtype.newbyteorder("<")).tobytes())
@@ -30,5 +30,5 @@ def _of_examples(examples: Examples) -> dict[str, Any]:
 
 
 def of_tokenizer(tokenizer: Tokenizer) -> str:
-    """SHA-256 of everything that decides its ids; truncation and padding do not."""
+    """SHA-256 of the serialised tokenizer, which decides its ids."""
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()

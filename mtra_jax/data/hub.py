@@ -1,6 +1,6 @@
-"""Data sets of the Hugging Face hub in, the examples of `sources.load_benchmark` out.
+"""Data sets of the Hugging Face hub -> the examples of `sources.load_benchmark`.
 
-Only data files are read, through `datasets`, which runs no code of a repository.
+Only data files are read, through `datasets`, which does not run code of a repository.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,12 @@ def load_hub(
 ) -> sources.Splits:
     """Reads the tasks of `benchmark` from the hub, or from its cache on this machine.
 
-    `roots`: hub names or local copies (directories) of the two repositories, keyed as
-    `HUB_DATASETS`. Returns what `sources.load_benchmark` returns, with equal content.
+    `roots`: hub names or local copies (directories) of the two repositories, with the
+    keys of `HUB_DATASETS`. The result equals that of `sources.load_benchmark`.
 
-    Raises: InputError, one line, where a repository, split or column is missing, a
-    label is no class id, or a task is in no official repository (EmoBank, EI-Reg).
+    Raises:
+      InputError: a repository, split or column is missing, a label is not a class id, or
+        a task has no official repository (EmoBank, EI-Reg).
     """
     return {task.name: _load_task(task, roots, splits) for task in benchmark.tasks}
 
@@ -57,7 +58,7 @@ def _configs(task: Task) -> list[str]:
 
 
 def _load_config(root: str, name: str) -> Mapping[str, Any]:
-    import datasets  # seconds to import, and not needed for files
+    import datasets  # takes seconds to import, and files do not need it
 
     try:
         return datasets.load_dataset(root, name)
@@ -67,7 +68,7 @@ def _load_config(root: str, name: str) -> Mapping[str, Any]:
         ValueError,  # no such configuration, a broken data file
         RuntimeError,  # a repository that consists of code
     ) as error:
-        # `datasets` wraps what was wrong with a file into "An error occurred".
+        # `datasets` hides the fault of a file behind "An error occurred".
         cause = f"; {error.__cause__}" if error.__cause__ else ""
         reason = " ".join(f"{error}{cause}".split())
         raise InputError(f"{root}, configuration {name!r}: {reason}") from None
@@ -76,7 +77,7 @@ def _load_config(root: str, name: str) -> Mapping[str, Any]:
 def _examples(
     task: Task, configs: Mapping[str, Mapping[str, Any]], split: str
 ) -> sources.Examples:
-    """One split of the task: the rows of all its configurations, in their order."""
+    """One split of the task: the rows of all its configurations, in order."""
     rows: sources.Rows = []
     sizes = []
     for where, dataset in configs.items():
@@ -103,10 +104,10 @@ def _rows(task: Task, dataset: Any, where: str) -> sources.Rows:
         ids = label if isinstance(label, list) else [label]
         if not isinstance(text, str):
             raise InputError(f"{where}, row {number}: text {text!r}; expected a string")
-        for found in ids:
-            if not isinstance(found, int) or not 0 <= found < task.num_outputs:
+        for class_id in ids:
+            if not isinstance(class_id, int) or not 0 <= class_id < task.num_outputs:
                 raise InputError(
-                    f"{where}, row {number}: label {found!r} of {task.title}; "
+                    f"{where}, row {number}: label {class_id!r} of {task.title}; "
                     f"expected an integer from 0 to {task.num_outputs - 1}"
                 )
         if len(ids) == 1:

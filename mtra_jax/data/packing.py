@@ -1,7 +1,7 @@
 """Lengths of texts -> places in rows of fixed length.
 
-A tweet has about 30 tokens; padded to the longest of its batch, half of what is
-processed is padding. Laid end to end into rows, about 19 of 20 tokens are real.
+A tweet has about 30 tokens. Padded to the longest text of a batch, half of all tokens
+are padding. Packed end to end into rows, about 19 of 20 tokens are real.
 """
 
 import functools
@@ -14,12 +14,13 @@ ROW_LENGTHS = (64, 128, 256, 512)
 ATTENTION_LENGTH = 1024
 """Row length at which a token takes twice the time that it takes without attention.
 
-Of MiniLM on a CPU: a step in rows of 512 tokens takes 1.36 times that in rows of 64.
+Measured with MiniLM on a CPU: a step in rows of 512 tokens takes 1.36 times as long as
+one in rows of 64.
 """
 
 
 class Places(NamedTuple):
-    """Where each text lies: its row and the column of its first token, int64 [N]."""
+    """The row of each text, and the column of its first token: int64 [N]."""
 
     rows: np.ndarray
     starts: np.ndarray
@@ -38,7 +39,7 @@ class Shape(NamedTuple):
 
     @property
     def cost(self) -> float:
-        """Its time, in tokens of rows so short that attention takes none."""
+        """The time of a batch, in tokens of rows so short that attention costs nothing."""
         return self.num_tokens * (1 + self.row_length / ATTENTION_LENGTH)
 
 
@@ -48,7 +49,7 @@ def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
     Raises:
       ValueError: a text is longer than a row.
 
-    Source: Johnson 1973, first-fit decreasing: at most 11/9 of the optimum and a row.
+    Source: Johnson 1973, first-fit decreasing: at most 11/9 of the optimum plus a row.
     """
     lengths = np.asarray(lengths)
     if lengths.size and lengths.max() > row_length:
@@ -59,8 +60,8 @@ def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
     chosen: list[int] = []
     columns: list[int] = []
     used: list[int] = []
-    # Bit i stands for row i. `fitting`: those with room for the text at hand; `closed[n]`:
-    # those that have too little, n tokens. Lengths fall, so a closed row opens again once.
+    # Bit i stands for row i. `fitting`: rows with room for the current text. `closed[n]`:
+    # rows with room for n tokens only. Lengths decrease, so closed rows reopen later.
     fitting, closed, previous = 0, [0] * row_length, row_length
     for length in lengths[order].tolist():
         for space in range(length, previous):
@@ -84,7 +85,7 @@ def first_fit_decreasing(lengths: np.ndarray, row_length: int) -> Places:
 
 
 def row_length_for(longest: int) -> int:
-    """The shortest length of rows for texts of at most `longest` tokens."""
+    """The shortest row length for texts of at most `longest` tokens."""
     return next((n for n in ROW_LENGTHS if n >= longest), longest)
 
 
@@ -95,7 +96,7 @@ def _longest(shares: Sequence[np.ndarray]) -> int:
 def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
     """The smallest shape that holds every device's share, given as lengths of texts.
 
-    Rows are as short as the longest text allows: attention costs grow with them.
+    Rows are as short as the longest text allows: the cost of attention grows with them.
     """
     row_length = row_length_for(_longest(shares))
     num_rows = max(first_fit_decreasing(s, row_length).num_rows for s in shares)
@@ -103,7 +104,7 @@ def needed_shape(shares: Sequence[np.ndarray]) -> Shape:
 
 
 def needed_shapes(shares: Sequence[np.ndarray], longest_row: int) -> tuple[Shape, ...]:
-    """As `needed_shape`, and the same for all longer rows up to `longest_row`."""
+    """`needed_shape`, and the shapes of all longer rows up to `longest_row`."""
     first = needed_shape(shares)
     longer = {*ROW_LENGTHS, longest_row}
     return first, *(
@@ -116,8 +117,8 @@ def needed_shapes(shares: Sequence[np.ndarray], longest_row: int) -> tuple[Shape
 def fit(shares: Sequence[np.ndarray], shapes: Sequence[Shape]) -> Shape:
     """The first of `shapes` that holds every share, given as lengths of texts.
 
-    For a batch that none of them holds the rows are rounded up to three binary digits:
-    by less than a quarter, and to few more programs however many such batches there are.
+    If none of them holds the batch, the needed rows are rounded up to three binary digits:
+    by less than a quarter, and to few additional programs.
     """
     longest = _longest(shares)
     most = max(int(share.sum()) for share in shares)

@@ -2,8 +2,8 @@
 
 `transformers` rebuilds the tokenizer from the vocabulary and the settings beside
 `tokenizer.json`. Importing it takes seconds, and most checkpoints do not need it: their
-`tokenizer.json` already contains what the settings ask for. This module checks that,
-field by field. Any value that it does not expect is left to `transformers`.
+`tokenizer.json` agrees with the settings already. This module checks that field by field.
+A checkpoint with any unexpected value is left to `transformers`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _ROLES = {
     },
 }
 _ROLE_NAMES = frozenset().union(*_ROLES.values())
-# Settings that change no id, since the caller chooses the length.
+# Settings that do not change ids, since the caller chooses the length.
 _WITHOUT_EFFECT = {
     "backend",
     "clean_up_tokenization_spaces",
@@ -77,11 +77,11 @@ def is_whole(
     roles: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> bool:
-    """Whether `transformers` reads from a directory what `spec` says.
+    """Whether `transformers` would read the tokenizer `spec` from the directory.
 
     `spec`, `settings`, `roles` and `config`: the contents of `tokenizer.json`,
-    `tokenizer_config.json`, `special_tokens_map.json` and `config.json`, empty where a
-    file is absent. There must be no `added_tokens.json`.
+    `tokenizer_config.json`, `special_tokens_map.json` and `config.json`, empty for an
+    absent file. The directory must not hold `added_tokens.json`.
     """
     try:
         name = _class(settings, config)
@@ -99,7 +99,7 @@ def is_whole(
 
 
 def _class(settings: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """The class of tokenizer that `transformers` takes; None if it is not checked here."""
+    """The tokenizer class that `transformers` chooses; None if it is not checked here."""
     name = settings.get("tokenizer_class") or config.get("tokenizer_class")
     if not name:
         if not config:
@@ -116,7 +116,7 @@ def _are_understood(
     roles: Mapping[str, Any],
     added: Mapping[str, Any],
 ) -> bool:
-    """Whether each key and value is expected; tokens with roles must be special ones."""
+    """Whether each key and value is expected, and all tokens with roles are special."""
     effects = {**_EFFECTS, **_EFFECTS_BY_CLASS.get(name, {})}
     for key, value in settings.items():
         if key == "added_tokens_decoder":
@@ -124,7 +124,7 @@ def _are_understood(
         elif key in _ROLE_NAMES:
             understood = isinstance(value, str) and added[value]["special"]
         elif key in effects:
-            # By type too: 1 is no `true`.
+            # Compares types too: 1 is not `true`.
             understood = any(
                 type(value) is type(one) and value == one for one in effects[key]
             )
@@ -155,7 +155,7 @@ def _is_part_of(value: Mapping[str, Any], token: Mapping[str, Any]) -> bool:
 
 
 def _truncates_right(spec: Mapping[str, Any]) -> bool:
-    """A direction in `tokenizer.json` stands in for one that the settings leave out."""
+    """Whether `tokenizer.json` truncates at the right, its default."""
     return (spec["truncation"] or {}).get("direction", "Right") == "Right"
 
 

@@ -1,6 +1,6 @@
-"""A corpus and a plan -> the few shapes that its batches are packed in.
+"""A corpus and a plan -> the few shapes of its packed batches.
 
-Each shape is a program to compile, and fewer shapes are more padding in every step.
+Each shape is a program to compile; fewer shapes mean more padding in every step.
 """
 
 import itertools
@@ -15,12 +15,12 @@ from mtra_jax.data.batches import Corpus
 from mtra_jax.data.packing import Shape
 
 PLANNED_BATCHES = 256
-"""How many batches of a plan are looked at."""
+"""Number of batches of a plan that are measured."""
 RESERVE = 4.5
-"""Standard deviations; of a normal distribution one in 300,000 draws is beyond."""
+"""In standard deviations; a normal distribution exceeds it once in 300,000 draws."""
 
 Need = tuple[Shape, ...]
-"""The smallest shapes that hold a batch, one for each length of rows, shortest first."""
+"""The smallest shapes that hold a batch, one for each row length, shortest first."""
 
 
 def needed(
@@ -30,10 +30,10 @@ def needed(
     part_size: int | None = None,
     longest_row: int = 0,
 ) -> list[Need]:
-    """What the batches of `plan` need, every n-th batch of a long plan.
+    """The needs of the batches of `plan`; of a long plan, those of every n-th batch.
 
-    `num_shares`: see `batches.device_shares`; `part_size`: see `batches.Batcher`. Rows
-    are as long as the longest text of the corpus needs, or as `longest_row`.
+    `num_shares`: see `batches.device_shares`. `part_size`: see `batches.Batcher`. The
+    longest rows hold the longest text of the corpus, and at least `longest_row` tokens.
     """
     longest_row = max(longest_row, longest_row_of(corpus))
     sampled = _shares(corpus, plan, num_shares, part_size)
@@ -41,7 +41,7 @@ def needed(
 
 
 def longest_row_of(corpus: Corpus) -> int:
-    """The length of rows that the longest text needs."""
+    """The row length that the longest text needs."""
     lengths = np.diff(corpus.tokens.offsets)
     return packing.row_length_for(int(lengths.max(initial=1)))
 
@@ -49,14 +49,14 @@ def longest_row_of(corpus: Corpus) -> int:
 def _shares(
     corpus: Corpus, plan: np.ndarray, num_shares: int, part_size: int | None
 ) -> list[list[np.ndarray]]:
-    """The lengths of the texts in all shares of each batch."""
+    """The lengths of the texts in all shares of each measured batch."""
     lengths = np.diff(corpus.tokens.offsets)
-    found = []
+    sampled = []
     for examples in plan[:: -(-len(plan) // PLANNED_BATCHES)]:
         parts = batches.parts(corpus, examples, part_size)
         shares = (batches.device_shares(lengths, p, num_shares) for p in parts)
-        found.append(list(itertools.chain.from_iterable(shares)))
-    return found
+        sampled.append(list(itertools.chain.from_iterable(shares)))
+    return sampled
 
 
 def reserve(
@@ -68,9 +68,9 @@ def reserve(
 ) -> Shape:
     """A shape that holds nearly every batch of all plans that are drawn like `plan`.
 
-    The number of tokens in n random texts is about normal, so `RESERVE` standard
-    deviations above the mean bound it. The shape has more rows than `needs`, the shapes
-    of `plan`, by the factor between this bound and the largest share of `plan`.
+    The number of tokens in n random texts is about normal, so it rarely exceeds its mean
+    by more than `RESERVE` standard deviations. The rows of `needs`, the needs of `plan`,
+    are multiplied by the ratio of this bound to the largest share of `plan`.
     """
     lengths = np.diff(corpus.tokens.offsets)
     parts = np.split(lengths, np.cumsum(corpus.sizes)[:-1])
@@ -80,8 +80,8 @@ def reserve(
     counts = np.stack([np.sum(tasks == task, axis=1) for task in range(len(parts))], 1)
     counts = -(-counts // num_shares)  # texts of each task in a share: [num_batches, T]
     if part_size is not None:
-        counts = np.diag(counts.max(axis=0))  # each task has shares of its own
-    # Drawn without replacement: all texts of a task always have the same sum.
+        counts = np.diag(counts.max(axis=0))  # a share holds one task
+    # Drawing without replacement: the sum over all texts of a task is constant.
     shrunk = counts * np.clip(1 - counts / np.maximum(corpus.sizes, 1), 0, 1)
     bound = np.max(counts @ means + RESERVE * np.sqrt(shrunk @ variances))
     sampled = _shares(corpus, plan, num_shares, part_size)
@@ -104,14 +104,14 @@ def choose(
     max_shapes: int = 0,
     candidates: Iterable[Shape] | None = None,
 ) -> tuple[Shape, ...]:
-    """The set of shapes that is cheapest to compile and to run `needs` in, cheapest first.
+    """The shapes that minimise the cost of compiling and running `needs`, cheapest first.
 
-    A shape costs `program_cost`, one compilation; each of `needs` costs `Shape.cost` of
-    the cheapest shape that holds it. One of the shapes holds all `needs`. `max_shapes` is
-    the largest number of shapes, without limit where 0.
+    Each shape costs `program_cost`, one compilation. Each of `needs` costs the
+    `Shape.cost` of the cheapest shape that holds it. One of the shapes holds all `needs`.
+    `max_shapes`: the largest number of shapes; 0 for any number.
 
-    Starts from `candidates`, by default all shapes in `needs`, and drops the shape that
-    saves least until every shape saves more than it costs.
+    The search is greedy. From `candidates`, by default all shapes in `needs`, it drops
+    the shape that saves least until every shape saves more than it costs.
     """
     if not needs:
         return ()
@@ -147,9 +147,9 @@ def _holds(shape: Shape, need: Need) -> bool:
 
 
 def _savings(costs: np.ndarray, holds: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """By how much each shape is cheaper than the next one for the needs it serves: [S].
+    """The saving of each shape over the next larger one, for the needs it serves: [S].
 
-    `costs` [S] rise; `holds` [S, N] says which shapes hold which of N needs.
+    `costs` [S]: increasing. `holds` [S, N] bool: whether a shape holds a need.
     """
     columns = np.arange(holds.shape[1])
     first = np.argmax(holds, axis=0)

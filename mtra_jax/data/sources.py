@@ -1,17 +1,17 @@
-"""Files in their publishers' layouts in, texts and labels of each task and split out.
+"""Files in their publishers' layouts -> texts and labels of each task and split.
 
 Under one data root:
 
 * `tweeteval/datasets/TASK/{train,val,test}_{text,labels}.txt`, one example a line;
-  `stance` has one such folder for each of its five targets, together they are the task.
+  `stance` has one such folder for each of its five targets, which together are the task.
 * `affecteval/goemotions/{train,dev,test}.tsv`: text, comma-separated label ids, comment
-  id; quoted like CSV. Rows with one label only are the task.
+  id; quoted like CSV. Only rows with a single label belong to the task.
 * `affecteval/emobank/emobank.csv` with the columns split, V, A, D, text.
 * `affecteval/ei-reg/EI-reg/{training,development,test-gold}/`: one tab-separated file
-  for each of four emotions, never quoted, together the task.
+  for each of four emotions, which together are the task. Quotes have no meaning.
 
-Every text passes through `texts.normalize`. An empty text is a legal example: HatEval
-holds eight, each with its label.
+Every text passes through `texts.normalize`. Empty texts are legal: HatEval
+holds eight, each with a label.
 """
 
 import csv
@@ -49,9 +49,9 @@ _EI_REG_PARTS = {
 }
 _EI_REG_HEADER = ["ID", "Tweet", "Affect Dimension", "Intensity Score"]
 
-# Stricter than int() and float(), which take "1_0", "١" and "nan" for numbers.
+# Stricter than int() and float(), which accept "1_0", "١" and "nan".
 _CLASS_ID = re.compile(r"[0-9]{1,9}")
-# Each character can match in one way only: a long one takes no longer to refuse.
+# Each character matches in one way only, so the match takes linear time.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -62,8 +62,8 @@ class Examples(NamedTuple):
     """One split of one task, in the order of its files.
 
     `texts`: N strings. `labels`: class ids, int32 [N]; or values, float32 [N, D].
-    `targets`: for StanceEval, (target, number of examples) in their order, which cut the
-    predictions into the leaderboard's five files; empty for other tasks.
+    `targets`: for StanceEval, (target, number of examples) in the order of the examples;
+    they divide the predictions into the leaderboard's five files. Empty for other tasks.
     """
 
     texts: list[str]
@@ -80,11 +80,13 @@ def load_benchmark(
 ) -> Splits:
     """Reads the tasks of `benchmark` from the files under `data_dir`.
 
-    Only the files of `splits` ("train", "validation", "test") need to be there.
+    Only the files of `splits` ("train", "validation", "test") need to exist.
 
-    Raises: InputError, one line with file and line number, for a missing, empty or
-    undecodable file, unequal numbers of texts and labels, a label that is no class id
-    or no finite number, a wrong number of columns, an unknown split or an empty one.
+    Raises:
+      InputError: a file is missing, empty or not UTF-8; the numbers of texts and labels
+        differ; a label is not a class id, or not a finite number; a row has a wrong
+        number of columns; a split is unknown or empty. The message is one line, with
+        file and line number.
     """
     for split in splits:
         if split not in SPLITS:
@@ -118,7 +120,11 @@ def make_examples(
     where: str | Path,
     targets: tuple[tuple[str, int], ...] = (),
 ) -> Examples:
-    """Stacks (raw text, label) pairs; none at all is an InputError about `where`."""
+    """Stacks (raw text, label) pairs.
+
+    Raises:
+      InputError: `rows` is empty; the message begins with `where`.
+    """
     if not rows:
         raise InputError(f"{where}: no example of {task.title}; expected at least one")
     raw, labels = zip(*rows, strict=True)
@@ -153,7 +159,7 @@ def _tweeteval_folders(task: Task) -> list[str]:
 
 
 def _line_pairs(root: Path, folder: str, part: str, task: Task) -> Rows:
-    """Line i of the texts with line i of the labels."""
+    """Pairs line i of the texts with line i of the labels."""
     text_file, label_file = f"{folder}/{part}_text.txt", f"{folder}/{part}_labels.txt"
     lines, labels = _read_lines(root, text_file), _read_lines(root, label_file)
     if len(lines) != len(labels):
@@ -246,20 +252,20 @@ _READERS: dict[str, Callable[[Task, Path, str], Examples]] = {
 
 
 def _class_id(field: str, task: Task, where: str) -> int:
-    found = field.strip(" \t\r")
-    if not _CLASS_ID.fullmatch(found) or int(found) >= task.num_outputs:
+    text = field.strip(" \t\r")
+    if not _CLASS_ID.fullmatch(text) or int(text) >= task.num_outputs:
         raise InputError(
-            f"{where}: label {_show(found)} of {task.title}; "
+            f"{where}: label {_show(text)} of {task.title}; "
             f"expected an integer from 0 to {task.num_outputs - 1}"
         )
-    return int(found)
+    return int(text)
 
 
 def _number(field: str, name: str, where: str) -> float:
-    found = field.strip(" \t\r")
-    if not _NUMBER.fullmatch(found) or abs(float(found)) > _FLOAT32_MAX:
-        raise InputError(f"{where}: {name} {_show(found)}; expected a finite number")
-    return float(found)
+    text = field.strip(" \t\r")
+    if not _NUMBER.fullmatch(text) or abs(float(text)) > _FLOAT32_MAX:
+        raise InputError(f"{where}: {name} {_show(text)}; expected a finite number")
+    return float(text)
 
 
 def _check_columns(fields: list[str], names: list[str], where: str) -> None:
@@ -278,15 +284,15 @@ def _read_lines(root: Path, file: str) -> list[str]:
 def _read_csv(
     root: Path, file: str, *, delimiter: str
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields "file:line" of a record's first line, and its fields."""
+    """Yields "file:line" of the first line of each record, and its fields."""
     text = _read_text(root, file)
-    # Lines end at a line feed, as elsewhere; a carriage return ends none.
+    # Only a line feed ends a line, as in the other files.
     stream = io.StringIO(text, newline="\n")
     # strict: a quote that never closes would swallow the rest of the file.
     records = csv.reader(stream, delimiter=delimiter, strict=True)
     path = str(root / file)
     where = f"{path}:1"
-    # The reader's own limit would refuse a text of more than 131,072 characters.
+    # The reader's default limit refuses texts of more than 131,072 characters.
     limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))
     try:
         for fields in records:
@@ -325,7 +331,7 @@ def _read_text(root: Path, file: str) -> str:
 
 
 def _missing(path: Path, file: str) -> str:
-    """Names the highest folder that is missing, or the file, and what is expected."""
+    """The message on a missing file: its highest missing folder, and the right layout."""
     absent = next(p for p in (*reversed(path.parents), path) if not p.exists())
     kind = "file" if absent == path else "directory"
     folder = next((name for name in _LAYOUTS if file.startswith(name)), None)
@@ -337,6 +343,6 @@ def _missing(path: Path, file: str) -> str:
     )
 
 
-def _show(found: str | list[str]) -> str:
-    """The value as one short line, whatever characters it holds."""
-    return reprlib.repr(found)
+def _show(value: str | list[str]) -> str:
+    """`value` on one short line, with any special characters escaped."""
+    return reprlib.repr(value)

@@ -1,16 +1,16 @@
-"""A seed in, the benchmark `synthetic` out: tweet-like texts drawn from a grammar.
+"""A seed -> the benchmark `synthetic`: tweet-like texts drawn from a grammar.
 
-A text is a few clauses between an opener and closers. One clause tells what its author
-feels: an opinion ("the pizza was not really great") or a reaction to an event ("oh so
-lovely! the train was cancelled after all"). The others distract: what somebody else
-thinks, what the author concedes or once thought, plain facts. All tasks read the same
+A text is a few clauses between an opener and closers. One clause holds the author's
+feeling: an opinion ("the pizza was not really great") or a reaction to an event ("oh so
+lovely! the train was cancelled after all"). The others distract: opinions of somebody
+else, concessions and former opinions of the author, plain facts. All tasks read the same
 latent factors:
 
-* `polarity`: what the author feels in the end. Negation flips a word; the conceded half
-  of a contrast and the opinions of others do not count; an event outweighs the words.
+* `polarity`: the final feeling of the author. Negation flips a word; the conceded half of
+  a contrast and the opinions of others do not count; an event outweighs the words.
 * `target`: the topic of the author's own opinion, among the topics mentioned.
 * `irony`: whether the words of a reaction contradict the event.
-* `stance`: the polarity where the opinion is about means of travel, else none.
+* `stance`: the polarity of an opinion about means of travel; otherwise "none".
 * `intensity`: the strength of the author's words, 0 to 4: the word, its degree, a
   negation and an exclamation mark count.
 
@@ -36,7 +36,7 @@ DEFAULT_SIZES: Mapping[str, tuple[int, int, int]] = {
     "intensity": (1000, 300, 600),
 }
 
-# How often a task draws each structure of text.
+# Relative frequency of each structure of text, by task.
 STRUCTURES = {
     "polarity": {"plain": 6, "contrast": 4, "hearsay": 3, "event": 3, "neutral": 4},
     "target": {"plain": 6, "contrast": 5, "hearsay": 6},
@@ -50,7 +50,7 @@ _TRAVEL = _TOPICS.index("travel")
 
 
 class Clause(NamedTuple):
-    """Words and the feeling in them: polarity -1 or 1, strength in [0, 4]."""
+    """Words and their feeling: polarity -1 or 1 (0 for none), strength in [0, 4]."""
 
     words: str
     polarity: int
@@ -68,7 +68,7 @@ class Tweet(NamedTuple):
 
 
 class Draw:
-    """Choices from one stream of `random()`, which is equal in all versions of Python."""
+    """Random choices from `random()` alone, which is equal in all versions of Python."""
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed).random
@@ -80,7 +80,7 @@ class Draw:
         return items[int(self.random() * len(items))]
 
     def word(self, words: str) -> str:
-        """Picks a word, the first of them more often than the last."""
+        """Picks a word; earlier words are more frequent."""
         items = words.split()
         return items[int(self.random() ** 1.5 * len(items))]
 
@@ -101,7 +101,7 @@ def _feeling(
     frames: Mapping[str, Sequence[str]],
     negated: float = 0.3,
 ) -> Clause:
-    """Draws a clause "... [negator] [degree] word ..." that means `polarity`."""
+    """Draws a clause "... [negator] [degree] word ..." with the meaning `polarity`."""
     kind = draw.weighted({"adjective": 7, "verb": 3})
     negator = (
         draw.pick(synthetic_grammar.NEGATORS[kind]) if draw.chance(negated) else ""
@@ -136,7 +136,7 @@ def _fact(draw: Draw, topic: int) -> str:
 
 
 def _marked(draw: Draw, clause: Clause) -> Clause:
-    """Ends a clause with a mark; one that shouts is stronger, up to 4."""
+    """Ends a clause with a mark; an exclamation mark adds strength, up to 4."""
     mark = draw.weighted({".": 6, "!": 4, "...": 2, " -": 1})
     shout = synthetic_grammar.EXCLAMATION if mark == "!" else 0.0
     return Clause(
@@ -145,7 +145,7 @@ def _marked(draw: Draw, clause: Clause) -> Clause:
 
 
 def _event(draw: Draw, topic: int, valence: int) -> tuple[list[str], Clause]:
-    """Draws an event and words on it, more often ironic where the event is bad."""
+    """Draws an event and a reaction, which is ironic more often if the event is bad."""
     ironic = draw.chance(0.65 if valence < 0 else 0.2)
     surface = -valence if ironic else valence
     reaction = _marked(
@@ -163,48 +163,51 @@ def _ordered(draw: Draw, first: str, second: str, share: float) -> list[str]:
     return [first, second] if draw.chance(share) else [second, first]
 
 
-def _contrast(draw: Draw, dropped: Clause, kept: Clause) -> tuple[list[str], Clause]:
+def _contrast(
+    draw: Draw, conceded: Clause, counted: Clause
+) -> tuple[list[str], Clause]:
     frame = draw.pick(synthetic_grammar.CONTRASTS)
-    # Only a mark right behind the clause that counts belongs to it.
-    if frame.endswith("{kept}"):
-        kept = _marked(draw, kept)
+    # The final mark belongs to the clause before it.
+    if frame.endswith("{counted}"):
+        counted = _marked(draw, counted)
     else:
-        dropped = _marked(draw, dropped)
-    return [frame.format(dropped=dropped.words, kept=kept.words)], kept
+        conceded = _marked(draw, conceded)
+    sentence = frame.format(conceded=conceded.words, counted=counted.words)
+    return [sentence], counted
 
 
 def _sentences(
     draw: Draw, structure: str, topic: int, polarity: int
 ) -> tuple[list[str], Clause]:
-    """Draws the sentences that decide the labels, and the clause that counts."""
+    """Draws the sentences that determine the labels, and the author's clause."""
     other = (topic + 1 + int(draw.random() * (len(_TOPICS) - 1))) % len(_TOPICS)
     # A distractor contradicts the author more often than not.
     opposite = -polarity if draw.chance(0.55) else polarity
     if structure == "event":
         return _event(draw, topic, polarity)
     if structure == "neutral":
-        said = _feeling(draw, opposite, other, synthetic_grammar.OTHERS_FRAMES)
+        opinion = _feeling(draw, opposite, other, synthetic_grammar.OTHERS_FRAMES)
         fact = _fact(draw, topic) + "."
         sentences = [fact, _fact(draw, other) + "."]
         if draw.chance(0.6):
-            sentences = _ordered(draw, _marked(draw, said).words, fact, 0.8)
+            sentences = _ordered(draw, _marked(draw, opinion).words, fact, 0.8)
         return sentences, Clause("", 0, 0.0)
-    kept = _feeling(draw, polarity, topic, synthetic_grammar.OWN_FRAMES)
+    counted = _feeling(draw, polarity, topic, synthetic_grammar.OWN_FRAMES)
     if structure == "contrast":
-        dropped = _feeling(draw, opposite, other, synthetic_grammar.OWN_FRAMES)
-        return _contrast(draw, dropped, kept)
-    kept = _marked(draw, kept)
+        conceded = _feeling(draw, opposite, other, synthetic_grammar.OWN_FRAMES)
+        return _contrast(draw, conceded, counted)
+    counted = _marked(draw, counted)
     if structure == "plain":
         about = other if draw.chance(0.5) else topic
-        return _ordered(draw, _fact(draw, about) + ".", kept.words, 0.8), kept
-    said = _marked(
+        return _ordered(draw, _fact(draw, about) + ".", counted.words, 0.8), counted
+    opinion = _marked(
         draw, _feeling(draw, opposite, other, synthetic_grammar.OTHERS_FRAMES)
     )
-    return _ordered(draw, said.words, kept.words, 0.8), kept
+    return _ordered(draw, opinion.words, counted.words, 0.8), counted
 
 
 def _tweet(draw: Draw, task: str) -> Tweet:
-    """Draws a text for `task` with all of its latent factors."""
+    """Draws a text for `task`, with its latent factors."""
     structure = draw.weighted(STRUCTURES[task])
     topic = draw.weighted({0: 7, 1: 6, 2: 6, 3: 5})
     if task == "stance" and draw.chance(0.5):
@@ -225,7 +228,7 @@ def _tweet(draw: Draw, task: str) -> Tweet:
 
 
 def _label(task: str, tweet: Tweet) -> int | float:
-    """Reads the class id, or the value, of a text from its latent factors."""
+    """The class id, or the value, of a text from its latent factors."""
     if task == "polarity":
         return tweet.polarity + 1
     if task == "target":
@@ -245,12 +248,13 @@ def generate(
 ) -> dict[str, dict[str, Examples]]:
     """Returns task name -> split ("train", "validation", "test") -> `Examples`.
 
-    `sizes`: the examples of the three splits for each task wanted. The texts of one task
-    do not depend on the other tasks, its test texts not on the size of its training
-    split. `label_noise`: the share of training labels that `noise.flip_labels` draws
-    anew; all else stays as it is without noise.
+    `sizes`: the number of examples of the three splits, by task. The texts of a task do
+    not depend on the other tasks, and its test texts not on the size of its training
+    split. `label_noise`: the share of training labels that `noise.flip_labels` replaces;
+    it changes nothing else.
 
-    Raises: InputError for an unknown task, or a share outside [0, 1].
+    Raises:
+      InputError: an unknown task, or a share outside [0, 1].
     """
     tasks = SYNTHETIC.select(tuple(sizes)).tasks
     benchmark = {
@@ -267,16 +271,16 @@ def generate(
 
 
 def _generate_task(task: Task, seed: int, sizes: Sequence[int]) -> dict[str, Examples]:
-    seen: set[str] = set()
+    texts: set[str] = set()
     splits = {}
-    # Test first: what comes later avoids the texts of what came before.
+    # Test first: later splits avoid the texts of earlier ones.
     for split, size in reversed(list(zip(SPLITS, sizes, strict=True))):
         draw = Draw(f"{seed}/{task.name}/{split}")
         tweets: list[Tweet] = []
         while len(tweets) < size:
             tweet = _tweet(draw, task.name)
-            if tweet.text not in seen:
-                seen.add(tweet.text)
+            if tweet.text not in texts:
+                texts.add(tweet.text)
                 tweets.append(tweet)
         labels = np.array([_label(task.name, tweet) for tweet in tweets], np.float32)
         labels = labels.astype(np.int32) if task.is_classification else labels[:, None]

@@ -1,6 +1,6 @@
 """Words and sentence frames of the benchmark `synthetic`.
 
-In a list of words separated by blanks the first are drawn more often than the last.
+Of words in one string, separated by blanks, earlier ones are drawn more often.
 """
 
 TOPICS = {
@@ -9,7 +9,7 @@ TOPICS = {
     "tech": "phone laptop app update battery wifi screen keyboard website tablet printer",
     "sport": "match coach goalkeeper stadium team referee striker league derby captain",
 }
-# Words by polarity and, within, by strength: 1, 2 or 3 of at most 4.
+# Words by polarity, then by strength: 1, 2 or 3 of at most 4.
 STRENGTHS = (1.0, 2.0, 3.0)
 ADJECTIVES = {
     +1: (
@@ -28,7 +28,7 @@ VERBS = {
     -1: ("dislike question", "hate resent", "despise loathe"),
 }
 FEELINGS = {"adjective": ADJECTIVES, "verb": VERBS}
-# Words by the factor that they put on the strength.
+# Words by the factor with which they multiply the strength.
 DEGREES = {
     0.5: ("slightly", "kind of", "somewhat"),
     1.0: ("",),
@@ -71,7 +71,7 @@ REACTIONS = {
     "adjective": ("oh {phrase}", "this is {phrase}", "{phrase} start of the day"),
     "verb": ("i {phrase} this", "i {phrase} days like that"),
 }
-# What happened, by its valence; most words of an event occur in good and bad ones.
+# Events by valence; most of their words occur in good and in bad events.
 EVENTS = {
     +1: (
         "got fixed overnight",
@@ -99,10 +99,10 @@ FACTS = (
     "{other} showed me the {thing} {place}",
 )
 CONTRASTS = (
-    "{dropped} but {kept}",
-    "although {dropped}, {kept}",
-    "{kept} even if {dropped}",
-    "i used to say {dropped}, now {kept}",
+    "{conceded} but {counted}",
+    "although {conceded}, {counted}",
+    "{counted} even if {conceded}",
+    "i used to say {conceded}, now {counted}",
 )
 OTHERS = [
     "my sister",

@@ -1,12 +1,11 @@
-"""A raw text, from wherever it comes -> the text that is tokenised."""
+"""A raw text of any source -> the text that is tokenised."""
 
 
 def normalize(text: str) -> str:
-    r"""Drops the white space around `text`, and keeps all within it.
+    r"""Strips the white space around `text`; white space inside it stays.
 
-    Training, scoring and prediction tokenise the result. TweetEval's publisher ends each
-    line with a blank, which its copy on the hub lacks and which RoBERTa's tokenizer would
-    encode.
+    Training, scoring and prediction tokenise the result. TweetEval's files end each line
+    with a blank, which RoBERTa's tokenizer would encode and the hub's copy lacks.
 
     >>> normalize(" so  good \n")
     'so  good'

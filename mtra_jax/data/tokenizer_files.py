@@ -23,11 +23,11 @@ _ADDED = "added_tokens.json"
 _SPECIAL = "special_tokens_map.json"
 _CONFIG = "config.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt")
-# A tokenizer that cuts texts at their start carries this truncation, which is longer
-# than any text: `tokens.encode` asks it for the side.
+# Tokenizers that truncate at the left keep a truncation of this length, beyond any text:
+# `tokens.encode` reads the side from it.
 _NO_LIMIT = 2**31 - 1
-# Rows are padded to multiples of 8 to 128, or by some hundreds in large vocabularies:
-# less than half of the rows with tokens is another encoder's tokenizer.
+# Word tables are padded to multiples of 8 to 128, large ones by some hundreds of rows. A
+# tokenizer for less than half of the rows belongs to another encoder.
 _LEAST_SHARE = 0.5
 _PADDING_ROWS = 128
 
@@ -35,17 +35,18 @@ _PADDING_ROWS = 128
 def load_tokenizer(directory: str | Path, num_rows: int | None = None) -> Tokenizer:
     """Reads the tokenizer of a checkpoint as `transformers.AutoTokenizer` does.
 
-    The ids are its ids, for texts with special tokens in them and for texts that
-    `tokens.encode` truncates, too. The files' own padding and length are off. Where
-    `tokenizer.json` says all that the other files ask for, as it does in a run's
-    directory and in most checkpoints, `transformers` is not imported.
+    The ids are equal, including those of special tokens inside a text and of texts that
+    `tokens.encode` truncates. Padding and length settings of the files are ignored.
+    `transformers` is not imported if `tokenizer.json` agrees with the other files, as in
+    the directory of a run and in most checkpoints.
 
-    `num_rows`: rows of the encoder's word table, which the ids must fit.
+    `num_rows`: the rows of the encoder's word table, which must fit the ids.
 
-    Raises: InputError where there is no tokenizer or a file is damaged, where the files
-    are those of another class or the class has no fast form, where the tokenizer adds no
-    special tokens (the encoder reads the first of them), and where it has ids beyond
-    `num_rows` or far fewer tokens.
+    Raises:
+      InputError: the tokenizer is missing or damaged; the files belong to another class;
+        the class has no fast form; the tokenizer does not add special tokens (the
+        encoder reads the first one); or it has ids beyond `num_rows`, or far fewer
+        tokens.
     """
     directory = Path(directory)
     _check_files(directory)
@@ -77,7 +78,7 @@ def load_tokenizer(directory: str | Path, num_rows: int | None = None) -> Tokeni
 
 
 def _check_files(directory: Path) -> None:
-    """Raises InputError where a vocabulary is missing, empty, or no text."""
+    """Raises InputError if a vocabulary is missing, empty, or not text."""
     models = sorted(directory.glob("*.model"))
     named = [*_VOCABULARIES, _WHOLE, _SETTINGS, _SPECIAL, _ADDED, _CONFIG]
     for path in (*map(directory.joinpath, named), *models):
@@ -106,7 +107,7 @@ def _check_files(directory: Path) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file, empty where there is no file."""
+    """The object of a JSON file; an empty one if the file is absent."""
     if not path.is_file():
         return {}
     with refusing(f"{path}: not a readable JSON file"):
@@ -129,7 +130,7 @@ def _read_whole(path: Path) -> dict[str, Any] | None:
 
 
 def _check(tokenizer: Tokenizer, directory: Path) -> None:
-    """Raises InputError where a text cannot be encoded or gets no special token."""
+    """Raises InputError if a text cannot be encoded or gets no special token."""
     if not tokenizer.num_special_tokens_to_add(is_pair=False):
         raise InputError(
             f"{directory}: the tokenizer adds no special tokens; expected one that puts "
@@ -142,9 +143,9 @@ def _check(tokenizer: Tokenizer, directory: Path) -> None:
 
 
 def _check_template(processor: Any, directory: Path) -> None:
-    """Raises InputError where a template names a token that it does not define.
+    """Raises InputError if a template uses a token that it does not define.
 
-    The library would panic, with lines of its own on standard error.
+    The library would panic, and print to standard error.
     """
     if not isinstance(processor, dict):
         return
@@ -162,7 +163,7 @@ def _check_template(processor: Any, directory: Path) -> None:
 
 
 def _check_rows(tokenizer: Tokenizer, num_rows: int, directory: Path) -> None:
-    """Raises InputError where an id has no row, or most rows have no token."""
+    """Raises InputError if an id has no row, or most rows have no token."""
     vocabulary = tokenizer.get_vocab()
     last = max(vocabulary, key=vocabulary.__getitem__, default="")
     special = max(tokenizer.encode("").ids)
@@ -189,9 +190,8 @@ def save_tokenizer(
 ) -> None:
     """Writes `tokenizer.json` and `tokenizer_config.json`.
 
-    `load_tokenizer` and `transformers.AutoTokenizer` read the same ids from the
-    directory as `tokenizer` gives. `max_length` is the longest text of the encoder, in
-    tokens.
+    `load_tokenizer` and `transformers.AutoTokenizer` read a tokenizer with the same ids
+    from the directory. `max_length`: the longest text of the encoder, in tokens.
     """
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.no_padding()
@@ -205,7 +205,7 @@ def save_tokenizer(
         settings["truncation_side"] = tokenizer.truncation["direction"]
     if tokenizer.encode_special_tokens:
         settings["split_special_tokens"] = True
-    # Of a token that is no special one, `transformers` would make one.
+    # `transformers` makes every token with a role special, so others get no role.
     special = {t["content"] for t in json.loads(text)["added_tokens"] if t["special"]}
     for names in (SPECIAL_TOKENS, _ROBERTA_TOKENS):
         roles = zip(_ROLES, names, strict=True)
@@ -220,8 +220,8 @@ def save_tokenizer(
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Writes `path`, which appears whole or not."""
-    # A name of its own, since two processes, or two hosts, may write this file at once.
+    """Writes `path` by an atomic rename."""
+    # A unique name: two processes, or two hosts, may write this file at once.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Texts and a tokenizer in, ragged token ids out; trains tokenizers too."""
+"""Texts and a tokenizer -> ragged token ids; texts -> a new tokenizer."""
 
 import hashlib
 import io
@@ -35,8 +35,8 @@ __all__ = [
     "train_tokenizer",
 ]
 
-_LOOKED_AT = 300
-"""Texts that `check_fit` encodes, about."""
+_NUM_SAMPLES = 300
+"""About the number of texts that `check_fit` encodes."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -44,7 +44,7 @@ class Tokens(NamedTuple):
     """Texts of unequal lengths, end to end.
 
     `ids`: int32 [sum of lengths]. `offsets`: int64 [N + 1]; text i is
-    `ids[offsets[i]:offsets[i + 1]]`, with its special tokens, and never empty.
+    `ids[offsets[i]:offsets[i + 1]]`, which includes special tokens and is never empty.
     """
 
     ids: np.ndarray
@@ -52,19 +52,21 @@ class Tokens(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text: int64 [N]."""
+        """The number of tokens of each text: int64 [N]."""
         return np.diff(self.offsets)
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
     """Turns N texts into token ids with the tokenizer's special tokens.
 
-    `max_length`: the longest text in tokens, the special ones included; they survive
-    truncation, which is at the end of a text, or at its start where the tokenizer's own
-    truncation is. Lone surrogates, which no tokenizer takes, are read as U+FFFD.
+    `max_length`: the largest number of tokens of a text, including the special tokens,
+    which truncation preserves. Texts are cut at the end, or at the start if the
+    tokenizer's own truncation is at the left. Lone surrogates, which tokenizers refuse,
+    become U+FFFD.
 
-    Raises: InputError where `max_length` leaves no room for a token of the text, or the
-    tokenizer lacks a token for what it does not know.
+    Raises:
+      InputError: `max_length` leaves no room for a token of the text, or the tokenizer
+        needs an unknown token and has none.
     """
     num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if max_length <= num_special:
@@ -72,7 +74,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
             f"data.max_length must be above the {num_special} special tokens; "
             f"found {max_length}"
         )
-    # Nothing here forks, so the library may use all cores and need not warn of forks.
+    # Nothing here forks: the library can use all cores, without its warning about forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     before = tokenizer.truncation
     side = before["direction"] if before else "right"
@@ -96,13 +98,15 @@ def _without_surrogates(texts: Sequence[str]) -> list[str]:
 
 
 def check_fit(tokenizer: Tokenizer, texts: Sequence[str], where: object) -> None:
-    """Raises InputError where `tokenizer` has tokens for less than half of the texts.
+    """Checks that `tokenizer` has tokens for at least half of the texts' characters.
 
-    Half of their characters, blanks aside; that of another encoder gives the unknown
-    token, or none, for most of them. About 300 training texts, evenly spaced, are
-    looked at. `where` begins the message.
+    White space does not count. A tokenizer of another encoder turns most characters into
+    the unknown token, or drops them. The check encodes about 300 evenly spaced texts.
+
+    Raises:
+      InputError: it covers fewer characters. The message begins with `where`.
     """
-    step = max(1, len(texts) // _LOOKED_AT)
+    step = max(1, len(texts) // _NUM_SAMPLES)
     texts = _without_surrogates(texts[::step])
     model = json.loads(tokenizer.to_str())["model"]
     unknown = model.get("unk_id")
@@ -110,25 +114,25 @@ def check_fit(tokenizer: Tokenizer, texts: Sequence[str], where: object) -> None
         unknown = tokenizer.token_to_id(model["unk_token"])
     with refusing("the tokenizer cannot encode a text"):
         encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
-    total = known = 0
+    total = num_covered = 0
     for text, encoding in zip(texts, encodings, strict=True):
         places = {place for place, character in enumerate(text) if character.strip()}
         total += len(places)
         spans = list(zip(encoding.ids, encoding.offsets, strict=True))
         covered = {i for token, span in spans if token != unknown for i in range(*span)}
         lost = {i for token, span in spans if token == unknown for i in range(*span)}
-        known += len(places & covered - lost)
-    if 2 * known < total:
+        num_covered += len(places & covered - lost)
+    if 2 * num_covered < total:
         raise InputError(
             f"{where}: the tokenizer gives mostly unknown tokens, or none, to the "
-            f"training texts: it has tokens for {known / total:.0%} of the characters of "
+            f"training texts: it has tokens for {num_covered / total:.0%} of the characters of "
             f"{len(texts)} texts; expected the encoder's own tokenizer, and one for the "
             "language of the texts"
         )
 
 
 def num_ids(tokenizer: Tokenizer) -> int:
-    """One more than the largest id; vocabularies have gaps, so no number of tokens."""
+    """One more than the largest id. The number of tokens may be smaller: ids have gaps."""
     vocabulary = tokenizer.get_vocab().values()
     return 1 + max(*vocabulary, *tokenizer.encode("").ids, 0, 0)
 
@@ -139,14 +143,14 @@ def cached_encode(
     texts: Sequence[str],
     max_length: int,
 ) -> Tokens:
-    """Does what `encode` does, once: later calls map the arrays from `cache_dir`.
+    """Returns the result of `encode`, which later calls map from files in `cache_dir`.
 
     The key is a hash of the tokenizer, `max_length`, the library's version and the
-    texts, so a stale file is never read. A damaged one is rebuilt. `cache_dir` None
-    means no cache.
+    texts, so a stale file is never read. A damaged file is rebuilt. `cache_dir` None
+    disables the cache. A file that cannot be written only causes a warning.
 
-    Raises: InputError where the directory cannot be made, and as `encode` does. A file
-    that cannot be written is a warning.
+    Raises:
+      InputError: the directory cannot be made; and the errors of `encode`.
     """
     if cache_dir is None:
         return encode(tokenizer, texts, max_length)
@@ -165,7 +169,7 @@ def cached_encode(
         try:
             for path, array in zip(paths, tokens, strict=True):
                 _write(path, array)
-        except OSError as error:  # a full disk, say: the tokens are here
+        except OSError as error:  # for example a full disk; the tokens are in memory
             warnings.warn(
                 f"{cache_dir}: cannot write the cache: {error.strerror}", stacklevel=2
             )
@@ -175,25 +179,25 @@ def cached_encode(
 def _key(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> str:
     digest = hashlib.sha256()
     header = [tokenizers.__version__, str(max_length), tokenizer.to_str()]
-    if tokenizer.encode_special_tokens:  # which `to_str` leaves out
+    if tokenizer.encode_special_tokens:  # `to_str` leaves this out
         header.append("special tokens are split")
     for part in (*header, *texts):
         data = part.encode("utf-8", "surrogatepass")
-        # The length keeps ["a", "b"] and ["ab"] apart.
+        # The length distinguishes ["a", "b"] from ["ab"].
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
 
 
 def _read(paths: Tokens, num_texts: int, num_ids: int) -> Tokens | None:
-    """Maps the cached arrays, or gives None where they are absent or damaged."""
+    """Maps the cached arrays; None if they are absent or damaged."""
     try:
         ids, offsets = (
             np.load(path, mmap_mode="r", allow_pickle=False) for path in paths
         )
-    except Exception:  # of some ten types: the header passes through three parsers
+    except Exception:  # some ten types: three parsers read the header
         return None
     well_formed = (
-        isinstance(ids, np.ndarray)  # and no archive of several
+        isinstance(ids, np.ndarray)  # not an archive of arrays
         and isinstance(offsets, np.ndarray)
         and ids.dtype == np.int32
         and offsets.dtype == np.int64
@@ -216,18 +220,19 @@ def _write(path: Path, array: np.ndarray) -> None:
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """Trains a lower-casing BERT WordPiece tokenizer on `texts`.
 
-    The ids of [PAD], [UNK], [CLS], [SEP], [MASK] are 0 to 4, then come the characters,
-    alone and as continuations, then the merged pieces. Deterministic, ties included.
+    [PAD], [UNK], [CLS], [SEP] and [MASK] have the ids 0 to 4. The characters follow,
+    alone and as continuations, then the merged pieces. Deterministic, even for ties.
 
-    Raises: InputError where `vocab_size` has no room for the characters.
+    Raises:
+      InputError: `vocab_size` has no room for the characters.
     """
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
     normalized = [normalizer.normalize_str(text) for text in texts]
     characters = sorted({c for text in normalized for c in text if not c.isspace()})
-    # The trainer numbers unseen continuations in the order of a hash table that each
-    # process seeds anew, and breaks ties of the merges by these numbers. Naming all of
-    # them beforehand, as if they were special, fixes both.
+    # The trainer numbers new continuations in the order of a hash table, whose seed
+    # differs between processes, and breaks ties of merges by these numbers. Listing all
+    # continuations as special tokens makes both deterministic.
     pieces = [*SPECIAL_TOKENS, *characters, *(f"##{c}" for c in characters)]
     if vocab_size < len(pieces):
         raise InputError(

@@ -1,1 +1,1 @@
-"""Packed tokens in, hidden states and outputs out; Hugging Face weights in and out."""
+"""Packed tokens -> hidden states and outputs; Hugging Face weights -> parameters, and back."""

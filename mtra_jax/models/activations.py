@@ -1,4 +1,4 @@
-"""The name of an activation -> its elementwise function, as `transformers` has it."""
+"""The name of an activation -> the elementwise function of `transformers`."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """x Φ(x) by erf, as PyTorch has it; `jax.nn.gelu` takes erfc, twice as dear on a CPU."""
+    """x Φ(x) by erf, as in PyTorch. `jax.nn.gelu` uses erfc: twice the time on a CPU."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     cumulative = 0.5 * (1 + jax.lax.erf(x.astype(wide) * math.sqrt(0.5)))
     return x * cumulative.astype(x.dtype)
@@ -22,7 +22,7 @@ def _clipped_gelu(x: jax.Array) -> jax.Array:
 
 
 def _fast_gelu(x: jax.Array) -> jax.Array:
-    # √(2/π) to ten digits, as the models that name this function were trained with it.
+    # √(2/π) to ten digits: models with this activation were trained so.
     return 0.5 * x * (1 + jnp.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))
 
 
@@ -39,8 +39,8 @@ def _squared_relu(x: jax.Array) -> jax.Array:
 
 
 def _root_of_softplus(x: jax.Array) -> jax.Array:
-    # PyTorch's softplus is the identity above 20. Far below 0 it is eˣ, whose root has a
-    # slope where that of the underflown 0 has none.
+    # PyTorch's softplus is the identity above 20. Far below 0 softplus is eˣ and
+    # underflows to 0, where the root has no derivative; √(eˣ) = e^(x/2) has one.
     is_low = x < -30
     softplus = jnp.where(x > 20, x, jax.nn.softplus(jnp.where(is_low, 0, x)))
     root = jnp.exp(jnp.minimum(x, 0) / 2)
@@ -77,4 +77,4 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": jax.nn.silu,
     "tanh": jnp.tanh,
 }
-"""Those of `transformers` without parameters; `prelu` and `xielu` have some."""
+"""All activations of `transformers` without parameters (not `prelu`, `xielu`)."""

@@ -1,11 +1,11 @@
-"""Representations in, the mean and log-variance of a Gaussian for each of them out."""
+"""Representations -> the mean and log-variance of a Gaussian for each of them."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 INITIAL_LOG_VARIANCE = -5.0
-"""Small noise to begin with: training starts near the network without a bottleneck."""
+"""Small initial noise: training starts near the network without a bottleneck."""
 
 
 class Bottleneck(nn.Module):

@@ -1,4 +1,4 @@
-"""Hidden states of packed texts in, the largest response of each filter per text out."""
+"""Hidden states of packed texts -> the largest response of each filter in each text."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from mtra_jax.types import Batch
 
 
 def text_of_tokens(batch: Batch) -> jax.Array:
-    """Which text each token belongs to: int32 [R * S]; B for padding.
+    """The index of each token's text: int32 [R * S]; B for padding.
 
     `batch` is one part with one micro-batch.
     """
     num_texts = batch.where.shape[0]
     num_tokens = batch.tokens.size
-    # Slots without a text all point at token 0: they are written out of bounds.
+    # All slots without a text point at token 0, so their writes go out of bounds.
     firsts = jnp.where(batch.where, batch.first_tokens[0], num_tokens)
     texts = jnp.full(num_tokens, num_texts, jnp.int32)
     texts = texts.at[firsts].set(jnp.arange(num_texts, dtype=jnp.int32), mode="drop")
@@ -27,7 +27,7 @@ def text_of_tokens(batch: Batch) -> jax.Array:
 def window(hidden: jax.Array, segments: jax.Array, width: int) -> jax.Array:
     """Each token and the width − 1 after it: [R, S, H] -> [R, S, width * H].
 
-    What lies beyond the token's own text is 0, as padding after the text would be.
+    Tokens of the next text count as 0, like padding after the text.
     """
     columns = []
     for offset in range(width):
@@ -41,8 +41,8 @@ def window(hidden: jax.Array, segments: jax.Array, width: int) -> jax.Array:
 def max_over_time(responses: jax.Array, texts: jax.Array, num_texts: int) -> jax.Array:
     """The largest response of each filter in each text: [R, S, F] -> [B, F].
 
-    `texts` [R * S] as of `text_of_tokens`; 0 for slots without a text. The responses are
-    those of a relu, so nothing is lost below 0.
+    `texts` [R * S]: from `text_of_tokens`. The result is 0 for slots without a text. The
+    responses come from a relu, so they are never below 0.
     """
     rows = responses.reshape(-1, responses.shape[-1])
     largest = jax.ops.segment_max(rows, texts, num_segments=num_texts + 1)
@@ -56,16 +56,16 @@ def convolve(
 ) -> jax.Array:
     """relu(window @ kernel + bias), its maximum over each text: [B, Σ F].
 
-    `filters` holds (kernel [width, H, F], bias [F]) of each width; `hidden` [R, S, H].
+    `filters`: (kernel [width, H, F], bias [F]) for each width. `hidden`: [R, S, H].
 
     Source: Kim 2014, "Convolutional Neural Networks for Sentence Classification", Eq. 2-4.
     """
     texts = text_of_tokens(batch)
     num_texts = batch.where.shape[0]
-    found = []
+    maxima = []
     for kernel, bias in filters:
         width, _, num_filters = kernel.shape
-        seen = window(hidden, batch.segments[0], width)
-        responses = jax.nn.relu(seen @ kernel.reshape(-1, num_filters) + bias)
-        found.append(max_over_time(responses, texts, num_texts))
-    return jnp.concatenate(found, axis=-1)
+        windows = window(hidden, batch.segments[0], width)
+        responses = jax.nn.relu(windows @ kernel.reshape(-1, num_filters) + bias)
+        maxima.append(max_over_time(responses, texts, num_texts))
+    return jnp.concatenate(maxima, axis=-1)

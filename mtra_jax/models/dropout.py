@@ -9,19 +9,19 @@ import jax.numpy as jnp
 def dropout(x: jax.Array, rng: jax.Array | None, rate: float) -> jax.Array:
     """Sets each entry of `x` to 0 with probability `rate`, and scales the others.
 
-    Without a key `x` is returned as it is.
+    Without a key `x` is returned unchanged.
 
     The mask is a hash of the 64-bit key and the entry's position: a few integer
-    operations that fuse with what follows, where drawing bits from the key's own
-    generator costs a CPU more than a quarter of a training step. The same on every
+    operations, which XLA fuses with the next ones. Drawing bits from JAX's generators
+    takes more than a quarter of a training step on a CPU. The mask is the same on every
     backend and under every sharding.
 
-    Source: Srivastava et al. 2014; the hash is the finaliser of MurmurHash3, once with
-    each word of the key.
+    Source: Srivastava et al. 2014. The hash is the finaliser of MurmurHash3, applied once
+    for each word of the key.
     """
     if rng is None or rate == 0:
         return x
-    # Two words, whatever the generator: an rbg key repeats threefry's words.
+    # The first two words suffice: an rbg key repeats threefry's two.
     with jax.named_scope("dropout"):
         first, second = jax.random.key_data(rng).reshape(-1)[:2]
         position = jax.lax.iota(jnp.uint32, math.prod(x.shape)).reshape(x.shape)
@@ -31,7 +31,7 @@ def dropout(x: jax.Array, rng: jax.Array | None, rate: float) -> jax.Array:
 
 
 def _mix(bits: jax.Array) -> jax.Array:
-    """Each bit of the result depends on all bits of `bits`, uint32; one to one."""
+    """A bijection of uint32 in which each bit of the result depends on all bits."""
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     return bits ^ (bits >> 16)

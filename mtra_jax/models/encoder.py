@@ -1,4 +1,4 @@
-"""Packed token ids in, hidden states of a BERT or RoBERTa encoder out."""
+"""Packed token ids -> hidden states of a BERT or RoBERTa encoder."""
 
 import dataclasses
 import difflib
@@ -17,13 +17,13 @@ from mtra_jax.models.dropout import dropout
 from mtra_jax.types import Params
 
 DROPOUTS = 3
-"""Dropouts of a layer: on the attention weights and after each half."""
+"""Number of dropouts in a layer: on the attention weights, and after each half."""
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The shape of an encoder, with the field names and defaults of `config.json`.
+    """Type and sizes of an encoder, with the field names and defaults of `config.json`.
 
     Raises:
         InputError: an unknown type or activation, a size below 1, a rate outside
@@ -49,7 +49,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_model_type(self.model_type)
         if self.hidden_act not in ACTIVATIONS:
-            # No near name: elu, prelu and geglu are functions, too, and not typos.
+            # Without a suggestion: elu, prelu and geglu are functions too, not typos.
             raise InputError(
                 f"hidden_act is {shown(self.hidden_act)}, which is not supported; "
                 f"known: {', '.join(ACTIVATIONS)}"
@@ -86,12 +86,12 @@ def check_model_type(name: object) -> None:
     """Raises InputError if `name` is not one of `MODEL_TYPES`."""
     if name in MODEL_TYPES:
         return
-    known = ", ".join(MODEL_TYPES)
-    fault = f"this architecture is not supported; known: {known}"
+    names = ", ".join(MODEL_TYPES)
+    fault = f"this architecture is not supported; known: {names}"
     if isinstance(name, str) and not any(one in name for one in MODEL_TYPES):
-        # Near enough for a typo; ibert and modernbert are other architectures.
+        # The cutoff accepts typos only: ibert and modernbert are other architectures.
         near = difflib.get_close_matches(name[:20], MODEL_TYPES, n=1, cutoff=0.85)
-        fault = f"did you mean {near[0]}? known: {known}" if near else fault
+        fault = f"did you mean {near[0]}? known: {names}" if near else fault
     raise InputError(f"model_type is {shown(name)}; {fault}")
 
 
@@ -112,10 +112,10 @@ def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense
 
 
 class Norm(nn.Module):
-    """Layer normalisation of the last axis, its statistics in float32 at least.
+    """Layer normalisation of the last axis, with statistics in float32 at least.
 
-    The products are in such an order that only [..., H] values which the gradient needs
-    are kept; `nn.LayerNorm` keeps the scale spread over all tokens as well.
+    The order of the products lets the backward pass save less: `nn.LayerNorm` also saves
+    the scale broadcast over all tokens.
 
     Source: Ba et al. 2016, Eq. 3-4.
     """
@@ -129,7 +129,7 @@ class Norm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        # Not E[x²] − E[x]²: that loses digits which the comparison with PyTorch needs.
+        # E[x²] − E[x]² would lose digits that the comparison with PyTorch needs.
         variance = jnp.mean(centred**2, axis=-1, keepdims=True)
         normal = centred * jax.lax.rsqrt(variance + self.epsilon)
         return (normal * scale + bias).astype(self.dtype)
@@ -140,7 +140,7 @@ def _norm(config: EncoderConfig, dtype: Any, name: str) -> Norm:
 
 
 class Embeddings(nn.Module):
-    """Sum of word, position and type rows, normalised: [R, S] ids to [R, S, H]."""
+    """The normalised sum of word, position and type rows: ids [R, S] -> [R, S, H]."""
 
     config: EncoderConfig
     dtype: Any = jnp.float32
@@ -149,10 +149,10 @@ class Embeddings(nn.Module):
     def __call__(
         self, tokens: jax.Array, positions: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
-        """`key` draws the dropout; None disables it."""
+        """`key`: for the dropout; None disables it."""
         config = self.config
-        # Without a dtype the rows are read, and their gradients summed, in the
-        # table's own precision: in bfloat16 frequent tokens would lose theirs.
+        # Without a dtype, lookups and the sums of their gradients are in the table's
+        # precision. In bfloat16 the sums of frequent tokens would lose their digits.
         table = functools.partial(
             nn.Embed,
             features=config.hidden_size,
@@ -167,7 +167,7 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of tokens to the tokens of their own text."""
+    """Multi-head attention of tokens to the tokens of the same text."""
 
     config: EncoderConfig
     dtype: Any = jnp.float32
@@ -181,12 +181,11 @@ class Attention(nn.Module):
         rows: jax.Array | None,
         key: jax.Array | None,
     ) -> jax.Array:
-        """The states of `asking`, from all of `hidden` [R, S, H].
+        """The new states of `asking`, in its shape, from all of `hidden` [R, S, H].
 
-        `asking`: `hidden` itself with `same_text` bool [R, S, S]; or one token of each
-        text, [B, 1, H], with `rows` int32 [B] that they lie in and `same_text` [B, 1, S].
-        `key` draws the dropout of the attention weights; None disables it.
-        Returns the shape of `asking`.
+        `asking`: `hidden` itself, with `same_text` bool [R, S, S]; or one token of each
+        text, [B, 1, H], with the tokens' `rows` int32 [B] and `same_text` [B, 1, S].
+        `key`: for the dropout of the attention weights; None disables it.
         """
         config = self.config
         heads = config.num_attention_heads
@@ -204,8 +203,8 @@ class Attention(nn.Module):
         scores = jnp.einsum(
             "rqhd,rkhd->rhqk", queries, keys, preferred_element_type=wide
         )
-        # A finite mask: padding attends to padding, so no row of scores is empty,
-        # and nothing here can become NaN either way.
+        # The mask is finite, and padding attends to padding: no softmax is over an
+        # empty row, and no NaN arises.
         scores = jnp.where(same_text[:, None], scores * size**-0.5, jnp.finfo(wide).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         weights = dropout(weights, key, config.attention_probs_dropout_prob)
@@ -229,9 +228,9 @@ class Layer(nn.Module):
         keys: jax.Array | None = None,
         wanted: jax.Array | None = None,
     ) -> jax.Array:
-        """All states [R, S, H]; or [B, 1, H], those of the tokens at `wanted` [B] alone.
+        """All new states [R, S, H], or only those of the tokens at `wanted` [B]: [B, 1, H].
 
-        `keys` [`DROPOUTS`] draw the dropout; None disables it.
+        `keys` [`DROPOUTS`]: for the dropout; None disables it.
         """
         config, dtype = self.config, self.dtype
         keys = [None] * DROPOUTS if keys is None else keys
@@ -257,15 +256,15 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """BERT or RoBERTa without a pooler, over rows that hold several texts each.
 
-    `dtype` is the precision of the computation; parameters keep their own. Softmax
-    and the statistics of the norms are in float32 at least. With
-    `deterministic=False` the dropout masks come from the collection "dropout".
+    `dtype`: the precision of the computation; parameters keep theirs. Softmax and the
+    statistics of the norms are in float32 at least. With `deterministic=False` the
+    dropout masks come from the collection "dropout".
 
-    The parameters of the N layers lie in one tree, `layers`, of arrays [N, ...]. With
+    The parameters of the N layers are one tree, `layers`, of arrays [N, ...]. With
     `unroll` all layers but the last run in a loop with that many layers per iteration;
-    None means no loop. A loop compiles faster and runs slower: one layer per iteration took 31
-    instead of 47 s and 27.7 instead of 21.3 ms for MTRA's step of RoBERTa-base on an H100
-    (see `scripts/benchmarking/README.md`).
+    None means no loop. A loop compiles faster and runs slower: for MTRA's step of
+    RoBERTa-base on an H100, one layer per iteration took 31 instead of 47 s to compile
+    and 27.7 instead of 21.3 ms to run (see `scripts/benchmarking/README.md`).
 
     Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
     """
@@ -286,14 +285,17 @@ class Encoder(nn.Module):
     ) -> jax.Array:
         """Returns the last hidden states [R, S, H] of R rows of S tokens.
 
-        `tokens`: ids, int32 [R, S]. `segments`: int32 [R, S], the same number on
-        the tokens of one text, 0 on padding. `positions`: int32 [R, S], from 0 with
-        each text, below `config.max_length`. Every token is of type 0. States at
-        padding are finite and mean nothing.
+        `tokens`: ids, int32 [R, S]. `segments`: int32 [R, S], the same positive number
+        on all tokens of a text, 0 on padding. `positions`: int32 [R, S], from 0 in each
+        text, below `config.max_length`. Every token is of type 0. States at padding are
+        finite and arbitrary.
 
-        With `wanted`, int32 [B], positions in the R * S tokens row by row, returns the
-        states [B, H] of these tokens alone: the last layer then computes keys and values
-        of all tokens, and the rest of B tokens only.
+        `wanted`: int32 [B], positions in the R * S tokens, row by row. With it only the
+        states [B, H] of these tokens are returned: the last layer computes keys and
+        values of all tokens, and the rest for B tokens only.
+
+        Raises:
+          ValueError: `tokens`, `segments` and `positions` differ in shape.
         """
         if not tokens.shape == segments.shape == positions.shape:
             raise ValueError(
@@ -303,14 +305,14 @@ class Encoder(nn.Module):
         depth = self.config.num_hidden_layers
         first_key, keys = None, None
         if not deterministic:
-            # All in one call of the generator: many small calls are slow on accelerators.
+            # One call of the generator: many small calls are slow on accelerators.
             keys = jax.random.split(self.make_rng("dropout"), 1 + depth * DROPOUTS)
             first_key, keys = keys[0], keys[1:].reshape(depth, DROPOUTS)
         hidden = Embeddings(self.config, self.dtype, name="embeddings")(
             tokens, positions, first_key
         )
         same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
-        # Not a submodule, whose parameters would be those of one layer.
+        # Not a submodule: that would own the parameters of a single layer.
         layer = Layer(self.config, self.dtype, parent=None, name="layer")
 
         def new_layers(rng: jax.Array) -> Params:
@@ -325,7 +327,7 @@ class Encoder(nn.Module):
 
         if self.is_initializing():
             self.param("layers", new_layers)
-        # Not by `self.param`, which would trace `new_layers` again for its shapes.
+        # `self.param` would trace `new_layers` again to compare shapes.
         layers = self.variables["params"]["layers"], keys
         unroll = self.unroll or depth
         hidden = stacked.apply(

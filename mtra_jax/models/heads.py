@@ -1,4 +1,4 @@
-"""Shared representations in, outputs of all tasks in the joint label space out."""
+"""Shared representations -> the outputs of all tasks in the joint label space."""
 
 from collections.abc import Sequence
 
@@ -26,11 +26,11 @@ class Head(nn.Module):
 class Heads(nn.Module):
     """Linear(dropout(relu(z))) of every task, side by side: [B, H] -> [B, L].
 
-    `tasks` gives (name, number of outputs) of each task. The parameters are separate,
-    `{name: {kernel, bias}}`; the product is one, whatever tasks the batch holds.
+    `tasks`: (name, number of outputs) of each task. Each task has its parameters,
+    `{name: {kernel, bias}}`, but one product computes all outputs of any batch.
 
     Source: the released code of MTRA (the paper says only "linear head"). Weights start
-    from N(0, 0.02²) like the encoder's, biases from 0.
+    from N(0, 0.02²), like the encoder's; biases start from 0.
     """
 
     tasks: Sequence[tuple[str, int]]
@@ -49,6 +49,6 @@ class Heads(nn.Module):
         layers = [Head(z.shape[-1], size, name=name)() for name, size in self.tasks]
         kernel = jnp.concatenate([kernel for kernel, _ in layers], axis=1)
         bias = jnp.concatenate([bias for _, bias in layers])
-        # Outputs and losses are in float32 at least: [B, L] is small.
+        # Outputs and losses are at least float32, which costs little: [B, L] is small.
         wide = jnp.promote_types(z.dtype, jnp.float32)
         return hidden.astype(wide) @ kernel.astype(wide) + bias.astype(wide)

@@ -1,4 +1,4 @@
-"""Hugging Face's names and layouts in, the parameter tree of `Encoder` out, and back."""
+"""Hugging Face's names and layouts -> the parameter tree of `Encoder`, and back."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ from mtra_jax.errors import InputError
 from mtra_jax.models import safetensors_files
 from mtra_jax.models.encoder import EncoderConfig
 
-# Below the encoder's prefix: its parts, the heads that may stand beside or in them, and
-# the constants that some versions store.
+# Names below the encoder's prefix: its parts, heads beside or inside them, and constants
+# that some versions store.
 _PARTS = ("embeddings.", "encoder.")
 _HEADS = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier)\.")
 _CONSTANTS = re.compile(r"(^|\.)embeddings\.(position_ids|token_type_ids)$")
@@ -21,7 +21,7 @@ WORDS = "embeddings.word_embeddings.weight"
 
 
 class Entry(NamedTuple):
-    """One array: its name and shape at Hugging Face, and its place in the tree."""
+    """One array: its name and shape in a checkpoint, and its place in the tree."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,12 +31,12 @@ class Entry(NamedTuple):
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it is stored (out, in) there and (in, out) here."""
+        """Whether checkpoints store it as (out, in); the tree holds (in, out)."""
         return self.path[-1] == "kernel"
 
 
 def entries(config: EncoderConfig) -> Iterator[Entry]:
-    """Yields every array of the encoder, without a prefix to its name."""
+    """Yields every array of the encoder, with names without a prefix."""
     width, inner = config.hidden_size, config.intermediate_size
     for table, rows in (
         ("word_embeddings", config.vocab_size),
@@ -78,22 +78,22 @@ def _norm(name: str, width: int, *path: str) -> Iterator[Entry]:
 def from_huggingface(
     tensors: Mapping[str, np.ndarray], config: EncoderConfig, dtype: Any = None
 ) -> dict[str, Any]:
-    """Returns new arrays: the parameters of `Encoder` from a checkpoint's tensors.
+    """Returns the parameters of `Encoder`, as new arrays, from a checkpoint's tensors.
 
-    `dtype` is that of the result; by default each array keeps its own. The N layers'
-    tensors of one kind become one array [N, ...].
+    `dtype`: of the result; by default each array keeps its type. The tensors of N layers
+    become one array [N, ...].
 
-    The names may have a prefix (`bert.`, `roberta.`, ...) and the norms the names
-    `gamma` and `beta` of old. What `split` drops is left out.
+    The names may have a prefix (`bert.`, `roberta.`, ...), and the norms the former names
+    `gamma` and `beta`. Tensors that `split` drops are left out.
 
     Raises:
-        InputError: a key is missing, unexpected, not of floating point, or of another
-            shape than `config` says.
+        InputError: a key is missing, unexpected, not of floating point, or has another
+            shape than `config` requires.
     """
-    found = split(tensors).encoder
+    weights = split(tensors).encoder
     expected = {entry.name: entry for entry in entries(config)}
-    missing = expected.keys() - found.keys()
-    unexpected = found.keys() - expected.keys()
+    missing = expected.keys() - weights.keys()
+    unexpected = weights.keys() - expected.keys()
     if missing or unexpected:
         parts = {"missing": missing, "unexpected": unexpected}
         raise InputError(
@@ -105,7 +105,7 @@ def from_huggingface(
         )
     arrays: dict[tuple[str, ...], list[np.ndarray]] = {}
     for name, entry in expected.items():
-        value = found[name]
+        value = weights[name]
         if value.shape != entry.shape:
             raise InputError(
                 f"{name} has shape {value.shape}; config.json says {entry.shape}"
@@ -120,28 +120,28 @@ def from_huggingface(
             branch = branch.setdefault(part, {})
         kind = np.result_type(*values) if dtype is None else dtype
         shape = (len(values), *values[0].shape)
-        # Into an array in C order: `np.stack` alone keeps the order of the kernels.
+        # `np.stack` alone would keep the memory order of the transposed kernels.
         stacked = np.stack(values, out=np.empty(shape, kind))
         branch[path[-1]] = stacked if path[0] == "layers" else stacked[0].copy()
     return params
 
 
 class Split(NamedTuple):
-    """A checkpoint's tensors: the encoder's without a prefix, and names of the others."""
+    """A checkpoint's tensors: the encoder's, without prefix, and the names of the others."""
 
     encoder: dict[str, np.ndarray]
     dropped: tuple[str, ...]
 
 
 def split(tensors: Mapping[str, np.ndarray]) -> Split:
-    """Tells the encoder's tensors, whose names become plain, from those of heads.
+    """Separates the encoder's tensors, whose prefix is removed, from those of heads.
 
-    The prefix of the word table is the encoder's. Heads of any name stand beside it;
-    below it, only those with names that `transformers` uses are dropped, since another
-    weight there (an adapter, a layer too many) changes the hidden states.
+    The prefix of the word table is the encoder's. Tensors without this prefix belong to
+    heads. Below the prefix, only heads with the names of `transformers` are dropped: any
+    other weight there (an adapter, a surplus layer) would change the hidden states.
 
     Raises:
-        InputError: there is no encoder or more than one, or a weight is there twice.
+        InputError: not exactly one encoder, or a weight occurs twice.
     """
     words = [name for name in tensors if f".{name}".endswith(f".{WORDS}")]
     if len(words) != 1:
@@ -170,15 +170,15 @@ def split(tensors: Mapping[str, np.ndarray]) -> Split:
 def _is_head(name: str, prefix: str) -> bool:
     if _HEADS.search(name) or not name.startswith(prefix):
         return True
-    # Without a prefix, heads stand among the encoder's two parts.
+    # Without a prefix, names outside the encoder's two parts are heads.
     return not prefix and not name.startswith(_PARTS)
 
 
 def to_huggingface(
     params: Mapping[str, Any], config: EncoderConfig
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of `Encoder` under Hugging Face's names, types kept."""
-    arrays = jax.tree.map(np.asarray, params)  # once, where they lie on a device
+    """Returns the arrays of `Encoder` under Hugging Face's names, in their types."""
+    arrays = jax.tree.map(np.asarray, params)  # one transfer from the device
     tensors = {}
     for entry in entries(config):
         value: Any = arrays

@@ -1,4 +1,4 @@
-"""A Hugging Face directory or hub name in, configuration and parameters out, and back."""
+"""A Hugging Face directory or hub name -> configuration and parameters, and back."""
 
 import dataclasses
 import functools
@@ -45,16 +45,17 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def resolve(path: str) -> Path:
-    """Returns the local directory of `path`, fetched from the hub where need be.
+    """Returns the local directory of `path`, fetched from the hub if necessary.
 
-    A directory that exists is taken as it is. Only what then reads as `name` or
-    `organisation/name` is looked up on the hub, and only configurations, vocabularies
-    and safetensors are fetched.
+    An existing directory is returned as it is. Any other `path` of the form `name` or
+    `organisation/name` is looked up on the hub, from which only configurations,
+    vocabularies and safetensors are fetched.
 
     Raises:
-        InputError: there is no such directory, and no such model within reach.
+        InputError: the directory does not exist, and the hub has no such model or cannot
+            be reached.
     """
-    # Unlike those of `Path`, these take any user's name and any length.
+    # `Path.expanduser` and `Path.is_dir` raise for unknown users and long names.
     local = os.path.expanduser(path)
     if os.path.isdir(local):
         return Path(local)
@@ -71,7 +72,7 @@ def resolve(path: str) -> Path:
                 allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
             )
         )
-    except Exception as error:  # its client and transport raise some thirty kinds
+    except Exception as error:  # the client and its transport raise some thirty types
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: no such directory, and not to be had from the hub: "
@@ -80,36 +81,36 @@ def resolve(path: str) -> Path:
 
 
 def read_config(directory: str | Path) -> EncoderConfig:
-    """Reads `config.json`; a key that it leaves out has Hugging Face's default.
+    """Reads `config.json`; a missing key has Hugging Face's default.
 
     Raises:
-        InputError: the file is missing or unreadable, or describes an encoder that is
-            not one of `MODEL_TYPES` with absolute positions and attention to all.
+        InputError: the file is missing or unreadable, or the encoder is not one of
+            `MODEL_TYPES` with absolute positions and bidirectional attention.
     """
     path = Path(directory) / "config.json"
-    found = safetensors_files.read_json(path)
-    if "model_type" not in found:
+    content = safetensors_files.read_json(path)
+    if "model_type" not in content:
         raise InputError(
             f"{path}: no model_type; expected one of {', '.join(MODEL_TYPES)}"
         )
-    model_type = found["model_type"]
+    model_type = content["model_type"]
     try:
         check_model_type(model_type)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if found.get("position_embedding_type", "absolute") != "absolute":
-        kind = found["position_embedding_type"]
+    if content.get("position_embedding_type", "absolute") != "absolute":
+        kind = content["position_embedding_type"]
         raise InputError(
             f"{path}: position_embedding_type is {shown(kind)}; expected 'absolute'"
         )
-    if found.get("is_decoder"):
+    if content.get("is_decoder"):
         raise InputError(f"{path}: is_decoder is true; expected an encoder")
     values: dict[str, Any] = {"pad_token_id": 0 if model_type == "bert" else 1}
     if model_type == "roberta":
         values["vocab_size"] = 50265
     for field in dataclasses.fields(EncoderConfig):
-        if field.name in found:
-            values[field.name] = _typed(path, field, found[field.name])
+        if field.name in content:
+            values[field.name] = _typed(path, field, content[field.name])
     try:
         return EncoderConfig(**values)
     except InputError as error:
@@ -128,17 +129,14 @@ def _typed(path: Path, field: dataclasses.Field, value: object) -> object:
         value = float(value)
     except OverflowError as error:
         raise InputError(f"{path}: {field.name}: {error}; expected float") from error
-    # NaN and Infinity are no JSON, and yet Python reads them.
+    # Python reads NaN and Infinity, although they are not JSON.
     if not math.isfinite(value) or (field.name not in RATES and value < 0):
         raise InputError(f"{path}: {field.name} is {value}; expected 0 or more, finite")
     return value
 
 
 class Pretrained(NamedTuple):
-    """An encoder as stored, and the names of the weights beside it, which are not used.
-
-    `params`: NumPy float32.
-    """
+    """A stored encoder. `params`: NumPy float32. `dropped`: names of unused weights."""
 
     config: EncoderConfig
     params: dict[str, Any]
@@ -157,7 +155,7 @@ def load_pretrained(directory: str | Path) -> Pretrained:
     """
     config = read_config(directory)
     tensors = safetensors_files.read_directory(Path(directory))
-    # Before anything is made for each layer that the number claims.
+    # Checked early: the number may be absurd, and entries are made for each layer.
     if config.num_hidden_layers > len(tensors):
         raise InputError(
             f"{directory}: config.json says {config.num_hidden_layers} layers; "
@@ -185,7 +183,7 @@ def save_encoder(
 ) -> None:
     """Writes a directory that `load_encoder` and `transformers` read.
 
-    There is no pooler: `AutoModel.from_pretrained(directory, add_pooling_layer=False)`
+    It has no pooler: `AutoModel.from_pretrained(directory, add_pooling_layer=False)`
     gives the same hidden states.
     """
     tensors = to_huggingface(params, config)
@@ -202,7 +200,7 @@ def _config_content(config: EncoderConfig) -> dict[str, Any]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def init_encoder(config: EncoderConfig, rng: jax.Array) -> dict[str, Any]:
-    """Returns random parameters, float32, as Hugging Face would start from nothing.
+    """Returns random float32 parameters with Hugging Face's initialisation.
 
     Kernels and tables are normal with `config.initializer_range`; biases and the rows
     of the padding token are 0, scales 1.

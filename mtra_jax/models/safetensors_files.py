@@ -1,4 +1,4 @@
-"""A directory of safetensors in, named arrays out; named arrays in, one file out."""
+"""A directory of safetensors -> named arrays; named arrays -> one file."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from mtra_jax.errors import InputError, naming, shown
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-# Weights in formats of others, and what trainers leave beside them.
+# Files of weights in any format, and files that trainers leave beside them.
 _OF_WEIGHTS = re.compile(
     r"\.(bin|ckpt|gguf|h5|msgpack|npz|onnx|pt|pth|safetensors)$|\.ckpt\b", re.IGNORECASE
 )
@@ -27,7 +27,7 @@ _OF_TRAINER = re.compile(
     r"(training_args|optimizer|scheduler|rng_state|scaler)", re.IGNORECASE
 )
 
-# The reader for NumPy that safetensors ships does not know bfloat16.
+# The NumPy reader of the package safetensors lacks bfloat16.
 DTYPES = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -43,10 +43,10 @@ DTYPES = {
 
 
 def read_file(path: Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of one file, as read-only views of the file.
+    """Returns the tensors of one file, as read-only views of the mapped file.
 
     Raises:
-        InputError: the file cannot be read, is cut off, or its header is wrong.
+        InputError: the file cannot be read, is truncated, or its header is wrong.
     """
     downloads.check(path)
     try:
@@ -79,16 +79,18 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
                 buffer=content,
                 offset=start + entry["data_offsets"][0],
             )
-        except ValueError as error:  # too many axes; or empty, and yet too long
+        except (
+            ValueError
+        ) as error:  # too many axes, or an empty array of impossible sizes
             raise InputError(f"{path}: {_printable(name)}: {error}") from error
     return tensors
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of the header; of two entries of one name JSON readers drop one."""
+    """An object of the header. JSON readers would drop the first of two equal names."""
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
-            raise ValueError(f"{name} is there {count} times")
+            raise ValueError(f"{name} occurs {count} times")
     return dict(pairs)
 
 
@@ -96,7 +98,7 @@ def read_directory(directory: Path) -> dict[str, np.ndarray]:
     """Returns the tensors of `model.safetensors`, or of the shards that an index names.
 
     Raises:
-        InputError: neither is there, or what is there cannot be read.
+        InputError: neither file exists, or a file cannot be read.
     """
     if (directory / SINGLE).exists():
         return read_file(directory / SINGLE)
@@ -109,7 +111,7 @@ def read_directory(directory: Path) -> dict[str, np.ndarray]:
 
 
 def _check_other_formats(directory: Path) -> None:
-    """Raises InputError if the weights are there in a format that is not read."""
+    """Raises InputError if `directory` has weights in another format."""
     for path in sorted(directory.glob("pytorch_model*.bin")):
         downloads.check(path)
         raise InputError(
@@ -150,18 +152,22 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _is_file_name(found: object) -> bool:
-    """Whether it names a file of the same directory."""
+def _is_file_name(name: object) -> bool:
+    """Whether `name` is the name of a file in the same directory."""
     return (
-        isinstance(found, str)
-        and found not in ("", "..")
-        and Path(found).name == found
-        and found.isprintable()
+        isinstance(name, str)
+        and name not in ("", "..")
+        and Path(name).name == name
+        and name.isprintable()
     )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns the object that a JSON file holds; an InputError where it holds none."""
+    """Returns the object of a JSON file.
+
+    Raises:
+        InputError: the file is missing, unreadable, or does not hold an object.
+    """
     downloads.check(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a JSON file") from error
     except (ValueError, RecursionError) as error:
-        # Bytes that are no UTF-8, a number of thousands of digits, deep nesting.
+        # Bytes outside UTF-8, a number of thousands of digits, deep nesting.
         raise InputError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected an object; found {content!r:.40}")
@@ -180,11 +186,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_directory(
     directory: Path, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
 ) -> None:
-    """Writes `model.safetensors`, then `config.json`; each appears whole or not."""
+    """Writes `model.safetensors`, then `config.json`, each by an atomic rename."""
     directory.mkdir(parents=True, exist_ok=True)
     unfinished = directory / f".{SINGLE}.{os.getpid()}"
     try:
-        # Versions 4 of `transformers` look for this mark of the framework.
+        # Version 4 of `transformers` requires this mark of the framework.
         with naming(directory / SINGLE):
             safetensors.numpy.save_file(dict(tensors), unfinished, {"format": "pt"})
             unfinished.replace(directory / SINGLE)
@@ -194,7 +200,7 @@ def write_directory(
 
 
 def write_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """Writes `config.json`, which appears whole or not."""
+    """Writes `config.json` by an atomic rename."""
     directory.mkdir(parents=True, exist_ok=True)
     unfinished = directory / f".config.json.{os.getpid()}"
     try:
@@ -206,7 +212,7 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """Returns the first names in order and how many follow, for an error message.
+    """Returns the first names in order, and the number of the rest, for an error message.
 
     >>> listed({"b", "a", "c"}, most=2)
     'a, b and 1 more'
@@ -217,6 +223,6 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 
 def _printable(text: str, most: int = 300) -> str:
-    """One short line: escapes for what would break it, a cut where it is long."""
+    """`text` on one short line: escaped if it has control characters, cut if it is long."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= most else f"{shown[:most]}..."

@@ -1,4 +1,4 @@
-"""One layer's function, stacked parameters, states -> states after all layers."""
+"""The function of one layer, stacked parameters and states -> states after all layers."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ def apply(
     depth: int,
     unroll: int,
 ) -> jax.Array:
-    """Applies `function(layer, hidden)` in turn, the last time as `(layer, hidden, wanted)`.
+    """Applies `function(layer, hidden)` in turn, finally `function(layer, hidden, wanted)`.
 
     `layers`: a tree of arrays [`depth`, ...]. All layers but the last run in a loop of
-    `unroll` layers per iteration, or without a loop where one iteration would hold them.
+    `unroll` layers per iteration. Without a loop if one iteration would hold them all.
     """
     if unroll >= depth - 1:
-        once = jax.jit(function)  # traced for the first layer alone
+        once = jax.jit(function)  # traced once for all layers
         *earlier, last = _split(layers, (1,) * depth)
         for layer in earlier:
             hidden = once(_only(layer), hidden)
         return function(_only(last), hidden, wanted)
 
-    # The loop holds for the backward pass, of all that a layer computes, the dense layers'
-    # products; the rest is computed again. Without a loop XLA chooses, much the same.
+    # For the backward pass the loop saves the products of the dense layers only, and
+    # recomputes the rest. Without a loop XLA makes a similar choice itself.
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
     @functools.partial(jax.checkpoint, prevent_cse=False, policy=policy)
@@ -43,9 +43,10 @@ def apply(
 
 
 def _split(layers: Any, sizes: Sequence[int]) -> list[Any]:
-    """Parts of all arrays along the leading axis, of `sizes`.
+    """Splits all arrays along the leading axis into parts of `sizes`.
 
-    The gradient is one concatenation; that of an index would be a sum of padded arrays.
+    The gradient of a split is one concatenation; that of an index would be a sum of
+    padded arrays.
     """
     leaves, structure = jax.tree.flatten(layers)
     parts = zip(*(jax.lax.split(leaf, sizes) for leaf in leaves), strict=True)
@@ -53,5 +54,5 @@ def _split(layers: Any, sizes: Sequence[int]) -> list[Any]:
 
 
 def _only(layer: Any) -> Any:
-    """Arrays [1, ...] without that axis."""
+    """Drops the leading axis of arrays [1, ...]."""
     return jax.tree.map(lambda leaf: jnp.squeeze(leaf, 0), layer)

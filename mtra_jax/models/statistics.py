@@ -1,4 +1,4 @@
-"""Representations and targets in, scores of the MINE critic out."""
+"""Representations and targets -> scores of the MINE critic."""
 
 import flax.linen as nn
 import jax
@@ -9,8 +9,8 @@ class StatisticsNetwork(nn.Module):
     """V(y|z) = w₃ᵀ relu(W₁ z + W₂ y + b), shared by all tasks.
 
     `z` [..., H] and `y` [..., L] in the joint label space may broadcast: z[:, None] and
-    y[None] give the scores of all pairs. The output has no bias, since the bound does
-    not depend on one.
+    y[None] give the scores of all pairs. The output has no bias: the bound would not
+    depend on it.
 
     Source: MTRA, Eq. 2; the form of the network follows its released code, after Hu et
     al. 2024.

@@ -1,8 +1,8 @@
-"""Losses, bounds and the aligned gradient of MTRA: arrays in, scalars and gradients out.
+"""Arrays -> losses, bounds and the aligned gradient of MTRA, as scalars and pytrees.
 
 Pure functions that need nothing else of this package. All work under `jit`, `grad` and
-`vmap`, and inside `pmap`: with `axis_name` every mean, bound and norm is that of the
-global batch. Differentiate on each device and average the gradients over the axis
+`vmap`, and inside `pmap`: with `axis_name` every mean, bound and norm is over the global
+batch. Differentiate on each device and average the gradients over the axis
 (`jax.lax.pmean`): the result is the gradient of the global value.
 """
 

@@ -1,4 +1,4 @@
-"""A loss and a perturbed set of parameters -> the aligned objective and its gradient.
+"""A loss function and parameters -> the aligned objective and its gradient.
 
     L = Σ_t log(ℓ_t(θ) + ℓ_t(θ + δ)),   δ = ε g/‖g‖,   g = ∂ Σ_t ℓ_t(θ) / ∂θ_selected
 
@@ -19,15 +19,16 @@ from mtra_jax.objectives import balance, masked, perturbation
 Params = Any
 
 SECOND_PASS = 2**31 - 1
-"""Folded into the keys of the second pass; a number that no step or layer counts to."""
+"""Folded into the keys of the second pass; larger than any number of steps or layers."""
 
 
 class Aligned(NamedTuple):
-    """What the two passes of an aligned objective saw.
+    """The intermediate values of the two passes of an aligned objective.
 
     `loss` and `perturbed_loss` are ℓ(θ) and ℓ(θ + δ): scalars, or [T]. `weight` is the
-    derivative of the objective by either. `gradient_norm` is ‖g‖ of the selected
-    parameters, `perturbation_norm` is ‖δ‖. `aux`, `perturbed_aux` are the auxiliaries.
+    derivative of the objective with respect to either. `gradient_norm` is ‖g‖ of the
+    selected parameters, `perturbation_norm` is ‖δ‖. `aux` and `perturbed_aux` are the
+    auxiliary outputs of the loss function.
     """
 
     loss: jax.Array
@@ -50,20 +51,21 @@ def aligned_value_and_grad(
 ) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
     """Returns `(params, *args) -> ((value, Aligned), grads)` of log(ℓ(θ) + ℓ(θ + δ)).
 
-    `loss_fn(params, *args) -> (loss, aux)` gives a scalar loss. `select(params)` gives a
-    pytree of booleans (a prefix of `params` will do): the leaves that are perturbed,
+    `loss_fn(params, *args) -> (loss, aux)` returns a scalar loss. `select(params)`
+    returns a pytree of booleans, or a prefix of one: the True leaves are perturbed
     together, by a step of L2 length `epsilon`. The logarithm is `floored_log` with
     `floor`; `logarithm=False` leaves it out (the ablation "w/o SI").
 
-    Two forward and two backward passes. Every typed key (`jax.random.key`) anywhere in
-    `args` is folded with `SECOND_PASS` for the second pass, so that dropout is drawn
-    anew; all other arguments, raw uint32 keys among them, are the same in both passes.
+    It takes two forward and two backward passes. For the second pass every typed key
+    (`jax.random.key`) anywhere in `args` is folded with `SECOND_PASS`, so that the passes
+    have different dropout masks. All other arguments, including raw uint32 keys, are the
+    same in both passes.
 
     Inside `pmap` with `axis_name`, `loss_fn` must return the global loss; the gradient
     that yields δ and the returned gradients are averaged over the axis.
 
     Raises:
-      ValueError: `epsilon` is negative, `floor` not positive, or the loss no scalar.
+      ValueError: `epsilon` is negative, `floor` is not positive, or the loss is not scalar.
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
@@ -86,14 +88,14 @@ def aligned_value_and_grad(
         value, weight = jax.value_and_grad(_objective)(
             loss + moved_loss, jnp.array(True), floor, logarithm
         )
-        # Scaled before the cast: the weight has the loss's precision, float32 at least.
+        # Scaled before the cast: the weight has the precision of the loss, at least float32.
         grads = jax.tree.map(
             lambda a, b: ((a + b) * weight).astype(a.dtype), grads, moved_grads
         )
-        seen = Aligned(
+        aligned = Aligned(
             loss, moved_loss, weight, gradient_norm, delta_norm, aux, moved_aux
         )
-        return (value, seen), _mean_over(grads, axis_name)
+        return (value, aligned), _mean_over(grads, axis_name)
 
     return value_and_grad
 
@@ -107,13 +109,17 @@ def aligned_tasks_value_and_grad(
     logarithm: bool = True,
     axis_name: str | None = None,
 ) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
-    """As `aligned_value_and_grad`, for a batch that holds several tasks.
+    """Like `aligned_value_and_grad`, for a batch that holds several tasks.
 
     Returns `(params, present, *args) -> ((value, Aligned), grads)`, where
-    `losses_fn(params, *args) -> (losses, aux)` gives the losses [T] and `present` [T]
-    bool tells which tasks count. One δ for all, from Σ_t ℓ_t(θ). The weights of the tasks
-    are known only after the second forward pass, so the first pass is pulled back twice:
-    once for δ and once with the weights: a backward pass more than for one task.
+    `losses_fn(params, *args) -> (losses, aux)` returns the losses [T], and `present` [T]
+    bool marks the tasks that count. All tasks share one δ, from Σ_t ℓ_t(θ). The weights
+    of the tasks follow from the second forward pass, so the first pass is pulled back
+    twice, for δ and with the weights: one backward pass more than for a single task.
+
+    Raises:
+      ValueError: `epsilon` is negative, `floor` is not positive, or the losses are not
+        [T].
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
@@ -141,10 +147,10 @@ def aligned_tasks_value_and_grad(
             losses + moved_losses, present, floor, logarithm
         )
         grads = jax.tree.map(jnp.add, pull(weights)[0], moved_pull(weights)[0])
-        seen = Aligned(
+        aligned = Aligned(
             losses, moved_losses, weights, gradient_norm, delta_norm, aux, moved_aux
         )
-        return (value, seen), _mean_over(grads, axis_name)
+        return (value, aligned), _mean_over(grads, axis_name)
 
     return value_and_grad
 
@@ -159,7 +165,7 @@ def _check(epsilon: float, floor: float) -> None:
 def _objective(
     totals: jax.Array, present: jax.Array, floor: float, logarithm: bool
 ) -> jax.Array:
-    """Σ log(ℓ(θ) + ℓ(θ + δ)) over the tasks present, or the plain sum."""
+    """Σ log(ℓ(θ) + ℓ(θ + δ)) over the tasks present, or the sum without the logarithm."""
     totals, present = jnp.atleast_1d(totals), jnp.atleast_1d(present)
     if logarithm:
         return balance.log_sum(totals, floor, present)
@@ -197,7 +203,7 @@ def _perturb(
     epsilon: float,
     axis_name: str | None,
 ) -> tuple[Params, jax.Array, jax.Array]:
-    """θ + δ with δ along the gradient of the selected leaves, ‖g‖ and ‖δ‖."""
+    """Returns θ + δ, with δ along the gradient of the selected leaves, ‖g‖ and ‖δ‖."""
     leaves, structure = jax.tree.flatten(params)
     chosen = jax.tree.leaves(jax.tree.broadcast(select(params), params))
     ascent = [g for g, hit in zip(jax.tree.leaves(grads), chosen, strict=True) if hit]

@@ -12,8 +12,8 @@ def floored_log(x: jax.Array, floor: float = 1e-2) -> jax.Array:
     """Returns log x for x ≥ `floor`, and below it the tangent of log at `floor`.
 
     Value and first derivative are continuous, and finite for every finite x. An MI
-    estimate can push ℓ_Task − β·I below 0, where the paper's logarithm is undefined;
-    above the floor this is the paper's.
+    estimate can push ℓ_Task − β·I below 0, where the paper's logarithm is undefined.
+    Above the floor the function equals the paper's logarithm.
 
     Raises:
       ValueError: `floor` is not positive.
@@ -25,7 +25,7 @@ def floored_log(x: jax.Array, floor: float = 1e-2) -> jax.Array:
         raise ValueError(f"`floor` must be positive; found {floor}.")
     x = masked.as_floats("x", x)
     tangent = jnp.log(jnp.asarray(floor, x.dtype)) + (x - floor) / floor
-    # `where` on the input too: log would give the other branch a NaN gradient.
+    # `where` on the input too: log would make the gradient of the tangent NaN.
     safe = jnp.where(x >= floor, x, floor)
     return jnp.where(x >= floor, jnp.log(safe), tangent)
 

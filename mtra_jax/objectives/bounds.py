@@ -16,8 +16,8 @@ def dv_bound(
 ) -> jax.Array:
     """Returns the Donsker-Varadhan lower bound on I(Z; Y): E[joint] − log E[exp marginal].
 
-    `joint` [B] holds the scores V(y_i|z_i) of true pairs, `marginal` [B] those of pairs
-    drawn independently, V(y_π(i)|z_i); `where` [B] bool. To be maximised.
+    `joint` [B]: scores V(y_i|z_i) of true pairs. `marginal` [B]: scores V(y_π(i)|z_i) of
+    independent pairs. `where`: [B] bool. The bound is to be maximised.
 
     Raises:
       ValueError: the shapes do not fit.
@@ -45,8 +45,8 @@ def info_nce(
 ) -> jax.Array:
     """Returns −mean_i log softmax_j(cos(q_i, k_j) / temperature) at j = i.
 
-    `queries` and `keys` [B, D]; row i of `keys` is the positive of row i of `queries`,
-    the other valid keys are the negatives (those of all devices with `axis_name`).
+    `queries` and `keys`: [B, D]. Row i of `keys` is the positive of row i of `queries`;
+    the other valid keys, with `axis_name` those of all devices, are the negatives.
 
     Raises:
       ValueError: the shapes do not fit, or `temperature` is not positive.
@@ -75,7 +75,7 @@ def info_nce(
         valid = jax.lax.all_gather(where, axis_name, tiled=True)
     similarities = queries @ keys.T / temperature
     lowest = jnp.finfo(similarities.dtype).min
-    # Finite, so that a batch without a valid key gives no NaN.
+    # A finite value, so that a batch without a valid key does not become NaN.
     similarities = jnp.where(valid[None, :], similarities, lowest)
     losses = jax.nn.logsumexp(similarities, axis=-1) - positive
     return masked.masked_mean(losses, where, axis_name)
@@ -116,7 +116,7 @@ def gaussian_kl_terms(
     prior_mean: jax.Array | float = 0.0,
     prior_log_variance: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """Returns KL(N(m, exp s) ‖ N(p, exp r)) of each entry: all shapes broadcast.
+    """Returns KL(N(m, exp s) ‖ N(p, exp r)) for each entry; all shapes broadcast.
 
     Source: Kingma & Welling 2014, appendix B, for any diagonal prior.
 
@@ -127,12 +127,12 @@ def gaussian_kl_terms(
     log_variance = masked.as_floats("log_variance", log_variance)
     log_ratio = log_variance - prior_log_variance
     squares = (mean - prior_mean) ** 2 * jnp.exp(-jnp.asarray(prior_log_variance))
-    # expm1 keeps the small differences that exp(s) - 1 would round away.
+    # expm1 preserves small differences that exp(s) - 1 would round away.
     return 0.5 * (jnp.expm1(log_ratio) - log_ratio + squares)
 
 
 def _unit_rows(x: jax.Array) -> jax.Array:
-    """Rows of length 1; a row of zeros stays one, with gradient zero."""
+    """Scales rows to length 1; a row of zeros stays zero and has gradient zero."""
     squares = jnp.sum(x**2, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, x * jax.lax.rsqrt(jnp.where(is_zero, 1, squares)))

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 
 
 def as_floats(name: str, array: jax.Array) -> jax.Array:
-    """Returns `array` in float32, or in float64 where it came so.
+    """Returns `array` in float32, or in float64 if it is float64.
 
     Raises:
-      TypeError: the entries are complex, or no numbers.
+      TypeError: the entries are complex, or not numbers.
     """
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(
@@ -19,7 +19,7 @@ def as_floats(name: str, array: jax.Array) -> jax.Array:
 
 
 def check_same_shape(first: str, a: jax.Array, second: str, b: jax.Array) -> None:
-    """Raises ValueError unless `a` and `b` agree in shape."""
+    """Raises ValueError unless `a` and `b` have the same shape."""
     if a.shape != b.shape:
         raise ValueError(
             f"`{first}` and `{second}` must have the same shape; "
@@ -37,7 +37,7 @@ def check_ndim(name: str, array: jax.Array, ndim: int) -> None:
 
 
 def as_mask(where: jax.Array | None, batch: int) -> jax.Array:
-    """Returns the mask of valid rows, bool [B]; all of them for None.
+    """Returns the mask of valid rows, bool [B]; None marks all rows as valid.
 
     Raises:
       TypeError: the mask is not boolean.
@@ -61,9 +61,9 @@ def mask_rows(array: jax.Array, where: jax.Array) -> jax.Array:
 def masked_mean(
     values: jax.Array, where: jax.Array | None = None, axis_name: str | None = None
 ) -> jax.Array:
-    """Returns the mean of `values` [B] over the valid rows; 0 where there are none.
+    """Returns the mean of `values` [B] over the valid rows; 0 without a valid row.
 
-    Sums and counts travel over `axis_name`, not ratios: devices may hold different
+    Sums and counts are reduced over `axis_name`, not ratios: devices may hold different
     numbers of valid rows.
 
     >>> masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([True, True, False]))
@@ -82,10 +82,10 @@ def masked_mean(
 def log_mean_exp(
     values: jax.Array, where: jax.Array | None = None, axis_name: str | None = None
 ) -> jax.Array:
-    """Returns log mean exp of `values` [B] over the valid rows; 0 where there are none.
+    """Returns log mean exp of `values` [B] over the valid rows; 0 without a valid row.
 
-    The largest value is taken out first, so that scores of any size stay finite; the
-    sum of the exponentials is global before the logarithm is taken.
+    The largest value is subtracted first, so that scores of any size stay finite. The
+    exponentials are summed over all devices before the logarithm.
 
     >>> log_mean_exp(jnp.array([500.0, 500.0]))
     Array(500., dtype=float32)
@@ -99,7 +99,7 @@ def log_mean_exp(
     if axis_name is not None:
         largest = jax.lax.pmax(largest, axis_name)
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
-    # Masked before the exponential as well: an overflow there would give a NaN gradient.
+    # Masked before the exponential too: an overflow there would make the gradient NaN.
     shifted = jnp.where(where, values - largest, 0)
     total = jnp.sum(jnp.where(where, jnp.exp(shifted), 0))
     count = jnp.sum(where, dtype=values.dtype)

@@ -10,7 +10,7 @@ from mtra_jax.objectives import masked
 
 
 def global_norm(tree: Any) -> jax.Array:
-    """Returns the L2 norm over all leaves, without overflow where the squares would."""
+    """Returns the L2 norm over all leaves, without overflow of the squares."""
     leaves = [masked.as_floats("tree", leaf) for leaf in jax.tree.leaves(tree)]
     if not leaves:
         return jnp.zeros(())
@@ -22,8 +22,8 @@ def global_norm(tree: Any) -> jax.Array:
 def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:
     """Returns δ = ε g/‖g‖₂, an ascent step of length ε along `gradient`.
 
-    `gradient` is any pytree of arrays; the norm is that over all its leaves. δ is zero
-    where the norm is zero or not finite.
+    `gradient`: any pytree of arrays; the norm is over all its leaves. δ is zero if the
+    norm is zero or not finite.
 
     Raises:
       ValueError: `epsilon` is negative.
@@ -35,8 +35,8 @@ def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:
     """
     if isinstance(epsilon, numbers.Real) and not epsilon >= 0:
         raise ValueError(f"`epsilon` must not be negative; found {epsilon}.")
-    # The papers write δ = −ε g/‖g‖ with g the gradient of the log-likelihood; along the
-    # gradient of the loss the ascent that the supremum asks for has no minus sign.
+    # The papers write δ = −ε g/‖g‖ with g the gradient of the log-likelihood. Here g is
+    # the gradient of the loss, so the ascent of the supremum has no minus sign.
     gradient = jax.tree.map(jnp.asarray, gradient)
     norm = global_norm(gradient)
     usable = (norm > 0) & jnp.isfinite(norm)

@@ -64,7 +64,7 @@ def mean_squared_error(
     where: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Returns the squared error, mean over the valid rows and all dimensions.
+    """Returns the mean squared error over the valid rows and all dimensions.
 
     `outputs` and `targets` [B, D]; `where` [B] bool.
 

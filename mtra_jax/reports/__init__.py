@@ -1,1 +1,1 @@
-"""Predictions and figures in, files and tables for people and other tools out."""
+"""Predictions, figures and progress -> files, tables and lines for people and tools."""

@@ -1,4 +1,4 @@
-"""Lines of `results.jsonl`, a run each -> rows over seeds, with Δp and p."""
+"""`results.jsonl`, one run a line -> rows of means over seeds, with Δp and p."""
 
 import json
 import math
@@ -16,12 +16,12 @@ from mtra_jax.tasks import BENCHMARKS, Task
 SPLITS = ("validation", "test")
 AVG = ("", "avg")
 KINDS = {str: "a text", int: "a whole number", dict: "an object"}
-# In percent; a little more, since a figure at the end may be rounded up.
+# In percent, with room for a figure of 100 that was rounded up.
 LARGEST = 100.001
 
 
 class Entry(NamedTuple):
-    """A run: `results` as in results.json, `values` all that its line holds."""
+    """A run. `results`: as in results.json. `values`: its whole line."""
 
     name: str
     seed: int
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A figure in percent over the seeds; None for what is missing or has one seed."""
+    """A figure in percent over the seeds. None: it is missing, or has one seed only."""
 
     mean: float | None
     std: float | None
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Rows in the order in which their names first occur. `note` says why Δp is missing."""
+    """Rows in the order in which their names first occur. `note`: why Δp is missing."""
 
     tasks: tuple[Task, ...]
     rows: list[Row]
@@ -60,7 +60,7 @@ def read(path: Path) -> list[Entry]:
     """The runs of the file `path`, see `parse`.
 
     Raises:
-      InputError: it cannot be read, is not UTF-8 or damaged.
+      InputError: the file cannot be read, is not UTF-8, or is damaged.
     """
     try:
         content = path.read_bytes()
@@ -81,12 +81,12 @@ def parse(text: str, source: str) -> list[Entry]:
     """The runs of `text`, one JSON object a line, as scripts/sweep.py writes them.
 
     Raises:
-      InputError: begins with `source` and the line that is damaged, has other tasks than
-        the first run, or holds a run once more.
+      InputError: a line is damaged, has other tasks than the first run, or repeats a
+        run. The message begins with `source` and the number of the line.
     """
-    found: list[Entry] = []
+    entries: list[Entry] = []
     places: dict[tuple[str, int], int] = {}
-    # Not str.splitlines: JSON may hold U+2028 and other breaks of its.
+    # `str.splitlines` also splits at U+2028 and U+0085, which JSON strings may contain.
     lines = text.removesuffix("\n").split("\n") if text else []
     for number, line in enumerate(lines, start=1):
         where = f"{source}:{number}"
@@ -100,10 +100,10 @@ def parse(text: str, source: str) -> list[Entry]:
             raise InputError(f"{where}: damaged: nested too deep") from error
         except ValueError as error:  # besides ours, a number of thousands of digits
             raise InputError(f"{where}: damaged: {error}") from error
-        if found and entry.tasks != found[0].tasks:
+        if entries and entry.tasks != entries[0].tasks:
             raise InputError(
                 f"{where}: tasks {_describe(entry)}; expected those of the first run, "
-                f"{_describe(found[0])}"
+                f"{_describe(entries[0])}"
             )
         key = (entry.name, entry.seed)
         if key in places:
@@ -112,26 +112,29 @@ def parse(text: str, source: str) -> list[Entry]:
                 "already; expected each run once"
             )
         places[key] = number
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def check_results(results: Any, source: str) -> None:
-    """Raises InputError that begins with `source` where a results.json cannot be shown.
+    """Checks the content of a results.json before it is shown.
 
-    Each split, and "majority", has an object for each task, its figures in percent by
-    metric, and "avg". A figure may be null or NaN where there was none. Epochs are
-    numbers, or one for each task where they were trained apart.
+    Each split, and "majority", must hold an object for each task (figures in percent by
+    metric) and "avg". A figure may be null or NaN. Epochs are numbers, or one number for
+    each task if the tasks were trained apart.
+
+    Raises:
+      InputError: a value is missing or of another kind; the message begins with `source`.
     """
     try:
         _check_results(results, (*SPLITS, "majority"))
-        _check_progress(results)
+        _check_epochs_and_times(results)
     except InputError as error:
         raise InputError(f"{source}: damaged: {error}") from error
 
 
 def _entry(values: Any) -> Entry:
-    """Raises InputError where `values` are no run."""
+    """Raises InputError if `values` is not a run record."""
     name, seed = _member(values, "name", str), _member(values, "seed", int)
     if "baseline" in values:
         _member(values, "baseline", str)
@@ -145,7 +148,7 @@ def _entry(values: Any) -> Entry:
     _check_results(results, SPLITS)
     names = [name for name in results["test"] if name != "avg"]
     if not names:
-        raise InputError("results of no task; expected at least one")
+        raise InputError("results without a task; expected at least one")
     tasks = BENCHMARKS[benchmark].select(names).tasks
     return Entry(name, seed, tasks, results, values)
 
@@ -168,16 +171,19 @@ def _check_results(results: Any, splits: Sequence[str]) -> None:
                 _check_figure(figure, split, task, metric)
 
 
-def _check_progress(results: dict[str, Any]) -> None:
+def _check_epochs_and_times(results: dict[str, Any]) -> None:
     kind = dict if isinstance(results.get("epochs"), dict) else int
     best, last = (_member(results, key, kind) for key in ("best_epoch", "epochs"))
     if kind is dict and best.keys() != last.keys():
         raise InputError(
             f"'epochs' of {shown(list(last))}; expected those of {shown(list(best))}"
         )
-    seconds = results.get("train_seconds")
-    if type(seconds) not in (int, float):
-        raise InputError(f"'train_seconds' is {shown(seconds)}; expected a number")
+    times = {"train_seconds": results.get("train_seconds")}
+    if "scoring_seconds" in results:  # results of older versions have no such time
+        times["scoring_seconds"] = results["scoring_seconds"]
+    for key, seconds in times.items():
+        if type(seconds) not in (int, float):
+            raise InputError(f"{key!r} is {shown(seconds)}; expected a number")
 
 
 def _check_figure(figure: Any, *place: str) -> None:
@@ -211,12 +217,12 @@ def compare(
 ) -> Comparison:
     """Means and standard deviations (ddof 1) over seeds, Δp and p against `baseline`.
 
-    A figure that one of a row's seeds lacks is missing in the row. Δp is that of the
-    means. p is that of Welch's two-sided t-test of Avg.; it needs two seeds on either
-    side, which are not all equal.
+    A figure that is missing in one seed is missing in the row. Δp is computed from the
+    means. p is that of Welch's two-sided t-test of Avg. It needs two seeds in both rows,
+    and figures that are not all equal.
 
     Raises:
-      InputError: there are no runs, or none of the baseline.
+      InputError: `entries` is empty, or has no run of the baseline.
 
     Source: MTRA, appendix B.3 (Δp), section 4 (p).
     """
@@ -250,7 +256,7 @@ def compare(
 
 
 def baseline_of(entries: Sequence[Entry]) -> str:
-    """The row that the sweep compares with, which its lines name; else "ew"."""
+    """The baseline that the last line with one names; "ew" without such a line."""
     names = [entry.values.get("baseline") for entry in entries]
     return next((name for name in reversed(names) if name), "ew")
 
@@ -285,18 +291,18 @@ def _delta_p(
     try:
         return metrics.delta_p(_means(cells, tasks), _means(baseline, tasks), tasks)
     except (TypeError, ValueError):
-        # A figure is missing, or one of the baseline's is not above 0: see the note.
+        # A figure is missing, or a figure of the baseline is not above 0: see the note.
         return None
 
 
 def _welch(one: list[float | None], other: list[float | None]) -> float | None:
-    from scipy import stats  # two seconds, of a script that may need none of it
+    from scipy import stats  # takes two seconds, which most calls do not need
 
     if min(len(one), len(other)) < 2 or None in one + other:
         return None
     if np.ptp(one) == 0 and np.ptp(other) == 0:
-        return None  # 0 / 0, or a certainty that equal seeds do not give.
-    # From the moments, since `ttest_ind` warns where one side's are exactly 0.
+        return None  # the statistic is 0 / 0, or infinite
+    # From the moments: `ttest_ind` warns if one variance is exactly 0.
     moments = ((np.mean(x), np.std(x, ddof=1), len(x)) for x in (one, other))
     (mean, std, n), (base, base_std, base_n) = moments
     test = stats.ttest_ind_from_stats(

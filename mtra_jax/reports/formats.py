@@ -13,7 +13,7 @@ SIGNIFICANT = 0.05
 
 
 class Style(NamedTuple):
-    """How a format writes what is more than digits."""
+    """How a format writes signs, emphasis and missing figures."""
 
     plus_minus: str
     bold: Callable[[str], str]
@@ -41,7 +41,7 @@ LATEX = Style(r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--")
 
 
 def text(comparison: Comparison) -> str:
-    """For a terminal, with a line that says what the columns are."""
+    """A table for a terminal, with a line that explains the columns."""
     heads, body = _layout(comparison, PLAIN)
     legend = (
         "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
@@ -51,13 +51,13 @@ def text(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The best mean of a column in bold."""
+    """A Markdown table, the best mean of each column in bold."""
     table = tables.markdown(*_layout(comparison, MARKDOWN))
     return table + _note_after(comparison, "\n\n")
 
 
 def latex(comparison: Comparison) -> str:
-    """A `tabular` for the package booktabs, the best mean of a column in bold."""
+    """A `tabular` for the package booktabs, the best mean of each column in bold."""
     heads, body = _layout(comparison, LATEX)
     titles, rules = [], []
     for title, columns in tables.groups([title for title, _ in heads]):
@@ -65,7 +65,7 @@ def latex(comparison: Comparison) -> str:
             titles.append(_escape(title))
             continue
         titles.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(title)}}}")
-        # Column 1 is that of the names.
+        # Column 1 holds the names.
         rules.append(rf"\cmidrule(lr){{{columns[0] + 1}-{columns[-1] + 1}}}")
     names = [_escape(name).replace("Δp", r"$\Delta p$") for _, name in heads]
     lines = [
@@ -83,7 +83,7 @@ def latex(comparison: Comparison) -> str:
 
 
 def csv_text(comparison: Comparison) -> str:
-    """Plain columns for other tools: every figure in full, nothing where one is missing."""
+    """CSV with every figure in full; a missing figure is an empty field."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     keys = list(comparison.rows[0].cells)
@@ -126,20 +126,20 @@ def _layout(
 
 
 def _column(cells: Sequence[Cell], digits: str, style: Style) -> list[str]:
-    """Of several rows the best mean is bold, with whatever shows the same digits."""
+    """The cells of one column. With several rows, the best mean and its equals are bold."""
     means = [None if c.mean is None else format(c.mean, digits) for c in cells]
-    known = [c.mean for c in cells if c.mean is not None]
-    best = format(max(known), digits) if known and len(cells) > 1 else None
-    found = []
+    present = [c.mean for c in cells if c.mean is not None]
+    best = format(max(present), digits) if present and len(cells) > 1 else None
+    texts = []
     for cell, mean in zip(cells, means, strict=True):
         if mean is None:
-            found.append(style.missing)
+            texts.append(style.missing)
             continue
         shown = style.bold(mean) if mean == best else style.number(mean)
         if cell.std is not None:
             shown += f" {style.plus_minus} {cell.std:.2f}"
-        found.append(shown)
-    return found
+        texts.append(shown)
+    return texts
 
 
 def _p_cell(p: float | None, style: Style) -> str:
@@ -162,4 +162,4 @@ LATEX_ESCAPES = {
 
 
 def _escape(name: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}]", lambda found: LATEX_ESCAPES[found.group()], name)
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: LATEX_ESCAPES[match.group()], name)

@@ -1,8 +1,8 @@
-"""Predictions to files and back, in the layout of the TweetEval leaderboard.
+"""Predictions -> files in the layout of the TweetEval leaderboard, and back.
 
-`DIR/emotion.txt` and so on, one label id a line in the order of the test file; stance has
-one file a target, `DIR/stance/abortion.txt` and so on; a regression task has one value a
-line, or several with tabs between them. The official evaluation script reads the layout.
+`DIR/emotion.txt` and so on hold one label id a line, in the order of the test file. Stance
+has one file for each target: `DIR/stance/abortion.txt` and so on. A regression task has one
+value a line, or several separated by tabs. The official evaluation script reads this layout.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from mtra_jax.errors import InputError, naming
 from mtra_jax.tasks import Task
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# As in C: `float` would also read "1_000" and digits of other scripts.
+# The syntax of C: `float` would also read "1_000" and digits of other scripts.
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -30,13 +30,14 @@ def write_predictions(
     predictions: np.ndarray,
     target_sizes: Mapping[str, int] | None = None,
 ) -> None:
-    """Writes class ids, int [N], or values, float [N, D], each file whole or not at all.
+    """Writes class ids, int [N], or values, float [N, D]; each file appears whole.
 
-    `target_sizes`: examples of each target of the task, in the order in which they follow
-    each other, which become a file each; without it the task is one file. Values are
-    written so that reading them as float64 gives exactly the same numbers, hence the same
-    figures.
-    Raises ValueError for invalid predictions, or sizes that do not add up to N.
+    `target_sizes`: the number of examples of each target, in the order of the examples;
+    each target becomes a file. Without it the task is one file. Reading the values back
+    as float64 gives exactly the same numbers, hence the same figures.
+
+    Raises:
+      ValueError: the predictions are invalid, or the sizes do not add up to N.
     """
     predictions = metrics.check_values(task, predictions, "predictions")
     rows = predictions.reshape(len(predictions), -1).tolist()
@@ -53,10 +54,12 @@ def read_predictions(
 ) -> np.ndarray:
     """Class ids, int64 [N], or values, float64 [N, D], with N = `num_examples`.
 
-    `target_sizes` as in `write_predictions`. A byte-order mark, CRLF and a last line
-    without its end are read as well.
-    Raises InputError for a missing file, another number of lines or columns, and
-    whatever is not a label id of the task, or not a finite number.
+    `target_sizes`: as in `write_predictions`. A byte-order mark, CRLF and a last line
+    without a line feed are accepted.
+
+    Raises:
+      InputError: a file is missing, has another number of lines or columns, or holds
+        something other than label ids of the task, or finite numbers.
     """
     rows = []
     for path, size in _files(directory, task, num_examples, target_sizes):
@@ -76,8 +79,8 @@ def score_predictions(
 ) -> dict[str, Any]:
     """The figures of a directory of prediction files, as one split of results.json.
 
-    `labels`: gold labels by task name. `targets`: by task name, the sizes of its targets
-    in their order, see `read_predictions`. Raises InputError as that does.
+    `labels`: gold labels by task name. `targets`: by task name, the `target_sizes` of
+    `read_predictions`, whose InputError passes through.
     """
     tasks = tuple(tasks)
     scores = {}
@@ -134,7 +137,7 @@ def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
         ) from error
     lines = text.removesuffix("\n").split("\n") if text else []
     if len(lines) != num_lines:
-        # The first line that is missing or one too many.
+        # Names the first line that is missing or surplus.
         raise InputError(
             f"{path}:{min(len(lines), num_lines) + 1}: found {len(lines)} lines; "
             f"expected {num_lines}, one a test example of {task.name}"
@@ -166,7 +169,7 @@ def _label(task: Task, field: str, place: str) -> int:
 
 
 def _value(field: str, place: str) -> float:
-    # Larger ones, which no output is, would overflow in the correlations.
+    # Larger values would overflow in the correlations; no model writes them.
     if _FLOAT.fullmatch(field) and abs(value := float(field)) <= _FLOAT32_MAX:
         return value
     raise InputError(f"{place}: found {_shown(field)}; expected a finite number")

@@ -1,4 +1,4 @@
-"""Summaries of results in, aligned tables for the terminal and Markdown out."""
+"""Summaries of results -> aligned tables for the terminal, and Markdown."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from mtra_jax import metrics
 from mtra_jax.tasks import Task
 
-# The heads of the paper's tables, short enough for six tasks on a terminal.
+# As in the paper's tables, short enough for six tasks on a terminal.
 SHORT_NAMES = {
     "macro_f1": "M-F1",
     "irony_f1": "F1(i.)",
@@ -19,12 +19,23 @@ SHORT_NAMES = {
     "pearson": "Pear",
     "spearman": "Spear",
 }
+MEANINGS = {
+    "macro_f1": "macro-averaged F1",
+    "irony_f1": "F1 of the ironic class",
+    "macro_recall": "macro-averaged recall",
+    "favor_against_f1": "mean F1 of against and favor",
+    "pearson_v": "Pearson correlation of valence",
+    "pearson_a": "of arousal",
+    "pearson_d": "of dominance",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
 MISSING = "-"
 GAP = "  "
 
 Summary = Mapping[str, Any]
 Head = tuple[str, str]
-"""The title of a task, empty for none, and the name of a column below it."""
+"""The title of a task (empty for a column without one), and the name of a column."""
 
 
 def score_table(
@@ -32,9 +43,9 @@ def score_table(
 ) -> str:
     """A plain-text table: a line a row, task titles above the names of the metrics.
 
-    `rows`: summaries as in results.json (`metrics.summarize`) by the name of the method
-    or split; what a summary lacks is shown as "-". With `baseline`, the name of a row, Δp
-    over that row is the last column; a line below says why, where there can be none.
+    `rows`: summaries as in results.json (`metrics.summarize`), by the name of the method
+    or split. A missing figure is shown as "-". With `baseline`, the name of a row, the
+    last column is Δp over that row; if Δp is undefined, a line below gives the reason.
 
     >>> from mtra_jax.tasks import AFFECTEVAL
     >>> rows = {"majority": {"ei-reg": {"pearson": 0.0, "spearman": 0.0}, "avg": 0.0},
@@ -52,7 +63,7 @@ def score_table(
 def markdown_table(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
 ) -> str:
-    """The table of `score_table` in Markdown, task and metric in one head."""
+    """The table of `score_table` in Markdown, with task and metric in one head."""
     table = markdown(*_cells(rows, tasks, baseline))
     return "\n\n".join([table, *_notes(rows, tasks, baseline)])
 
@@ -62,9 +73,9 @@ def delta_p_note(
     figures: Mapping[str, Mapping[str, float | None]],
     tasks: Sequence[Task],
 ) -> str | None:
-    """Why no Δp over `baseline` exists; None where it does.
+    """The reason why Δp over `baseline` is undefined; None if it is defined.
 
-    `figures`: those of the baseline, by task and metric; None where one is missing.
+    `figures`: the figures of the baseline, by task and metric; None for a missing one.
     """
     bad = [
         f"{task.title} {SHORT_NAMES[metric]} of {baseline} is {figure:.2f}"
@@ -76,9 +87,9 @@ def delta_p_note(
 
 
 def grouped(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
-    """Plain text: `body`, a name and a cell for each of `heads`, under two lines of heads.
+    """Plain text: two lines of heads above `body`, rows of a name and a cell per head.
 
-    A title stands once, centred above its columns.
+    Each title is centred above its columns.
     """
     lines = [["", *(name for _, name in heads)], *body]
     widths = _widths(lines)
@@ -92,7 +103,7 @@ def grouped(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
-    """The table of `grouped` in Markdown, title and name in one head."""
+    """The table of `grouped` in Markdown, with title and name in one head."""
     lines = [
         ["", *(f"{title} {name}".strip() for title, name in heads)],
         ["---", *("---:" for _ in heads)],
@@ -102,7 +113,7 @@ def markdown(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
 
 
 def align(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:
-    """Rows of equally many cells as lines: first column to the left, others to the right.
+    """Rows of equal length as lines: the first column aligned left, the others right.
 
     >>> print(align([["task", "rows"], ["emotion", "3257"]]))
     task     rows
@@ -119,14 +130,14 @@ def align(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) ->
 
 
 def groups(titles: Sequence[str]) -> list[tuple[str, list[int]]]:
-    """Runs of equal titles, each with the table columns below it; 0 is the names'."""
-    found: list[tuple[str, list[int]]] = []
+    """Consecutive equal titles, each with its table columns; column 0 holds the names."""
+    grouped_titles: list[tuple[str, list[int]]] = []
     for column, title in enumerate(titles, start=1):
-        if found and title and found[-1][0] == title:
-            found[-1][1].append(column)
+        if grouped_titles and title and grouped_titles[-1][0] == title:
+            grouped_titles[-1][1].append(column)
         else:
-            found.append((title, [column]))
-    return found
+            grouped_titles.append((title, [column]))
+    return grouped_titles
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -136,7 +147,7 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 def _cells(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None
 ) -> tuple[list[Head], list[list[str]]]:
-    """(task title, metric) of each column of figures, and each row's name and figures."""
+    """The heads of the columns of figures, and the name and figures of each row."""
     keys = [(task, metric) for task in tasks for metric in task.metrics]
     heads = [(task.title, SHORT_NAMES[metric]) for task, metric in keys]
     heads.append(("", "Avg."))
@@ -177,6 +188,6 @@ def _improvement(summary: Summary, baseline: Summary, tasks: Sequence[Task]) -> 
     try:
         improvement = metrics.delta_p(summary, baseline, tasks)
     except (KeyError, TypeError, ValueError):
-        # A figure is missing, or one of the baseline's is not above 0: see `_notes`.
+        # A figure is missing, or a figure of the baseline is not above 0: see `_notes`.
         return MISSING
     return format(improvement, "+.2f")

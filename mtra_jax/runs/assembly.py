@@ -40,7 +40,11 @@ def results_of_all(
         "skipped_steps": sum(run["skipped_steps"] for run in runs),
         "examples": {name: results[name]["examples"][name] for name in names},
         "parameters": {p: sum(run["parameters"][p] for run in runs) for p in parts},
-        "train_seconds": round(sum(run["train_seconds"] for run in runs), 1),
+        **{
+            # Runs of older versions have no scoring time.
+            key: round(sum(run.get(key, 0.0) for run in runs), 1)
+            for key in ("train_seconds", "scoring_seconds")
+        },
     }
 
 

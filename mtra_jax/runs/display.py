@@ -1,19 +1,20 @@
-"""A prepared run -> its bar, and a table after each epoch, on a terminal."""
+"""A prepared run -> callbacks that show it: a bar or log lines, and a table an epoch."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from mtra_jax.models import safetensors_files
-from mtra_jax.reports import progress
+from mtra_jax.reports import bars
 from mtra_jax.runs import loop, preparation
 
 
-class Terminal:
-    """Shows one run after another; `say` takes the lines, `position` places the bars.
+class Display:
+    """Shows one run after another, with bars if standard error is a terminal.
 
-    `warn` takes the lines on what went wrong (`say` without it), and `should_stop` is
-    that of `loop.Watch`.
+    `say` takes the lines, `position` is the line of the first bar. `warn` takes the
+    lines on recovered problems (`say` if not given). `should_stop` is that of
+    `loop.Watch`. With `quiet` only `warn` is called.
     """
 
     def __init__(
@@ -23,48 +24,72 @@ class Terminal:
         *,
         warn: Callable[[str], None] | None = None,
         should_stop: Callable[[int | None], bool] = lambda step: False,
+        quiet: bool = False,
     ) -> None:
         self._say = say
         self._warn = warn or say
         self._position = position
         self._should_stop = should_stop
-        self._bar: progress.TrainingBar | None = None
+        self._quiet = quiet
+        self._view: bars.TrainingView | None = None
 
     def watch(self, prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
-        """Opens the bar of a run that stands at `at`; that of the run before closes."""
+        """Returns the callbacks of a run that continues from `at`.
+
+        The view of the run before is closed.
+        """
         self.close()
-        run = prepared.run
-        steps = run.schedule.steps_per_epoch
-        sizes = zip(run.benchmark.task_names, run.train.corpus.sizes, strict=True)
-        counts = ", ".join(f"{name} {size}" for name, size in sizes)
-        if prepared.backbone.dropped:
-            names = safetensors_files.listed(prepared.backbone.dropped)
-            self._say(f"weights of the checkpoint that are not used: {names}")
-        self._say(f"training examples: {counts}; {steps} steps an epoch")
-        if at.step:
-            self._say(f"continuing at step {at.step}")
-        bar = self._bar = progress.TrainingBar(
-            run.benchmark.tasks,
-            total=run.schedule.epochs * steps,
-            initial=at.step,
-            epochs=run.schedule.epochs,
-            say=self._say,
-            position=self._position,
-        )
+        if self._quiet:
+            return loop.Watch(
+                lambda *_: None,
+                lambda *_: None,
+                say=self._warn,
+                should_stop=self._should_stop,
+            )
+        self._introduce(prepared, at)
+        view = self._view = self._open(prepared.run, at.step)
 
         def after_epoch(
             epoch: int, loss: float, summary: dict[str, Any], at: loop.Progress
         ) -> None:
             note = ", best so far" if at.stale_epochs == 0 else ""
-            bar.epoch(epoch, loss, summary, note)
+            view.epoch(epoch, loss, summary, note)
 
-        evaluation = functools.partial(progress.evaluation_bar, position=self._position)
+        evaluation = functools.partial(bars.evaluation_bar, position=self._position)
         return loop.Watch(
-            bar.step, after_epoch, evaluation, self._warn, self._should_stop
+            view.step, after_epoch, evaluation, self._warn, self._should_stop
+        )
+
+    def _introduce(self, prepared: preparation.Prepared, at: loop.Progress) -> None:
+        run = prepared.run
+        sizes = zip(run.benchmark.task_names, run.train.corpus.sizes, strict=True)
+        counts = ", ".join(f"{name} {size}" for name, size in sizes)
+        if prepared.backbone.dropped:
+            names = safetensors_files.listed(prepared.backbone.dropped)
+            self._say(f"weights of the checkpoint that are not used: {names}")
+        steps = run.schedule.steps_per_epoch
+        self._say(f"training examples: {counts}; {steps} steps an epoch")
+        if at.step:
+            self._say(f"continuing at step {at.step}")
+
+    def _open(self, run: loop.Run, step: int) -> bars.TrainingView:
+        tasks, schedule = run.benchmark.tasks, run.schedule
+        total = schedule.epochs * schedule.steps_per_epoch
+        if not bars.has_terminal():
+            return bars.TrainingLines(
+                tasks, total=total, epochs=schedule.epochs, say=self._say
+            )
+        return bars.TrainingBar(
+            tasks,
+            total=total,
+            initial=step,
+            epochs=schedule.epochs,
+            say=self._say,
+            position=self._position,
         )
 
     def close(self) -> None:
-        """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Closes the view of the run."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None

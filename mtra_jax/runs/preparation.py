@@ -190,5 +190,6 @@ def _thin(config: ConfigDict, benchmark: Benchmark, splits: Splits) -> Splits:
         splits,
         fraction=config.data.fraction,
         label_noise=config.data.label_noise,
+        limit=config.data.limit,
         seed=config.seed,
     )

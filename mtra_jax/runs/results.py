@@ -1,6 +1,7 @@
 """A prepared run and its best parameters -> its encoder, environment, predictions, results."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,22 @@ def finish(
     progress: loop.Progress,
     bar: evaluate.Bar,
 ) -> dict[str, Any]:
-    """Scores the best parameters on the test set; returns and writes the results.
+    """Scores the best parameters on the test set and writes the files of a finished run.
 
-    `results.json` comes last: once it exists, the other files are complete.
+    Returns the content of `results.json`, which is written last: if it exists, the
+    other files are complete.
     """
     run = prepared.run
     tasks = run.benchmark.tasks
     placed = replicate(params, prepared.devices)
-    scored = evaluate.evaluate(run.forward, placed, prepared.test, run.benchmark, bar)
+    started = time.monotonic()
+    evaluation = evaluate.evaluate(
+        run.forward, placed, prepared.test, run.benchmark, bar
+    )
+    scoring_seconds = time.monotonic() - started
     results = {
         "validation": progress.best_summary,
-        "test": metrics.summarize(scored.scores, tasks),
+        "test": metrics.summarize(evaluation.scores, tasks),
         "majority": majority(prepared.examples, run.benchmark),
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
@@ -73,15 +79,16 @@ def finish(
         },
         "parameters": _count_parameters(params),
         "train_seconds": round(progress.seconds, 1),
+        "scoring_seconds": round(scoring_seconds, 1),
     }
     if processes.is_writer():
         for task in tasks:
-            if task.name in scored.faults:  # no file rather than a meaningless one
+            if task.name in evaluation.faults:  # its outputs are not finite
                 continue
             predictions.write_predictions(
                 directory / workdir.PREDICTIONS,
                 task,
-                scored.predictions[task.name],
+                evaluation.predictions[task.name],
                 dict(prepared.examples[task.name]["test"].targets),
             )
         encoder_config = prepared.backbone.config
@@ -99,7 +106,7 @@ def _count_parameters(params: Params) -> dict[str, int]:
 
 
 def majority(examples: Splits, benchmark: Benchmark) -> dict[str, Any]:
-    """The test scores of always predicting the most frequent class, or the mean."""
+    """The test figures of always predicting the most frequent training class, or the mean."""
     scores = {
         task.name: metrics.majority_baseline(
             task,

@@ -41,11 +41,15 @@ class Saved(NamedTuple):
 
 
 class Score(NamedTuple):
-    """`summary`: as one split of `results.json`. `difference`: from the run's data."""
+    """`summary`: as one split of `results.json`. `difference`: from the data of the run.
+
+    `limit`: the most examples of a task that were scored (`data.limit`); 0 for all.
+    """
 
     benchmark: Benchmark
     summary: dict[str, Any]
     difference: str | None
+    limit: int = 0
 
 
 class Options(NamedTuple):
@@ -147,6 +151,7 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
         benchmark,
         metrics.summarize(scores, benchmark.tasks),
         differences[0] if differences else None,
+        config.data.limit,
     )
 
 
@@ -163,9 +168,10 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     config, benchmark = saved.config, saved.benchmark
     devices = choose_devices(options.num_devices)
     examples = benchmarks.read_examples(benchmark, data_dir, [split])
+    limit = config.data.limit
     corpora = benchmarks.build_corpora(
         benchmark,
-        examples,
+        benchmarks.limit_examples(benchmark, examples, limit),
         saved.backbone.tokenizer,
         max_length=config.data.max_length,
         cache_dir=paths.cache_directory(config.data.cache_dir),
@@ -186,6 +192,7 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
         benchmark,
         metrics.summarize(scores, benchmark.tasks),
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
+        limit,
     )
 
 

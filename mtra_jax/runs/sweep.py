@@ -13,7 +13,7 @@ import jax
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError, RunError, did_you_mean, naming
-from mtra_jax.reports import comparison, progress
+from mtra_jax.reports import bars, comparison
 from mtra_jax.runs import display, experiments, training
 from mtra_jax.runs import workdir as files
 
@@ -107,7 +107,7 @@ def run_all(
     """
     failed = []
     finished = plan.count("finished")
-    with progress.sweep_bar(len(plan.jobs), initial=finished) as bar:
+    with bars.sweep_bar(len(plan.jobs), initial=finished) as bar:
         for number, job in enumerate(plan.jobs, start=1):
             label = (
                 f"[{number}/{len(plan.jobs)}] {job.trial.name}, seed {job.trial.seed}"
@@ -137,7 +137,7 @@ def _train(
 ) -> None:
     config = experiments.config_of(job.trial, plan.overrides)
     # It prints no lines: those of many runs would hide the sweep's.
-    shown = display.Terminal(
+    shown = display.Display(
         say=lambda text: None, position=1, warn=warn, should_stop=should_stop
     )
     try:

@@ -11,10 +11,10 @@ from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL
 @pytest.fixture(scope="module", autouse=True)
 def made():
     """The whole synthetic benchmark, generated once for all tests of this file."""
-    found = synthetic.generate(seed=0)
+    actual = synthetic.generate(seed=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "generate", lambda seed: {0: found}[seed])
-        yield found
+        patch.setattr(synthetic, "generate", lambda seed: {0: actual}[seed])
+        yield actual
 
 
 def load(benchmark=SYNTHETIC, data_dir="", **options):
@@ -23,7 +23,7 @@ def load(benchmark=SYNTHETIC, data_dir="", **options):
 
 
 def labels_of(examples):
-    """Text -> label, as lists; no text of the benchmark occurs twice."""
+    """Text -> label; the texts of the benchmark are distinct."""
     return dict(zip(examples.texts, examples.labels.tolist(), strict=True))
 
 
@@ -31,14 +31,14 @@ def labels_of(examples):
 
 
 def test_by_default_all_examples_are_there_in_order(made):
-    found = load(seed=5)
-    assert tuple(found) == SYNTHETIC.task_names
+    actual = load(seed=5)
+    assert tuple(actual) == SYNTHETIC.task_names
     for name, splits in made.items():
-        assert tuple(found[name]) == sources.SPLITS
+        assert tuple(actual[name]) == sources.SPLITS
         for split, examples in splits.items():
-            assert found[name][split].texts == examples.texts
-            np.testing.assert_array_equal(found[name][split].labels, examples.labels)
-            assert found[name][split].labels.dtype == examples.labels.dtype
+            assert actual[name][split].texts == examples.texts
+            np.testing.assert_array_equal(actual[name][split].labels, examples.labels)
+            assert actual[name][split].labels.dtype == examples.labels.dtype
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_by_default_all_examples_are_there_in_order(made):
     [(0.5, [1250, 750, 500, 250, 500]), (0.01, [25, 15, 10, 5, 10]), (1e-9, [1] * 5)],
 )
 def test_fraction_thins_the_training_examples_only(made, fraction, sizes):
-    found = load(fraction=fraction)
-    assert [len(splits["train"].texts) for splits in found.values()] == sizes
-    for name, splits in found.items():
+    actual = load(fraction=fraction)
+    assert [len(splits["train"].texts) for splits in actual.values()] == sizes
+    for name, splits in actual.items():
         whole = made[name]["train"]
         places = {text: i for i, text in enumerate(whole.texts)}
-        kept = [places[text] for text in splits["train"].texts]
-        assert kept == sorted(kept)
-        np.testing.assert_array_equal(splits["train"].labels, whole.labels[kept])
+        rows = [places[text] for text in splits["train"].texts]
+        assert rows == sorted(rows)
+        np.testing.assert_array_equal(splits["train"].labels, whole.labels[rows])
         for split in ("validation", "test"):
             assert splits[split].texts == made[name][split].texts
             np.testing.assert_array_equal(
@@ -63,7 +63,7 @@ def test_fraction_thins_the_training_examples_only(made, fraction, sizes):
 
 def test_fractions_are_random_and_nested():
     seeds = [load(fraction=0.2, seed=seed) for seed in (0, 0, 1)]
-    first, again, other = (found["polarity"]["train"].texts for found in seeds)
+    first, again, other = (actual["polarity"]["train"].texts for actual in seeds)
     assert first == again
     # By chance 20 % of them are the same: 100 of 500, standard deviation 8.
     assert 60 < len(set(first) & set(other)) < 140
@@ -75,9 +75,9 @@ def test_fractions_are_random_and_nested():
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
 def test_noise_draws_labels_anew_in_training_only(made, share):
-    found = load(label_noise=share, seed=2)
+    actual = load(label_noise=share, seed=2)
     for task in SYNTHETIC.tasks:
-        whole, train = made[task.name]["train"], found[task.name]["train"]
+        whole, train = made[task.name]["train"], actual[task.name]["train"]
         assert train.texts == whole.texts
         assert train.labels.dtype == whole.labels.dtype
         changed = train.labels != whole.labels
@@ -93,7 +93,7 @@ def test_noise_draws_labels_anew_in_training_only(made, share):
             assert set(train.labels[:, 0].tolist()) <= set(whole.labels[:, 0].tolist())
         for split in ("validation", "test"):
             np.testing.assert_array_equal(
-                found[task.name][split].labels, made[task.name][split].labels
+                actual[task.name][split].labels, made[task.name][split].labels
             )
 
 
@@ -109,7 +109,75 @@ def test_noise_and_fraction_together(made):
         np.testing.assert_array_equal(few.labels[changed], many.labels[changed])
 
 
-def test_a_task_has_the_same_examples_whatever_stands_beside_it():
+@pytest.mark.parametrize("limit", [1, 8, 400, 10_000])
+def test_a_limit_caps_every_split_of_every_task_in_order(made, limit):
+    for name, splits in load(limit=limit).items():
+        for split, part in splits.items():
+            whole = made[name][split]
+            assert len(part.texts) == min(limit, len(whole.texts))
+            places = {text: i for i, text in enumerate(whole.texts)}
+            rows = [places[text] for text in part.texts]
+            assert rows == sorted(rows)
+            np.testing.assert_array_equal(part.labels, whole.labels[rows])
+
+
+def test_a_limit_of_the_number_of_classes_holds_each_class_once():
+    for task in SYNTHETIC.tasks:
+        if task.is_classification:
+            actual = load(SYNTHETIC.select([task.name]), limit=task.num_outputs)
+            for part in actual[task.name].values():
+                assert sorted(part.labels.tolist()) == list(range(task.num_outputs))
+
+
+def test_a_limit_does_not_depend_on_the_seed_and_larger_ones_hold_smaller_ones():
+    first, other, larger = (
+        load(limit=limit, seed=seed) for limit, seed in ((30, 0), (30, 1), (50, 0))
+    )
+    for name, splits in first.items():
+        for split, part in splits.items():
+            assert part.texts == other[name][split].texts
+            assert set(part.texts) < set(larger[name][split].texts)
+
+
+def test_a_limit_is_a_random_choice(made):
+    """Not the first texts, and not the same places in validation and test."""
+    actual = load(limit=100)["intensity"]
+    rows = {
+        split: {
+            made["intensity"][split].texts.index(text) for text in actual[split].texts
+        }
+        for split in ("validation", "test")
+    }
+    # By chance a third of 100 lie in the first 100 of 300; a sixth of 600.
+    assert 18 < len(rows["validation"] & set(range(100))) < 50
+    assert len(rows["validation"] & rows["test"]) < 40
+
+
+def test_a_limit_comes_after_the_fraction_and_the_noise(made):
+    noised = load(fraction=0.1, label_noise=1.0, seed=3)
+    limited = load(fraction=0.1, label_noise=1.0, seed=3, limit=40)
+    for name, splits in limited.items():
+        labels = labels_of(noised[name]["train"])
+        assert len(splits["train"].texts) == 40
+        assert labels_of(splits["train"]).items() <= labels.items()
+
+
+def test_a_limit_keeps_the_targets_of_stances():
+    targets = (("abortion", 2), ("atheism", 0), ("climate", 3))
+    texts = ["a0", "a1", "c0", "c1", "c2"]
+    part = sources.Examples(texts, np.array([0, 0, 1, 2, 2], np.int32), targets)
+    benchmark = TWEETEVAL.select(["stance"])
+    for limit in (1, 3, 5, 9):
+        actual = benchmarks.limit_examples(benchmark, {"stance": {"test": part}}, limit)
+        chosen = actual["stance"]["test"]
+        counts = [sum(t[0] == name[0] for t in chosen.texts) for name, _ in targets]
+        counts[1] = 0  # "atheism" begins like "abortion", and has no text
+        names = ("abortion", "atheism", "climate")
+        assert chosen.targets == tuple(zip(names, counts, strict=True))
+        assert len(chosen.texts) == min(limit, 5)
+
+
+def test_the_examples_of_a_task_do_not_depend_on_other_tasks():
     options = {"fraction": 0.25, "label_noise": 0.3, "seed": 3}
     together = load(**options)
     for names in (["stance"], ["polarity", "stance"], ["intensity"]):
@@ -121,20 +189,20 @@ def test_a_task_has_the_same_examples_whatever_stands_beside_it():
 
 
 def test_tasks_draw_independently_of_each_other(made):
-    """Two tasks of 1000 examples do not keep the same places."""
-    kept = []
+    """Two tasks of 1000 examples draw different places."""
+    halves = []
     for name, splits in load(fraction=0.5).items():
         places = {text: i for i, text in enumerate(made[name]["train"].texts)}
         if len(places) == 1000:
-            kept.append({places[text] for text in splits["train"].texts})
-    one, other = kept
+            halves.append({places[text] for text in splits["train"].texts})
+    one, other = halves
     assert abs(len(one & other) - 250) < 50
 
 
 def test_only_the_chosen_tasks_are_read(made):
-    found = load(SYNTHETIC.select(["irony"]))
-    assert tuple(found) == ("irony",)
-    assert found["irony"]["test"].texts == made["irony"]["test"].texts
+    actual = load(SYNTHETIC.select(["irony"]))
+    assert tuple(actual) == ("irony",)
+    assert actual["irony"]["test"].texts == made["irony"]["test"].texts
 
 
 @pytest.mark.parametrize(
@@ -161,7 +229,7 @@ def test_empty_data_dir_is_answered_with_the_two_choices(benchmark):
     )
 
 
-def test_data_dir_says_where_from(monkeypatch, tmp_path):
+def test_data_dir_decides_between_hub_and_files(monkeypatch, tmp_path):
     def reader(name):
         return lambda *asked, **options: read.append((name, *asked, options))
 
@@ -181,8 +249,8 @@ def test_data_dir_says_where_from(monkeypatch, tmp_path):
 def test_real_files(shared_data):
     chosen = AFFECTEVAL.select(["emotion", "ei-reg"])
     whole = sources.load_benchmark(chosen, shared_data)
-    found = load(chosen, str(shared_data), fraction=0.1, seed=1)
-    for name, splits in found.items():
+    actual = load(chosen, str(shared_data), fraction=0.1, seed=1)
+    for name, splits in actual.items():
         train = whole[name]["train"]
         assert len(splits["train"].texts) == round(0.1 * len(train.texts))
         assert splits["test"].texts == whole[name]["test"].texts
@@ -202,9 +270,9 @@ def test_real_files(shared_data):
     ],
 )
 def test_choose_benchmark(tasks, expected):
-    found = benchmarks.choose_benchmark("tweeteval", tasks)
-    assert found.name == "tweeteval"
-    assert found.task_names == expected
+    actual = benchmarks.choose_benchmark("tweeteval", tasks)
+    assert actual.name == "tweeteval"
+    assert actual.task_names == expected
 
 
 @pytest.mark.parametrize(
@@ -227,8 +295,8 @@ def test_unknown_names_are_answered_with_known_ones(names, message):
 
 
 def test_training_texts_come_task_by_task(made):
-    found = benchmarks.train_texts(SYNTHETIC.select(["irony", "target"]), made)
-    assert found == made["target"]["train"].texts + made["irony"]["train"].texts
+    actual = benchmarks.train_texts(SYNTHETIC.select(["irony", "target"]), made)
+    assert actual == made["target"]["train"].texts + made["irony"]["train"].texts
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -262,7 +330,7 @@ def test_corpora_hold_the_tokens_and_targets_of_each_split(made, tmp_path, cache
 def test_corpora_of_chosen_splits_only(made):
     benchmark = SYNTHETIC.select(["stance"])
     tokenizer = tokens.train_tokenizer(made["stance"]["train"].texts, 400)
-    found = benchmarks.build_corpora(
+    actual = benchmarks.build_corpora(
         benchmark,
         made,
         tokenizer,
@@ -270,5 +338,5 @@ def test_corpora_of_chosen_splits_only(made):
         cache_dir=None,
         splits=("test",),
     )
-    assert tuple(found) == ("test",)
-    assert found["test"].sizes == (600,)
+    assert tuple(actual) == ("test",)
+    assert actual["test"].sizes == (600,)

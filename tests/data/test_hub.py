@@ -1,4 +1,4 @@
-"""Hub repositories (local ones of their layout) give what publishers' files give."""
+"""Hub repositories (local copies of the layout) equal the publishers' files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,7 +100,7 @@ def roots(tmp_path):
 
 @pytest.fixture
 def files(tmp_path):
-    """The same examples as publishers' files, TweetEval's blank after each text."""
+    """The same examples as publishers' files, with TweetEval's blank after each text."""
     root = tmp_path / "files"
     for config in TWEET_CONFIGS:
         folder = root / "tweeteval" / "datasets" / config.replace("_", "/")
@@ -122,36 +122,36 @@ def files(tmp_path):
     return root
 
 
-def assert_equal(found: dict, expected: dict) -> None:
-    assert list(found) == list(expected)
+def assert_equal(actual: dict, expected: dict) -> None:
+    assert list(actual) == list(expected)
     for name, splits in expected.items():
-        assert list(found[name]) == list(splits)
+        assert list(actual[name]) == list(splits)
         for split, examples in splits.items():
-            assert found[name][split].texts == examples.texts
-            assert found[name][split].labels.dtype == examples.labels.dtype
-            np.testing.assert_array_equal(found[name][split].labels, examples.labels)
+            assert actual[name][split].texts == examples.texts
+            assert actual[name][split].labels.dtype == examples.labels.dtype
+            np.testing.assert_array_equal(actual[name][split].labels, examples.labels)
 
 
 def test_tweeteval_from_the_hub_equals_the_files(roots, files):
-    found = hub.load_hub(TWEETEVAL, roots)
-    assert_equal(found, sources.load_benchmark(TWEETEVAL, files))
-    last = found["stance"]["test"].texts[-1]
+    actual = hub.load_hub(TWEETEVAL, roots)
+    assert_equal(actual, sources.load_benchmark(TWEETEVAL, files))
+    last = actual["stance"]["test"].texts[-1]
     assert last.endswith("stance_hillary")
-    assert found["emotion"]["validation"].texts == [
+    assert actual["emotion"]["validation"].texts == [
         text for text, _ in tweet_rows("emotion", "validation")
     ]
 
 
 def test_goemotions_and_emotion_from_the_hub_equal_the_files(roots, files):
     selected = AFFECTEVAL.select(["goemotions", "emotion"])
-    found = hub.load_hub(selected, roots)
-    assert_equal(found, sources.load_benchmark(selected, files))
-    assert found["goemotions"]["test"].texts == [
+    actual = hub.load_hub(selected, roots)
+    assert_equal(actual, sources.load_benchmark(selected, files))
+    assert actual["goemotions"]["test"].texts == [
         'test said ""twice""',
         "",
         '"test" quoted',
     ]
-    assert found["goemotions"]["test"].labels.tolist() == [27, 0, 14]
+    assert actual["goemotions"]["test"].labels.tolist() == [27, 0, 14]
 
 
 @pytest.mark.parametrize("name", ["emobank", "ei-reg"])
@@ -180,7 +180,7 @@ BROKEN = {
     r"irony, test, row 2: label 2 of IronyEval; expected an integer from 0 to 1$": {
         "test": {"text": ["a", "b"], "label": [1, 2]}
     },
-    # The mark of an unlabelled row on the hub.
+    # The hub's mark of an unlabelled row.
     r"irony, test, row 1: label -1 of": {"test": {"text": ["a"], "label": [-1]}},
     r"irony, train, row 1: label 1.0 of": everywhere(text=["a"], label=[1.0]),
     r"irony, train, row 1: text None; expected a string$": {

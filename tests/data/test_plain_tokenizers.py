@@ -1,4 +1,4 @@
-"""Where `tokenizer.json` is taken at its word: only where `transformers` agrees."""
+"""`tokenizer.json` is read alone only if `transformers` gives the same ids."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from mtra_jax.data import plain_tokenizers, tokens
 from mtra_jax.errors import InputError
 
 NUM_COMPARED = 300
-"""Changes that are tried with `transformers`, of some 2,000; all agreed, too."""
+"""Number of changes tried with `transformers`, out of some 2,000 (which all agreed)."""
 WORDS = "the quick brown fox jumps over hello world don't café 你好"
 TEXTS = [
     "The Quick brown Fox, don't!",
@@ -82,7 +82,7 @@ LAYOUTS = {"bert": bert, "roberta": roberta, "generic": generic}
 
 
 def places(content, place=()):
-    """The paths of all values, but those within vocabularies."""
+    """The paths of all values outside vocabularies."""
     if isinstance(content, dict):
         inner = [(key, value) for key, value in content.items() if key != "vocab"]
     elif isinstance(content, list) and place[-1:] != ("merges",):
@@ -98,7 +98,7 @@ LEFT_OUT = object()
 
 
 def replaced(content, place, value):
-    """The content with `value` at `place`, or without the key, copied along the way."""
+    """A copy of the content with `value` at `place`, or without the key."""
     if not place:
         return value
     key, *rest = place
@@ -111,7 +111,7 @@ def replaced(content, place, value):
 
 
 def changed(files):
-    """(what, files) with one value changed or left out, and with one key more."""
+    """(name, files) with one value changed or removed, or with an additional key."""
     for place in places(files):
         for value in [*VALUES, LEFT_OUT]:
             if len(place) > 1 or value is not LEFT_OUT:
@@ -142,7 +142,7 @@ def _without_warnings():
 
 
 def by_transformers(directory):
-    """Ids, or None where it cannot read the directory."""
+    """Ids, or None if `transformers` cannot read the directory."""
     try:
         loaded = transformers.AutoTokenizer.from_pretrained(
             directory, local_files_only=True
@@ -153,8 +153,8 @@ def by_transformers(directory):
 
 
 @pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS)
-def test_no_change_of_a_value_is_overlooked(tmp_path, make):
-    """Each accepted change leaves the ids what `transformers` makes of the files."""
+def test_every_change_that_matters_is_left_to_transformers(tmp_path, make):
+    """After each accepted change the ids equal those of `transformers`."""
     files = make()
     assert is_whole(files)
     whole = [(what, new) for what, new in changed(files) if is_whole(new)]
@@ -166,25 +166,25 @@ def test_no_change_of_a_value_is_overlooked(tmp_path, make):
             tokenizer = tokens.load_tokenizer(tmp_path)
         except InputError:  # a value of a wrong type, in a part without effect on ids
             continue
-        found = tokens.encode(tokenizer, TEXTS, 12)
+        actual = tokens.encode(tokenizer, TEXTS, 12)
         expected = by_transformers(tmp_path)
         if expected is not None:
             compared += 1
-            parts = zip(found.offsets, found.offsets[1:], strict=False)
-            assert [found.ids[a:b].tolist() for a, b in parts] == expected, what
+            parts = zip(actual.offsets, actual.offsets[1:], strict=False)
+            assert [actual.ids[a:b].tolist() for a, b in parts] == expected, what
     assert compared > 80
 
 
 @pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS)
-def test_files_that_are_absent_have_no_say(tmp_path, make):
+def test_absent_files_change_nothing(tmp_path, make):
     for absent in (SETTINGS, ROLES, CONFIG):
         files = {**make(), absent: {}}
         for path in tmp_path.iterdir():
             path.unlink()
         write(tmp_path, {f: content for f, content in files.items() if f != absent})
-        found = tokens.encode(tokens.load_tokenizer(tmp_path), TEXTS, 12)
-        parts = zip(found.offsets, found.offsets[1:], strict=False)
-        ids = [found.ids[a:b].tolist() for a, b in parts]
+        actual = tokens.encode(tokens.load_tokenizer(tmp_path), TEXTS, 12)
+        parts = zip(actual.offsets, actual.offsets[1:], strict=False)
+        ids = [actual.ids[a:b].tolist() for a, b in parts]
         assert ids == by_transformers(tmp_path), absent
 
 

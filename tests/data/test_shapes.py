@@ -13,7 +13,7 @@ from mtra_jax.data.tokens import Tokens
 
 
 def make_corpus(sizes, mean=30, deviation=12, longest=200, seed=0):
-    """Tasks of random texts, those of each task about 5 tokens longer than the last's."""
+    """Tasks of random texts, each about 5 tokens longer than those of the task before."""
     rng = np.random.default_rng(seed)
     tasks = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     lengths = rng.normal(mean + 5 * tasks, deviation).round().clip(2, longest)
@@ -33,7 +33,7 @@ def plan_of(corpus, batch_size=16, seed=0, epoch=0, sampling="per_task"):
 
 
 def need_of(num_rows, row_length):
-    """What a batch needs whose rows are as full in longer rows, up to 256 tokens."""
+    """The need of a batch that fills longer rows equally, up to 256 tokens."""
     lengths = [n for n in (64, 128, 256) if n >= row_length]
     return tuple(Shape(-(-num_rows * row_length // n), n) for n in lengths)
 
@@ -90,7 +90,9 @@ def test_shapes_of_a_small_epoch():
 
 @pytest.mark.parametrize("max_shapes", [0, 1, 3, 8])
 @pytest.mark.parametrize("program_cost", [0, 100, 5000, 1e9])
-def test_one_shape_holds_all_and_no_drop_would_save(max_shapes, program_cost):
+def test_one_shape_holds_all_and_dropping_any_shape_costs_more(
+    max_shapes, program_cost
+):
     for needs in NEEDS:
         chosen = shapes.choose(needs, program_cost=program_cost, max_shapes=max_shapes)
         assert len(set(chosen)) == len(chosen) <= (max_shapes or len(needs) + 1)
@@ -145,7 +147,7 @@ def test_candidates_are_the_only_shapes_besides_one_that_holds_all():
     assert chosen == ((12, 64), (30, 64), (10, 256))
 
 
-# ---- what a plan needs
+# ---- the needs of a plan
 
 
 @pytest.mark.parametrize("num_shares", [1, 2])
@@ -171,7 +173,7 @@ def test_needed_shapes_are_those_of_the_batches(num_shares):
     assert {need[-1].row_length for need in longer} == {256}
 
 
-def test_of_a_long_plan_evenly_spread_batches_are_looked_at(monkeypatch):
+def test_evenly_spread_batches_of_a_long_plan_are_measured(monkeypatch):
     corpus = make_corpus((70, 30, 25))
     plan = plan_of(corpus, batch_size=4)
     every = shapes.needed(corpus, plan, 1)

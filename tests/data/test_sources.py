@@ -33,7 +33,7 @@ def write(root: Path, file: str, content: str | bytes) -> None:
 
 @pytest.fixture
 def root(tmp_path):
-    """Every task and split, few examples, each text naming where it stands."""
+    """A few examples of every task and split; each text names its place."""
     folders = [f"tweeteval/datasets/{name}" for name in TWEETEVAL.task_names[:-1]]
     folders += [f"tweeteval/datasets/stance/{t}" for t in sources.STANCE_TARGETS]
     for folder in folders:
@@ -106,7 +106,7 @@ def test_stance_is_its_targets_in_alphabetical_order(root):
 
 @pytest.mark.parametrize("split", sources.SPLITS)
 def test_one_split_needs_its_own_files_only(root, split):
-    """EmoBank is one file; of the others those of the other splits may be missing."""
+    """EmoBank is one file; for the other tasks only the files of the split are needed."""
     whole = load(root)
     parts = {"train": "train", "validation": "val|dev", "test": "test"}
     for path in list(root.rglob("*.t*")):
@@ -126,7 +126,7 @@ def test_an_unknown_split_is_refused(root):
         sources.load_benchmark(ALL, root, ["tests"])
 
 
-def test_a_reader_without_a_row_of_the_layouts_is_an_error_of_ours(tmp_path):
+def test_a_reader_without_a_layout_is_an_internal_error(tmp_path):
     with pytest.raises(KeyError, match="no row of _LAYOUTS for elsewhere/x"):
         sources._read_text(tmp_path, "elsewhere/x")
 
@@ -333,7 +333,7 @@ def test_a_task_without_files_is_an_error(root):
 
 
 def parse_independently(texts: bytes, labels: bytes) -> tuple[list[str], list[int]]:
-    """The rules again, from the bytes and by other means; ValueError where broken."""
+    """The rules again, by other means, from the bytes; ValueError if one is broken."""
     lines = []
     for content in (texts, labels):
         content = content.removeprefix(b"\xef\xbb\xbf")
@@ -373,13 +373,13 @@ def test_any_bytes_are_read_right_or_refused(texts, labels):
         for part in ("train", "val", "test"):
             write(Path(folder), f"{EMOTION}/{part}_text.txt", texts)
             write(Path(folder), f"{EMOTION}/{part}_labels.txt", labels)
-        found = expected = None
+        actual = expected = None
         with contextlib.suppress(ValueError):
             expected = parse_independently(texts, labels)
         with contextlib.suppress(InputError):
             loaded = load(Path(folder), "emotion")["emotion"]["validation"]
-            found = (loaded.texts, loaded.labels.tolist())
-    assert found == expected
+            actual = (loaded.texts, loaded.labels.tolist())
+    assert actual == expected
 
 
 # Examples of each class, counted with `sort | uniq -c` and awk.
@@ -450,7 +450,7 @@ def test_real_tweets_and_labels_stand_in_the_order_of_the_file(real, shared_data
 
 
 @pytest.mark.shared
-def test_real_hate_holds_empty_texts(real):
+def test_the_real_hate_task_has_empty_texts(real):
     empty = {split: e.texts.count("") for split, e in real["hate"].items()}
     assert empty == {"train": 7, "validation": 1, "test": 0}
 

@@ -18,7 +18,7 @@ def benchmark():
     return synthetic.generate(seed=0)
 
 
-# A reader that knows the words and the rules, but not how the texts were drawn.
+# A reader that has the words and the rules, but not the way the texts were drawn.
 
 TOPIC_OF = {
     word: index
@@ -44,7 +44,7 @@ CONCEDED = re.compile(r"\balthough .*?,|\bi used to say .*?,|^.* but | even if .
 
 
 def read(text):
-    """Returns (polarity, strength, topic, ironic) as a reader understands `text`."""
+    """Returns the reader's (polarity, strength, topic, ironic) of `text`."""
     valence = 0
     for sign, events in synthetic_grammar.EVENTS.items():
         for event in events:
@@ -87,12 +87,12 @@ def label_of(task, text):
 @pytest.mark.parametrize("task", SYNTHETIC.task_names)
 def test_a_reader_of_the_text_alone_finds_every_label(benchmark, task):
     for texts, labels, _ in benchmark[task].values():
-        found = np.array([label_of(task, text) for text in texts], np.float32)
-        np.testing.assert_allclose(found, labels.reshape(-1), atol=1e-5)
+        actual = np.array([label_of(task, text) for text in texts], np.float32)
+        np.testing.assert_allclose(actual, labels.reshape(-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", SYNTHETIC.task_names)
-def test_no_single_word_tells_the_label(benchmark, task):
+def test_a_single_word_does_not_predict_the_label(benchmark, task):
     texts, labels, _ = benchmark[task]["train"]
     words = [set(re.findall(r"[#@]?\w+|\S", text)) for text in texts]
     vocabulary = sorted({word for bag in words for word in bag})
@@ -102,15 +102,15 @@ def test_no_single_word_tells_the_label(benchmark, task):
         centred = has - has.mean(0)
         scale = np.sqrt(np.square(centred).sum(0) * np.square(values).sum())
         correlations = values @ centred / np.where(scale, scale, 1)
-        assert np.abs(correlations).max() < 0.35  # seen: 0.26
+        assert np.abs(correlations).max() < 0.35  # measured: 0.26
         return
     onehot = np.eye(labels.max() + 1)[labels]
     present, totals = has.T.astype(float) @ onehot, onehot.sum(0)
-    # The best rule "this label if the word is there, that one if not"; the reader: 1.
+    # The best rule "one label with the word, another without it"; the reader has 1.
     accuracy = (present.max(1) + (totals - present).max(1)) / len(texts)
     majority = totals.max() / len(texts)
     assert majority < 0.6
-    assert accuracy.max() < majority + 0.09  # seen: at most 0.06
+    assert accuracy.max() < majority + 0.09  # measured: at most 0.06
 
 
 def test_texts_look_like_tweets(benchmark):
@@ -152,7 +152,7 @@ def test_splits_do_not_overlap(benchmark):
         assert len(set(texts)) == len(texts)
 
 
-def test_a_text_drawn_twice_is_kept_once(monkeypatch):
+def test_a_text_drawn_twice_occurs_once(monkeypatch):
     monkeypatch.setattr(
         synthetic_grammar, "TOPICS", dict.fromkeys(synthetic_grammar.TOPICS, "thing")
     )
@@ -197,7 +197,7 @@ def test_the_data_of_a_seed_stay_as_they_are(benchmark):
     assert digest[:16] == "70474ae803d527d3"
 
 
-def test_a_task_depends_neither_on_others_nor_its_test_on_its_training(benchmark):
+def test_a_task_is_independent_of_others_and_its_test_of_its_training(benchmark):
     alone = synthetic.generate(0, {"irony": (50, 300, 600)})["irony"]
     whole = benchmark["irony"]
     assert alone["test"].texts == whole["test"].texts
@@ -244,8 +244,8 @@ def test_flipped_labels_are_uniform_over_all_classes(num_classes):
     assert np.all(labels == 1)  # the argument is left alone
 
 
-def test_every_label_is_drawn_anew_at_share_one_and_none_at_zero():
-    labels = np.arange(1000, dtype=np.int32) % 2 + 5  # of no known class
+def test_all_labels_are_drawn_anew_at_share_one_and_unchanged_at_zero():
+    labels = np.arange(1000, dtype=np.int32) % 2 + 5  # outside all classes
     whole = noise.flip_labels(labels, 5, 1.0, np.random.default_rng(0))
     assert whole.max() < 5
     none = noise.flip_labels(labels, 5, 0.0, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Checkpoints' tokenizer files: ids as `AutoTokenizer`'s, and what is refused, and how."""
+"""Tokenizer files of checkpoints: the ids of `AutoTokenizer`, and one-line refusals."""
 
 import json
 import os
@@ -35,7 +35,7 @@ ROLES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def put(directory, file, **values):
-    """Sets values in a JSON file, which need not be there."""
+    """Sets values in a JSON file, which may be absent."""
     path = directory / file
     old = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**old, **values}))
@@ -134,7 +134,7 @@ USER = {
 SETTINGS = {
     "none": {},
     "cased": {"do_lower_case": False},
-    "accents kept": {"strip_accents": False},
+    "accents preserved": {"strip_accents": False},
     "cased without accents": {"do_lower_case": False, "strip_accents": True},
     "no Chinese characters apart": {"tokenize_chinese_chars": False},
     "prefix space": {"add_prefix_space": True},
@@ -151,13 +151,13 @@ SETTINGS = {
     },
     "short maximum": {"model_max_length": 7},
     "tokens that nobody adds": {"add_bos_token": True, "add_eos_token": True},
-    "code of its own": {"auto_map": {"AutoTokenizer": ["a.B", None]}},
+    "custom code": {"auto_map": {"AutoTokenizer": ["a.B", None]}},
     "trust asked for": {"trust_remote_code": True, "do_lower_case": False},
 }
 
 
 def check_ids(directory, place):
-    """Ours are `AutoTokenizer`'s, truncated or not, and still so once saved again."""
+    """The ids equal `AutoTokenizer`'s, truncated or not, also after saving."""
     theirs = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     expected = [
         [theirs(t, truncation=True, max_length=n)["input_ids"] for t in TEXTS]
@@ -172,31 +172,33 @@ def check_ids(directory, place):
     assert [ids(again, n) for n in (512, 9)] == expected
     theirs = AutoTokenizer.from_pretrained(saved, local_files_only=True)
     for length, rows in zip((512, 9), expected, strict=True):
-        found = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
-        assert found == rows
+        actual = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
+        assert actual == rows
 
 
 def ids(tokenizer, max_length):
-    found = tokens.encode(tokenizer, TEXTS, max_length)
+    actual = tokens.encode(tokenizer, TEXTS, max_length)
     return [
-        found.ids[start:end].tolist()
-        for start, end in zip(found.offsets, found.offsets[1:], strict=False)
+        actual.ids[start:end].tolist()
+        for start, end in zip(actual.offsets, actual.offsets[1:], strict=False)
     ]
 
 
 def test_the_texts_tell_the_settings_apart(tmp_path):
-    """Else the comparisons below would pass whatever is read."""
-    seen = {}
+    """Without this the comparisons below could not fail."""
+    ids_by_layout = {}
     for name, settings in SETTINGS.items():
         for layout, write in LAYOUTS.items():
             directory = tmp_path / f"{name} {layout}"
             directory.mkdir()
             write(directory)
             put(directory, "tokenizer_config.json", **settings)
-            found = ids(tokens.load_tokenizer(directory), 9)
-            seen.setdefault(layout, {})[name] = found
+            actual = ids(tokens.load_tokenizer(directory), 9)
+            ids_by_layout.setdefault(layout, {})[name] = actual
     for name in list(SETTINGS)[1:10]:
-        assert any(seen[k][name] != seen[k]["none"] for k in LAYOUTS), name
+        assert any(
+            ids_by_layout[k][name] != ids_by_layout[k]["none"] for k in LAYOUTS
+        ), name
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -223,7 +225,7 @@ def test_the_named_class_reads_the_files(tmp_path, name, file):
     whole_bert(tmp_path)
     put(tmp_path, "tokenizer_config.json", tokenizer_class=None)
     put(tmp_path, file, tokenizer_class=name)
-    # What the generic class takes from `tokenizer.json`, and BERT's does not.
+    # The generic class reads this from `tokenizer.json`; BERT's does not.
     put(tmp_path, "tokenizer.json", normalizer={"type": "NFC"})
     check_ids(tmp_path, tmp_path)
 
@@ -331,7 +333,7 @@ def test_the_other_files_are_read_as_in_transformers(tmp_path, change):
     check_ids(tmp_path, tmp_path)
 
 
-def test_lines_that_end_in_cr_lf_make_no_other_tokens(tmp_path):
+def test_lines_that_end_in_cr_lf_give_the_same_tokens(tmp_path):
     bert(tmp_path)
     expected = ids(tokens.load_tokenizer(tmp_path), 64)
     path = tmp_path / "vocab.txt"
@@ -380,20 +382,20 @@ def test_the_cache_keeps_ids_beyond_the_number_of_tokens(tmp_path, monkeypatch):
 
 def test_the_cache_tells_the_sides_and_the_splitting_of_special_tokens_apart(tmp_path):
     long = "the quick brown fox [MASK]"
-    found = []
+    actual = []
     for settings in ({}, {"truncation_side": "left"}, {"split_special_tokens": True}):
         write_vocabulary(tmp_path)
         put(tmp_path, "tokenizer_config.json", **settings)
         tokenizer = tokens.load_tokenizer(tmp_path)
         for _ in range(2):
             encoded = tokens.cached_encode(tmp_path / "cache", tokenizer, [long], 5)
-        found.append(encoded.ids.tolist())
+        actual.append(encoded.ids.tolist())
         (tmp_path / "tokenizer_config.json").unlink()
     tokenizer = tokens.load_tokenizer(tmp_path)
     the, quick, brown, fox = map(tokenizer.token_to_id, long.split()[:4])
-    assert found[0] == [2, the, quick, brown, 3]
-    assert found[1] == [2, brown, fox, 4, 3]
-    assert found[2] == [2, the, quick, brown, 3]
+    assert actual[0] == [2, the, quick, brown, 3]
+    assert actual[1] == [2, brown, fox, 4, 3]
+    assert actual[2] == [2, the, quick, brown, 3]
     assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
@@ -430,9 +432,9 @@ def test_files_of_another_class_are_refused(tmp_path, write, model_type, message
     put(tmp_path, "config.json", model_type=model_type)
     if (tmp_path / "tokenizer_config.json").exists():
         put(tmp_path, "tokenizer_config.json", tokenizer_class=None)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(str(tmp_path))
-    assert message in found
+    actual = refusal(tokens.load_tokenizer, tmp_path)
+    assert actual.startswith(str(tmp_path))
+    assert message in actual
 
 
 def test_far_fewer_tokens_than_rows_are_refused(tmp_path):
@@ -460,15 +462,17 @@ def test_a_special_token_without_a_row_is_refused(tmp_path):
 
 def test_a_tokenizer_without_tokens_for_the_texts_is_refused():
     tokenizer = tokens.train_tokenizer(["so good"], 30)
-    known, strange = "so good", "a 你好 "
-    for texts in ([], ["", "  "], [known, strange], [known, strange, strange]):
+    common, strange = "so good", "a 你好 "
+    for texts in ([], ["", "  "], [common, strange], [common, strange, strange]):
         tokens.check_fit(tokenizer, texts, "DIR")
-    assert refusal(tokens.check_fit, tokenizer, [known, *[strange] * 4, ""], "DIR") == (
+    assert refusal(
+        tokens.check_fit, tokenizer, [common, *[strange] * 4, ""], "DIR"
+    ) == (
         "DIR: the tokenizer gives mostly unknown tokens, or none, to the training texts: "
         "it has tokens for 33% of the characters of 6 texts; expected the encoder's own "
         "tokenizer, and one for the language of the texts"
     )
-    many = [*[strange] * 5000, *[known] * 1000]
+    many = [*[strange] * 5000, *[common] * 1000]
     assert " of 300 texts" in refusal(tokens.check_fit, tokenizer, many, "DIR")
 
 
@@ -482,7 +486,7 @@ def test_a_tokenizer_that_drops_the_texts_is_refused():
 
 @pytest.mark.parametrize("model_type", ["xlm-roberta", "camembert"])
 def test_the_unknown_token_of_a_unigram_vocabulary_is_counted(tmp_path, model_type):
-    """Its marks of words are known in any language."""
+    """Its marks of words are tokens in any language."""
     write_unigram(tmp_path, model_type)
     tokenizer = tokens.load_tokenizer(tmp_path)
     tokens.check_fit(tokenizer, [WORDS], "DIR")
@@ -496,7 +500,7 @@ def test_bytes_of_any_language_are_tokens(tmp_path):
     tokens.check_fit(tokens.load_tokenizer(tmp_path), ["мир 你好 😀"], "DIR")
 
 
-# Classes that are not read.
+# Classes that are refused.
 
 
 @pytest.mark.parametrize(
@@ -527,7 +531,7 @@ def test_a_fast_form_beside_a_slow_class_can_be_chosen(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["BertConfig", ["x"], 3])
-def test_a_class_that_is_no_tokenizer_is_not_called(tmp_path, name):
+def test_a_class_that_is_not_a_tokenizer_is_not_called(tmp_path, name):
     whole_bert(tmp_path)
     put(tmp_path, "tokenizer_config.json", tokenizer_class=name)
     assert "tokenizer_class is " in refusal(tokens.load_tokenizer, tmp_path)
@@ -553,7 +557,7 @@ def test_a_sentencepiece_model_names_the_package_that_reads_it(tmp_path, monkeyp
     )
 
 
-# Files that are something else.
+# Files with other content.
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:"
@@ -580,14 +584,14 @@ FILES += ["added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.
     ],
     ids=["pointer", "page", "page after a mark", "error of a store", "404", "no entry"],
 )
-def test_what_a_download_left_in_its_place_is_named(tmp_path, file, content, message):
+def test_an_incomplete_download_is_named(tmp_path, file, content, message):
     whole_bert(tmp_path)
     (tmp_path / file).write_bytes(content)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(f"{tmp_path / file}: {message}")
+    actual = refusal(tokens.load_tokenizer, tmp_path)
+    assert actual.startswith(f"{tmp_path / file}: {message}")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_at_once(tmp_path):
     whole_bert(tmp_path)
     os.mkfifo(tmp_path / "vocab.txt")
     os.mkfifo(tmp_path / "added_tokens.json")
@@ -610,15 +614,15 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_a_damaged_json_file_is_named(tmp_path, file, content, message):
     whole_bert(tmp_path)
     (tmp_path / file).write_bytes(content)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(f"{tmp_path / file}: {message}")
+    actual = refusal(tokens.load_tokenizer, tmp_path)
+    assert actual.startswith(f"{tmp_path / file}: {message}")
 
 
-# What is saved.
+# Saving.
 
 
 def test_a_word_of_the_vocabulary_is_not_made_special_by_saving(tmp_path):
-    """As `transformers` would, where the settings give it a role."""
+    """`transformers` makes a token special if the settings give it a role."""
     tokenizer = tokens.train_tokenizer(["so good"], 40)
     spec = json.loads(tokenizer.to_str())
     spec["added_tokens"] = [t for t in spec["added_tokens"] if t["content"] != "[MASK]"]

@@ -126,7 +126,7 @@ def test_an_empty_text_keeps_its_special_tokens(bert):
     assert encoded.lengths.tolist() == np.diff(encoded.offsets).tolist()
 
 
-def test_no_texts_give_empty_tokens(bert, tmp_path):
+def test_without_texts_the_tokens_are_empty(bert, tmp_path):
     for encoded in (
         tokens.encode(bert, [], 16),
         *(tokens.cached_encode(tmp_path, bert, [], 16) for _ in range(2)),
@@ -167,7 +167,7 @@ def test_damaged_file_is_named(tmp_path, content):
 
 
 def test_unreadable_vocabulary_is_one_line(tmp_path):
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")  # of no known model type
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")  # without a model type
     with pytest.raises(InputError, match=f"^{tmp_path}: cannot load") as info:
         tokens.load_tokenizer(tmp_path)
     assert "\n" not in str(info.value)
@@ -202,7 +202,7 @@ def test_cache_is_read_the_second_time(bert, tmp_path, monkeypatch):
     assert len(list((tmp_path / "a/b").iterdir())) == 2  # no temporary file stays
 
 
-def test_no_directory_means_no_cache(bert, tmp_path, monkeypatch):
+def test_without_a_directory_nothing_is_cached(bert, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert rows(tokens.cached_encode(None, bert, TEXTS, 16)) == rows(
         tokens.encode(bert, TEXTS, 16)

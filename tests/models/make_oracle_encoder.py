@@ -35,14 +35,14 @@ def main():
             config, add_pooling_layer=False, attn_implementation="eager"
         ).eval()
         with torch.no_grad():
-            # Every bias, scale and padding row off its start, and attention far
-            # from uniform, so that each array matters to the result.
+            # Biases, scales and padding rows leave their initial values, and attention
+            # is far from uniform, so that each array affects the result.
             for value in model.parameters():
                 value.add_(torch.randn_like(value) * 0.3)
         for name, value in model.state_dict().items():
             arrays[f"{kind}/weights/{name}"] = value.numpy().copy()
-        kept = {**SIZES, **options, "model_type": kind}
-        arrays[f"{kind}/config"] = np.array(json.dumps(kept))
+        values = {**SIZES, **options, "model_type": kind}
+        arrays[f"{kind}/config"] = np.array(json.dumps(values))
         model = model.double()
         for index, length in enumerate(LENGTHS):
             ids = torch.randint(2, SIZES["vocab_size"], (1, length))

@@ -41,25 +41,25 @@ def test_values_and_slopes_are_pytorchs(theirs, name, dtype):
     x = torch.tensor(INPUTS, dtype=getattr(torch, dtype), requires_grad=True)
     values = theirs[name](x)
     values.sum().backward()
-    found, slopes = ours(name, dtype)
+    actual, slopes = ours(name, dtype)
     options = {"rtol": TOLERANCES[dtype], "atol": TOLERANCES[dtype]}
-    np.testing.assert_allclose(found, values.detach().numpy(), **options)
-    # Kinks have no slope; at the square root's zero PyTorch's is no number, either.
+    np.testing.assert_allclose(actual, values.detach().numpy(), **options)
+    # Kinks have no slope, and at the zero of the square root PyTorch's slope is NaN.
     smooth = ~np.isin(INPUTS, (-10, -3, 0, 3, 6, 10)) & np.isfinite(x.grad.numpy())
     options = {"rtol": 20 * TOLERANCES[dtype], "atol": 20 * TOLERANCES[dtype]}
     np.testing.assert_allclose(slopes[smooth], x.grad.numpy()[smooth], **options)
 
 
 @pytest.mark.torch
-def test_each_function_of_transformers_without_parameters_is_there(theirs):
+def test_each_function_of_transformers_without_parameters_exists(theirs):
     plain = {name for name in theirs if not list(theirs[name].parameters())}
     assert plain <= ACTIVATIONS.keys()
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_half_precision_stays_so(name):
+def test_half_precision_is_preserved(name):
     x = jnp.asarray([-2.0, 0.5, 3.0], jnp.bfloat16)
-    found = ACTIVATIONS[name](x)
-    assert found.dtype == jnp.bfloat16
+    actual = ACTIVATIONS[name](x)
+    assert actual.dtype == jnp.bfloat16
     exact = ACTIVATIONS[name](x.astype(jnp.float32))
-    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0.03, atol=0.01)
+    np.testing.assert_allclose(actual.astype(jnp.float32), exact, rtol=0.03, atol=0.01)

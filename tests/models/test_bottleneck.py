@@ -1,4 +1,4 @@
-"""The Gaussian of each representation beside NumPy float64."""
+"""The Gaussian of each representation against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +24,27 @@ def draw(batch=7):
 def test_mean_and_log_variance_are_linear_in_z():
     layers, z = draw()
     with jax.enable_x64(True):
-        found = apply({"params": layers}, z)
-    for name, values in zip(("mean", "log_variance"), found, strict=True):
+        actual = apply({"params": layers}, z)
+    for name, values in zip(("mean", "log_variance"), actual, strict=True):
         assert values.dtype == np.float64
         expected = z @ layers[name]["kernel"] + layers[name]["bias"]
         np.testing.assert_allclose(values, expected, rtol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_layers_compute_in_float32_whatever_the_encoder_gives(dtype):
+def test_layers_compute_in_float32_at_any_precision_of_z(dtype):
     layers, z = draw()
     z = jnp.asarray(z, dtype)
-    found = apply({"params": jax.tree.map(jnp.float32, layers)}, z)
+    actual = apply({"params": jax.tree.map(jnp.float32, layers)}, z)
     exact = np.asarray(z, np.float64)
-    for name, values in zip(("mean", "log_variance"), found, strict=True):
+    for name, values in zip(("mean", "log_variance"), actual, strict=True):
         assert values.dtype == np.float32
         expected = exact @ layers[name]["kernel"] + layers[name]["bias"]
         # Five products and a sum, and rounded parameters: no trace of bfloat16's 4e-3.
         np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_noise_is_small_to_begin_with():
+def test_the_initial_noise_is_small():
     """A standard deviation of 0.08 at z = 0, whose mean is 0."""
     z = jnp.zeros((1, 256))
     params = jax.jit(bottleneck.Bottleneck(64).init)(jax.random.key(0), z)["params"]

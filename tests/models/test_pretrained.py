@@ -1,4 +1,4 @@
-"""Hugging Face directories in and out: every layout that is read, every fault named."""
+"""Hugging Face directories, read and written: each supported layout, each fault."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ QUERY = "encoder.layer.0.attention.self.query.weight"
 
 
 def some_tensors(config=SMALL, dtype=np.float32):
-    """Random weights under Hugging Face's names, as its users would write them."""
+    """Random weights under Hugging Face's names."""
     rng = np.random.default_rng(0)
     width, inner = config.hidden_size, config.intermediate_size
     shapes = {
@@ -81,8 +81,8 @@ def write_config(directory, **values):
     return directory
 
 
-def assert_same(found, expected):
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+def assert_same(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 def refusal(call, *arguments):
@@ -93,7 +93,7 @@ def refusal(call, *arguments):
     return str(caught.value)
 
 
-# What is read.
+# Reading.
 
 
 def test_each_weight_has_its_place_and_kernels_are_transposed():
@@ -102,26 +102,26 @@ def test_each_weight_has_its_place_and_kernels_are_transposed():
     shapes = jax.eval_shape(lambda: init_encoder(SMALL, jax.random.key(0)))
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
     layer = jax.tree.map(lambda x: x[1], params["layers"])
-    for found, name in (
+    for actual, name in (
         (layer["attention"]["value"]["bias"], "attention.self.value.bias"),
         (layer["attention"]["output"]["bias"], "attention.output.dense.bias"),
         (layer["attention_norm"]["bias"], "attention.output.LayerNorm.bias"),
         (layer["output_norm"]["scale"], "output.LayerNorm.weight"),
     ):
-        np.testing.assert_array_equal(found, tensors[f"encoder.layer.1.{name}"])
-    for found, name in (
+        np.testing.assert_array_equal(actual, tensors[f"encoder.layer.1.{name}"])
+    for actual, name in (
         (layer["attention"]["query"]["kernel"], "attention.self.query.weight"),
         (layer["attention"]["key"]["kernel"], "attention.self.key.weight"),
         (layer["intermediate"]["kernel"], "intermediate.dense.weight"),
         (layer["output"]["kernel"], "output.dense.weight"),
     ):
-        np.testing.assert_array_equal(found, tensors[f"encoder.layer.1.{name}"].T)
+        np.testing.assert_array_equal(actual, tensors[f"encoder.layer.1.{name}"].T)
     words = params["embeddings"]["word_embeddings"]["embedding"]
     np.testing.assert_array_equal(words, tensors[WORDS])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", jnp.bfloat16])
-def test_renaming_there_and_back_changes_no_bit_and_no_type(dtype):
+def test_renaming_there_and_back_preserves_bits_and_types(dtype):
     tensors = some_tensors(dtype=dtype)
     back = to_huggingface(from_huggingface(tensors, SMALL), SMALL)
     assert {value.dtype for value in back.values()} == {np.dtype(dtype)}
@@ -211,18 +211,18 @@ def test_the_real_encoder_is_read(minilm):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 22_565_376
 
 
-# What is written.
+# Writing.
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_what_is_saved_is_read_again_to_the_bit(tmp_path, kind):
+def test_a_saved_encoder_is_read_again_to_the_bit(tmp_path, kind):
     config = dataclasses.replace(SMALL, model_type=kind, layer_norm_eps=3e-7)
     params = from_huggingface(some_tensors(config), config)
     directory = tmp_path / "new" / "encoder"
     for _ in range(2):  # the second over the first
         save_encoder(directory, config, params)
-    found, again = load_encoder(directory)
-    assert found == config
+    actual, again = load_encoder(directory)
+    assert actual == config
     assert_same(again, params)
     names = sorted(path.name for path in directory.iterdir())
     assert names == ["config.json", "model.safetensors"]
@@ -247,7 +247,7 @@ def test_an_interrupted_save_leaves_the_old_files_whole(tmp_path, monkeypatch):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert"])
-def test_pytorch_gives_the_same_hidden_states_from_what_is_saved(tmp_path, kind):
+def test_pytorch_gives_the_same_hidden_states_from_a_saved_encoder(tmp_path, kind):
     torch = pytest.importorskip("torch")
     from transformers import AutoModel
 
@@ -269,14 +269,14 @@ def test_pytorch_gives_the_same_hidden_states_from_what_is_saved(tmp_path, kind)
         expected = model.double().eval()(torch.tensor(tokens)).last_hidden_state.numpy()
     positions = np.arange(14, dtype=np.int32) + 0 * tokens
     with jax.enable_x64(True):
-        found = Encoder(config, jnp.float64).apply(
+        actual = Encoder(config, jnp.float64).apply(
             {"params": jax.tree.map(np.float64, params)},
             tokens,
             np.ones_like(tokens),
             positions,
             deterministic=True,
         )
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
 
 
 HEADS = ["qa_outputs.weight", "mlp.0.weight", "score.bias", "dense.weight", "logits.b"]
@@ -290,9 +290,9 @@ def test_heads_of_any_name_are_dropped_and_named(tmp_path, prefix):
     tensors |= {name: np.ones(3, np.float32) for name in heads}
     for name in ("position_ids", "token_type_ids"):
         tensors[f"{prefix}embeddings.{name}"] = np.arange(16)[None]
-    found = load_pretrained(write(tmp_path, tensors))
-    assert_same(to_huggingface(found.params, SMALL), expected)
-    assert sorted(found.dropped) == sorted(heads)
+    actual = load_pretrained(write(tmp_path, tensors))
+    assert_same(to_huggingface(actual.params, SMALL), expected)
+    assert sorted(actual.dropped) == sorted(heads)
 
 
 @pytest.mark.parametrize(
@@ -334,14 +334,14 @@ def test_an_encoder_below_a_head_for_questions_is_read_from_pytorch(tmp_path):
     config = AutoConfig.for_model("bert", **sizes)
     model = AutoModelForQuestionAnswering.from_config(config)
     model.save_pretrained(tmp_path)
-    found = load_pretrained(tmp_path)
+    actual = load_pretrained(tmp_path)
     expected = {
         name.removeprefix("bert."): value.numpy()
         for name, value in model.state_dict().items()
         if name.startswith("bert.")
     }
-    assert_same(to_huggingface(found.params, found.config), expected)
-    assert found.dropped == ("qa_outputs.bias", "qa_outputs.weight")
+    assert_same(to_huggingface(actual.params, actual.config), expected)
+    assert actual.dropped == ("qa_outputs.bias", "qa_outputs.weight")
 
 
 @pytest.mark.torch
@@ -370,7 +370,7 @@ def test_a_classifier_that_pytorch_saved_is_read_without_its_head(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_a_new_encoder_starts_as_hugging_face_says(kind):
+def test_a_new_encoder_has_hugging_faces_initialisation(kind):
     config = dataclasses.replace(
         SMALL, model_type=kind, pad_token_id=3, hidden_size=64, initializer_range=0.05
     )
@@ -395,7 +395,7 @@ def test_a_new_encoder_starts_as_hugging_face_says(kind):
     assert not np.array_equal(other[QUERY], tensors[QUERY])
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -436,16 +436,16 @@ def test_a_new_encoder_starts_as_hugging_face_says(kind):
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     tensors = some_tensors()
     change(tensors)
-    found = refusal(load_encoder, write(tmp_path, tensors))
-    assert found.startswith(f"{tmp_path}: ")
-    assert message in found
+    actual = refusal(load_encoder, write(tmp_path, tensors))
+    assert actual.startswith(f"{tmp_path}: ")
+    assert message in actual
 
 
 def test_many_missing_weights_are_counted(tmp_path):
     config = dataclasses.replace(SMALL, num_hidden_layers=3)
-    found = refusal(load_encoder, write(tmp_path, some_tensors(), config))
-    assert "missing weights: encoder.layer.2.attention.output.LayerNorm.bias" in found
-    assert found.endswith("and 11 more")
+    actual = refusal(load_encoder, write(tmp_path, some_tensors(), config))
+    assert "missing weights: encoder.layer.2.attention.output.LayerNorm.bias" in actual
+    assert actual.endswith("and 11 more")
 
 
 @pytest.mark.parametrize(
@@ -471,9 +471,9 @@ def test_many_missing_weights_are_counted(tmp_path):
 )
 def test_a_configuration_of_another_model_is_refused(tmp_path, values, message):
     values = {"model_type": "bert", **values} if values else values
-    found = refusal(read_config, write_config(tmp_path, **values))
-    assert found.startswith(f"{tmp_path / 'config.json'}: ")
-    assert message in found
+    actual = refusal(read_config, write_config(tmp_path, **values))
+    assert actual.startswith(f"{tmp_path / 'config.json'}: ")
+    assert message in actual
 
 
 @pytest.mark.parametrize(
@@ -525,9 +525,9 @@ def test_weights_in_pickles_are_refused_with_the_way_to_convert_them(tmp_path, f
     write_config(tmp_path, model_type="bert")
     assert "no model.safetensors" in refusal(load_encoder, tmp_path)
     (tmp_path / file).write_bytes(b"\x80\x02")
-    found = refusal(load_encoder, tmp_path)
-    assert "only safetensors are read" in found
-    assert f".save_pretrained('{tmp_path}')" in found
+    actual = refusal(load_encoder, tmp_path)
+    assert "only safetensors are read" in actual
+    assert f".save_pretrained('{tmp_path}')" in actual
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_weights_in_pickles_are_refused_with_the_way_to_convert_them(tmp_path, f
         "vocab.txt",
     ],
 )
-def test_what_a_trainer_leaves_is_not_taken_for_weights(tmp_path, file):
+def test_files_of_a_trainer_are_not_taken_for_weights(tmp_path, file):
     write_config(tmp_path, model_type="bert")
     (tmp_path / file).write_bytes(b"\x80\x02")
     assert refusal(load_encoder, tmp_path) == (
@@ -596,7 +596,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
         "pytorch_model.bin",
     ],
 )
-def test_what_a_download_left_in_its_place_is_named(tmp_path, file, content, message):
+def test_an_incomplete_download_is_named(tmp_path, file, content, message):
     write_shards(tmp_path, some_tensors())
     if file == "pytorch_model.bin":
         (tmp_path / "model.safetensors.index.json").unlink()
@@ -673,8 +673,8 @@ def test_a_hostile_header_is_refused(tmp_path, header, length):
 def test_a_file_that_is_cut_off_is_refused_wherever_the_cut_is(tmp_path):
     file = write(tmp_path, some_tensors()) / "model.safetensors"
     whole = file.read_bytes()
-    for kept in [0, 1, 7, 8, 9, 200, 4000, len(whole) // 2, len(whole) - 1]:
-        file.write_bytes(whole[:kept])
+    for size in [0, 1, 7, 8, 9, 200, 4000, len(whole) // 2, len(whole) - 1]:
+        file.write_bytes(whole[:size])
         assert str(file) in refusal(load_encoder, tmp_path)
 
 
@@ -696,7 +696,7 @@ def test_a_damaged_header_is_read_or_refused_but_nothing_else(tmp_path):
     assert not any("\n" in message for message in messages)
 
 
-# Where it is.
+# Places.
 
 
 def test_a_directory_is_taken_as_it_is(tmp_path, monkeypatch):
@@ -725,7 +725,7 @@ def test_a_hub_name_is_fetched_without_code_and_pickles(tmp_path, monkeypatch):
     }
 
 
-def test_what_is_neither_here_nor_on_the_hub_is_refused(tmp_path):
+def test_a_name_that_is_neither_local_nor_on_the_hub_is_refused(tmp_path):
     assert "no such directory, and not to be had from the hub: " in refusal(
         resolve, "organisation/no-such-model"
     )

@@ -1,4 +1,4 @@
-"""Headers that lie, claims beyond the file, names of other files: one line each, cheaply."""
+"""False headers, claims beyond the file, names of other files: one cheap line each."""
 
 import dataclasses
 import json
@@ -60,14 +60,14 @@ def refusal_of_header(tmp_path: Path, *content, **options) -> str:
 
 
 def test_a_file_written_by_hand_is_read(tmp_path):
-    """What the hostile ones are mutations of."""
+    """The valid file, whose mutations are hostile."""
     header = {"__metadata__": {"format": "pt"}, "a": entry(), "../b": entry()}
     header["../b"]["data_offsets"] = [8, 16]
     file = write(tmp_path / "model.safetensors", header, data=DATA + DATA[::-1])
-    found = safetensors_files.read_file(file)
-    assert list(found) == ["a", "../b"]
-    np.testing.assert_array_equal(found["a"], np.float32([1.5, -2.0]))
-    assert found["../b"].tobytes() == DATA[::-1]
+    actual = safetensors_files.read_file(file)
+    assert list(actual) == ["a", "../b"]
+    np.testing.assert_array_equal(actual["a"], np.float32([1.5, -2.0]))
+    assert actual["../b"].tobytes() == DATA[::-1]
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -127,12 +127,12 @@ def test_a_hostile_header_is_one_line(tmp_path, header):
     assert message.startswith("not a readable safetensors file: ")
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path):
-    """JSON readers keep the last of the two: what others see depends on theirs."""
+def test_a_name_that_occurs_twice_is_refused(tmp_path):
+    """JSON readers keep only one of two equal names, and differ in which."""
     first, last = (json.dumps(entry(dtype=dtype)) for dtype in ("F32", "I32"))
     header = f'{{"a": {first}, "a": {last}}}'.encode()
     message = refusal_of_header(tmp_path, header)
-    assert message == "not a readable safetensors file: a is there 2 times"
+    assert message == "not a readable safetensors file: a occurs 2 times"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
     ],
     ids=["too many axes", "empty and too big", "empty and beyond 63 bits"],
 )
-def test_a_shape_that_no_array_has_is_refused(tmp_path, shape, reason):
+def test_an_impossible_shape_is_refused(tmp_path, shape, reason):
     size = 0 if 0 in shape else 8
     header = {"a": entry(shape=shape, offsets=(0, size))}
     message = refusal_of_header(tmp_path, header, data=DATA[:size])
@@ -174,7 +174,7 @@ def test_long_names_are_cut_in_messages(tmp_path):
     assert safetensors_files.listed(["b" * 10**6, "a\n"]) == f"a\\n, {'b' * 300}..."
 
 
-# What a claim may cost.
+# The cost of a claim.
 
 
 def measured(call, *arguments) -> str:
@@ -201,7 +201,7 @@ def write_config(directory: Path, **changes) -> None:
     "length", [2, 9, 10**5, 99_999_999, 10**8 + 1, 2**63, 2**64 - 1]
 )
 @pytest.mark.parametrize("size", [0, SPARSE], ids=["small file", "sparse file"])
-def test_a_claim_about_the_header_costs_no_memory(tmp_path, length, size):
+def test_a_false_header_length_does_not_cost_memory(tmp_path, length, size):
     file = write(tmp_path / "model.safetensors", {"a": entry()}, length=length)
     if size:
         os.truncate(file, size)
@@ -246,7 +246,7 @@ def test_a_hostile_configuration_is_one_line(tmp_path, content, message):
     assert refusal(pretrained.read_config, tmp_path).startswith(f"{file}: {message}")
 
 
-# Which files are read.
+# The files that are read.
 
 
 def write_encoder(directory: Path) -> dict[str, np.ndarray]:
@@ -273,7 +273,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("shard", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_an_index_reads_no_file_but_those_beside_it(tmp_path, shard):
+def test_an_index_reads_only_files_beside_it(tmp_path, shard):
     """The file outside is whole and fits: only its place is wrong."""
     names = write_encoder(tmp_path / "outside")
     inside = tmp_path / "inside"
@@ -317,5 +317,5 @@ def test_links_like_those_of_the_hubs_cache_are_followed(tmp_path):
     for file in ("config.json", "model.safetensors"):
         (snapshot / file).symlink_to(f"../../blobs/{file}")
     _, params = pretrained.load_encoder(snapshot)
-    found = pretrained.to_huggingface(params, SMALL)
-    np.testing.assert_array_equal(found[WORDS], names[WORDS])
+    actual = pretrained.to_huggingface(params, SMALL)
+    np.testing.assert_array_equal(actual[WORDS], names[WORDS])

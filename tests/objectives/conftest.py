@@ -29,7 +29,7 @@ class MaskedMean(NamedTuple):
         return _compiled_gradients(self.function)
 
 
-# One compilation for each set of shapes, not one for each test.
+# One compilation per set of shapes instead of one per test.
 @functools.cache
 def _compiled(function):
     return jax.jit(function, static_argnames="axis_name")
@@ -113,7 +113,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def x64():
-    """Float64 arrays for the length of one test."""
+    """Float64 arrays during one test."""
     with jax.enable_x64(True):
         yield
 

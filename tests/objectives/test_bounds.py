@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import objectives
 
-# Compiled: a tenth of the time of running each operation by itself.
+# Compiled: operation by operation would take ten times as long.
 dv_bound = jax.jit(objectives.dv_bound)
 dv_value_and_grad = jax.jit(jax.value_and_grad(objectives.dv_bound, (0, 1)))
 info_nce = jax.jit(objectives.info_nce)
@@ -144,7 +144,7 @@ class TestInfoNCE:
         np.testing.assert_allclose(gradient, 0, atol=1e-6)
 
     def test_queries_and_keys_are_not_exchanged(self, x64):
-        """Each query chooses among the keys: rows, not columns, are normalised."""
+        """The softmax is over the keys of each query: over rows, not columns."""
         queries = np.array([[1.0, 0.0], [1.0, 0.0]])
         keys = np.array([[1.0, 0.0], [0.0, 1.0]])
         one_way = (np.log1p(np.exp(-1)) + np.log1p(np.exp(1))) / 2
@@ -160,7 +160,7 @@ class TestInfoNCE:
             rtol=1e-12,
         )
 
-    def test_padding_keys_are_no_negatives(self, x64):
+    def test_padding_keys_are_not_negatives(self, x64):
         directions = np.eye(4)
         value = info_nce(
             directions, directions, 0.5, where=np.array([True, True, False, False])
@@ -194,7 +194,7 @@ class TestInfoNCE:
         assert np.all(np.isfinite(gradient))
 
     def test_zero_vector_is_finite(self):
-        """A dead representation has no direction, but it must not spoil the step."""
+        """A zero representation has no direction, and must not spoil the step."""
         queries = jnp.array([[0.0, 0.0], [0.0, 1.0]])
         value, gradients = nce_value_and_grad(queries, queries, 0.5)
         # Cosine 0 with everything: log 2 for the first row.

@@ -1,4 +1,4 @@
-"""Unequal shares of a batch on four devices give what the whole batch gives on one.
+"""Unequal shares of a batch on four devices equal the whole batch on one.
 
 The contract: differentiate on each device, then average the gradients over the axis.
 """
@@ -70,7 +70,7 @@ def test_value_without_where(masked, rng):
     np.testing.assert_allclose(values, np.full(NUM_DEVICES, expected), rtol=3e-6)
 
 
-def test_no_valid_row_on_any_device_gives_zero(masked, rng):
+def test_without_a_valid_row_on_any_device_the_mean_is_zero(masked, rng):
     (a, b), _ = draw_shares(masked, rng)
     values, gradients = gradients_on_devices(masked.function)(
         a, b, np.zeros_like(WHERE)
@@ -87,7 +87,7 @@ def scores(masked, params, a, b):
 
 
 def test_mean_of_the_gradients_equals_that_of_the_whole_batch(masked, rng):
-    # Finite: this test's own chain rule would make 0 times NaN of anything else.
+    # Finite: the chain rule of this test would turn 0 times NaN into NaN.
     shares, whole = draw_shares(masked, rng, padding=7.0)
     width = shares[0].shape[2:]
     params = {

@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import objectives
 
-# Compiled: a tenth of the time of running each operation by itself.
+# Compiled: operation by operation would take ten times as long.
 floored_log = jax.jit(objectives.floored_log, static_argnames="floor")
 slope = jax.jit(jax.vmap(jax.grad(objectives.floored_log), (0, None)))
 log_sum = jax.jit(objectives.log_sum, static_argnames="floor")
@@ -61,7 +61,7 @@ class TestFlooredLog:
         gradient = slope(x, 0.01)
         np.testing.assert_allclose(gradient, expected, rtol=1e-7)
 
-    def test_gradient_below_the_floor_has_no_nan_under_jit(self):
+    def test_gradient_below_the_floor_is_finite_under_jit(self):
         """log(0) in the branch not taken would make 0 times infinity."""
         gradient = jax.jit(jax.grad(objectives.floored_log))
         for x in (0.0, -0.0, -1.0, -1e30):
@@ -74,7 +74,7 @@ class TestFlooredLog:
         np.testing.assert_allclose(second(x), expected, rtol=1e-13)
 
     def test_nan_stays_nan(self):
-        """A step with a loss that is no number has to be seen."""
+        """A NaN loss must stay visible, so that the step is skipped."""
         assert np.isnan(objectives.floored_log(jnp.nan))
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -128,7 +128,7 @@ class TestLogSum:
         np.testing.assert_allclose(gradient, [0.5, 0, 0.25], rtol=1e-6)
         assert gradient[1] == 0
 
-    def test_no_task_gives_zero(self):
+    def test_without_a_task_the_sum_is_zero(self):
         value, gradient = log_sum_value_and_grad(
             jnp.array([jnp.nan, -3.0]), where=jnp.zeros(2, bool)
         )

@@ -1,4 +1,4 @@
-"""What the losses and bounds share: masks, precision, gradients, transformations.
+"""Common properties of losses and bounds: masks, precision, gradients, transformations.
 
 The oracles are plain NumPy float64 on the valid rows alone (conftest.py).
 """
@@ -75,7 +75,7 @@ def test_padding_rows_change_neither_value_nor_gradient(masked, rng, garbage):
 
 
 @pytest.mark.parametrize("garbage", [1.0, *GARBAGE])
-def test_no_valid_row_gives_zero_and_no_gradient(masked, rng, garbage):
+def test_without_a_valid_row_value_and_gradient_are_zero(masked, rng, garbage):
     a, b = draw_float32(masked, rng)
     nothing = np.zeros_like(WHERE)
     a, b = filled(a, garbage, nothing), filled(b, garbage, nothing)
@@ -137,7 +137,7 @@ def test_many_float16_rows_do_not_overflow(masked, rng):
     """Sums over rows in float16 would pass its largest number, 65504."""
     a, b = (x * 40 for x in masked.draw(rng, 700))
     if masked.name == "gaussian_kl":
-        b = b / 40  # a variance of exp(40) is no float16 matter
+        b = b / 40  # exp(40) is beyond float16
     a, b = jnp.asarray(a, jnp.float16), jnp.asarray(b, jnp.float16)
     exact = masked.oracle(np.asarray(a, np.float64), np.asarray(b, np.float64))
     np.testing.assert_allclose(masked.compiled(a, b), exact, rtol=5e-6)
@@ -208,7 +208,7 @@ class TestErrors:
         assert str(inputs[argument].shape) in str(error.value)
 
     def test_both_of_wrong_rank(self, masked, rng, jitted):
-        """Scores of shape [B, 1] are the classic slip."""
+        """Scores of shape [B, 1] are a common mistake."""
         a, b = (x[..., None] for x in draw_float32(masked, rng))
         with pytest.raises((ValueError, TypeError)) as error:
             self.call(masked, jitted, a, b)

@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import objectives
 
-# Compiled: a tenth of the time of running each operation by itself.
+# Compiled: operation by operation would take ten times as long.
 step = jax.jit(objectives.fgm_perturbation)
 
 
@@ -82,7 +82,7 @@ def test_sizes_whose_squares_leave_float32(size):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_norm_is_computed_in_float32(dtype):
-    """600 squared, and the sum of many, are no float16 numbers."""
+    """600 squared, and the sum of many squares, are beyond float16."""
     gradient = {"a": jnp.full((2000,), 600, dtype)}
     delta = step(gradient, 2.0)
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The names other code calls, with their signatures and examples."""
+"""The public names, with their signatures and examples."""
 
 import inspect
 
@@ -44,7 +44,7 @@ def test_docstring_has_an_example(name):
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_docstring_says_what_it_raises(name):
+def test_docstring_lists_the_errors(name):
     assert "Raises" in inspect.getdoc(getattr(objectives, name))
 
 

@@ -1,10 +1,14 @@
-"""The tables of `results/README.md` against the files that they are made from."""
+"""The tables of README.md and results/README.md against the stored runs."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
 
-from mtra_jax.reports import comparison, formats
+from mtra_jax import config as configs
+from mtra_jax.reports import comparison, end_of_run, formats, stored, tables
+from mtra_jax.tasks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "results").glob("*.jsonl"))
@@ -30,3 +34,105 @@ def test_every_run_says_how_it_was_made(path):
         assert len(revision) == 40, "a commit without changes"
         assert values["environment"]["packages"]["jax"]
         assert values["date"]
+
+
+# ---- the stored figures of the built-in benchmark: `make figures` refreshes them
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return stored.read()
+
+
+def test_the_stored_runs_are_ew_and_mtra_as_make_train_runs_them(runs):
+    assert [run.method for run in runs] == ["ew", "mtra"]
+    for run in runs:
+        config = configs.preset("tiny_synthetic", run.method)
+        assert stored.find(runs, run.method, configs.to_dict(config)) is run
+        assert run.config["method"] == config.method.to_dict(), "see `make figures`"
+        assert run.config["sampling"] == config.sampling
+        assert run.config["seed"] == 0
+
+
+def test_stored_runs_name_date_machine_commit_and_command(runs):
+    for run in runs:
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", run.date)
+        assert re.fullmatch("[0-9a-f]{40}", run.commit), "a commit without changes"
+        assert "cores of" in run.machine
+        assert run.packages["jax"]
+        assert run.command.startswith("python scripts/train.py --config configs/")
+    assert len({(run.commit, run.machine) for run in runs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [("README.md", stored.text_block), ("results/README.md", stored.markdown_block)],
+)
+def test_the_pages_hold_the_stored_figures(runs, page, block):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert f"begin -->\n{block(runs)}\n<!-- stored" in text
+    for run in runs:
+        assert f"{run.results['test']['avg']:.2f}" in block(runs)
+        assert f"{run.machine}, jax {run.packages['jax']}, " in block(runs)
+
+
+def test_a_stored_run_is_found_under_the_same_settings_only(runs):
+    config = configs.preset("tiny_synthetic", "mtra")
+    for key, value in (("seed", 3), ("devices", 2), ("micro_batches", 2)):
+        config[key] = value
+    config.method.beta = 7.0
+    assert stored.find(runs, "ew", configs.to_dict(config)) is runs[0]
+    assert stored.find(runs, "uw", configs.to_dict(config)) is None
+    for key, text in (
+        ("epochs", "3"),
+        ("tasks", "irony"),
+        ("data.limit", "20"),
+        ("backbone.hidden_size", "32"),
+    ):
+        other = configs.apply(configs.preset("tiny_synthetic", "mtra"), [(key, text)])
+        assert stored.find(runs, "ew", configs.to_dict(other)) is None
+    other = configs.preset("roberta_tweeteval", "mtra")
+    assert stored.find(runs, "ew", configs.to_dict(other)) is None
+
+
+def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
+    ew, mtra = runs
+    table = end_of_run.table(mtra.results, mtra.tasks, "mtra", [ew])
+    head, *lines = table.splitlines()
+    best, last = mtra.results["best_epoch"], mtra.results["epochs"]
+    average = mtra.results["validation"]["avg"]
+    assert head == (
+        f"Test figures in percent. Best epoch {best} of {last}, "
+        f"validation Avg. {average:.2f}."
+    )
+    ends = [(line.split("  ")[0], line.split()[-1]) for line in lines[2:]]
+    expected = [
+        ("majority", mtra.results["majority"]["avg"]),
+        ("EW (stored)", ew.results["test"]["avg"]),
+        ("MTRA", mtra.results["test"]["avg"]),
+    ]
+    assert ends == [(name, f"{figure:.2f}") for name, figure in expected]
+
+
+def test_the_legend_explains_every_column():
+    for benchmark in BENCHMARKS.values():
+        line = end_of_run.legend(benchmark.tasks, has_ew=True)
+        assert "\n" not in line
+        for task in benchmark.tasks:
+            for metric in task.metrics:
+                assert f"{tables.SHORT_NAMES[metric]}: " in line
+        assert line.endswith("EW: equal weighting, the mean of the task losses")
+
+
+def test_a_run_apart_for_each_task_names_the_best_epochs_of_all():
+    results = {"best_epoch": {"a": 1, "b": 3}, "epochs": {"a": 4, "b": 6}}
+    assert end_of_run.best_epochs(results) == "a 1 of 4, b 3 of 6"
+
+
+def test_results_of_an_older_version_show_the_training_time_only():
+    assert end_of_run.seconds({"train_seconds": 1.6}) == "2 s of training"
+
+
+def test_tasks_without_figures_are_listed():
+    test = {"a": {"f1": 1.0}, "b": {"f1": None}, "c": {"v": 1.0, "a": math.nan}}
+    assert end_of_run.without_figures({**test, "avg": None}) == ["b", "c"]

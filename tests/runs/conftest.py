@@ -86,6 +86,7 @@ def contents(workdir):
     if (workdir / "results.json").exists():
         results = json.loads((workdir / "results.json").read_text())
         results.pop("train_seconds")
+        results.pop("scoring_seconds")
         found["results"] = results
     store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
     for name, step in (("latest", store.latest_step()), ("best", store.best_step())):

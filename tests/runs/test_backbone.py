@@ -107,7 +107,7 @@ def lines_at_start(backbone):
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(2,))),
     )
     said = []
-    shown = display.Terminal(said.append)
+    shown = display.Display(said.append)
     shown.watch(SimpleNamespace(run=run, backbone=backbone), SimpleNamespace(step=0))
     shown.close()
     return said

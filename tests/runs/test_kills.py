@@ -64,6 +64,7 @@ def end_of(workdir):
     """All files of a finished run except times."""
     results = json.loads((workdir / "results.json").read_text())
     results.pop("train_seconds")
+    results.pop("scoring_seconds")
     store = checkpoints.Checkpoints(workdir / "checkpoints")
     steps = {"latest": store.latest_step(), "best": store.best_step()}
     states = {}

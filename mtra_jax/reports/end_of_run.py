@@ -1,0 +1,111 @@
+"""The results of a run -> the table at its end, and one line that explains its names."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from mtra_jax.reports import tables
+from mtra_jax.tasks import Task
+
+Results = Mapping[str, Any]
+"""As in `results.json`."""
+
+
+class Compared(Protocol):
+    """A run beside which another one is shown."""
+
+    @property
+    def method(self) -> str:
+        """Its name in the registry."""
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """As in `results.json`."""
+
+
+def title(method: str) -> str:
+    """The name of a method in tables.
+
+    >>> title("mt_vib")
+    'MT-VIB'
+    """
+    return method.upper().replace("_", "-")
+
+
+def figure_rows(
+    results: Results, method: str, others: Sequence[Compared] = ()
+) -> dict[str, Mapping[str, Any]]:
+    """Test figures by row name: the majority, the `others`, the run of `results`."""
+    rows = {"majority": results["majority"]}
+    rows |= {f"{title(run.method)} (stored)": run.results["test"] for run in others}
+    return {**rows, title(method): results["test"]}
+
+
+def table(
+    results: Results,
+    tasks: Sequence[Task],
+    method: str,
+    others: Sequence[Compared] = (),
+) -> str:
+    """The test figures of a run beside the majority and `others`, under one head line."""
+    text = tables.score_table(figure_rows(results, method, others), tasks)
+    average = results["validation"]["avg"]
+    validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
+    return (
+        f"Test figures in percent. Best epoch {best_epochs(results)}, "
+        f"validation Avg. {validation}.\n{text}"
+    )
+
+
+def legend(tasks: Sequence[Task], has_ew: bool) -> str:
+    """One line on the abbreviations in the table of `tasks`.
+
+    >>> from mtra_jax.tasks import AFFECTEVAL
+    >>> print(legend(AFFECTEVAL.select(["ei-reg"]).tasks, has_ew=False))
+    majority: the most frequent class, or the mean; Avg.: mean over the tasks; Pear: Pearson correlation; Spear: Spearman correlation
+    """
+    metrics = dict.fromkeys(metric for task in tasks for metric in task.metrics)
+    parts = [
+        "majority: the most frequent class, or the mean",
+        "Avg.: mean over the tasks",
+    ]
+    parts += [f"{tables.SHORT_NAMES[m]}: {tables.MEANINGS[m]}" for m in metrics]
+    if has_ew:
+        parts.append("EW: equal weighting, the mean of the task losses")
+    return "; ".join(parts)
+
+
+def best_epochs(results: Results) -> str:
+    """The best epoch and their number, or both for each task that has its own run."""
+    best, last = results["best_epoch"], results["epochs"]
+    if not isinstance(best, dict):
+        return f"{best} of {last}"
+    return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
+
+
+def without_figures(test: Mapping[str, Any]) -> list[str]:
+    """The tasks with a figure that is NaN, or null if it was read from a file.
+
+    `test`: the test figures of `results.json`.
+    """
+    return [
+        task
+        for task, figures in test.items()
+        if task != "avg" and any(map(_is_missing, figures.values()))
+    ]
+
+
+def seconds(results: Results) -> str:
+    """The time of training and of scoring the test set.
+
+    >>> seconds({"train_seconds": 109.4, "scoring_seconds": 3.2})
+    '109 s of training, 3 s of scoring'
+    """
+    line = f"{results['train_seconds']:.0f} s of training"
+    if "scoring_seconds" not in results:  # a run of an older version
+        return line
+    return f"{line}, {results['scoring_seconds']:.0f} s of scoring"
+
+
+def _is_missing(figure: float | None) -> bool:
+    return figure is None or math.isnan(figure)

@@ -1,0 +1,128 @@
+"""What a run shows while it trains: bars on a terminal, lines in a log."""
+
+import io
+import os
+import pty
+import re
+import termios
+
+import pytest
+
+from mtra_jax.reports import bars
+from mtra_jax.tasks import BENCHMARKS
+
+TASKS = BENCHMARKS["synthetic"].tasks
+NAMES = BENCHMARKS["synthetic"].task_names
+LOSSES = {
+    "polarity": 1.08,
+    "target": 1.4,
+    "irony": 0.69,
+    "stance": 12.5,
+    "intensity": 4,
+}
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    own = Clock()
+    monkeypatch.setattr(bars, "time", own)
+    return own
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "polarity 1.08 target 1.40 irony 0.69 stance 12.50 intensity 4.00"),
+        (64, "polari 1.08 target 1.40 irony 0.69 stance 12.50 intens 4.00"),
+        (47, "po 1.08 ta 1.40 ir 0.69 st 12.50 in 4.00"),
+        (40, "1.08 1.40 0.69 12.50 4.00"),
+    ],
+)
+def test_the_losses_of_all_tasks_fit_the_width(width, line):
+    assert bars.loss_line(LOSSES, width) == line
+    assert len(line) <= width
+
+
+def test_names_that_are_cut_stay_distinct():
+    losses = dict.fromkeys(["irony", "irony2", "ironic"], 1.0)
+    assert bars.loss_line(losses, 36) == "irony 1.00 irony2 1.00 ironi 1.00"
+    assert bars.loss_line(losses, 35) == "1.00 1.00 1.00"
+
+
+def test_the_form_of_the_line_does_not_depend_on_the_losses():
+    short, long = ({"irony": value, "stance": 0.5} for value in (9.5, 10.5))
+    forms = [bars.loss_line(losses, 24).split()[::2] for losses in (short, long)]
+    assert forms[0] == forms[1] == ["irony", "stance"]
+
+
+def test_a_log_gets_a_line_every_five_seconds(clock):
+    written, tables = [], []
+    lines = bars.TrainingLines(
+        TASKS, total=40, epochs=2, say=tables.append, write=written.append
+    )
+    for step in range(1, 13):
+        clock.now += 1.0
+        name = NAMES[step % 2]
+        lines.step(step, 1, {f"loss/{name}": step / 10, "norm/grads": 1.0}, 8)
+    assert written == [
+        "step 1/40, epoch 1/2, 8 examples/s, losses: target 0.10",
+        "step 6/40, epoch 1/2, 8 examples/s, losses: polarity 0.60 target 0.50",
+        "step 11/40, epoch 1/2, 8 examples/s, losses: polarity 1.00 target 1.10",
+    ]
+    assert not tables
+
+
+def test_the_rate_leaves_validations_out(clock):
+    written, tables = [], []
+    lines = bars.TrainingLines(
+        TASKS, total=9, epochs=9, say=tables.append, write=written.append
+    )
+    clock.now += 2
+    lines.step(1, 1, {}, 10)
+    clock.now += 100
+    lines.epoch(1, 1.23456, {"polarity": {"macro_f1": 50.0}, "avg": 50.0}, ", best")
+    clock.now += 6
+    lines.step(2, 2, {}, 30)
+    assert written[-1].startswith("step 2/9, epoch 2/9, 5 examples/s")
+    assert tables[0].splitlines()[-1].endswith("50.00   loss 1.2346, best")
+
+
+def test_an_evaluation_in_a_log_says_how_far_it_is(clock, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    for _ in bars.evaluation_bar(range(12), 12):
+        clock.now += 2
+    assert stream.getvalue().splitlines() == [
+        "evaluating 12 batches",
+        "evaluated 3 of 12 batches",
+        "evaluated 6 of 12 batches",
+        "evaluated 9 of 12 batches",
+    ]
+
+
+@pytest.mark.parametrize("columns", [30, 48, 100])
+def test_a_terminal_shows_all_losses_below_the_bar(columns, monkeypatch):
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
+    with open(follower, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        assert bars.has_terminal()
+        bar = bars.TrainingBar(
+            TASKS, total=2, initial=0, epochs=1, say=lambda text: None
+        )
+        bar._bar.mininterval = 0
+        bar.step(1, 1, {f"loss/{name}": loss for name, loss in LOSSES.items()}, 8)
+        text = os.read(leader, 9999).decode()
+        bar.close()
+    drawn = [line.rstrip() for line in re.split("\r|\n|\x1b.A", text)]
+    assert bars.loss_line(LOSSES, columns - 1) in drawn
+    assert any("epoch 1/1" in line for line in drawn)
+    assert max(map(len, drawn)) <= columns

@@ -1,0 +1,62 @@
+"""The callbacks that show a run: bars, log lines, or only problems."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mtra_jax.reports import bars
+from mtra_jax.runs import display
+from mtra_jax.tasks import BENCHMARKS
+from mtra_jax.train import evaluate
+
+PREPARED = SimpleNamespace(
+    run=SimpleNamespace(
+        schedule=SimpleNamespace(steps_per_epoch=4, epochs=3),
+        benchmark=BENCHMARKS["synthetic"].select(["irony", "stance"]),
+        train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10))),
+    ),
+    backbone=SimpleNamespace(dropped=()),
+)
+
+
+def watch(step=0, **options):
+    lines, problems = [], []
+    view = display.Display(lines.append, warn=problems.append, **options)
+    callbacks = view.watch(PREPARED, SimpleNamespace(step=step))
+    callbacks.step(step + 1, 1, {"loss/irony": 0.5}, 8)
+    callbacks.say("a problem")
+    validation = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
+    callbacks.epoch(1, 0.25, validation, SimpleNamespace(stale_epochs=0))
+    view.close()
+    assert problems == ["a problem"]
+    return lines, callbacks
+
+
+def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
+    lines, callbacks = watch(step=8)
+    assert lines[:2] == [
+        "training examples: irony 20, stance 10; 4 steps an epoch",
+        "continuing at step 8",
+    ]
+    assert lines[2].endswith("50.00   loss 0.2500, best so far")
+    assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
+    assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
+    assert capsys.readouterr().err == "evaluating 2 batches\n"
+
+
+def test_quiet_passes_problems_on_only(capsys):
+    lines, callbacks = watch(quiet=True)
+    assert lines == []
+    assert callbacks.bar is evaluate.no_bar
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "kind"), [(True, bars.TrainingBar), (False, bars.TrainingLines)]
+)
+def test_bars_are_for_terminals(is_terminal, kind, monkeypatch):
+    monkeypatch.setattr(bars, "has_terminal", lambda: is_terminal)
+    view = display.Display(lambda text: None)
+    view.watch(PREPARED, SimpleNamespace(step=0))
+    assert type(view._view) is kind
+    view.close()
