@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtra_jax import cli
+from mtra_jax import cli, files
 from mtra_jax.errors import InputError
 from mtra_jax.reports import progress, tables
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.runs import metrics_log, per_task
+    from mtra_jax.runs import per_task
     from mtra_jax.train.devices import start_devices
 
     start_devices()
@@ -54,7 +54,7 @@ def evaluate_run(workdir: Path, flags) -> None:
     )
     if score.difference is not None:
         print(f"not the data of the run: {score.difference}", file=sys.stderr)
-    print(json.dumps(metrics_log.plain(score.summary)))
+    print(json.dumps(files.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)
 

@@ -5,7 +5,6 @@ files of their source have been read without an error.
 """
 
 import http.client
-import os
 import shutil
 import stat
 import tempfile
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from mtra_jax import files
 from mtra_jax.data import sources
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
@@ -165,15 +165,15 @@ def _is_readable(task: Task, data_dir: str | Path) -> bool:
 def _download(
     publisher: Publisher, tasks: Sequence[Task], data_dir: str | Path
 ) -> None:
-    files = [file for task in tasks for file in sources.task_files(task)]
+    wanted = [file for task in tasks for file in sources.task_files(task)]
     with tempfile.TemporaryDirectory() as staged:
         if publisher.address.endswith(".zip"):
             archive = Path(staged) / PurePosixPath(publisher.address).name
             _retrieve(publisher.address, archive)
             extras = [file for task in tasks for file in _label_name_files(task)]
-            _extract(archive, publisher, files, extras, Path(staged))
+            _extract(archive, publisher, wanted, extras, Path(staged))
         else:
-            for file in files:
+            for file in wanted:
                 name = file.removeprefix(f"{publisher.target}/")
                 _retrieve(f"{publisher.address}/{name}", Path(staged) / file)
         try:
@@ -211,22 +211,22 @@ def _retrieve(address: str, target: Path) -> None:
 def _extract(
     archive: Path,
     publisher: Publisher,
-    files: Sequence[str],
+    wanted: Sequence[str],
     extras: Sequence[str],
     root: Path,
 ) -> None:
-    """Writes `files`, and those of `extras` that the archive has, under `root`.
+    """Writes `wanted`, and those of `extras` that the archive has, under `root`.
 
     Targets are our own names, never the archive's, so that no member can leave `root`.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
             members = _members(zipped)
-            for file in (*files, *extras):
+            for file in (*wanted, *extras):
                 inner = f"{publisher.inside}{file.removeprefix(publisher.target)}"
                 if inner in members:
                     _copy_member(zipped, members[inner], root / file)
-                elif file in files:
+                elif file in wanted:
                     raise InputError(f"{publisher.address}: the archive has no {inner}")
     except (
         zipfile.BadZipFile,
@@ -276,13 +276,8 @@ def _copy_member(
 
 
 def _place(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with files.replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None

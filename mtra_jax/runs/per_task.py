@@ -4,7 +4,6 @@ Single-task learning leaves a whole run in `WORKDIR/TASK` for each task, and in 
 what all runs leave: configuration, results and predictions of all tasks.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import metrics
+from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import registry
+from mtra_jax.runs import build, loop, processes, scoring, training, workdir
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, loop, metrics_log, scoring, training, workdir
-from mtra_jax.runs import processes
 
 
 def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
@@ -59,7 +57,7 @@ def train(
             _gather_predictions(directory, names)
             environment = directory / names[-1] / workdir.ENVIRONMENT
             shutil.copyfile(environment, directory / workdir.ENVIRONMENT)
-            metrics_log.write_json(directory / workdir.RESULTS, results)
+            files.write_json(directory / workdir.RESULTS, results)
     return training.Outcome(benchmark, results)
 
 
@@ -143,11 +141,7 @@ def _of_task(config: ConfigDict, name: str) -> ConfigDict:
 
 
 def _gather_predictions(directory: Path, names: tuple[str, ...]) -> None:
-    temporary = directory / f".{workdir.PREDICTIONS}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    for name in names:
-        source = directory / name / workdir.PREDICTIONS
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
-    target = directory / workdir.PREDICTIONS
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(temporary, target)
+    with files.replacing_directory(directory / workdir.PREDICTIONS) as temporary:
+        for name in names:
+            source = directory / name / workdir.PREDICTIONS
+            shutil.copytree(source, temporary, dirs_exist_ok=True)

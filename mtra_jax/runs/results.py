@@ -6,15 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtra_jax import metrics
+from mtra_jax import files, metrics
 from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
+from mtra_jax.runs import build, loop, processes, workdir
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, loop, metrics_log, workdir
 from mtra_jax.train import evaluate
 from mtra_jax.train.devices import replicate
-from mtra_jax.runs import processes
 from mtra_jax.types import Params
 
 
@@ -62,7 +61,7 @@ def finish(
         encoder_config = prepared.backbone.config
         encoder_dir = directory / workdir.ENCODER
         pretrained.save_encoder(encoder_dir, encoder_config, params["encoder"])
-        metrics_log.write_json(directory / workdir.RESULTS, results)
+        files.write_json(directory / workdir.RESULTS, results)
     return results
 
 

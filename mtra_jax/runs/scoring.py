@@ -10,13 +10,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import metrics
-from mtra_jax.data import batches, fingerprints, packing, benchmarks, shapes, tokens
+from mtra_jax import files, metrics
+from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
+from mtra_jax.runs import build, checkpoints, inputs, loop, workdir
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, checkpoints, inputs, loop, metrics_log, workdir
 from mtra_jax.train import evaluate
 from mtra_jax.train.devices import choose_devices, local_places, replicate
 from mtra_jax.types import Params
@@ -147,7 +147,7 @@ def evaluate_run(
 def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
     """The shapes of evaluation that `environment.json` records; none without them."""
     try:
-        values = metrics_log.read_json(directory / workdir.ENVIRONMENT)
+        values = files.read_json(directory / workdir.ENVIRONMENT)
         if len(values["devices"]) != num_devices:
             return ()
         known = tuple(packing.Shape(*map(int, s)) for s in values["evaluation_shapes"])

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -11,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from mtra_jax.runs import experiments
-from mtra_jax.errors import InputError, RunError, did_you_mean, naming
+from mtra_jax import files
+from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.reports import comparison, progress
-from mtra_jax.runs import build, per_task, training, display
-from mtra_jax.runs import workdir as files
+from mtra_jax.runs import build, display, experiments, per_task, training
+from mtra_jax.runs import workdir as run_files
 
 RESULTS = "results.jsonl"
 State = Literal["finished", "begun", "new"]
@@ -79,7 +78,7 @@ def make_plan(
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
         directory = workdir / run.directory
-        files.check(config, directory)
+        run_files.check(config, directory)
         per_task.check_sources(config, directory, sources)
         jobs.append(Job(run, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
@@ -87,9 +86,9 @@ def make_plan(
 
 def state_of(directory: Path) -> State:
     """How far the run in `directory` is."""
-    if (directory / files.RESULTS).exists():
+    if (directory / run_files.RESULTS).exists():
         return "finished"
-    return "begun" if (directory / files.CONFIG).exists() else "new"
+    return "begun" if (directory / run_files.CONFIG).exists() else "new"
 
 
 def run_all(
@@ -153,7 +152,7 @@ def record(plan: Plan, job: Job) -> float:
     A line with the same results stays as it is; one of an earlier run with the same name
     and seed is replaced. The lines are in the order of the sweep, then those of others.
     """
-    results = files.read_results(job.directory)
+    results = run_files.read_results(job.directory)
     assert results is not None, job.directory
     found = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
     key = (job.run.name, job.run.seed)
@@ -162,7 +161,7 @@ def record(plan: Plan, job: Job) -> float:
         found[key] = _line(plan, job, results)
         places = {(run.name, run.seed): i for i, run in enumerate(plan.sweep.runs)}
         order = sorted(found, key=lambda key: places.get(key, len(places)))
-        _replace(
+        files.write_text(
             plan.workdir / RESULTS,
             "".join(f"{json.dumps(found[key])}\n" for key in order),
         )
@@ -172,8 +171,8 @@ def record(plan: Plan, job: Job) -> float:
 
 def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
     run = job.run
-    ended = (job.directory / files.RESULTS).stat().st_mtime
-    environment = (job.directory / files.ENVIRONMENT).read_text(encoding="utf-8")
+    ended = (job.directory / run_files.RESULTS).stat().st_mtime
+    environment = files.read_json(job.directory / run_files.ENVIRONMENT)
     return {
         "name": run.name,
         "method": run.method,
@@ -182,7 +181,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "preset": run.preset,
         "overrides": dict([*run.overrides, *plan.overrides]),
         "command": plan.command,
-        "environment": json.loads(environment),
+        "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
         "results": results,
     }
@@ -197,11 +196,4 @@ def read(workdir: Path) -> list[comparison.Entry]:
     path = workdir / RESULTS
     if not path.exists():
         return []
-    return comparison.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with naming(path):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+    return comparison.read(path)

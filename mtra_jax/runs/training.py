@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +9,23 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from mtra_jax import failures
-from mtra_jax.data import fingerprints, benchmarks, tokens
+from mtra_jax import failures, files
+from mtra_jax.data import benchmarks, fingerprints, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.reports import comparison
+from mtra_jax.runs import (
+    build,
+    checkpoints,
+    inputs,
+    locks,
+    loop,
+    metrics_log,
+    orbax_errors,
+    processes,
+    results,
+    workdir,
+)
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, checkpoints, orbax_errors, inputs, locks, loop, metrics_log, results, workdir
-from mtra_jax.runs import processes
 
 
 class Outcome(NamedTuple):
@@ -168,15 +177,10 @@ def _train(
 def _write_start(directory: Path, prepared: build.Prepared) -> None:
     """Writes what the run's checkpoints are read with, before the first of them."""
     backbone = prepared.backbone
-    temporary = directory / f".{workdir.ENCODER}"
-    shutil.rmtree(temporary, ignore_errors=True)
     length = backbone.config.max_length
-    tokens.save_tokenizer(backbone.tokenizer, temporary, length)
-    pretrained.save_config(temporary, backbone.config)
-    target = directory / workdir.ENCODER
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
+    with files.replacing_directory(directory / workdir.ENCODER) as temporary:
+        tokens.save_tokenizer(backbone.tokenizer, temporary, length)
+        pretrained.save_config(temporary, backbone.config)
     inputs.write(directory, prepared.inputs)
 
 
@@ -184,4 +188,4 @@ def _write_environment(directory: Path, prepared: build.Prepared) -> None:
     shapes = prepared.run.validation.batcher.shapes
     environment = metrics_log.environment(prepared.devices)
     environment["evaluation_shapes"] = [list(shape) for shape in shapes]
-    metrics_log.write_json(directory / workdir.ENVIRONMENT, environment)
+    files.write_json(directory / workdir.ENVIRONMENT, environment)
