@@ -735,7 +735,7 @@ def tweeteval_archive(
                 change(zipped, member, content)
             else:
                 zipped.writestr(member, content)
-    return fetch.PUBLISHERS["tweeteval"]._replace(address=path.as_uri())
+    return fetch.PUBLISHERS["tweeteval"]._replace(address=path.as_uri(), sha256={})
 
 
 def with_mode(mode: int, content: bytes | None = None) -> Callable:
@@ -876,7 +876,7 @@ def test_a_download_without_an_end_is_cut(tmp_path, place, monkeypatch):
     endless = tmp_path / "emobank.csv"
     endless.touch()
     os.truncate(endless, 1 << 33)
-    publisher = fetch.Publisher(tmp_path.as_uri(), "", "affecteval/emobank")
+    publisher = fetch.Publisher(tmp_path.as_uri(), "", "affecteval/emobank", {})
     task = AFFECTEVAL.select(["emobank"])
     found = refusal(
         fetch.download_benchmark, task, place / "data", {"emobank": publisher}
