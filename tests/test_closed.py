@@ -428,7 +428,10 @@ NEVER_IMPORTED = {
     *("http.server", "socketserver", "wsgiref", "xmlrpc", "flask", "aiohttp"),
 }
 # PyTorch's step is timed beside ours; what it can read are pickles, so it reads nothing.
-TORCH_IN = {"mtra_jax/benchmark/torch_step.py", "scripts/benchmarking/torch_speed.py"}
+TORCH_IN = {
+    "scripts/benchmarking/torch_speed.py",
+    "scripts/benchmarking/torch_step.py",
+}
 # Who may go over the network, and only if the user names an address or a hub.
 NETWORK_IN = {
     "urllib.request": {"mtra_jax/data/fetch.py"},

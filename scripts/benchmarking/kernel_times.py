@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import kernel_events
+import step_trace
 import training_run
+import workload
 from kernel_events import Kernel, Share
-
-from mtra_jax.benchmark import trace
 
 NUM_STEPS = 5
 NUM_SHOWN = 20
@@ -23,16 +23,15 @@ NUM_SHOWN = 20
 
 def measure(options: dict[str, Any], emit: Any) -> None:
     loaded = training_run.load(options, options["method"])
-    update = loaded.prepared.run.update
-    program = update.compiled(loaded.state, loaded.batches[0]).as_text()
-    steps = training_run.Steps(loaded)
+    program = loaded.stepper.compiled(loaded.batches[0]).as_text()
+    steps = training_run.steps_of(loaded)
     seconds = 0.5 if options["small"] else 3.0
     step = statistics.median(training_run.timed(steps, seconds).seconds)
     with tempfile.TemporaryDirectory(dir=options["work"]) as directory:
         path = profile(steps, Path(directory))
         kernels = kernel_events.read(path)
         keep(path, Path(options["out"]), emit)
-    named = {m["name"]: m["op"] for m in trace.INSTRUCTION.finditer(program)}
+    named = {m["name"]: m["op"] for m in step_trace.INSTRUCTION.finditer(program)}
     operations = kernel_events.by_kernel_name(named)
     emit_gaps(kernels, step, emit)
     busy = kernel_events.busy_seconds(kernels)
@@ -54,7 +53,7 @@ def keep(path: Path, out: Path, emit: Any) -> None:
     emit("profile", f"{size:.1f} MiB, {target}", layout=kernel_events.layout(path))
 
 
-def profile(steps: training_run.Steps, directory: Path) -> Path:
+def profile(steps: workload.Steps, directory: Path) -> Path:
     """Takes `NUM_STEPS` steps under the profiler; returns its file."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
@@ -89,7 +88,7 @@ def emit_gaps(kernels: list[Kernel], step: float, emit: Any) -> None:
 def part(kernel: Kernel, operations: dict[str, str]) -> str:
     """The part of the model that a kernel's instruction belongs to."""
     operation = kernel_events.operation_of(kernel, operations)
-    return trace.part_of(operation) if operation else "unknown instruction"
+    return step_trace.part_of(operation) if operation else "unknown instruction"
 
 
 def described(kernel: Kernel, operations: dict[str, str]) -> str:

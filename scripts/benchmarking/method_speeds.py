@@ -5,10 +5,10 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import timing
 import training_run
 import workload_files
 
-from mtra_jax.benchmark import timing
 from mtra_jax.methods import registry
 from mtra_jax.runs import build
 
@@ -31,7 +31,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     first = None
     for group in groups(names):
         for name, loaded in compiled(options, group, backbone, emit):
-            steps = training_run.Steps(loaded)
+            steps = training_run.steps_of(loaded)
             seconds = SECONDS / 8 if options["small"] else SECONDS
             times = training_run.timed(steps, seconds)
             low, median, high = timing.spread(times.seconds)
@@ -66,7 +66,7 @@ def compiled(
     loads = [(name, training_run.load(options, name, 1, backbone)) for name in names]
 
     def compile_step(loaded: training_run.Loaded) -> None:
-        loaded.prepared.run.update.compiled(loaded.state, loaded.batches[0])
+        loaded.stepper.compiled(loaded.batches[0])
 
     good = []
     with concurrent.futures.ThreadPoolExecutor(len(loads)) as pool:

@@ -38,8 +38,8 @@ def main(script: str, arguments: list[str]) -> None:
 
 def watch(mark: Any) -> None:
     """Marks the end of each stage of `scripts/train.py`, which is imported by now."""
+    import compile_events
     import jax
-    import training_run
 
     from mtra_jax.data import benchmarks
     from mtra_jax.runs import build
@@ -50,7 +50,7 @@ def watch(mark: Any) -> None:
     mark_first(build, "load_backbone", mark, "encoder")
     mark_first(benchmarks, "build_corpora", mark, "tokens")
     mark_first(build, "prepare_run", mark, "parameters, batches")
-    events = training_run.Events()
+    events = compile_events.Events()
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: events.note(event, seconds)
     )

@@ -8,16 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import compile_events
+import generated_inputs
 import jax
 import jax.numpy as jnp
 import kernel_events
 import numpy as np
-import prepare
 import program_size
 import pytest
 import start_stages
 import supervisor
-import training_run
 from kernel_events import Kernel
 from supervisor import Measurement
 
@@ -348,7 +348,7 @@ def test_operations_are_known_by_instruction_and_by_kernel_name():
 
 
 def test_made_up_texts_are_read_as_tweeteval(tmp_path):
-    prepare.write_texts(tmp_path, num_train=50)
+    generated_inputs.write_texts(tmp_path, num_train=50)
     examples = sources.load_benchmark(TWEETEVAL, tmp_path)
     for task in TWEETEVAL.tasks:
         texts, labels, _ = examples[task.name]["train"]
@@ -360,8 +360,8 @@ def test_made_up_texts_are_read_as_tweeteval(tmp_path):
 
 
 def test_the_random_encoder_is_like_a_new_one():
-    ours = prepare.random_encoder(prepare.SMALL)
-    theirs = pretrained.init_encoder(prepare.SMALL, jax.random.key(0))
+    ours = generated_inputs.random_encoder(generated_inputs.SMALL)
+    theirs = pretrained.init_encoder(generated_inputs.SMALL, jax.random.key(0))
 
     def assert_alike(a, b):
         assert a.dtype == b.dtype
@@ -374,21 +374,21 @@ def test_the_random_encoder_is_like_a_new_one():
 
 
 def test_the_longest_event_of_each_kind_counts():
-    events = training_run.Events()
+    events = compile_events.Events()
     for name, seconds in (
-        (training_run.TRACE, 0.5),
-        (training_run.TRACE, 3.0),
-        (training_run.LOWER, 1.0),
-        (training_run.COMPILE, 0.25),
-        (training_run.COMPILE, 9.0),
+        (compile_events.TRACE, 0.5),
+        (compile_events.TRACE, 3.0),
+        (compile_events.LOWER, 1.0),
+        (compile_events.COMPILE, 0.25),
+        (compile_events.COMPILE, 9.0),
     ):
         events.note(name, seconds)
     cold = events.values()
     assert (cold["trace_seconds"], cold["compile_seconds"]) == (3.0, 9.0)
     assert cold["num_compiled"] == 2
     assert cold["read_seconds"] is None
-    events.note(training_run.READ, 0.75)
-    events.note(training_run.SAVED, 8.0)
+    events.note(compile_events.READ, 0.75)
+    events.note(compile_events.SAVED, 8.0)
     warm = events.values()
     assert (warm["read_seconds"], warm["stored_compile_seconds"]) == (0.75, 8.75)
     assert warm["compile_seconds"] is None

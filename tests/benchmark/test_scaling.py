@@ -4,9 +4,10 @@ import dataclasses
 
 import jax
 import numpy as np
+import program_costs
 import pytest
+import scaling
 
-from mtra_jax.benchmark import programs, scaling
 from mtra_jax.models import pretrained
 
 TINY = dataclasses.replace(
@@ -97,7 +98,7 @@ def test_depths_are_timed_with_and_without_a_loop():
 
 def test_a_loop_makes_the_step_smaller():
     config = dataclasses.replace(TINY, num_hidden_layers=6)
-    one, two, all_layers = programs.programs((1, 2, 6), config=config, num_texts=8)
+    one, two, all_layers = program_costs.programs((1, 2, 6), config=config, num_texts=8)
     assert [one.unroll, two.unroll, all_layers.unroll] == [1, 2, 6]
     assert one.num_instructions < two.num_instructions < all_layers.num_instructions
     assert min(one.compile_seconds, one.trace_seconds) > 0
@@ -107,7 +108,7 @@ def test_a_loop_makes_the_step_smaller():
 
 def test_the_programs_are_of_roberta_bases_shape():
     shapes = jax.eval_shape(
-        lambda: pretrained.init_encoder(programs.ROBERTA_BASE, jax.random.key(0))
+        lambda: pretrained.init_encoder(program_costs.ROBERTA_BASE, jax.random.key(0))
     )
     # Without the pooler's 590,592.
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 124_055_040

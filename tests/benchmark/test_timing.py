@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-
-from mtra_jax.benchmark import timing
+import timing
 
 
 def test_functions_take_turns_on_each_item(monkeypatch):

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import optax
 import pytest
+import torch_step
 
-from mtra_jax.benchmark import torch_step
 from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError

@@ -2,11 +2,13 @@
 
 import json
 
+import figure_lines
 import numpy as np
 import pytest
+import speeds
+import workload
 
 from mtra_jax import config as configs
-from mtra_jax.benchmark import lines, measure, workload
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
 from mtra_jax.types import Batch
@@ -56,14 +58,14 @@ def test_texts_and_tokens_are_counted():
     )
     item = workload.describe(batch)
     assert item[1:] == (1, 3, 9, 12)
-    np.testing.assert_array_equal(measure.lengths_of(item), [2, 3, 4])
+    np.testing.assert_array_equal(speeds.lengths_of(item), [2, 3, 4])
 
 
 def test_lengths_of_several_devices_are_told_apart():
     batch = batch_of([[1, 1, 0], [1, 2, 2]])
     both = Batch(*(np.concatenate([array, array]) for array in batch))
     item = workload.describe(both)
-    assert sorted(measure.lengths_of(item)) == [1, 1, 2, 2, 2, 2]
+    assert sorted(speeds.lengths_of(item)) == [1, 1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -71,28 +73,28 @@ def test_lengths_of_several_devices_are_told_apart():
     [("ew", 1), ("mtra", 2), ("infomtl", 2), ("pcgrad", 1)],
 )
 def test_passes_of_a_method(method, expected):
-    config = measure.with_method(load("mtra.py:tiny_synthetic"), method)
+    config = speeds.with_method(load("mtra.py:tiny_synthetic"), method)
     assert config.method.name == method
-    assert measure.passes(config) == pytest.approx(expected)
+    assert speeds.passes(config) == pytest.approx(expected)
 
 
 def test_without_self_alignment_mtra_has_one_pass():
     config = load("mtra.py:tiny_synthetic", ("method.self_alignment", "false"))
-    assert measure.passes(config) == 1
+    assert speeds.passes(config) == 1
 
 
 def test_methods_that_train_tasks_apart_are_not_timed():
     with pytest.raises(InputError, match="--method stl: trains each task"):
-        measure.with_method(load("mtra.py:tiny_synthetic"), "stl")
+        speeds.with_method(load("mtra.py:tiny_synthetic"), "stl")
 
 
 def test_steps_are_timed_on_real_batches_and_become_plain_json():
     loads = [
-        workload.load(measure.with_method(load("mtra.py:tiny_synthetic"), name), 3)
+        workload.load(speeds.with_method(load("mtra.py:tiny_synthetic"), name), 3)
         for name in ("ew", "mtra")
     ]
-    speeds, _ = measure.speeds(loads)
-    ew, mtra = speeds
+    figures, _ = speeds.speeds(loads)
+    ew, mtra = figures
     assert len(ew.seconds) == len(mtra.seconds) == len(loads[0].items)
     assert mtra.flops == 2 * ew.flops
     assert ew.fill == mtra.fill
@@ -102,7 +104,7 @@ def test_steps_are_timed_on_real_batches_and_become_plain_json():
     added = mtra.parameters["training"] - ew.parameters["training"]
     assert added == (16 + 3) * 128 + 2 * 128
     assert ew.parameters["testing"] == mtra.parameters["testing"]
-    plain = json.loads(json.dumps(lines.plain({"methods": speeds})))
+    plain = json.loads(json.dumps(figure_lines.plain({"methods": figures})))
     assert plain["methods"][1]["share_of_rate"] == pytest.approx(mtra.share_of_rate)
-    text = lines.text({"methods": speeds})
+    text = figure_lines.text({"methods": figures})
     assert f"{sum(mtra.seconds) / sum(ew.seconds):.2f}" in text

@@ -352,7 +352,7 @@ def break_site(site: Site, fault: str) -> str:
                 for name in fetch.PUBLISHERS["ei-reg"].sha256
             }
         )
-        return "/ei-reg.zip: training/EI-reg-En-anger-train.txt has the SHA-256 "
+        return "/ei-reg.zip: development/2018-EI-reg-En-anger-dev.txt has the SHA-256 "
     pages["/emobank/emobank.csv"] = page
     publisher = fetch.PUBLISHERS["emobank"]
     fetch.PUBLISHERS["emobank"] = publisher._replace(sha256={})  # `site` restores it

@@ -6,21 +6,23 @@ batches that hold an equal share of every task, packed into the same shape.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import host_costs
 import jax
 import jax.numpy as jnp
 import numpy as np
+import timing
+import workload
+from ml_collections import ConfigDict
 
-from mtra_jax.benchmark import host, timing
+from mtra_jax import config as configs
 from mtra_jax.data import batches, shapes
-from mtra_jax.methods import base, mtra
-from mtra_jax.models import encoder, heads, pretrained
+from mtra_jax.models import encoder, pretrained
 from mtra_jax.runs import build
 from mtra_jax.tasks import Benchmark, Task
-from mtra_jax.train import optimiser, step
+from mtra_jax.train import step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate, to_host
 from mtra_jax.types import Batch, Params
 
@@ -96,11 +98,11 @@ def tasks(
     if not all(1 <= count <= batch_size for count in counts):
         raise ValueError(f"`counts` must be in [1, {batch_size}]; found {counts}.")
     packed = batches_of(counts, config, num_texts, batch_size, seed)
-    steppers = {
-        str(count): _Stepper(count, config, items, num_texts, dtype, num_steps)
-        for count, items in packed.items()
-    }
-    first, later = _time(steppers, num_rounds)
+    functions = {}
+    for count, items in packed.items():
+        steps = steps_of(count, config, items, num_texts, dtype)
+        functions[str(count)] = functools.partial(_take, steps, num_steps)
+    first, later = _time(functions, num_rounds)
     return task_costs(counts, first, later / num_steps, num_steps)
 
 
@@ -142,9 +144,10 @@ def batches_of(
 ) -> dict[int, list[Batch]]:
     """Packed batches for each number of tasks, all of one shape."""
     longest = min(config.max_length, LONGEST)
-    tokens = host.random_tokens(num_texts, config.vocab_size, longest, seed)
+    tokens = host_costs.random_tokens(num_texts, config.vocab_size, longest, seed)
     corpora = {
-        count: host.corpus_of(benchmark_of(count), tokens, seed) for count in counts
+        count: host_costs.corpus_of(benchmark_of(count), tokens, seed)
+        for count in counts
     }
     plans = {
         count: batches.plan_epoch(
@@ -165,6 +168,15 @@ def batches_of(
     }
 
 
+def configuration(dtype: Any, *, one_task: bool = False) -> ConfigDict:
+    """The configuration of MTRA by default, in `dtype`."""
+    config = configs.default_config("mtra")
+    config.head_dropout = 0.2
+    config.compute_dtype = np.dtype(dtype).name
+    config.sampling = "per_task" if one_task else "joint"
+    return config
+
+
 def step_of(
     num_tasks: int,
     config: encoder.EncoderConfig,
@@ -177,22 +189,18 @@ def step_of(
 ) -> tuple[Callable, Callable[[], step.TrainState]]:
     """MTRA's `update(state, batch)` and `new_state()` for `benchmark_of(num_tasks)`."""
     benchmark = benchmark_of(num_tasks)
-    names = benchmark.task_names
-    space = base.Space(
-        names,
-        benchmark.slot_tasks(),
-        np.ones(num_tasks, bool),
-        (num_texts // num_tasks,) * num_tasks,
+    run_config = configuration(dtype, one_task=one_task)
+    sizes = (num_texts // num_tasks,) * num_tasks
+    model, method = build.make_model(
+        run_config, benchmark, config, sizes, unroll=unroll
     )
-    outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
-    model = base.Model(
-        encoder.Encoder(config, dtype, unroll),
-        heads.Heads(outputs, 0.2),
-        space,
-        config.hidden_size,
+    settings = build.Settings(
+        run_config.learning_rate,
+        1000,
+        run_config.clip_norm,
+        build.method_numbers(run_config),
     )
-    method = mtra.make(model)
-    optimise = optimiser.make(optimiser.warm_up(5e-5, 1000), names)
+    optimise = build.make_optimiser(benchmark, settings)
     update = step.make_update(
         model, method, optimise, one_task=one_task, axis_name=axis_name
     )
@@ -206,28 +214,23 @@ def step_of(
     return update, new_state
 
 
-class _Stepper:
-    """A run's step with its state; a call takes some, and waits for all of them."""
+def steps_of(
+    num_tasks: int,
+    config: encoder.EncoderConfig,
+    packed: list[Batch],
+    num_texts: int,
+    dtype: Any,
+) -> workload.Steps:
+    """The steps of a run with `num_tasks` tasks on the batches `packed`."""
+    update, new_state = step_of(num_tasks, config, num_texts, dtype, axis_name=AXIS)
+    devices = choose_devices(1)
+    program = Program(update, devices, donate_first=True)
+    stepper = workload.Stepper(program, replicate(to_host(new_state()), devices))
+    return workload.Steps(stepper.launch, jax.block_until_ready, packed)
 
-    def __init__(
-        self,
-        num_tasks: int,
-        config: encoder.EncoderConfig,
-        packed: list[Batch],
-        num_texts: int,
-        dtype: Any,
-        num_steps: int,
-    ) -> None:
-        update, new_state = step_of(num_tasks, config, num_texts, dtype, axis_name=AXIS)
-        devices = choose_devices(1)
-        self._program = Program(update, devices, donate_first=True)
-        self.state = replicate(to_host(new_state()), devices)
-        self._packed, self._num_steps = itertools.cycle(packed), num_steps
 
-    def __call__(self, _: Any) -> None:
-        for batch in itertools.islice(self._packed, self._num_steps):
-            self.state, measured = self._program(self.state, batch)
-        jax.block_until_ready((self.state, measured))
+def _take(steps: workload.Steps, count: int, _: int) -> None:
+    steps.take(count)
 
 
 def _time(
@@ -299,18 +302,12 @@ def loss_of(
     config: encoder.EncoderConfig, dtype: Any, unroll: int
 ) -> Callable[..., jax.Array]:
     """`loss(params, batch, rng)`: the mean square of z; dropout by `rng`."""
-    model = encoder.Encoder(config, dtype, unroll)
+    model, _ = build.make_model(
+        configuration(dtype), benchmark_of(1), config, (1,), unroll=unroll
+    )
 
     def loss(params: Params, batch: Batch, rng: jax.Array) -> jax.Array:
-        z = model.apply(
-            {"params": params},
-            batch.tokens,
-            batch.segments,
-            batch.positions,
-            batch.first_tokens,
-            deterministic=False,
-            rngs={"dropout": rng},
-        )
+        z = model.represent({"encoder": params}, batch, rng)
         return jnp.mean(z.astype(jnp.float32) ** 2)
 
     return loss

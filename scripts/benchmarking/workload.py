@@ -1,7 +1,8 @@
 """A configuration -> the real train step, and real batches of all its tasks to run it on."""
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax.runs import build
-from mtra_jax.train.devices import replicate
+from mtra_jax.train.devices import Program, replicate
 from mtra_jax.types import Batch
 
 
@@ -85,20 +86,68 @@ def describe(batch: Batch) -> Item:
 
 
 class Stepper:
-    """The train step of a workload with its state, one call a step."""
+    """A train step and its state, which each step replaces."""
 
-    def __init__(self, prepared: build.Prepared) -> None:
-        self._update = prepared.run.update
-        self.state = replicate(prepared.run.state, prepared.devices)
+    def __init__(self, update: Program, state: Any) -> None:
+        self._update, self.state = update, state
+
+    def launch(self, batch: Batch) -> Any:
+        """Launches a step; returns the new state and the metrics, for waiting."""
+        self.state, measured = self._update(self.state, batch)
+        return self.state, measured
 
     def __call__(self, item: Item) -> Any:
-        """Takes a step, and waits for all of it."""
-        self.state, measured = self._update(self.state, item.batch)
-        return jax.block_until_ready((self.state, measured))[1]
+        """Takes a step, waits for all of it and returns the metrics."""
+        return jax.block_until_ready(self.launch(item.batch))[1]
 
-    def compiled(self, item: Item) -> jax.stages.Compiled:
-        """The program of the item's shape."""
-        return self._update.compiled(self.state, item.batch)
+    def compiled(self, batch: Batch) -> jax.stages.Compiled:
+        """The program of the batch's shape."""
+        return self._update.compiled(self.state, batch)
+
+
+def stepper_of(prepared: build.Prepared) -> Stepper:
+    """The train step of a prepared run, from its first state."""
+    state = replicate(prepared.run.state, prepared.devices)
+    return Stepper(prepared.run.update, state)
+
+
+class Steps:
+    """Steps in a row on batches that take turns, ours or PyTorch's.
+
+    `launch(batch)` starts a step and returns what `wait` waits for.
+    """
+
+    def __init__(
+        self,
+        launch: Callable[[Batch], Any],
+        wait: Callable[[Any], Any],
+        batches: Iterable[Batch],
+    ) -> None:
+        self._launch, self._wait = launch, wait
+        self._batches = itertools.cycle(batches)
+
+    def take(self, count: int) -> float:
+        """Seconds of `count` steps: the host waits once, for the last of them."""
+        started = time.perf_counter()
+        self._wait(self._launched(count))
+        return time.perf_counter() - started
+
+    def launch_seconds(self, count: int = 4) -> float:
+        """Seconds that the host takes to launch a step on a device that was idle before.
+
+        On a CPU the device is the host, so the steps may be counted too.
+        """
+        started = time.perf_counter()
+        result = self._launched(count)
+        seconds = time.perf_counter() - started
+        self._wait(result)
+        return seconds / count
+
+    def _launched(self, count: int) -> Any:
+        result = None
+        for batch in itertools.islice(self._batches, count):
+            result = self._launch(batch)
+        return result
 
 
 def one_of_each_shape(items: Sequence[Item]) -> list[Item]:

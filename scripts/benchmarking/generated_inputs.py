@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import program_costs
 import workload_files
 from tokenizers import Tokenizer, models
 
-from mtra_jax.benchmark import programs
 from mtra_jax.data import benchmarks, sources, synthetic, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.models.encoder import EncoderConfig
@@ -21,7 +21,7 @@ from mtra_jax.tasks import TWEETEVAL
 from mtra_jax.types import Params
 
 # RoBERTa's padding id is 1; the tokenizers trained here have [PAD] as their first token.
-ROBERTA = dataclasses.replace(programs.ROBERTA_BASE, pad_token_id=0)
+ROBERTA = dataclasses.replace(program_costs.ROBERTA_BASE, pad_token_id=0)
 """RoBERTa-base: 12 layers, width 768, 12 heads, 3,072 within the feed-forward."""
 SMALL = dataclasses.replace(
     ROBERTA,

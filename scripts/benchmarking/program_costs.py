@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import scaling
+import step_costs
 
-from mtra_jax.benchmark import cost, scaling
 from mtra_jax.models.encoder import EncoderConfig
 
 ROBERTA_BASE = EncoderConfig(
@@ -30,7 +31,7 @@ class ProgramCost(NamedTuple):
     trace_seconds: float
     """From Python to the program that the compiler is given."""
     compile_seconds: float
-    memory: cost.Memory
+    memory: step_costs.Memory
 
 
 def programs(
@@ -68,8 +69,8 @@ def _program(
     ended = time.perf_counter()
     return ProgramCost(
         unroll,
-        cost.instructions(compiled.as_text()),
+        step_costs.instructions(compiled.as_text()),
         traced - started,
         ended - traced,
-        cost.memory(compiled),
+        step_costs.memory(compiled),
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from workload import Item, Stepper, Workload
 
-from mtra_jax.benchmark.workload import Item, Stepper, Workload
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
 from mtra_jax.runs import checkpoints

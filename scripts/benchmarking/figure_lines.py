@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mtra_jax.benchmark import (
-    cost,
-    host,
-    measure,
-    programs,
-    run_costs,
-    scaling,
-    timing,
-    trace,
-)
+import host_costs
+import program_costs
+import run_costs
+import scaling
+import speeds
+import step_costs
+import step_trace
+import timing
+import versus_torch
+
 from mtra_jax.reports import tables
 
 Lines = list[tuple[str, str]]
@@ -62,7 +62,7 @@ def _machine(found: Mapping[str, Any]) -> str:
     )
 
 
-def _speed(found: measure.Speed) -> Lines:
+def _speed(found: speeds.Speed) -> Lines:
     total = sum(found.seconds)
     fill = found.fill
     by_task = ", ".join(f"{n} {100 * s:.1f}" for n, s in fill.share_by_task.items())
@@ -87,7 +87,7 @@ def _milliseconds(seconds: Sequence[float]) -> str:
     return f"{median:.1f} (quartiles {low:.1f}, {high:.1f})"
 
 
-def _memory(found: cost.Memory) -> str:
+def _memory(found: step_costs.Memory) -> str:
     return f"{_mebibytes(found.peak)}, of them {_mebibytes(found.state)} given"
 
 
@@ -129,7 +129,7 @@ def _starts(found: run_costs.Starts) -> Lines:
     ]
 
 
-def _methods(found: Sequence[measure.Speed]) -> str:
+def _methods(found: Sequence[speeds.Speed]) -> str:
     heads = (
         ("", "ms a step"),
         ("", "of the first"),
@@ -156,7 +156,7 @@ def _methods(found: Sequence[measure.Speed]) -> str:
     return tables.grouped(heads, body)
 
 
-def _versus(found: measure.Versus) -> str:
+def _versus(found: versus_torch.Versus) -> str:
     pairs = timing.spread(found.ratio.pairs)
     losses = ", ".join(f"{n} {a:.5f} / {b:.5f}" for n, (a, b) in found.losses.items())
     lines = [
@@ -176,7 +176,7 @@ def _versus(found: measure.Versus) -> str:
     return _aligned(lines)
 
 
-def _resident(found: measure.Resident) -> Lines:
+def _resident(found: versus_torch.Resident) -> Lines:
     return [
         (
             "most memory of a process",
@@ -186,7 +186,7 @@ def _resident(found: measure.Resident) -> Lines:
     ]
 
 
-def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
+def _collectives(found: Mapping[int, Mapping[str, step_costs.Collective]]) -> Lines:
     return [
         (
             f"{count} devices",
@@ -204,26 +204,26 @@ def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
 def _tasks(found: Sequence[scaling.TaskCost]) -> Lines:
     return [
         (
-            f"{cost.num_tasks} tasks",
-            f"{1e3 * cost.step_seconds:.0f} ms a step, {cost.ratio:.2f} of the least; "
-            f"compiled in {cost.compile_seconds:.0f} s",
+            f"{row.num_tasks} tasks",
+            f"{1e3 * row.step_seconds:.0f} ms a step, {row.ratio:.2f} of the least; "
+            f"compiled in {row.compile_seconds:.0f} s",
         )
-        for cost in found
+        for row in found
     ]
 
 
 def _layers(found: Sequence[scaling.LayerCost]) -> Lines:
     return [
         (
-            f"{cost.num_layers} layers, {cost.unroll} an iteration",
-            f"compiled in {cost.compile_seconds:.1f} s, {1e3 * cost.step_seconds:.0f} ms "
-            f"a step, {cost.total_seconds:.0f} s in all of 20 epochs of TweetEval",
+            f"{row.num_layers} layers, {row.unroll} an iteration",
+            f"compiled in {row.compile_seconds:.1f} s, {1e3 * row.step_seconds:.0f} ms "
+            f"a step, {row.total_seconds:.0f} s in all of 20 epochs of TweetEval",
         )
-        for cost in found
+        for row in found
     ]
 
 
-def _programs(found: Sequence[programs.ProgramCost]) -> str:
+def _programs(found: Sequence[program_costs.ProgramCost]) -> str:
     heads = (
         ("", "instructions"),
         ("", "s to trace"),
@@ -243,7 +243,7 @@ def _programs(found: Sequence[programs.ProgramCost]) -> str:
     return tables.grouped(heads, body)
 
 
-def _throughput(found: host.Throughput) -> Lines:
+def _throughput(found: host_costs.Throughput) -> Lines:
     return [
         (
             f"host: {found.num_texts:,} texts",
@@ -254,7 +254,7 @@ def _throughput(found: host.Throughput) -> Lines:
     ]
 
 
-def _footprint(found: host.Footprint) -> Lines:
+def _footprint(found: host_costs.Footprint) -> Lines:
     mapped = (
         f", {_mebibytes(found.mapped_bytes)} of it mapped" if found.mapped_bytes else ""
     )
@@ -277,7 +277,7 @@ SHOWN: dict[str, Callable[[Any], str | Lines]] = {
     "versus": _versus,
     "resident": _resident,
     "collectives": _collectives,
-    "trace": trace.picture,
+    "trace": step_trace.picture,
     "tasks": _tasks,
     "layers": _layers,
     "programs": _programs,

@@ -1,9 +1,7 @@
-"""A step -> its operations, its memory, its collectives, its compilations."""
+"""A step -> its operations, its memory, its collectives."""
 
-import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +10,6 @@ import numpy as np
 
 from mtra_jax.models.encoder import EncoderConfig
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 COLLECTIVE = re.compile(
     r"= (?P<shapes>\(?[a-z0-9]+\[[^\n]*?) "
     r"(?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
@@ -115,19 +112,3 @@ def instructions(text: str) -> int:
     2
     """
     return len(INSTRUCTION.findall(text))
-
-
-@contextlib.contextmanager
-def compilations() -> Iterator[Callable[[], int]]:
-    """Yields a function that tells how many programs XLA has compiled, or read, since."""
-    count = 0
-
-    def note(event: str, duration: float, **_: Any) -> None:
-        nonlocal count
-        count += event == COMPILED
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        yield lambda: count
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
