@@ -75,12 +75,12 @@ def main(arguments: Sequence[str]) -> None:
 def numbers(text: str) -> list[int]:
     """`1,2,4` as a list; each at least 1."""
     try:
-        found = [int(part) for part in text.split(",")]
+        values = [int(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if not found or min(found) < 1:
+        values = []
+    if not values or min(values) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not {NUMBERS}")
-    return found
+    return values
 
 
 def machine() -> dict[str, object]:
@@ -91,22 +91,22 @@ def machine() -> dict[str, object]:
 
 
 def alone(flags, config) -> None:
-    """The steps of one side, in this process: `run_costs.alone` reads what it prints."""
+    """Takes the steps of one side in this process; `run_costs.alone` reads its output."""
     import host_costs
     import run_costs
     import workload
 
     print(run_costs.LIBRARIES, flush=True)
-    found = workload.load(config, flags.steps, flags.unroll)
-    items = found.items[: flags.steps]  # more where each task has one
+    loaded = workload.load(config, flags.steps, flags.unroll)
+    items = loaded.items[: flags.steps]  # more where each task has one
     if flags.alone == "ours":  # PyTorch is not imported then
-        step = workload.stepper_of(found.prepared)
+        step = workload.stepper_of(loaded.prepared)
         print(run_costs.DATA, flush=True)
         step.compiled(items[0].batch)
     else:
         import versus_torch
 
-        trainer = versus_torch.torch_trainer(found, **torch_options(flags))
+        trainer = versus_torch.torch_trainer(loaded, **torch_options(flags))
         print(run_costs.DATA, flush=True)
 
         def step(item):
@@ -131,7 +131,7 @@ def torch_options(flags) -> dict[str, object]:
 def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, object]]:
     """Yields the machine, then each figure that the flags ask for, once it is measured.
 
-    Without a flag that asks for something else: the step's figures, and those around it.
+    Without such a flag: the figures of the step and of the run around it.
     """
     import program_costs
     import run_costs
@@ -170,7 +170,7 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
 
 
 def check(flags, config) -> None:
-    """Refuses what the flags cannot ask for, before anything is measured."""
+    """Refuses invalid flags before anything is measured."""
     import speeds
 
     if flags.tasks and max(flags.tasks) > 128:
@@ -209,7 +209,7 @@ def of_the_step(flags, config) -> Iterator[tuple[str, object]]:
 
 
 def resident(arguments: Sequence[str], num_steps: int = 6) -> tuple:
-    """What a process takes for steps of ours alone, and one for PyTorch's."""
+    """Peak memory of a process that takes our steps, and of one for PyTorch's."""
     import run_costs
     import versus_torch
 
@@ -226,17 +226,17 @@ def alone_command(arguments: Sequence[str], side: str, num_steps: int) -> list[s
     return [sys.executable, __file__, *arguments, *flags]
 
 
-def trace(directory: Path, found, stepper) -> dict[str, float]:
+def trace(directory: Path, loaded, stepper) -> dict[str, float]:
     import step_trace
 
-    item = found.items[0]
+    item = loaded.items[0]
     program = stepper.compiled(item.batch).as_text()
     path = step_trace.record(directory, [lambda: stepper(item)] * 3)
     return step_trace.by_part(step_trace.seconds_by_instruction(path), program)
 
 
 def use_devices(count: int) -> None:
-    """Virtual devices, where there is but a CPU; before JAX looks for any."""
+    """Asks JAX for virtual devices if it runs on a CPU; before JAX looks for any."""
     import jax
 
     if os.environ.get("JAX_PLATFORMS", "cpu") == "cpu":

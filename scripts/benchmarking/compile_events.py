@@ -16,8 +16,8 @@ SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 class Events:
     """Seconds of tracing, lowering and compiling, as JAX reports them.
 
-    Traces and compilations of parts lie within the longest one or before it, so that of
-    each kind the longest counts.
+    Traces and compilations of parts lie within or before the longest one, so only the
+    longest of each kind counts.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Events:
             self.saved = max(self.saved, duration)
 
     def values(self) -> dict[str, Any]:
-        """The seconds by name; None for compiling what was read, and the reverse."""
+        """The seconds by name; compiling is None for a program that was read, and reversed."""
         is_read = self.num_read > 0
         return {
             "trace_seconds": self.trace,

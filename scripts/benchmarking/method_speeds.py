@@ -1,4 +1,4 @@
-"""Every method of the registry -> milliseconds of its step, a line each."""
+"""Every method of the registry -> milliseconds of its step."""
 
 import concurrent.futures
 import gc
@@ -13,16 +13,16 @@ from mtra_jax.methods import registry
 from mtra_jax.runs import build
 
 NUM_SMALL = 4
-"""Methods with `--small`."""
+"""The number of methods with `--small`."""
 AT_ONCE = 4
-"""Programs that are compiled at the same time; timing waits until they are."""
+"""Programs that are compiled at the same time; timing starts after them."""
 SECONDS = 2.0
 """Seconds of timed steps of each method."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:
     names = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
-    # The two that were measured before come from the cache, and are the yardsticks.
+    # The first two were measured before: the cache has their programs.
     names.sort(key=lambda name: name not in ("ew", "mtra"))
     if options["small"]:
         names = names[:NUM_SMALL]
@@ -53,7 +53,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
 
 
 def groups(names: list[str]) -> Iterator[list[str]]:
-    """The first two alone, for a process reads one cache at a time; then several."""
+    """The first two alone, because a process reads one cache at a time; then several."""
     yield from ([name] for name in names[:2])
     for start in range(2, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]

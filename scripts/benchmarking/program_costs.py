@@ -29,7 +29,7 @@ class ProgramCost(NamedTuple):
     num_instructions: int
     """Instructions of the optimised program, with those inside fusions."""
     trace_seconds: float
-    """From Python to the program that the compiler is given."""
+    """From Python to the compiler's input."""
     compile_seconds: float
     memory: step_costs.Memory
 
@@ -42,7 +42,7 @@ def programs(
     dtype: Any = jnp.float32,
     seed: int = 0,
 ) -> list[ProgramCost]:
-    """Compiles MTRA's step for one task's batch of `num_texts`; runs and holds nothing.
+    """Compiles MTRA's step for one task's batch of `num_texts`, without running it.
 
     The state exists as shapes only, so RoBERTa-base compiles on a small machine.
     """

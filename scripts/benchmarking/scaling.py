@@ -1,7 +1,7 @@
-"""Numbers of tasks, depths of the encoder -> seconds to compile and of a step.
+"""Numbers of tasks, depths of the encoder -> seconds to compile, seconds of a step.
 
-The work is the same for every number of tasks: as many texts of the same lengths, in
-batches that hold an equal share of every task, packed into the same shape.
+The work is the same for every number of tasks: the same texts, in batches with an equal
+share of every task, packed into the same shape.
 """
 
 import dataclasses
@@ -36,33 +36,33 @@ SMALL = encoder.EncoderConfig(
 )
 """An encoder that a CPU trains at a few steps a second."""
 RUN_STEPS = 12_120
-"""Of 20 epochs of TweetEval in batches of 128."""
+"""Steps of 20 epochs of TweetEval in batches of 128."""
 NUM_BATCHES = 4
-"""Packed for each number of tasks; steps go round them."""
+"""Batches packed for each number of tasks; the steps cycle through them."""
 LONGEST = 64
-"""Tokens of a text: with the shortest row length all batches can have one shape."""
+"""Tokens of a text, as many as the shortest row has: all batches share one shape."""
 
 
 class TaskCost(NamedTuple):
-    """What training costs with so many tasks.
+    """Cost of training with `num_tasks` tasks.
 
-    `ratio` is that of `step_seconds` to the least of all numbers of tasks, each seen
-    beside the others of its round.
+    `ratio` compares a step with that of the quickest number of tasks: the median over
+    rounds, in each of which every number of tasks is timed once.
     """
 
     num_tasks: int
     compile_seconds: float
-    """Of the first step, less a later one: tracing and compiling."""
+    """The first step less a later one: tracing and compiling."""
     step_seconds: float
-    """Median."""
+    """The median."""
     ratio: float
 
 
 class LayerCost(NamedTuple):
     """Cost of the value and gradient of an encoder.
 
-    `unroll` layers run in an iteration of its loop; all of them without a loop.
-    `total_seconds` is that of a run: compiling its programs, then its steps.
+    An iteration of its loop runs `unroll` layers; without a loop, all.
+    `total_seconds` is the time of a run: compiling its programs, then its steps.
     """
 
     num_layers: int
@@ -88,9 +88,8 @@ def tasks(
 ) -> list[TaskCost]:
     """The cost of MTRA's step with each of `counts` tasks, on one device.
 
-    Everything is that of a run: model, method, optimiser, update, packed batches from the
-    host. The numbers of tasks take turns, `num_rounds` times, `num_steps` steps each.
-    Where a compilation cache is set and filled, its time is what `compile_seconds` shows.
+    Model, method, optimiser, update and packed batches are those of a run. The numbers of tasks take turns, `num_rounds` times, `num_steps` steps each.
+    With a filled compilation cache, `compile_seconds` is the time of reading it.
 
     Raises:
       ValueError: a number of tasks is not in [1, `batch_size`].
@@ -109,8 +108,8 @@ def tasks(
 def task_costs(
     counts: Sequence[int], first: np.ndarray, later: np.ndarray, num_steps: int = 1
 ) -> list[TaskCost]:
-    """Sums up `first` [C], seconds of `num_steps` steps and compiling, and `later` [R, C],
-    seconds a step in R rounds."""
+    """Costs from `first` [C], seconds of compiling and `num_steps` steps, and `later` [R, C],
+    seconds per step in R rounds."""
     medians = np.median(later, axis=0)
     ratios = np.median(later / later[:, :1], axis=0)
     rows = zip(
@@ -169,7 +168,7 @@ def batches_of(
 
 
 def configuration(dtype: Any, *, one_task: bool = False) -> ConfigDict:
-    """The configuration of MTRA by default, in `dtype`."""
+    """MTRA's default configuration, in `dtype`."""
     config = configs.default_config("mtra")
     config.head_dropout = 0.2
     config.compute_dtype = np.dtype(dtype).name
@@ -259,12 +258,12 @@ def layers(
     num_steps: int = RUN_STEPS,
     seed: int = 0,
 ) -> list[LayerCost]:
-    """The cost of an encoder's value and gradient by depth and layers an iteration.
+    """The cost of an encoder's value and gradient by depth and layers per iteration.
 
     `unrolls`: by default one layer an iteration, and all. Dropout is on; the last layer
-    computes the first tokens alone. A run compiles `num_programs` shapes, the most that a
-    configuration allows unless told otherwise, and takes `num_steps` steps. All take
-    turns, `num_rounds` times.
+    computes the first tokens alone. A run compiles `num_programs` shapes, a
+    configuration's default limit, and takes `num_steps` steps. All kinds take turns,
+    `num_rounds` times.
     """
     batch = batches_of([1], config, num_texts, num_texts, seed)[1][0]
     batch = jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
@@ -290,7 +289,7 @@ def layer_costs(
     num_programs: int,
     num_steps: int,
 ) -> list[LayerCost]:
-    """Sums up `first` [C] and `later` [R, C], seconds for each (depth, unroll)."""
+    """Costs from `first` [C] and `later` [R, C], seconds for each (depth, unroll)."""
     medians = np.median(later, axis=0)
     compiling = np.maximum(first - medians, 0)
     totals = num_programs * compiling + num_steps * medians

@@ -24,7 +24,7 @@ class Fill(NamedTuple):
     texts: int
     real_tokens: int
     share: float
-    """Of the processed tokens, real ones."""
+    """Real tokens over processed ones."""
     share_by_task: dict[str, float]
 
 
@@ -33,7 +33,7 @@ class Speed(NamedTuple):
 
     method: str
     seconds: list[float]
-    """Of each step."""
+    """Seconds of each step."""
     fill: Fill
     flops: float
     """Operations of the model on real tokens, all steps together."""
@@ -41,58 +41,58 @@ class Speed(NamedTuple):
     """Operations per second of a large matrix product."""
     num_compiled: int
     memory: step_costs.Memory
-    """Of the step of the largest shape."""
+    """Memory of the step with the largest shape."""
     parameters: dict[str, int]
 
     @property
     def share_of_rate(self) -> float:
-        """Of the rate of a matrix product, counting real tokens only."""
+        """The step's rate over that of a matrix product, counting real tokens only."""
         return self.flops / sum(self.seconds) / self.rate_of_products
 
 
 def passes(config: ConfigDict) -> int:
-    """Forward passes, each with its backward pass, that a step of the method needs."""
+    """Forward passes of a step of the method, each with its backward pass."""
     name = config.method.name
     if name == "mtra":
         return 2 if config.method.self_alignment else 1
     return 2 if registry.METHODS[name].needs == "two passes" else 1
 
 
-def fill(found: Workload) -> Fill:
+def fill(loaded: Workload) -> Fill:
     """Counts the texts and tokens of a workload's items."""
-    names = found.prepared.run.benchmark.task_names
+    names = loaded.prepared.run.benchmark.task_names
     real, processed = np.zeros(len(names)), np.zeros(len(names))
-    for item in found.items:
+    for item in loaded.items:
         real[item.task] += item.real_tokens
         processed[item.task] += item.processed_tokens
     shares = {n: r / p for n, r, p in zip(names, real, processed, strict=True) if p}
-    if found.config.sampling == "joint":
+    if loaded.config.sampling == "joint":
         shares = {}
-    texts = sum(item.num_texts for item in found.items)
+    texts = sum(item.num_texts for item in loaded.items)
     return Fill(texts, int(real.sum()), float(real.sum() / processed.sum()), shares)
 
 
 def speeds(loads: Sequence[Workload]) -> tuple[list[Speed], list[Stepper]]:
-    """Times the steps of all workloads in turns, after each shape was compiled."""
+    """Times the steps of all workloads in turns, once every shape is compiled."""
     rate = step_costs.matrix_rate(
         build.compute_dtype(loads[0].config), loads[0].prepared.devices[0]
     )
-    steppers = [workload.stepper_of(found.prepared) for found in loads]
+    steppers = [workload.stepper_of(loaded.prepared) for loaded in loads]
     compiled = []
-    for found, stepper in zip(loads, steppers, strict=True):
+    for loaded, stepper in zip(loads, steppers, strict=True):
         with compile_events.collected() as events:
-            for item in workload.one_of_each_shape(found.items):
+            for item in workload.one_of_each_shape(loaded.items):
                 stepper(item)
         compiled.append(events.num_compiled)
-    rounds = range(min(len(found.items) for found in loads))
+    rounds = range(min(len(loaded.items) for loaded in loads))
     runs = {
-        str(number): _nth(stepper, found.items)
-        for number, (found, stepper) in enumerate(zip(loads, steppers, strict=True))
+        str(number): _nth(stepper, loaded.items)
+        for number, (loaded, stepper) in enumerate(zip(loads, steppers, strict=True))
     }
     seconds = timing.in_turns(runs, rounds)
     measured = [
-        _speed(found, stepper, seconds[str(number)], rate, compiled[number])
-        for number, (found, stepper) in enumerate(zip(loads, steppers, strict=True))
+        _speed(loaded, stepper, seconds[str(number)], rate, compiled[number])
+        for number, (loaded, stepper) in enumerate(zip(loads, steppers, strict=True))
     ]
     return measured, steppers
 
@@ -102,25 +102,25 @@ def _nth(stepper: Stepper, items: Sequence[Item]) -> Callable[[int], Any]:
 
 
 def _speed(
-    found: Workload,
+    loaded: Workload,
     stepper: Stepper,
     seconds: np.ndarray,
     rate: float,
     num_compiled: int,
 ) -> Speed:
-    items = found.items[: len(seconds)]
-    found = found._replace(items=items)
-    encoder_config = found.prepared.backbone.config
+    items = loaded.items[: len(seconds)]
+    loaded = loaded._replace(items=items)
+    encoder_config = loaded.prepared.backbone.config
     flops = sum(
-        step_costs.step_flops(encoder_config, lengths_of(item), passes(found.config))
+        step_costs.step_flops(encoder_config, lengths_of(item), passes(loaded.config))
         for item in items
     )
     largest = max(items, key=lambda item: item.processed_tokens)
-    num_devices = len(found.prepared.devices)
+    num_devices = len(loaded.prepared.devices)
     return Speed(
-        found.config.method.name,
+        loaded.config.method.name,
         seconds.tolist(),
-        fill(found),
+        fill(loaded),
         flops,
         rate * num_devices,
         num_compiled,
@@ -139,7 +139,7 @@ def lengths_of(item: Item) -> np.ndarray:
 
 
 def parameters(params: Any) -> dict[str, int]:
-    """Numbers in training and in testing, without the heads (the paper's Table 19)."""
+    """Counts of parameters in training and in testing, without heads (Table 19)."""
     sizes = {
         part: sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))
         for part, tree in params.items()
@@ -148,10 +148,10 @@ def parameters(params: Any) -> dict[str, int]:
 
 
 def with_method(config: ConfigDict, method: str) -> ConfigDict:
-    """The same configuration with another method, at that method's own sampling.
+    """The same configuration with another method and that method's sampling.
 
     Raises:
-      InputError: an unknown method, or one that trains each task in a run of its own.
+      InputError: an unknown method, or one that trains each task in a separate run.
     """
     if method in registry.METHODS and registry.METHODS[method].is_separate:
         raise InputError(f"--method {method}: trains each task in a run of its own")
@@ -165,11 +165,11 @@ def collectives(
     config: ConfigDict, counts: Sequence[int]
 ) -> dict[int, dict[str, step_costs.Collective]]:
     """The collectives of the step's program on each number of devices."""
-    found = {}
+    by_count = {}
     for count in counts:
         config.devices = count
         on_devices = workload.load(config, 1)
         stepper = workload.stepper_of(on_devices.prepared)
         text = stepper.compiled(on_devices.items[0].batch).as_text()
-        found[count] = step_costs.collectives(text)
-    return found
+        by_count[count] = step_costs.collectives(text)
+    return by_count

@@ -1,4 +1,4 @@
-"""Runs `scripts/train.py` to its first step, and prints when each stage ended.
+"""Runs `scripts/train.py` to its first step, and prints the end of each stage.
 
 Started by `start_stages.py`, with the script and its arguments. The lines are JSON, with
 seconds since the time in the environment's `PROBE_STARTED`.
@@ -37,7 +37,7 @@ def main(script: str, arguments: list[str]) -> None:
 
 
 def watch(mark: Any) -> None:
-    """Marks the end of each stage of `scripts/train.py`, which is imported by now."""
+    """Marks the end of each stage of `scripts/train.py`, which must be imported."""
     import compile_events
     import jax
 

@@ -17,11 +17,11 @@ from mtra_jax.train.devices import start_devices
 from mtra_jax.types import Batch
 
 NUM_BATCHES = 48
-"""That are packed to find the shape most of them have."""
+"""Batches packed to find the most frequent shape."""
 NUM_ITEMS = 16
-"""Batches of that shape that the steps go round."""
+"""Batches of that shape through which the steps cycle."""
 GROUP_SECONDS = 0.4
-"""About how long a group of steps takes that is waited for together."""
+"""About the time of a group of steps, for which the host waits once."""
 
 
 class Loaded(NamedTuple):
@@ -35,7 +35,7 @@ class Loaded(NamedTuple):
     processed: int
     """Tokens of a batch with its padding."""
     mean_flops: float
-    """Matrix products of the encoder on real tokens, all passes of a step."""
+    """Operations of the encoder's matrix products on real tokens, all passes of a step."""
     dtype: str
     num_shapes: int
     """Distinct shapes of the batches that were packed."""
@@ -56,17 +56,17 @@ def load(
     scale: int = 1,
     backbone: build.Backbone | None = None,
 ) -> Loaded:
-    """Prepares a run; its programs are cached apart from those of all others.
+    """Prepares a run, with a separate cache for its programs.
 
-    So the first measurement of a program finds nothing in the cache, not even the
-    autotuning of another program, and the second one finds all.
+    The first measurement of a program starts with an empty cache, without even the
+    autotuning results of another program; the second starts with a full one.
     """
     start_devices()
     kind = f"{method}-{scale}-{options.get('unroll', '')}"
     directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    compilation_cache.reset_cache()  # else the first directory of a process is kept
+    compilation_cache.reset_cache()  # else JAX stays with its first directory
     config = workload_files.configuration(options, method, scale)
     prepared = build.prepare_run(config, backbone, options.get("unroll"))
     run = prepared.run
@@ -120,6 +120,6 @@ def timed(steps: workload.Steps, seconds: float) -> Times:
 
 
 def group_size(steps: workload.Steps) -> int:
-    """As many steps as take about `GROUP_SECONDS`, after two of warm-up."""
+    """The number of steps that take about `GROUP_SECONDS`, after two for warm-up."""
     steps.take(2)
     return max(1, min(64, round(GROUP_SECONDS / (steps.take(2) / 2))))

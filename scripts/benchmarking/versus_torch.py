@@ -21,18 +21,18 @@ LOSS_TOLERANCE = 1e-3
 
 
 class Versus(NamedTuple):
-    """Our step and PyTorch's on the same batches, in turns."""
+    """Seconds of our steps and of PyTorch's on the same batches, in turns."""
 
     ours: list[float]
     theirs: list[float]
     ratio: timing.Ratio
-    """Of the times, theirs over ours: how many times as fast ours is."""
+    """Their time over ours: how many times as fast ours is."""
     losses: dict[str, tuple[float, float]]
-    """Ours and theirs on the first batch, without dropout."""
+    """Our loss and theirs on the first batch, without dropout, by name."""
 
 
 class Resident(NamedTuple):
-    """The most memory that was resident in a process that took steps alone, in bytes."""
+    """Peak resident memory, in bytes, of a process that only took steps."""
 
     ours: int
     theirs: int
@@ -45,24 +45,24 @@ class Resident(NamedTuple):
 
 
 def versus_torch(
-    found: Workload, *, compile_model: bool, packed: bool, threads: int | None = None
+    loaded: Workload, *, compile_model: bool, packed: bool, threads: int | None = None
 ) -> Versus:
     """Times our step and PyTorch's in turns, once both give the same losses.
 
-    `packed`: PyTorch gets our rows too; else it pads to the longest text of a batch.
+    `packed`: PyTorch gets our packed rows; otherwise it pads to the longest text.
 
     Raises:
-      InputError: PyTorch is absent, the method is none of its, the losses differ, or
-        there are several devices.
+      InputError: PyTorch is absent, its step lacks the method, the losses differ, or
+        the run has several devices.
     """
-    config = found.config
-    if len(found.prepared.devices) != 1:
+    config = loaded.config
+    if len(loaded.prepared.devices) != 1:
         raise InputError("--against torch: needs one device, --config.devices=1")
     trainer = torch_trainer(
-        found, compile_model=compile_model, packed=packed, threads=threads
+        loaded, compile_model=compile_model, packed=packed, threads=threads
     )
-    first = found.items[0]
-    losses = _losses(found, first, trainer.losses(trainer.place(first.batch)))
+    first = loaded.items[0]
+    losses = _losses(loaded, first, trainer.losses(trainer.place(first.batch)))
     tolerance = LOSS_TOLERANCE if _is_float32(config) else 0.03
     for name, (ours, theirs) in losses.items():
         if abs(ours - theirs) > tolerance * max(1.0, abs(theirs)):
@@ -70,8 +70,8 @@ def versus_torch(
                 f"--against torch: {name} is {ours} here and {theirs} in PyTorch; "
                 "expected equal losses, without dropout"
             )
-    stepper = workload.stepper_of(found.prepared)
-    for item in workload.one_of_each_shape(found.items):
+    stepper = workload.stepper_of(loaded.prepared)
+    for item in workload.one_of_each_shape(loaded.items):
         stepper(item)
         trainer.step(trainer.place(item.batch))
     seconds = timing.in_turns(
@@ -79,7 +79,7 @@ def versus_torch(
             "ours": stepper,
             "theirs": lambda item: trainer.step(trainer.place(item.batch)),
         },
-        found.items,
+        loaded.items,
     )
     ours, theirs = seconds["ours"], seconds["theirs"]
     return Versus(ours.tolist(), theirs.tolist(), timing.ratio(theirs, ours), losses)
@@ -90,14 +90,16 @@ def _is_float32(config: ConfigDict) -> bool:
 
 
 def torch_trainer(
-    found: Workload, *, compile_model: bool, packed: bool, threads: int | None = None
+    loaded: Workload, *, compile_model: bool, packed: bool, threads: int | None = None
 ) -> torch_step.TorchTrainer:
-    """PyTorch's step from the parameters of our run, on `threads` cores or as it likes.
+    """PyTorch's step from the parameters of our run.
+
+    `threads`: CPU threads of PyTorch; None leaves the choice to PyTorch.
 
     Raises:
-      InputError: PyTorch is absent, or the method is none of its.
+      InputError: PyTorch is absent, or its step lacks the method.
     """
-    config, prepared = found.config, found.prepared
+    config, prepared = loaded.config, loaded.prepared
     if threads is not None:
         torch_step.torch.set_num_threads(threads)
     run = prepared.run
@@ -129,9 +131,9 @@ def torch_trainer(
 
 
 def _losses(
-    found: Workload, item: Item, theirs: dict[str, float]
+    loaded: Workload, item: Item, theirs: dict[str, float]
 ) -> dict[str, tuple[float, float]]:
-    prepared = found.prepared
+    prepared = loaded.prepared
     params = replicate(prepared.run.state.params, prepared.devices)
     _, measured = prepared.run.forward(params, item.batch)
     ours = {"aligned": measured["losses"], **measured["terms"]}

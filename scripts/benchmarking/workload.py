@@ -15,15 +15,15 @@ from mtra_jax.types import Batch
 
 
 class Item(NamedTuple):
-    """A packed batch on the host, and what it holds."""
+    """A packed batch on the host, with its counts."""
 
     batch: Batch
     task: int
-    """Of its first text."""
+    """The task of its first text."""
     num_texts: int
     real_tokens: int
     processed_tokens: int
-    """With the padding."""
+    """Tokens with padding."""
 
 
 class Workload(NamedTuple):
@@ -33,16 +33,16 @@ class Workload(NamedTuple):
     prepared: build.Prepared
     items: list[Item]
     host_seconds: np.ndarray
-    """Of packing each item."""
+    """Seconds of packing each item."""
 
 
 def load(config: ConfigDict, num_batches: int, unroll: int | None = None) -> Workload:
-    """Prepares the run, and packs `num_batches` of its first epoch, full ones.
+    """Prepares the run, and packs `num_batches` full batches of its first epoch.
 
     `unroll`: see `encoder.Encoder`.
 
     Raises:
-      InputError: what the configuration names cannot be had or does not fit.
+      InputError: data, weights or devices of the configuration are missing or do not fit.
     """
     build.use_compilation_cache(config)
     prepared = build.prepare_run(config, unroll=unroll)
@@ -58,10 +58,10 @@ def load(config: ConfigDict, num_batches: int, unroll: int | None = None) -> Wor
 
 
 def choose(tasks: np.ndarray, plan: np.ndarray, number: int) -> list[int]:
-    """Full batches of `plan`, in its order: each task's share, one of each at least.
+    """Full batches of `plan`, in its order: each task's share, at least one per task.
 
-    `tasks` [N] are those of the examples; a batch counts as its first text's. All batches
-    are taken where none is full.
+    `tasks` [N] are the tasks of the examples; the first text gives that of a batch. If no
+    batch is full, all batches are candidates.
     """
     full = np.flatnonzero(np.all(plan >= 0, axis=1))
     full = full if len(full) else np.arange(len(plan))
@@ -75,7 +75,7 @@ def choose(tasks: np.ndarray, plan: np.ndarray, number: int) -> list[int]:
 
 
 def describe(batch: Batch) -> Item:
-    """Counts of a batch of the host, arrays [D, ...]."""
+    """The batch, arrays [D, ...] on the host, with its counts."""
     return Item(
         batch,
         int(batch.tasks.flat[0]),
@@ -151,5 +151,5 @@ class Steps:
 
 
 def one_of_each_shape(items: Sequence[Item]) -> list[Item]:
-    """The first item of every shape: what is to be compiled before times count."""
+    """The first item of every shape, to compile all shapes before timing."""
     return list({item.batch.tokens.shape: item for item in reversed(items)}.values())

@@ -1,4 +1,4 @@
-"""Made figures as lines and as JSON, and the script as a user runs it."""
+"""Figures as lines and as JSON, and the script as a user runs it."""
 
 import json
 import subprocess
@@ -79,7 +79,7 @@ def test_figures_are_shown(name):
     json.dumps(figure_lines.plain({name: value}), allow_nan=False)
 
 
-def test_every_kind_is_tried():
+def test_every_kind_of_figure_has_a_test():
     assert FOUND.keys() | {"machine"} == figure_lines.SHOWN.keys()
 
 
@@ -141,7 +141,7 @@ def test_the_script_counts_what_devices_send(tmp_path):
     assert 2 <= sent["num_large"] <= 3
 
 
-def test_a_process_alone_says_when_its_first_step_is_done_and_its_memory(tmp_path):
+def test_a_process_alone_reports_its_stages_and_its_memory(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
     found = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
     assert tuple(found.stages) == run_costs.STAGES
@@ -152,7 +152,7 @@ def test_a_process_alone_says_when_its_first_step_is_done_and_its_memory(tmp_pat
     assert 2e8 < found.peak_bytes < 1e10
 
 
-def test_a_process_that_takes_no_step_is_said(capfd):
+def test_a_process_that_takes_no_step_is_an_error(capfd):
     with pytest.raises(InputError, match="ended with 2 and no step"):
         run_costs.alone([*SCRIPT[:2], "--config=no.py:x"])
     assert "no.py" in capfd.readouterr().err

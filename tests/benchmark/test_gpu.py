@@ -1,4 +1,4 @@
-"""The instrument for GPUs: what it keeps when children fail, hang or it is killed itself."""
+"""The GPU instrument: its figures survive children that fail or hang, and its own end."""
 
 import json
 import os

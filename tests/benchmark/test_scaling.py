@@ -1,4 +1,4 @@
-"""The same work for every number of tasks, and for loops of every kind."""
+"""The work is the same for every number of tasks and every kind of loop."""
 
 import dataclasses
 
@@ -106,7 +106,7 @@ def test_a_loop_makes_the_step_smaller():
     assert one.memory.state == all_layers.memory.state > 0
 
 
-def test_the_programs_are_of_roberta_bases_shape():
+def test_the_programs_have_the_shape_of_roberta_base():
     shapes = jax.eval_shape(
         lambda: pretrained.init_encoder(program_costs.ROBERTA_BASE, jax.random.key(0))
     )

@@ -1,4 +1,4 @@
-"""Operations against those of the traced encoder, collectives against a real program."""
+"""Operations equal those of the traced encoder, collectives those of a program."""
 
 import functools
 
@@ -101,7 +101,7 @@ def test_bytes_of_a_collective_are_those_of_its_results(text, expected):
     assert step_costs.collectives(text).get("all-reduce") == expected
 
 
-def test_memory_is_what_goes_in_comes_out_and_is_held_between():
+def test_memory_is_arguments_results_and_buffers():
     def shifted(replicated, shard):
         return replicated + jnp.sum(shard)
 

@@ -1,4 +1,4 @@
-"""Which batches are timed, and what is counted in them."""
+"""The choice of batches to time, and their counts."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_every_task_is_chosen_in_proportion_and_full():
     np.testing.assert_array_equal(np.bincount(owners), [10, 1, 1])
 
 
-def test_where_no_batch_is_full_all_serve():
+def test_without_a_full_batch_all_are_candidates():
     plan = np.array([[0, 1, -1], [2, -1, -1]])
     assert workload.choose(np.array([0, 0, 1]), plan, 5) == [0, 1]
 
@@ -61,7 +61,7 @@ def test_texts_and_tokens_are_counted():
     np.testing.assert_array_equal(speeds.lengths_of(item), [2, 3, 4])
 
 
-def test_lengths_of_several_devices_are_told_apart():
+def test_lengths_of_several_devices_stay_separate():
     batch = batch_of([[1, 1, 0], [1, 2, 2]])
     both = Batch(*(np.concatenate([array, array]) for array in batch))
     item = workload.describe(both)
