@@ -110,22 +110,22 @@ def run_script(*flags):
 
 def test_the_script_measures_a_run(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
-    found = json.loads(run_script(cache, "--steps=2", "--json"))
-    assert found.keys() == {"machine", "speed", "feeding", "saving", "starts"}
-    speed = found["speed"]
+    measured = json.loads(run_script(cache, "--steps=2", "--json"))
+    assert measured.keys() == {"machine", "speed", "feeding", "saving", "starts"}
+    speed = measured["speed"]
     assert set(speed["fill"]["share_by_task"]) == {"irony", "intensity"}
     assert speed["num_compiled"] == 1
     assert speed["memory"]["peak"] > speed["memory"]["state"] > 0
-    assert found["starts"]["cold"] > 0
-    assert found["starts"]["warm"] > 0
-    assert found["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
+    assert measured["starts"]["cold"] > 0
+    assert measured["starts"]["warm"] > 0
+    assert measured["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
 
 
 def test_the_script_counts_what_devices_send(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
-    found = json.loads(run_script(cache, "--devices=1,2", "--json"))
-    assert found["machine"]["devices"] == ["cpu"] * 2
-    sent = found["collectives"]["2"]["all-reduce"]
+    measured = json.loads(run_script(cache, "--devices=1,2", "--json"))
+    assert measured["machine"]["devices"] == ["cpu"] * 2
+    sent = measured["collectives"]["2"]["all-reduce"]
     config = configs.load(PRESET, list(OVERRIDES.items()))
     params = build.prepare_run(config).run.state.params
     words = gradients.word_embeddings(params)
@@ -143,13 +143,13 @@ def test_the_script_counts_what_devices_send(tmp_path):
 
 def test_a_process_alone_reports_its_stages_and_its_memory(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
-    found = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
-    assert tuple(found.stages) == run_costs.STAGES
-    seconds = list(found.stages.values())
+    measured = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
+    assert tuple(measured.stages) == run_costs.STAGES
+    seconds = list(measured.stages.values())
     assert seconds[0] > 0
     assert seconds == sorted(seconds)
     # Python with JAX takes some 300 MiB before it does anything.
-    assert 2e8 < found.peak_bytes < 1e10
+    assert 2e8 < measured.peak_bytes < 1e10
 
 
 def test_a_process_that_takes_no_step_is_an_error(capfd):

@@ -36,11 +36,11 @@ def measure(options, emit):
 """,
     "reader": """
 def measure(options, emit):
-    emit("seen", str(options["product_rate"]), value=options["product_rate"])
+    emit("rate", str(options["product_rate"]), value=options["product_rate"])
 """,
     "broken": """
 def measure(options, emit):
-    emit("first", "kept")
+    emit("first", "stored")
     raise ValueError("no such kernel")
 """,
     "endless": """
@@ -51,8 +51,8 @@ def measure(options, emit):
     child = subprocess.Popen(
         [sys.executable, "-c", code], preexec_fn=supervisor.die_with_parent
     )
-    emit("first", "kept", pids=[os.getpid(), child.pid])
-    emit("second", "kept too")
+    emit("first", "stored", pids=[os.getpid(), child.pid])
+    emit("second", "stored too")
     time.sleep(600)
 """,
 }
@@ -110,13 +110,13 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
-def test_figures_are_kept_and_handed_on(fakes, tmp_path, capsys):
+def test_figures_are_stored_and_passed_on(fakes, tmp_path, capsys):
     code, figures, lines = run(["quick", "reader"], tmp_path / "out")
     assert code == 0
     assert figures == [
         ("quick", "rate"),
         ("quick", "done"),
-        ("reader", "seen"),
+        ("reader", "rate"),
         ("reader", "done"),
     ]
     assert lines[1]["rate"] == 7.0
@@ -174,7 +174,7 @@ def test_a_kill_of_the_parent_keeps_all_and_ends_the_children(fakes, tmp_path):
     command = [sys.executable, "-c", PARENT, str(INSTRUMENT), str(out), "quick,endless"]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     path = out / supervisor.FIGURES
-    wait_for(lambda: path.exists() and "kept too" in path.read_text())
+    wait_for(lambda: path.exists() and "stored too" in path.read_text())
     pids = next(line["pids"] for line in read(out) if "pids" in line)
     assert all(map(is_alive, pids))
 
@@ -330,7 +330,7 @@ def test_kernels_have_a_kind(name, kind):
     assert kernel_events.kind(name) == kind
 
 
-def test_operations_are_known_by_instruction_and_by_kernel_name():
+def test_operations_are_named_by_instruction_and_by_kernel():
     operations = kernel_events.by_kernel_name({"loop_add_fusion.3": "jit(f)/add"})
     by_name = Kernel("loop_add_fusion_3", "", 0.0, 1.0)
     for kernel, expected in (

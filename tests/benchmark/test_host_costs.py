@@ -1,4 +1,4 @@
-"""Generated texts have what was asked, and planning them is timed and weighed."""
+"""Generated texts have the requested sizes; time and memory of planning them."""
 
 import host_costs
 import numpy as np
@@ -48,12 +48,12 @@ def test_a_corpus_has_equal_shares_and_targets_in_own_slots(benchmark):
 
 
 def test_throughput_counts_all_stages():
-    found = host_costs.throughput(2_000, num_epochs=2)
-    assert found.num_texts == 2_000
-    assert 29 < found.num_tokens / 2_000 < 31
-    assert min(found[2:]) > 0
-    total = found.plan_seconds + found.shapes_seconds + found.pack_seconds
-    assert found.texts_per_second == pytest.approx(2_000 / total)
+    figures = host_costs.throughput(2_000, num_epochs=2)
+    assert figures.num_texts == 2_000
+    assert 29 < figures.num_tokens / 2_000 < 31
+    assert min(figures[2:]) > 0
+    total = figures.plan_seconds + figures.shapes_seconds + figures.pack_seconds
+    assert figures.texts_per_second == pytest.approx(2_000 / total)
 
 
 def test_tokens_are_written_piece_by_piece(tmp_path, monkeypatch):
@@ -80,15 +80,15 @@ def test_tokens_are_written_piece_by_piece(tmp_path, monkeypatch):
 def test_a_footprint_is_that_of_a_fresh_process(tmp_path):
     # What this process holds must not show there.
     ballast = np.ones(200_000_000 // 8)
-    found = host_costs.ten_million(20_000, directory=tmp_path, num_batches=5)
-    assert found.num_texts == 20_000
-    assert found.file_bytes == sum(f.stat().st_size for f in tmp_path.iterdir())
-    assert found.file_bytes >= 4 * found.num_tokens + 8 * 20_001
-    seconds = found[3:7]
+    figures = host_costs.ten_million(20_000, directory=tmp_path, num_batches=5)
+    assert figures.num_texts == 20_000
+    assert figures.file_bytes == sum(f.stat().st_size for f in tmp_path.iterdir())
+    assert figures.file_bytes >= 4 * figures.num_tokens + 8 * 20_001
+    seconds = figures[3:7]
     assert min(seconds) > 0
-    assert 10**7 < found.library_bytes <= found.peak_bytes
-    assert found.peak_bytes - found.library_bytes < 10**8
-    assert found.peak_bytes < host_costs.peak_bytes()
+    assert 10**7 < figures.library_bytes <= figures.peak_bytes
+    assert figures.peak_bytes - figures.library_bytes < 10**8
+    assert figures.peak_bytes < host_costs.peak_bytes()
     assert ballast[-1] == 1
 
 

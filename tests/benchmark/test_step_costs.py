@@ -62,8 +62,8 @@ def test_operations_are_those_of_the_products_that_run(length):
 
 
 def test_a_step_has_three_times_the_forward_operations_of_each_pass():
-    found = step_costs.step_flops(CONFIG, [9], passes=2)
-    assert found == 2 * traced(9, jax.value_and_grad)
+    counted = step_costs.step_flops(CONFIG, [9], passes=2)
+    assert counted == 2 * traced(9, jax.value_and_grad)
 
 
 def test_texts_add_up():
@@ -79,9 +79,9 @@ def test_collectives_of_a_real_program_are_counted():
 
     program = Program(mean, jax.devices()[:4], donate_first=False)
     shards = np.ones((4, 6), np.float32)
-    found = step_costs.collectives(program.compiled(np.zeros(1), shards).as_text())
-    assert found.keys() == {"all-reduce"}
-    assert found["all-reduce"].num_bytes == 4 * (1 + 2 + 3 + 4 + 5 + 6)
+    counted = step_costs.collectives(program.compiled(np.zeros(1), shards).as_text())
+    assert counted.keys() == {"all-reduce"}
+    assert counted["all-reduce"].num_bytes == 4 * (1 + 2 + 3 + 4 + 5 + 6)
     alone = Program(mean, jax.devices()[:1], donate_first=False)
     text = alone.compiled(np.zeros(1), shards[:1]).as_text()
     assert all(kind == "all-reduce" for kind in step_costs.collectives(text))

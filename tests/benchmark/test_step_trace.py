@@ -1,4 +1,4 @@
-"""Where time goes, in a text made by hand and in a real trace."""
+"""Time by part of the model, in a handwritten program and in a real trace."""
 
 import gzip
 import json
@@ -37,11 +37,11 @@ def test_operations_belong_to_parts(operation, part):
 
 def test_time_of_instructions_is_summed_by_part():
     seconds = {"dot.1": 2.0, "fusion.2": 0.5, "fusion.3": 0.25, "while.4": 9.0}
-    found = step_trace.by_part({**seconds, "other": 1.0}, PROGRAM)
-    assert found["dense layers: products"] == 2.0
-    assert found["norms"] == 0.5
-    assert found["perturbation, clipping, Adamax, the rest"] == 0.25
-    assert sum(found.values()) == 2.75  # what the loop ran is counted by itself
+    seconds_of = step_trace.by_part({**seconds, "other": 1.0}, PROGRAM)
+    assert seconds_of["dense layers: products"] == 2.0
+    assert seconds_of["norms"] == 0.5
+    assert seconds_of["perturbation, clipping, Adamax, the rest"] == 0.25
+    assert sum(seconds_of.values()) == 2.75  # what the loop ran is counted by itself
 
 
 def test_events_of_a_trace_are_summed(tmp_path):

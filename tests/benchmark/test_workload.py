@@ -108,3 +108,32 @@ def test_steps_are_timed_on_real_batches_and_become_plain_json():
     assert plain["methods"][1]["share_of_rate"] == pytest.approx(mtra.share_of_rate)
     text = figure_lines.text({"methods": figures})
     assert f"{sum(mtra.seconds) / sum(ew.seconds):.2f}" in text
+
+
+class Device:
+    """Records launched batches and waits."""
+
+    def __init__(self):
+        self.log = []
+
+    def launch(self, batch):
+        self.log.append(batch)
+        return batch.upper()
+
+
+def test_steps_cycle_through_the_batches_and_wait_for_the_last():
+    device = Device()
+    steps = workload.Steps(device.launch, device.log.append, ["a", "b", "c"])
+    assert steps.take(2) >= 0
+    assert steps.launch_seconds(3) >= 0
+    assert device.log == ["a", "b", "B", "c", "a", "b", "B"]
+
+
+def test_a_step_replaces_the_state():
+    def update(state, batch):
+        return state + batch, {"batch": batch}
+
+    stepper = workload.Stepper(update, 1)
+    assert stepper.launch(2) == (3, {"batch": 2})
+    assert stepper(workload.Item(4, 0, 0, 0, 0)) == {"batch": 4}
+    assert stepper.state == 7
