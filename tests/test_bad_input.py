@@ -129,12 +129,12 @@ def get_config(name):
     return found
 """
 ROW_OF_TWO_LINES = """
-from mtra_jax import sweeps
+from mtra_jax.runs import experiments
 
 
 def get_sweep(name):
-    return sweeps.Sweep(sweeps.grid(["ew"], "tiny_synthetic", [0])[:1] + (
-        sweeps.Run("e\\nw", "ew", "tiny_synthetic", 0),
+    return experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", [0])[:1] + (
+        experiments.Run("e\\nw", "ew", "tiny_synthetic", 0),
     ))
 """
 EMOBANK_ROWS = "id,split,V,A,D,text\n" + "".join(
