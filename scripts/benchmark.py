@@ -15,6 +15,9 @@ from pathlib import Path
 from mtra_jax import cli
 from mtra_jax.errors import InputError
 
+# Its modules import each other by their plain names.
+sys.path.append(str(Path(__file__).resolve().parent / "benchmarking"))
+
 NUMBERS = "a comma-separated list of numbers"
 
 
@@ -58,26 +61,26 @@ def main(arguments: Sequence[str]) -> None:
         return
     if flags.devices:
         use_devices(max(flags.devices))
-    from mtra_jax.benchmark import lines
+    import figure_lines
 
     figures = {}
     for name, value in measure(flags, config, arguments):
         figures[name] = value
         if not flags.json:
-            print(lines.text({name: value}), flush=True)
+            print(figure_lines.text({name: value}), flush=True)
     if flags.json:
-        print(json.dumps(lines.plain(figures), allow_nan=False))
+        print(json.dumps(figure_lines.plain(figures), allow_nan=False))
 
 
 def numbers(text: str) -> list[int]:
     """`1,2,4` as a list; each at least 1."""
     try:
-        found = [int(part) for part in text.split(",")]
+        values = [int(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if not found or min(found) < 1:
+        values = []
+    if not values or min(values) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not {NUMBERS}")
-    return found
+    return values
 
 
 def machine() -> dict[str, object]:
@@ -88,20 +91,22 @@ def machine() -> dict[str, object]:
 
 
 def alone(flags, config) -> None:
-    """The steps of one side, in this process: `run_costs.alone` reads what it prints."""
-    from mtra_jax.benchmark import host, run_costs, workload
+    """Takes the steps of one side in this process; `run_costs.alone` reads its output."""
+    import host_costs
+    import run_costs
+    import workload
 
     print(run_costs.LIBRARIES, flush=True)
-    found = workload.load(config, flags.steps, flags.unroll)
-    items = found.items[: flags.steps]  # more where each task has one
+    loaded = workload.load(config, flags.steps, flags.unroll)
+    items = loaded.items[: flags.steps]  # more where each task has one
     if flags.alone == "ours":  # PyTorch is not imported then
-        step = workload.Stepper(found.prepared)
+        step = workload.stepper_of(loaded.prepared)
         print(run_costs.DATA, flush=True)
-        step.compiled(items[0])
+        step.compiled(items[0].batch)
     else:
-        from mtra_jax.benchmark import measure
+        import versus_torch
 
-        trainer = measure.torch_trainer(found, **torch_options(flags))
+        trainer = versus_torch.torch_trainer(loaded, **torch_options(flags))
         print(run_costs.DATA, flush=True)
 
         def step(item):
@@ -112,7 +117,7 @@ def alone(flags, config) -> None:
         step(item)
         if number == 0:
             print(run_costs.FIRST_STEP, flush=True)
-    print(run_costs.PEAK, host.peak_bytes(), flush=True)
+    print(run_costs.PEAK, host_costs.peak_bytes(), flush=True)
 
 
 def torch_options(flags) -> dict[str, object]:
@@ -126,9 +131,14 @@ def torch_options(flags) -> dict[str, object]:
 def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, object]]:
     """Yields the machine, then each figure that the flags ask for, once it is measured.
 
-    Without a flag that asks for something else: the step's figures, and those around it.
+    Without such a flag: the figures of the step and of the run around it.
     """
-    from mtra_jax.benchmark import measure, programs, run_costs, scaling, workload
+    import program_costs
+    import run_costs
+    import scaling
+    import speeds
+    import versus_torch
+    import workload
 
     check(flags, config)
     others = ["devices", "tasks", "layers", "programs", "host", "against", "method"]
@@ -140,18 +150,18 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
         yield "starts", run_costs.starts(command)
     yield "machine", machine()
     if flags.devices:
-        yield "collectives", measure.collectives(config, flags.devices)
+        yield "collectives", speeds.collectives(config, flags.devices)
     elif flags.tasks:
         yield "tasks", scaling.tasks(flags.tasks)
     elif flags.layers:
         yield "layers", scaling.layers(flags.layers)
     elif flags.programs:
-        yield "programs", programs.programs(flags.programs)
+        yield "programs", program_costs.programs(flags.programs)
     elif flags.host:
         yield from of_the_host()
     elif flags.against:
         loaded = workload.load(config, flags.steps, flags.unroll)
-        yield "versus", measure.versus_torch(loaded, **torch_options(flags))
+        yield "versus", versus_torch.versus_torch(loaded, **torch_options(flags))
         # Memory of the host does not matter where another device computes.
         if loaded.prepared.devices[0].platform == "cpu":
             yield "resident", resident(arguments)
@@ -160,51 +170,54 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
 
 
 def check(flags, config) -> None:
-    """Refuses what the flags cannot ask for, before anything is measured."""
-    from mtra_jax.benchmark import measure
+    """Refuses invalid flags before anything is measured."""
+    import speeds
 
     if flags.tasks and max(flags.tasks) > 128:
         raise InputError(f"--tasks {max(flags.tasks)}: expected at most 128")
     for name in flags.method.split(",") if flags.method else ():
-        measure.with_method(config, name)
+        speeds.with_method(config, name)
 
 
 def of_the_host() -> Iterator[tuple[str, object]]:
-    from mtra_jax.benchmark import host
+    import host_costs
 
-    yield "throughput", host.throughput()
+    yield "throughput", host_costs.throughput()
     with tempfile.TemporaryDirectory() as directory:
-        yield "footprint", host.ten_million(directory=Path(directory))
+        yield "footprint", host_costs.ten_million(directory=Path(directory))
 
 
 def of_the_step(flags, config) -> Iterator[tuple[str, object]]:
-    from mtra_jax.benchmark import measure, run_costs, workload
+    import run_costs
+    import speeds
+    import workload
 
     names = flags.method.split(",") if flags.method else [config.method.name]
     loads = [
-        workload.load(measure.with_method(config, name), flags.steps, flags.unroll)
+        workload.load(speeds.with_method(config, name), flags.steps, flags.unroll)
         for name in names
     ]
-    speeds, steppers = measure.speeds(loads)
+    figures, steppers = speeds.speeds(loads)
     if flags.trace:
         yield "trace", trace(Path(flags.trace), loads[0], steppers[0])
     elif flags.method:
-        yield "methods", speeds
+        yield "methods", figures
     else:
-        yield "speed", speeds[0]
+        yield "speed", figures[0]
         yield "feeding", run_costs.feeding(loads[0], steppers[0])
         yield "saving", run_costs.saving(steppers[0])
 
 
 def resident(arguments: Sequence[str], num_steps: int = 6) -> tuple:
-    """What a process takes for steps of ours alone, and one for PyTorch's."""
-    from mtra_jax.benchmark import measure, run_costs
+    """Peak memory of a process that takes our steps, and of one for PyTorch's."""
+    import run_costs
+    import versus_torch
 
     peaks = [
         run_costs.alone(alone_command(arguments, side, num_steps)).peak_bytes
         for side in ("ours", "torch")
     ]
-    return measure.Resident(*peaks, num_steps)
+    return versus_torch.Resident(*peaks, num_steps)
 
 
 def alone_command(arguments: Sequence[str], side: str, num_steps: int) -> list[str]:
@@ -213,17 +226,17 @@ def alone_command(arguments: Sequence[str], side: str, num_steps: int) -> list[s
     return [sys.executable, __file__, *arguments, *flags]
 
 
-def trace(directory: Path, found, stepper) -> dict[str, float]:
-    from mtra_jax.benchmark import trace
+def trace(directory: Path, loaded, stepper) -> dict[str, float]:
+    import step_trace
 
-    item = found.items[0]
-    program = stepper.compiled(item).as_text()
-    path = trace.record(directory, [lambda: stepper(item)] * 3)
-    return trace.by_part(trace.seconds_by_instruction(path), program)
+    item = loaded.items[0]
+    program = stepper.compiled(item.batch).as_text()
+    path = step_trace.record(directory, [lambda: stepper(item)] * 3)
+    return step_trace.by_part(step_trace.seconds_by_instruction(path), program)
 
 
 def use_devices(count: int) -> None:
-    """Virtual devices, where there is but a CPU; before JAX looks for any."""
+    """Asks JAX for virtual devices if it runs on a CPU; before JAX looks for any."""
     import jax
 
     if os.environ.get("JAX_PLATFORMS", "cpu") == "cpu":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtra_jax import cli
+from mtra_jax import cli, files
 from mtra_jax.errors import InputError
 from mtra_jax.reports import bars, tables
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_run(workdir: Path, flags) -> None:
-    from mtra_jax.runs import metrics_log, scoring
+    from mtra_jax.runs import scoring
     from mtra_jax.train.devices import start_devices
 
     start_devices()
@@ -58,7 +58,7 @@ def evaluate_run(workdir: Path, flags) -> None:
             f"data.limit of the run: at most {score.limit} examples of each task",
             file=sys.stderr,
         )
-    print(json.dumps(metrics_log.plain(score.summary)))
+    print(json.dumps(files.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)
 

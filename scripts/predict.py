@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
-from mtra_jax import cli
-from mtra_jax.data import lines
+from mtra_jax import cli, files
 from mtra_jax.tasks import Task
 
 CHUNK = 4096
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     workdir = cli.existing_directory(flags.workdir)
 
-    from mtra_jax.runs import metrics_log, scoring
+    from mtra_jax.runs import scoring
     from mtra_jax.train.devices import start_devices
 
     start_devices()
@@ -36,14 +35,14 @@ def main(arguments: Sequence[str]) -> None:
     names = saved.benchmark.task_names
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = scoring.make_predictor(saved, task.name)
-    texts = lines.read_lines(flags.input)
+    texts = files.read_lines(flags.input)
     # Neither before an error that comes at once, nor left above a later one.
     shown = {"delay": 1, "leave": False, "disable": flags.input is None}
     with tqdm.tqdm(unit="text", **shown) as bar:
-        for chunk in lines.chunks(texts, CHUNK):
+        for chunk in files.chunks(texts, CHUNK):
             for outputs in predict(chunk):
                 record = as_record(task, outputs)
-                print(json.dumps(metrics_log.plain(record), ensure_ascii=False))
+                print(json.dumps(files.plain(record), ensure_ascii=False))
             bar.update(len(chunk))
 
 

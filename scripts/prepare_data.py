@@ -4,7 +4,9 @@
     python scripts/prepare_data.py --data_dir data --from_dir some/other/root
     python scripts/prepare_data.py --data_dir data --benchmark tweeteval
 
-The last form only checks what is there. Exit status: 0, or 2 with one line on stderr.
+A download takes TweetEval and EmoBank from a fixed commit and checks the SHA-256 of every
+file. The last form only checks what is there. Exit status: 0, or 2 with one line on
+stderr.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
 BENCHMARKS = {
     "tweeteval": TWEETEVAL,
     "affecteval": AFFECTEVAL,
-    # Both hold EmotionEval: once is enough here.
+    # Both benchmarks have EmotionEval; it is prepared once.
     "all": Benchmark("all", tuple(dict.fromkeys(TWEETEVAL.tasks + AFFECTEVAL.tasks))),
 }
 

@@ -590,7 +590,7 @@ ROWS = {
     "label of 10 MB": Row(
         with_irony(LABELS, b"0\n" + b"1" * TEN_MEGABYTES + b"\n0\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt:2: label '111111111111...1111111111111' of IronyEval; expected an integer from 0 to 1",
+        "{tmp}/tweeteval/datasets/irony/train_labels.txt:2: label '1111111111111111111111111111111111111...11111111111111111111111111111111111111' of IronyEval; expected an integer from 0 to 1",
     ),
     "label with a NUL": Row(
         with_irony(LABELS, "0\n1\0\n0\n"),
@@ -685,7 +685,7 @@ ROWS = {
     "value of 1 MB": Row(
         emobank(EMOBANK_ROWS + f"x,test,1,2,{'1' * 10**6}x,t\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:6: D '111111111111...111111111111x'; expected a finite number",
+        "{tmp}/affecteval/emobank/emobank.csv:6: D '1111111111111111111111111111111111111...1111111111111111111111111111111111111x'; expected a finite number",
     ),
     "no header": Row(
         intensity("id\tso\tfear\t0.5\n"),
@@ -761,7 +761,7 @@ ROWS = {
             put("emobank.txt", f"1\t2\t3\n1\t2\t{'1' * 10**6}x\n"),
         ),
         SCORE_VALUES,
-        "{tmp}/emobank.txt:2: found '1111111111111111111111111111111111111111...'; expected a finite number",
+        "{tmp}/emobank.txt:2: found '1111111111111111111111111111111111111...1111111111111111111111111111111111111x'; expected a finite number",
     ),
     # runs
     "directory that holds no run": Row(

@@ -28,9 +28,9 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from mtra_jax import cli
+from mtra_jax import cli, files
 from mtra_jax import config as configs
-from mtra_jax.data import batches, lines, sources, tokens
+from mtra_jax.data import batches, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
@@ -682,7 +682,7 @@ def test_texts_to_label(place, content, is_file):
         stdin = types.SimpleNamespace(buffer=io.BytesIO(content))
         patch.setattr("sys.stdin", stdin)
         try:
-            found.extend(lines.read_lines(str(path) if is_file else None))
+            found.extend(files.read_lines(str(path) if is_file else None))
         except InputError as error:
             fault = str(error)
     texts, number = texts_before_fault(content)
@@ -740,7 +740,7 @@ def test_odd_and_long_texts_come_out_of_files_tokens_and_rows_in_order(
     task = Benchmark("one", (TASKS["irony"],))
     examples = sources.load_benchmark(task, place)["irony"]["test"]
     assert examples.texts == [text.strip() for text in texts]
-    assert list(lines.read_lines(str(folder / "test_text.txt"))) == texts
+    assert list(files.read_lines(str(folder / "test_text.txt"))) == texts
 
     tokenizer = Tokenizer.from_str(TOKENIZER.decode())
     found = tokens.encode(tokenizer, examples.texts, max_length)

@@ -1,11 +1,11 @@
-"""Publishers' addresses or local directories in, a data root in their layouts out.
+"""Publishers' addresses or local directories -> a data root in their layouts.
 
-Files come into place one by one under their final names, each whole, and only after all
-files of their source have been read without an error.
+Each file gets its final name once it is whole, and only after all files of its source
+have been checked and read without an error.
 """
 
+import hashlib
 import http.client
-import os
 import shutil
 import stat
 import tempfile
@@ -14,51 +14,14 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from tqdm import tqdm
 
+from mtra_jax import files
 from mtra_jax.data import sources
+from mtra_jax.data.publishers import PUBLISHERS, Publisher
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
-
-
-class Publisher(NamedTuple):
-    """Where the files of a source are: `address` is a zip archive's, or a folder's.
-
-    `inside` is the folder within the archive, below its single top folder, whose files
-    the data root holds under `target`.
-    """
-
-    address: str
-    inside: str
-    target: str
-
-
-PUBLISHERS = {
-    "tweeteval": Publisher(
-        "https://github.com/cardiffnlp/tweeteval/archive/refs/heads/main.zip",
-        "datasets",
-        "tweeteval/datasets",
-    ),
-    "goemotions": Publisher(
-        "https://raw.githubusercontent.com/google-research/google-research/master"
-        "/goemotions/data",
-        "",
-        "affecteval/goemotions",
-    ),
-    "emobank": Publisher(
-        "https://raw.githubusercontent.com/JULIELab/EmoBank/master/corpus",
-        "",
-        "affecteval/emobank",
-    ),
-    "ei-reg": Publisher(
-        "https://saifmohammad.com/WebDocs/AIT-2018/AIT2018-DATA"
-        "/SemEval2018-Task1-all-data.zip",
-        "English/EI-reg",
-        "affecteval/ei-reg/EI-reg",
-    ),
-}
 
 # Rows for training, validation and test. Source: MTRA (ACL 2026), Table 9.
 PAPER_ROWS = {
@@ -82,7 +45,7 @@ _LARGEST_DOWNLOAD = 1 << 30
 def copy_benchmark(
     benchmark: Benchmark, from_dir: str | Path, data_dir: str | Path
 ) -> None:
-    """Copies the files of `benchmark` from one data root to another, over any there.
+    """Copies the files of `benchmark` from one data root to another, over existing ones.
 
     Raises: InputError as `sources.load_benchmark` for `from_dir`, with nothing copied;
     or where a file cannot be written.
@@ -101,13 +64,14 @@ def download_benchmark(
     data_dir: str | Path,
     publishers: Mapping[str, Publisher] = PUBLISHERS,
 ) -> None:
-    """Fetches from `publishers` the tasks that `data_dir` does not hold readably.
+    """Fetches from `publishers` the tasks that cannot be read from `data_dir`.
 
-    Tasks that are there and readable stay as they are, so that a second call fetches
-    only what the first did not get. Shows a bar for each download on stderr.
+    Tasks that can be read stay as they are, so that a second call fetches only what the
+    first did not get. Shows a bar for each download on stderr.
 
     Raises: InputError, one line with the address, where a download fails or ends early,
-    an archive lacks a file or cannot be opened, or the content cannot be read.
+    an archive lacks a file or cannot be opened, a file has another SHA-256 than its
+    publisher's, or the content cannot be read.
     """
     missing = [task for task in benchmark.tasks if not _is_readable(task, data_dir)]
     for name, publisher in publishers.items():
@@ -119,17 +83,17 @@ def download_benchmark(
 def count_table(
     benchmark: Benchmark, examples: Mapping[str, Mapping[str, sources.Examples]]
 ) -> str:
-    """Rows found beside those of the paper's Table 9, a line for each task and split.
+    """Numbers of rows beside those of the paper's Table 9, a line per task and split.
 
-    `examples`: as `sources.load_benchmark` returns them. Differences are shown, and no
-    error: the paper's SentiEval and GoEmotions are not its publishers' files of today.
+    `examples`: as `sources.load_benchmark` returns them. A difference is shown and is not
+    an error: the publishers' SentiEval and GoEmotions differ from the paper's.
     """
     table = [("task", "in Table 9", "split", "rows", "paper", "difference")]
     for task in benchmark.tasks:
         for split, paper in zip(sources.SPLITS, PAPER_ROWS[task.name], strict=True):
-            found = len(examples[task.name][split].texts)
-            difference = f"{found - paper:+d}" if found != paper else "0"
-            numbers = (str(found), str(paper), difference)
+            count = len(examples[task.name][split].texts)
+            difference = f"{count - paper:+d}" if count != paper else "0"
+            numbers = (str(count), str(paper), difference)
             table.append((task.name, task.title, split, *numbers))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(_aligned(cells, widths) for cells in table)
@@ -147,7 +111,7 @@ def _publisher_of(task: Task) -> str:
 
 
 def _label_name_files(task: Task) -> list[str]:
-    """What publishers lay beside the data for people: no reader needs it."""
+    """Files with the names of labels, for people; no reader needs them."""
     folder = PUBLISHERS[_publisher_of(task)].target
     if _publisher_of(task) == "tweeteval":
         return [f"{folder}/{task.name}/mapping.txt"]
@@ -165,21 +129,36 @@ def _is_readable(task: Task, data_dir: str | Path) -> bool:
 def _download(
     publisher: Publisher, tasks: Sequence[Task], data_dir: str | Path
 ) -> None:
-    files = [file for task in tasks for file in sources.task_files(task)]
+    wanted = [file for task in tasks for file in sources.task_files(task)]
     with tempfile.TemporaryDirectory() as staged:
         if publisher.address.endswith(".zip"):
             archive = Path(staged) / PurePosixPath(publisher.address).name
             _retrieve(publisher.address, archive)
             extras = [file for task in tasks for file in _label_name_files(task)]
-            _extract(archive, publisher, files, extras, Path(staged))
+            _extract(archive, publisher, wanted, extras, Path(staged))
         else:
-            for file in files:
+            for file in wanted:
                 name = file.removeprefix(f"{publisher.target}/")
                 _retrieve(f"{publisher.address}/{name}", Path(staged) / file)
+        _check_digests(publisher, Path(staged))
         try:
             copy_benchmark(Benchmark("download", tuple(tasks)), staged, data_dir)
         except InputError as error:
             raise InputError(f"from {publisher.address}: {error}") from None
+
+
+def _check_digests(publisher: Publisher, root: Path) -> None:
+    """Raises InputError if a file below `root` is not the publisher's of that name."""
+    for name, expected in publisher.sha256.items():
+        path = root / publisher.target / name
+        if not path.is_file():
+            continue
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != expected:
+            raise InputError(
+                f"{publisher.address}: {name} has the SHA-256 {digest}; expected "
+                f"{expected}; files got otherwise can be given with --from_dir"
+            )
 
 
 def _retrieve(address: str, target: Path) -> None:
@@ -211,22 +190,22 @@ def _retrieve(address: str, target: Path) -> None:
 def _extract(
     archive: Path,
     publisher: Publisher,
-    files: Sequence[str],
+    wanted: Sequence[str],
     extras: Sequence[str],
     root: Path,
 ) -> None:
-    """Writes `files`, and those of `extras` that the archive has, under `root`.
+    """Writes `wanted`, and those of `extras` that the archive has, under `root`.
 
     Targets are our own names, never the archive's, so that no member can leave `root`.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
             members = _members(zipped)
-            for file in (*files, *extras):
+            for file in (*wanted, *extras):
                 inner = f"{publisher.inside}{file.removeprefix(publisher.target)}"
                 if inner in members:
                     _copy_member(zipped, members[inner], root / file)
-                elif file in files:
+                elif file in wanted:
                     raise InputError(f"{publisher.address}: the archive has no {inner}")
     except (
         zipfile.BadZipFile,
@@ -234,7 +213,7 @@ def _extract(
         EOFError,
         OSError,  # an offset before the start of the file
         RuntimeError,
-        UnicodeDecodeError,  # a name that is said to be UTF-8
+        UnicodeDecodeError,  # a name that is marked as UTF-8
     ) as error:
         raise InputError(f"{publisher.address}: no readable archive: {error}") from None
 
@@ -242,7 +221,8 @@ def _extract(
 def _members(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The members by their names below the archive's single top folder.
 
-    That folder carries the name of a branch or a release; none is absolute, or above.
+    That folder has the name of a commit or a release. Absolute and parent paths are left
+    out.
     """
     members = {}
     for member in zipped.infolist():
@@ -257,8 +237,8 @@ def _copy_member(
 ) -> None:
     """Writes a plain file of `_LARGEST_FILE` bytes at most.
 
-    Raises: zipfile.BadZipFile where it is a link, a device, larger, or compressed in a
-    way whose reader does not bound what it makes of a few bytes.
+    Raises: zipfile.BadZipFile where it is a link, a device, larger, or compressed in
+    another way than deflate, whose reader may make gigabytes of a few bytes.
     """
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         raise zipfile.BadZipFile(f"{member.filename!r} is a link or a device")
@@ -270,19 +250,14 @@ def _copy_member(
             f"{_LARGEST_FILE}"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In parts: `zipped.read` inflates all before it looks at the size.
+    # In parts: `zipped.read` inflates everything before it checks the size.
     with zipped.open(member) as stream, target.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
 
 
 def _place(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with files.replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None

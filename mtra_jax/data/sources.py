@@ -17,15 +17,15 @@ holds eight, each with a label.
 import csv
 import io
 import re
-import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtra_jax import files
 from mtra_jax.data import texts
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 
 SPLITS = ("train", "validation", "test")
@@ -195,7 +195,7 @@ def _read_emobank(task: Task, root: Path, split: str) -> Examples:
     where, header = next(records)
     for name in ("split", "text", *task.labels):
         if name not in header:
-            raise InputError(f"{where}: no column {name!r}; found {_show(header)}")
+            raise InputError(f"{where}: no column {name!r}; found {shown(header)}")
         if header.count(name) > 1:
             raise InputError(
                 f"{where}: column {name!r} is there {header.count(name)} times; "
@@ -207,7 +207,7 @@ def _read_emobank(task: Task, root: Path, split: str) -> Examples:
         record = dict(zip(header, fields, strict=True))
         if record["split"] not in parts:
             raise InputError(
-                f"{where}: split {_show(record['split'])}; expected {', '.join(parts)}"
+                f"{where}: split {shown(record['split'])}; expected {', '.join(parts)}"
             )
         values = [_number(record[name], name, where) for name in task.labels]
         parts[record["split"]].append((record["text"], values))
@@ -230,7 +230,7 @@ def _intensity_rows(root: Path, file: str) -> Rows:
     header, *lines = _read_lines(root, file)
     if [name.strip() for name in header.split("\t")] != _EI_REG_HEADER:
         raise InputError(
-            f"{root / file}:1: header {_show(header)}; expected {_EI_REG_HEADER}, "
+            f"{root / file}:1: header {shown(header)}; expected {_EI_REG_HEADER}, "
             "separated by tabs"
         )
     if not lines:
@@ -255,7 +255,7 @@ def _class_id(field: str, task: Task, where: str) -> int:
     text = field.strip(" \t\r")
     if not _CLASS_ID.fullmatch(text) or int(text) >= task.num_outputs:
         raise InputError(
-            f"{where}: label {_show(text)} of {task.title}; "
+            f"{where}: label {shown(text)} of {task.title}; "
             f"expected an integer from 0 to {task.num_outputs - 1}"
         )
     return int(text)
@@ -264,7 +264,7 @@ def _class_id(field: str, task: Task, where: str) -> int:
 def _number(field: str, name: str, where: str) -> float:
     text = field.strip(" \t\r")
     if not _NUMBER.fullmatch(text) or abs(float(text)) > _FLOAT32_MAX:
-        raise InputError(f"{where}: {name} {_show(text)}; expected a finite number")
+        raise InputError(f"{where}: {name} {shown(text)}; expected a finite number")
     return float(text)
 
 
@@ -317,14 +317,7 @@ def _read_text(root: Path, file: str) -> str:
         raise InputError(_missing(path, file)) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        byte = error.object[error.start]
-        raise InputError(
-            f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; expected UTF-8 text"
-        ) from None
+    text = files.decode(content, path)
     if not text:
         raise InputError(f"{path}: the file is empty; expected one example a line")
     return text
@@ -341,8 +334,3 @@ def _missing(path: Path, file: str) -> str:
         f"{absent}: no such {kind}; a data directory holds {folder}/{_LAYOUTS[folder]} "
         "(scripts/prepare_data.py fetches or copies it)"
     )
-
-
-def _show(value: str | list[str]) -> str:
-    """`value` on one short line, with any special characters escaped."""
-    return reprlib.repr(value)

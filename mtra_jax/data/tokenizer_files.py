@@ -2,13 +2,12 @@
 
 import importlib.util
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from mtra_jax import downloads
+from mtra_jax import downloads, files
 from mtra_jax.data import auto_tokenizers, plain_tokenizers
 from mtra_jax.errors import InputError, refusing, shown
 
@@ -214,17 +213,5 @@ def save_tokenizer(
             settings |= own
             break
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in ((_WHOLE, text), (_SETTINGS, json.dumps(settings, indent=2))):
-        replace(directory / name, f"{content}\n".encode())
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Writes `path` by an atomic rename."""
-    # A unique name: two processes, or two hosts, may write this file at once.
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write_text(directory / _WHOLE, f"{text}\n")
+    files.write_json(directory / _SETTINGS, settings)

@@ -16,10 +16,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
+from mtra_jax import files
 from mtra_jax.data.tokenizer_files import (
     SPECIAL_TOKENS,
     load_tokenizer,
-    replace,
     save_tokenizer,
 )
 from mtra_jax.errors import InputError, refusing
@@ -214,7 +214,7 @@ def _read(paths: Tokens, num_texts: int, num_ids: int) -> Tokens | None:
 def _write(path: Path, array: np.ndarray) -> None:
     file = io.BytesIO()
     np.save(file, array)
-    replace(path, file.getvalue())
+    files.write_bytes(path, file.getvalue())
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:

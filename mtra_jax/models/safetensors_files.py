@@ -1,7 +1,6 @@
 """A directory of safetensors -> named arrays; named arrays -> one file."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,8 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mtra_jax import downloads
-from mtra_jax.errors import InputError, naming, shown
+from mtra_jax import downloads, files
+from mtra_jax.errors import InputError, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -186,29 +185,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_directory(
     directory: Path, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
 ) -> None:
-    """Writes `model.safetensors`, then `config.json`, each by an atomic rename."""
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / f".{SINGLE}.{os.getpid()}"
-    try:
-        # Version 4 of `transformers` requires this mark of the framework.
-        with naming(directory / SINGLE):
-            safetensors.numpy.save_file(dict(tensors), unfinished, {"format": "pt"})
-            unfinished.replace(directory / SINGLE)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Writes `model.safetensors`, then `config.json`; each appears whole or not."""
+    # Versions 4 of `transformers` look for this mark of the framework.
+    with files.replacing(directory / SINGLE) as temporary:
+        safetensors.numpy.save_file(dict(tensors), temporary, {"format": "pt"})
     write_config(directory, config)
 
 
 def write_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """Writes `config.json` by an atomic rename."""
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / f".config.json.{os.getpid()}"
-    try:
-        with naming(directory / "config.json"):
-            unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            unfinished.replace(directory / "config.json")
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Writes `config.json`, which appears whole or not."""
+    files.write_json(directory / "config.json", dict(config))
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

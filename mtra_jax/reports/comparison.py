@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtra_jax import metrics
+from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 from mtra_jax.reports import tables
 from mtra_jax.tasks import BENCHMARKS, Task
@@ -68,13 +68,7 @@ def read(path: Path) -> list[Entry]:
         raise InputError(f"{path}: no such file; expected that of a sweep") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    try:
-        return parse(content.decode("utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8 text"
-        ) from error
+    return parse(files.decode(content, path, " text"), str(path))
 
 
 def parse(text: str, source: str) -> list[Entry]:

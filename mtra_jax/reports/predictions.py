@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mtra_jax import metrics
-from mtra_jax.errors import InputError, naming
+from mtra_jax import files, metrics
+from mtra_jax.errors import InputError, shown
 from mtra_jax.tasks import Task
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -43,7 +43,7 @@ def write_predictions(
     rows = predictions.reshape(len(predictions), -1).tolist()
     lines = iter("\t".join(map(repr, row)) + "\n" for row in rows)
     for path, size in _files(directory, task, len(predictions), target_sizes):
-        _replace(path, "".join(itertools.islice(lines, size)))
+        files.write_text(path, "".join(itertools.islice(lines, size)))
 
 
 def read_predictions(
@@ -112,29 +112,17 @@ def _files(
     ]
 
 
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with naming(path):
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-
-
 def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
     try:
         if path.is_fifo():
             raise InputError(f"{path}: a pipe; expected a file of {num_lines} lines")
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}; expected {num_lines} lines, the predictions "
             f"of {task.name}"
         ) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8 text"
-        ) from error
+    text = files.decode(content, path, " text")
     lines = text.removesuffix("\n").split("\n") if text else []
     if len(lines) != num_lines:
         # Names the first line that is missing or surplus.
@@ -163,7 +151,7 @@ def _label(task: Task, field: str, place: str) -> int:
         if 0 <= label < task.num_outputs:
             return label
     raise InputError(
-        f"{place}: found {_shown(field)}; expected a label id from 0 to "
+        f"{place}: found {shown(field)}; expected a label id from 0 to "
         f"{task.num_outputs - 1}"
     )
 
@@ -172,8 +160,4 @@ def _value(field: str, place: str) -> float:
     # Larger values would overflow in the correlations; no model writes them.
     if _FLOAT.fullmatch(field) and abs(value := float(field)) <= _FLOAT32_MAX:
         return value
-    raise InputError(f"{place}: found {_shown(field)}; expected a finite number")
-
-
-def _shown(field: str) -> str:
-    return repr(field if len(field) <= 40 else field[:40] + "...")
+    raise InputError(f"{place}: found {shown(field)}; expected a finite number")

@@ -4,14 +4,13 @@ Single-task learning leaves a whole run in `WORKDIR/TASK` for each task. `WORKDI
 the files that every run has, without checkpoints.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtra_jax import metrics
-from mtra_jax.runs import metrics_log, workdir
+from mtra_jax import files, metrics
+from mtra_jax.runs import workdir
 from mtra_jax.tasks import Benchmark
 
 
@@ -56,15 +55,11 @@ def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> N
     _gather_predictions(directory, names)
     environment = directory / names[-1] / workdir.ENVIRONMENT
     shutil.copyfile(environment, directory / workdir.ENVIRONMENT)
-    metrics_log.write_json(directory / workdir.RESULTS, results)
+    files.write_json(directory / workdir.RESULTS, results)
 
 
 def _gather_predictions(directory: Path, names: tuple[str, ...]) -> None:
-    temporary = directory / f".{workdir.PREDICTIONS}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    for name in names:
-        source = directory / name / workdir.PREDICTIONS
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
-    target = directory / workdir.PREDICTIONS
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(temporary, target)
+    with files.replacing_directory(directory / workdir.PREDICTIONS) as temporary:
+        for name in names:
+            source = directory / name / workdir.PREDICTIONS
+            shutil.copytree(source, temporary, dirs_exist_ok=True)

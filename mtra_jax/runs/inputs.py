@@ -14,10 +14,10 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
+from mtra_jax import files
 from mtra_jax.data import fingerprints
 from mtra_jax.errors import InputError, shown
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import metrics_log
 from mtra_jax.types import Params
 
 FILE = "inputs.json"
@@ -66,7 +66,7 @@ def _of_arrays(tree: Any) -> str:
 
 def write(directory: Path, inputs: Inputs) -> None:
     """Writes `inputs.json`."""
-    metrics_log.write_json(directory / FILE, inputs._asdict())
+    files.write_json(directory / FILE, inputs._asdict())
 
 
 def read(directory: Path) -> Inputs:
@@ -77,7 +77,7 @@ def read(directory: Path) -> Inputs:
     """
     path = directory / FILE
     try:
-        values = metrics_log.read_json(path)
+        values = files.read_json(path)
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file, so that nothing tells whether data and encoder are "

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import platform
 import subprocess
@@ -13,51 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from mtra_jax import files
 from mtra_jax.errors import InputError, naming
 from mtra_jax.runs import tensorboard
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
-
-
-def read_json(path: Path, advice: str = "") -> Any:
-    """The value in a JSON file.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      InputError: it is not UTF-8 or not JSON; `advice` ends the message.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged: {error}{advice}") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value`, see `plain`, under a temporary name and renames it."""
-    _replace(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-
-
-def plain(value: Any) -> Any:
-    """`value` with None for numbers that are not finite, which JSON lacks.
-
-    >>> plain({"avg": math.nan, "seen": [1.5, math.inf]})
-    {'avg': None, 'seen': [1.5, None]}
-    """
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with naming(path):
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
@@ -143,7 +102,7 @@ class MetricsLog:
         """One line of `metrics.jsonl`, and a TensorBoard point for every number."""
         if not self._active:
             return
-        line = plain({"step": step, **values})
+        line = files.plain({"step": step, **values})
         with naming(self._path):
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
         if self._events is not None:
@@ -192,7 +151,7 @@ def _keep_until(path: Path, step: int) -> None:
         )
     pairs = zip(lines, steps, strict=False)
     earlier = [line.decode() for line, at in pairs if at <= step]
-    _replace(path, "".join(f"{line}\n" for line in earlier))
+    files.write_text(path, "".join(f"{line}\n" for line in earlier))
 
 
 def _step_of(line: bytes) -> int | None:

@@ -1,6 +1,5 @@
 """A prepared run and its best parameters -> its encoder, environment, predictions, results."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtra_jax import metrics
+from mtra_jax import files, metrics
 from mtra_jax.data import tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
@@ -24,14 +23,10 @@ from mtra_jax.types import Params
 
 def write_encoder_files(directory: Path, backbone: Backbone) -> None:
     """Writes tokenizer and encoder configuration, which reading a checkpoint needs."""
-    temporary = directory / f".{workdir.ENCODER}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    tokens.save_tokenizer(backbone.tokenizer, temporary, backbone.config.max_length)
-    pretrained.save_config(temporary, backbone.config)
-    target = directory / workdir.ENCODER
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
+    length = backbone.config.max_length
+    with files.replacing_directory(directory / workdir.ENCODER) as temporary:
+        tokens.save_tokenizer(backbone.tokenizer, temporary, length)
+        pretrained.save_config(temporary, backbone.config)
 
 
 def write_environment(
@@ -41,7 +36,7 @@ def write_environment(
     shapes = run.validation.batcher.shapes
     environment = metrics_log.environment(devices)
     environment["evaluation_shapes"] = [list(shape) for shape in shapes]
-    metrics_log.write_json(directory / workdir.ENVIRONMENT, environment)
+    files.write_json(directory / workdir.ENVIRONMENT, environment)
 
 
 def finish(
@@ -94,7 +89,7 @@ def finish(
         encoder_config = prepared.backbone.config
         encoder_dir = directory / workdir.ENCODER
         pretrained.save_encoder(encoder_dir, encoder_config, params["encoder"])
-        metrics_log.write_json(directory / workdir.RESULTS, results)
+        files.write_json(directory / workdir.RESULTS, results)
     return results
 
 

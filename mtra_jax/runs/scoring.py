@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import metrics, paths
+from mtra_jax import files, metrics, paths
 from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError, did_you_mean
@@ -19,7 +19,6 @@ from mtra_jax.runs import (
     checkpoints,
     inputs,
     loop,
-    metrics_log,
     preparation,
     workdir,
 )
@@ -226,7 +225,7 @@ def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
 def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
     """The shapes of evaluation in `environment.json`; () if it has none for the devices."""
     try:
-        values = metrics_log.read_json(directory / workdir.ENVIRONMENT)
+        values = files.read_json(directory / workdir.ENVIRONMENT)
         if len(values["devices"]) != num_devices:
             return ()
         stored = values["evaluation_shapes"]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,10 +11,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from mtra_jax import config as configs
-from mtra_jax.errors import InputError, RunError, did_you_mean, naming
+from mtra_jax import files
+from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.reports import bars, comparison
 from mtra_jax.runs import display, experiments, training
-from mtra_jax.runs import workdir as files
+from mtra_jax.runs import workdir as run_files
 
 RESULTS = "results.jsonl"
 State = Literal["finished", "begun", "new"]
@@ -79,7 +79,7 @@ def make_plan(
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
         directory = workdir / trial.directory
-        files.check(config, directory)
+        run_files.check(config, directory)
         training.check_inputs(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
@@ -87,9 +87,9 @@ def make_plan(
 
 def state_of(directory: Path) -> State:
     """The state of the run in `directory`."""
-    if (directory / files.RESULTS).exists():
+    if (directory / run_files.RESULTS).exists():
         return "finished"
-    return "begun" if (directory / files.CONFIG).exists() else "new"
+    return "begun" if (directory / run_files.CONFIG).exists() else "new"
 
 
 def run_all(
@@ -155,7 +155,7 @@ def update_results(plan: Plan, job: Job) -> float:
     A line with the same results stays as it is; another line with the same name and seed
     is replaced. The lines are in the order of the sweep, followed by those of others.
     """
-    results = files.read_results(job.directory)
+    results = run_files.read_results(job.directory)
     assert results is not None, job.directory
     lines = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
     key = (job.trial.name, job.trial.seed)
@@ -165,7 +165,7 @@ def update_results(plan: Plan, job: Job) -> float:
         trials = enumerate(plan.sweep.trials)
         places = {(trial.name, trial.seed): i for i, trial in trials}
         order = sorted(lines, key=lambda key: places.get(key, len(places)))
-        _replace(
+        files.write_text(
             plan.workdir / RESULTS,
             "".join(f"{json.dumps(lines[key])}\n" for key in order),
         )
@@ -175,8 +175,8 @@ def update_results(plan: Plan, job: Job) -> float:
 
 def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
     trial = job.trial
-    ended = (job.directory / files.RESULTS).stat().st_mtime
-    environment = (job.directory / files.ENVIRONMENT).read_text(encoding="utf-8")
+    ended = (job.directory / run_files.RESULTS).stat().st_mtime
+    environment = files.read_json(job.directory / run_files.ENVIRONMENT)
     return {
         "name": trial.name,
         "method": trial.method,
@@ -185,7 +185,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "preset": trial.preset,
         "overrides": dict([*trial.overrides, *plan.overrides]),
         "command": plan.command,
-        "environment": json.loads(environment),
+        "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
         "results": results,
     }
@@ -200,11 +200,4 @@ def read(workdir: Path) -> list[comparison.Entry]:
     path = workdir / RESULTS
     if not path.exists():
         return []
-    return comparison.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with naming(path):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+    return comparison.read(path)

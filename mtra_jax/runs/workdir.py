@@ -6,9 +6,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import config_values
+from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import metrics_log, orbax_paths
+from mtra_jax.runs import orbax_paths
 from mtra_jax.tasks import Benchmark
 
 CONFIG = "config.json"
@@ -76,7 +76,7 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = workdir / CONFIG
     try:
-        values = metrics_log.read_json(path)
+        values = files.read_json(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a run's directory") from None
     if isinstance(values, dict):
@@ -100,7 +100,7 @@ def _check_format(number: Any, path: Path) -> None:
 def write_config(config: ConfigDict, workdir: Path) -> None:
     """Writes `config.json`, with the number of the format first."""
     values = {"format": FORMAT, **configs.to_dict(config)}
-    metrics_log.write_json(workdir / CONFIG, values)
+    files.write_json(workdir / CONFIG, values)
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:
@@ -111,7 +111,7 @@ def read_results(workdir: Path) -> dict[str, Any] | None:
     """
     path = workdir / RESULTS
     try:
-        results = metrics_log.read_json(path, "; remove it to score again")
+        results = files.read_json(path, "; remove it to score again")
     except FileNotFoundError:
         return None
     if not isinstance(results, dict):

@@ -1,6 +1,6 @@
 """A module's name and options -> its figures as JSON lines on standard output.
 
-Started by `supervisor.py`. What libraries print goes to standard error, the log.
+Started by `supervisor.py`. Output of libraries goes to standard error, the log.
 """
 
 import importlib
@@ -19,14 +19,14 @@ def main(module: str, options: str) -> None:
         compile_quickly()
 
     def emit(figure: str, text: str, **values: Any) -> None:
-        """Hands over a figure at once; `context` holds options of later measurements."""
+        """Writes a figure at once; `context` holds options of later measurements."""
         line = json.dumps({"figure": figure, "text": text, **values})
         os.write(figures, line.encode() + b"\n")
 
     importlib.import_module(module).measure(values, emit)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # seconds of taking libraries down belong to the next measurement
+    os._exit(0)  # closing the libraries would take seconds of the next measurement
 
 
 def compile_quickly() -> None:

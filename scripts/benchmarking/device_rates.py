@@ -1,4 +1,4 @@
-"""This machine -> device, versions, and the two rates that bound every program."""
+"""This machine -> device, versions, and the rates of products and of memory."""
 
 import os
 import platform
@@ -107,7 +107,7 @@ def copy_seconds(device: jax.Device, num_bytes: int) -> float:
 def median_seconds(
     function: Callable[[], jax.Array], calls: int = 10, groups: int = 9
 ) -> float:
-    """Seconds of one call: the median of groups of calls that are waited for together."""
+    """Seconds of a call: the median over groups of calls, each waited for once."""
     jax.block_until_ready([function() for _ in range(3)])
     times = []
     for _ in range(groups):

@@ -21,10 +21,15 @@ import supervisor
 from supervisor import Measurement
 
 SHARED = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
-"""JAX takes three quarters of a device's memory by default; PyTorch needs some too."""
-# In order of worth: the first ones get their time first.
+"""Leaves memory for PyTorch: JAX takes three quarters of a device by default."""
+# The most valuable first: they get their time first.
 MEASUREMENTS = (
-    Measurement("prepare", "prepare", weight=2, environment={"JAX_PLATFORMS": "cpu"}),
+    Measurement(
+        "prepare",
+        "generated_inputs",
+        weight=2,
+        environment={"JAX_PLATFORMS": "cpu"},
+    ),
     Measurement("device", "device_rates", weight=2),
     Measurement("mtra-128", "step_speed", weight=6, options={"method": "mtra"}),
     Measurement("ew-128", "step_speed", weight=4, options={"method": "ew"}),
@@ -54,7 +59,7 @@ MEASUREMENTS = (
     Measurement("methods", "method_speeds", weight=8),
 )
 
-# Switches of the step, each beside the default: measured where --only names them.
+# Switches of the step, each compared with the default; measured only if --only names them.
 COMMAND_BUFFERS = "--xla_gpu_enable_command_buffer=+WHILE,+DYNAMIC_SLICE_FUSION"
 SWITCHES = (
     *(
@@ -81,7 +86,7 @@ SWITCHES = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a wrong flag with one line instead of the usage."""
+    """Reports a wrong flag in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n")
@@ -99,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         "backbone": absolute(flags.backbone),
     }
     chosen = choose(flags.only)
-    # Ends as an exception does: children are killed, temporary files removed.
+    # SIGTERM becomes an exception: children are killed, temporary files removed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return supervisor.run(chosen, options, directory, 60 * flags.minutes)
@@ -120,10 +125,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     flags = parser.parse_args(arguments)
     if not flags.minutes > 0:
         parser.error(f"--minutes is {flags.minutes}; expected more than 0")
-    known = [measurement.name for measurement in (*MEASUREMENTS, *SWITCHES)]
-    for name in (flags.only or known[0]).split(","):
-        if name not in known:
-            parser.error(f"--only {name}: unknown; expected of {', '.join(known)}")
+    names = [measurement.name for measurement in (*MEASUREMENTS, *SWITCHES)]
+    for name in (flags.only or names[0]).split(","):
+        if name not in names:
+            parser.error(f"--only {name}: unknown; expected of {', '.join(names)}")
     for flag in ("data_dir", "backbone"):
         path = getattr(flags, flag)
         if path and not Path(path).is_dir():
@@ -140,14 +145,14 @@ def absolute(path: str | None) -> str | None:
 
 
 def choose(only: str | None) -> list[Measurement]:
-    """The measurements named by `only`, all if None, with what they need first."""
+    """The measurements named by `only` and those they need; all for None."""
     if only is None:
         return list(MEASUREMENTS)
     names = {"prepare", *only.split(",")}
     if names == {"prepare", "device"}:
         names.remove("prepare")
-    known = (*MEASUREMENTS, *SWITCHES)
-    return [measurement for measurement in known if measurement.name in names]
+    every = (*MEASUREMENTS, *SWITCHES)
+    return [measurement for measurement in every if measurement.name in names]
 
 
 if __name__ == "__main__":

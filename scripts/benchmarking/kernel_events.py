@@ -28,7 +28,7 @@ KINDS = (
     ("other", r""),
 )
 """Kinds by the kernel's name, in lower case: the first that fits."""
-# Instructions whose own instructions are in the profile too.
+# Instructions that run others, which the profile has too.
 OUTER = re.compile(r"^(while|call|conditional|end: )")
 NUMBERS = re.compile(r"(?:[._]\d+)+(?=$|_)")
 ANNOTATED = re.compile(r"\bhlo_op=([\w.\-]+)")
@@ -36,7 +36,7 @@ LAYER = re.compile(r"layer_\d+")
 
 
 class Kernel(NamedTuple):
-    """A kernel, or on a CPU an instruction, that the device ran."""
+    """A kernel that the device ran; on a CPU, an instruction."""
 
     name: str
     instruction: str
@@ -61,7 +61,7 @@ class Share(NamedTuple):
 def read(path: Path) -> list[Kernel]:
     """The kernels of the first GPU in `path`, an `xplane.pb`, in order of their start.
 
-    Where there is no GPU, the instructions that the CPU ran.
+    Without a GPU: the instructions that the CPU ran.
     """
     planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
     gpus = sorted((p for p in planes if "GPU:" in p.name), key=lambda p: p.name)
@@ -91,7 +91,7 @@ def layout(path: Path, num_events: int = 2) -> dict[str, Any]:
 
 
 def _instruction(stats: Iterable[tuple[str, Any]]) -> str:
-    """The instruction that `stats` name: by itself, or within an annotation."""
+    """The instruction in `stats`: a value, or part of an annotation."""
     values = {key: str(value) for key, value in stats}
     if "hlo_op" in values:
         return values["hlo_op"]
@@ -126,7 +126,7 @@ def kind(name: str) -> str:
 def operation_of(kernel: Kernel, operations: Mapping[str, str]) -> str:
     """The operation of a kernel, from those of the program's instructions; "" if unknown.
 
-    A generated kernel has its instruction's name, with "_" for the other marks.
+    A generated kernel has its instruction's name, with "_" for dots and dashes.
     """
     if kernel.instruction in operations:
         return operations[kernel.instruction]

@@ -1,6 +1,6 @@
-"""A few steps under the profiler -> which kernels take the time, and the gaps between.
+"""A few steps under the profiler -> time by kernel, and the gaps between kernels.
 
-Times of steps come from unprofiled ones: XLA uses no CUDA graphs under the profiler.
+Times of steps are those of unprofiled steps: under the profiler XLA uses no CUDA graphs.
 """
 
 import gzip
@@ -11,28 +11,27 @@ from typing import Any
 
 import jax
 import kernel_events
+import step_trace
 import training_run
+import workload
 from kernel_events import Kernel, Share
-
-from mtra_jax.benchmark import trace
 
 NUM_STEPS = 5
 NUM_SHOWN = 20
-"""Kernels in the table of those that take most time."""
+"""Rows of the table of the slowest kernels."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:
     loaded = training_run.load(options, options["method"])
-    update = loaded.prepared.run.update
-    program = update.compiled(loaded.state, loaded.batches[0]).as_text()
-    steps = training_run.Steps(loaded)
+    program = loaded.stepper.compiled(loaded.batches[0]).as_text()
+    steps = training_run.steps_of(loaded)
     seconds = 0.5 if options["small"] else 3.0
     step = statistics.median(training_run.timed(steps, seconds).seconds)
     with tempfile.TemporaryDirectory(dir=options["work"]) as directory:
         path = profile(steps, Path(directory))
         kernels = kernel_events.read(path)
         keep(path, Path(options["out"]), emit)
-    named = {m["name"]: m["op"] for m in trace.INSTRUCTION.finditer(program)}
+    named = {m["name"]: m["op"] for m in step_trace.INSTRUCTION.finditer(program)}
     operations = kernel_events.by_kernel_name(named)
     emit_gaps(kernels, step, emit)
     busy = kernel_events.busy_seconds(kernels)
@@ -47,14 +46,14 @@ def measure(options: dict[str, Any], emit: Any) -> None:
 
 
 def keep(path: Path, out: Path, emit: Any) -> None:
-    """Keeps the profile beside the figures, compressed."""
+    """Writes the profile beside the figures, compressed."""
     target = out / "kernels.xplane.pb.gz"
     target.write_bytes(gzip.compress(path.read_bytes(), 4))
     size = target.stat().st_size / 2**20
     emit("profile", f"{size:.1f} MiB, {target}", layout=kernel_events.layout(path))
 
 
-def profile(steps: training_run.Steps, directory: Path) -> Path:
+def profile(steps: workload.Steps, directory: Path) -> Path:
     """Takes `NUM_STEPS` steps under the profiler; returns its file."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
@@ -65,7 +64,7 @@ def profile(steps: training_run.Steps, directory: Path) -> Path:
 
 
 def emit_gaps(kernels: list[Kernel], step: float, emit: Any) -> None:
-    """How long the device computes in a step, and how long it waits."""
+    """Emits the time per step in which the device computes, and in which it waits."""
     busy = kernel_events.busy_seconds(kernels) / NUM_STEPS
     gaps = kernel_events.gaps(kernels)
     idle = sum(gaps) / NUM_STEPS
@@ -87,19 +86,19 @@ def emit_gaps(kernels: list[Kernel], step: float, emit: Any) -> None:
 
 
 def part(kernel: Kernel, operations: dict[str, str]) -> str:
-    """The part of the model that a kernel's instruction belongs to."""
+    """The part of the model to which a kernel's instruction belongs."""
     operation = kernel_events.operation_of(kernel, operations)
-    return trace.part_of(operation) if operation else "unknown instruction"
+    return step_trace.part_of(operation) if operation else "unknown instruction"
 
 
 def described(kernel: Kernel, operations: dict[str, str]) -> str:
-    """A kernel's name and its operation, without the numbers that tell copies apart."""
+    """A kernel's name and its operation, without the numbers of copies."""
     operation = kernel_events.operation_of(kernel, operations)
     return kernel_events.described(kernel, operation)
 
 
 def emit_table(title: str, shares: list[Share], busy: float, emit: Any) -> None:
-    """One line a group: share of the busy time, milliseconds and kernels of a step."""
+    """Emits a line per group: share of the busy time, milliseconds and kernels per step."""
     rows = [
         f"{100 * share.seconds / busy:5.1f} %  "
         f"{1e3 * share.seconds / NUM_STEPS:8.3f} ms  "

@@ -1,29 +1,29 @@
-"""Every method of the registry -> milliseconds of its step, a line each."""
+"""Every method of the registry -> milliseconds of its step."""
 
 import concurrent.futures
 import gc
 from collections.abc import Iterator
 from typing import Any
 
+import timing
 import training_run
 import workload_files
 
-from mtra_jax.benchmark import timing
 from mtra_jax.methods import registry
 from mtra_jax.runs import preparation
 from mtra_jax.train.backbone import Backbone
 
 NUM_SMALL = 4
-"""Methods with `--small`."""
+"""The number of methods with `--small`."""
 AT_ONCE = 4
-"""Programs that are compiled at the same time; timing waits until they are."""
+"""Programs that are compiled at the same time; timing starts after them."""
 SECONDS = 2.0
 """Seconds of timed steps of each method."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:
     names = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
-    # The two that were measured before come from the cache, and are the yardsticks.
+    # The first two were measured before: the cache has their programs.
     names.sort(key=lambda name: name not in ("ew", "mtra"))
     if options["small"]:
         names = names[:NUM_SMALL]
@@ -32,7 +32,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     first = None
     for group in groups(names):
         for name, loaded in compiled(options, group, backbone, emit):
-            steps = training_run.Steps(loaded)
+            steps = training_run.steps_of(loaded)
             seconds = SECONDS / 8 if options["small"] else SECONDS
             times = training_run.timed(steps, seconds)
             low, median, high = timing.spread(times.seconds)
@@ -54,7 +54,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
 
 
 def groups(names: list[str]) -> Iterator[list[str]]:
-    """The first two alone, for a process reads one cache at a time; then several."""
+    """The first two alone, because a process reads one cache at a time; then several."""
     yield from ([name] for name in names[:2])
     for start in range(2, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]
@@ -67,7 +67,7 @@ def compiled(
     loads = [(name, training_run.load(options, name, 1, backbone)) for name in names]
 
     def compile_step(loaded: training_run.Loaded) -> None:
-        loaded.prepared.run.update.compiled(loaded.state, loaded.batches[0])
+        loaded.stepper.compiled(loaded.batches[0])
 
     good = []
     with concurrent.futures.ThreadPoolExecutor(len(loads)) as pool:

@@ -1,4 +1,4 @@
-"""The text of a compiled program -> its instructions, and the kernels that it starts."""
+"""The text of a compiled program -> counts of its instructions and kernels."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ CALLED = re.compile(
 )
 TRIPS = re.compile(r'"?known_trip_count"?:\{"n":"(\d+)"\}')
 OUTER = frozenset({"call", "while", "conditional"})
-"""Opcodes whose computations are run instruction by instruction."""
+"""Opcodes whose computations run instruction by instruction."""
 FREE = frozenset(
     {
         "parameter",
@@ -35,15 +35,15 @@ FREE = frozenset(
 
 
 class Size(NamedTuple):
-    """What a program consists of."""
+    """Counts of a program."""
 
     instructions: int
-    """In all of its computations, those within fusions included."""
+    """Instructions of all computations, also those within fusions."""
     fusions: int
     kernels: int
-    """Instructions that run by themselves, counted once."""
+    """Instructions that run as kernels, counted once."""
     started: int
-    """Those started in one run: loops times their number of rounds, where known."""
+    """Kernels started in one run: those of loops times the number of rounds, if given."""
     kinds: dict[str, int]
     """`kernels` by opcode."""
 
@@ -55,7 +55,7 @@ class _Line(NamedTuple):
 
 
 def size(text: str) -> Size:
-    """Counts what is in `text`, an optimised module as `Compiled.as_text()` has it."""
+    """Counts of `text`, an optimised module as `Compiled.as_text()` returns it."""
     computations, entry = _computations(text)
     outer: Counter[str] = Counter()
     _visit(computations, entry, 1, outer)
@@ -103,7 +103,7 @@ def _parsed(line: str) -> _Line:
 def _visit(
     computations: dict[str, list[_Line]], name: str, times: int, outer: Counter[str]
 ) -> None:
-    """Adds to `outer` how many times each computation runs by itself."""
+    """Adds to `outer` the number of times that each computation runs."""
     outer[name] += times
     for line in computations.get(name, []):
         if line.opcode in OUTER:

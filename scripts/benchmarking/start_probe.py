@@ -1,4 +1,4 @@
-"""Runs `scripts/train.py` to its first step, and prints when each stage ended.
+"""Runs `scripts/train.py` to its first step, and prints the end of each stage.
 
 Started by `start_stages.py`, with the script and its arguments. The lines are JSON, with
 seconds since the time in the environment's `PROBE_STARTED`.
@@ -37,9 +37,9 @@ def main(script: str, arguments: list[str]) -> None:
 
 
 def watch(mark: Any) -> None:
-    """Marks the end of each stage of `scripts/train.py`, which is imported by now."""
+    """Marks the end of each stage of `scripts/train.py`, which must be imported."""
+    import compile_events
     import jax
-    import training_run
 
     from mtra_jax.data import benchmarks
     from mtra_jax.runs import preparation
@@ -50,7 +50,7 @@ def watch(mark: Any) -> None:
     mark_first(preparation, "load_backbone", mark, "encoder")
     mark_first(benchmarks, "build_corpora", mark, "tokens")
     mark_first(preparation, "prepare", mark, "parameters, batches")
-    events = training_run.Events()
+    events = compile_events.Events()
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: events.note(event, seconds)
     )

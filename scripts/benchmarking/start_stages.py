@@ -14,7 +14,7 @@ import supervisor
 import workload_files
 
 BEFORE = "parameters, batches"
-"""The last stage before the step's program is traced."""
+"""The last stage before the tracing of the step."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:

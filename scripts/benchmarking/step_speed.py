@@ -4,12 +4,13 @@ import statistics
 import time
 from typing import Any
 
+import compile_events
 import jax
 import program_size
+import step_costs
+import timing
 import training_run
 from training_run import Loaded
-
-from mtra_jax.benchmark import timing
 
 FIRST_LOOK, LONG_LOOK = 2.0, 8.0
 """Seconds of timed steps: for a first figure, and for the one that counts."""
@@ -33,9 +34,9 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     )
     compiled = compile_step(loaded, emit)
     emit_size(compiled, emit)
-    steps = training_run.Steps(loaded)
+    steps = training_run.steps_of(loaded)
     started = time.perf_counter()
-    with training_run.compilations() as events:
+    with compile_events.collected() as events:
         steps.take(1)
     emit(
         "first step",
@@ -55,7 +56,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
 def compile_step(loaded: Loaded, emit: Any) -> jax.stages.Compiled:
     """Compiles, or reads, the step's program; its parts are emitted as they end."""
 
-    def lowered(events: training_run.Events) -> None:
+    def lowered(events: compile_events.Events) -> None:
         emit(
             "trace, lower",
             f"{events.trace:.1f} s, {events.lower:.1f} s",
@@ -64,8 +65,8 @@ def compile_step(loaded: Loaded, emit: Any) -> jax.stages.Compiled:
         )
 
     started = time.perf_counter()
-    with training_run.compilations(lowered) as events:
-        compiled = loaded.prepared.run.update.compiled(loaded.state, loaded.batches[0])
+    with compile_events.collected(lowered) as events:
+        compiled = loaded.stepper.compiled(loaded.batches[0])
     total = time.perf_counter() - started
     if events.num_read:
         text = (
@@ -122,7 +123,7 @@ def emit_memory(loaded: Loaded, compiled: jax.stages.Compiled, emit: Any) -> Non
     """The most that was in use on the device, and what the program asks for."""
     stats = loaded.prepared.devices[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
-    needed = training_run.memory(compiled)
+    needed = step_costs.memory(compiled)
     used = "not reported by the device"
     if peak is not None:
         used = f"{peak / 2**20:,.0f} MiB in use on the device"

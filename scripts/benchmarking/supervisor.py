@@ -1,8 +1,8 @@
-"""Measurements and a deadline -> processes with limits, and a file that keeps figures.
+"""Measurements and a deadline -> processes with time limits, and a file of figures.
 
 Every child writes its figures, JSON lines, to a pipe. This process appends them to
-`measurements.jsonl` and prints them as they come, so that a child that is killed at its
-limit, and this process if it is killed, keep what was measured until then.
+`measurements.jsonl` and prints them as they come, so that a kill, of a child at its
+limit or of this process, loses no figure that was measured before.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ LOGS = "logs"
 MARGIN = 3.0
 """Seconds before the deadline at which the last child is ended."""
 LEAST = 5.0
-"""Seconds below which a measurement is not started."""
+"""A measurement with fewer seconds left is not started."""
 SLACK = 2.0
-"""A measurement may take this many times its share: most take less."""
+"""A measurement may take this many times its share, because most take less."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 class Measurement:
     """A process that measures: `module.measure(options, emit)`.
 
-    `weight` sets its share of the time that is left, among the measurements that are.
+    `weight` sets its share of the remaining time among the remaining measurements.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Measurement:
 
 
 class Record:
-    """Figures as lines of a file and of the terminal, each written when it is known."""
+    """Figures as lines of a file and of the terminal, each written once it is measured."""
 
     def __init__(self, directory: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -55,7 +55,7 @@ class Record:
         self._started = time.monotonic()
 
     def add(self, measurement: str, figure: str, text: str, **values: Any) -> None:
-        """One call of `write` a line: a kill leaves no half of it."""
+        """Writes each line in one call of `write`, so that a kill cannot cut it."""
         line = {
             "measurement": measurement,
             "figure": figure,
@@ -83,7 +83,7 @@ def run(
     """Runs the measurements in their order within `seconds`; returns an exit code.
 
     A figure's values under "context" become options of the later measurements. The exit
-    code is 0 if at least one measurement came to its end, else 1.
+    code is 0 if at least one measurement finished, else 1.
     """
     deadline = time.monotonic() + seconds - MARGIN
     record = Record(directory)
@@ -105,7 +105,7 @@ def run(
 
 
 def share(remaining: Sequence[Measurement], seconds: float) -> float:
-    """The limit of the first of `remaining` where `seconds` are left for all of them.
+    """The limit of the first of `remaining` if `seconds` are left for all of them.
 
     >>> kinds = [Measurement("a", "a", 1), Measurement("b", "b", 3)]
     >>> share(kinds, 40.0), share(kinds[1:], 30.0)
@@ -122,7 +122,7 @@ def _one(
     logs: Path,
     limit: float,
 ) -> bool:
-    """Runs one measurement for at most `limit` seconds; returns whether it ended well."""
+    """Runs one measurement for at most `limit` seconds; returns whether it succeeded."""
     name, started = measurement.name, time.monotonic()
     log = logs / f"{name}.log"
     with log.open("wb") as file:
@@ -173,7 +173,7 @@ def _start(
 
 
 def _lines(child: subprocess.Popen, until: float) -> Iterator[dict[str, Any]]:
-    """The JSON lines of `child` as they come, to its end or to the time `until`."""
+    """The JSON lines of `child` as they arrive, until it ends or the time is `until`."""
     pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
@@ -211,7 +211,7 @@ _PRCTL = _death_signal()
 
 
 def die_with_parent() -> None:
-    """Asks the kernel, in a new process, for SIGKILL once its parent has ended."""
+    """Asks the kernel, in a new process, for SIGKILL when its parent ends."""
     if _PRCTL is not None:
         _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
 

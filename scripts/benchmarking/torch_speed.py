@@ -3,13 +3,13 @@
 import time
 from typing import Any
 
+import timing
 import torch
 import training_run
+import versus_torch
+import workload
 import workload_files
 from training_run import Loaded
-
-from mtra_jax.benchmark import measure as benchmark
-from mtra_jax.benchmark import timing, workload
 
 SECONDS = 8.0
 """Seconds of timed steps of both sides together."""
@@ -21,7 +21,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     if options["small"]:
         torch.set_num_threads(1)
     loaded = training_run.load(options, method)
-    ours = training_run.Steps(loaded)
+    ours = training_run.steps_of(loaded)
     started = time.perf_counter()
     ours.take(len(loaded.items))
     emit("ours", f"ready in {time.perf_counter() - started:.1f} s")
@@ -30,7 +30,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     for name, is_compiled in (("eager", False), ("compiled", True)):
         started = time.perf_counter()
         try:
-            theirs = TorchSteps(whole, loaded, is_compiled=is_compiled)
+            theirs = torch_steps(whole, loaded, is_compiled=is_compiled)
             theirs.take(2 * len(loaded.items))
         except (
             Exception
@@ -44,30 +44,24 @@ def measure(options: dict[str, Any], emit: Any) -> None:
         del theirs
 
 
-class TorchSteps:
-    """PyTorch's steps in a row on the batches of a workload, padded to the longest text."""
+def torch_steps(
+    whole: workload.Workload, loaded: Loaded, *, is_compiled: bool
+) -> workload.Steps:
+    """PyTorch's steps on the batches of `loaded`, padded to the longest text.
 
-    def __init__(
-        self, whole: workload.Workload, loaded: Loaded, *, is_compiled: bool
-    ) -> None:
-        self._trainer = benchmark.torch_trainer(
-            whole, compile_model=is_compiled, packed=False
-        )
-        self._batches = loaded.batches
-        self._next = 0
-
-    def take(self, count: int) -> float:
-        """Seconds of `count` steps, copies of the batches to the device included."""
-        started = time.perf_counter()
-        for _ in range(count):
-            batch = self._batches[self._next % len(self._batches)]
-            loss = self._trainer.launch(self._trainer.place(batch))
-            self._next += 1
-        loss.item()  # the host waits once, for the last of them
-        return time.perf_counter() - started
+    Copies of the batches to the device are part of a step.
+    """
+    trainer = versus_torch.torch_trainer(whole, compile_model=is_compiled, packed=False)
+    return workload.Steps(
+        lambda batch: trainer.launch(trainer.place(batch)),
+        lambda loss: loss.item(),
+        loaded.batches,
+    )
 
 
-def in_turns(ours: Any, theirs: Any, seconds: float) -> tuple[list[float], list[float]]:
+def in_turns(
+    ours: workload.Steps, theirs: workload.Steps, seconds: float
+) -> tuple[list[float], list[float]]:
     """Seconds of a step of each, group by group, for about `seconds`."""
     counts = training_run.group_size(ours), training_run.group_size(theirs)
     times: tuple[list[float], list[float]] = ([], [])

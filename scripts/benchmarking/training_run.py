@@ -1,48 +1,42 @@
 """A method and a batch size -> the real train step, real batches of one shape, times."""
 
-import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import speeds
+import step_costs
+import workload
 import workload_files
 from jax.experimental.compilation_cache import compilation_cache
 
-from mtra_jax.benchmark import cost, measure, workload
 from mtra_jax.runs import preparation
 from mtra_jax.train.backbone import Backbone
-from mtra_jax.train.devices import replicate, start_devices
+from mtra_jax.train.devices import start_devices
 from mtra_jax.types import Batch
 
-memory = cost.memory
-TRACE = "/jax/core/compile/jaxpr_trace_duration"
-LOWER = "/jax/core/compile/jaxpr_to_mlir_module_duration"
-COMPILE = "/jax/core/compile/backend_compile_duration"
-READ = "/jax/compilation_cache/cache_retrieval_time_sec"
-SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 NUM_BATCHES = 48
-"""That are packed to find the shape most of them have."""
-NUM_KEPT = 16
-"""Batches of that shape that the steps go round."""
+"""Batches packed to find the most frequent shape."""
+NUM_ITEMS = 16
+"""Batches of that shape through which the steps cycle."""
 GROUP_SECONDS = 0.4
-"""About how long a group of steps takes that is waited for together."""
+"""About the time of a group of steps, for which the host waits once."""
 
 
 class Loaded(NamedTuple):
     """A prepared run with batches of one shape, and means over these batches."""
 
     prepared: preparation.Prepared
-    state: Any
+    stepper: workload.Stepper
     items: list[workload.Item]
     mean_texts: float
     mean_real: float
     processed: int
     """Tokens of a batch with its padding."""
     mean_flops: float
-    """Matrix products of the encoder on real tokens, all passes of a step."""
+    """Operations of the encoder's matrix products on real tokens, all passes of a step."""
     dtype: str
     num_shapes: int
     """Distinct shapes of the batches that were packed."""
@@ -63,17 +57,17 @@ def load(
     scale: int = 1,
     backbone: Backbone | None = None,
 ) -> Loaded:
-    """Prepares a run; its programs are cached apart from those of all others.
+    """Prepares a run, with a separate cache for its programs.
 
-    So the first measurement of a program finds nothing in the cache, not even the
-    autotuning of another program, and the second one finds all.
+    The first measurement of a program starts with an empty cache, without even the
+    autotuning results of another program; the second starts with a full one.
     """
     start_devices()
     kind = f"{method}-{scale}-{options.get('unroll', '')}"
     directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    compilation_cache.reset_cache()  # else the first directory of a process is kept
+    compilation_cache.reset_cache()  # else JAX stays with its first directory
     config = workload_files.configuration(options, method, scale)
     prepared = preparation.prepare(config, backbone, options.get("unroll"))
     run = prepared.run
@@ -82,57 +76,31 @@ def load(
     items = [workload.describe(batch) for batch in run.train.batches(plan[chosen])]
     shapes = Counter(item.batch.tokens.shape for item in items)
     (shape, _), *_ = shapes.most_common()
-    kept = [item for item in items if item.batch.tokens.shape == shape][:NUM_KEPT]
-    passes = measure.passes(config)
+    chosen_items = [item for item in items if item.batch.tokens.shape == shape][
+        :NUM_ITEMS
+    ]
+    passes = speeds.passes(config)
     flops = [
-        cost.step_flops(prepared.backbone.config, measure.lengths_of(item), passes)
-        for item in kept
+        step_costs.step_flops(prepared.backbone.config, speeds.lengths_of(item), passes)
+        for item in chosen_items
     ]
     return Loaded(
         prepared,
-        replicate(run.state, prepared.devices),
-        kept,
-        float(np.mean([item.num_texts for item in kept])),
-        float(np.mean([item.real_tokens for item in kept])),
-        kept[0].processed_tokens,
+        workload.stepper_of(prepared),
+        chosen_items,
+        float(np.mean([item.num_texts for item in chosen_items])),
+        float(np.mean([item.real_tokens for item in chosen_items])),
+        chosen_items[0].processed_tokens,
         float(np.mean(flops)),
         np.dtype(preparation.compute_dtype(config)).name,
         len(shapes),
     )
 
 
-class Steps:
-    """Steps in a row on the batches of `loaded`, whose state they take."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        self._update = loaded.prepared.run.update
-        self._batches = loaded.batches
-        self._state = loaded.state
-        self._next = 0
-
-    def take(self, count: int) -> float:
-        """Seconds of `count` steps: the host waits once, for the last of them."""
-        started = time.perf_counter()
-        jax.block_until_ready(self._launch(count))
-        return time.perf_counter() - started
-
-    def launch_seconds(self, count: int = 4) -> float:
-        """Seconds that the host takes to launch a step on a device that is idle before.
-
-        On a CPU the device is the host, so that steps may be counted with it.
-        """
-        started = time.perf_counter()
-        result = self._launch(count)
-        seconds = time.perf_counter() - started
-        jax.block_until_ready(result)
-        return seconds / count
-
-    def _launch(self, count: int) -> Any:
-        for _ in range(count):
-            batch = self._batches[self._next % len(self._batches)]
-            self._state, measured = self._update(self._state, batch)
-            self._next += 1
-        return self._state, measured
+def steps_of(loaded: Loaded) -> workload.Steps:
+    """The steps of our program on the batches of `loaded` in turn."""
+    stepper = loaded.stepper
+    return workload.Steps(stepper.launch, jax.block_until_ready, loaded.batches)
 
 
 class Times(NamedTuple):
@@ -142,7 +110,7 @@ class Times(NamedTuple):
     steps: int
 
 
-def timed(steps: Any, seconds: float) -> Times:
+def timed(steps: workload.Steps, seconds: float) -> Times:
     """Times groups of steps for about `seconds`, at least three groups."""
     count = group_size(steps)
     times: list[float] = []
@@ -152,66 +120,7 @@ def timed(steps: Any, seconds: float) -> Times:
     return Times(times, count)
 
 
-def group_size(steps: Any) -> int:
-    """As many steps as take about `GROUP_SECONDS`, after two of warm-up."""
+def group_size(steps: workload.Steps) -> int:
+    """The number of steps that take about `GROUP_SECONDS`, after two for warm-up."""
     steps.take(2)
     return max(1, min(64, round(GROUP_SECONDS / (steps.take(2) / 2))))
-
-
-class Events:
-    """Seconds of tracing, lowering and compiling, as JAX reports them.
-
-    Traces and compilations of parts lie within the longest one or before it, so that of
-    each kind the longest counts.
-    """
-
-    def __init__(self) -> None:
-        self.trace = self.lower = self.compile = self.read = self.saved = 0.0
-        self.num_compiled = self.num_read = 0
-
-    def note(self, event: str, duration: float) -> None:
-        if event == TRACE:
-            self.trace = max(self.trace, duration)
-        elif event == LOWER:
-            self.lower = max(self.lower, duration)
-        elif event == COMPILE:
-            self.compile = max(self.compile, duration)
-            self.num_compiled += 1
-        elif event == READ:
-            self.read = max(self.read, duration)
-            self.num_read += 1
-        elif event == SAVED:
-            self.saved = max(self.saved, duration)
-
-    def values(self) -> dict[str, Any]:
-        """The seconds by name; None for compiling what was read, and the reverse."""
-        is_read = self.num_read > 0
-        return {
-            "trace_seconds": self.trace,
-            "lower_seconds": self.lower,
-            "compile_seconds": None if is_read else self.compile,
-            "read_seconds": self.read if is_read else None,
-            "stored_compile_seconds": self.read + self.saved if is_read else None,
-            "num_compiled": self.num_compiled,
-            "num_read": self.num_read,
-        }
-
-
-@contextlib.contextmanager
-def compilations(
-    on_lowered: Callable[[Events], None] | None = None,
-) -> Iterator[Events]:
-    """Collects JAX's reports; `on_lowered` is called after the longest lowering."""
-    events = Events()
-
-    def note(event: str, duration: float, **_: Any) -> None:
-        before = events.lower
-        events.note(event, duration)
-        if on_lowered is not None and event == LOWER and events.lower > before:
-            on_lowered(events)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        yield events
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)

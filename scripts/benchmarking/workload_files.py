@@ -9,7 +9,7 @@ PRESET = "configs/mtra.py:roberta_tweeteval"
 
 
 class Files(NamedTuple):
-    """Directories that `prepare.py` fills, and one for compiled programs."""
+    """Directories that `generated_inputs.py` fills, and one for compiled programs."""
 
     data: Path
     backbone: Path

@@ -1,4 +1,4 @@
-"""The instrument for GPUs: what it keeps when children fail, hang or it is killed itself."""
+"""The GPU instrument: its figures survive children that fail or hang, and its own end."""
 
 import json
 import os
@@ -8,16 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import compile_events
+import generated_inputs
 import jax
 import jax.numpy as jnp
 import kernel_events
 import numpy as np
-import prepare
 import program_size
 import pytest
 import start_stages
 import supervisor
-import training_run
 from kernel_events import Kernel
 from supervisor import Measurement
 
@@ -36,11 +36,11 @@ def measure(options, emit):
 """,
     "reader": """
 def measure(options, emit):
-    emit("seen", str(options["product_rate"]), value=options["product_rate"])
+    emit("rate", str(options["product_rate"]), value=options["product_rate"])
 """,
     "broken": """
 def measure(options, emit):
-    emit("first", "kept")
+    emit("first", "stored")
     raise ValueError("no such kernel")
 """,
     "endless": """
@@ -51,8 +51,8 @@ def measure(options, emit):
     child = subprocess.Popen(
         [sys.executable, "-c", code], preexec_fn=supervisor.die_with_parent
     )
-    emit("first", "kept", pids=[os.getpid(), child.pid])
-    emit("second", "kept too")
+    emit("first", "stored", pids=[os.getpid(), child.pid])
+    emit("second", "stored too")
     time.sleep(600)
 """,
 }
@@ -110,13 +110,13 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
-def test_figures_are_kept_and_handed_on(fakes, tmp_path, capsys):
+def test_figures_are_stored_and_passed_on(fakes, tmp_path, capsys):
     code, figures, lines = run(["quick", "reader"], tmp_path / "out")
     assert code == 0
     assert figures == [
         ("quick", "rate"),
         ("quick", "done"),
-        ("reader", "seen"),
+        ("reader", "rate"),
         ("reader", "done"),
     ]
     assert lines[1]["rate"] == 7.0
@@ -174,7 +174,7 @@ def test_a_kill_of_the_parent_keeps_all_and_ends_the_children(fakes, tmp_path):
     command = [sys.executable, "-c", PARENT, str(INSTRUMENT), str(out), "quick,endless"]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     path = out / supervisor.FIGURES
-    wait_for(lambda: path.exists() and "kept too" in path.read_text())
+    wait_for(lambda: path.exists() and "stored too" in path.read_text())
     pids = next(line["pids"] for line in read(out) if "pids" in line)
     assert all(map(is_alive, pids))
 
@@ -330,7 +330,7 @@ def test_kernels_have_a_kind(name, kind):
     assert kernel_events.kind(name) == kind
 
 
-def test_operations_are_known_by_instruction_and_by_kernel_name():
+def test_operations_are_named_by_instruction_and_by_kernel():
     operations = kernel_events.by_kernel_name({"loop_add_fusion.3": "jit(f)/add"})
     by_name = Kernel("loop_add_fusion_3", "", 0.0, 1.0)
     for kernel, expected in (
@@ -348,7 +348,7 @@ def test_operations_are_known_by_instruction_and_by_kernel_name():
 
 
 def test_made_up_texts_are_read_as_tweeteval(tmp_path):
-    prepare.write_texts(tmp_path, num_train=50)
+    generated_inputs.write_texts(tmp_path, num_train=50)
     examples = sources.load_benchmark(TWEETEVAL, tmp_path)
     for task in TWEETEVAL.tasks:
         texts, labels, _ = examples[task.name]["train"]
@@ -360,8 +360,8 @@ def test_made_up_texts_are_read_as_tweeteval(tmp_path):
 
 
 def test_the_random_encoder_is_like_a_new_one():
-    ours = prepare.random_encoder(prepare.SMALL)
-    theirs = pretrained.init_encoder(prepare.SMALL, jax.random.key(0))
+    ours = generated_inputs.random_encoder(generated_inputs.SMALL)
+    theirs = pretrained.init_encoder(generated_inputs.SMALL, jax.random.key(0))
 
     def assert_alike(a, b):
         assert a.dtype == b.dtype
@@ -374,21 +374,21 @@ def test_the_random_encoder_is_like_a_new_one():
 
 
 def test_the_longest_event_of_each_kind_counts():
-    events = training_run.Events()
+    events = compile_events.Events()
     for name, seconds in (
-        (training_run.TRACE, 0.5),
-        (training_run.TRACE, 3.0),
-        (training_run.LOWER, 1.0),
-        (training_run.COMPILE, 0.25),
-        (training_run.COMPILE, 9.0),
+        (compile_events.TRACE, 0.5),
+        (compile_events.TRACE, 3.0),
+        (compile_events.LOWER, 1.0),
+        (compile_events.COMPILE, 0.25),
+        (compile_events.COMPILE, 9.0),
     ):
         events.note(name, seconds)
     cold = events.values()
     assert (cold["trace_seconds"], cold["compile_seconds"]) == (3.0, 9.0)
     assert cold["num_compiled"] == 2
     assert cold["read_seconds"] is None
-    events.note(training_run.READ, 0.75)
-    events.note(training_run.SAVED, 8.0)
+    events.note(compile_events.READ, 0.75)
+    events.note(compile_events.SAVED, 8.0)
     warm = events.values()
     assert (warm["read_seconds"], warm["stored_compile_seconds"]) == (0.75, 8.75)
     assert warm["compile_seconds"] is None

@@ -1,12 +1,13 @@
-"""The same work for every number of tasks, and for loops of every kind."""
+"""The work is the same for every number of tasks and every kind of loop."""
 
 import dataclasses
 
 import jax
 import numpy as np
+import program_costs
 import pytest
+import scaling
 
-from mtra_jax.benchmark import programs, scaling
 from mtra_jax.models import pretrained
 
 TINY = dataclasses.replace(
@@ -29,9 +30,9 @@ def test_costs_of_tasks_from_their_seconds():
 
 def test_the_ratio_is_to_the_quickest_of_all():
     later = np.array([[2.0, 1.0, 3.0]])
-    found = scaling.task_costs((2, 8, 32), np.array([2.0, 1.0, 3.0]), later)
-    assert [cost.ratio for cost in found] == [2.0, 1.0, 3.0]
-    assert [cost.compile_seconds for cost in found] == [0.0, 0.0, 0.0]
+    costs = scaling.task_costs((2, 8, 32), np.array([2.0, 1.0, 3.0]), later)
+    assert [cost.ratio for cost in costs] == [2.0, 1.0, 3.0]
+    assert [cost.compile_seconds for cost in costs] == [0.0, 0.0, 0.0]
 
 
 def test_costs_of_layers_from_their_seconds():
@@ -67,13 +68,13 @@ def test_batches_are_the_same_work_for_any_number_of_tasks():
 
 
 def test_steps_of_a_run_are_timed():
-    (found,) = scaling.tasks(
+    (costs,) = scaling.tasks(
         (2,), config=TINY, num_texts=64, batch_size=8, num_rounds=2, num_steps=2
     )
-    assert found.num_tasks == 2
-    assert found.compile_seconds > found.step_seconds > 0
-    assert found.ratio == 1
-    assert all(type(value) in (int, float) for value in found)
+    assert costs.num_tasks == 2
+    assert costs.compile_seconds > costs.step_seconds > 0
+    assert costs.ratio == 1
+    assert all(type(value) in (int, float) for value in costs)
 
 
 def test_more_tasks_than_places_are_refused():
@@ -84,12 +85,12 @@ def test_more_tasks_than_places_are_refused():
 
 
 def test_depths_are_timed_with_and_without_a_loop():
-    found = scaling.layers(
+    costs = scaling.layers(
         (3,), config=TINY, num_texts=8, num_rounds=2, num_programs=3, num_steps=10
     )
-    kinds = [(cost.num_layers, cost.unroll) for cost in found]
+    kinds = [(cost.num_layers, cost.unroll) for cost in costs]
     assert kinds == [(3, 1), (3, 3)]
-    for cost in found:
+    for cost in costs:
         total = 3 * cost.compile_seconds + 10 * cost.step_seconds
         assert cost.total_seconds == pytest.approx(total)
         assert cost.step_seconds > 0
@@ -97,7 +98,7 @@ def test_depths_are_timed_with_and_without_a_loop():
 
 def test_a_loop_makes_the_step_smaller():
     config = dataclasses.replace(TINY, num_hidden_layers=6)
-    one, two, all_layers = programs.programs((1, 2, 6), config=config, num_texts=8)
+    one, two, all_layers = program_costs.programs((1, 2, 6), config=config, num_texts=8)
     assert [one.unroll, two.unroll, all_layers.unroll] == [1, 2, 6]
     assert one.num_instructions < two.num_instructions < all_layers.num_instructions
     assert min(one.compile_seconds, one.trace_seconds) > 0
@@ -105,9 +106,9 @@ def test_a_loop_makes_the_step_smaller():
     assert one.memory.state == all_layers.memory.state > 0
 
 
-def test_the_programs_are_of_roberta_bases_shape():
+def test_the_programs_have_the_shape_of_roberta_base():
     shapes = jax.eval_shape(
-        lambda: pretrained.init_encoder(programs.ROBERTA_BASE, jax.random.key(0))
+        lambda: pretrained.init_encoder(program_costs.ROBERTA_BASE, jax.random.key(0))
     )
     # Without the pooler's 590,592.
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 124_055_040

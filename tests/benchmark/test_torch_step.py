@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import optax
 import pytest
+import torch_step
 
-from mtra_jax.benchmark import torch_step
 from mtra_jax.data import batches
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
@@ -120,8 +120,8 @@ def as_ours(trainer, value):
     """The tree of `value(parameter)`, arrays, of all parameters of the trainer."""
 
     def layer(linear):
-        found = {"kernel": value(linear.weight).T}
-        return found if linear.bias is None else {**found, "bias": value(linear.bias)}
+        arrays = {"kernel": value(linear.weight).T}
+        return arrays if linear.bias is None else {**arrays, "bias": value(linear.bias)}
 
     names = {name: value(p) for name, p in trainer.encoder.named_parameters()}
     statistics = {name: layer(linear) for name, linear in trainer.statistics.items()}
@@ -137,7 +137,7 @@ def parameters_of(trainer):
 
 
 def gradients_of(trainer):
-    """Zeros where there is none, as ours are."""
+    """Zeros for parameters without a gradient, as in ours."""
 
     def gradient(parameter):
         if parameter.grad is None:
@@ -158,11 +158,11 @@ def our_programs(kind, method):
 
     @jax.jit
     def run(params, batch):
-        _, seen = step.make_forward(made)(params, batch)
+        _, measured = step.make_forward(made)(params, batch)
         gradient = gradients.differentiate(
             made, params, batch, rngs, (), tasks=TASKS, one_task=True, axis_name=None
         )
-        return seen, gradient, update(state._replace(params=params), batch)
+        return measured, gradient, update(state._replace(params=params), batch)
 
     return run
 
@@ -171,9 +171,9 @@ def our_programs(kind, method):
 def our_step(kind, method, task):
     """Without dropout: losses by name, gradient, its norm, objective, next parameters."""
     params, batch = ours(kind, method)[2], first(make_batch(task))
-    found = jax.device_get(our_programs(kind, method)(params, batch))
-    seen, gradient, (state, metrics) = found
-    losses = {"aligned": seen["losses"], **gradient.terms, **seen["terms"]}
+    arrays = jax.device_get(our_programs(kind, method)(params, batch))
+    measured, gradient, (state, metrics) = arrays
+    losses = {"aligned": measured["losses"], **gradient.terms, **measured["terms"]}
     losses = {name: values[task] for name, values in losses.items()}
     norm = float(optax.tree.norm(gradient.gradient))
     return losses, gradient.gradient, norm, metrics["objective"], state.params
@@ -182,8 +182,8 @@ def our_step(kind, method, task):
 def assert_gradients(trainer, expected, norm):
     """Entries to 1e-6 of the whole gradient's norm: sums of float32 in another order."""
 
-    def assert_near(found, want):
-        np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-6 * norm)
+    def assert_near(arrays, want):
+        np.testing.assert_allclose(arrays, want, rtol=1e-6, atol=1e-6 * norm)
 
     jax.tree.map(assert_near, gradients_of(trainer), expected)
 
@@ -198,14 +198,14 @@ def test_losses_equal_ours(kind, method, task, packed, tmp_path):
     expected = our_step(kind, method, task)[0]
 
     trainer = make_trainer(tmp_path, kind, method, params, packed=packed)
-    found = trainer.losses(trainer.place(make_batch(task)))
+    arrays = trainer.losses(trainer.place(make_batch(task)))
 
-    assert found.keys() == expected.keys()
+    assert arrays.keys() == expected.keys()
     for name, value in expected.items():
         # The bound is a difference of scores near 1.
         atol = 1e-6 if name == "mi" else 0
         np.testing.assert_allclose(
-            found[name], value, rtol=1e-5, atol=atol, err_msg=name
+            arrays[name], value, rtol=1e-5, atol=atol, err_msg=name
         )
     jax.tree.map(np.testing.assert_array_equal, parameters_of(trainer), params)
 
@@ -224,23 +224,23 @@ def test_step_equals_ours(kind, method, task, packed, tmp_path):
     clipped = jax.tree.map(lambda g: g * min(1, CLIP / norm), gradient)
 
     trainer = make_trainer(tmp_path, kind, method, params, packed=packed)
-    found = trainer.step(trainer.place(make_batch(task)))
+    arrays = trainer.step(trainer.place(make_batch(task)))
 
-    np.testing.assert_allclose(found, objective, rtol=1e-5)
+    np.testing.assert_allclose(arrays, objective, rtol=1e-5)
     assert_gradients(trainer, clipped, norm=1)
     sizes = np.concatenate([np.abs(g).ravel() for g in jax.tree.leaves(clipped)])
     assert np.sum(sizes > 1e-5) > 0.9 * np.sum(sizes > 0)
 
-    def assert_near(found, want, start, g):
+    def assert_near(arrays, want, start, g):
         is_certain = np.abs(g) > 1e-5
-        np.testing.assert_allclose(found[is_certain], want[is_certain], atol=1e-6)
-        assert np.all(np.abs(found - start) <= RATE + 1e-6)
+        np.testing.assert_allclose(arrays[is_certain], want[is_certain], atol=1e-6)
+        assert np.all(np.abs(arrays - start) <= RATE + 1e-6)
 
-    found = parameters_of(trainer)
-    jax.tree.map(assert_near, found, after, params, clipped)
+    arrays = parameters_of(trainer)
+    jax.tree.map(assert_near, arrays, after, params, clipped)
     absent = TASKS[1 - task]
     jax.tree.map(
-        np.testing.assert_array_equal, found["heads"][absent], params["heads"][absent]
+        np.testing.assert_array_equal, arrays["heads"][absent], params["heads"][absent]
     )
 
 
@@ -304,9 +304,9 @@ def test_bfloat16_is_near(packed, tmp_path):
     rounded = make_trainer(
         tmp_path, "bert", "ew", params, packed=packed, use_bfloat16=True
     )
-    want, found = (t.losses(t.place(batch))["task"] for t in (exact, rounded))
-    assert found != want
-    np.testing.assert_allclose(found, want, rtol=0.05)
+    want, arrays = (t.losses(t.place(batch))["task"] for t in (exact, rounded))
+    assert arrays != want
+    np.testing.assert_allclose(arrays, want, rtol=0.05)
     assert np.isfinite(rounded.step(rounded.place(batch)))
 
 
@@ -316,9 +316,9 @@ def test_texts_of_one_length_need_no_mask(tmp_path):
     trainer = make_trainer(tmp_path, "roberta", "ew", params, packed=False)
     placed = trainer.place(batch)
     assert placed.attention is None
-    _, seen = step.make_forward(made)(params, first(batch))
-    found = trainer.losses(placed)["task"]
-    np.testing.assert_allclose(found, seen["losses"][0], rtol=1e-5)
+    _, measured = step.make_forward(made)(params, first(batch))
+    arrays = trainer.losses(placed)["task"]
+    np.testing.assert_allclose(arrays, measured["losses"][0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
-"""Which batches are timed, and what is counted in them."""
+"""The choice of batches to time, and their counts."""
 
 import json
 
+import figure_lines
 import numpy as np
 import pytest
+import speeds
+import workload
 
 from mtra_jax import config as configs
-from mtra_jax.benchmark import lines, measure, workload
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
 from mtra_jax.types import Batch
@@ -37,7 +39,7 @@ def test_every_task_is_chosen_in_proportion_and_full():
     np.testing.assert_array_equal(np.bincount(owners), [10, 1, 1])
 
 
-def test_where_no_batch_is_full_all_serve():
+def test_without_a_full_batch_all_are_candidates():
     plan = np.array([[0, 1, -1], [2, -1, -1]])
     assert workload.choose(np.array([0, 0, 1]), plan, 5) == [0, 1]
 
@@ -56,14 +58,14 @@ def test_texts_and_tokens_are_counted():
     )
     item = workload.describe(batch)
     assert item[1:] == (1, 3, 9, 12)
-    np.testing.assert_array_equal(measure.lengths_of(item), [2, 3, 4])
+    np.testing.assert_array_equal(speeds.lengths_of(item), [2, 3, 4])
 
 
-def test_lengths_of_several_devices_are_told_apart():
+def test_lengths_of_several_devices_stay_separate():
     batch = batch_of([[1, 1, 0], [1, 2, 2]])
     both = Batch(*(np.concatenate([array, array]) for array in batch))
     item = workload.describe(both)
-    assert sorted(measure.lengths_of(item)) == [1, 1, 2, 2, 2, 2]
+    assert sorted(speeds.lengths_of(item)) == [1, 1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -71,28 +73,28 @@ def test_lengths_of_several_devices_are_told_apart():
     [("ew", 1), ("mtra", 2), ("infomtl", 2), ("pcgrad", 1)],
 )
 def test_passes_of_a_method(method, expected):
-    config = measure.with_method(load("mtra.py:tiny_synthetic"), method)
+    config = speeds.with_method(load("mtra.py:tiny_synthetic"), method)
     assert config.method.name == method
-    assert measure.passes(config) == pytest.approx(expected)
+    assert speeds.passes(config) == pytest.approx(expected)
 
 
 def test_without_self_alignment_mtra_has_one_pass():
     config = load("mtra.py:tiny_synthetic", ("method.self_alignment", "false"))
-    assert measure.passes(config) == 1
+    assert speeds.passes(config) == 1
 
 
 def test_methods_that_train_tasks_apart_are_not_timed():
     with pytest.raises(InputError, match="--method stl: trains each task"):
-        measure.with_method(load("mtra.py:tiny_synthetic"), "stl")
+        speeds.with_method(load("mtra.py:tiny_synthetic"), "stl")
 
 
 def test_steps_are_timed_on_real_batches_and_become_plain_json():
     loads = [
-        workload.load(measure.with_method(load("mtra.py:tiny_synthetic"), name), 3)
+        workload.load(speeds.with_method(load("mtra.py:tiny_synthetic"), name), 3)
         for name in ("ew", "mtra")
     ]
-    speeds, _ = measure.speeds(loads)
-    ew, mtra = speeds
+    figures, _ = speeds.speeds(loads)
+    ew, mtra = figures
     assert len(ew.seconds) == len(mtra.seconds) == len(loads[0].items)
     assert mtra.flops == 2 * ew.flops
     assert ew.fill == mtra.fill
@@ -102,7 +104,36 @@ def test_steps_are_timed_on_real_batches_and_become_plain_json():
     added = mtra.parameters["training"] - ew.parameters["training"]
     assert added == (16 + 3) * 128 + 2 * 128
     assert ew.parameters["testing"] == mtra.parameters["testing"]
-    plain = json.loads(json.dumps(lines.plain({"methods": speeds})))
+    plain = json.loads(json.dumps(figure_lines.plain({"methods": figures})))
     assert plain["methods"][1]["share_of_rate"] == pytest.approx(mtra.share_of_rate)
-    text = lines.text({"methods": speeds})
+    text = figure_lines.text({"methods": figures})
     assert f"{sum(mtra.seconds) / sum(ew.seconds):.2f}" in text
+
+
+class Device:
+    """Records launched batches and waits."""
+
+    def __init__(self):
+        self.log = []
+
+    def launch(self, batch):
+        self.log.append(batch)
+        return batch.upper()
+
+
+def test_steps_cycle_through_the_batches_and_wait_for_the_last():
+    device = Device()
+    steps = workload.Steps(device.launch, device.log.append, ["a", "b", "c"])
+    assert steps.take(2) >= 0
+    assert steps.launch_seconds(3) >= 0
+    assert device.log == ["a", "b", "B", "c", "a", "b", "B"]
+
+
+def test_a_step_replaces_the_state():
+    def update(state, batch):
+        return state + batch, {"batch": batch}
+
+    stepper = workload.Stepper(update, 1)
+    assert stepper.launch(2) == (3, {"batch": 2})
+    assert stepper(workload.Item(4, 0, 0, 0, 0)) == {"batch": 4}
+    assert stepper.state == 7

@@ -1,10 +1,12 @@
 """Copies, downloads (from a server on this machine) and the table of rows."""
 
 import contextlib
+import hashlib
 import http.server
 import importlib.util
 import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -222,6 +224,13 @@ def archive(files: dict[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
+def digests(root: Path) -> dict[str, str]:
+    return {
+        file: hashlib.sha256(content).hexdigest()
+        for file, content in sorted(files_under(root).items())
+    }
+
+
 @pytest.fixture
 def site(source, monkeypatch):
     """The four publishers at one address, in their own layouts."""
@@ -260,7 +269,10 @@ def site(source, monkeypatch):
             "emobank": "/emobank",
         }.items():
             publisher = fetch.PUBLISHERS[name]
-            local = publisher._replace(address=server.address + page)
+            local = publisher._replace(
+                address=server.address + page,
+                sha256=digests(source / publisher.target),
+            )
             monkeypatch.setitem(fetch.PUBLISHERS, name, local)
         yield server
 
@@ -324,12 +336,41 @@ def break_site(site: Site, fault: str) -> str:
     if fault == "incomplete":
         pages["/ei-reg.zip"] = archive({"All-data/English/EI-reg/training/x": b""})
         return "/ei-reg.zip: the archive has no English/EI-reg/training/EI-reg-En-anger"
-    pages["/emobank/emobank.csv"] = b"id,split,V,A,D,text\n1,train,3,?,3,text\n"
+    page = b"id,split,V,A,D,text\n1,train,3,?,3,text\n"
+    if fault == "changed":
+        pages["/emobank/emobank.csv"] = page
+        before = fetch.PUBLISHERS["emobank"].sha256["emobank.csv"]
+        return (
+            f"/emobank: emobank.csv has the SHA-256 {hashlib.sha256(page).hexdigest()}; "
+            f"expected {before}; "
+        )
+    if fault == "changed in the archive":
+        content = file_content("x")
+        pages["/ei-reg.zip"] = archive(
+            {
+                f"All-data/English/EI-reg/{name}": content.encode()
+                for name in fetch.PUBLISHERS["ei-reg"].sha256
+            }
+        )
+        return "/ei-reg.zip: development/2018-EI-reg-En-anger-dev.txt has the SHA-256 "
+    pages["/emobank/emobank.csv"] = page
+    publisher = fetch.PUBLISHERS["emobank"]
+    fetch.PUBLISHERS["emobank"] = publisher._replace(sha256={})  # `site` restores it
     return "/emobank/emobank.csv:2: A '?'; expected a finite number"
 
 
 @pytest.mark.parametrize(
-    "fault", ["absent", "cut", "no archive", "damaged", "incomplete", "unreadable"]
+    "fault",
+    [
+        "absent",
+        "cut",
+        "no archive",
+        "damaged",
+        "incomplete",
+        "changed",
+        "changed in the archive",
+        "unreadable",
+    ],
 )
 def test_failed_downloads_leave_no_part(script, site, tmp_path, capsys, fault):
     message = break_site(site, fault)
@@ -341,9 +382,12 @@ def test_failed_downloads_leave_no_part(script, site, tmp_path, capsys, fault):
     assert message in line
     assert site.address in line
     source = fetch.PUBLISHERS[
-        {"absent": "goemotions", "cut": "emobank", "unreadable": "emobank"}.get(
-            fault, "ei-reg"
-        )
+        {
+            "absent": "goemotions",
+            "cut": "emobank",
+            "changed": "emobank",
+            "unreadable": "emobank",
+        }.get(fault, "ei-reg")
     ]
     assert not (target / source.target).exists()
     assert not list(target.rglob(".*"))
@@ -354,9 +398,46 @@ def test_no_server_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Site() as closed:
         address = closed.address
-    publisher = fetch.Publisher(address, "", "affecteval/emobank")
+    publisher = fetch.Publisher(address, "", "affecteval/emobank", {})
     with pytest.raises(InputError, match=r"emobank.csv: download failed: .*refused"):
         fetch.download_benchmark(
             AFFECTEVAL.select(["emobank"]), tmp_path / "data", {"emobank": publisher}
         )
     assert not (tmp_path / "data").exists()
+
+
+# ---- the publishers' digests
+
+
+def test_every_file_that_is_downloaded_has_a_digest():
+    for name, publisher in fetch.PUBLISHERS.items():
+        tasks = [t for t in ALL.tasks if fetch._publisher_of(t) == name]
+        expected = {file for task in tasks for file in sources.task_files(task)}
+        expected |= set(MAPPINGS) if name == "tweeteval" else set()
+        assert {f"{publisher.target}/{file}" for file in publisher.sha256} == expected
+
+
+def test_digests_are_sha256():
+    for publisher in fetch.PUBLISHERS.values():
+        for digest in publisher.sha256.values():
+            assert re.fullmatch("[0-9a-f]{64}", digest)
+
+
+@pytest.mark.parametrize("name", ["tweeteval", "emobank"])
+def test_addresses_of_github_name_a_commit(name):
+    assert re.search(r"/[0-9a-f]{40}(\.zip$|/)", fetch.PUBLISHERS[name].address)
+
+
+@pytest.mark.shared
+def test_the_real_files_have_the_publishers_digests(shared_data):
+    different = set()
+    for publisher in fetch.PUBLISHERS.values():
+        real = digests(shared_data / publisher.target)
+        different |= {
+            f"{publisher.target}/{file}"
+            for file, digest in publisher.sha256.items()
+            if real[file] != digest
+        }
+    # These rows were rebuilt from the SemEval releases: see publishers.py.
+    folder = "tweeteval/datasets/sentiment"
+    assert different == {f"{folder}/train_text.txt", f"{folder}/train_labels.txt"}

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 pytest.importorskip("orbax.checkpoint")
-START = "mtra_jax.runs.metrics_log:write_json"
+START = "mtra_jax.runs.inputs:write"
 STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 # Once the checkpoint before is whole.
 RETAIN = "mtra_jax.runs.checkpoints:_LatestAndBest.should_preserve"

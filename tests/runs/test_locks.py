@@ -1,4 +1,4 @@
-"""The lock of a work directory, and file systems that have none."""
+"""The lock of a work directory, also on file systems without locks."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from mtra_jax.runs import locks
 
 @pytest.mark.parametrize(
     "name",
-    ["ENOSYS", "EOPNOTSUPP", "ENOLCK", "EPERM", "EACCES", "EIO", "EINVAL", "ESTALE"],
+    ["ENOSYS", "EOPNOTSUPP", "ENOLCK", "EPERM", "EIO", "EINVAL", "ESTALE"],
 )
 def test_a_file_system_without_locks_is_a_warning_with_its_consequence(
     name, tmp_path, monkeypatch
@@ -26,9 +26,12 @@ def test_a_file_system_without_locks_is_a_warning_with_its_consequence(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.warns(UserWarning, match=r"^.+") as seen, locks.held(tmp_path / "run"):
+    with (
+        pytest.warns(UserWarning, match=r"^.+") as raised,
+        locks.held(tmp_path / "run"),
+    ):
         assert (tmp_path / "run" / locks.LOCK).exists()
-    (warning,) = seen
+    (warning,) = raised
     assert str(warning.message) == (
         f"{tmp_path / 'run'}: no lock can be had on this file system "
         f"({os.strerror(number)}): a second process that trains there would not be noticed"
@@ -36,7 +39,7 @@ def test_a_file_system_without_locks_is_a_warning_with_its_consequence(
 
 
 def test_a_run_warns_once(tmp_path, monkeypatch, recwarn):
-    """It looks whether the directory is free, and takes it later."""
+    """A run checks that the directory is free, and locks it later."""
 
     def flock(file, operation):
         raise OSError(errno.ENOSYS, "no such call")
@@ -73,7 +76,46 @@ def test_a_lock_that_another_process_holds_is_refused_until_it_ends(tmp_path):
         with pytest.raises(InputError) as error, locks.held(tmp_path):
             pass
         assert str(error.value) == message
-        other.kill()  # nothing is left to clear away
+        other.kill()  # the system frees the lock
     locks.check_free(tmp_path)
+    with locks.held(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["EACCES", "EAGAIN"])
+def test_a_lock_that_the_system_denies_is_refused(name, tmp_path, monkeypatch):
+    """filelock takes both for a lock of another process."""
+    number = getattr(errno, name)
+
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(InputError, match="another process trains there"),
+        locks.held(tmp_path),
+    ):
+        pass
+
+
+def test_a_lock_file_that_cannot_be_opened_is_an_error(tmp_path):
+    (tmp_path / locks.LOCK).mkdir()
+    with pytest.raises(OSError, match=r"\.lock"), locks.held(tmp_path):
+        pass
+
+
+def test_the_lock_file_has_the_permissions_of_the_umask(tmp_path):
+    before = os.umask(0o007)
+    try:
+        with locks.held(tmp_path):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / locks.LOCK).stat().st_mode & 0o777 == 0o660
+
+
+def test_the_lock_is_free_after_a_body_that_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), locks.held(tmp_path):
+        raise ZeroDivisionError
     with locks.held(tmp_path):
         pass

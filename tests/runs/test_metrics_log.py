@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from mtra_jax import files
 from mtra_jax.errors import InputError
 from mtra_jax.runs import metrics_log
 
@@ -124,7 +125,7 @@ def test_other_processes_write_nothing(tmp_path):
 def test_no_temporary_file_is_left(tmp_path):
     write(tmp_path, step=0, lines=[(1, {"x": 1})])
     write(tmp_path, step=1, lines=[])
-    metrics_log.write_json(tmp_path / "config.json", {"a": 1})
+    files.write_json(tmp_path / "config.json", {"a": 1})
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["config.json", "metrics.jsonl"]
 
@@ -179,23 +180,6 @@ def test_metrics_of_a_step_by_name():
     }
     # JSON takes no NumPy numbers.
     assert {type(value) for value in found.values()} == {float}
-
-
-def test_json_files(tmp_path):
-    path = tmp_path / "results.json"
-    metrics_log.write_json(path, {"avg": 1.0})
-    metrics_log.write_json(path, {"avg": 2.0, "text": "é"})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"avg": 2.0, "text": "é"}
-    assert path.read_text().endswith("}\n")
-
-
-def test_a_value_that_json_cannot_hold_leaves_the_file_unchanged(tmp_path):
-    path = tmp_path / "results.json"
-    metrics_log.write_json(path, {"avg": 1.0})
-    with pytest.raises(TypeError):
-        metrics_log.write_json(path, {"avg": object()})
-    assert json.loads(path.read_text()) == {"avg": 1.0}
-    assert [found.name for found in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_environment():

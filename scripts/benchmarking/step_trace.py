@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-# What an instruction belongs to, by its name in the traced program: the first that fits.
+# Parts of the model by an instruction's name in the traced program: the first match.
 PARTS = (
     ("attention: products", r"rqhd,rkhd|rhqk,rkhd"),
     ("attention: softmax, dropout, layout", r"attention/(?!\w+/dot_general)"),
@@ -25,7 +25,7 @@ INSTRUCTION = re.compile(
     r'^\s*(?:ROOT )?%(?P<name>\S+) = .*?metadata=\{[^}]*op_name="(?P<op>[^"]*)"',
     re.MULTILINE,
 )
-# An instruction that runs others: theirs are counted themselves.
+# An instruction that runs others, which are counted themselves.
 OUTER = re.compile(r"^(while|call|conditional|fusion_call)[.\d]*$")
 
 
@@ -42,8 +42,8 @@ def record(directory: Path, steps: Iterable[Callable[[], Any]]) -> Path:
 def seconds_by_instruction(trace: Path) -> Counter[str]:
     """The time of every instruction of the trace, in seconds."""
     with gzip.open(trace, "rt", encoding="utf-8") as file:
-        found = json.load(file)
-    events = found["traceEvents"] if isinstance(found, dict) else found
+        content = json.load(file)
+    events = content["traceEvents"] if isinstance(content, dict) else content
     seconds: Counter[str] = Counter()
     for event in events:
         if event.get("ph") == "X":
@@ -54,12 +54,12 @@ def seconds_by_instruction(trace: Path) -> Counter[str]:
 
 
 def by_part(seconds: Mapping[str, float], program: str) -> dict[str, float]:
-    """The seconds of each of `PARTS`, of the instructions in the compiled `program`."""
-    found = dict.fromkeys((name for name, _ in PARTS), 0.0)
+    """The seconds of each of `PARTS`, summed over the instructions of `program`."""
+    shares = dict.fromkeys((name for name, _ in PARTS), 0.0)
     for match in INSTRUCTION.finditer(program):
         if match["name"] in seconds and not OUTER.match(match["name"]):
-            found[part_of(match["op"])] += seconds[match["name"]]
-    return found
+            shares[part_of(match["op"])] += seconds[match["name"]]
+    return shares
 
 
 def part_of(operation: str) -> str:

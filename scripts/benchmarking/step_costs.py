@@ -1,9 +1,7 @@
-"""A step -> its operations, its memory, its collectives, its compilations."""
+"""A step -> its operations, its memory, its collectives."""
 
-import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +10,6 @@ import numpy as np
 
 from mtra_jax.models.encoder import EncoderConfig
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 COLLECTIVE = re.compile(
     r"= (?P<shapes>\(?[a-z0-9]+\[[^\n]*?) "
     r"(?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
@@ -25,17 +22,17 @@ SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8, "
 
 
 class Memory(NamedTuple):
-    """Bytes of one device: what a step holds at its peak, and what of it is the state."""
+    """Bytes of one device: a step's peak, and its arguments (state and batch)."""
 
     peak: int
     state: int
 
 
 class Collective(NamedTuple):
-    """Collectives of one kind in a program: how many, and bytes of their results.
+    """Collectives of one kind in a program: their number, and bytes of their results.
 
-    `num_large` of them have results of more than `LARGE` bytes: arrays such as gradients,
-    and not a few numbers a task.
+    `num_large` counts those with more than `LARGE` bytes of results: arrays such as
+    gradients, in contrast to a few numbers per task.
     """
 
     count: int
@@ -46,8 +43,9 @@ class Collective(NamedTuple):
 def forward_flops(config: EncoderConfig, lengths: np.ndarray) -> float:
     """Operations of one forward pass over texts of `lengths`, their real tokens only.
 
-    Two for each multiplication of a matrix product. What the last layer does not need to
-    compute for all tokens is not counted; heads and norms are left out as small.
+    Each multiplication of a matrix product counts as two. The last layer computes most
+    of its products for first tokens only, and only those count. Heads and norms are left
+    out as small.
     """
     lengths = np.asarray(lengths, np.float64)
     width, inner = config.hidden_size, config.intermediate_size
@@ -62,13 +60,13 @@ def forward_flops(config: EncoderConfig, lengths: np.ndarray) -> float:
 def step_flops(config: EncoderConfig, lengths: np.ndarray, passes: int) -> float:
     """Operations of a step of `passes` forward passes, each with its backward pass.
 
-    A backward pass takes two products for each one of the forward pass.
+    A backward pass has two products for each one of the forward pass.
     """
     return 3 * passes * forward_flops(config, lengths)
 
 
 def matrix_rate(dtype: Any, device: jax.Device, seconds: float = 1.0) -> float:
-    """Operations per second of a large matrix product of `dtype`, the best that is seen."""
+    """Operations per second of a large matrix product of `dtype`, the best of many."""
     size = 2048 if device.platform == "cpu" else 8192
     rows = jax.device_put(jnp.ones((size, size), dtype), device)
     product = jax.jit(jnp.matmul)
@@ -82,11 +80,11 @@ def matrix_rate(dtype: Any, device: jax.Device, seconds: float = 1.0) -> float:
 
 
 def memory(compiled: jax.stages.Compiled) -> Memory:
-    """What a step needs on each device: its state, its batch, its results, its buffers."""
-    found = compiled.memory_analysis()
-    held = found.argument_size_in_bytes
-    made = found.output_size_in_bytes - found.alias_size_in_bytes
-    return Memory(held + made + found.temp_size_in_bytes, held)
+    """Memory of a step on each device: state, batch, results and buffers."""
+    analysis = compiled.memory_analysis()
+    held = analysis.argument_size_in_bytes
+    made = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return Memory(held + made + analysis.temp_size_in_bytes, held)
 
 
 def collectives(text: str) -> dict[str, Collective]:
@@ -96,13 +94,13 @@ def collectives(text: str) -> dict[str, Collective]:
     {'all-reduce': Collective(count=1, num_large=0, num_bytes=24)}
     """
     totals: dict[str, Collective] = {}
-    for found in COLLECTIVE.finditer(text):
+    for match in COLLECTIVE.finditer(text):
         num_bytes = sum(
             SIZES.get(kind, 4) * int(np.prod([int(n) for n in shape.split(",") if n]))
-            for kind, shape in ARRAY.findall(found["shapes"])
+            for kind, shape in ARRAY.findall(match["shapes"])
         )
-        count, num_large, before = totals.get(found["name"], (0, 0, 0))
-        totals[found["name"]] = Collective(
+        count, num_large, before = totals.get(match["name"], (0, 0, 0))
+        totals[match["name"]] = Collective(
             count + 1, num_large + (num_bytes > LARGE), before + num_bytes
         )
     return totals
@@ -115,19 +113,3 @@ def instructions(text: str) -> int:
     2
     """
     return len(INSTRUCTION.findall(text))
-
-
-@contextlib.contextmanager
-def compilations() -> Iterator[Callable[[], int]]:
-    """Yields a function that tells how many programs XLA has compiled, or read, since."""
-    count = 0
-
-    def note(event: str, duration: float, **_: Any) -> None:
-        nonlocal count
-        count += event == COMPILED
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        yield lambda: count
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)

@@ -1,26 +1,26 @@
-"""Numbers of tasks, depths of the encoder -> seconds to compile and of a step.
+"""Numbers of tasks, depths of the encoder -> seconds to compile, seconds of a step.
 
-The work is the same for every number of tasks: as many texts of the same lengths, in
-batches that hold an equal share of every task, packed into the same shape.
+The work is the same for every number of tasks: the same texts, in batches with an equal
+share of every task, packed into the same shape.
 """
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import host_costs
 import jax
 import jax.numpy as jnp
 import numpy as np
+import timing
+import workload
 
-from mtra_jax.benchmark import host, timing
 from mtra_jax.data import batches, shapes
-from mtra_jax.methods import mtra
-from mtra_jax.methods.model import Model, Space
-from mtra_jax.models import encoder, heads, pretrained
+from mtra_jax.methods import registry
+from mtra_jax.models import encoder, pretrained
 from mtra_jax.tasks import Benchmark, Task
-from mtra_jax.train import build, optimiser, step
+from mtra_jax.train import build, step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate, to_host
 from mtra_jax.types import Batch, Params
 
@@ -34,33 +34,33 @@ SMALL = encoder.EncoderConfig(
 )
 """An encoder that a CPU trains at a few steps a second."""
 RUN_STEPS = 12_120
-"""Of 20 epochs of TweetEval in batches of 128."""
+"""Steps of 20 epochs of TweetEval in batches of 128."""
 NUM_BATCHES = 4
-"""Packed for each number of tasks; steps go round them."""
+"""Batches packed for each number of tasks; the steps cycle through them."""
 LONGEST = 64
-"""Tokens of a text: with the shortest row length all batches can have one shape."""
+"""Tokens of a text, as many as the shortest row has: all batches share one shape."""
 
 
 class TaskCost(NamedTuple):
-    """What training costs with so many tasks.
+    """Cost of training with `num_tasks` tasks.
 
-    `ratio` is that of `step_seconds` to the least of all numbers of tasks, each seen
-    beside the others of its round.
+    `ratio` compares a step with that of the quickest number of tasks: the median over
+    rounds, in each of which every number of tasks is timed once.
     """
 
     num_tasks: int
     compile_seconds: float
-    """Of the first step, less a later one: tracing and compiling."""
+    """The first step less a later one: tracing and compiling."""
     step_seconds: float
-    """Median."""
+    """The median."""
     ratio: float
 
 
 class LayerCost(NamedTuple):
     """Cost of the value and gradient of an encoder.
 
-    `unroll` layers run in an iteration of its loop; all of them without a loop.
-    `total_seconds` is that of a run: compiling its programs, then its steps.
+    An iteration of its loop runs `unroll` layers; without a loop, all.
+    `total_seconds` is the time of a run: compiling its programs, then its steps.
     """
 
     num_layers: int
@@ -86,9 +86,8 @@ def tasks(
 ) -> list[TaskCost]:
     """The cost of MTRA's step with each of `counts` tasks, on one device.
 
-    Everything is that of a run: model, method, optimiser, update, packed batches from the
-    host. The numbers of tasks take turns, `num_rounds` times, `num_steps` steps each.
-    Where a compilation cache is set and filled, its time is what `compile_seconds` shows.
+    Model, method, optimiser, update and packed batches are those of a run. The numbers of tasks take turns, `num_rounds` times, `num_steps` steps each.
+    With a filled compilation cache, `compile_seconds` is the time of reading it.
 
     Raises:
       ValueError: a number of tasks is not in [1, `batch_size`].
@@ -96,19 +95,19 @@ def tasks(
     if not all(1 <= count <= batch_size for count in counts):
         raise ValueError(f"`counts` must be in [1, {batch_size}]; found {counts}.")
     packed = batches_of(counts, config, num_texts, batch_size, seed)
-    steppers = {
-        str(count): _Stepper(count, config, items, num_texts, dtype, num_steps)
-        for count, items in packed.items()
-    }
-    first, later = _time(steppers, num_rounds)
+    functions = {}
+    for count, items in packed.items():
+        steps = steps_of(count, config, items, num_texts, dtype)
+        functions[str(count)] = functools.partial(_take, steps, num_steps)
+    first, later = _time(functions, num_rounds)
     return task_costs(counts, first, later / num_steps, num_steps)
 
 
 def task_costs(
     counts: Sequence[int], first: np.ndarray, later: np.ndarray, num_steps: int = 1
 ) -> list[TaskCost]:
-    """Sums up `first` [C], seconds of `num_steps` steps and compiling, and `later` [R, C],
-    seconds a step in R rounds."""
+    """Costs from `first` [C], seconds of compiling and `num_steps` steps, and `later` [R, C],
+    seconds per step in R rounds."""
     medians = np.median(later, axis=0)
     ratios = np.median(later / later[:, :1], axis=0)
     rows = zip(
@@ -142,9 +141,10 @@ def batches_of(
 ) -> dict[int, list[Batch]]:
     """Packed batches for each number of tasks, all of one shape."""
     longest = min(config.max_length, LONGEST)
-    tokens = host.random_tokens(num_texts, config.vocab_size, longest, seed)
+    tokens = host_costs.random_tokens(num_texts, config.vocab_size, longest, seed)
     corpora = {
-        count: host.corpus_of(benchmark_of(count), tokens, seed) for count in counts
+        count: host_costs.corpus_of(benchmark_of(count), tokens, seed)
+        for count in counts
     }
     plans = {
         count: batches.plan_epoch(
@@ -178,56 +178,44 @@ def step_of(
     """MTRA's `update(state, batch)` and `new_state()` for `benchmark_of(num_tasks)`."""
     benchmark = benchmark_of(num_tasks)
     names = benchmark.task_names
-    space = Space(
-        names,
-        benchmark.slot_tasks(),
-        np.ones(num_tasks, bool),
-        (num_texts // num_tasks,) * num_tasks,
+    sizes = (num_texts // num_tasks,) * num_tasks
+    model = build.make_model(
+        benchmark, config, dtype=dtype, head_dropout=0.2, sizes=sizes, unroll=unroll
     )
-    outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
-    model = Model(
-        encoder.Encoder(config, dtype, unroll),
-        heads.Heads(outputs, 0.2),
-        space,
-        config.hidden_size,
-    )
-    method = mtra.make(model)
-    optimise = optimiser.make(optimiser.warm_up(5e-5, 1000), names)
+    choice = build.MethodChoice("mtra", registry.options("mtra"))
+    settings = build.Settings(5e-5, 1000, 1.0, choice.numbers())
     update = step.make_update(
-        method, optimise, tasks=names, one_task=one_task, axis_name=axis_name
+        build.make_method(model, choice),
+        build.make_optimiser(names, settings),
+        tasks=names,
+        one_task=one_task,
+        axis_name=axis_name,
     )
 
     def new_state() -> step.TrainState:
-        root = jax.random.key(0)
-        backbone = pretrained.init_encoder(config, root)
-        params = build.init_params(model, method, backbone, root)
-        return step.init_state(method, optimise, params, root)
+        backbone = pretrained.init_encoder(config, jax.random.key(0))
+        return build.init_state(model, choice, settings, backbone, seed=0)
 
     return update, new_state
 
 
-class _Stepper:
-    """A run's step with its state; a call takes some, and waits for all of them."""
+def steps_of(
+    num_tasks: int,
+    config: encoder.EncoderConfig,
+    packed: list[Batch],
+    num_texts: int,
+    dtype: Any,
+) -> workload.Steps:
+    """The steps of a run with `num_tasks` tasks on the batches `packed`."""
+    update, new_state = step_of(num_tasks, config, num_texts, dtype, axis_name=AXIS)
+    devices = choose_devices(1)
+    program = Program(update, devices, donate_first=True)
+    stepper = workload.Stepper(program, replicate(to_host(new_state()), devices))
+    return workload.Steps(stepper.launch, jax.block_until_ready, packed)
 
-    def __init__(
-        self,
-        num_tasks: int,
-        config: encoder.EncoderConfig,
-        packed: list[Batch],
-        num_texts: int,
-        dtype: Any,
-        num_steps: int,
-    ) -> None:
-        update, new_state = step_of(num_tasks, config, num_texts, dtype, axis_name=AXIS)
-        devices = choose_devices(1)
-        self._program = Program(update, devices, donate_first=True)
-        self.state = replicate(to_host(new_state()), devices)
-        self._packed, self._num_steps = itertools.cycle(packed), num_steps
 
-    def __call__(self, _: Any) -> None:
-        for batch in itertools.islice(self._packed, self._num_steps):
-            self.state, measured = self._program(self.state, batch)
-        jax.block_until_ready((self.state, measured))
+def _take(steps: workload.Steps, count: int, _: int) -> None:
+    steps.take(count)
 
 
 def _time(
@@ -256,12 +244,12 @@ def layers(
     num_steps: int = RUN_STEPS,
     seed: int = 0,
 ) -> list[LayerCost]:
-    """The cost of an encoder's value and gradient by depth and layers an iteration.
+    """The cost of an encoder's value and gradient by depth and layers per iteration.
 
     `unrolls`: by default one layer an iteration, and all. Dropout is on; the last layer
-    computes the first tokens alone. A run compiles `num_programs` shapes, the most that a
-    configuration allows unless told otherwise, and takes `num_steps` steps. All take
-    turns, `num_rounds` times.
+    computes the first tokens alone. A run compiles `num_programs` shapes, a
+    configuration's default limit, and takes `num_steps` steps. All kinds take turns,
+    `num_rounds` times.
     """
     batch = batches_of([1], config, num_texts, num_texts, seed)[1][0]
     batch = jax.tree.map(lambda x: jnp.asarray(x[0, 0]), batch)
@@ -287,7 +275,7 @@ def layer_costs(
     num_programs: int,
     num_steps: int,
 ) -> list[LayerCost]:
-    """Sums up `first` [C] and `later` [R, C], seconds for each (depth, unroll)."""
+    """Costs from `first` [C] and `later` [R, C], seconds for each (depth, unroll)."""
     medians = np.median(later, axis=0)
     compiling = np.maximum(first - medians, 0)
     totals = num_programs * compiling + num_steps * medians
@@ -299,18 +287,12 @@ def loss_of(
     config: encoder.EncoderConfig, dtype: Any, unroll: int
 ) -> Callable[..., jax.Array]:
     """`loss(params, batch, rng)`: the mean square of z; dropout by `rng`."""
-    model = encoder.Encoder(config, dtype, unroll)
+    model = build.make_model(
+        benchmark_of(1), config, dtype=dtype, head_dropout=0.2, unroll=unroll
+    )
 
     def loss(params: Params, batch: Batch, rng: jax.Array) -> jax.Array:
-        z = model.apply(
-            {"params": params},
-            batch.tokens[0],
-            batch.segments[0],
-            batch.positions[0],
-            batch.first_tokens[0],
-            deterministic=False,
-            rngs={"dropout": rng},
-        )
+        z = model.represent({"encoder": params}, batch, rng)
         return jnp.mean(z.astype(jnp.float32) ** 2)
 
     return loss

@@ -1,40 +1,39 @@
-"""Made figures as lines and as JSON, and the script as a user runs it."""
+"""Figures as lines and as JSON, and the script as a user runs it."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import figure_lines
+import host_costs
 import jax
+import program_costs
 import pytest
+import run_costs
+import scaling
+import speeds
+import step_costs
+import timing
+import versus_torch
 
 from mtra_jax import config as configs
-from mtra_jax.benchmark import (
-    cost,
-    host,
-    lines,
-    measure,
-    programs,
-    run_costs,
-    scaling,
-    timing,
-)
 from mtra_jax.errors import InputError
 from mtra_jax.methods import gradients
 from mtra_jax.runs import preparation
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEED = measure.Speed(
+SPEED = speeds.Speed(
     "mtra",
     [0.1, 0.2, 0.3, 0.2],
-    measure.Fill(512, 4000, 0.94, {"irony": 0.935, "stance": 0.95}),
+    speeds.Fill(512, 4000, 0.94, {"irony": 0.935, "stance": 0.95}),
     flops=8e9,
     rate_of_products=2e10,
     num_compiled=3,
-    memory=cost.Memory(300 * 2**20, 100 * 2**20),
+    memory=step_costs.Memory(300 * 2**20, 100 * 2**20),
     parameters={"training": 1200, "testing": 1000},
 )
-VERSUS = measure.Versus(
+VERSUS = versus_torch.Versus(
     [1.0, 1.0],
     [2.0, 3.0],
     timing.Ratio(2.5, 2.0, 3.0, [2.0, 3.0]),
@@ -48,24 +47,24 @@ FOUND = {
     "feeding": (run_costs.Feeding(0.005, 0.002, 0.0005), ["2.00 ms", "75 % hidden"]),
     "saving": (run_costs.Saving(0.1, 0.4, 3 * 2**20), ["waits 100 ms", "400 ms", "3 MiB"]),
     "resident": (
-        measure.Resident(3 * 2**20, 4 * 2**20, 6),
+        versus_torch.Resident(3 * 2**20, 4 * 2**20, 6),
         ["ours 3 MiB, PyTorch's 4 MiB: 0.75; 6 steps"],
     ),
     "starts": (run_costs.Starts(31.0, 8.5, {"libraries": 1.25, "first step": 8.5}), ["31.0 s, and 8.5 s", "libraries 1.2, first step 8.5"]),
     "collectives": (
-        {1: {}, 4: {"all-reduce": cost.Collective(2, 1, 5 * 2**20)}},
+        {1: {}, 4: {"all-reduce": step_costs.Collective(2, 1, 5 * 2**20)}},
         ["1 devices", "no collective", "all-reduce: 2, 1 of them large, 5 MiB"],
     ),
     "trace": ({"norms": 1.0, "GELU": 3.0}, ["25.0 %", "75.0 %"]),
     "tasks": ([scaling.TaskCost(8, 20.0, 0.25, 1.07)], ["8 tasks", "250 ms", "1.07"]),
     "layers": ([scaling.LayerCost(6, 2, 4.0, 0.5, 900.0)], ["6 layers, 2 an it", "900 s"]),
     "programs": (
-        [programs.ProgramCost(4, 12_345, 1.25, 60.0, cost.Memory(2**30, 2**20))],
+        [program_costs.ProgramCost(4, 12_345, 1.25, 60.0, step_costs.Memory(2**30, 2**20))],
         ["instructions", "4  ", "12,345", "1.2", "60.0", "1024 MiB"],
     ),
-    "throughput": (host.Throughput(1000, 9, 0.001, 0.002, 0.001, 9.0), ["250,000 texts/s"]),
+    "throughput": (host_costs.Throughput(1000, 9, 0.001, 0.002, 0.001, 9.0), ["250,000 texts/s"]),
     "footprint": (
-        host.Footprint(10, 9, 8, 0.1, 1.25, 0.1, 0.0015, 0, 2 * 2**30, 2**30),
+        host_costs.Footprint(10, 9, 8, 0.1, 1.25, 0.1, 0.0015, 0, 2 * 2**30, 2**30),
         ["2048 MiB", "1024 MiB of it mapped", "plan 1.25 s", "1.50 ms"],
     ),
 }  # fmt: skip
@@ -74,19 +73,19 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_figures_are_shown(name):
     value, expected = FOUND[name]
-    text = lines.text({name: value})
+    text = figure_lines.text({name: value})
     for part in expected:
         assert part in text
-    json.dumps(lines.plain({name: value}), allow_nan=False)
+    json.dumps(figure_lines.plain({name: value}), allow_nan=False)
 
 
-def test_every_kind_is_tried():
-    assert FOUND.keys() | {"machine"} == lines.SHOWN.keys()
+def test_every_kind_of_figure_has_a_test():
+    assert FOUND.keys() | {"machine"} == figure_lines.SHOWN.keys()
 
 
 def test_computed_properties_are_in_the_json():
-    assert lines.plain(SPEED)["share_of_rate"] == 0.5
-    assert lines.plain(FOUND["feeding"][0])["hidden"] == 0.75
+    assert figure_lines.plain(SPEED)["share_of_rate"] == 0.5
+    assert figure_lines.plain(FOUND["feeding"][0])["hidden"] == 0.75
 
 
 PRESET = f"{ROOT}/configs/mtra.py:tiny_synthetic"
@@ -111,22 +110,22 @@ def run_script(*flags):
 
 def test_the_script_measures_a_run(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
-    found = json.loads(run_script(cache, "--steps=2", "--json"))
-    assert found.keys() == {"machine", "speed", "feeding", "saving", "starts"}
-    speed = found["speed"]
+    measured = json.loads(run_script(cache, "--steps=2", "--json"))
+    assert measured.keys() == {"machine", "speed", "feeding", "saving", "starts"}
+    speed = measured["speed"]
     assert set(speed["fill"]["share_by_task"]) == {"irony", "intensity"}
     assert speed["num_compiled"] == 1
     assert speed["memory"]["peak"] > speed["memory"]["state"] > 0
-    assert found["starts"]["cold"] > 0
-    assert found["starts"]["warm"] > 0
-    assert found["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
+    assert measured["starts"]["cold"] > 0
+    assert measured["starts"]["warm"] > 0
+    assert measured["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
 
 
 def test_the_script_counts_what_devices_send(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
-    found = json.loads(run_script(cache, "--devices=1,2", "--json"))
-    assert found["machine"]["devices"] == ["cpu"] * 2
-    sent = found["collectives"]["2"]["all-reduce"]
+    measured = json.loads(run_script(cache, "--devices=1,2", "--json"))
+    assert measured["machine"]["devices"] == ["cpu"] * 2
+    sent = measured["collectives"]["2"]["all-reduce"]
     config = configs.load(PRESET, list(OVERRIDES.items()))
     params = preparation.prepare(config).run.state.params
     words = gradients.word_embeddings(params)
@@ -142,18 +141,18 @@ def test_the_script_counts_what_devices_send(tmp_path):
     assert 2 <= sent["num_large"] <= 3
 
 
-def test_a_process_alone_says_when_its_first_step_is_done_and_its_memory(tmp_path):
+def test_a_process_alone_reports_its_stages_and_its_memory(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
-    found = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
-    assert tuple(found.stages) == run_costs.STAGES
-    seconds = list(found.stages.values())
+    measured = run_costs.alone([*SCRIPT, cache, "--alone=ours", "--steps=1"])
+    assert tuple(measured.stages) == run_costs.STAGES
+    seconds = list(measured.stages.values())
     assert seconds[0] > 0
     assert seconds == sorted(seconds)
     # Python with JAX takes some 300 MiB before it does anything.
-    assert 2e8 < found.peak_bytes < 1e10
+    assert 2e8 < measured.peak_bytes < 1e10
 
 
-def test_a_process_that_takes_no_step_is_said(capfd):
+def test_a_process_that_takes_no_step_is_an_error(capfd):
     with pytest.raises(InputError, match="ended with 2 and no step"):
         run_costs.alone([*SCRIPT[:2], "--config=no.py:x"])
     assert "no.py" in capfd.readouterr().err

@@ -1,24 +1,24 @@
-"""Generated texts have what was asked, and planning them is timed and weighed."""
+"""Generated texts have the requested sizes; time and memory of planning them."""
 
+import host_costs
 import numpy as np
 import pytest
 
-from mtra_jax.benchmark import host
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
 
 
 def test_lengths_are_like_those_of_tweets():
-    lengths = host.tweet_lengths(np.random.default_rng(0), 20_000)
+    lengths = host_costs.tweet_lengths(np.random.default_rng(0), 20_000)
     assert lengths.dtype == np.int64
     assert lengths.min() == 3
     assert 60 < lengths.max() <= 120
     assert 29 < lengths.mean() < 31
-    assert host.tweet_lengths(np.random.default_rng(0), 1000, 40).max() == 40
+    assert host_costs.tweet_lengths(np.random.default_rng(0), 1000, 40).max() == 40
 
 
 def test_random_tokens_have_the_lengths_and_ids_asked_for():
-    tokens = host.random_tokens(300, 50, 64, seed=1)
+    tokens = host_costs.random_tokens(300, 50, 64, seed=1)
     assert tokens.ids.dtype == np.int32
     assert len(tokens.lengths) == 300
     assert tokens.offsets[0] == 0
@@ -29,8 +29,8 @@ def test_random_tokens_have_the_lengths_and_ids_asked_for():
 
 @pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)
 def test_a_corpus_has_equal_shares_and_targets_in_own_slots(benchmark):
-    tokens = host.random_tokens(101, 50, 64, seed=1)
-    corpus = host.corpus_of(benchmark, tokens, seed=2)
+    tokens = host_costs.random_tokens(101, 50, 64, seed=1)
+    corpus = host_costs.corpus_of(benchmark, tokens, seed=2)
     assert sum(corpus.sizes) == 101
     assert max(corpus.sizes) - min(corpus.sizes) == 1
     np.testing.assert_array_equal(
@@ -48,17 +48,17 @@ def test_a_corpus_has_equal_shares_and_targets_in_own_slots(benchmark):
 
 
 def test_throughput_counts_all_stages():
-    found = host.throughput(2_000, num_epochs=2)
-    assert found.num_texts == 2_000
-    assert 29 < found.num_tokens / 2_000 < 31
-    assert min(found[2:]) > 0
-    total = found.plan_seconds + found.shapes_seconds + found.pack_seconds
-    assert found.texts_per_second == pytest.approx(2_000 / total)
+    figures = host_costs.throughput(2_000, num_epochs=2)
+    assert figures.num_texts == 2_000
+    assert 29 < figures.num_tokens / 2_000 < 31
+    assert min(figures[2:]) > 0
+    total = figures.plan_seconds + figures.shapes_seconds + figures.pack_seconds
+    assert figures.texts_per_second == pytest.approx(2_000 / total)
 
 
 def test_tokens_are_written_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "CHUNK", 300)
-    host.write_tokens(tmp_path / "tokens", 1_000, seed=3)
+    monkeypatch.setattr(host_costs, "CHUNK", 300)
+    host_costs.write_tokens(tmp_path / "tokens", 1_000, seed=3)
     tokens = Tokens(
         *(np.load(tmp_path / "tokens" / f"{name}.npy") for name in Tokens._fields)
     )
@@ -74,33 +74,33 @@ def test_tokens_are_written_piece_by_piece(tmp_path, monkeypatch):
     starts = tokens.offsets[:-1]
     assert np.mean(tokens.ids == 0) < 0.01
     assert np.mean(tokens.ids[starts[-50] :] == 0) < 0.01
-    assert tokens.ids.max() < host.VOCAB_SIZE
+    assert tokens.ids.max() < host_costs.VOCAB_SIZE
 
 
 def test_a_footprint_is_that_of_a_fresh_process(tmp_path):
     # What this process holds must not show there.
     ballast = np.ones(200_000_000 // 8)
-    found = host.ten_million(20_000, directory=tmp_path, num_batches=5)
-    assert found.num_texts == 20_000
-    assert found.file_bytes == sum(f.stat().st_size for f in tmp_path.iterdir())
-    assert found.file_bytes >= 4 * found.num_tokens + 8 * 20_001
-    seconds = found[3:7]
+    figures = host_costs.ten_million(20_000, directory=tmp_path, num_batches=5)
+    assert figures.num_texts == 20_000
+    assert figures.file_bytes == sum(f.stat().st_size for f in tmp_path.iterdir())
+    assert figures.file_bytes >= 4 * figures.num_tokens + 8 * 20_001
+    seconds = figures[3:7]
     assert min(seconds) > 0
-    assert 10**7 < found.library_bytes <= found.peak_bytes
-    assert found.peak_bytes - found.library_bytes < 10**8
-    assert found.peak_bytes < host.peak_bytes()
+    assert 10**7 < figures.library_bytes <= figures.peak_bytes
+    assert figures.peak_bytes - figures.library_bytes < 10**8
+    assert figures.peak_bytes < host_costs.peak_bytes()
     assert ballast[-1] == 1
 
 
 def test_peak_memory_grows_with_what_is_held():
-    before = host.peak_bytes()
+    before = host_costs.peak_bytes()
     size = before + 50_000_000
     held = np.ones(size // 8)
-    assert host.peak_bytes() >= size
+    assert host_costs.peak_bytes() >= size
     assert held[0] == 1
 
 
 def test_peak_memory_where_the_system_has_no_account(monkeypatch, tmp_path):
-    monkeypatch.setattr(host, "STATUS", tmp_path / "none")
-    assert host._status_bytes("RssFile") is None
-    assert host.peak_bytes() > 10**7
+    monkeypatch.setattr(host_costs, "STATUS", tmp_path / "none")
+    assert host_costs._status_bytes("RssFile") is None
+    assert host_costs.peak_bytes() > 10**7

@@ -1,4 +1,4 @@
-"""Functions and what they are given, in turns -> seconds, their spread and ratios."""
+"""Functions and items, in turns -> seconds, their spread and ratios."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -44,7 +44,7 @@ def in_turns(
 ) -> dict[str, np.ndarray]:
     """Seconds of each function on each item: A B, A B, ...; a call must wait for its work.
 
-    What slows the machine for a while slows all of them, so that ratios hold.
+    A slow phase of the machine then affects all functions, and ratios stay right.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for item in items:
@@ -60,8 +60,8 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, seed: int = 0) -> Rati
 
     Source of the interval: Efron 1979, the percentile bootstrap.
 
-    >>> found = ratio(np.array([4.0, 2.0]), np.array([1.0, 1.0]))
-    >>> found.total, found.low, found.high, found.pairs
+    >>> times = ratio(np.array([4.0, 2.0]), np.array([1.0, 1.0]))
+    >>> times.total, times.low, times.high, times.pairs
     (3.0, 2.0, 4.0, [4.0, 2.0])
     """
     drawn = np.random.default_rng(seed).integers(

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import scaling
+import step_costs
 
-from mtra_jax.benchmark import cost, scaling
 from mtra_jax.models.encoder import EncoderConfig
 
 ROBERTA_BASE = EncoderConfig(
@@ -28,9 +29,9 @@ class ProgramCost(NamedTuple):
     num_instructions: int
     """Instructions of the optimised program, with those inside fusions."""
     trace_seconds: float
-    """From Python to the program that the compiler is given."""
+    """From Python to the compiler's input."""
     compile_seconds: float
-    memory: cost.Memory
+    memory: step_costs.Memory
 
 
 def programs(
@@ -41,7 +42,7 @@ def programs(
     dtype: Any = jnp.float32,
     seed: int = 0,
 ) -> list[ProgramCost]:
-    """Compiles MTRA's step for one task's batch of `num_texts`; runs and holds nothing.
+    """Compiles MTRA's step for one task's batch of `num_texts`, without running it.
 
     The state exists as shapes only, so RoBERTa-base compiles on a small machine.
     """
@@ -68,8 +69,8 @@ def _program(
     ended = time.perf_counter()
     return ProgramCost(
         unroll,
-        cost.instructions(compiled.as_text()),
+        step_costs.instructions(compiled.as_text()),
         traced - started,
         ended - traced,
-        cost.memory(compiled),
+        step_costs.memory(compiled),
     )

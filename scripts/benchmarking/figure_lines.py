@@ -3,25 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mtra_jax.benchmark import (
-    cost,
-    host,
-    measure,
-    programs,
-    run_costs,
-    scaling,
-    timing,
-    trace,
-)
+import host_costs
+import program_costs
+import run_costs
+import scaling
+import speeds
+import step_costs
+import step_trace
+import timing
+import versus_torch
+
 from mtra_jax.reports import tables
 
 Lines = list[tuple[str, str]]
 LABEL_WIDTH = 24
-"""Parts that are printed one by one stand in the same columns."""
+"""Width of the labels, so that parts printed one by one share their columns."""
 
 
 def plain(value: Any) -> Any:
-    """Named tuples as objects, their computed properties too; what JSON knows as it is."""
+    """Named tuples as objects with their computed properties; JSON's types unchanged."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         computed = {
             name: getattr(value, name)
@@ -36,11 +36,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def text(found: Mapping[str, Any]) -> str:
-    """Everything that was measured, a line a figure."""
+def text(figures: Mapping[str, Any]) -> str:
+    """All measured figures, a line each."""
     parts: list[str] = []
     lines: Lines = []
-    for name, value in found.items():
+    for name, value in figures.items():
         shown = SHOWN[name](value)
         if isinstance(shown, str):
             parts.append(shown)
@@ -54,31 +54,31 @@ def _aligned(lines: Lines) -> str:
     return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
 
 
-def _machine(found: Mapping[str, Any]) -> str:
-    kinds = found["devices"]
+def _machine(figures: Mapping[str, Any]) -> str:
+    kinds = figures["devices"]
     return (
-        f"{len(kinds)} x {kinds[0]}, {found['cpu_count']} cores, {found['platform']}, "
-        f"jax {found['packages']['jax']}, commit {str(found['git_revision'])[:7]}"
+        f"{len(kinds)} x {kinds[0]}, {figures['cpu_count']} cores, {figures['platform']}, "
+        f"jax {figures['packages']['jax']}, commit {str(figures['git_revision'])[:7]}"
     )
 
 
-def _speed(found: measure.Speed) -> Lines:
-    total = sum(found.seconds)
-    fill = found.fill
+def _speed(figures: speeds.Speed) -> Lines:
+    total = sum(figures.seconds)
+    fill = figures.fill
     by_task = ", ".join(f"{n} {100 * s:.1f}" for n, s in fill.share_by_task.items())
     return [
-        ("method, steps timed", f"{found.method}, {len(found.seconds)}"),
+        ("method, steps timed", f"{figures.method}, {len(figures.seconds)}"),
         ("examples/s", f"{fill.texts / total:.1f}"),
         ("real tokens/s", f"{fill.real_tokens / total:.0f}"),
         ("real of processed tokens", f"{100 * fill.share:.1f} % ({by_task})"),
-        ("ms a step", _milliseconds(found.seconds)),
+        ("ms a step", _milliseconds(figures.seconds)),
         (
             "model on real tokens",
-            f"{found.flops / total / 1e9:.1f} GFLOP/s, {100 * found.share_of_rate:.0f} % "
-            f"of a matrix product's {found.rate_of_products / 1e9:.0f}",
+            f"{figures.flops / total / 1e9:.1f} GFLOP/s, {100 * figures.share_of_rate:.0f} % "
+            f"of a matrix product's {figures.rate_of_products / 1e9:.0f}",
         ),
-        ("memory of a step", _memory(found.memory)),
-        ("programs compiled", str(found.num_compiled)),
+        ("memory of a step", _memory(figures.memory)),
+        ("programs compiled", str(figures.num_compiled)),
     ]
 
 
@@ -87,49 +87,49 @@ def _milliseconds(seconds: Sequence[float]) -> str:
     return f"{median:.1f} (quartiles {low:.1f}, {high:.1f})"
 
 
-def _memory(found: cost.Memory) -> str:
-    return f"{_mebibytes(found.peak)}, of them {_mebibytes(found.state)} given"
+def _memory(figures: step_costs.Memory) -> str:
+    return f"{_mebibytes(figures.peak)}, of them {_mebibytes(figures.state)} given"
 
 
 def _mebibytes(count: int) -> str:
     return f"{count / 2**20:.0f} MiB"
 
 
-def _feeding(found: run_costs.Feeding) -> Lines:
+def _feeding(figures: run_costs.Feeding) -> Lines:
     return [
-        ("host: plan an epoch", f"{1e3 * found.plan:.1f} ms"),
-        ("host: pack a batch", f"{1e3 * found.pack:.2f} ms"),
+        ("host: plan an epoch", f"{1e3 * figures.plan:.1f} ms"),
+        ("host: pack a batch", f"{1e3 * figures.pack:.2f} ms"),
         (
             "host: wait for a batch",
-            f"{1e3 * found.wait:.2f} ms; {100 * found.hidden:.0f} % hidden by the steps",
+            f"{1e3 * figures.wait:.2f} ms; {100 * figures.hidden:.0f} % hidden by the steps",
         ),
     ]
 
 
-def _saving(found: run_costs.Saving) -> Lines:
+def _saving(figures: run_costs.Saving) -> Lines:
     return [
         (
             "saving a checkpoint",
-            f"training waits {1e3 * found.wait:.0f} ms; on disk after "
-            f"{1e3 * found.written:.0f} ms; {_mebibytes(found.num_bytes)}",
+            f"training waits {1e3 * figures.wait:.0f} ms; on disk after "
+            f"{1e3 * figures.written:.0f} ms; {_mebibytes(figures.num_bytes)}",
         )
     ]
 
 
-def _starts(found: run_costs.Starts) -> Lines:
+def _starts(figures: run_costs.Starts) -> Lines:
     return [
         (
             "start to first step",
-            f"{found.cold:.1f} s, and {found.warm:.1f} s with what the run before kept",
+            f"{figures.cold:.1f} s, and {figures.warm:.1f} s with what the run before kept",
         ),
         (
             "of the latter, until",
-            ", ".join(f"{name} {s:.1f}" for name, s in found.warm_stages.items()),
+            ", ".join(f"{name} {s:.1f}" for name, s in figures.warm_stages.items()),
         ),
     ]
 
 
-def _methods(found: Sequence[measure.Speed]) -> str:
+def _methods(figures: Sequence[speeds.Speed]) -> str:
     heads = (
         ("", "ms a step"),
         ("", "of the first"),
@@ -139,7 +139,7 @@ def _methods(found: Sequence[measure.Speed]) -> str:
         ("", "parameters: training"),
         ("", "testing"),
     )
-    first = found[0]
+    first = figures[0]
     body = [
         [
             speed.method,
@@ -151,22 +151,22 @@ def _methods(found: Sequence[measure.Speed]) -> str:
             f"{speed.parameters['training']:,}",
             f"{speed.parameters['testing']:,}",
         ]
-        for speed in found
+        for speed in figures
     ]
     return tables.grouped(heads, body)
 
 
-def _versus(found: measure.Versus) -> str:
-    pairs = timing.spread(found.ratio.pairs)
-    losses = ", ".join(f"{n} {a:.5f} / {b:.5f}" for n, (a, b) in found.losses.items())
+def _versus(figures: versus_torch.Versus) -> str:
+    pairs = timing.spread(figures.ratio.pairs)
+    losses = ", ".join(f"{n} {a:.5f} / {b:.5f}" for n, (a, b) in figures.losses.items())
     lines = [
         ("losses, ours / PyTorch's", losses),
-        ("ms a step, ours", _milliseconds(found.ours)),
-        ("ms a step, PyTorch's", _milliseconds(found.theirs)),
+        ("ms a step, ours", _milliseconds(figures.ours)),
+        ("ms a step, PyTorch's", _milliseconds(figures.theirs)),
         (
             "times as fast",
-            f"{found.ratio.total:.2f} by total time of {len(found.ours)} batches, 95 % "
-            f"of bootstrap draws in {found.ratio.low:.2f} to {found.ratio.high:.2f}",
+            f"{figures.ratio.total:.2f} by total time of {len(figures.ours)} batches, 95 % "
+            f"of bootstrap draws in {figures.ratio.low:.2f} to {figures.ratio.high:.2f}",
         ),
         (
             "pair by pair",
@@ -176,17 +176,17 @@ def _versus(found: measure.Versus) -> str:
     return _aligned(lines)
 
 
-def _resident(found: measure.Resident) -> Lines:
+def _resident(figures: versus_torch.Resident) -> Lines:
     return [
         (
             "most memory of a process",
-            f"ours {_mebibytes(found.ours)}, PyTorch's {_mebibytes(found.theirs)}: "
-            f"{found.ratio:.2f}; {found.num_steps} steps, libraries included",
+            f"ours {_mebibytes(figures.ours)}, PyTorch's {_mebibytes(figures.theirs)}: "
+            f"{figures.ratio:.2f}; {figures.num_steps} steps, libraries included",
         )
     ]
 
 
-def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
+def _collectives(figures: Mapping[int, Mapping[str, step_costs.Collective]]) -> Lines:
     return [
         (
             f"{count} devices",
@@ -197,33 +197,33 @@ def _collectives(found: Mapping[int, Mapping[str, cost.Collective]]) -> Lines:
             )
             or "no collective",
         )
-        for count, kinds in found.items()
+        for count, kinds in figures.items()
     ]
 
 
-def _tasks(found: Sequence[scaling.TaskCost]) -> Lines:
+def _tasks(figures: Sequence[scaling.TaskCost]) -> Lines:
     return [
         (
-            f"{cost.num_tasks} tasks",
-            f"{1e3 * cost.step_seconds:.0f} ms a step, {cost.ratio:.2f} of the least; "
-            f"compiled in {cost.compile_seconds:.0f} s",
+            f"{row.num_tasks} tasks",
+            f"{1e3 * row.step_seconds:.0f} ms a step, {row.ratio:.2f} of the least; "
+            f"compiled in {row.compile_seconds:.0f} s",
         )
-        for cost in found
+        for row in figures
     ]
 
 
-def _layers(found: Sequence[scaling.LayerCost]) -> Lines:
+def _layers(figures: Sequence[scaling.LayerCost]) -> Lines:
     return [
         (
-            f"{cost.num_layers} layers, {cost.unroll} an iteration",
-            f"compiled in {cost.compile_seconds:.1f} s, {1e3 * cost.step_seconds:.0f} ms "
-            f"a step, {cost.total_seconds:.0f} s in all of 20 epochs of TweetEval",
+            f"{row.num_layers} layers, {row.unroll} an iteration",
+            f"compiled in {row.compile_seconds:.1f} s, {1e3 * row.step_seconds:.0f} ms "
+            f"a step, {row.total_seconds:.0f} s in all of 20 epochs of TweetEval",
         )
-        for cost in found
+        for row in figures
     ]
 
 
-def _programs(found: Sequence[programs.ProgramCost]) -> str:
+def _programs(figures: Sequence[program_costs.ProgramCost]) -> str:
     heads = (
         ("", "instructions"),
         ("", "s to trace"),
@@ -238,31 +238,33 @@ def _programs(found: Sequence[programs.ProgramCost]) -> str:
             f"{program.compile_seconds:.1f}",
             _mebibytes(program.memory.peak),
         ]
-        for program in found
+        for program in figures
     ]
     return tables.grouped(heads, body)
 
 
-def _throughput(found: host.Throughput) -> Lines:
+def _throughput(figures: host_costs.Throughput) -> Lines:
     return [
         (
-            f"host: {found.num_texts:,} texts",
-            f"{found.texts_per_second:,.0f} texts/s of one core: plan "
-            f"{1e3 * found.plan_seconds:.1f} ms, shapes {1e3 * found.shapes_seconds:.1f} "
-            f"ms, pack {1e3 * found.pack_seconds:.1f} ms",
+            f"host: {figures.num_texts:,} texts",
+            f"{figures.texts_per_second:,.0f} texts/s of one core: plan "
+            f"{1e3 * figures.plan_seconds:.1f} ms, shapes {1e3 * figures.shapes_seconds:.1f} "
+            f"ms, pack {1e3 * figures.pack_seconds:.1f} ms",
         )
     ]
 
 
-def _footprint(found: host.Footprint) -> Lines:
+def _footprint(figures: host_costs.Footprint) -> Lines:
     mapped = (
-        f", {_mebibytes(found.mapped_bytes)} of it mapped" if found.mapped_bytes else ""
+        f", {_mebibytes(figures.mapped_bytes)} of it mapped"
+        if figures.mapped_bytes
+        else ""
     )
     return [
         (
-            f"host: {found.num_texts:,} texts",
-            f"{_mebibytes(found.peak_bytes)} resident at the peak{mapped}; plan "
-            f"{found.plan_seconds:.2f} s, pack a batch {1e3 * found.pack_seconds:.2f} ms",
+            f"host: {figures.num_texts:,} texts",
+            f"{_mebibytes(figures.peak_bytes)} resident at the peak{mapped}; plan "
+            f"{figures.plan_seconds:.2f} s, pack a batch {1e3 * figures.pack_seconds:.2f} ms",
         )
     ]
 
@@ -277,7 +279,7 @@ SHOWN: dict[str, Callable[[Any], str | Lines]] = {
     "versus": _versus,
     "resident": _resident,
     "collectives": _collectives,
-    "trace": trace.picture,
+    "trace": step_trace.picture,
     "tasks": _tasks,
     "layers": _layers,
     "programs": _programs,

@@ -1,4 +1,4 @@
-"""A run around its steps -> what starting, feeding, saving and holding it cost."""
+"""A run around its steps -> the cost of starting, feeding, saving and memory."""
 
 import subprocess
 import tempfile
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from workload import Item, Stepper, Workload
 
-from mtra_jax.benchmark.workload import Item, Stepper, Workload
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
 from mtra_jax.runs import checkpoints
@@ -22,28 +22,28 @@ STAGES = LIBRARIES, DATA, PROGRAM, FIRST_STEP = (
     "program",
     "first step",
 )
-"""Of a start, in their order; `PROGRAM` is tracing the step, and compiling or reading it."""
+"""Stages of a start, in order; `PROGRAM` traces the step and compiles or reads it."""
 PEAK = "peak bytes"
 
 
 class Alone(NamedTuple):
-    """A process of its own that does nothing but take steps."""
+    """Figures of a process that only takes steps."""
 
     stages: dict[str, float]
     """Seconds from its start to the end of each of `STAGES`."""
     peak_bytes: int
-    """The most memory that was resident in it, libraries included."""
+    """Its peak resident memory, with libraries."""
 
 
 class Starts(NamedTuple):
     """Seconds from a process's start to its first step."""
 
     cold: float
-    """Nothing compiled, no text tokenised before."""
+    """With an empty cache of programs and tokens."""
     warm: float
-    """Programs and tokens of the run before are on disk."""
+    """With the programs and tokens of the cold run on disk."""
     warm_stages: dict[str, float]
-    """Of `warm`: seconds to the end of each of `STAGES`."""
+    """Seconds to the end of each of `STAGES` in the warm start."""
 
 
 class Feeding(NamedTuple):
@@ -51,18 +51,18 @@ class Feeding(NamedTuple):
 
     plan: float
     pack: float
-    """Median of a batch."""
+    """Median over batches."""
     wait: float
-    """Mean of a batch: how long the loop waits for one that is made in its own thread."""
+    """Mean over batches of the loop's wait for the thread that packs them."""
 
     @property
     def hidden(self) -> float:
-        """Share of the packing that goes on while the device computes."""
+        """Share of the packing that overlaps with the device's work."""
         return max(0.0, 1 - self.wait / self.pack)
 
 
 class Saving(NamedTuple):
-    """Seconds of a checkpoint: what training waits, and until it is on disk; its bytes."""
+    """Seconds that training waits for a checkpoint, seconds until it is on disk, bytes."""
 
     wait: float
     written: float
@@ -70,10 +70,10 @@ class Saving(NamedTuple):
 
 
 def alone(command: Sequence[str]) -> Alone:
-    """Runs `command`, which prints each of `STAGES` at its end, and `PEAK` with the bytes.
+    """Runs `command`, which prints each of `STAGES` when it ends, then `PEAK` and bytes.
 
     Raises:
-      InputError: the command does not come to its end.
+      InputError: the command fails.
     """
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -93,7 +93,7 @@ def starts(command: Sequence[str]) -> Starts:
     The directory of the cache is added to the command as `--config.data.cache_dir`.
 
     Raises:
-      InputError: the command does not come to its end.
+      InputError: the command fails.
     """
     with tempfile.TemporaryDirectory() as cache:
         whole = [*command, f"--config.data.cache_dir={cache}"]
@@ -107,7 +107,7 @@ def feeding(workload: Workload, stepper: Stepper, num_batches: int = 8) -> Feedi
     started = time.perf_counter()
     plan = run.schedule.plan(1)
     planned = time.perf_counter() - started
-    # All of one shape, which is compiled: the wait for a compiler is none for the host.
+    # One shape, already compiled: compile time would be counted as waiting for input.
     item = workload.items[0]
     own = run.train.corpus.tasks[plan[:, 0]] == item.task
     wanted = plan[own & np.all(plan >= 0, axis=1)][:num_batches]
@@ -130,7 +130,7 @@ def saving(stepper: Stepper, step: int = 1) -> Saving:
     """Saves the state of `stepper` to a temporary directory, as training does."""
     with tempfile.TemporaryDirectory() as directory:
         store = checkpoints.Checkpoints(Path(directory) / "checkpoints")
-        # The first checkpoint of a run is read back, the others are not.
+        # Only the first checkpoint of a run is read back.
         store.save(step - 1, {"params": np.zeros(1)}, {}, 1.0)
         started = time.perf_counter()
         arrays = to_host(stepper.state)._asdict()

@@ -1,6 +1,6 @@
-"""Options -> texts in TweetEval's files, an encoder of random weights, and a tokenizer.
+"""Options -> texts in TweetEval's layout, a tokenizer, an encoder of random weights.
 
-They are made in the directory of the run, once, for all measurements.
+They are written once, to the directory of the run, for all measurements.
 """
 
 import dataclasses
@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import program_costs
 import workload_files
 from tokenizers import Tokenizer, models
 
-from mtra_jax.benchmark import programs
 from mtra_jax.data import benchmarks, sources, synthetic, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.models.encoder import EncoderConfig
@@ -21,7 +21,7 @@ from mtra_jax.tasks import TWEETEVAL
 from mtra_jax.types import Params
 
 # RoBERTa's padding id is 1; the tokenizers trained here have [PAD] as their first token.
-ROBERTA = dataclasses.replace(programs.ROBERTA_BASE, pad_token_id=0)
+ROBERTA = dataclasses.replace(program_costs.ROBERTA_BASE, pad_token_id=0)
 """RoBERTa-base: 12 layers, width 768, 12 heads, 3,072 within the feed-forward."""
 SMALL = dataclasses.replace(
     ROBERTA,
@@ -33,9 +33,9 @@ SMALL = dataclasses.replace(
     max_position_embeddings=130,
 )
 TRAINED_ON = 20_000
-"""Texts, at most, that the tokenizer is trained on."""
+"""The most texts on which the tokenizer is trained."""
 EVALUATED = 256
-"""Texts of each task's validation and test."""
+"""Validation and test texts of each task."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:
@@ -55,7 +55,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
         pretrained.save_encoder(files.backbone, config, random_encoder(config))
     else:
         tokenizer = tokens.load_tokenizer(files.backbone)
-    # Fills the cache of tokens, which all measurements read.
+    # Fills the cache of tokens that all measurements read.
     corpora = benchmarks.build_corpora(
         TWEETEVAL,
         examples,
@@ -77,7 +77,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
 
 
 def fill(tokenizer: Tokenizer, size: int) -> None:
-    """Adds tokens that no text has, so that every row of the encoder has a token."""
+    """Adds unused tokens, so that every row of the encoder has a token."""
     vocabulary = tokenizer.get_vocab()
     unused = range(len(vocabulary), size)
     vocabulary |= {f"[unused{number}]": number for number in unused}
@@ -85,9 +85,9 @@ def fill(tokenizer: Tokenizer, size: int) -> None:
 
 
 def random_encoder(config: EncoderConfig, seed: int = 0) -> Params:
-    """New parameters as `pretrained.init_encoder` draws them, but drawn by NumPy.
+    """New parameters like those of `pretrained.init_encoder`, drawn by NumPy.
 
-    To compile the drawing of 125 million numbers takes longer than to draw them.
+    XLA takes longer to compile the drawing of 125 million numbers than NumPy to draw.
     """
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(pretrained.init_encoder, config, jax.random.key(0))

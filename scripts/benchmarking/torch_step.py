@@ -1,4 +1,4 @@
-"""A packed batch in, the same training step in PyTorch out, to time ours against.
+"""A packed batch -> the same training step in PyTorch, to compare our times with.
 
 The step that a careful user of PyTorch and transformers would write: SDPA, autocast,
 fused updates of many tensors, and one wait for the device a step. The caller sets the
@@ -49,7 +49,7 @@ class TorchBatch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What the encoder reads, on the host: the fields of `TorchBatch` of these names."""
+    """The encoder's inputs on the host: the fields of `TorchBatch` with these names."""
 
     tokens: np.ndarray
     positions: np.ndarray | None
@@ -73,7 +73,7 @@ class TorchTrainer:
     Raises:
       InputError: PyTorch is not installed, `method` is unknown, or there is no compiler.
 
-    Source: methods/mtra.py and methods/ew.py, whose numbers it gives.
+    Source: methods/mtra.py and methods/ew.py; the numbers agree.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TorchTrainer:
 
         modules = self.encoder, self.heads, self.statistics
         self.parameters = [p for module in modules for p in module.parameters()]
-        # Many tensors in one kernel; on a CPU, which has none, one by one is quicker.
+        # Many tensors in one kernel; on a CPU, which has no kernels, one by one is quicker.
         self.optimiser = torch.optim.Adamax(
             self.parameters, lr=learning_rate, foreach=self.device.type == "cuda"
         )
@@ -157,7 +157,7 @@ class TorchTrainer:
         return Rows(
             local.tokens.astype(np.int64),
             local.positions.astype(np.int64) + self.config.position_offset,
-            # Padding sees padding: no token sees nothing, which SDPA would make NaN.
+            # Padding attends to padding: a token that attends to nothing gives NaN in SDPA.
             local.segments[:, None, :, None] == local.segments[:, None, None, :],
             local.first_tokens[local.where].astype(np.int64),
         )
@@ -175,8 +175,8 @@ class TorchTrainer:
             return Rows(tokens, None, None, None)
         sees = np.zeros((num_texts, longest), bool)
         sees[places, columns] = True
-        # A mask of four axes is taken as it is. In one of two, transformers looks for
-        # padding, for which it waits for the device, and makes this of it in each pass.
+        # transformers uses a mask of four axes as it is. It searches one of two axes for
+        # padding, which waits for the device, and expands it to this one in each pass.
         return Rows(tokens, None, sees[:, None, None, :], None)
 
     def _to_device(self, array: np.ndarray | None) -> torch.Tensor | None:
@@ -249,9 +249,9 @@ class TorchTrainer:
 
     @contextlib.contextmanager
     def _perturbed(self, gradient: torch.Tensor) -> Iterator[None]:
-        """Word embeddings moved by `epsilon` along `gradient`, and put back to the bit."""
+        """Moves the word embeddings by `epsilon` along `gradient`, and restores them exactly."""
         with torch.no_grad():
-            kept = self.words.clone()
+            before = self.words.clone()
             norm = torch.linalg.vector_norm(gradient)
             scale = torch.where(norm > 0, self.epsilon / norm, 0)
             self.words.addcmul_(gradient, scale)
@@ -259,7 +259,7 @@ class TorchTrainer:
             yield
         finally:
             with torch.no_grad():
-                self.words.copy_(kept)
+                self.words.copy_(before)
 
     # ---- step
 
@@ -329,10 +329,10 @@ def _linear(layer: Params) -> Any:
 
 
 def _check_compiler(device: Any) -> None:
-    """Compiles a sum: `torch.compile` itself says nothing until its first call.
+    """Compiles a sum, because `torch.compile` itself fails only in its first call.
 
-    What was compiled before is forgotten, for its count is that of the process: past
-    its limit of 8 versions of a function, PyTorch no longer compiles.
+    Earlier compilations are dropped, because PyTorch counts them per process: past its
+    limit of 8 versions of a function it no longer compiles.
     """
     try:
         torch.compiler.reset()

@@ -1,4 +1,4 @@
-"""Generated texts like tweets -> how fast the host plans and packs them, and in what memory."""
+"""Generated texts like tweets -> time and memory in which the host plans and packs them."""
 
 import multiprocessing
 import resource
@@ -17,57 +17,57 @@ from mtra_jax.tasks import TWEETEVAL, Benchmark
 
 VOCAB_SIZE = 30_522
 CHUNK = 1_000_000
-"""Texts that are generated at a time."""
+"""Texts generated at a time."""
 SHAPES = 12
-"""Of packed batches, as many as a configuration allows unless told otherwise."""
+"""The default limit of a configuration on the shapes of packed batches."""
 STATUS = Path("/proc/self/status")
 
 
 class Throughput(NamedTuple):
     """Seconds of an epoch on the host, by stage: medians of some epochs.
 
-    They are CPU seconds of the one thread that works: those of a core it has to itself.
+    CPU seconds of the one working thread, as on a core that nothing else uses.
     """
 
     num_texts: int
     num_tokens: int
     plan_seconds: float
-    """Which texts each batch holds."""
+    """Choosing the texts of each batch."""
     shapes_seconds: float
-    """Which shapes the batches have: once a run, over 512 batches at most."""
+    """Choosing the shapes of batches: once a run, over at most 512 batches."""
     pack_seconds: float
-    """Places of the texts in rows, and the arrays of all batches."""
+    """Placing texts in rows, and building the arrays of all batches."""
     wall_seconds: float
-    """Of all stages by the clock, beside whatever else the machine does."""
+    """Wall-clock seconds of all stages; other processes may add to them."""
 
     @property
     def texts_per_second(self) -> float:
-        """Texts over planning, choosing shapes and packing."""
+        """Texts over the seconds of planning, choosing shapes and packing."""
         return self.num_texts / (
             self.plan_seconds + self.shapes_seconds + self.pack_seconds
         )
 
 
 class Footprint(NamedTuple):
-    """What a corpus in files costs a process that plans and packs it.
+    """Cost, for one process, of planning and packing a corpus that lies in files.
 
-    `peak_bytes` is the largest resident memory of the process, libraries and mapped pages
-    included; of these, which the system takes back where it needs them, `mapped_bytes`
-    were resident at the end (None where it does not say).
+    `peak_bytes` is the peak resident memory of the process, with libraries and mapped
+    pages. `mapped_bytes` of mapped pages, which the system can reclaim, were resident at
+    the end; None if the system does not report them.
     """
 
     num_texts: int
     num_tokens: int
     file_bytes: int
     corpus_seconds: float
-    """Of mapping the files, and laying out tasks and targets."""
+    """Mapping the files, and laying out tasks and targets."""
     plan_seconds: float
-    """Of an epoch."""
+    """Planning an epoch."""
     shapes_seconds: float
     pack_seconds: float
-    """Of one batch from random places, the mean."""
+    """Packing one batch of texts from random places; the mean."""
     library_bytes: int
-    """Peak before the corpus is there."""
+    """Peak before the corpus is opened."""
     peak_bytes: int
     mapped_bytes: int | None
 
@@ -78,7 +78,7 @@ class Footprint(NamedTuple):
 def tweet_lengths(
     rng: np.random.Generator, num_texts: int, longest: int = 120
 ) -> np.ndarray:
-    """Tokens of texts like tweets, some 30 each: int64 [N], from 3 to `longest`."""
+    """Lengths in tokens of texts like tweets, about 30: int64 [N], 3 to `longest`."""
     return np.clip(rng.normal(30, 14, num_texts), 3, longest).round().astype(np.int64)
 
 
@@ -101,7 +101,7 @@ def corpus_of(benchmark: Benchmark, tokens: Tokens, seed: int) -> batches.Corpus
             labels = rng.integers(0, task.num_outputs, size, np.int32)
         else:
             labels = rng.random((size, task.num_outputs), np.float32)
-        # Of the texts only the number counts here.
+        # Only the number of texts matters here.
         examples[task.name] = sources.Examples(range(size), labels)
     return batches.build_corpus(benchmark, examples, tokens)
 
@@ -117,7 +117,7 @@ def throughput(
     num_epochs: int = 3,
     seed: int = 0,
 ) -> Throughput:
-    """How fast one core plans, packs and collates the texts of an epoch for one device."""
+    """Seconds in which one core plans and packs an epoch for one device."""
     tokens = random_tokens(num_texts, VOCAB_SIZE, 120, seed)
     corpus = corpus_of(benchmark, tokens, seed)
     seconds, started = [], time.perf_counter()
@@ -134,8 +134,8 @@ def throughput(
 
 def _timed(function: Callable, *args: Any) -> tuple[Any, float]:
     started = time.thread_time()
-    found = function(*args)
-    return found, time.thread_time() - started
+    result = function(*args)
+    return result, time.thread_time() - started
 
 
 def _plan(
@@ -166,11 +166,11 @@ def ten_million(
     num_batches: int = 300,
     seed: int = 0,
 ) -> Footprint:
-    """Memory and time of planning and packing so many texts, in a process of its own.
+    """Memory and time of planning and packing `num_texts` texts, in a new process.
 
     Writes their tokens, 1.2 GB for ten million, into `directory`, and leaves them there.
-    The process starts anew: what this one holds does not count. A script that calls this
-    keeps its own work behind `if __name__ == "__main__"`.
+    The new process does not inherit the memory of this one. A calling script needs
+    `if __name__ == "__main__"`.
     """
     write_tokens(directory, num_texts, seed)
     context = multiprocessing.get_context("spawn")
@@ -208,10 +208,10 @@ def measure_footprint(
     num_batches: int,
     seed: int,
 ) -> Footprint:
-    """The footprint of this process, which must be a fresh one, over the written tokens."""
+    """The footprint of this process, which must be a new one, on the written tokens."""
     library_bytes = peak_bytes()
     times = [time.perf_counter()]
-    # As `tokens.cached_encode` has them.
+    # As `tokens.cached_encode` opens them.
     paths = [directory / f"{name}.npy" for name in Tokens._fields]
     tokens = Tokens(
         *(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
@@ -242,13 +242,13 @@ def measure_footprint(
 
 
 def peak_bytes() -> int:
-    """The most memory that was resident in this process.
+    """Peak resident memory of this process.
 
-    On Linux from its own account: `getrusage` starts at what the parent had.
+    On Linux from /proc: `getrusage` starts at the memory of the parent.
     """
-    found = _status_bytes("VmHWM")
-    if found is not None:
-        return found
+    peak = _status_bytes("VmHWM")
+    if peak is not None:
+        return peak
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -1,14 +1,15 @@
-"""Operations against those of the traced encoder, collectives against a real program."""
+"""Operations equal those of the traced encoder, collectives those of a program."""
 
 import functools
 
+import compile_events
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import step_costs
 from jax.extend import core
 
-from mtra_jax.benchmark import cost
 from mtra_jax.models.encoder import Encoder, EncoderConfig
 from mtra_jax.models.pretrained import init_encoder
 from mtra_jax.train.devices import AXIS, Program
@@ -57,17 +58,17 @@ def traced(length, transform):
 
 @pytest.mark.parametrize("length", [1, 7, 16])
 def test_operations_are_those_of_the_products_that_run(length):
-    assert cost.forward_flops(CONFIG, [length]) == traced(length, lambda f: f)
+    assert step_costs.forward_flops(CONFIG, [length]) == traced(length, lambda f: f)
 
 
 def test_a_step_has_three_times_the_forward_operations_of_each_pass():
-    found = cost.step_flops(CONFIG, [9], passes=2)
-    assert found == 2 * traced(9, jax.value_and_grad)
+    counted = step_costs.step_flops(CONFIG, [9], passes=2)
+    assert counted == 2 * traced(9, jax.value_and_grad)
 
 
 def test_texts_add_up():
-    apart = [cost.forward_flops(CONFIG, [length]) for length in (3, 5, 5)]
-    assert cost.forward_flops(CONFIG, [3, 5, 5]) == sum(apart)
+    apart = [step_costs.forward_flops(CONFIG, [length]) for length in (3, 5, 5)]
+    assert step_costs.forward_flops(CONFIG, [3, 5, 5]) == sum(apart)
 
 
 def test_collectives_of_a_real_program_are_counted():
@@ -78,12 +79,12 @@ def test_collectives_of_a_real_program_are_counted():
 
     program = Program(mean, jax.devices()[:4], donate_first=False)
     shards = np.ones((4, 6), np.float32)
-    found = cost.collectives(program.compiled(np.zeros(1), shards).as_text())
-    assert found.keys() == {"all-reduce"}
-    assert found["all-reduce"].num_bytes == 4 * (1 + 2 + 3 + 4 + 5 + 6)
+    counted = step_costs.collectives(program.compiled(np.zeros(1), shards).as_text())
+    assert counted.keys() == {"all-reduce"}
+    assert counted["all-reduce"].num_bytes == 4 * (1 + 2 + 3 + 4 + 5 + 6)
     alone = Program(mean, jax.devices()[:1], donate_first=False)
     text = alone.compiled(np.zeros(1), shards[:1]).as_text()
-    assert all(kind == "all-reduce" for kind in cost.collectives(text))
+    assert all(kind == "all-reduce" for kind in step_costs.collectives(text))
 
 
 @pytest.mark.parametrize(
@@ -97,10 +98,10 @@ def test_collectives_of_a_real_program_are_counted():
     ],
 )
 def test_bytes_of_a_collective_are_those_of_its_results(text, expected):
-    assert cost.collectives(text).get("all-reduce") == expected
+    assert step_costs.collectives(text).get("all-reduce") == expected
 
 
-def test_memory_is_what_goes_in_comes_out_and_is_held_between():
+def test_memory_is_arguments_results_and_buffers():
     def shifted(replicated, shard):
         return replicated + jnp.sum(shard)
 
@@ -108,7 +109,7 @@ def test_memory_is_what_goes_in_comes_out_and_is_held_between():
     sizes = {}
     for donate in (False, True):
         program = Program(shifted, jax.devices()[:1], donate_first=donate)
-        sizes[donate] = cost.memory(program.compiled(state, shards))
+        sizes[donate] = step_costs.memory(program.compiled(state, shards))
     assert sizes[False].state == sizes[True].state == 4 * (1000 + 50)
     # The result takes the place of a state that is given away; buffers end at 64 bytes.
     saved = sizes[False].peak - sizes[True].peak
@@ -117,15 +118,15 @@ def test_memory_is_what_goes_in_comes_out_and_is_held_between():
 
 def test_compilations_are_counted_once_each():
     function = jax.jit(functools.partial(jnp.multiply, 3.0))
-    with cost.compilations() as count:
+    with compile_events.collected() as events:
         for size in (5, 6, 5):
             function(np.ones(size, np.float32))
-        assert count() == 2
+        assert events.num_compiled == 2
     function(np.ones(7, np.float32))
-    assert count() == 2
+    assert events.num_compiled == 2
 
 
 def test_the_rate_of_products_is_that_of_a_processor():
     """Between a hundredth and a million times 1e9 operations: the unit is right."""
-    rate = cost.matrix_rate(jnp.float32, jax.devices()[0], seconds=0.05)
+    rate = step_costs.matrix_rate(jnp.float32, jax.devices()[0], seconds=0.05)
     assert 1e7 < rate < 1e15

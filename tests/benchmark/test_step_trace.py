@@ -1,4 +1,4 @@
-"""Where time goes, in a text made by hand and in a real trace."""
+"""Time by part of the model, in a handwritten program and in a real trace."""
 
 import gzip
 import json
@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from mtra_jax.benchmark import trace
+import step_trace
 
 PROGRAM = """
   %dot.1 = f32[2,2]{1,0} dot(%a, %b), metadata={op_name="jit(f)/layer/output/dot_general" stack_frame_id=1}
@@ -33,16 +32,16 @@ PROGRAM = """
     ],
 )
 def test_operations_belong_to_parts(operation, part):
-    assert trace.part_of(f"jit(_fun)/{operation}") == trace.PARTS[part][0]
+    assert step_trace.part_of(f"jit(_fun)/{operation}") == step_trace.PARTS[part][0]
 
 
 def test_time_of_instructions_is_summed_by_part():
     seconds = {"dot.1": 2.0, "fusion.2": 0.5, "fusion.3": 0.25, "while.4": 9.0}
-    found = trace.by_part({**seconds, "other": 1.0}, PROGRAM)
-    assert found["dense layers: products"] == 2.0
-    assert found["norms"] == 0.5
-    assert found["perturbation, clipping, Adamax, the rest"] == 0.25
-    assert sum(found.values()) == 2.75  # what the loop ran is counted by itself
+    seconds_of = step_trace.by_part({**seconds, "other": 1.0}, PROGRAM)
+    assert seconds_of["dense layers: products"] == 2.0
+    assert seconds_of["norms"] == 0.5
+    assert seconds_of["perturbation, clipping, Adamax, the rest"] == 0.25
+    assert sum(seconds_of.values()) == 2.75  # what the loop ran is counted by itself
 
 
 def test_events_of_a_trace_are_summed(tmp_path):
@@ -54,7 +53,7 @@ def test_events_of_a_trace_are_summed(tmp_path):
     path = tmp_path / "trace.json.gz"
     with gzip.open(path, "wt") as file:
         json.dump({"traceEvents": events}, file)
-    assert trace.seconds_by_instruction(path) == {"dot.1": 0.002}
+    assert step_trace.seconds_by_instruction(path) == {"dot.1": 0.002}
 
 
 def test_a_real_trace_names_the_instructions_of_the_program(tmp_path):
@@ -62,8 +61,10 @@ def test_a_real_trace_names_the_instructions_of_the_program(tmp_path):
     rows = np.ones((64, 64), np.float32)
     text = function.lower(rows).compile().as_text()
     jax.block_until_ready(function(rows))
-    path = trace.record(tmp_path, [lambda: jax.block_until_ready(function(rows))] * 2)
-    seconds = trace.seconds_by_instruction(path)
-    names = {match["name"] for match in trace.INSTRUCTION.finditer(text)}
+    path = step_trace.record(
+        tmp_path, [lambda: jax.block_until_ready(function(rows))] * 2
+    )
+    seconds = step_trace.seconds_by_instruction(path)
+    names = {match["name"] for match in step_trace.INSTRUCTION.finditer(text)}
     assert names & seconds.keys()
-    assert sum(trace.by_part(seconds, text).values()) > 0
+    assert sum(step_trace.by_part(seconds, text).values()) > 0

@@ -1,0 +1,168 @@
+"""Paths -> text, lines and JSON; text, bytes, JSON and directories -> replaced whole."""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mtra_jax.errors import InputError, naming
+
+# ---- reading
+
+
+def decode(content: bytes, path: Path, fault: str = "; expected UTF-8 text") -> str:
+    """Returns the text of a file's `content`, without a byte-order mark.
+
+    `fault` ends the message after "is not UTF-8".
+
+    Raises:
+      InputError: `content` is not UTF-8; the line names file, line and byte.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _not_utf8(f"{path}:{line}", error, fault) from error
+
+
+def _not_utf8(
+    place: str, error: UnicodeDecodeError, fault: str = "; expected UTF-8 text"
+) -> InputError:
+    byte = error.object[error.start]
+    return InputError(f"{place}: byte 0x{byte:02x} is not UTF-8{fault}")
+
+
+def read_lines(path: str | None) -> Iterator[str]:
+    """Yields the lines of `path`, or of standard input for None, without their ends.
+
+    Only a line feed ends a line, and a carriage return before it is dropped.
+    `str.splitlines` also splits at U+2028 and U+0085, which tweets contain.
+
+    Raises:
+      InputError: the file cannot be read, the stream is closed, or a line is not UTF-8.
+    """
+    name = "standard input" if path is None else path
+    if path is None and sys.stdin is None:
+        raise InputError(f"{name}: closed; expected texts there, or in a file")
+    stream = sys.stdin.buffer if path is None else _open(path)
+    with stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(f"{name}:{number}", error) from error
+            yield text.removesuffix("\n").removesuffix("\r")
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Yields lists of `size` lines, each as soon as it is full; the last may be shorter."""
+    chunk: list[str] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def read_json(path: Path, advice: str = "") -> Any:
+    """Returns the value in a JSON file. `advice` ends the message about a damaged file.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      InputError: `path` is not UTF-8 or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged: {error}{advice}") from error
+
+
+# ---- writing
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; the body writes there.
+
+    A body that ends replaces `path` at once; one that fails leaves `path` as it was.
+    Missing parent directories are made.
+
+    Raises:
+      OSError: a write failed; it names `path`, not the temporary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes, or two hosts, may write `path` at once: each has its temporary name.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    finally:
+        # An unwritable directory would hide the error of the body.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces `path` by a file of `content`, see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces `path` by a UTF-8 file of `text`, with line ends as they are in it."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces `path` by the JSON of `value`, see `plain`, on indented lines."""
+    text = json.dumps(plain(value), indent=2, allow_nan=False)
+    write_text(path, f"{text}\n")
+
+
+def plain(value: Any) -> Any:
+    """Returns `value` with None for infinite numbers and NaN, which JSON lacks.
+
+    >>> plain({"avg": math.nan, "losses": [1.5, math.inf]})
+    {'avg': None, 'losses': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """Yields an empty directory beside `path`; a body that ends puts it in its place.
+
+    The temporary name is fixed, so that the next call removes what a killed process left.
+    Between the removal of `path` and the renaming a kill leaves no directory there.
+    """
+    temporary = path.with_name(f".{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    if path.exists():
+        shutil.rmtree(path)
+    temporary.rename(path)
