@@ -12,8 +12,8 @@ from mtra_jax.data import batches, shapes
 from mtra_jax.data.packing import Shape
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.train import evaluate
 from mtra_jax.runs import loop
+from mtra_jax.train import evaluate
 from mtra_jax.train.devices import local_places
 
 SHAPE_SEED = 0

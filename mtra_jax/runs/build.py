@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from mtra_jax import metrics, paths
-from mtra_jax.data import fingerprints, benchmarks, tokens
+from mtra_jax.data import benchmarks, fingerprints, tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.errors import InputError
 from mtra_jax.methods import base, registry
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.tasks import BENCHMARKS, Benchmark
 from mtra_jax.runs import batching, inputs, loop
+from mtra_jax.tasks import BENCHMARKS, Benchmark
 from mtra_jax.train import evaluate, optimiser, step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, to_host
 from mtra_jax.types import Batch, Params

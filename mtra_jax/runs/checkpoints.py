@@ -14,8 +14,7 @@ import jax
 import numpy as np
 
 from mtra_jax.errors import InputError
-from mtra_jax.runs import checksums, orbax_errors, orbax_paths
-from mtra_jax.runs import processes
+from mtra_jax.runs import checksums, orbax_errors, orbax_paths, processes
 from mtra_jax.runs.checksums import DamagedError
 from mtra_jax.runs.orbax_errors import WriteError
 

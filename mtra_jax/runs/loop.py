@@ -12,8 +12,8 @@ import numpy as np
 from mtra_jax import metrics
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError, RunError
-from mtra_jax.tasks import Benchmark
 from mtra_jax.runs import checkpoints, divergence, metrics_log
+from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate, memory
 from mtra_jax.train.devices import Program, compiling, to_host
 from mtra_jax.train.step import TrainState

@@ -205,4 +205,6 @@ def _step_of(line: bytes) -> int | None:
 
 def _tensorboard(directory: Path, step: int) -> tensorboard.Events | None:
     """Takes the points after `step`; None where the package is absent."""
-    return tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None
+    return (
+        tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None
+    )

@@ -16,9 +16,16 @@ from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import registry
+from mtra_jax.runs import (
+    build,
+    loop,
+    metrics_log,
+    processes,
+    scoring,
+    training,
+    workdir,
+)
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, loop, metrics_log, scoring, training, workdir
-from mtra_jax.runs import processes
 
 
 def separate_tasks(config: ConfigDict) -> tuple[str, ...]:

@@ -10,11 +10,10 @@ from mtra_jax import metrics
 from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
+from mtra_jax.runs import build, loop, metrics_log, processes, workdir
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, loop, metrics_log, workdir
 from mtra_jax.train import evaluate
 from mtra_jax.train.devices import replicate
-from mtra_jax.runs import processes
 from mtra_jax.types import Params
 
 

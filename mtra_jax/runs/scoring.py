@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
-from mtra_jax.data import batches, fingerprints, packing, benchmarks, shapes, tokens
+from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
-from mtra_jax.tasks import Benchmark
 from mtra_jax.runs import build, checkpoints, inputs, loop, metrics_log, workdir
+from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
 from mtra_jax.train.devices import choose_devices, local_places, replicate
 from mtra_jax.types import Params

@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from mtra_jax.runs import experiments
 from mtra_jax.errors import InputError, RunError, did_you_mean, naming
 from mtra_jax.reports import comparison, progress
-from mtra_jax.runs import build, per_task, training, display
+from mtra_jax.runs import build, display, experiments, per_task, training
 from mtra_jax.runs import workdir as files
 
 RESULTS = "results.jsonl"

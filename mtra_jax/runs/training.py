@@ -11,12 +11,22 @@ import jax
 from ml_collections import ConfigDict
 
 from mtra_jax import failures
-from mtra_jax.data import fingerprints, benchmarks, tokens
+from mtra_jax.data import benchmarks, fingerprints, tokens
 from mtra_jax.models import pretrained
 from mtra_jax.reports import comparison
+from mtra_jax.runs import (
+    build,
+    checkpoints,
+    inputs,
+    locks,
+    loop,
+    metrics_log,
+    orbax_errors,
+    processes,
+    results,
+    workdir,
+)
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, checkpoints, orbax_errors, inputs, locks, loop, metrics_log, results, workdir
-from mtra_jax.runs import processes
 
 
 class Outcome(NamedTuple):

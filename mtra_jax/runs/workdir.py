@@ -7,8 +7,8 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError, shown
+from mtra_jax.runs import build, metrics_log, orbax_paths
 from mtra_jax.tasks import Benchmark
-from mtra_jax.runs import build, orbax_paths, metrics_log
 
 CONFIG = "config.json"
 FORMAT = 1
