@@ -62,7 +62,6 @@ def initialise(
     )
     _joined.set()
 
-
 def leave(code: int) -> NoReturn:
     """Ends this process with an exit code; after a failure at once.
 

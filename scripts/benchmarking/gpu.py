@@ -36,6 +36,7 @@ MEASUREMENTS = (
     ),
     Measurement("mtra-128-again", "step_speed", weight=2, options={"method": "mtra"}),
     Measurement("start", "start_stages", weight=5, options={"method": "mtra"}),
+    Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),
     Measurement(
         "torch-mtra",
         "torch_speed",
@@ -43,7 +44,6 @@ MEASUREMENTS = (
         options={"method": "mtra"},
         environment=SHARED,
     ),
-    Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),
     Measurement(
         "torch-ew",
         "torch_speed",
