@@ -163,6 +163,7 @@ open(os.environ["TMPDIR"] + "/file", "w").close()
 """
 
 
+@pytest.mark.processes
 def test_the_guard_sees_and_stops_what_it_is_for(tmp_path):
     _, record = guarded(tmp_path, "-c", ATTEMPTS)
     home = tmp_path / "home"
@@ -270,6 +271,7 @@ def run_all(root: Path, asked: dict[str, list[str]]) -> dict[str, Done]:
     return found
 
 
+@pytest.mark.processes
 def test_a_run_neither_opens_sockets_nor_unpickles_nor_writes_elsewhere(root, done):
     assert_closed(done["train"])
     workdir = root / "out" / "run"
@@ -279,6 +281,7 @@ def test_a_run_neither_opens_sockets_nor_unpickles_nor_writes_elsewhere(root, do
     assert list((root / "out" / "cache").glob("*.npy"))
 
 
+@pytest.mark.processes
 def test_scoring_and_predicting_do_neither(root, done):
     assert_closed(done["evaluate"])
     results = json.loads((root / "out" / "run" / "results.json").read_text())
@@ -344,6 +347,7 @@ def write_checkpoint(directory: Path, marker: Path) -> None:
     (directory / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(marker)))
 
 
+@pytest.mark.processes
 def test_a_local_checkpoint_and_local_files_need_no_network_and_run_no_code(root, done):
     """Without `tokenizer.json`, so that `transformers` reads the vocabulary."""
     assert_closed(done["checkpoint"])
@@ -352,6 +356,7 @@ def test_a_local_checkpoint_and_local_files_need_no_network_and_run_no_code(root
     assert results["examples"]["irony"] == dict.fromkeys(sources.SPLITS, 8)
 
 
+@pytest.mark.processes
 def test_a_hub_name_of_the_user_goes_to_the_hub_and_to_no_other(root, done):
     """So the guard would have seen it in the scripts before."""
     asked = done["hub"]
@@ -366,6 +371,7 @@ def test_a_hub_name_of_the_user_goes_to_the_hub_and_to_no_other(root, done):
     assert not (root / "out" / "none").exists()
 
 
+@pytest.mark.processes
 def test_the_run_of_another_chooses_neither_cache_nor_network(root, done, tmp_path):
     results = json.loads((root / "out" / "run" / "results.json").read_text())
     out, home = tmp_path / "out", tmp_path / "home"

@@ -18,6 +18,7 @@ from mtra_jax.runs import workdir as files
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.processes
 MTRA = "configs/mtra.py:tiny_synthetic"
 EW = "configs/baselines.py:ew_tiny_synthetic"
 # Small enough for seconds: a quarter of a tiny benchmark, two tasks, a smaller encoder.

@@ -62,6 +62,7 @@ def initialise(
     )
     _joined.set()
 
+
 def leave(code: int) -> NoReturn:
     """Ends this process with an exit code; after a failure at once.
 

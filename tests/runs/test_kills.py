@@ -19,6 +19,7 @@ from mtra_jax.runs import checkpoints
 
 pytest.importorskip("orbax.checkpoint")
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.processes, pytest.mark.nightly]
 # Of all methods together; each kind of state that a run must bring back.
 METHODS = ("mtra", "uw", "dwa", "pcgrad")
 KILLS = int(os.environ.get("KILLS", "28"))

@@ -50,6 +50,7 @@ def test_a_run_warns_once(tmp_path, monkeypatch, recwarn):
     assert len(recwarn) == 1
 
 
+@pytest.mark.processes
 def test_a_lock_that_another_process_holds_is_refused_until_it_ends(tmp_path):
     code = (
         "import sys, pathlib; from mtra_jax.runs import locks\n"

@@ -15,6 +15,7 @@ import pytest
 from mtra_jax.runs import checkpoints, checksums, processes
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.processes
 RATE, STEPS = 1e-4, 6
 FLAGS = (
     "--config=configs/mtra.py:tiny_synthetic",

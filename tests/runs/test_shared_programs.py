@@ -111,6 +111,7 @@ def train(workdir, *overrides):
     return tuple(map(int, done.stdout.split()))
 
 
+@pytest.mark.processes
 def test_a_second_run_with_other_numbers_compiles_nothing(tmp_path):
     cache = ("data.cache_dir", tmp_path / "cache")
     own = [cache, ("data.max_shapes", "0")]
