@@ -37,6 +37,7 @@ from mtra_jax.reports import comparison, predictions
 from mtra_jax.runs import build, per_task, scoring, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
 
+pytestmark = [pytest.mark.hostile, pytest.mark.nightly]
 PREDICT = Path(__file__).resolve().parents[1] / "scripts" / "predict.py"
 NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
 every_reader = settings(

@@ -90,6 +90,7 @@ def fail(constant):
     raise AssertionError(f"{constant} is not JSON")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
 def test_an_epoch_that_is_not_finite_is_never_the_best(prepared, tmp_path, fault):
     """The first and the third are not."""
@@ -195,6 +196,7 @@ def test_test_outputs_that_are_not_finite_have_no_figures_and_no_file(
     assert len(list((tmp_path / "good" / "predictions").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
     """So long a step that float32 has no room for the products of the parameters."""
     config = make_config(

@@ -46,6 +46,7 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
     prepared = build.prepare_run(make_config(("epochs", "2"), ("data.max_shapes", "2")))
     run = prepared.run
@@ -87,6 +88,7 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
     assert progress.best_summary == {"avg": losses[best - 1]}
 
 
+@pytest.mark.slow
 def test_too_many_steps_that_are_not_finite_end_the_run_with_step_and_task(tmp_path):
     """Steps so long that the parameters leave float32: none is taken."""
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
@@ -165,6 +167,7 @@ def poisoned(tmp_path_factory):
     return {n: Poisoned(n, tmp_path_factory.mktemp("poisoned")) for n in (1, 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
     num_devices, poisoned

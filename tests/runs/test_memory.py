@@ -71,6 +71,7 @@ def fit(run, directory):
         record.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail", [on_a_device, on_the_host])
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):
@@ -122,6 +123,7 @@ def test_a_result_that_fails_late_is_named_as_well(prepared, tmp_path, monkeypat
         fit(prepared.run, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_elsewhere_says_so_too(config, tmp_path, monkeypatch):
     """As it is saved: a step's shape is not known there."""
     save = checkpoints.Checkpoints.save

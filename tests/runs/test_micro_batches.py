@@ -176,6 +176,7 @@ SPLITS = [
 SPLITS += [(name, "joint", 2, 1) for name in ("mtra", "vmtl", "stl_cnn")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sampling", "micro_batches", "num_devices"),
     SPLITS,
@@ -195,6 +196,7 @@ def test_micro_batches_do_what_the_whole_batch_does(
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", PLANS)
 @pytest.mark.parametrize(
     ("micro_batches", "num_devices"), [(1, 1), (1, 2), (2, 1)], ids=str
@@ -211,6 +213,7 @@ def test_tasks_apart_do_what_mixed_rows_do(sampling, micro_batches, num_devices)
             )
 
 
+@pytest.mark.slow
 def test_tasks_apart_take_the_operations_of_one_pass():
     """For each token of the rows as many as EW's step, not T times."""
 
@@ -271,6 +274,7 @@ def test_dropout_differs_between_micro_batches():
     assert np.all(z != represent(model, batch, jax.random.key(4)))
 
 
+@pytest.mark.slow
 def test_dropout_differs_between_the_two_passes():
     """Nothing else does, with no perturbation."""
     model = make_model(dropout=0.4)
@@ -347,6 +351,7 @@ def temporary_bytes(name, micro_batches):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_four_micro_batches_take_less_memory():
     with jax.enable_x64(False):
         whole, split = (temporary_bytes("mtra", count) for count in (1, 4))
@@ -390,6 +395,7 @@ def test_only_training_is_in_micro_batches():
     assert held_out.first_tokens.shape == (2, config.batch_size // 2)
 
 
+@pytest.mark.processes
 def test_a_run_in_micro_batches_is_one_of_whole_batches(script, undisturbed, tmp_path):
     """Without dropout, as the preset is: the same figures, up to the roundings of float32."""
     script.train(tmp_path, "--config.micro_batches=2")

@@ -49,6 +49,7 @@ def numbers_of(method):
     return {k: v for k, v in registry.options(method).items() if type(v) is float}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ew", *filter(numbers_of, registry.METHODS)])
 def test_no_number_is_a_constant_of_a_program(method):
     changes = {f"method.{name}": 0.7 * v for name, v in numbers_of(method).items()}
