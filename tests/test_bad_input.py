@@ -56,11 +56,7 @@ SCORE_VALUES = (*SCORE, "--benchmark=affecteval", "--tasks=emobank")
 ITSELF = ("train", f"{PRESET}synthetic", "--workdir={tmp}/run")
 PREDICT = ("predict", "--workdir={tmp}", "--task=irony")
 TABLE = ("table", "EW={tmp}")
-SWEEP = (
-    "sweep",
-    "--config={root}/configs/sweep.py:synthetic",
-    "--workdir={tmp}/run",
-)
+SWEEP = ("sweep", "--config={root}/configs/sweep.py:synthetic", "--workdir={tmp}/run")
 REPORT = ("report", "{tmp}")
 BENCHMARK = ("benchmark", f"{PRESET}synthetic", "--config.data.cache_dir=")
 TEXT = "tweeteval/datasets/irony/train_text.txt"
@@ -316,60 +312,27 @@ ROWS = {
         "'': an empty name; expected a directory, or the name of a new one",
     ),
     "work directory that is a file": Row(
-        put("run", "x"),
-        FLAGS,
-        (
-            "{tmp}/run",
-            "directory",
-            "name",
-        ),
+        put("run", "x"), FLAGS, ("{tmp}/run", "directory", "name")
     ),
     "work directory below a file": Row(
         put("run", "x"),
         (*FLAGS, "--workdir={tmp}/run/run"),
-        (
-            "{tmp}/run/run",
-            "directory",
-            "name",
-        ),
+        ("{tmp}/run/run", "directory", "name"),
     ),
     "work directory with a long name": Row(
-        nothing,
-        (*FLAGS, f"--workdir={LONG}"),
-        (LONG, "name", "directory"),
+        nothing, (*FLAGS, f"--workdir={LONG}"), (LONG, "name", "directory")
     ),
     "process number that is no number": Row(
-        nothing,
-        (*FLAGS, "--num_processes=two"),
-        (
-            "--num_processes",
-            "value",
-            "'two'",
-        ),
+        nothing, (*FLAGS, "--num_processes=two"), ("--num_processes", "value", "'two'")
     ),
     "split that is none": Row(
-        nothing,
-        (*SCORE, "--split=train"),
-        (
-            "--split",
-            "'train'",
-        ),
+        nothing, (*SCORE, "--split=train"), ("--split", "'train'")
     ),
     "neither run nor predictions": Row(
-        nothing,
-        ("evaluate",),
-        (
-            "--workdir",
-            "--predictions",
-        ),
+        nothing, ("evaluate",), ("--workdir", "--predictions")
     ),
     "predictions that are no directory": Row(
-        put("p", "1\n"),
-        (*SCORE, "--predictions={tmp}/p"),
-        (
-            "{tmp}/p",
-            "directory",
-        ),
+        put("p", "1\n"), (*SCORE, "--predictions={tmp}/p"), ("{tmp}/p", "directory")
     ),
     "run with a long name": Row(
         nothing, ("evaluate", f"--workdir={LONG}"), (LONG, "directory")
@@ -381,103 +344,52 @@ ROWS = {
             "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
         ),
     ),
-    "empty name of a task": Row(
-        nothing,
-        (*SCORE, "--tasks=irony,"),
-        (
-            "task",
-            "''",
-        ),
-    ),
+    "empty name of a task": Row(nothing, (*SCORE, "--tasks=irony,"), ("task", "''")),
     "unknown task of a run": Row(
         run_with(),
         ("predict", "--workdir={tmp}", "--task=ironi"),
         "unknown task 'ironi' of this run; did you mean irony?",
     ),
-    "row without a name": Row(
-        nothing,
-        ("table", "={tmp}"),
-        (
-            "={tmp}",
-            "NAME=WORKDIR",
-        ),
-    ),
+    "row without a name": Row(nothing, ("table", "={tmp}"), ("={tmp}", "NAME=WORKDIR")),
     "row of two lines": Row(
         run_with(),
         ("table", "E\nW={tmp}"),
-        (
-            "name",
-            "'E\\nW'",
-            "line breaks",
-            "characters",
-        ),
+        ("name", "'E\\nW'", "line breaks", "characters"),
     ),
     "two rows of one name": Row(
         finished_with(json.dumps(results())),
         (*TABLE, "EW={tmp}"),
-        (
-            "name",
-            "EW",
-            "twice",
-        ),
+        ("name", "EW", "twice"),
     ),
     "format of a table that is none": Row(
-        nothing,
-        (*REPORT, "--format=html"),
-        (
-            "--format",
-            "'html'",
-        ),
+        nothing, (*REPORT, "--format=html"), ("--format", "'html'")
     ),
     "table that cannot be written": Row(
         put("results.jsonl", line()),
         (*REPORT, "--out={tmp}/no/table"),
-        (
-            "{tmp}/no/table",
-            "file",
-            "directory",
-        ),
+        ("{tmp}/no/table", "file", "directory"),
     ),
     "unknown baseline": Row(
-        put("results.jsonl", line()),
-        (*REPORT, "--baseline=mtra"),
-        ("'mtra'",),
+        put("results.jsonl", line()), (*REPORT, "--baseline=mtra"), ("'mtra'",)
     ),
     "long name of results": Row(nothing, ("report", LONG), (LONG, "name")),
     "copied and downloaded": Row(
         nothing,
         ("prepare_data", "--data_dir={tmp}", "--from_dir=x", "--download"),
-        (
-            "--download",
-            "--from_dir",
-        ),
+        ("--download", "--from_dir"),
     ),
     "data directory that is a file": Row(
         put("data", "x"),
         ("prepare_data", "--data_dir={tmp}/data"),
-        (
-            "{tmp}/data",
-            "directory",
-            "name",
-        ),
+        ("{tmp}/data", "directory", "name"),
     ),
     "empty data directory": Row(
-        nothing,
-        ("prepare_data", "--data_dir="),
-        (
-            "''",
-            "empty",
-            "name",
-            "directory",
-        ),
+        nothing, ("prepare_data", "--data_dir="), ("''", "empty", "name", "directory")
     ),
     "unknown flag of prepare_data": Row(
         nothing,
         ("prepare_data", "--data_dri={tmp}", "--data_dir={tmp}"),
-        (
-            "--data_dri",
-            "--data_dir",
-        ),
+        ("--data_dri", "--data_dir"),
     ),
     # configurations
     "unknown preset": Row(
@@ -500,9 +412,7 @@ ROWS = {
     ),
     "no epochs": Row(nothing, (*FLAGS, "--config.epochs=0"), ("epochs", "0")),
     "negative length of the perturbation": Row(
-        nothing,
-        (*MTRA, "--config.method.epsilon=-1"),
-        ("epsilon", "-1"),
+        nothing, (*MTRA, "--config.method.epsilon=-1"), ("epsilon", "-1")
     ),
     "length that holds no text": Row(
         nothing, (*ITSELF, "--config.data.max_length=2"), ("data.max_length", "2", "3")
@@ -520,21 +430,9 @@ ROWS = {
         TRAIN,
         ("{tmp}/tweeteval/datasets/irony/val_labels.txt:2", "'7'"),
     ),
-    "no value": Row(
-        nothing,
-        (*FLAGS, "--config.seed"),
-        (
-            "--config.seed",
-            "value",
-        ),
-    ),
+    "no value": Row(nothing, (*FLAGS, "--config.seed"), ("--config.seed", "value")),
     "unknown key": Row(
-        nothing,
-        (*FLAGS, "--config.epoch=3"),
-        (
-            "--config.epoch",
-            "epochs",
-        ),
+        nothing, (*FLAGS, "--config.epoch=3"), ("--config.epoch", "epochs")
     ),
     "underscore in a number": Row(
         nothing,
@@ -542,13 +440,7 @@ ROWS = {
         "--config.epochs is '1_0'; expected a whole number",
     ),
     "digits of another script": Row(
-        nothing,
-        (*FLAGS, "--config.epochs=١"),
-        (
-            "--config.epochs",
-            "'١'",
-            "number",
-        ),
+        nothing, (*FLAGS, "--config.epochs=١"), ("--config.epochs", "'١'", "number")
     ),
     "number of 5,000 digits": Row(
         nothing,
@@ -562,39 +454,19 @@ ROWS = {
     "number beyond 32 bits": Row(
         nothing,
         (*FLAGS, "--config.batch_size=2147483648"),
-        (
-            "batch_size",
-            "2147483648",
-            "2147483647",
-        ),
+        ("batch_size", "2147483648", "2147483647"),
     ),
     "rate that is not a number": Row(
-        nothing,
-        (*FLAGS, "--config.learning_rate=nan"),
-        (
-            "learning_rate",
-            "nan",
-            "0",
-        ),
+        nothing, (*FLAGS, "--config.learning_rate=nan"), ("learning_rate", "nan", "0")
     ),
     "no such preset file": Row(
-        nothing,
-        (*FLAGS, "--config={tmp}/no.py:x"),
-        (
-            "{tmp}/no.py",
-            "file",
-        ),
+        nothing, (*FLAGS, "--config={tmp}/no.py:x"), ("{tmp}/no.py", "file")
     ),
     "preset file with a long name": Row(
         nothing, (*FLAGS, f"--config={LONG}:x"), (LONG, "file")
     ),
     "preset file that is a directory": Row(
-        nothing,
-        (*FLAGS, "--config={tmp}:x"),
-        (
-            "{tmp}",
-            "file",
-        ),
+        nothing, (*FLAGS, "--config={tmp}:x"), ("{tmp}", "file")
     ),
     "preset file with a slip": Row(
         put("c.py", "def get_config(name):\n    return (\n"),
@@ -604,131 +476,61 @@ ROWS = {
     "preset file with a NUL": Row(
         put("c.py", b"x = 1\n\0\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        (
-            "{tmp}/c.py",
-            "SyntaxError",
-        ),
+        ("{tmp}/c.py", "SyntaxError"),
     ),
     "preset file in UTF-16": Row(
         put("c.py", "x = 1\n".encode("utf-16")),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        (
-            "{tmp}/c.py",
-            "SyntaxError",
-        ),
+        ("{tmp}/c.py", "SyntaxError"),
     ),
     "preset file that breaks down": Row(
         put("c.py", "def get_config(name):\n    return int(name)\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        (
-            "{tmp}/c.py:2",
-            "10",
-            "'x'",
-        ),
+        ("{tmp}/c.py:2", "10", "'x'"),
     ),
     "preset file without its function": Row(
         put("c.py", ""),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        (
-            "{tmp}/c.py",
-            "get_config",
-            "mtra.py",
-        ),
+        ("{tmp}/c.py", "get_config", "mtra.py"),
     ),
     "preset that is none": Row(
         put("c.py", "def get_config(name):\n    return [name]\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        (
-            "{tmp}/c.py",
-            "get_config",
-            "['x']",
-        ),
+        ("{tmp}/c.py", "get_config", "['x']"),
     ),
     "preset with a key too many": Row(
         put("c.py", ONE_MORE_KEY),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        (
-            "{tmp}/c.py",
-            "epoch",
-            "epochs",
-        ),
+        ("{tmp}/c.py", "epoch", "epochs"),
     ),
     "sweep that is none": Row(
         put("c.py", "get_sweep = str\n"),
         ("sweep", "--config={tmp}/c.py:x", "--workdir={tmp}/run"),
-        (
-            "{tmp}/c.py",
-            "get_sweep",
-            "'x'",
-        ),
+        ("{tmp}/c.py", "get_sweep", "'x'"),
     ),
     "sweep with a row of two lines": Row(
         put("c.py", ROW_OF_TWO_LINES),
         ("sweep", "--config={tmp}/c.py:x", "--workdir={tmp}/run"),
-        (
-            "{tmp}/c.py",
-            "name",
-            "'e\\nw'",
-            "line breaks",
-            "characters",
-        ),
+        ("{tmp}/c.py", "name", "'e\\nw'", "line breaks", "characters"),
     ),
-    "sweep into a file": Row(
-        put("run", ""),
-        SWEEP,
-        (
-            "{tmp}/run",
-            "directory",
-            "name",
-        ),
-    ),
+    "sweep into a file": Row(put("run", ""), SWEEP, ("{tmp}/run", "directory", "name")),
     "more devices than there are": Row(
-        nothing,
-        (*FLAGS, "--config.devices=9"),
-        (
-            "9",
-            "1",
-            "8",
-            "0",
-        ),
+        nothing, (*FLAGS, "--config.devices=9"), ("9", "1", "8", "0")
     ),
     "batch that the devices cannot share": Row(
-        irony,
-        (*TRAIN, "--config.batch_size=129"),
-        (
-            "batch_size",
-            "129",
-            "8",
-        ),
+        irony, (*TRAIN, "--config.batch_size=129"), ("batch_size", "129", "8")
     ),
     "heads that do not divide the width": Row(
         irony,
         (*TRAIN, "--config.backbone.num_attention_heads=3"),
-        (
-            "hidden_size",
-            "128",
-            "num_attention_heads",
-            "3",
-        ),
+        ("hidden_size", "128", "num_attention_heads", "3"),
     ),
     "vocabulary below the alphabet": Row(
-        irony,
-        (*TRAIN, "--config.backbone.vocab_size=5"),
-        (
-            "vocab_size",
-            "19",
-            "5",
-        ),
+        irony, (*TRAIN, "--config.backbone.vocab_size=5"), ("vocab_size", "19", "5")
     ),
     # data
     "no data directory": Row(
-        nothing,
-        FLAGS,
-        (
-            "{tmp}/none",
-            "directory",
-            "prepare_data.py",
-        ),
+        nothing, FLAGS, ("{tmp}/none", "directory", "prepare_data.py")
     ),
     "empty file": Row(
         with_irony(TEXT, ""),
@@ -760,29 +562,17 @@ ROWS = {
     "text in UTF-16": Row(
         with_irony(TEXT, "so\nso\nah\n".encode("utf-16")),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_text.txt:1",
-            "0xff",
-            "UTF-8",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt:1", "0xff", "UTF-8"),
     ),
     "lone surrogate in a text": Row(
         with_irony(TEXT, b"so\nso\n\xed\xa0\x80\n"),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_text.txt:3",
-            "0xed",
-            "UTF-8",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt:3", "0xed", "UTF-8"),
     ),
     "text cut off in a character": Row(
         with_irony(TEXT, "so\nso\n😭".encode()[:-1]),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_text.txt:3",
-            "0xf0",
-            "UTF-8",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt:3", "0xf0", "UTF-8"),
     ),
     "one label too few": Row(
         with_irony(LABELS, "0\n1\n"),
@@ -812,12 +602,7 @@ ROWS = {
     "label with a point": Row(
         with_irony(LABELS, "0\n1.0\n0\n"),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_labels.txt:2",
-            "'1.0'",
-            "0",
-            "1",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:2", "'1.0'", "0", "1"),
     ),
     "label of 10 MB": Row(
         with_irony(LABELS, b"0\n" + b"1" * TEN_MEGABYTES + b"\n0\n"),
@@ -832,57 +617,32 @@ ROWS = {
     "label with a NUL": Row(
         with_irony(LABELS, "0\n1\0\n0\n"),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_labels.txt:2",
-            "'1\\x00'",
-            "0",
-            "1",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:2", "'1\\x00'", "0", "1"),
     ),
     "label in Arabic digits": Row(
         with_irony(LABELS, "٠\n١\n٠\n"),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_labels.txt:1",
-            "'٠'",
-            "0",
-            "1",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:1", "'٠'", "0", "1"),
     ),
     "label behind a direction mark": Row(
         with_irony(LABELS, "0\n\u200f1\n0\n"),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_labels.txt:2",
-            "'\\u200f1'",
-            "0",
-            "1",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:2", "'\\u200f1'", "0", "1"),
     ),
     "directory for a file": Row(
         folder(TEXT),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_text.txt",
-            "directory",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt", "directory"),
     ),
     "file for a directory": Row(
         put("tweeteval", "x"),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_text.txt",
-            "directory",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt", "directory"),
     ),
     "pipe for a file": Row(
         both(irony, pipe(TEXT)),
         TRAIN,
-        (
-            "{tmp}/tweeteval/datasets/irony/train_text.txt",
-            "pipe",
-            "file",
-        ),
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt", "pipe", "file"),
     ),
     "two columns for three": Row(
         goemotions("a\t1\tid\nb\t2\n"),
@@ -892,46 +652,27 @@ ROWS = {
     "quote that never closes": Row(
         goemotions('a\t1\tid\n"b\t2\tid\n'),
         GOEMOTIONS,
-        (
-            "{tmp}/affecteval/goemotions/dev.tsv:2",
-            "CSV",
-        ),
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "CSV"),
     ),
     "carriage return in a text": Row(
         goemotions("a\t1\tid\nb\rc\t2\tid\n"),
         GOEMOTIONS,
-        (
-            "{tmp}/affecteval/goemotions/dev.tsv:2",
-            "CSV",
-            "line",
-        ),
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "CSV", "line"),
     ),
     "label ids with a blank": Row(
         goemotions("a\t1, 2\tid\nb\t1 2\tid\n"),
         GOEMOTIONS,
-        (
-            "{tmp}/affecteval/goemotions/dev.tsv:2",
-            "'1 2'",
-            "0",
-            "27",
-        ),
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "'1 2'", "0", "27"),
     ),
     "empty line of a table": Row(
         goemotions("a\t1\tid\n\nb\t2\tid\n"),
         GOEMOTIONS,
-        (
-            "{tmp}/affecteval/goemotions/dev.tsv:2",
-            "0",
-            "3",
-        ),
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "0", "3"),
     ),
     "only rows of two labels": Row(
         goemotions("a\t1,2\tid\n"),
         GOEMOTIONS,
-        (
-            "{tmp}/affecteval/goemotions/dev.tsv",
-            "example",
-        ),
+        ("{tmp}/affecteval/goemotions/dev.tsv", "example"),
     ),
     "column that is missing": Row(
         emobank("id,split,V,A,text\n"),
@@ -945,49 +686,27 @@ ROWS = {
     "column that is there twice": Row(
         emobank(EMOBANK_ROWS.replace("id,", "V,")),
         EMOBANK,
-        (
-            "{tmp}/affecteval/emobank/emobank.csv:1",
-            "'V'",
-            "2",
-        ),
+        ("{tmp}/affecteval/emobank/emobank.csv:1", "'V'", "2"),
     ),
     "unknown split of the data": Row(
         emobank(EMOBANK_ROWS + "x,tset,1,2,3,t\n"),
         EMOBANK,
-        (
-            "{tmp}/affecteval/emobank/emobank.csv:6",
-            "split",
-            "'tset'",
-        ),
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "split", "'tset'"),
     ),
     "value that is not a number": Row(
         emobank(EMOBANK_ROWS + "x,test,1,nan,3,t\n"),
         EMOBANK,
-        (
-            "{tmp}/affecteval/emobank/emobank.csv:6",
-            "'nan'",
-            "finite",
-            "number",
-        ),
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "'nan'", "finite", "number"),
     ),
     "value beyond 32 bits": Row(
         emobank(EMOBANK_ROWS + "x,test,1,2,1e39,t\n"),
         EMOBANK,
-        (
-            "{tmp}/affecteval/emobank/emobank.csv:6",
-            "'1e39'",
-            "finite",
-            "number",
-        ),
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "'1e39'", "finite", "number"),
     ),
     "decimal comma": Row(
         emobank(EMOBANK_ROWS + "x,test,1,2,3,5,t\n"),
         EMOBANK,
-        (
-            "{tmp}/affecteval/emobank/emobank.csv:6",
-            "7",
-            "6",
-        ),
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "7", "6"),
     ),
     "value of 1 MB": Row(
         emobank(EMOBANK_ROWS + f"x,test,1,2,{'1' * 10**6}x,t\n"),
@@ -1040,15 +759,7 @@ ROWS = {
     ),
     # predictions
     "no predictions": Row(
-        irony,
-        SCORE,
-        (
-            "{tmp}/irony.txt",
-            "file",
-            "directory",
-            "3",
-            "lines",
-        ),
+        irony, SCORE, ("{tmp}/irony.txt", "file", "directory", "3", "lines")
     ),
     "one prediction too few": Row(
         with_irony("irony.txt", "0\n1\n"),
@@ -1058,71 +769,37 @@ ROWS = {
     "prediction with a point": Row(
         with_irony("irony.txt", "0\r\n1.0\r\n0\r\n"),
         SCORE,
-        (
-            "{tmp}/irony.txt:2",
-            "'1.0'",
-            "0",
-            "1",
-        ),
+        ("{tmp}/irony.txt:2", "'1.0'", "0", "1"),
     ),
     "prediction with a NUL": Row(
         with_irony("irony.txt", b"0\n\0\n0\n"),
         SCORE,
-        (
-            "{tmp}/irony.txt:2",
-            "'\\x00'",
-            "0",
-            "1",
-        ),
+        ("{tmp}/irony.txt:2", "'\\x00'", "0", "1"),
     ),
     "lone surrogate in a prediction": Row(
         with_irony("irony.txt", b"0\n\xed\xb0\x80\n0\n"),
         SCORE,
-        (
-            "{tmp}/irony.txt:2",
-            "0xed",
-            "UTF-8",
-        ),
+        ("{tmp}/irony.txt:2", "0xed", "UTF-8"),
     ),
     "pipe for predictions": Row(
         both(irony, pipe("irony.txt")),
         SCORE,
-        (
-            "{tmp}/irony.txt",
-            "pipe",
-            "file",
-            "3",
-            "lines",
-        ),
+        ("{tmp}/irony.txt", "pipe", "file", "3", "lines"),
     ),
     "two values for three": Row(
         both(emobank(EMOBANK_ROWS), put("emobank.txt", "1\t2\t3\n1\t2\n")),
         SCORE_VALUES,
-        (
-            "{tmp}/emobank.txt:2",
-            "2",
-            "3",
-        ),
+        ("{tmp}/emobank.txt:2", "2", "3"),
     ),
     "infinite value": Row(
         both(emobank(EMOBANK_ROWS), put("emobank.txt", "1\t2\t3\n1\tinf\t3\n")),
         SCORE_VALUES,
-        (
-            "{tmp}/emobank.txt:2",
-            "'inf'",
-            "finite",
-            "number",
-        ),
+        ("{tmp}/emobank.txt:2", "'inf'", "finite", "number"),
     ),
     "value that overflows in squares": Row(
         both(emobank(EMOBANK_ROWS), put("emobank.txt", "1\t2\t3\n1\t1e300\t3\n")),
         SCORE_VALUES,
-        (
-            "{tmp}/emobank.txt:2",
-            "'1e300'",
-            "finite",
-            "number",
-        ),
+        ("{tmp}/emobank.txt:2", "'1e300'", "finite", "number"),
     ),
     "prediction of 1 MB": Row(
         both(
@@ -1139,14 +816,7 @@ ROWS = {
     ),
     # runs
     "directory that holds no run": Row(
-        nothing,
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "file",
-            "run",
-            "directory",
-        ),
+        nothing, PREDICT, ("{tmp}/config.json", "file", "run", "directory")
     ),
     "configuration that was cut off": Row(
         put("config.json", CUT_OFF),
@@ -1156,48 +826,21 @@ ROWS = {
     "configuration with a byte-order mark": Row(
         put("config.json", "\ufeff" + json.dumps(CONFIG)),
         PREDICT,
-        (
-            "{tmp}/config.json",
-            "1",
-            "0",
-        ),
+        ("{tmp}/config.json", "1", "0"),
     ),
     "configuration in Latin-1": Row(
         put("config.json", b'{"benchmark": "\xe9"}'),
         PREDICT,
-        (
-            "{tmp}/config.json",
-            "'utf-8'",
-            "0xe9",
-            "15",
-        ),
+        ("{tmp}/config.json", "'utf-8'", "0xe9", "15"),
     ),
     "configuration that is a list": Row(
-        put("config.json", "[1, 2]"),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "[1, 2]",
-            "object",
-        ),
+        put("config.json", "[1, 2]"), PREDICT, ("{tmp}/config.json", "[1, 2]", "object")
     ),
     "configuration without a key": Row(
-        run_with(epochs=...),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "epochs",
-            "number",
-        ),
+        run_with(epochs=...), PREDICT, ("{tmp}/config.json", "epochs", "number")
     ),
     "configuration with a slip in a key": Row(
-        run_with(epoch=9),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "epoch",
-            "epochs",
-        ),
+        run_with(epoch=9), PREDICT, ("{tmp}/config.json", "epoch", "epochs")
     ),
     "text for a number": Row(
         run_with(epochs="9"),
@@ -1205,52 +848,21 @@ ROWS = {
         "{tmp}/config.json: damaged: epochs is '9'; expected a whole number",
     ),
     "true for a number": Row(
-        run_with(seed=True),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "seed",
-            "True",
-        ),
+        run_with(seed=True), PREDICT, ("{tmp}/config.json", "seed", "True")
     ),
     "not a number for a rate": Row(
-        run_with(warm_up=float("nan")),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "warm_up",
-            "nan",
-        ),
+        run_with(warm_up=float("nan")), PREDICT, ("{tmp}/config.json", "warm_up", "nan")
     ),
     "number for a list of tasks": Row(
-        run_with(tasks=3),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "tasks",
-            "3",
-            "list",
-        ),
+        run_with(tasks=3), PREDICT, ("{tmp}/config.json", "tasks", "3", "list")
     ),
     "list for a method": Row(
-        run_with(method=["ew"]),
-        PREDICT,
-        (
-            "{tmp}/config.json",
-            "method",
-            "['ew']",
-        ),
+        run_with(method=["ew"]), PREDICT, ("{tmp}/config.json", "method", "['ew']")
     ),
     "unknown method": Row(
         run_with(method={"name": "we"}),
         PREDICT,
-        (
-            "{tmp}/config.json",
-            "'we'",
-            "imtl_l",
-            "mt_vib",
-            "hierarchical_mtl",
-        ),
+        ("{tmp}/config.json", "'we'", "imtl_l", "mt_vib", "hierarchical_mtl"),
     ),
     "text of 10 MB for a benchmark": Row(
         run_with(benchmark="a" * TEN_MEGABYTES),
@@ -1264,81 +876,36 @@ ROWS = {
     "NUL in a path": Row(
         run_with(data={**CONFIG["data"], "dir": "a\0b"}),
         PREDICT,
-        (
-            "{tmp}/config.json",
-            "data.dir",
-            "'a\\x00b'",
-        ),
+        ("{tmp}/config.json", "data.dir", "'a\\x00b'"),
     ),
     "lone surrogate in a path": Row(
         run_with(data={**CONFIG["data"], "dir": "\ud800"}),
         PREDICT,
-        (
-            "{tmp}/config.json",
-            "data.dir",
-            "'\\ud800'",
-        ),
+        ("{tmp}/config.json", "data.dir", "'\\ud800'"),
     ),
     "run that has not begun": Row(
-        run_with(),
-        PREDICT,
-        (
-            "{tmp}/encoder/config.json",
-            "file",
-            "directory",
-            "JSON",
-        ),
+        run_with(), PREDICT, ("{tmp}/encoder/config.json", "file", "directory", "JSON")
     ),
     "run that has not finished": Row(
-        run_with(),
-        TABLE,
-        (
-            "{tmp}/results.json",
-            "file",
-            "run",
-            "finished",
-        ),
+        run_with(), TABLE, ("{tmp}/results.json", "file", "run", "finished")
     ),
     "results that were cut off": Row(
         finished_with('{"validation": {"avg": 5'),
         TABLE,
-        (
-            "{tmp}/results.json",
-            "','",
-            "1",
-            "25",
-            "24",
-        ),
+        ("{tmp}/results.json", "','", "1", "25", "24"),
     ),
     "results that are a list": Row(
-        finished_with("[]"),
-        TABLE,
-        (
-            "{tmp}/results.json",
-            "[]",
-            "object",
-            "remove",
-        ),
+        finished_with("[]"), TABLE, ("{tmp}/results.json", "[]", "object", "remove")
     ),
     "results of one split only": Row(
         finished_with(json.dumps({"validation": {}})),
         TABLE,
-        (
-            "{tmp}/results.json",
-            "'test'",
-            "object",
-        ),
+        ("{tmp}/results.json", "'test'", "object"),
     ),
     "text for a figure": Row(
         finished_with(json.dumps(results(test={"irony": {"macro_f1": "50"}}))),
         TABLE,
-        (
-            "{tmp}/results.json",
-            "'50'",
-            "'test/irony/macro_f1'",
-            "-100",
-            "100",
-        ),
+        ("{tmp}/results.json", "'50'", "'test/irony/macro_f1'", "-100", "100"),
     ),
     "figure above 100": Row(
         finished_with(json.dumps(results(test={"avg": 123.4}))),
@@ -1348,42 +915,22 @@ ROWS = {
     "line that was cut off": Row(
         put("results.jsonl", line() + line()[:30]),
         REPORT,
-        (
-            "{tmp}/results.jsonl:2",
-            "JSON",
-            "column",
-            "27",
-        ),
+        ("{tmp}/results.jsonl:2", "JSON", "column", "27"),
     ),
     "empty line of results": Row(
         put("results.jsonl", line() + "\n" + line(seed=1)),
         REPORT,
-        (
-            "{tmp}/results.jsonl:2",
-            "JSON",
-            "column",
-            "1",
-            "value",
-        ),
+        ("{tmp}/results.jsonl:2", "JSON", "column", "1", "value"),
     ),
     "no line of results": Row(
         put("results.jsonl", ""),
         REPORT,
-        (
-            "{tmp}/results.jsonl",
-            "empty",
-            "finished",
-            "run",
-        ),
+        ("{tmp}/results.jsonl", "empty", "finished", "run"),
     ),
     "line that is a number": Row(
         put("results.jsonl", line() + "7\n"),
         REPORT,
-        (
-            "{tmp}/results.jsonl:2",
-            "7",
-            "'name'",
-        ),
+        ("{tmp}/results.jsonl:2", "7", "'name'"),
     ),
     "line that is not UTF-8": Row(
         put("results.jsonl", line().encode() + b"\xff\n"),
@@ -1391,43 +938,22 @@ ROWS = {
         "{tmp}/results.jsonl:2: byte 0xff is not UTF-8 text",
     ),
     "line nested 100,000 deep": Row(
-        put("results.jsonl", "[" * 100_000),
-        REPORT,
-        (
-            "{tmp}/results.jsonl:1",
-            "nested",
-        ),
+        put("results.jsonl", "[" * 100_000), REPORT, ("{tmp}/results.jsonl:1", "nested")
     ),
     "seed in words": Row(
         put("results.jsonl", line(seed="one")),
         REPORT,
-        (
-            "{tmp}/results.jsonl:1",
-            "'seed'",
-            "'one'",
-        ),
+        ("{tmp}/results.jsonl:1", "'seed'", "'one'"),
     ),
     "name of two lines": Row(
         put("results.jsonl", line(name="e\nw")),
         REPORT,
-        (
-            "{tmp}/results.jsonl:1",
-            "name",
-            "'e\\nw'",
-            "line breaks",
-            "characters",
-        ),
+        ("{tmp}/results.jsonl:1", "name", "'e\\nw'", "line breaks", "characters"),
     ),
     "lone surrogate in a name": Row(
         put("results.jsonl", line(name="\ud800")),
         REPORT,
-        (
-            "{tmp}/results.jsonl:1",
-            "name",
-            "'\\ud800'",
-            "line breaks",
-            "characters",
-        ),
+        ("{tmp}/results.jsonl:1", "name", "'\\ud800'", "line breaks", "characters"),
     ),
     "figure of 400 digits": Row(
         put(
@@ -1446,77 +972,37 @@ ROWS = {
     "results of no task": Row(
         put("results.jsonl", line(results=results(test={"avg": 1.0}))),
         REPORT,
-        (
-            "{tmp}/results.jsonl:1",
-            "results",
-            "task",
-        ),
+        ("{tmp}/results.jsonl:1", "results", "task"),
     ),
     "run that is there twice": Row(
-        put("results.jsonl", line() * 2),
-        REPORT,
-        (
-            "{tmp}/results.jsonl:2",
-            "0",
-            "1",
-        ),
+        put("results.jsonl", line() * 2), REPORT, ("{tmp}/results.jsonl:2", "0", "1")
     ),
     # encoders and tokenizers
-    "no such encoder": Row(
-        irony,
-        PRETRAINED,
-        (
-            "'{tmp}/bert'",
-            "directory",
-        ),
-    ),
+    "no such encoder": Row(irony, PRETRAINED, ("'{tmp}/bert'", "directory")),
     "encoder with the name of a file": Row(
         with_irony("bert", "x"),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "directory",
-            "config.json",
-            "file",
-        ),
+        ("{tmp}/bert", "directory", "config.json", "file"),
     ),
     "home of nobody": Row(
         irony,
         (*TRAIN, "--config.backbone.path=~nobody-of-that-name/bert"),
-        (
-            "--config.backbone.path",
-            "name",
-            "user",
-            "'nobody-of-that-name'",
-        ),
+        ("--config.backbone.path", "name", "user", "'nobody-of-that-name'"),
     ),
     "encoder without a configuration": Row(
         bert_without("config.json"),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "file",
-            "directory",
-            "JSON",
-        ),
+        ("{tmp}/bert/config.json", "file", "directory", "JSON"),
     ),
     "another kind of encoder": Row(
         bert_config(model_type="gpt2"),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "model_type",
-            "'gpt2'",
-        ),
+        ("{tmp}/bert/config.json", "model_type", "'gpt2'"),
     ),
     "decoder": Row(
         bert_config(is_decoder=True),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "is_decoder",
-            "true",
-        ),
+        ("{tmp}/bert/config.json", "is_decoder", "true"),
     ),
     "relative positions": Row(
         bert_config(position_embedding_type="relative_key"),
@@ -1531,40 +1017,22 @@ ROWS = {
     "text for a size": Row(
         bert_config(hidden_size="4"),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "hidden_size",
-            "'4'",
-        ),
+        ("{tmp}/bert/config.json", "hidden_size", "'4'"),
     ),
     "true for a size": Row(
         bert_config(vocab_size=True),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "vocab_size",
-            "True",
-        ),
+        ("{tmp}/bert/config.json", "vocab_size", "True"),
     ),
     "not a number for a constant": Row(
         bert_config(layer_norm_eps=float("nan")),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "layer_norm_eps",
-            "nan",
-            "0",
-        ),
+        ("{tmp}/bert/config.json", "layer_norm_eps", "nan", "0"),
     ),
     "constant below zero": Row(
         bert_config(layer_norm_eps=-1e-12),
         PRETRAINED,
-        (
-            "{tmp}/bert/config.json",
-            "layer_norm_eps",
-            "-1e-12",
-            "0",
-        ),
+        ("{tmp}/bert/config.json", "layer_norm_eps", "-1e-12", "0"),
     ),
     "size that the weights do not have": Row(
         bert_config(hidden_size=8),
@@ -1574,20 +1042,12 @@ ROWS = {
     "text beyond the positions": Row(
         bert,
         (*PRETRAINED, "--config.data.max_length=65"),
-        (
-            "data.max_length",
-            "65",
-            "64",
-        ),
+        ("data.max_length", "65", "64"),
     ),
     "no weights": Row(
         bert_without("model.safetensors"),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "model.safetensors",
-            "model.safetensors.index.json",
-        ),
+        ("{tmp}/bert", "model.safetensors", "model.safetensors.index.json"),
     ),
     "pickled weights": Row(
         bert_without("model.safetensors", put("bert/pytorch_model.bin", "x")),
@@ -1597,47 +1057,27 @@ ROWS = {
     "empty weights": Row(
         bert_with("model.safetensors", ""),
         PRETRAINED,
-        (
-            "{tmp}/bert/model.safetensors",
-            "safetensors",
-            "file",
-        ),
+        ("{tmp}/bert/model.safetensors", "safetensors", "file"),
     ),
     "header longer than the file": Row(
         bert_with("model.safetensors", struct.pack("<Q", 10**15) + b"{}"),
         PRETRAINED,
-        (
-            "{tmp}/bert/model.safetensors",
-            "safetensors",
-            "file",
-        ),
+        ("{tmp}/bert/model.safetensors", "safetensors", "file"),
     ),
     "weights that were cut off": Row(
         bert_with("model.safetensors", safetensors.numpy.save({"a": np.zeros(9)})[:-1]),
         PRETRAINED,
-        (
-            "{tmp}/bert/model.safetensors",
-            "safetensors",
-            "file",
-        ),
+        ("{tmp}/bert/model.safetensors", "safetensors", "file"),
     ),
     "weights of something else": Row(
         bert_with("model.safetensors", safetensors.numpy.save({"a": np.zeros(9)})),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "encoder",
-            "embeddings.word_embeddings.weight",
-        ),
+        ("{tmp}/bert", "encoder", "embeddings.word_embeddings.weight"),
     ),
     "shard outside the directory": Row(
         shards_of({"a": "../model.safetensors"}),
         PRETRAINED,
-        (
-            "{tmp}/bert/model.safetensors.index.json",
-            "file",
-            "'../model.safetensors'",
-        ),
+        ("{tmp}/bert/model.safetensors.index.json", "file", "'../model.safetensors'"),
     ),
     "shard that is missing": Row(
         shards_of({"a": "model-1.safetensors"}),
@@ -1653,47 +1093,27 @@ ROWS = {
     "no tokenizer": Row(
         bert_without("tokenizer.json"),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "tokenizer.json",
-            "vocab.txt",
-            "vocab.json",
-            "merges.txt",
-        ),
+        ("{tmp}/bert", "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"),
     ),
     "tokenizer that was cut off": Row(
         bert_with("tokenizer.json", '{"version": "1.0"'),
         PRETRAINED,
-        (
-            "{tmp}/bert/tokenizer.json",
-            "tokenizer",
-        ),
+        ("{tmp}/bert/tokenizer.json", "tokenizer"),
     ),
     "tokenizer that is not UTF-8": Row(
         bert_with("tokenizer.json", b"\xff{}"),
         PRETRAINED,
-        (
-            "{tmp}/bert/tokenizer.json",
-            "tokenizer",
-        ),
+        ("{tmp}/bert/tokenizer.json", "tokenizer"),
     ),
     "tokenizer without special tokens": Row(
         tokenizer_with(without_template),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "tokenizer",
-            "[CLS]",
-        ),
+        ("{tmp}/bert", "tokenizer", "[CLS]"),
     ),
     "tokenizer with an undefined token": Row(
         tokenizer_with(with_other_template),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "'[BOS]'",
-            "special_tokens",
-        ),
+        ("{tmp}/bert", "'[BOS]'", "special_tokens"),
     ),
     "tokenizer with ids out of range": Row(
         tokenizer_with(with_long_id),
@@ -1701,42 +1121,21 @@ ROWS = {
         "{tmp}/bert: token 'so' of the tokenizer has the id 1000000; the encoder has rows for 100 tokens",
     ),
     "special token out of range": Row(
-        tokenizer_with(with_long_template),
-        PRETRAINED,
-        (
-            "{tmp}/bert",
-            "100",
-        ),
+        tokenizer_with(with_long_template), PRETRAINED, ("{tmp}/bert", "100")
     ),
     "tokenizer without an unknown token": Row(
         tokenizer_with(with_unknown_unknown),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "tokenizer",
-            "[UNK]",
-            "vocabulary",
-        ),
+        ("{tmp}/bert", "tokenizer", "[UNK]", "vocabulary"),
     ),
     "tokenizer larger than the encoder": Row(
         bert_of(dataclasses.replace(SMALL, vocab_size=5)),
         PRETRAINED,
-        (
-            "{tmp}/bert",
-            "'good'",
-            "16",
-            "5",
-        ),
+        ("{tmp}/bert", "'good'", "16", "5"),
     ),
     # runs that begin
     "damaged configuration in the work directory": Row(
-        put("run/config.json", "{"),
-        FLAGS,
-        (
-            "{tmp}/run/config.json",
-            "1",
-            "2",
-        ),
+        put("run/config.json", "{"), FLAGS, ("{tmp}/run/config.json", "1", "2")
     ),
     "another run in the work directory": Row(
         put("run/config.json", json.dumps(CONFIG)),
@@ -1744,12 +1143,7 @@ ROWS = {
         "{tmp}/run/config.json: benchmark is 'synthetic' there and 'tweeteval' here; expected the same configuration, or a new --workdir",
     ),
     "damaged results of a sweep": Row(
-        put("run/results.jsonl", "{}"),
-        SWEEP,
-        (
-            "{tmp}/run/results.jsonl:1",
-            "'name'",
-        ),
+        put("run/results.jsonl", "{}"), SWEEP, ("{tmp}/run/results.jsonl:1", "'name'")
     ),
     "configuration nested 100,000 deep": Row(
         put("config.json", "[" * 100_000), PREDICT, ("{tmp}/config.json",)
@@ -1760,102 +1154,45 @@ ROWS = {
     "run itself without its epochs": Row(
         itself(results(epochs=None)),
         ITSELF,
-        (
-            "{tmp}/run/results.json",
-            "'epochs'",
-            "None",
-        ),
+        ("{tmp}/run/results.json", "'epochs'", "None"),
     ),
     "run itself with the epochs of another task": Row(
         itself(results(best_epoch={"irony": 1}, epochs={"stance": 2})),
         ITSELF,
-        (
-            "{tmp}/run/results.json",
-            "'epochs'",
-            "['stance']",
-            "['irony']",
-        ),
+        ("{tmp}/run/results.json", "'epochs'", "['stance']", "['irony']"),
     ),
     "run itself without a majority": Row(
         itself({**results(), "majority": None}),
         ITSELF,
-        (
-            "{tmp}/run/results.json",
-            "'majority'",
-            "None",
-        ),
+        ("{tmp}/run/results.json", "'majority'", "None"),
     ),
     "run itself that took a text": Row(
         itself(results(train_seconds="1.5")),
         ITSELF,
-        (
-            "{tmp}/run/results.json",
-            "'train_seconds'",
-            "'1.5'",
-        ),
+        ("{tmp}/run/results.json", "'train_seconds'", "'1.5'"),
     ),
-    "no steps to time": Row(
-        nothing,
-        (*BENCHMARK, "--steps=0"),
-        (
-            "--steps",
-            "0",
-            "1",
-        ),
-    ),
+    "no steps to time": Row(nothing, (*BENCHMARK, "--steps=0"), ("--steps", "0", "1")),
     "devices that are none": Row(
-        nothing,
-        (*BENCHMARK, "--devices=1,two"),
-        (
-            "--devices",
-            "'1,two'",
-            "list",
-        ),
+        nothing, (*BENCHMARK, "--devices=1,two"), ("--devices", "'1,two'", "list")
     ),
     "more tasks than a batch has texts": Row(
-        nothing,
-        (*BENCHMARK, "--tasks=2,256"),
-        (
-            "--tasks",
-            "256",
-            "128",
-        ),
+        nothing, (*BENCHMARK, "--tasks=2,256"), ("--tasks", "256", "128")
     ),
     "unknown method to time": Row(
-        nothing,
-        (*BENCHMARK, "--method=ew,mtr"),
-        (
-            "'mtr'",
-            "mtra",
-        ),
+        nothing, (*BENCHMARK, "--method=ew,mtr"), ("'mtr'", "mtra")
     ),
     "row that the sweep has not": Row(
-        nothing,
-        (*SWEEP, "--only=mtr"),
-        (
-            "--only",
-            "mtra",
-        ),
+        nothing, (*SWEEP, "--only=mtr"), ("--only", "mtra")
     ),
     "batch that does not part": Row(
         nothing,
         (*ITSELF, "--config.micro_batches=5"),
-        (
-            "batch_size",
-            "128",
-            "40",
-            "micro_batches",
-        ),
+        ("batch_size", "128", "40", "micro_batches"),
     ),
     "damaged results of the run itself": Row(
         both(put("run/config.json", json.dumps(CONFIG)), put("run/results.json", "[]")),
         ("train", f"{PRESET}synthetic", "--workdir={tmp}/run"),
-        (
-            "{tmp}/run/results.json",
-            "[]",
-            "object",
-            "remove",
-        ),
+        ("{tmp}/run/results.json", "[]", "object", "remove"),
     ),
     "cache below a file": Row(
         both(bert, put("x", "")),
@@ -1864,31 +1201,17 @@ ROWS = {
             "--config.data.max_length=64",
             "--config.data.cache_dir={tmp}/x/y",
         ),
-        (
-            "{tmp}/x/y",
-            "cache",
-            "directory",
-        ),
+        ("{tmp}/x/y", "cache", "directory"),
     ),
     "empty vocabulary": Row(
         bert_without("tokenizer.json", put("bert/vocab.txt", "")),
         PRETRAINED,
-        (
-            "{tmp}/bert/vocab.txt",
-            "vocabulary",
-            "file",
-            "empty",
-        ),
+        ("{tmp}/bert/vocab.txt", "vocabulary", "file", "empty"),
     ),
     "vocabulary in Latin-1": Row(
         bert_without("tokenizer.json", put("bert/vocab.txt", b"caf\xe9\n")),
         PRETRAINED,
-        (
-            "{tmp}/bert/vocab.txt",
-            "'utf-8'",
-            "0xe9",
-            "3",
-        ),
+        ("{tmp}/bert/vocab.txt", "'utf-8'", "0xe9", "3"),
     ),
 }
 
@@ -1914,7 +1237,7 @@ def main_of(name: str) -> Callable:
 
 
 def answer(monkeypatch, capsys, root: Path, command: tuple[str, ...]) -> str:
-    """What a command says to standard error; nothing may go elsewhere."""
+    """Returns standard error of a command that must write nothing else."""
     name, *flags = (filled(part, root) for part in command)
     monkeypatch.setattr(sys, "argv", [name, *flags])
     before = sorted(root.rglob("*"))
@@ -1980,27 +1303,25 @@ TEXTS = {
 
 @pytest.mark.usefixtures("outputs_of_lengths")
 @pytest.mark.parametrize(("write", "message"), TEXTS.values(), ids=TEXTS)
-def test_texts_that_are_none_are_named_with_their_line(
+def test_invalid_utf8_is_reported_with_its_line(
     write, message, tmp_path, monkeypatch, capsys
 ):
     write(tmp_path)
     colon = ":" if message[0].isdigit() else ": "
     expected = f"{colon}{message}\n"
-    found = answer(monkeypatch, capsys, tmp_path, LABEL_FILE)
-    assert found == f"error: {tmp_path}/texts{expected}"
+    actual = answer(monkeypatch, capsys, tmp_path, LABEL_FILE)
+    assert actual == f"error: {tmp_path}/texts{expected}"
     if not message[0].isdigit():
         return
     content = (tmp_path / "texts").read_bytes()
     stdin = types.SimpleNamespace(buffer=io.BytesIO(content))
     monkeypatch.setattr("sys.stdin", stdin)
-    found = answer(monkeypatch, capsys, tmp_path, LABEL)
-    assert found == f"error: standard input{expected}"
+    actual = answer(monkeypatch, capsys, tmp_path, LABEL)
+    assert actual == f"error: standard input{expected}"
 
 
 @pytest.mark.usefixtures("outputs_of_lengths")
-def test_what_comes_before_a_line_that_is_none_is_labelled(
-    tmp_path, monkeypatch, capsys
-):
+def test_texts_before_an_invalid_line_are_labelled(tmp_path, monkeypatch, capsys):
     """A chunk at a time; nothing of the chunk with the fault."""
     content = b"a\n" * 5000 + b"\xff\n"
     stdin = types.SimpleNamespace(buffer=io.BytesIO(content))

@@ -50,8 +50,8 @@ def test_an_override_without_a_value_is_refused(after):
 
 
 def test_flags_are_parsed():
-    found = cli.parse(make_parser(), ["--workdir", "w", "--distributed"])
-    assert (found.workdir, found.split, found.distributed) == ("w", "test", True)
+    result = cli.parse(make_parser(), ["--workdir", "w", "--distributed"])
+    assert (result.workdir, result.split, result.distributed) == ("w", "test", True)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_what_a_terminal_would_obey_is_escaped_and_the_middle_of_a_long_line_cut
     assert cli.one_line("a\0\x1b[2J\u202eb \U0001f600 ן") == (
         "a\\x00\\x1b[2J\\u202eb \U0001f600 ן"
     )
-    found = cli.one_line("a" * 9999 + "b")
-    assert found == "a" * 1500 + " ... " + "a" * 499 + "b"
+    result = cli.one_line("a" * 9999 + "b")
+    assert result == "a" * 1500 + " ... " + "a" * 499 + "b"
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
@@ -207,6 +207,6 @@ def test_own_faults_keep_their_traceback(monkeypatch, capsys):
 
 
 def test_main_gets_the_arguments(monkeypatch):
-    seen = []
-    run(monkeypatch, seen.append, ["--workdir", "w"])
-    assert seen == [["--workdir", "w"]]
+    received = []
+    run(monkeypatch, received.append, ["--workdir", "w"])
+    assert received == [["--workdir", "w"]]

@@ -109,8 +109,8 @@ def test_presets_hold_table_10(name):
 
 @pytest.mark.parametrize("method", registry.METHODS)
 def test_baselines_name_every_method(method):
-    found = config.load(f"{BASELINES}:{method}_bert_affecteval")
-    assert found == config.preset("bert_affecteval", method)
+    result = config.load(f"{BASELINES}:{method}_bert_affecteval")
+    assert result == config.preset("bert_affecteval", method)
 
 
 def test_presets_load_from_another_directory(tmp_path, monkeypatch):
@@ -154,16 +154,16 @@ def test_presets_load_from_another_directory(tmp_path, monkeypatch):
     ],
 )
 def test_overrides_take_the_type_of_the_default(key, text, expected):
-    found = value(config.load(TINY, [(key, text)]), key)
-    assert found == expected
-    assert type(found) is type(expected)
+    actual = value(config.load(TINY, [(key, text)]), key)
+    assert actual == expected
+    assert type(actual) is type(expected)
 
 
 def test_overrides_change_nothing_else():
     expected = config.load(TINY).to_dict()
     expected["data"]["fraction"], expected["seed"] = 0.5, 7
-    found = config.load(TINY, [("seed", "1"), ("data.fraction", "0.5"), ("seed", "7")])
-    assert found.to_dict() == expected
+    actual = config.load(TINY, [("seed", "1"), ("data.fraction", "0.5"), ("seed", "7")])
+    assert actual.to_dict() == expected
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -172,12 +172,12 @@ def test_another_method_brings_its_own_options(first):
     change = [("method.name", "mtra")]
     option = [("method.beta", "0.5")]
     overrides = change + option if first else option + change
-    found = config.load(f"{BASELINES}:ew_tiny_synthetic", overrides)
+    actual = config.load(f"{BASELINES}:ew_tiny_synthetic", overrides)
     expected = {"name": "mtra", **registry.options("mtra"), "beta": 0.5}
-    assert found.method.to_dict() == expected
+    assert actual.method.to_dict() == expected
     # Locked as before: a slip in code must not add a key.
     with pytest.raises(AttributeError):
-        found.method.epsilom = 1.0
+        actual.method.epsilom = 1.0
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -196,8 +196,8 @@ JOINT = {"uw", "gls", "dwa", "pcgrad", "imtl_l", "rlw", "vmtl"}
 
 @pytest.mark.parametrize("method", registry.METHODS)
 def test_sampling_of_each_method(method):
-    found = config.preset("roberta_tweeteval", method)
-    assert found.sampling == ("joint" if method in JOINT else "per_task")
+    result = config.preset("roberta_tweeteval", method)
+    assert result.sampling == ("joint" if method in JOINT else "per_task")
 
 
 @pytest.mark.parametrize(
@@ -208,21 +208,21 @@ def test_sampling_of_each_method(method):
     ],
 )
 def test_infomtl_has_the_values_of_its_table_8(backbone, expected):
-    found = config.preset(f"{backbone}_tweeteval", "infomtl")
-    values = {**found.method.to_dict(), "dropout": found.head_dropout}
+    actual = config.preset(f"{backbone}_tweeteval", "infomtl")
+    values = {**actual.method.to_dict(), "dropout": actual.head_dropout}
     assert expected.items() <= values.items()
 
 
 def test_another_method_drops_the_options_that_it_lacks():
-    found = config.load(TINY, [("method.name", "ew")])
-    assert found.method.to_dict() == {"name": "ew"}
+    result = config.load(TINY, [("method.name", "ew")])
+    assert result.method.to_dict() == {"name": "ew"}
     answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
     assert answer.startswith("unknown key --config.method.beta; ")
 
 
 def test_the_same_method_keeps_the_values_of_the_preset():
-    found = config.load(f"{MTRA}:bert_affecteval", [("method.name", "mtra")])
-    assert (found.method.beta, found.method.epsilon) == (2.0, 1.0)
+    result = config.load(f"{MTRA}:bert_affecteval", [("method.name", "mtra")])
+    assert (result.method.beta, result.method.epsilon) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_unknown_presets_are_answered_with_the_nearest(spec, expected):
     assert message(spec).startswith(expected)
 
 
-def test_configuration_files_that_are_none(tmp_path):
+def test_invalid_configuration_files(tmp_path):
     assert message("no/such.py:x") == "no/such.py: no such configuration file"
     assert message(f"{tmp_path}:x") == f"{tmp_path}: no such configuration file"
     text = tmp_path / "values.txt"
@@ -374,14 +374,14 @@ def test_every_number_is_checked():
 
 
 def test_keys_are_all_values_by_dotted_names():
-    found = config.keys(config.default_config("ew"))
-    assert len(found) == len(set(found))
-    assert {"seed", "epochs", "batch_size", "learning_rate", "tasks"} <= set(found)
+    result = config.keys(config.default_config("ew"))
+    assert len(result) == len(set(result))
+    assert {"seed", "epochs", "batch_size", "learning_rate", "tasks"} <= set(result)
     assert {"backbone.path", "data.dir", "data.fraction", "data.label_noise"} <= set(
-        found
+        result
     )
-    assert [key for key in found if key.startswith("method")] == ["method.name"]
-    assert "data" not in found
+    assert [key for key in result if key.startswith("method")] == ["method.name"]
+    assert "data" not in result
 
 
 @pytest.mark.parametrize("method", registry.METHODS)
@@ -390,11 +390,11 @@ def test_a_configuration_survives_json(method, tasks):
     saved = config.preset("tiny_synthetic", method)
     saved.tasks = tuple(tasks.split(",")) if tasks else ()
     text = json.dumps(config.to_dict(saved), allow_nan=False)
-    found = config.from_dict(json.loads(text))
-    assert found == saved
+    result = config.from_dict(json.loads(text))
+    assert result == saved
     # Equal and of the same type: a continued run compares each value.
-    assert type(found.tasks) is tuple
-    assert found.is_locked
+    assert type(result.tasks) is tuple
+    assert result.is_locked
 
 
 @pytest.mark.parametrize(

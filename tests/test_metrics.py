@@ -49,8 +49,8 @@ CONFUSIONS = {
 def test_classification_metric_counted_by_hand(name):
     matrix, metric, fraction = CONFUSIONS[name]
     labels, predictions = from_confusion(matrix)
-    found = metrics.score(TASKS[name], predictions, labels)
-    assert found == {metric: pytest.approx(100 * fraction, rel=1e-14)}
+    result = metrics.score(TASKS[name], predictions, labels)
+    assert result == {metric: pytest.approx(100 * fraction, rel=1e-14)}
 
 
 @pytest.mark.parametrize("name", CONFUSIONS)
@@ -66,9 +66,9 @@ def test_a_class_absent_from_labels_and_predictions_counts_as_zero():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         labels = np.array([0, 1, 2, 0])
-        found = metrics.score(TASKS["emotion"], labels, labels)
+        result = metrics.score(TASKS["emotion"], labels, labels)
         none_at_all = metrics.score(TASKS["irony"], labels * 0, labels * 0)
-    assert found == {"macro_f1": 75.0}
+    assert result == {"macro_f1": 75.0}
     assert none_at_all == {"irony_f1": 0.0}
 
 
@@ -95,27 +95,27 @@ def regression_example(num_outputs, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_correlations_are_the_formula_with_ties(seed):
     labels, predictions = regression_example(3, seed)
-    found = metrics.score(TASKS["emobank"], predictions, labels)
+    actual = metrics.score(TASKS["emobank"], predictions, labels)
     x = predictions.astype(np.float64)
     expected = {
         key: 100 * pearson(x[:, column], labels[:, column])
         for column, key in enumerate(("pearson_v", "pearson_a", "pearson_d"))
     }
     # 80 terms in float64: far below 1e-12.
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert actual == pytest.approx(expected, rel=1e-12)
 
-    found = metrics.score(TASKS["ei-reg"], predictions[:, :1], labels[:, :1])
+    actual = metrics.score(TASKS["ei-reg"], predictions[:, :1], labels[:, :1])
     rank_correlation = pearson(ranks(x[:, 0]), ranks(labels[:, 0]))
     expected = {"pearson": expected["pearson_v"], "spearman": 100 * rank_correlation}
-    assert found == pytest.approx(expected, rel=1e-12)
-    assert list(found) == ["pearson", "spearman"]
+    assert actual == pytest.approx(expected, rel=1e-12)
+    assert list(actual) == ["pearson", "spearman"]
 
 
 def test_spearman_sees_only_the_order():
     labels = np.linspace(-2, 2, 30)[:, None]
-    found = metrics.score(TASKS["ei-reg"], np.exp(3 * labels), labels)
-    assert found["spearman"] == pytest.approx(100, rel=1e-14)
-    assert found["pearson"] < 90
+    result = metrics.score(TASKS["ei-reg"], np.exp(3 * labels), labels)
+    assert result["spearman"] == pytest.approx(100, rel=1e-14)
+    assert result["pearson"] < 90
     falling = metrics.score(TASKS["ei-reg"], -labels, labels)
     assert falling == pytest.approx({"pearson": -100, "spearman": -100}, rel=1e-14)
 
@@ -127,8 +127,8 @@ def test_constant_predictions_or_labels_give_zero_without_a_warning(num_examples
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for predictions, labels in ((constant, varied), (varied, constant)):
-            found = metrics.score(TASKS["ei-reg"], predictions, labels)
-            assert found == {"pearson": 0.0, "spearman": 0.0}
+            result = metrics.score(TASKS["ei-reg"], predictions, labels)
+            assert result == {"pearson": 0.0, "spearman": 0.0}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -139,10 +139,10 @@ def test_permuting_the_examples_changes_nothing(name):
     else:
         labels, predictions = regression_example(task.num_outputs, seed=9)
     order = rng.permutation(len(labels))
-    found = metrics.score(task, predictions[order], labels[order])
+    actual = metrics.score(task, predictions[order], labels[order])
     # Sums of other order: the last bits of a correlation may move.
     expected = metrics.score(task, predictions, labels)
-    assert found == pytest.approx(expected, rel=1e-13, abs=1e-13)
+    assert actual == pytest.approx(expected, rel=1e-13, abs=1e-13)
 
 
 EW_TWEETEVAL = (74.37, 44.08, 65.32, 79.04, 70.64, 63.59)
@@ -182,8 +182,8 @@ def test_avg_and_delta_p_of_the_papers_table_2(row):
     # Printed to 0.01: half of it in each figure and half in the result.
     assert metrics.average(scores, benchmark.tasks) == pytest.approx(avg, abs=0.01)
     # A ratio to a figure near 40 makes at most 0.025 of the same halves.
-    found = metrics.delta_p(scores, base, benchmark.tasks)
-    assert found == pytest.approx(delta_p, abs=0.02)
+    result = metrics.delta_p(scores, base, benchmark.tasks)
+    assert result == pytest.approx(delta_p, abs=0.02)
 
 
 def test_summary_has_the_shape_of_results_json():
@@ -215,16 +215,16 @@ def test_average_over_no_tasks_is_an_error():
 def test_majority_baseline_predicts_the_most_frequent_training_class():
     train = np.array([2, 2, 1, 1, 0])  # A tie: the first of them, class 1.
     labels = np.array([0, 1, 1, 2])
-    found = metrics.majority_baseline(TASKS["stance"], train, labels)
-    assert found == {"favor_against_f1": pytest.approx(100 * (4 / 6) / 2)}
-    found = metrics.majority_baseline(TASKS["sentiment"], train, labels)
-    assert found == {"macro_recall": pytest.approx(100 / 3)}
+    result = metrics.majority_baseline(TASKS["stance"], train, labels)
+    assert result == {"favor_against_f1": pytest.approx(100 * (4 / 6) / 2)}
+    result = metrics.majority_baseline(TASKS["sentiment"], train, labels)
+    assert result == {"macro_recall": pytest.approx(100 / 3)}
 
 
 def test_majority_baseline_of_a_regression_is_zero():
     labels, train = regression_example(3, seed=1)
-    found = metrics.majority_baseline(TASKS["emobank"], train, labels)
-    assert found == {"pearson_v": 0.0, "pearson_a": 0.0, "pearson_d": 0.0}
+    result = metrics.majority_baseline(TASKS["emobank"], train, labels)
+    assert result == {"pearson_v": 0.0, "pearson_a": 0.0, "pearson_d": 0.0}
 
 
 IDS, VALUES = np.array([0, 1, 1]), np.ones((3, 3))

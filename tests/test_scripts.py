@@ -76,9 +76,9 @@ def train(preset, workdir, cache, *flags, **options):
 
 
 def results_of(workdir):
-    found = json.loads((workdir / "results.json").read_text())
-    found.pop("train_seconds")
-    return found
+    result = json.loads((workdir / "results.json").read_text())
+    result.pop("train_seconds")
+    return result
 
 
 def lines_of(workdir):
@@ -140,10 +140,10 @@ def test_a_run_leaves_its_files(default_run):
     examples = benchmarks.read_examples(SYNTHETIC, "")
     for task in SYNTHETIC.tasks:
         rows = (workdir / "predictions" / f"{task.name}.txt").read_text().splitlines()
-        found = np.array(rows, float).reshape(len(rows), -1)
+        result = np.array(rows, float).reshape(len(rows), -1)
         if task.is_classification:
-            found = found[:, 0].astype(int)
-        scores = metrics.score(task, found, examples[task.name]["test"].labels)
+            result = result[:, 0].astype(int)
+        scores = metrics.score(task, result, examples[task.name]["test"].labels)
         assert scores == pytest.approx(results_of(workdir)["test"][task.name], rel=1e-9)
 
 
@@ -182,9 +182,9 @@ def test_predict_gives_the_labels_of_the_test_file(default_run, cache):
                 for r in records
             )
         else:
-            found = [list(r["values"].values()) for r in records]
+            actual = [list(r["values"].values()) for r in records]
             expected = [[float(x) for x in row.split("\t")] for row in rows[:50]]
-            np.testing.assert_allclose(found, expected, atol=1e-5)
+            np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_transformers_loads_the_encoder(default_run):
@@ -304,21 +304,21 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     flags = (*SMALL, "--config.epochs=1", "--config.data.fraction=0.2")
     workdir = tmp_path / "both"
     done = train(preset, workdir, cache, *flags)
-    found = results_of(workdir)
+    actual = results_of(workdir)
     alone = tmp_path / "alone"
     train(preset, alone, cache, *flags, "--config.tasks=intensity")
     single = results_of(alone)
-    assert found["test"]["intensity"] == single["test"]["intensity"]
-    assert found["best_epoch"] == {"irony": 1, "intensity": 1}
+    assert actual["test"]["intensity"] == single["test"]["intensity"]
+    assert actual["best_epoch"] == {"irony": 1, "intensity": 1}
     parts = [results_of(workdir / name) for name in ("irony", "intensity")]
     assert parts[1] == single
     for split in ("validation", "test", "majority"):
         scores = [part[split]["avg"] for part in parts]
-        np.testing.assert_allclose(found[split]["avg"], np.mean(scores), rtol=1e-12)
-    assert f"{found['test']['avg']:.2f}" in done.stdout.splitlines()[-2]
+        np.testing.assert_allclose(actual[split]["avg"], np.mean(scores), rtol=1e-12)
+    assert f"{actual['test']['avg']:.2f}" in done.stdout.splitlines()[-2]
     for part in ("encoder", "heads", "method"):
         sizes = [run["parameters"][part] for run in parts]
-        assert found["parameters"][part] == sum(sizes)
+        assert actual["parameters"][part] == sum(sizes)
     for name in ("irony.txt", "intensity.txt"):
         task = name.removesuffix(".txt")
         expected = (workdir / task / "predictions" / name).read_bytes()
@@ -326,7 +326,7 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
 
     own = ("--workdir", workdir, "--cache_dir", cache)
     scored = run("evaluate.py", *own)
-    assert json.loads(scored.stdout) == found["test"]
+    assert json.loads(scored.stdout) == actual["test"]
     said = run("predict.py", *own, "--task", "irony", text="so good\n")
     assert json.loads(said.stdout)["label"] in ("sincere", "ironic")
     before = (workdir / "results.json").read_bytes()

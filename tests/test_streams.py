@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [pytest.mark.processes, pytest.mark.hostile]
-# One import for all cases: each runs in a child with streams of its own, and ends as a
+# One import for all cases: each runs in a child with its streams, and ends as a
 # process does. `many` lines are more than a buffer and a pipe hold.
 DRIVER = """
 import contextlib, json, os, sys

@@ -30,12 +30,12 @@ def test_benchmarks_by_name():
         "affecteval": AFFECTEVAL,
         "synthetic": SYNTHETIC,
     } == (BENCHMARKS)
-    assert all(name == found.name for name, found in BENCHMARKS.items())
+    assert all(name == result.name for name, result in BENCHMARKS.items())
 
 
 def test_labels_of_tweeteval():
-    found = {task.name: list(task.labels) for task in TWEETEVAL.tasks}
-    assert found == TWEETEVAL_LABELS
+    result = {task.name: list(task.labels) for task in TWEETEVAL.tasks}
+    assert result == TWEETEVAL_LABELS
 
 
 def test_labels_of_affecteval():
@@ -91,12 +91,12 @@ def test_joint_spaces_have_the_published_sizes():
 
 
 def test_select_keeps_the_order_of_the_benchmark():
-    found = TWEETEVAL.select(["stance", "hate", "stance"])
-    assert found.name == "tweeteval"
-    assert found.task_names == ("hate", "stance")
-    assert found.num_slots == 5
-    assert found.slots("stance") == slice(2, 5)
-    assert found.slot_tasks().tolist() == [0, 0, 1, 1, 1]
+    result = TWEETEVAL.select(["stance", "hate", "stance"])
+    assert result.name == "tweeteval"
+    assert result.task_names == ("hate", "stance")
+    assert result.num_slots == 5
+    assert result.slots("stance") == slice(2, 5)
+    assert result.slot_tasks().tolist() == [0, 0, 1, 1, 1]
     assert TWEETEVAL.task_names == tuple(TWEETEVAL_LABELS)
 
 

@@ -40,11 +40,11 @@ def make_corpus(sizes=(70, 30, 25), longest=60, seed=0):
         "irony": rng.integers(2, size=irony).astype(np.int32),
     }
     examples = {
-        name: Examples([f"{name} {i}" for i in range(len(found))], found)
-        for name, found in labels.items()
+        name: Examples([f"{name} {i}" for i in range(len(result))], result)
+        for name, result in labels.items()
     }
-    found = tokens.Tokens(ids, offsets)
-    return batches.build_corpus(BENCHMARK, examples, found), labels
+    result = tokens.Tokens(ids, offsets)
+    return batches.build_corpus(BENCHMARK, examples, result), labels
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +138,13 @@ def test_joint_batches_hold_an_equal_share_of_each_task(batch_size):
 def test_joint_sampling_shuffles_short_tasks_again_when_all_were_seen():
     plan = batches.plan_epoch(SIZES, 8, seed=0, epoch=0, sampling="joint")
     for task, size in enumerate(SIZES):
-        seen = plan[TASK_OF[plan] == task] - STARTS[task]
-        assert len(seen) == 2 * len(plan)
-        rounds = [seen[i : i + size].tolist() for i in range(0, len(seen), size)]
+        drawn = plan[TASK_OF[plan] == task] - STARTS[task]
+        assert len(drawn) == 2 * len(plan)
+        rounds = [drawn[i : i + size].tolist() for i in range(0, len(drawn), size)]
         for one in rounds:
             assert len(set(one)) == len(one)
-        counts = np.bincount(seen, minlength=size)
-        assert set(counts.tolist()) <= {len(seen) // size, -(-len(seen) // size)}
+        counts = np.bincount(drawn, minlength=size)
+        assert set(counts.tolist()) <= {len(drawn) // size, -(-len(drawn) // size)}
         for one, other in itertools.pairwise(rounds):
             assert one != other[: len(one)]
 
@@ -181,14 +181,14 @@ def test_partners_are_uniform_over_the_permutations():
     rng = np.random.default_rng(0)
     tasks = np.array([1, 0, 1, 1, 0])
     draws = 6000
-    found = Counter(
+    actual = Counter(
         tuple(batches.draw_partners(tasks, rng).tolist()) for _ in range(draws)
     )
     # 6 permutations of the three times 2 of the two; 31.26 is the 0.1 % point of chi² with
     # 11 degrees of freedom.
-    assert len(found) == 12
+    assert len(actual) == 12
     expected = draws / 12
-    assert sum((n - expected) ** 2 / expected for n in found.values()) < 31.26
+    assert sum((n - expected) ** 2 / expected for n in actual.values()) < 31.26
 
 
 # ---- packing
@@ -210,7 +210,7 @@ def unpack(shard, slot):
 
 def check_rows(shard, num_texts):
     """Segments count 1, 2, ... from the left, each one run; the rest is zero."""
-    found = 0
+    result = 0
     for tokens_, segments, positions in zip(
         shard.tokens, shard.segments, shard.positions, strict=True
     ):
@@ -220,8 +220,8 @@ def check_rows(shard, num_texts):
         assert runs in (texts, [*texts, 0])
         assert not tokens_[segments == 0].any()
         assert not positions[segments == 0].any()
-        found += len(texts)
-    assert found == num_texts
+        result += len(texts)
+    assert result == num_texts
 
 
 def check_batch(batch, examples, corpus, num_devices):
@@ -316,15 +316,15 @@ def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batc
 def test_the_texts_of_a_batch_split_by_task():
     examples = np.array([9, 4, -1, 7, 2, 5])
     tasks = np.array([3, 0, 0, 3, 0, 1])
-    found = batches.split_by_task(examples, tasks, 3)
-    assert found.tolist() == [[4, 2, -1], [5, -1, -1], [9, 7, -1]]
+    result = batches.split_by_task(examples, tasks, 3)
+    assert result.tolist() == [[4, 2, -1], [5, -1, -1], [9, 7, -1]]
     with pytest.raises(ValueError, match="at least 2"):
         batches.split_by_task(examples, tasks, 1)
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
 @pytest.mark.parametrize("sampling", ["per_task", "joint"])
-def test_tasks_apart_are_packed_as_batches_of_their_own(corpus, sampling, num_devices):
+def test_tasks_apart_are_packed_as_separate_batches(corpus, sampling, num_devices):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
     part_size = {"per_task": 16, "joint": 6}[sampling]
     needed = shapes.needed(corpus, plan, num_devices, part_size)
@@ -348,9 +348,9 @@ def test_tasks_apart_are_packed_as_batches_of_their_own(corpus, sampling, num_de
 
 def test_positions_of_one_small_batch():
     offsets = np.array([0, 2, 5, 6])
-    found = tokens.Tokens(np.array([7, 8, 4, 5, 6, 9], np.int32), offsets)
+    result = tokens.Tokens(np.array([7, 8, 4, 5, 6, 9], np.int32), offsets)
     targets = np.eye(3, dtype=np.float32)
-    corpus = batches.Corpus(found, np.zeros(3, np.int32), targets, (3,))
+    corpus = batches.Corpus(result, np.zeros(3, np.int32), targets, (3,))
     batcher = batches.Batcher(corpus, [Shape(2, 64)])
     batch = batcher.pack(np.array([2, -1, 0, 1]), np.random.default_rng(0))
     assert batch.tokens.shape == (1, 2, 64)
@@ -376,8 +376,8 @@ def test_processes_together_hold_what_one_process_holds(corpus):
     whole = packed(*range(8))
     for part in ((0, 1, 2, 3), (4, 5, 6, 7), (5,), (6, 1)):
         for batch, expected in zip(packed(*part), whole, strict=True):
-            for found, wanted in zip(batch, expected, strict=True):
-                np.testing.assert_array_equal(found, wanted[list(part)])
+            for actual, wanted in zip(batch, expected, strict=True):
+                np.testing.assert_array_equal(actual, wanted[list(part)])
 
 
 def test_devices_without_text_hold_padding_of_the_same_shape(corpus):
@@ -400,8 +400,8 @@ def test_batches_go_on_anywhere(corpus):
     whole = packed(0)
     assert len(whole) == len(plan)
     for batch, expected in zip(packed(4), whole[4:], strict=True):
-        for found, wanted in zip(batch, expected, strict=True):
-            np.testing.assert_array_equal(found, wanted)
+        for actual, wanted in zip(batch, expected, strict=True):
+            np.testing.assert_array_equal(actual, wanted)
     partners = [
         np.concatenate([b.partners[0] for b in run])
         for run in (whole, packed(0, epoch=4), packed(0, seed=8))
@@ -422,16 +422,16 @@ def test_tokens_may_be_mapped_from_disk(corpus, tmp_path):
     in_memory = batches.Batcher(corpus).batches(plan)
     on_disk = batches.Batcher(corpus._replace(tokens=mapped)).batches(plan)
     for batch, expected in zip(on_disk, in_memory, strict=True):
-        for found, wanted in zip(batch, expected, strict=True):
-            assert type(found) is np.ndarray
-            np.testing.assert_array_equal(found, wanted)
+        for actual, wanted in zip(batch, expected, strict=True):
+            assert type(actual) is np.ndarray
+            np.testing.assert_array_equal(actual, wanted)
 
 
 def test_texts_are_dealt_to_the_devices_in_turn():
     lengths = np.array([10, 20, 30, 40, 50])
     examples = np.array([3, 1, 0, -1, 4, -1])
-    found = batches.device_shares(lengths, examples, 4)
-    assert [share.tolist() for share in found] == [[40, 50], [20], [10], []]
+    result = batches.device_shares(lengths, examples, 4)
+    assert [share.tolist() for share in result] == [[40, 50], [20], [10], []]
 
 
 @pytest.mark.parametrize(
@@ -473,8 +473,8 @@ def test_nine_of_ten_tokens_of_real_tweets_are_real(shared_data, minilm):
         for name, splits in sources.load_benchmark(TWEETEVAL, shared_data).items()
     }
     texts = [t for name in TWEETEVAL.task_names for t in examples[name].texts]
-    found = tokens.encode(tokens.load_tokenizer(minilm), texts, 256)
-    corpus = batches.build_corpus(TWEETEVAL, examples, found)
+    result = tokens.encode(tokens.load_tokenizer(minilm), texts, 256)
+    corpus = batches.build_corpus(TWEETEVAL, examples, result)
     plan = batches.plan_epoch(corpus.sizes, 128, seed=0, epoch=0)
     needed = shapes.needed(corpus, plan, 1)
     eight = shapes.choose(needed, program_cost=0, max_shapes=8)
@@ -485,7 +485,7 @@ def test_nine_of_ten_tokens_of_real_tweets_are_real(shared_data, minilm):
         plan = batches.plan_epoch(corpus.sizes, 128, seed=0, epoch=epoch)
         for examples_, batch in zip(plan, batcher.batches(plan), strict=True):
             task = corpus.tasks[examples_[0]]
-            lengths = found.lengths[examples_[examples_ >= 0]]
+            lengths = result.lengths[examples_[examples_ >= 0]]
             assert np.count_nonzero(batch.segments) == lengths.sum()
             real[task] += lengths.sum()
             packed[task] += batch.segments.size

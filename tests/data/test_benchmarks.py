@@ -11,10 +11,10 @@ from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL
 @pytest.fixture(scope="module", autouse=True)
 def made():
     """The whole synthetic benchmark, generated once for all tests of this file."""
-    found = synthetic.generate(seed=0)
+    result = synthetic.generate(seed=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "generate", lambda seed: {0: found}[seed])
-        yield found
+        patch.setattr(synthetic, "generate", lambda seed: {0: result}[seed])
+        yield result
 
 
 def load(benchmark=SYNTHETIC, data_dir="", **options):
@@ -31,14 +31,14 @@ def labels_of(examples):
 
 
 def test_by_default_all_examples_are_there_in_order(made):
-    found = load(seed=5)
-    assert tuple(found) == SYNTHETIC.task_names
+    result = load(seed=5)
+    assert tuple(result) == SYNTHETIC.task_names
     for name, splits in made.items():
-        assert tuple(found[name]) == sources.SPLITS
+        assert tuple(result[name]) == sources.SPLITS
         for split, examples in splits.items():
-            assert found[name][split].texts == examples.texts
-            np.testing.assert_array_equal(found[name][split].labels, examples.labels)
-            assert found[name][split].labels.dtype == examples.labels.dtype
+            assert result[name][split].texts == examples.texts
+            np.testing.assert_array_equal(result[name][split].labels, examples.labels)
+            assert result[name][split].labels.dtype == examples.labels.dtype
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_by_default_all_examples_are_there_in_order(made):
     [(0.5, [1250, 750, 500, 250, 500]), (0.01, [25, 15, 10, 5, 10]), (1e-9, [1] * 5)],
 )
 def test_fraction_thins_the_training_examples_only(made, fraction, sizes):
-    found = load(fraction=fraction)
-    assert [len(splits["train"].texts) for splits in found.values()] == sizes
-    for name, splits in found.items():
+    result = load(fraction=fraction)
+    assert [len(splits["train"].texts) for splits in result.values()] == sizes
+    for name, splits in result.items():
         whole = made[name]["train"]
         places = {text: i for i, text in enumerate(whole.texts)}
-        kept = [places[text] for text in splits["train"].texts]
-        assert kept == sorted(kept)
-        np.testing.assert_array_equal(splits["train"].labels, whole.labels[kept])
+        drawn = [places[text] for text in splits["train"].texts]
+        assert drawn == sorted(drawn)
+        np.testing.assert_array_equal(splits["train"].labels, whole.labels[drawn])
         for split in ("validation", "test"):
             assert splits[split].texts == made[name][split].texts
             np.testing.assert_array_equal(
@@ -63,7 +63,7 @@ def test_fraction_thins_the_training_examples_only(made, fraction, sizes):
 
 def test_fractions_are_random_and_nested():
     seeds = [load(fraction=0.2, seed=seed) for seed in (0, 0, 1)]
-    first, again, other = (found["polarity"]["train"].texts for found in seeds)
+    first, again, other = (result["polarity"]["train"].texts for result in seeds)
     assert first == again
     # By chance 20 % of them are the same: 100 of 500, standard deviation 8.
     assert 60 < len(set(first) & set(other)) < 140
@@ -75,9 +75,9 @@ def test_fractions_are_random_and_nested():
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
 def test_noise_draws_labels_anew_in_training_only(made, share):
-    found = load(label_noise=share, seed=2)
+    result = load(label_noise=share, seed=2)
     for task in SYNTHETIC.tasks:
-        whole, train = made[task.name]["train"], found[task.name]["train"]
+        whole, train = made[task.name]["train"], result[task.name]["train"]
         assert train.texts == whole.texts
         assert train.labels.dtype == whole.labels.dtype
         changed = train.labels != whole.labels
@@ -93,7 +93,7 @@ def test_noise_draws_labels_anew_in_training_only(made, share):
             assert set(train.labels[:, 0].tolist()) <= set(whole.labels[:, 0].tolist())
         for split in ("validation", "test"):
             np.testing.assert_array_equal(
-                found[task.name][split].labels, made[task.name][split].labels
+                result[task.name][split].labels, made[task.name][split].labels
             )
 
 
@@ -122,19 +122,19 @@ def test_a_task_has_the_same_examples_whatever_stands_beside_it():
 
 def test_tasks_draw_independently_of_each_other(made):
     """Two tasks of 1000 examples do not keep the same places."""
-    kept = []
+    drawn = []
     for name, splits in load(fraction=0.5).items():
         places = {text: i for i, text in enumerate(made[name]["train"].texts)}
         if len(places) == 1000:
-            kept.append({places[text] for text in splits["train"].texts})
-    one, other = kept
+            drawn.append({places[text] for text in splits["train"].texts})
+    one, other = drawn
     assert abs(len(one & other) - 250) < 50
 
 
 def test_only_the_chosen_tasks_are_read(made):
-    found = load(SYNTHETIC.select(["irony"]))
-    assert tuple(found) == ("irony",)
-    assert found["irony"]["test"].texts == made["irony"]["test"].texts
+    result = load(SYNTHETIC.select(["irony"]))
+    assert tuple(result) == ("irony",)
+    assert result["irony"]["test"].texts == made["irony"]["test"].texts
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_data_dir_says_where_from(monkeypatch, tmp_path):
 def test_real_files(shared_data):
     chosen = AFFECTEVAL.select(["emotion", "ei-reg"])
     whole = sources.load_benchmark(chosen, shared_data)
-    found = load(chosen, str(shared_data), fraction=0.1, seed=1)
-    for name, splits in found.items():
+    result = load(chosen, str(shared_data), fraction=0.1, seed=1)
+    for name, splits in result.items():
         train = whole[name]["train"]
         assert len(splits["train"].texts) == round(0.1 * len(train.texts))
         assert splits["test"].texts == whole[name]["test"].texts
@@ -202,9 +202,9 @@ def test_real_files(shared_data):
     ],
 )
 def test_choose_benchmark(tasks, expected):
-    found = benchmarks.choose_benchmark("tweeteval", tasks)
-    assert found.name == "tweeteval"
-    assert found.task_names == expected
+    actual = benchmarks.choose_benchmark("tweeteval", tasks)
+    assert actual.name == "tweeteval"
+    assert actual.task_names == expected
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_unknown_names_are_answered_with_known_ones(names, message):
 
 
 def test_training_texts_come_task_by_task(made):
-    found = benchmarks.train_texts(SYNTHETIC.select(["irony", "target"]), made)
-    assert found == made["target"]["train"].texts + made["irony"]["train"].texts
+    result = benchmarks.train_texts(SYNTHETIC.select(["irony", "target"]), made)
+    assert result == made["target"]["train"].texts + made["irony"]["train"].texts
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -262,7 +262,7 @@ def test_corpora_hold_the_tokens_and_targets_of_each_split(made, tmp_path, cache
 def test_corpora_of_chosen_splits_only(made):
     benchmark = SYNTHETIC.select(["stance"])
     tokenizer = tokens.train_tokenizer(made["stance"]["train"].texts, 400)
-    found = benchmarks.build_corpora(
+    result = benchmarks.build_corpora(
         benchmark,
         made,
         tokenizer,
@@ -270,5 +270,5 @@ def test_corpora_of_chosen_splits_only(made):
         cache_dir=None,
         splits=("test",),
     )
-    assert tuple(found) == ("test",)
-    assert found["test"].sizes == (600,)
+    assert tuple(result) == ("test",)
+    assert result["test"].sizes == (600,)

@@ -122,36 +122,36 @@ def files(tmp_path):
     return root
 
 
-def assert_equal(found: dict, expected: dict) -> None:
-    assert list(found) == list(expected)
+def assert_equal(actual: dict, expected: dict) -> None:
+    assert list(actual) == list(expected)
     for name, splits in expected.items():
-        assert list(found[name]) == list(splits)
+        assert list(actual[name]) == list(splits)
         for split, examples in splits.items():
-            assert found[name][split].texts == examples.texts
-            assert found[name][split].labels.dtype == examples.labels.dtype
-            np.testing.assert_array_equal(found[name][split].labels, examples.labels)
+            assert actual[name][split].texts == examples.texts
+            assert actual[name][split].labels.dtype == examples.labels.dtype
+            np.testing.assert_array_equal(actual[name][split].labels, examples.labels)
 
 
 def test_tweeteval_from_the_hub_equals_the_files(roots, files):
-    found = hub.load_hub(TWEETEVAL, roots)
-    assert_equal(found, sources.load_benchmark(TWEETEVAL, files))
-    last = found["stance"]["test"].texts[-1]
+    result = hub.load_hub(TWEETEVAL, roots)
+    assert_equal(result, sources.load_benchmark(TWEETEVAL, files))
+    last = result["stance"]["test"].texts[-1]
     assert last.endswith("stance_hillary")
-    assert found["emotion"]["validation"].texts == [
+    assert result["emotion"]["validation"].texts == [
         text for text, _ in tweet_rows("emotion", "validation")
     ]
 
 
 def test_goemotions_and_emotion_from_the_hub_equal_the_files(roots, files):
     selected = AFFECTEVAL.select(["goemotions", "emotion"])
-    found = hub.load_hub(selected, roots)
-    assert_equal(found, sources.load_benchmark(selected, files))
-    assert found["goemotions"]["test"].texts == [
+    result = hub.load_hub(selected, roots)
+    assert_equal(result, sources.load_benchmark(selected, files))
+    assert result["goemotions"]["test"].texts == [
         'test said ""twice""',
         "",
         '"test" quoted',
     ]
-    assert found["goemotions"]["test"].labels.tolist() == [27, 0, 14]
+    assert result["goemotions"]["test"].labels.tolist() == [27, 0, 14]
 
 
 @pytest.mark.parametrize("name", ["emobank", "ei-reg"])

@@ -48,8 +48,8 @@ def read(request, tmp_path, monkeypatch):
     ],
 )
 def test_lines_end_at_line_feeds_only(read, content, expected):
-    found, _ = read(content)
-    assert list(found) == expected
+    actual, _ = read(content)
+    assert list(actual) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_lines_end_at_line_feeds_only(read, content, expected):
     ],
 )
 def test_line_that_is_not_utf8_is_named(read, content, number, byte):
-    found, name = read(content)
+    result, name = read(content)
     for _ in range(number - 1):
-        next(found)
+        next(result)
     message = f"{name}:{number}: byte {byte} is not UTF-8; expected UTF-8 text"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        next(found)
+        next(result)
 
 
 class Typed(io.RawIOBase):
@@ -91,9 +91,9 @@ def test_lines_come_while_they_are_typed(monkeypatch):
     typed = Typed()
     stdin = types.SimpleNamespace(buffer=io.BufferedReader(typed))
     monkeypatch.setattr("sys.stdin", stdin)
-    found = lines.read_lines(None)
+    result = lines.read_lines(None)
     for number in range(1, 4):
-        assert next(found) == "a"
+        assert next(result) == "a"
         assert typed.num_reads == number
 
 
@@ -117,9 +117,9 @@ def test_empty_path_is_no_standard_input():
 )
 def test_chunks(count, size, expected):
     texts = [f"text {i}" for i in range(count)]
-    found = list(lines.chunks(iter(texts), size))
-    assert [len(chunk) for chunk in found] == expected
-    assert [text for chunk in found for text in chunk] == texts
+    actual = list(lines.chunks(iter(texts), size))
+    assert [len(chunk) for chunk in actual] == expected
+    assert [text for chunk in actual for text in chunk] == texts
 
 
 def test_chunk_comes_as_soon_as_it_is_full():

@@ -64,8 +64,8 @@ def test_places_equal_plain_code(row_length):
         lengths = np.minimum(tweets(rng, rng.integers(1, 200)), row_length)
         places = packing.first_fit_decreasing(lengths, row_length)
         expected, num_rows = plain_first_fit_decreasing(lengths.tolist(), row_length)
-        found = zip(places.rows.tolist(), places.starts.tolist(), strict=True)
-        assert list(found) == expected
+        actual = zip(places.rows.tolist(), places.starts.tolist(), strict=True)
+        assert list(actual) == expected
         assert places.num_rows == num_rows
 
 
@@ -88,10 +88,10 @@ def test_number_of_rows_is_near_the_optimum():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         lengths = rng.integers(1, 21, rng.integers(1, 9))
-        found = packing.first_fit_decreasing(lengths, 20).num_rows
+        result = packing.first_fit_decreasing(lengths, 20).num_rows
         optimum = fewest_rows(lengths, 20)
         # Dósa 2007: the tight bound of first-fit decreasing.
-        assert optimum <= found <= 11 / 9 * optimum + 6 / 9
+        assert optimum <= result <= 11 / 9 * optimum + 6 / 9
 
 
 def test_rows_cut_into_pieces_are_put_together_again():
@@ -104,16 +104,16 @@ def test_rows_cut_into_pieces_are_put_together_again():
         ]
         pieces = [np.diff([0, *cut, 64]) for cut in cuts]
         lengths = rng.permutation(np.concatenate(pieces))
-        found = packing.first_fit_decreasing(lengths, 64).num_rows
-        assert num_rows <= found <= 11 / 9 * num_rows + 6 / 9
+        result = packing.first_fit_decreasing(lengths, 64).num_rows
+        assert num_rows <= result <= 11 / 9 * num_rows + 6 / 9
 
 
 def test_tweets_need_hardly_more_rows_than_their_tokens_fill():
     for seed in range(20):
         lengths = tweets(np.random.default_rng(seed))
-        found = packing.first_fit_decreasing(lengths, 128).num_rows
+        result = packing.first_fit_decreasing(lengths, 128).num_rows
         filled = math.ceil(lengths.sum() / 128)
-        assert filled <= found <= filled + 1
+        assert filled <= result <= filled + 1
 
 
 def test_no_text_needs_no_row():

@@ -166,12 +166,12 @@ def test_no_change_of_a_value_is_overlooked(tmp_path, make):
             tokenizer = tokens.load_tokenizer(tmp_path)
         except InputError:  # a value of a wrong type, in a part without effect on ids
             continue
-        found = tokens.encode(tokenizer, TEXTS, 12)
+        actual = tokens.encode(tokenizer, TEXTS, 12)
         expected = by_transformers(tmp_path)
         if expected is not None:
             compared += 1
-            parts = zip(found.offsets, found.offsets[1:], strict=False)
-            assert [found.ids[a:b].tolist() for a, b in parts] == expected, what
+            parts = zip(actual.offsets, actual.offsets[1:], strict=False)
+            assert [actual.ids[a:b].tolist() for a, b in parts] == expected, what
     assert compared > 80
 
 
@@ -182,9 +182,9 @@ def test_files_that_are_absent_have_no_say(tmp_path, make):
         for path in tmp_path.iterdir():
             path.unlink()
         write(tmp_path, {f: content for f, content in files.items() if f != absent})
-        found = tokens.encode(tokens.load_tokenizer(tmp_path), TEXTS, 12)
-        parts = zip(found.offsets, found.offsets[1:], strict=False)
-        ids = [found.ids[a:b].tolist() for a, b in parts]
+        result = tokens.encode(tokens.load_tokenizer(tmp_path), TEXTS, 12)
+        parts = zip(result.offsets, result.offsets[1:], strict=False)
+        ids = [result.ids[a:b].tolist() for a, b in parts]
         assert ids == by_transformers(tmp_path), absent
 
 

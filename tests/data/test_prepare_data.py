@@ -288,13 +288,13 @@ def test_downloads_what_is_missing_once(script, site, source, tmp_path, capsys):
     assert not list(tmp_path.rglob("outside.txt"))
 
     site.requests.clear()
-    kept = target / "tweeteval/datasets/irony/train_text.txt"
-    kept.write_bytes(b"my own\nchanges\n")
+    own = target / "tweeteval/datasets/irony/train_text.txt"
+    own.write_bytes(b"my own\nchanges\n")
     (target / "affecteval/goemotions/dev.tsv").unlink()
     (target / "tweeteval/datasets/hate/val_labels.txt").write_bytes(b"x\n")
     assert run(script, capsys, *flags)[0] == 0
     assert len(site.requests) == 4  # the archive and the three files of GoEmotions
-    assert kept.read_bytes() == b"my own\nchanges\n"
+    assert own.read_bytes() == b"my own\nchanges\n"
     site.requests.clear()
     assert run(script, capsys, *flags)[0] == 0
     assert site.requests == []

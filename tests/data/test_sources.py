@@ -373,13 +373,13 @@ def test_any_bytes_are_read_right_or_refused(texts, labels):
         for part in ("train", "val", "test"):
             write(Path(folder), f"{EMOTION}/{part}_text.txt", texts)
             write(Path(folder), f"{EMOTION}/{part}_labels.txt", labels)
-        found = expected = None
+        actual = expected = None
         with contextlib.suppress(ValueError):
             expected = parse_independently(texts, labels)
         with contextlib.suppress(InputError):
             loaded = load(Path(folder), "emotion")["emotion"]["validation"]
-            found = (loaded.texts, loaded.labels.tolist())
-    assert found == expected
+            actual = (loaded.texts, loaded.labels.tolist())
+    assert actual == expected
 
 
 # Examples of each class, counted with `sort | uniq -c` and awk.

@@ -87,8 +87,8 @@ def label_of(task, text):
 @pytest.mark.parametrize("task", SYNTHETIC.task_names)
 def test_a_reader_of_the_text_alone_finds_every_label(benchmark, task):
     for texts, labels, _ in benchmark[task].values():
-        found = np.array([label_of(task, text) for text in texts], np.float32)
-        np.testing.assert_allclose(found, labels.reshape(-1), atol=1e-5)
+        result = np.array([label_of(task, text) for text in texts], np.float32)
+        np.testing.assert_allclose(result, labels.reshape(-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", SYNTHETIC.task_names)

@@ -172,31 +172,31 @@ def check_ids(directory, place):
     assert [ids(again, n) for n in (512, 9)] == expected
     theirs = AutoTokenizer.from_pretrained(saved, local_files_only=True)
     for length, rows in zip((512, 9), expected, strict=True):
-        found = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
-        assert found == rows
+        actual = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
+        assert actual == rows
 
 
 def ids(tokenizer, max_length):
-    found = tokens.encode(tokenizer, TEXTS, max_length)
+    result = tokens.encode(tokenizer, TEXTS, max_length)
     return [
-        found.ids[start:end].tolist()
-        for start, end in zip(found.offsets, found.offsets[1:], strict=False)
+        result.ids[start:end].tolist()
+        for start, end in zip(result.offsets, result.offsets[1:], strict=False)
     ]
 
 
 def test_the_texts_tell_the_settings_apart(tmp_path):
     """Else the comparisons below would pass whatever is read."""
-    seen = {}
+    layouts = {}
     for name, settings in SETTINGS.items():
         for layout, write in LAYOUTS.items():
             directory = tmp_path / f"{name} {layout}"
             directory.mkdir()
             write(directory)
             put(directory, "tokenizer_config.json", **settings)
-            found = ids(tokens.load_tokenizer(directory), 9)
-            seen.setdefault(layout, {})[name] = found
+            result = ids(tokens.load_tokenizer(directory), 9)
+            layouts.setdefault(layout, {})[name] = result
     for name in list(SETTINGS)[1:10]:
-        assert any(seen[k][name] != seen[k]["none"] for k in LAYOUTS), name
+        assert any(layouts[k][name] != layouts[k]["none"] for k in LAYOUTS), name
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -380,20 +380,20 @@ def test_the_cache_keeps_ids_beyond_the_number_of_tokens(tmp_path, monkeypatch):
 
 def test_the_cache_tells_the_sides_and_the_splitting_of_special_tokens_apart(tmp_path):
     long = "the quick brown fox [MASK]"
-    found = []
+    result = []
     for settings in ({}, {"truncation_side": "left"}, {"split_special_tokens": True}):
         write_vocabulary(tmp_path)
         put(tmp_path, "tokenizer_config.json", **settings)
         tokenizer = tokens.load_tokenizer(tmp_path)
         for _ in range(2):
             encoded = tokens.cached_encode(tmp_path / "cache", tokenizer, [long], 5)
-        found.append(encoded.ids.tolist())
+        result.append(encoded.ids.tolist())
         (tmp_path / "tokenizer_config.json").unlink()
     tokenizer = tokens.load_tokenizer(tmp_path)
     the, quick, brown, fox = map(tokenizer.token_to_id, long.split()[:4])
-    assert found[0] == [2, the, quick, brown, 3]
-    assert found[1] == [2, brown, fox, 4, 3]
-    assert found[2] == [2, the, quick, brown, 3]
+    assert result[0] == [2, the, quick, brown, 3]
+    assert result[1] == [2, brown, fox, 4, 3]
+    assert result[2] == [2, the, quick, brown, 3]
     assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
@@ -430,9 +430,9 @@ def test_files_of_another_class_are_refused(tmp_path, write, model_type, message
     put(tmp_path, "config.json", model_type=model_type)
     if (tmp_path / "tokenizer_config.json").exists():
         put(tmp_path, "tokenizer_config.json", tokenizer_class=None)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(str(tmp_path))
-    assert message in found
+    result = refusal(tokens.load_tokenizer, tmp_path)
+    assert result.startswith(str(tmp_path))
+    assert message in result
 
 
 def test_far_fewer_tokens_than_rows_are_refused(tmp_path):
@@ -460,15 +460,15 @@ def test_a_special_token_without_a_row_is_refused(tmp_path):
 
 def test_a_tokenizer_without_tokens_for_the_texts_is_refused():
     tokenizer = tokens.train_tokenizer(["so good"], 30)
-    known, strange = "so good", "a 你好 "
-    for texts in ([], ["", "  "], [known, strange], [known, strange, strange]):
+    plain, strange = "so good", "a 你好 "
+    for texts in ([], ["", "  "], [plain, strange], [plain, strange, strange]):
         tokens.check_fit(tokenizer, texts, "DIR")
-    assert refusal(tokens.check_fit, tokenizer, [known, *[strange] * 4, ""], "DIR") == (
+    assert refusal(tokens.check_fit, tokenizer, [plain, *[strange] * 4, ""], "DIR") == (
         "DIR: the tokenizer gives mostly unknown tokens, or none, to the training texts: "
         "it has tokens for 33% of the characters of 6 texts; expected the encoder's own "
         "tokenizer, and one for the language of the texts"
     )
-    many = [*[strange] * 5000, *[known] * 1000]
+    many = [*[strange] * 5000, *[plain] * 1000]
     assert " of 300 texts" in refusal(tokens.check_fit, tokenizer, many, "DIR")
 
 
@@ -583,8 +583,8 @@ FILES += ["added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.
 def test_what_a_download_left_in_its_place_is_named(tmp_path, file, content, message):
     whole_bert(tmp_path)
     (tmp_path / file).write_bytes(content)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(f"{tmp_path / file}: {message}")
+    result = refusal(tokens.load_tokenizer, tmp_path)
+    assert result.startswith(f"{tmp_path / file}: {message}")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
@@ -610,8 +610,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_a_damaged_json_file_is_named(tmp_path, file, content, message):
     whole_bert(tmp_path)
     (tmp_path / file).write_bytes(content)
-    found = refusal(tokens.load_tokenizer, tmp_path)
-    assert found.startswith(f"{tmp_path / file}: {message}")
+    result = refusal(tokens.load_tokenizer, tmp_path)
+    assert result.startswith(f"{tmp_path / file}: {message}")
 
 
 # What is saved.

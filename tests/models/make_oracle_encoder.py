@@ -41,8 +41,8 @@ def main():
                 value.add_(torch.randn_like(value) * 0.3)
         for name, value in model.state_dict().items():
             arrays[f"{kind}/weights/{name}"] = value.numpy().copy()
-        kept = {**SIZES, **options, "model_type": kind}
-        arrays[f"{kind}/config"] = np.array(json.dumps(kept))
+        values = {**SIZES, **options, "model_type": kind}
+        arrays[f"{kind}/config"] = np.array(json.dumps(values))
         model = model.double()
         for index, length in enumerate(LENGTHS):
             ids = torch.randint(2, SIZES["vocab_size"], (1, length))

@@ -41,9 +41,9 @@ def test_values_and_slopes_are_pytorchs(theirs, name, dtype):
     x = torch.tensor(INPUTS, dtype=getattr(torch, dtype), requires_grad=True)
     values = theirs[name](x)
     values.sum().backward()
-    found, slopes = ours(name, dtype)
+    result, slopes = ours(name, dtype)
     options = {"rtol": TOLERANCES[dtype], "atol": TOLERANCES[dtype]}
-    np.testing.assert_allclose(found, values.detach().numpy(), **options)
+    np.testing.assert_allclose(result, values.detach().numpy(), **options)
     # Kinks have no slope; at the square root's zero PyTorch's is no number, either.
     smooth = ~np.isin(INPUTS, (-10, -3, 0, 3, 6, 10)) & np.isfinite(x.grad.numpy())
     options = {"rtol": 20 * TOLERANCES[dtype], "atol": 20 * TOLERANCES[dtype]}
@@ -59,7 +59,7 @@ def test_each_function_of_transformers_without_parameters_is_there(theirs):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_half_precision_stays_so(name):
     x = jnp.asarray([-2.0, 0.5, 3.0], jnp.bfloat16)
-    found = ACTIVATIONS[name](x)
-    assert found.dtype == jnp.bfloat16
+    result = ACTIVATIONS[name](x)
+    assert result.dtype == jnp.bfloat16
     exact = ACTIVATIONS[name](x.astype(jnp.float32))
-    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0.03, atol=0.01)
+    np.testing.assert_allclose(result.astype(jnp.float32), exact, rtol=0.03, atol=0.01)

@@ -24,8 +24,8 @@ def draw(batch=7):
 def test_mean_and_log_variance_are_linear_in_z():
     layers, z = draw()
     with jax.enable_x64(True):
-        found = apply({"params": layers}, z)
-    for name, values in zip(("mean", "log_variance"), found, strict=True):
+        actual = apply({"params": layers}, z)
+    for name, values in zip(("mean", "log_variance"), actual, strict=True):
         assert values.dtype == np.float64
         expected = z @ layers[name]["kernel"] + layers[name]["bias"]
         np.testing.assert_allclose(values, expected, rtol=1e-12, err_msg=name)
@@ -35,9 +35,9 @@ def test_mean_and_log_variance_are_linear_in_z():
 def test_layers_compute_in_float32_whatever_the_encoder_gives(dtype):
     layers, z = draw()
     z = jnp.asarray(z, dtype)
-    found = apply({"params": jax.tree.map(jnp.float32, layers)}, z)
+    actual = apply({"params": jax.tree.map(jnp.float32, layers)}, z)
     exact = np.asarray(z, np.float64)
-    for name, values in zip(("mean", "log_variance"), found, strict=True):
+    for name, values in zip(("mean", "log_variance"), actual, strict=True):
         assert values.dtype == np.float32
         expected = exact @ layers[name]["kernel"] + layers[name]["bias"]
         # Five products and a sum, and rounded parameters: no trace of bfloat16's 4e-3.

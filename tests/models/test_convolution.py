@@ -78,7 +78,7 @@ def pack(texts, packing=PACKING, slots=SLOTS):
 
 def features_of_text(text, filters):
     """max over time of relu(Σ_k x_{i+k} W_k + b), with zeros behind the text."""
-    found = []
+    result = []
     for kernel, bias in filters:
         width = len(kernel)
         padded = np.concatenate([text, np.zeros((width - 1, HIDDEN))])
@@ -86,8 +86,8 @@ def features_of_text(text, filters):
             np.einsum("kh,khf->f", padded[start : start + width], kernel) + bias
             for start in range(len(text))
         ]
-        found.append(np.maximum(responses, 0).max(axis=0))
-    return np.concatenate(found)
+        result.append(np.maximum(responses, 0).max(axis=0))
+    return np.concatenate(result)
 
 
 def expected_features(texts, filters, slots=SLOTS):
@@ -100,9 +100,9 @@ def expected_features(texts, filters, slots=SLOTS):
 def test_features_are_those_of_each_text_alone():
     texts, filters = draw_texts(), draw_filters()
     hidden, batch = pack(texts)
-    found = convolve(hidden, batch, filters)
+    actual = convolve(hidden, batch, filters)
     expected = expected_features(texts, filters)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)
     # Some filters answer nowhere in a text, most do.
     share = np.mean(expected[np.array(SLOTS)] > 0)
     assert 0.5 < share < 1
@@ -111,9 +111,9 @@ def test_features_are_those_of_each_text_alone():
 def test_slots_without_a_text_are_zero():
     hidden, batch = pack(draw_texts())
     filters = [(kernel, bias + 50) for kernel, bias in draw_filters()]
-    found = np.asarray(convolve(hidden, batch, filters))
-    assert not np.any(found[~batch.where])
-    assert np.all(found[batch.where] > 0)
+    result = np.asarray(convolve(hidden, batch, filters))
+    assert not np.any(result[~batch.where])
+    assert np.all(result[batch.where] > 0)
 
 
 def test_the_packing_changes_nothing():
@@ -125,16 +125,16 @@ def test_the_packing_changes_nothing():
         ((9, 0, 2), (4, 8, 1), (6,), (5, 3, 7), (10, 11)),
     ]
     for packing in others:
-        found = convolve(*pack(texts, packing), filters)
-        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+        actual = convolve(*pack(texts, packing), filters)
+        np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=1e-15)
 
 
 def test_the_slots_follow_the_first_tokens():
     texts, filters = draw_texts(), draw_filters()
     slots = SLOTS[::-1]
-    found = convolve(*pack(texts, slots=slots), filters)
+    actual = convolve(*pack(texts, slots=slots), filters)
     expected = expected_features(texts, filters, slots)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_windows_end_with_their_text():
@@ -143,29 +143,29 @@ def test_windows_end_with_their_text():
     kernel[2] = 1
     texts = [np.ones((length, HIDDEN)) for length in LENGTHS]
     hidden, batch = pack(texts)
-    found = convolve(hidden, batch, [(kernel, np.zeros(1))])
+    result = convolve(hidden, batch, [(kernel, np.zeros(1))])
     for length, slot in zip(LENGTHS, SLOTS, strict=True):
-        assert found[slot, 0] == (HIDDEN if length >= 3 else 0)
+        assert result[slot, 0] == (HIDDEN if length >= 3 else 0)
 
 
 def test_windows_hold_each_token_and_those_behind_it():
     hidden = np.arange(1.0, 7).reshape(1, 6, 1)
     segments = np.array([[1, 1, 1, 2, 2, 0]])
-    found = convolution.window(hidden, segments, 3)
+    actual = convolution.window(hidden, segments, 3)
     expected = [[1, 2, 3], [2, 3, 0], [3, 0, 0], [4, 5, 0], [5, 0, 0]]
-    np.testing.assert_array_equal(found[0, :5], expected)
+    np.testing.assert_array_equal(actual[0, :5], expected)
 
 
 def test_tokens_know_their_text():
     _, batch = pack(draw_texts())
-    found = np.asarray(convolution.text_of_tokens(batch)).reshape(-1, ROW_LENGTH)
-    expected = np.full_like(found, NUM_SLOTS)
+    actual = np.asarray(convolution.text_of_tokens(batch)).reshape(-1, ROW_LENGTH)
+    expected = np.full_like(actual, NUM_SLOTS)
     for row, members in enumerate(PACKING):
         start = 0
         for text in members:
             expected[row, start : start + LENGTHS[text]] = SLOTS[text]
             start += LENGTHS[text]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_batch_without_texts_has_no_features():
@@ -213,8 +213,8 @@ def test_gradients_are_those_of_the_largest_responses():
     still_filters = jax.tree.map(np.zeros_like, filters)
     texts_along = [rng.normal(size=text.shape) for text in texts]
     # Piecewise linear: what is left are the roundings of a sum of about 100.
-    found = np.sum(by_hidden * pack(texts_along)[0] * (batch.segments > 0)[..., None])
-    np.testing.assert_allclose(found, slope(texts_along, still_filters), atol=1e-7)
+    actual = np.sum(by_hidden * pack(texts_along)[0] * (batch.segments > 0)[..., None])
+    np.testing.assert_allclose(actual, slope(texts_along, still_filters), atol=1e-7)
     filters_along = draw_filters(seed=3)
     for place in range(len(WIDTHS)):
         for part in range(2):
@@ -222,10 +222,10 @@ def test_gradients_are_those_of_the_largest_responses():
             pair = list(along[place])
             pair[part] = filters_along[place][part]
             along[place] = tuple(pair)
-            found = np.sum(by_filters[place][part] * filters_along[place][part])
+            actual = np.sum(by_filters[place][part] * filters_along[place][part])
             expected = slope(still_texts, along)
             assert abs(expected) > 0.1
-            np.testing.assert_allclose(found, expected, atol=1e-7)
+            np.testing.assert_allclose(actual, expected, atol=1e-7)
 
 
 @pytest.mark.torch
@@ -246,8 +246,8 @@ def test_features_are_those_of_pytorch():
         for kernel, bias in leaves:
             padded = torch.nn.functional.pad(x, (0, len(kernel) - 1))
             # [width, H, F] here, [F, H, width] there.
-            found = torch.nn.functional.conv1d(padded, kernel.permute(2, 1, 0), bias)
-            columns.append(torch.relu(found).amax(dim=2)[0])
+            actual = torch.nn.functional.conv1d(padded, kernel.permute(2, 1, 0), bias)
+            columns.append(torch.relu(actual).amax(dim=2)[0])
         features[slot] = torch.cat(columns)
     value = sum((torch.tensor(weights[slot]) * f).sum() for slot, f in features.items())
     value.backward()
@@ -255,15 +255,15 @@ def test_features_are_those_of_pytorch():
     @jax.jit
     def differentiate(filters):
         def value(filters):
-            found = convolution.convolve(hidden, batch, filters)
-            return jnp.sum(weights * found), found
+            actual = convolution.convolve(hidden, batch, filters)
+            return jnp.sum(weights * actual), actual
 
         return jax.grad(value, has_aux=True)(filters)
 
-    gradients, found = differentiate(filters)
+    gradients, actual = differentiate(filters)
     for slot, expected in features.items():
         expected = expected.detach().numpy()
-        np.testing.assert_allclose(found[slot], expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(actual[slot], expected, rtol=1e-12, atol=1e-14)
     for pair, expected in zip(gradients, leaves, strict=True):
         for got, leaf in zip(pair, expected, strict=True):
             np.testing.assert_allclose(got, leaf.grad.numpy(), rtol=1e-11, atol=1e-13)

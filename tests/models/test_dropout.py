@@ -61,10 +61,10 @@ def test_kept_entries_are_scaled_and_the_gradient_has_the_same_mask():
     x = jax.random.normal(jax.random.key(4), (100, 50))
     key = jax.random.key(5)
     out = np.asarray(dropout.dropout(x, key, 0.25))
-    kept = out != 0
-    np.testing.assert_allclose(out[kept], np.asarray(x)[kept] / 0.75, rtol=1e-6)
+    is_kept = out != 0
+    np.testing.assert_allclose(out[is_kept], np.asarray(x)[is_kept] / 0.75, rtol=1e-6)
     slope = jax.grad(lambda x: jnp.sum(dropout.dropout(x, key, 0.25)))(x)
-    np.testing.assert_allclose(slope, kept / 0.75, rtol=1e-6)
+    np.testing.assert_allclose(slope, is_kept / 0.75, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

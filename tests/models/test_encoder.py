@@ -84,8 +84,8 @@ def hidden_of_texts(config, params, texts, length, dtype=jnp.float32, unroll=Non
     ]
 
 
-def largest_difference(found, expected):
-    return max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True))
+def largest_difference(actual, expected):
+    return max(np.abs(a - b).max() for a, b in zip(actual, expected, strict=True))
 
 
 def some_texts(lengths, vocabulary=50, seed=0):
@@ -157,9 +157,9 @@ def test_hidden_states_equal_those_stored_from_pytorch(
     with jax.enable_x64(precision == "float64"):
         weights = {name: value.astype(precision) for name, value in weights.items()}
         params = from_huggingface(weights, config)
-        found = hidden_of_texts(config, params, texts, 20, jnp.dtype(precision))
-    assert found[0].dtype == precision
-    difference = largest_difference(found, expected)
+        actual = hidden_of_texts(config, params, texts, 20, jnp.dtype(precision))
+    assert actual[0].dtype == precision
+    difference = largest_difference(actual, expected)
     print(f"{kind} {precision}: largest difference {difference:.2e}")
     assert difference <= tolerance
 
@@ -213,8 +213,8 @@ def test_hidden_states_equal_those_of_a_random_pytorch_checkpoint(
     texts = some_texts([30, 1, 5, 17, 9, 30, 2, 2])
     read, params = load_encoder(tmp_path)
     assert read.model_type == kind
-    found = hidden_of_texts(read, params, texts, 32, unroll=unroll)
-    difference = largest_difference(found, torch_hidden(model, texts))
+    result = hidden_of_texts(read, params, texts, 32, unroll=unroll)
+    difference = largest_difference(result, torch_hidden(model, texts))
     print(f"{kind} {activation}: largest difference {difference:.2e}")
     assert difference <= 1e-4
 
@@ -245,8 +245,8 @@ def test_hidden_states_equal_those_of_the_real_weights_in_pytorch(minilm):
         minilm, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     config, params = load_encoder(minilm)
-    found = hidden_of_texts(config, params, texts, 512)
-    difference = largest_difference(found, torch_hidden(model, texts))
+    result = hidden_of_texts(config, params, texts, 512)
+    difference = largest_difference(result, torch_hidden(model, texts))
     print(f"MiniLM: largest difference {difference:.2e}")
     assert difference <= 1e-4
 
@@ -271,9 +271,9 @@ def test_the_content_of_padding_changes_nothing(small):
     rng = np.random.default_rng(3)
     other_tokens = np.where(real, tokens, rng.integers(0, 50, tokens.shape))
     other_positions = np.where(real, positions, rng.integers(0, 32, tokens.shape))
-    found = apply(SMALL, small, other_tokens, segments, other_positions)
-    np.testing.assert_array_equal(found[real], expected[real])
-    assert not np.array_equal(found[~real], expected[~real])
+    actual = apply(SMALL, small, other_tokens, segments, other_positions)
+    np.testing.assert_array_equal(actual[real], expected[real])
+    assert not np.array_equal(actual[~real], expected[~real])
 
 
 def test_first_tokens_are_those_of_each_text(small):
@@ -300,13 +300,13 @@ def test_the_last_layer_of_some_tokens_alone_equals_that_of_all(kind):
             return hidden if wanted is not None else first_tokens(hidden, index)
 
         def value(params, wanted):
-            found = states(params, wanted)
-            return jnp.sum(weights * found), found
+            actual = states(params, wanted)
+            return jnp.sum(weights * actual), actual
 
         grad = jax.jit(jax.grad(value, has_aux=True))
         expected_grads, expected = grad(params, None)
-        grads, found = grad(params, index)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        grads, actual = grad(params, index)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10),
         grads,
@@ -375,8 +375,8 @@ def test_stacked_layers_equal_a_loop_over_them(unroll, depth, has_wanted, has_dr
             return jnp.sum(weights * hidden), hidden
 
         expected_grads, expected = jax.jit(jax.grad(looped, has_aux=True))(params)
-        grads, found = jax.jit(jax.grad(stacked, has_aux=True))(params)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        grads, actual = jax.jit(jax.grad(stacked, has_aux=True))(params)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10),
         grads,
@@ -443,11 +443,11 @@ def test_the_variance_keeps_its_digits_beside_a_large_mean(small):
     def states(params, dtype):
         return Embeddings(SMALL, dtype).apply({"params": params}, tokens, tokens)
 
-    found = states(params, jnp.float32)
+    actual = states(params, jnp.float32)
     with jax.enable_x64(True):
         expected = states(jax.tree.map(np.float64, params), jnp.float64)
     # A float32 near 300 is exact to 2^-16, and the deviations are about 0.5.
-    np.testing.assert_allclose(found, expected, atol=5 * 2**-15)
+    np.testing.assert_allclose(actual, expected, atol=5 * 2**-15)
 
 
 def test_a_frequent_word_keeps_its_gradient_in_bfloat16(small):
@@ -520,8 +520,13 @@ def test_dropout_acts_where_bert_has_it_with_the_rates_of_the_configuration():
 
     calls = [(float(rate), *map(np.asarray, rest)) for rate, *rest in dropouts()]
     hidden, probabilities = (12, 30, 16), (12, 4, 30, 30)
-    seen = [(round(rate, 6), inputs.shape) for rate, inputs, _ in calls]
-    assert seen == [(0.2, hidden), (0.4, probabilities), (0.2, hidden), (0.2, hidden)]
+    observed = [(round(rate, 6), inputs.shape) for rate, inputs, _ in calls]
+    assert observed == [
+        (0.2, hidden),
+        (0.4, probabilities),
+        (0.2, hidden),
+        (0.2, hidden),
+    ]
     for rate, inputs, outputs in calls:
         dropped = outputs == 0
         deviation = (rate * (1 - rate) / dropped.size) ** 0.5

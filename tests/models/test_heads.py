@@ -44,19 +44,19 @@ def test_outputs_lie_side_by_side_in_the_order_of_the_tasks():
     params, z = draw()
     assert (z < 0).any(axis=0).all()
     with jax.enable_x64(True):
-        found = apply(params, z)
-    np.testing.assert_allclose(found, expected_outputs(params, z), rtol=1e-12)
+        result = apply(params, z)
+    np.testing.assert_allclose(result, expected_outputs(params, z), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_outputs_are_in_float32_whatever_the_encoder_gives(dtype):
     params, z = draw()
     z = jnp.asarray(z, dtype)
-    found = apply(jax.tree.map(jnp.float32, params), z)
-    assert found.dtype == jnp.float32
+    actual = apply(jax.tree.map(jnp.float32, params), z)
+    assert actual.dtype == jnp.float32
     expected = expected_outputs(params, np.asarray(z, np.float64))
     # Five products and a sum, and rounded parameters: no trace of bfloat16's 4e-3.
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_keeps_and_scales_what_relu_lets_through():
@@ -68,11 +68,11 @@ def test_dropout_keeps_and_scales_what_relu_lets_through():
         params[name] = {"kernel": kernel, "bias": np.zeros(size, np.float32)}
         start += size
     z = np.random.default_rng(1).normal(size=(2000, 6)).astype(np.float32)
-    found = np.asarray(apply(params, z, dropout=0.2, rng=jax.random.key(0)))
+    result = np.asarray(apply(params, z, dropout=0.2, rng=jax.random.key(0)))
     positive = np.maximum(z, 0)
-    is_kept = found != 0
-    np.testing.assert_allclose(found[is_kept], positive[is_kept] / 0.8, rtol=1e-6)
-    assert not found[z <= 0].any()
+    is_kept = result != 0
+    np.testing.assert_allclose(result[is_kept], positive[is_kept] / 0.8, rtol=1e-6)
+    assert not result[z <= 0].any()
     # About 6000 draws: the share of the kept has a deviation of 0.005.
     assert abs(is_kept[z > 0].mean() - 0.8) < 0.025
 
@@ -85,8 +85,8 @@ def test_dropout_follows_its_key_and_rests_in_evaluation():
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
     expected = expected_outputs(params, z)
-    found = apply(params, z, dropout=0.5)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    actual = apply(params, z, dropout=0.5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_needs_a_key_in_training():
@@ -107,7 +107,7 @@ def test_new_heads_are_separate_and_small():
     assert shapes == {name: ((width, d), (d,)) for name, d in TASKS}
     for layer in params.values():
         assert not np.any(layer["bias"])
-        # Of at least 400 draws: the deviation has itself one of 3.5 %.
+        # At least 400 draws: their standard deviation has a standard error of 3.5 %.
         np.testing.assert_allclose(np.std(layer["kernel"]), 0.02, rtol=0.15)
     columns = np.concatenate([params[name]["kernel"] for name, _ in TASKS], axis=1)
     assert len(np.unique(columns[0])) == 6

@@ -81,8 +81,8 @@ def write_config(directory, **values):
     return directory
 
 
-def assert_same(found, expected):
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+def assert_same(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 def refusal(call, *arguments):
@@ -102,20 +102,20 @@ def test_each_weight_has_its_place_and_kernels_are_transposed():
     shapes = jax.eval_shape(lambda: init_encoder(SMALL, jax.random.key(0)))
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
     layer = jax.tree.map(lambda x: x[1], params["layers"])
-    for found, name in (
+    for result, name in (
         (layer["attention"]["value"]["bias"], "attention.self.value.bias"),
         (layer["attention"]["output"]["bias"], "attention.output.dense.bias"),
         (layer["attention_norm"]["bias"], "attention.output.LayerNorm.bias"),
         (layer["output_norm"]["scale"], "output.LayerNorm.weight"),
     ):
-        np.testing.assert_array_equal(found, tensors[f"encoder.layer.1.{name}"])
-    for found, name in (
+        np.testing.assert_array_equal(result, tensors[f"encoder.layer.1.{name}"])
+    for result, name in (
         (layer["attention"]["query"]["kernel"], "attention.self.query.weight"),
         (layer["attention"]["key"]["kernel"], "attention.self.key.weight"),
         (layer["intermediate"]["kernel"], "intermediate.dense.weight"),
         (layer["output"]["kernel"], "output.dense.weight"),
     ):
-        np.testing.assert_array_equal(found, tensors[f"encoder.layer.1.{name}"].T)
+        np.testing.assert_array_equal(result, tensors[f"encoder.layer.1.{name}"].T)
     words = params["embeddings"]["word_embeddings"]["embedding"]
     np.testing.assert_array_equal(words, tensors[WORDS])
 
@@ -221,8 +221,8 @@ def test_what_is_saved_is_read_again_to_the_bit(tmp_path, kind):
     directory = tmp_path / "new" / "encoder"
     for _ in range(2):  # the second over the first
         save_encoder(directory, config, params)
-    found, again = load_encoder(directory)
-    assert found == config
+    result, again = load_encoder(directory)
+    assert result == config
     assert_same(again, params)
     names = sorted(path.name for path in directory.iterdir())
     assert names == ["config.json", "model.safetensors"]
@@ -269,14 +269,14 @@ def test_pytorch_gives_the_same_hidden_states_from_what_is_saved(tmp_path, kind)
         expected = model.double().eval()(torch.tensor(tokens)).last_hidden_state.numpy()
     positions = np.arange(14, dtype=np.int32) + 0 * tokens
     with jax.enable_x64(True):
-        found = Encoder(config, jnp.float64).apply(
+        actual = Encoder(config, jnp.float64).apply(
             {"params": jax.tree.map(np.float64, params)},
             tokens,
             np.ones_like(tokens),
             positions,
             deterministic=True,
         )
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
 
 
 HEADS = ["qa_outputs.weight", "mlp.0.weight", "score.bias", "dense.weight", "logits.b"]
@@ -290,9 +290,9 @@ def test_heads_of_any_name_are_dropped_and_named(tmp_path, prefix):
     tensors |= {name: np.ones(3, np.float32) for name in heads}
     for name in ("position_ids", "token_type_ids"):
         tensors[f"{prefix}embeddings.{name}"] = np.arange(16)[None]
-    found = load_pretrained(write(tmp_path, tensors))
-    assert_same(to_huggingface(found.params, SMALL), expected)
-    assert sorted(found.dropped) == sorted(heads)
+    actual = load_pretrained(write(tmp_path, tensors))
+    assert_same(to_huggingface(actual.params, SMALL), expected)
+    assert sorted(actual.dropped) == sorted(heads)
 
 
 @pytest.mark.parametrize(
@@ -334,14 +334,14 @@ def test_an_encoder_below_a_head_for_questions_is_read_from_pytorch(tmp_path):
     config = AutoConfig.for_model("bert", **sizes)
     model = AutoModelForQuestionAnswering.from_config(config)
     model.save_pretrained(tmp_path)
-    found = load_pretrained(tmp_path)
+    actual = load_pretrained(tmp_path)
     expected = {
         name.removeprefix("bert."): value.numpy()
         for name, value in model.state_dict().items()
         if name.startswith("bert.")
     }
-    assert_same(to_huggingface(found.params, found.config), expected)
-    assert found.dropped == ("qa_outputs.bias", "qa_outputs.weight")
+    assert_same(to_huggingface(actual.params, actual.config), expected)
+    assert actual.dropped == ("qa_outputs.bias", "qa_outputs.weight")
 
 
 @pytest.mark.torch
@@ -436,16 +436,16 @@ def test_a_new_encoder_starts_as_hugging_face_says(kind):
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     tensors = some_tensors()
     change(tensors)
-    found = refusal(load_encoder, write(tmp_path, tensors))
-    assert found.startswith(f"{tmp_path}: ")
-    assert message in found
+    result = refusal(load_encoder, write(tmp_path, tensors))
+    assert result.startswith(f"{tmp_path}: ")
+    assert message in result
 
 
 def test_many_missing_weights_are_counted(tmp_path):
     config = dataclasses.replace(SMALL, num_hidden_layers=3)
-    found = refusal(load_encoder, write(tmp_path, some_tensors(), config))
-    assert "missing weights: encoder.layer.2.attention.output.LayerNorm.bias" in found
-    assert found.endswith("and 11 more")
+    result = refusal(load_encoder, write(tmp_path, some_tensors(), config))
+    assert "missing weights: encoder.layer.2.attention.output.LayerNorm.bias" in result
+    assert result.endswith("and 11 more")
 
 
 @pytest.mark.parametrize(
@@ -471,9 +471,9 @@ def test_many_missing_weights_are_counted(tmp_path):
 )
 def test_a_configuration_of_another_model_is_refused(tmp_path, values, message):
     values = {"model_type": "bert", **values} if values else values
-    found = refusal(read_config, write_config(tmp_path, **values))
-    assert found.startswith(f"{tmp_path / 'config.json'}: ")
-    assert message in found
+    result = refusal(read_config, write_config(tmp_path, **values))
+    assert result.startswith(f"{tmp_path / 'config.json'}: ")
+    assert message in result
 
 
 @pytest.mark.parametrize(
@@ -525,9 +525,9 @@ def test_weights_in_pickles_are_refused_with_the_way_to_convert_them(tmp_path, f
     write_config(tmp_path, model_type="bert")
     assert "no model.safetensors" in refusal(load_encoder, tmp_path)
     (tmp_path / file).write_bytes(b"\x80\x02")
-    found = refusal(load_encoder, tmp_path)
-    assert "only safetensors are read" in found
-    assert f".save_pretrained('{tmp_path}')" in found
+    result = refusal(load_encoder, tmp_path)
+    assert "only safetensors are read" in result
+    assert f".save_pretrained('{tmp_path}')" in result
 
 
 @pytest.mark.parametrize(
@@ -673,8 +673,8 @@ def test_a_hostile_header_is_refused(tmp_path, header, length):
 def test_a_file_that_is_cut_off_is_refused_wherever_the_cut_is(tmp_path):
     file = write(tmp_path, some_tensors()) / "model.safetensors"
     whole = file.read_bytes()
-    for kept in [0, 1, 7, 8, 9, 200, 4000, len(whole) // 2, len(whole) - 1]:
-        file.write_bytes(whole[:kept])
+    for length in [0, 1, 7, 8, 9, 200, 4000, len(whole) // 2, len(whole) - 1]:
+        file.write_bytes(whole[:length])
         assert str(file) in refusal(load_encoder, tmp_path)
 
 

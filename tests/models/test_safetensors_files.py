@@ -64,10 +64,10 @@ def test_a_file_written_by_hand_is_read(tmp_path):
     header = {"__metadata__": {"format": "pt"}, "a": entry(), "../b": entry()}
     header["../b"]["data_offsets"] = [8, 16]
     file = write(tmp_path / "model.safetensors", header, data=DATA + DATA[::-1])
-    found = safetensors_files.read_file(file)
-    assert list(found) == ["a", "../b"]
-    np.testing.assert_array_equal(found["a"], np.float32([1.5, -2.0]))
-    assert found["../b"].tobytes() == DATA[::-1]
+    result = safetensors_files.read_file(file)
+    assert list(result) == ["a", "../b"]
+    np.testing.assert_array_equal(result["a"], np.float32([1.5, -2.0]))
+    assert result["../b"].tobytes() == DATA[::-1]
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -317,5 +317,5 @@ def test_links_like_those_of_the_hubs_cache_are_followed(tmp_path):
     for file in ("config.json", "model.safetensors"):
         (snapshot / file).symlink_to(f"../../blobs/{file}")
     _, params = pretrained.load_encoder(snapshot)
-    found = pretrained.to_huggingface(params, SMALL)
-    np.testing.assert_array_equal(found[WORDS], names[WORDS])
+    result = pretrained.to_huggingface(params, SMALL)
+    np.testing.assert_array_equal(result[WORDS], names[WORDS])

@@ -37,28 +37,28 @@ def apply(params, z, y):
 def test_scores_of_pairs():
     params, z, y = draw()
     with jax.enable_x64(True):
-        found = apply(params, z, y)
+        actual = apply(params, z, y)
     expected = [score(params, *pair) for pair in zip(z, y, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 def test_scores_of_all_pairs_by_broadcasting():
     params, z, y = draw()
     with jax.enable_x64(True):
-        found = apply(params, z[:, None], y[None])
+        actual = apply(params, z[:, None], y[None])
     expected = [[score(params, one_z, one_y) for one_y in y] for one_z in z]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_scores_are_in_float32_whatever_the_encoder_gives(dtype):
     params, z, y = draw()
     z = jnp.asarray(z, dtype)
-    found = apply(jax.tree.map(jnp.float32, params), z, jnp.float32(y))
-    assert found.dtype == jnp.float32
+    actual = apply(jax.tree.map(jnp.float32, params), z, jnp.float32(y))
+    assert actual.dtype == jnp.float32
     exact = np.asarray(z, np.float64)
     expected = [score(params, *pair) for pair in zip(exact, y, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters():

@@ -60,12 +60,12 @@ class TestQuadratic:
         loss, g_w, g_r = by_hand(w, r)
         delta = EPSILON * g_w / np.linalg.norm(g_w)
         perturbed, h_w, h_r = by_hand(w + delta, r)
-        (value, seen), grads = aligned()(PARAMS)
+        (value, passes), grads = aligned()(PARAMS)
         close = {"rtol": 1e-13}
-        np.testing.assert_allclose(seen.loss, loss, **close)
-        np.testing.assert_allclose(seen.perturbed_loss, perturbed, **close)
-        np.testing.assert_allclose(seen.gradient_norm, np.linalg.norm(g_w), **close)
-        np.testing.assert_allclose(seen.perturbation_norm, EPSILON, **close)
+        np.testing.assert_allclose(passes.loss, loss, **close)
+        np.testing.assert_allclose(passes.perturbed_loss, perturbed, **close)
+        np.testing.assert_allclose(passes.gradient_norm, np.linalg.norm(g_w), **close)
+        np.testing.assert_allclose(passes.perturbation_norm, EPSILON, **close)
         np.testing.assert_allclose(value, np.log(loss + perturbed), **close)
         np.testing.assert_allclose(
             grads["words"], (g_w + h_w) / (loss + perturbed), **close
@@ -77,8 +77,8 @@ class TestQuadratic:
         assert perturbed > loss  # an ascent step
 
     def test_only_selected_parameters_are_perturbed(self, x64):
-        (_, seen), _ = aligned()(PARAMS)
-        before, after = seen.aux["params"], seen.perturbed_aux["params"]
+        (_, passes), _ = aligned()(PARAMS)
+        before, after = passes.aux["params"], passes.perturbed_aux["params"]
         np.testing.assert_array_equal(before["words"], PARAMS["words"])
         np.testing.assert_array_equal(before["rest"], PARAMS["rest"])
         np.testing.assert_array_equal(after["rest"], PARAMS["rest"])
@@ -116,9 +116,9 @@ class TestQuadratic:
         assert np.abs(other["rest"] - grads["rest"]).max() > 1e-4
 
     def test_gradient_equals_finite_differences(self, central_difference):
-        (_, seen), grads = aligned()(PARAMS)
+        (_, passes), grads = aligned()(PARAMS)
         delta = jax.tree.map(
-            jnp.subtract, seen.perturbed_aux["params"], seen.aux["params"]
+            jnp.subtract, passes.perturbed_aux["params"], passes.aux["params"]
         )
         objective = jax.jit(direct)
         for name, at in PARAMS.items():
@@ -128,13 +128,13 @@ class TestQuadratic:
             np.testing.assert_allclose(grads[name], expected, rtol=1e-7)
 
     def test_one_norm_for_all_selected_parameters(self, x64):
-        (_, seen), _ = aligned(select=lambda p: dict.fromkeys(p, True))(PARAMS)
+        (_, passes), _ = aligned(select=lambda p: dict.fromkeys(p, True))(PARAMS)
         _, *gradient = by_hand(PARAMS["words"], PARAMS["rest"])
         norm = np.sqrt(sum(np.sum(g**2) for g in gradient))
-        np.testing.assert_allclose(seen.gradient_norm, norm, rtol=1e-13)
-        np.testing.assert_allclose(seen.perturbation_norm, EPSILON, rtol=1e-13)
+        np.testing.assert_allclose(passes.gradient_norm, norm, rtol=1e-13)
+        np.testing.assert_allclose(passes.perturbation_norm, EPSILON, rtol=1e-13)
         for name, g in zip(("words", "rest"), gradient, strict=True):
-            moved = seen.perturbed_aux["params"][name] - PARAMS[name]
+            moved = passes.perturbed_aux["params"][name] - PARAMS[name]
             np.testing.assert_allclose(moved, EPSILON * g / norm, rtol=1e-12)
 
     @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ class TestQuadratic:
         ids=["epsilon 0", "none selected"],
     )
     def test_without_perturbation_both_losses_are_equal(self, options, x64):
-        (value, seen), grads = aligned(**options)(PARAMS)
+        (value, passes), grads = aligned(**options)(PARAMS)
         loss, g_w, g_r = by_hand(PARAMS["words"], PARAMS["rest"])
-        assert seen.perturbation_norm == 0
-        np.testing.assert_allclose(seen.loss, loss, rtol=1e-14)
-        np.testing.assert_allclose(seen.perturbed_loss, loss, rtol=1e-14)
+        assert passes.perturbation_norm == 0
+        np.testing.assert_allclose(passes.loss, loss, rtol=1e-14)
+        np.testing.assert_allclose(passes.perturbed_loss, loss, rtol=1e-14)
         np.testing.assert_allclose(value, np.log(2 * loss), rtol=1e-14)
         np.testing.assert_allclose(grads["words"], g_w / loss, rtol=1e-13)
         np.testing.assert_allclose(grads["rest"], g_r / loss, rtol=1e-13)
@@ -175,17 +175,17 @@ class TestQuadratic:
     def test_at_the_minimum_of_the_selected_parameters(self, x64):
         """Gradient 0: no direction, no perturbation, no NaN."""
         params = {"words": np.zeros(3), "rest": np.zeros(2)}
-        (value, seen), grads = aligned()(params)
-        assert seen.perturbation_norm == 0
+        (value, passes), grads = aligned()(params)
+        assert passes.perturbation_norm == 0
         np.testing.assert_allclose(value, np.log(10), rtol=1e-14)
         jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), grads)
 
     def test_without_the_logarithm_it_is_the_sum(self, x64):
-        (value, seen), grads = aligned(logarithm=False)(PARAMS)
+        (value, passes), grads = aligned(logarithm=False)(PARAMS)
         (_, expected), log_grads = aligned()(PARAMS)
         total = expected.loss + expected.perturbed_loss
         np.testing.assert_allclose(value, total, rtol=1e-14)
-        assert seen.perturbed_loss == expected.perturbed_loss
+        assert passes.perturbed_loss == expected.perturbed_loss
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y * total, rtol=1e-13),
             grads,
@@ -216,12 +216,12 @@ def test_gradient_that_is_not_finite_leaves_the_parameters_alone(x64):
     def loss_fn(w):
         return jnp.sum(jnp.sqrt(w)), w  # slope infinite at 0
 
-    (_, seen), _ = aligned(loss_fn, select=everything)(jnp.array([0.0, 1.0]))
-    assert seen.perturbation_norm == 0
-    np.testing.assert_array_equal(seen.perturbed_aux, [0, 1])
-    (value, seen), _ = aligned(select=words_only)(PARAMS, jnp.nan)
+    (_, passes), _ = aligned(loss_fn, select=everything)(jnp.array([0.0, 1.0]))
+    assert passes.perturbation_norm == 0
+    np.testing.assert_array_equal(passes.perturbed_aux, [0, 1])
+    (value, passes), _ = aligned(select=words_only)(PARAMS, jnp.nan)
     assert np.isnan(value)
-    assert np.isnan(seen.loss)
+    assert np.isnan(passes.loss)
 
 
 class TestErrors:
@@ -271,7 +271,7 @@ class TestSeveralTasks:
         function = objectives.aligned_tasks_value_and_grad(
             self.losses, epsilon=EPSILON, select=words_only
         )
-        (value, seen), grads = jax.jit(function)(PARAMS, present, offsets)
+        (value, passes), grads = jax.jit(function)(PARAMS, present, offsets)
 
         def present_losses(params):
             w, r = params["words"], params["rest"]
@@ -288,8 +288,8 @@ class TestSeveralTasks:
 
         expected, expected_grads = jax.jit(jax.value_and_grad(objective))(PARAMS)
         np.testing.assert_allclose(value, expected, rtol=1e-13)
-        np.testing.assert_allclose(seen.loss[:2], present_losses(PARAMS), rtol=1e-13)
-        np.testing.assert_allclose(seen.perturbation_norm, EPSILON, rtol=1e-13)
+        np.testing.assert_allclose(passes.loss[:2], present_losses(PARAMS), rtol=1e-13)
+        np.testing.assert_allclose(passes.perturbation_norm, EPSILON, rtol=1e-13)
         for name in PARAMS:
             np.testing.assert_allclose(grads[name], expected_grads[name], rtol=1e-12)
 

@@ -48,19 +48,19 @@ class TestWhatTheLossFunctionGets:
             {"raw": jnp.array([7, 9], jnp.uint32), "none": None, "rate": 0.25},
             (jnp.array([True, False]), 3),
         )
-        (_, seen), _ = uncompiled(lambda params, *args: (jnp.sum(params**2), args))(
+        (_, passes), _ = uncompiled(lambda params, *args: (jnp.sum(params**2), args))(
             jnp.ones(2), *args
         )
-        for got in (seen.aux, seen.perturbed_aux):
+        for got in (passes.aux, passes.perturbed_aux):
             assert jax.tree.structure(got) == jax.tree.structure(args)
             jax.tree.map(np.testing.assert_array_equal, got, args)
 
     def test_auxiliaries_come_from_both_passes(self, x64):
-        (_, seen), _ = aligned(lambda x: (x**2, {"twice": 2 * x, "thrice": (3 * x,)}))(
-            4.0
-        )
+        (_, passes), _ = aligned(
+            lambda x: (x**2, {"twice": 2 * x, "thrice": (3 * x,)})
+        )(4.0)
         np.testing.assert_allclose(
-            jax.tree.leaves([seen.aux, seen.perturbed_aux]), [12, 8, 12.9, 8.6]
+            jax.tree.leaves([passes.aux, passes.perturbed_aux]), [12, 8, 12.9, 8.6]
         )
 
     def test_selection_may_be_a_prefix(self, x64):
@@ -70,10 +70,10 @@ class TestWhatTheLossFunctionGets:
             leaves = jax.tree.leaves(params)
             return sum(jnp.sum(x**2) for x in leaves), params
 
-        (_, seen), _ = aligned(
+        (_, passes), _ = aligned(
             loss_fn, select=lambda _: {"words": True, "rest": False}
         )(params)
-        moved = seen.perturbed_aux
+        moved = passes.perturbed_aux
         np.testing.assert_allclose(moved["words"]["a"], [3.18], rtol=1e-14)
         np.testing.assert_allclose(moved["words"]["b"], [4.24], rtol=1e-14)
         assert moved["rest"] == 1
@@ -99,12 +99,12 @@ class TestKeys:
         make = aligned if jitted else uncompiled
         function = make(self.draw)
         batch = {"tokens": jnp.arange(4), "where": jnp.array([True, False])}
-        (_, seen), _ = function(jnp.ones(2), batch, keys)
-        for _, got in (seen.aux, seen.perturbed_aux):
+        (_, passes), _ = function(jnp.ones(2), batch, keys)
+        for _, got in (passes.aux, passes.perturbed_aux):
             jax.tree.map(np.testing.assert_array_equal, got, batch)
         flat = (
             np.concatenate(jax.tree.leaves(drawn))
-            for drawn, _ in (seen.aux, seen.perturbed_aux)
+            for drawn, _ in (passes.aux, passes.perturbed_aux)
         )
         return tuple(flat)
 
@@ -134,8 +134,8 @@ class TestKeys:
             return jnp.sum(jnp.where(mask, w**2, 0)), (w, mask)
 
         w = np.linspace(0.5, 2, 16)
-        (value, seen), grads = aligned(loss_fn)(w, jax.random.key(1))
-        (_, mask), (moved, second) = seen.aux, seen.perturbed_aux
+        (value, passes), grads = aligned(loss_fn)(w, jax.random.key(1))
+        (_, mask), (moved, second) = passes.aux, passes.perturbed_aux
         assert np.any(mask != second)
         g = 2 * w * mask
         np.testing.assert_allclose(moved, w + EPSILON * g / np.linalg.norm(g))
@@ -200,13 +200,13 @@ def test_perceptron_equals_the_definition(rng, x64):
 
 def test_reduced_precision_gives_a_float32_value():
     params = {"words": jnp.ones((3, 4), jnp.bfloat16), "rest": jnp.ones((4, 2))}
-    (value, seen), grads = aligned(perceptron, select=words_only)(
+    (value, passes), grads = aligned(perceptron, select=words_only)(
         params, jnp.ones((5, 3)), jnp.ones(2)
     )
-    for scalar in (value, seen.loss, seen.perturbed_loss, seen.perturbation_norm):
+    for scalar in (value, passes.loss, passes.perturbed_loss, passes.perturbation_norm):
         assert scalar.dtype == jnp.float32
     assert grads["words"].dtype == jnp.bfloat16
-    np.testing.assert_allclose(seen.perturbation_norm, EPSILON, rtol=2.0**-7)
+    np.testing.assert_allclose(passes.perturbation_norm, EPSILON, rtol=2.0**-7)
 
 
 def test_four_devices_equal_one(rng):

@@ -33,9 +33,9 @@ def draw(rng, shape=(40,)):
 
 def test_terms_are_those_of_the_closed_form(x64, rng):
     moments = draw(rng)
-    found = kl_terms(*moments)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, closed_form(*moments), rtol=1e-11)
+    result = kl_terms(*moments)
+    assert result.dtype == np.float64
+    np.testing.assert_allclose(result, closed_form(*moments), rtol=1e-11)
 
 
 def test_the_prior_is_standard_normal_unless_given(x64, rng):
@@ -65,8 +65,8 @@ def test_a_term_is_the_mean_of_the_log_ratio_of_the_densities(moments, x64):
 
 def test_the_moments_are_told_apart(x64):
     """KL(N(1, 4) ‖ N(3, 9)) = log(3/2) + (4 + 4)/18 − 1/2, and not the other way."""
-    found = kl_terms(1.0, np.log(4.0), 3.0, np.log(9.0))
-    np.testing.assert_allclose(found, np.log(1.5) + 8 / 18 - 0.5, rtol=1e-14)
+    result = kl_terms(1.0, np.log(4.0), 3.0, np.log(9.0))
+    np.testing.assert_allclose(result, np.log(1.5) + 8 / 18 - 0.5, rtol=1e-14)
     other = kl_terms(3.0, np.log(9.0), 1.0, np.log(4.0))
     np.testing.assert_allclose(other, np.log(2 / 3) + 13 / 8 - 0.5, rtol=1e-14)
 
@@ -82,8 +82,8 @@ def test_gradients_are_the_derivatives_of_the_closed_form(x64, rng):
         -away,
         (1 - ratio - away * (mean - prior_mean)) / 2,
     )
-    for found, wanted in zip(gradients(*moments), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-11)
+    for actual, wanted in zip(gradients(*moments), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-11)
 
 
 def test_equal_gaussians_are_zero_with_gradient_zero(x64, rng):
@@ -99,8 +99,8 @@ def test_shapes_broadcast(x64, rng):
     mean, prior_mean = rng.normal(size=(3, 1, 4)), rng.normal(size=(2, 4))
     log_variance, prior_log_variance = np.array(-1.0), rng.normal(size=(2, 1))
     moments = mean, log_variance, prior_mean, prior_log_variance
-    found = kl_terms(*moments)
-    assert found.shape == (3, 2, 4)
+    actual = kl_terms(*moments)
+    assert actual.shape == (3, 2, 4)
     for text, task, column in np.ndindex(3, 2, 4):
         expected = closed_form(
             mean[text, 0, column],
@@ -108,7 +108,7 @@ def test_shapes_broadcast(x64, rng):
             prior_mean[task, column],
             prior_log_variance[task, 0],
         )
-        np.testing.assert_allclose(found[text, task, column], expected, rtol=1e-11)
+        np.testing.assert_allclose(actual[text, task, column], expected, rtol=1e-11)
     # The gradient of what was repeated is a sum over the repetitions.
     ratio = np.exp(-1.0 - prior_log_variance)
     by_variance = np.broadcast_to((ratio - 1) / 2, (3, 2, 4)).sum()
@@ -130,10 +130,10 @@ def test_shapes_broadcast(x64, rng):
 def test_extreme_moments_are_finite(moments, expected):
     """In float32; a log-variance of 200 is beyond its variances."""
     moments = tuple(map(np.float32, (*moments, 0.0, 0.0)[:4]))
-    found = kl_terms(*moments)
-    assert found.dtype == np.float32
+    actual = kl_terms(*moments)
+    assert actual.dtype == np.float32
     # One rounding of the exponential's argument is up to 80 roundings of its value.
-    np.testing.assert_allclose(found, expected, rtol=80 * 2**-23)
+    np.testing.assert_allclose(actual, expected, rtol=80 * 2**-23)
     for gradient in gradients(*moments):
         assert np.isfinite(gradient)
 
@@ -143,14 +143,14 @@ def test_small_differences_keep_their_digits():
     differences = np.float32([-1e-2, -1e-3, 1e-3, 1e-2])
     exact = differences.astype(np.float64)
     expected = (np.expm1(exact) - exact) / 2
-    found = kl_terms(np.zeros(4, np.float32), differences)
+    actual = kl_terms(np.zeros(4, np.float32), differences)
     # Two units in the last place of d, halved; exp(d) − 1 − d has those of 1.
-    assert np.all(np.abs(found - expected) < np.spacing(np.abs(differences)))
+    assert np.all(np.abs(actual - expected) < np.spacing(np.abs(differences)))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_terms_are_in_float32_at_least(dtype):
     mean = jnp.asarray([0.5, -1.25], dtype)
-    found = kl_terms(mean, jnp.zeros(2, dtype))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [0.125, 0.78125], rtol=1e-6)
+    result = kl_terms(mean, jnp.zeros(2, dtype))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [0.125, 0.78125], rtol=1e-6)

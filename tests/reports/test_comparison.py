@@ -14,7 +14,7 @@ from mtra_jax.reports import comparison, formats
 
 
 def summary(irony, pearson, spearman):
-    """Of the synthetic benchmark's irony and intensity; Avg. by its definition."""
+    """Results on irony and intensity of the synthetic benchmark; Avg. by its definition."""
     avg = (irony + (pearson + spearman) / 2) / 2
     intensity = {"pearson": pearson, "spearman": spearman}
     return {"irony": {"macro_f1": irony}, "intensity": intensity, "avg": avg}
@@ -52,7 +52,7 @@ LINES = [
 
 
 @pytest.fixture
-def found():
+def result():
     return comparison.compare(parse(LINES))
 
 
@@ -60,35 +60,35 @@ def row(compared, name):
     return next(row for row in compared.rows if row.name == name)
 
 
-def test_rows_are_means_and_deviations_in_the_order_of_the_names(found):
-    assert [(r.name, r.num_seeds) for r in found.rows] == [
+def test_rows_are_means_and_deviations_in_the_order_of_the_names(result):
+    assert [(r.name, r.num_seeds) for r in result.rows] == [
         ("ew", 2),
         ("mtra_x", 2),
         ("tw", 1),
     ]
-    # Of a and a + 2d the mean is a + d, and the deviation (ddof 1) d times root 2.
-    assert row(found, "ew").cells == {
+    # The mean of a and a + 2d is a + d, the deviation (ddof 1) d times root 2.
+    assert row(result, "ew").cells == {
         ("irony", "macro_f1"): (52.0, pytest.approx(2 * math.sqrt(2))),
         ("intensity", "pearson"): (27.0, pytest.approx(2 * math.sqrt(2))),
         ("intensity", "spearman"): (37.0, pytest.approx(2 * math.sqrt(2))),
         comparison.AVG: (42.0, pytest.approx(2 * math.sqrt(2))),
     }
-    assert row(found, "mtra_x").cells["irony", "macro_f1"] == (
+    assert row(result, "mtra_x").cells["irony", "macro_f1"] == (
         65.0,
         pytest.approx(5 * math.sqrt(2)),
     )
 
 
-def test_one_seed_has_no_deviation_and_no_p(found):
-    assert row(found, "tw").cells[comparison.AVG] == (30.0, None)
-    assert row(found, "tw").p is None
+def test_one_seed_has_no_deviation_and_no_p(result):
+    assert row(result, "tw").cells[comparison.AVG] == (30.0, None)
+    assert row(result, "tw").p is None
 
 
-def test_delta_p_is_that_of_the_means(found):
+def test_delta_p_is_that_of_the_means(actual):
     # irony: 13 of 52, 25 %; intensity: 18 of 27 and 28 of 37.
     expected = (100 * 13 / 52 + (100 * 18 / 27 + 100 * 28 / 37) / 2) / 2
-    assert row(found, "mtra_x").delta_p == pytest.approx(expected, rel=1e-12)
-    assert row(found, "ew").delta_p == 0.0
+    assert row(actual, "mtra_x").delta_p == pytest.approx(expected, rel=1e-12)
+    assert row(actual, "ew").delta_p == 0.0
 
 
 def test_delta_p_over_a_figure_of_zero_is_missing():
@@ -130,13 +130,13 @@ def welch(x, y):
 def test_p_is_that_of_welch(base, other):
     lines = [line("ew", i, summary(avg, avg, avg)) for i, avg in enumerate(base)]
     lines += [line("mtra", i, summary(avg, avg, avg)) for i, avg in enumerate(other)]
-    found = comparison.compare(parse(lines))
-    assert row(found, "ew").p is None
-    assert row(found, "mtra").p == pytest.approx(welch(base, other), rel=1e-9)
+    result = comparison.compare(parse(lines))
+    assert row(result, "ew").p is None
+    assert row(result, "mtra").p == pytest.approx(welch(base, other), rel=1e-9)
     # scipy's own, which sees the figures, not their moments; it warns of constants.
     if len(set(base)) > 1:
         test = stats.ttest_ind(other, base, equal_var=False)
-        assert row(found, "mtra").p == pytest.approx(test.pvalue, rel=1e-9)
+        assert row(result, "mtra").p == pytest.approx(test.pvalue, rel=1e-9)
 
 
 def test_seeds_without_spread_have_no_p():
@@ -145,17 +145,17 @@ def test_seeds_without_spread_have_no_p():
     assert row(comparison.compare(parse(lines)), "tw").p is None
 
 
-def test_p_and_delta_p_follow_the_baseline(found):
+def test_p_and_delta_p_follow_the_baseline(result):
     other = comparison.compare(parse(LINES), baseline="mtra_x")
     assert row(other, "mtra_x").p is None
-    assert row(other, "ew").p == row(found, "mtra_x").p
+    assert row(other, "ew").p == row(result, "mtra_x").p
     assert row(other, "mtra_x").delta_p == 0.0
     assert row(other, "ew").delta_p < 0
 
 
 def test_the_split_is_chosen():
-    found = comparison.compare(parse(LINES), "validation")
-    assert row(found, "mtra_x").cells["intensity", "spearman"] == (3.0, 0.0)
+    result = comparison.compare(parse(LINES), "validation")
+    assert row(result, "mtra_x").cells["intensity", "spearman"] == (3.0, 0.0)
 
 
 @pytest.mark.parametrize("lost", [None, float("nan"), "absent"])
@@ -166,19 +166,19 @@ def test_a_figure_that_one_seed_lacks_is_missing(lost):
         del scores["pearson"]
     else:
         scores["pearson"] = lost
-    found = row(comparison.compare(parse(lines)), "mtra_x")
-    assert found.cells["intensity", "pearson"] == (None, None)
-    assert found.cells["intensity", "spearman"].mean == 65.0
-    assert found.delta_p is None
-    assert found.p == pytest.approx(welch([40.0, 44.0], [55.0, 65.0]))
+    result = row(comparison.compare(parse(lines)), "mtra_x")
+    assert result.cells["intensity", "pearson"] == (None, None)
+    assert result.cells["intensity", "spearman"].mean == 65.0
+    assert result.delta_p is None
+    assert result.p == pytest.approx(welch([40.0, 44.0], [55.0, 65.0]))
 
 
 def test_a_missing_average_has_no_p():
     lines = json.loads(json.dumps(LINES))
     del lines[2]["results"]["test"]["avg"]
-    found = row(comparison.compare(parse(lines)), "mtra_x")
-    assert (found.cells[comparison.AVG], found.p) == ((None, None), None)
-    assert found.delta_p is not None
+    result = row(comparison.compare(parse(lines)), "mtra_x")
+    assert (result.cells[comparison.AVG], result.p) == ((None, None), None)
+    assert result.delta_p is not None
 
 
 # ---- formats
@@ -192,8 +192,8 @@ def test_the_figures_of_the_formats_are_those_worked_by_hand():
     assert f"{P:.3f} {DELTA_P:.2f} {DELTA_P_TW:.2f}" == "0.136 48.09 -37.69"
 
 
-def test_text_aligns(found):
-    assert formats.text(found).split("\n") == [
+def test_text_aligns(result):
+    assert formats.text(result).split("\n") == [
         "           Irony              Intensity",
         "                M-F1          Pear         Spear          Avg.      Δp      p",
         "ew      52.00 ± 2.83  27.00 ± 2.83  37.00 ± 2.83  42.00 ± 2.83   +0.00      -",
@@ -204,8 +204,8 @@ def test_text_aligns(found):
     ]
 
 
-def test_markdown_has_the_best_means_in_bold(found):
-    assert formats.markdown(found).split("\n") == [
+def test_markdown_has_the_best_means_in_bold(result):
+    assert formats.markdown(result).split("\n") == [
         "|  | Irony M-F1 | Intensity Pear | Intensity Spear | Avg. | Δp | p |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| ew | 52.00 ± 2.83 | 27.00 ± 2.83 | 37.00 ± 2.83 | 42.00 ± 2.83 | +0.00 | - |",
@@ -215,8 +215,8 @@ def test_markdown_has_the_best_means_in_bold(found):
     ]
 
 
-def test_latex_is_booktabs_with_escaped_names(found):
-    assert formats.latex(found).split("\n") == [
+def test_latex_is_booktabs_with_escaped_names(result):
+    assert formats.latex(result).split("\n") == [
         r"\begin{tabular}{lrrrrrr}",
         r"\toprule",
         r" & Irony & \multicolumn{2}{c}{Intensity} &  &  &  \\",
@@ -234,8 +234,8 @@ def test_latex_is_booktabs_with_escaped_names(found):
     ]
 
 
-def test_csv_has_plain_columns_in_full(found):
-    text = formats.csv_text(found)
+def test_csv_has_plain_columns_in_full(result):
+    text = formats.csv_text(result)
     assert text.split("\n")[0] == (
         "name,seeds,irony/macro_f1/mean,irony/macro_f1/std,intensity/pearson/mean,"
         "intensity/pearson/std,intensity/spearman/mean,intensity/spearman/std,avg/mean,"
@@ -243,9 +243,9 @@ def test_csv_has_plain_columns_in_full(found):
     )
     ew, mtra, tw = csv.DictReader(io.StringIO(text))
     assert (ew["name"], ew["seeds"], ew["p"]) == ("ew", "2", "")
-    assert float(mtra["avg/std"]) == row(found, "mtra_x").cells[comparison.AVG].std
-    assert float(mtra["p"]) == row(found, "mtra_x").p
-    assert float(mtra["delta_p"]) == row(found, "mtra_x").delta_p
+    assert float(mtra["avg/std"]) == row(result, "mtra_x").cells[comparison.AVG].std
+    assert float(mtra["p"]) == row(result, "mtra_x").p
+    assert float(mtra["delta_p"]) == row(result, "mtra_x").delta_p
     assert (tw["avg/mean"], tw["avg/std"], tw["p"]) == ("30.0", "", "")
 
 
@@ -257,10 +257,10 @@ def test_csv_has_plain_columns_in_full(found):
     ],
 )
 def test_latex_escapes_what_it_would_take_for_a_command(name, expected):
-    found = comparison.compare(
+    actual = comparison.compare(
         parse([line(name, 0, summary(1.0, 2.0, 3.0))]), baseline=name
     )
-    assert expected + " & 1.00 & 2.00" in formats.latex(found)
+    assert expected + " & 1.00 & 2.00" in formats.latex(actual)
 
 
 def significant(other):
@@ -280,43 +280,45 @@ def significant(other):
     ids=["below 0.05", "above", "tiny"],
 )
 def test_only_p_below_a_twentieth_is_marked(other, low, high, plain, latex):
-    p, found = significant(other)
+    p, result = significant(other)
     assert low < p < high
     digits = f"{p:.3f}"
-    assert formats.text(found).split("\n")[3].split()[-1] == plain.format(digits)
-    assert f"| {plain.format(digits)} |" in formats.markdown(found)
-    assert f" & {latex.format(digits)} \\\\" in formats.latex(found)
+    assert formats.text(result).split("\n")[3].split()[-1] == plain.format(digits)
+    assert f"| {plain.format(digits)} |" in formats.markdown(result)
+    assert f" & {latex.format(digits)} \\\\" in formats.latex(result)
 
 
 def test_missing_figures_are_marked_in_every_format():
     lines = json.loads(json.dumps(LINES))
     lines[4]["results"]["test"]["irony"]["macro_f1"] = None
-    found = comparison.compare(parse(lines))
-    assert formats.text(found).split("\n")[4].split() == (
+    result = comparison.compare(parse(lines))
+    assert formats.text(result).split("\n")[4].split() == (
         ["tw", "-", "6.00", "10.00", "30.00", "-", "-"]
     )
-    assert formats.markdown(found).endswith("| tw | - | 6.00 | 10.00 | 30.00 | - | - |")
-    assert r"tw & -- & 6.00 & 10.00 & 30.00 & -- & -- \\" in formats.latex(found)
-    assert formats.csv_text(found).split("\n")[-1] == ("tw,1,,,6.0,,10.0,,30.0,,,")
+    assert formats.markdown(result).endswith(
+        "| tw | - | 6.00 | 10.00 | 30.00 | - | - |"
+    )
+    assert r"tw & -- & 6.00 & 10.00 & 30.00 & -- & -- \\" in formats.latex(result)
+    assert formats.csv_text(result).split("\n")[-1] == ("tw,1,,,6.0,,10.0,,30.0,,,")
 
 
 def test_figures_below_zero_are_typeset_as_such():
     lines = [line("ew", 0, summary(5.0, -2.5, 1.0)), line("tw", 0, summary(1, -1.5, 1))]
-    found = formats.latex(comparison.compare(parse(lines)))
-    assert r"ew & \textbf{5.00} & $-2.50$ & \textbf{1.00}" in found
-    assert r"tw & 1.00 & $\mathbf{-1.50}$ & \textbf{1.00}" in found
+    result = formats.latex(comparison.compare(parse(lines)))
+    assert r"ew & \textbf{5.00} & $-2.50$ & \textbf{1.00}" in result
+    assert r"tw & 1.00 & $\mathbf{-1.50}$ & \textbf{1.00}" in result
 
 
 def test_what_shows_the_same_digits_as_the_best_is_bold_too():
     figures = (50.001, 50.004, 49.99)
     lines = [line(f"m{i}", 0, summary(f, f, f)) for i, f in enumerate(figures)]
-    found = formats.markdown(comparison.compare(parse(lines), baseline="m0"))
-    assert [cells.count("**50.00**") for cells in found.split("\n")[2:]] == [4, 4, 0]
+    result = formats.markdown(comparison.compare(parse(lines), baseline="m0"))
+    assert [cells.count("**50.00**") for cells in result.split("\n")[2:]] == [4, 4, 0]
 
 
 def test_a_single_row_is_not_bold():
-    found = comparison.compare(parse(LINES[:2]))
-    assert "**" not in formats.markdown(found)
+    result = comparison.compare(parse(LINES[:2]))
+    assert "**" not in formats.markdown(result)
 
 
 # ---- what cannot be compared

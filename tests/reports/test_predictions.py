@@ -33,10 +33,10 @@ def official_figure(directory, task, labels):
         paths = [directory / "stance" / f"{target}.txt" for target in TARGETS]
     else:
         paths = [directory / f"{task.name}.txt"]
-    found = [line for path in paths for line in path.read_text().split("\n")[:-1]]
+    result = [line for path in paths for line in path.read_text().split("\n")[:-1]]
     gold = [str(label) for label in labels]
     # 0 is what the scorer's report holds there, too, with a warning.
-    report = classification_report(gold, found, output_dict=True, zero_division=0)
+    report = classification_report(gold, result, output_dict=True, zero_division=0)
     if task.name == "stance":
         return (report["1"]["f1-score"] + report["2"]["f1-score"]) / 2
     if task.name == "irony":
@@ -54,11 +54,11 @@ def test_figures_are_exactly_those_of_the_official_scorer(tmp_path, seed):
         files.write_predictions(tmp_path, task, predicted, sizes)
         figure = official_figure(tmp_path, task, gold[task.name])
         expected[task.name] = {task.metrics[0]: 100 * figure}
-    found = files.score_predictions(
+    actual = files.score_predictions(
         tmp_path, TWEETEVAL.tasks, gold, {"stance": TARGETS}
     )
-    avg = found.pop("avg")
-    assert found == expected
+    avg = actual.pop("avg")
+    assert actual == expected
     mean = sum(figure for row in expected.values() for figure in row.values()) / 6
     assert avg == pytest.approx(mean, rel=1e-14)
 
@@ -73,9 +73,9 @@ def test_figures_on_the_real_test_labels_are_the_official_ones(shared_data, tmp_
         others = rng.integers(0, task.num_outputs - 1, len(gold))
         keep = (rng.random(len(gold)) < 0.5) & (gold < task.num_outputs - 1)
         files.write_predictions(tmp_path, task, np.where(keep, gold, others))
-        found = files.score_predictions(tmp_path, [task], {task.name: gold})
+        result = files.score_predictions(tmp_path, [task], {task.name: gold})
         figure = 100 * official_figure(tmp_path, task, gold)
-        assert found == {task.name: {task.metrics[0]: figure}, "avg": figure}
+        assert result == {task.name: {task.metrics[0]: figure}, "avg": figure}
 
 
 def test_the_layout_is_that_of_the_leaderboard(tmp_path):
@@ -86,12 +86,12 @@ def test_the_layout_is_that_of_the_leaderboard(tmp_path):
     files.write_predictions(
         tmp_path, TASKS["emobank"], np.array([[1, 2.5, 3], [4, 5, 1e-7]])
     )
-    found = {
+    result = {
         str(path.relative_to(tmp_path)): path.read_bytes()
         for path in tmp_path.rglob("*")
         if path.is_file()
     }
-    assert found == {
+    assert result == {
         "stance/abortion.txt": b"2\n0\n",
         "stance/atheism.txt": b"1\n",
         "emotion.txt": b"3\n0\n",
@@ -105,12 +105,12 @@ def test_reading_gives_back_exactly_what_was_written(tmp_path, name):
     task = TASKS[name]
     labels, predicted = example(task, seed=4)
     files.write_predictions(tmp_path, task, predicted, TARGETS)
-    found = files.read_predictions(tmp_path, task, NUM_EXAMPLES, TARGETS)
-    np.testing.assert_array_equal(found, predicted)
-    assert found.dtype == (np.int64 if task.is_classification else np.float64)
+    result = files.read_predictions(tmp_path, task, NUM_EXAMPLES, TARGETS)
+    np.testing.assert_array_equal(result, predicted)
+    assert result.dtype == (np.int64 if task.is_classification else np.float64)
     # So the figures of the files are those of the run, to the bit.
-    found = files.score_predictions(tmp_path, [task], {name: labels}, {name: TARGETS})
-    assert found[name] == files.metrics.score(task, predicted, labels)
+    result = files.score_predictions(tmp_path, [task], {name: labels}, {name: TARGETS})
+    assert result[name] == files.metrics.score(task, predicted, labels)
 
 
 def test_extreme_float32_values_survive(tmp_path):
@@ -120,8 +120,8 @@ def test_extreme_float32_values_survive(tmp_path):
         dtype=np.float32,
     )[:, None]
     files.write_predictions(tmp_path, TASKS["ei-reg"], values)
-    found = files.read_predictions(tmp_path, TASKS["ei-reg"], len(values))
-    np.testing.assert_array_equal(found.astype(np.float32), values)
+    result = files.read_predictions(tmp_path, TASKS["ei-reg"], len(values))
+    np.testing.assert_array_equal(result.astype(np.float32), values)
 
 
 def test_writing_again_replaces_the_file_and_leaves_nothing_else(tmp_path):
@@ -152,8 +152,8 @@ def test_stance_sizes_must_add_up(tmp_path):
 def test_stance_without_targets_is_one_file(tmp_path):
     files.write_predictions(tmp_path, TASKS["stance"], np.array([0, 1, 2]))
     assert (tmp_path / "stance.txt").read_text() == "0\n1\n2\n"
-    found = files.read_predictions(tmp_path, TASKS["stance"], 3)
-    np.testing.assert_array_equal(found, [0, 1, 2])
+    result = files.read_predictions(tmp_path, TASKS["stance"], 3)
+    np.testing.assert_array_equal(result, [0, 1, 2])
 
 
 READABLE = {
@@ -169,8 +169,8 @@ READABLE = {
 @pytest.mark.parametrize("content", READABLE.values(), ids=READABLE)
 def test_harmless_differences_are_read(tmp_path, content):
     (tmp_path / "irony.txt").write_bytes(content)
-    found = files.read_predictions(tmp_path, TASKS["irony"], 3)
-    np.testing.assert_array_equal(found, [1, 0, 1])
+    result = files.read_predictions(tmp_path, TASKS["irony"], 3)
+    np.testing.assert_array_equal(result, [1, 0, 1])
 
 
 UNREADABLE = {

@@ -25,8 +25,8 @@ AFFECTEVAL_ROWS = {
 
 
 def test_table_of_six_tasks():
-    found = tables.score_table(TWEETEVAL_ROWS, TWEETEVAL.tasks, baseline="EW")
-    assert found.split("\n") == [
+    result = tables.score_table(TWEETEVAL_ROWS, TWEETEVAL.tasks, baseline="EW")
+    assert result.split("\n") == [
         "      EmotionEval  HatEval  IronyEval  OffensEval  SentiEval  StanceEval",
         "             M-F1     M-F1     F1(i.)        M-F1      M-Rec    F1(a.f.)   Avg.     Δp",
         "EW          74.37    44.08      65.32       79.04      70.64       63.59  66.17  +0.00",
@@ -35,8 +35,8 @@ def test_table_of_six_tasks():
 
 
 def test_table_of_tasks_with_several_metrics():
-    found = tables.score_table(AFFECTEVAL_ROWS, AFFECTEVAL.tasks)
-    assert found.split("\n") == [
+    result = tables.score_table(AFFECTEVAL_ROWS, AFFECTEVAL.tasks)
+    assert result.split("\n") == [
         "          GoEmotions  EmotionEval        EmoBank           EI-Reg",
         "                M-F1         M-F1      V      A      D   Pear  Spear   Avg.",
         "majority        1.50        10.25   0.00   0.00   0.00   0.00   0.00   2.94",
@@ -47,9 +47,9 @@ def test_table_of_tasks_with_several_metrics():
 def test_six_tasks_fit_a_terminal_of_100_columns():
     perfect = summary(TWEETEVAL, [100.0] * 6)
     rows = {"majority": perfect, "validation": perfect, "test": perfect}
-    found = tables.score_table(rows, TWEETEVAL.tasks, baseline="test").split("\n")
-    assert max(map(len, found)) <= 100
-    assert len(found) == 5
+    result = tables.score_table(rows, TWEETEVAL.tasks, baseline="test").split("\n")
+    assert max(map(len, result)) <= 100
+    assert len(result) == 5
 
 
 def test_a_title_wider_than_its_metrics_keeps_the_columns_apart():
@@ -68,29 +68,29 @@ def test_what_is_missing_is_a_dash():
         "test": TWEETEVAL_ROWS["EW"],
         "partial": {"irony": {"irony_f1": 50.0}},
     }
-    found = tables.score_table(rows, TWEETEVAL.tasks, baseline="test").split("\n")
-    assert found[-1].split() == ["partial", "-", "-", "50.00", "-", "-", "-", "-", "-"]
-    assert len(found[-1]) == len(found[-2])
+    result = tables.score_table(rows, TWEETEVAL.tasks, baseline="test").split("\n")
+    assert result[-1].split() == ["partial", "-", "-", "50.00", "-", "-", "-", "-", "-"]
+    assert len(result[-1]) == len(result[-2])
 
 
 def test_delta_p_over_a_baseline_of_zero_is_a_dash():
     tasks = AFFECTEVAL.tasks
-    found = tables.score_table(AFFECTEVAL_ROWS, tasks, baseline="majority")
-    *lines, note = found.split("\n")[2:]
+    result = tables.score_table(AFFECTEVAL_ROWS, tasks, baseline="majority")
+    *lines, note = result.split("\n")[2:]
     assert [line.split()[-1] for line in lines] == ["-", "-"]
     zeros = ("EmoBank V", "EmoBank A", "EmoBank D", "EI-Reg Pear", "EI-Reg Spear")
     assert note == (
         f"no Δp: {', '.join(f'{zero} of majority is 0.00' for zero in zeros)}; "
         "a relative improvement needs figures above 0"
     )
-    assert found.count("no Δp") == 1
+    assert result.count("no Δp") == 1
     marked = tables.markdown_table(AFFECTEVAL_ROWS, tasks, baseline="majority")
     assert marked.endswith(f"\n\n{note}")
 
 
 def test_markdown_has_the_same_figures():
-    found = tables.markdown_table(AFFECTEVAL_ROWS, AFFECTEVAL.tasks).split("\n")
-    assert found == [
+    result = tables.markdown_table(AFFECTEVAL_ROWS, AFFECTEVAL.tasks).split("\n")
+    assert result == [
         "|  | GoEmotions M-F1 | EmotionEval M-F1 | EmoBank V | EmoBank A | EmoBank D "
         "| EI-Reg Pear | EI-Reg Spear | Avg. |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -101,8 +101,8 @@ def test_markdown_has_the_same_figures():
 
 def test_markdown_escapes_bars_in_names():
     rows = {"I(X;Y|Z)": TWEETEVAL_ROWS["EW"]}
-    found = tables.markdown_table(rows, TWEETEVAL.tasks)
-    assert found.split("\n")[-1].startswith(r"| I(X;Y\|Z) | 74.37 |")
+    result = tables.markdown_table(rows, TWEETEVAL.tasks)
+    assert result.split("\n")[-1].startswith(r"| I(X;Y\|Z) | 74.37 |")
 
 
 @pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)

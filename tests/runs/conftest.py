@@ -1,4 +1,4 @@
-"""The smallest run of the training script, as real processes, and all that it leaves."""
+"""The smallest run of the training script as a process, and the files that it leaves."""
 
 import json
 import os
@@ -28,7 +28,7 @@ FLAGS = (
 
 
 class Script:
-    """Starts scripts in processes of their own, with faults planted (see `fault.py`)."""
+    """Starts scripts as processes, with planted faults (see `fault.py`)."""
 
     def __init__(self, cache):
         self.flags = (*FLAGS, f"--config.data.cache_dir={cache}")
@@ -57,7 +57,7 @@ class Script:
         )
 
     def finish(self, process, code=0):
-        """What it said on standard output and on standard error."""
+        """Returns standard output and standard error."""
         try:
             output, errors = process.communicate(timeout=600)
         finally:
@@ -66,11 +66,11 @@ class Script:
         return output, errors
 
     def run(self, name, *flags, code=0, **options):
-        """Starts and finishes."""
+        """Starts a script and waits for its end."""
         return self.finish(self.start(name, *flags, **options), code)
 
     def train(self, workdir, *flags, code=0, faults=()):
-        """Trains in `workdir`; returns what was said on standard error."""
+        """Trains in `workdir`; returns standard error."""
         options = {"code": code, "faults": faults}
         return self.run("train.py", f"--workdir={workdir}", *flags, **options)[1]
 
@@ -81,18 +81,18 @@ def script(tmp_path_factory):
 
 
 def contents(workdir):
-    """All that a run leaves but times, versions and TensorBoard's events."""
-    found = {}
+    """All files of a run except times, versions and TensorBoard events."""
+    result = {}
     if (workdir / "results.json").exists():
         results = json.loads((workdir / "results.json").read_text())
         results.pop("train_seconds")
-        found["results"] = results
+        result["results"] = results
     store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
     for name, step in (("latest", store.latest_step()), ("best", store.best_step())):
         state, record = store._read(step)
         record.pop("seconds")
         leaves = jax.tree.leaves_with_path(state)
-        found[name] = (
+        result[name] = (
             step,
             record,
             {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
@@ -100,13 +100,13 @@ def contents(workdir):
     store.close()
     for pattern in ("predictions/**/*.txt", "encoder/*", "metrics.jsonl"):
         for path in workdir.glob(pattern):
-            found[str(path.relative_to(workdir))] = path.read_bytes()
-    return found
+            result[str(path.relative_to(workdir))] = path.read_bytes()
+    return result
 
 
 @pytest.fixture(scope="session")
 def undisturbed(script, tmp_path_factory):
-    """A run that nothing happened to."""
+    """The work directory of a run without a fault."""
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert script.train(workdir) == ""
     return workdir
@@ -114,7 +114,7 @@ def undisturbed(script, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def same_end(undisturbed):
-    """Compares a finished run with that one, to the bit."""
+    """Compares a finished run with the undisturbed one, to the bit."""
     expected = contents(undisturbed)
     assert {"results", "latest", "best", "metrics.jsonl"} < expected.keys()
 

@@ -186,11 +186,11 @@ def test_test_outputs_that_are_not_finite_have_no_figures_and_no_file(
     prepared, tmp_path
 ):
     """The other task has both."""
-    found = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
+    result = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
     good = finish(prepared, tmp_path / "good", {})
-    assert found["test"]["irony"] == good["test"]["irony"]
-    assert found["test"]["intensity"] == {"pearson": None, "spearman": None}
-    assert found["test"]["avg"] is None
+    assert result["test"]["irony"] == good["test"]["irony"]
+    assert result["test"]["intensity"] == {"pearson": None, "spearman": None}
+    assert result["test"]["avg"] is None
     names = [path.name for path in (tmp_path / "bad" / "predictions").iterdir()]
     assert names == ["irony.txt"]
     assert len(list((tmp_path / "good" / "predictions").iterdir())) == 2

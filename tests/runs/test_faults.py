@@ -1,4 +1,4 @@
-"""Disks, files and processes that fail under real runs: said, and nothing lost."""
+"""Disks, files and processes that fail under real runs: one line, and nothing lost."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def stopped(script, tmp_path_factory):
 
 @pytest.fixture
 def copied(stopped, tmp_path):
-    """A copy of that run, to do harm to."""
+    """A copy of that run, to be damaged."""
     return shutil.copytree(stopped, tmp_path / "run")
 
 
@@ -65,9 +65,9 @@ def mounted(directory, *options):
 
 @contextlib.contextmanager
 def full_disk(tmp_path):
-    """A work directory, `fault(room)` that leaves so many bytes there, and the reason.
+    """A work directory, `fault(room)` that leaves `room` bytes there, and the reason.
 
-    Each user may refuse himself larger files; a small disk of its own takes root.
+    A user can limit the size of the process's files. Only root can mount a small disk.
     """
     if os.geteuid() != 0:
         yield tmp_path / "run", lambda room: ("largest file", room), "File too large"
@@ -83,7 +83,7 @@ def full_disk(tmp_path):
         yield disk / "run", fault, "No space left on device"
 
 
-def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
+def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
     script, same_end, tmp_path
 ):
     """As it starts, as a checkpoint begins and while it is written, as it is scored."""
@@ -92,7 +92,7 @@ def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
             f"/checkpoints: a checkpoint cannot be written: {reason}; those before it "
             "are kept"
         )
-        for place, call, room, kept, said in (
+        for place, call, room, steps, said in (
             (START, 1, 0, [], f"/inputs.json: {reason}"),
             (RETAIN, 4, 0, [4], checkpoint),
             (RETAIN, 4, 1 << 16, [8], checkpoint),
@@ -101,7 +101,7 @@ def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
             faults = [(place, call, *fault(room))]
             errors = script.train(workdir, code=1, faults=faults)
             assert errors == f"error: {workdir}{said}\n"
-            assert steps_kept(workdir) == kept
+            assert steps_kept(workdir) == steps
             assert not (workdir / "results.json").exists()
         fault(0)
         assert script.train(workdir) == ""
@@ -110,22 +110,22 @@ def test_a_full_disk_is_said_and_the_run_continues_once_there_is_room(
 
 @contextlib.contextmanager
 def read_only(directory, tmp_path):
-    """That directory where nothing can be written, and the reason."""
+    """Yields the directory, read-only, and the reason of a failed write."""
     if os.geteuid() == 0:
         # No mode keeps root from writing.
-        with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as found:
-            yield found, "Read-only file system"
+        with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as result:
+            yield result, "Read-only file system"
         return
-    found = shutil.copytree(directory, tmp_path / "run")
-    paths = [found, *found.rglob("*")]
+    result = shutil.copytree(directory, tmp_path / "run")
+    paths = [result, *result.rglob("*")]
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    yield found, "Permission denied"
+    yield result, "Permission denied"
     for path in paths:
         path.chmod(0o755)
 
 
-def test_a_read_only_work_directory_is_said(script, stopped, tmp_path):
+def test_a_read_only_work_directory_is_reported(script, stopped, tmp_path):
     before = files_of(stopped)
     with read_only(stopped, tmp_path) as (workdir, reason):
         errors = script.train(workdir, code=1)
@@ -168,13 +168,13 @@ def flip(path):
 
 
 def damage(workdir, step, how):
-    """Harms the largest of the files that hold the state."""
+    """Damages the largest file of the state."""
     files = (workdir / "checkpoints" / str(step) / "state").rglob("d/*")
     how(max(files, key=lambda path: path.stat().st_size))
 
 
 @pytest.mark.parametrize("how", [truncate, flip])
-def test_a_damaged_checkpoint_is_said_and_the_run_continues_from_the_one_before(
+def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_one_before(
     how, script, same_end, copied
 ):
     damage(copied, 7, how)
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_continues_from_the_one_before(
     same_end(copied)
 
 
-def test_where_all_checkpoints_are_damaged_the_run_says_how_to_start_anew(
+def test_if_all_checkpoints_are_damaged_the_message_says_how_to_start_anew(
     script, same_end, copied
 ):
     damage(copied, 4, flip)
@@ -252,9 +252,7 @@ def test_the_work_directory_of_another_run_is_refused_and_left_as_it_was(
 # ---- numbers
 
 
-def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
-    script, tmp_path
-):
+def test_non_finite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
@@ -282,7 +280,7 @@ def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(
     assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 1
 
 
-def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_path):
+def test_too_many_after_a_finite_epoch_end_the_run_with_its_results(script, tmp_path):
     """Steps 6 to 8, of which the third would be the last of the second epoch."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 3, "not finite", [1, 2, 3])]
@@ -301,9 +299,7 @@ def test_too_many_after_a_sound_epoch_end_the_run_with_its_results(script, tmp_p
 # ---- streams and devices
 
 
-def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
-    script, same_end, tmp_path
-):
+def test_a_run_survives_the_end_of_its_reader(script, same_end, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     process = script.start("train.py", f"--workdir={tmp_path}", stdout=writer)
@@ -312,7 +308,7 @@ def test_a_reader_of_the_progress_that_goes_away_ends_nothing(
     same_end(tmp_path)
 
 
-def test_devices_that_are_not_there_are_named(script, tmp_path, monkeypatch):
+def test_missing_devices_are_named(script, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     errors = script.train(tmp_path / "run", code=2)
     assert errors.startswith("error: JAX_PLATFORMS=nonsense: cannot be used here: ")

@@ -131,9 +131,9 @@ def test_a_host_without_an_address_is_tried_for_a_while_and_refused():
 
 
 def test_joined_in_time_nothing_is_said(recwarn):
-    seen = []
-    joining.wait_for(lambda: seen.append(1), lambda: "nobody", 60)
-    assert (seen, len(recwarn)) == ([1], 0)
+    calls = []
+    joining.wait_for(lambda: calls.append(1), lambda: "nobody", 60)
+    assert (calls, len(recwarn)) == ([1], 0)
 
 
 def test_who_does_not_come_is_named_after_a_while_and_at_the_end():
@@ -194,7 +194,7 @@ def test_whom_a_process_waits_for(taken):
 
 
 def test_the_runtime_waits_longer_than_this_process(monkeypatch):
-    """At the end of its own wait it aborts."""
+    """JAX aborts the process at the end of its wait."""
     asked = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **o: asked.update(o))
     monkeypatch.setattr(joining, "check_network", lambda *_: None)

@@ -26,9 +26,12 @@ def test_a_file_system_without_locks_is_a_warning_with_its_consequence(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.warns(UserWarning, match=r"^.+") as seen, locks.held(tmp_path / "run"):
+    with (
+        pytest.warns(UserWarning, match=r"^.+") as warned,
+        locks.held(tmp_path / "run"),
+    ):
         assert (tmp_path / "run" / locks.LOCK).exists()
-    (warning,) = seen
+    (warning,) = warned
     assert str(warning.message) == (
         f"{tmp_path / 'run'}: no lock can be had on this file system "
         f"({os.strerror(number)}): a second process that trains there would not be noticed"

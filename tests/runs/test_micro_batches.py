@@ -148,11 +148,11 @@ def run(name, plan, micro_batches=1, num_devices=1, part_size=None):
     devices = jax.devices()[:num_devices]
     program = Program(update, devices, donate_first=True)
     packed = make_batches(plan, micro_batches, num_devices, part_size=part_size)
-    found = []
+    result = []
     for batch in packed:
         state, metrics = program(state, batch)
-        found.append(to_host((state.params, metrics)))
-    return found
+        result.append(to_host((state.params, metrics)))
+    return result
 
 
 @functools.cache
@@ -186,8 +186,8 @@ def test_micro_batches_do_what_the_whole_batch_does(
     name, sampling, micro_batches, num_devices
 ):
     """Losses, bound, all norms, weights and parameters: after each of three steps."""
-    found = run(name, PLANS[sampling], micro_batches, num_devices)
-    for got, expected in zip(found, run_whole(name, sampling), strict=True):
+    actual = run(name, PLANS[sampling], micro_batches, num_devices)
+    for got, expected in zip(actual, run_whole(name, sampling), strict=True):
         for (path, want), leaf in zip(
             jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True
         ):
@@ -203,8 +203,8 @@ def test_micro_batches_do_what_the_whole_batch_does(
 )
 def test_tasks_apart_do_what_mixed_rows_do(sampling, micro_batches, num_devices):
     """PCGrad in one pass over rows of one task each: as in a pass for each task."""
-    found = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
-    for got, expected in zip(found, run_whole("pcgrad", sampling), strict=True):
+    actual = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
+    for got, expected in zip(actual, run_whole("pcgrad", sampling), strict=True):
         for (path, want), leaf in zip(
             jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True
         ):
@@ -221,8 +221,8 @@ def test_tasks_apart_take_the_operations_of_one_pass():
         update, state = make_update(name, JOINT)
         (batch,) = make_batches(np.arange(NUM_EXAMPLES)[None], part_size=part_size)
         program = Program(update, jax.devices()[:1], donate_first=False)
-        found = program.compiled(state, batch).cost_analysis()
-        return found["flops"] / batch.tokens.size
+        result = program.compiled(state, batch).cost_analysis()
+        return result["flops"] / batch.tokens.size
 
     one_pass = operations("ew")
     assert operations("pcgrad", part_size=12) == pytest.approx(one_pass, rel=0.15)
@@ -239,7 +239,7 @@ def test_what_is_compared_says_something():
             assert metrics["scalars"]["bad_steps"] == 0
             if name == "mtra":
                 present = metrics["present"]
-                # Of one text the bound is 0.
+                # The bound of a single text is 0.
                 assert np.any(np.abs(metrics["terms"]["mi"][present]) > 1e-5)
                 assert metrics["scalars"]["norm/perturbation_gradient"] > 1e-2
             else:
@@ -315,13 +315,13 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
             total += jnp.sum(mix[part::2] * z**2)
         return total
 
-    found, expected = (
+    actual, expected = (
         jax.jit(jax.value_and_grad(function))(params)
         for function in (value, value_of_loop)
     )
     jax.tree.map(
         lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9),
-        found,
+        actual,
         expected,
     )
 
@@ -330,7 +330,7 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
 
 
 def temporary_bytes(name, micro_batches):
-    """Of a step on 32 texts of 60 tokens, beside parameters and batch."""
+    """Memory of a step on 32 texts of 60 tokens, beside parameters and batch."""
     model = make_model(
         dropout=0.1,
         dtype=np.float32,

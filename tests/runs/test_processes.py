@@ -82,9 +82,9 @@ def finish(process, code=0):
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as result:
+        result.bind(("127.0.0.1", 0))
+        return result.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,8 @@ def test_two_processes_end_with_the_parameters_of_one(ended):
 def test_process_0_alone_writes_and_speaks(ended):
     _, two, said = ended
     assert all(line.startswith("[Gloo] ") for line in said.splitlines())
-    found = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
-    assert found == {"ocdbt.process_0"}
+    result = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
+    assert result == {"ocdbt.process_0"}
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
     assert len(list((two / "tensorboard").iterdir())) == 1
 

@@ -1,4 +1,4 @@
-"""Runs that differ in their numbers alone: the same programs, compiled once."""
+"""Runs that differ only in numbers share their programs, which compile once."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def prepare(*overrides, small=SMALL):
 
 
 def texts(prepared):
-    """The programs of a run as they are given to the compiler."""
+    """The programs of a run before compilation."""
     run = prepared.run
     state = replicate(run.state, prepared.devices)
     trains = run.train.blanks(run.schedule.plan(0)[0])
@@ -75,7 +75,7 @@ def test_no_seed_is_a_constant_of_a_program():
 
 
 def test_what_the_network_is_made_of_is_a_constant():
-    """The comparison sees a program that differs."""
+    """The comparison detects a program that differs."""
     assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))
 
 
@@ -98,7 +98,7 @@ print(counts["cache_hits"], counts["cache_misses"])
 
 
 def train(workdir, *overrides):
-    """(programs read from disk, programs compiled) in a run of a process of its own."""
+    """Returns the programs read from disk and compiled by a run in a new process."""
     texts = [f"{key}={value}" for key, value in (*WHOLE, *overrides)]
     done = subprocess.run(
         [sys.executable, "-c", RUN, PRESET, str(workdir), *texts],

@@ -1,4 +1,4 @@
-"""Signals to real runs, at places of their own choice: saved, said, and continued."""
+"""Signals to real runs at chosen places: saved, reported, and continued."""
 
 import signal
 
@@ -40,7 +40,7 @@ def test_a_signal_at_any_time_saves_and_the_same_command_continues(
 def test_a_second_sigint_ends_the_run_at_once_and_does_no_damage(
     first, script, same_end, tmp_path
 ):
-    """Even where the checkpoint in work, which the first one waits for, takes for ever."""
+    """Even if the checkpoint that the first signal waits for never ends."""
     write = "orbax.checkpoint.checkpoint_manager:CheckpointManager._finalize"
     faults = [
         (STEP, 6, "signal", signal.Signals[first].value),
