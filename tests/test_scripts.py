@@ -284,7 +284,11 @@ def test_equal_weighting_trains(tmp_path, cache):
 @pytest.mark.parametrize(
     ("script", "flags", "parts"),
     [
-        ("train.py", [f"--config={MTRA}", "--wrkdir=x"], ["--wrkdir", "--workdir"]),
+        (
+            "train.py",
+            ["--config=configs/mtra.py:tiny_sinthetic", "--workdir=/no/where"],
+            ["'tiny_sinthetic'", "tiny_synthetic"],
+        ),
         ("evaluate.py", [], ["--workdir", "--predictions"]),
         ("predict.py", ["--workdir=/no/where", "--task=irony"], ["/no/where"]),
     ],

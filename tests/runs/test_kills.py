@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.processes, pytest.mark.nightly]
 # Together they have every kind of state that a run must restore.
 METHODS = ("mtra", "uw", "dwa", "pcgrad")
-KILLS = int(os.environ.get("KILLS", "28"))
+KILLS = int(os.environ.get("KILLS", "16"))
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 FLAGS = (
     "--config.tasks=irony,intensity",
