@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +84,6 @@ def lines_of(workdir):
     """`metrics.jsonl` as dictionaries."""
     text = (workdir / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
-
-
-def latest_checkpoint(workdir):
-    """The largest step of which there is a directory, finished or not."""
-    names = (path.name for path in workdir.glob("checkpoints/[0-9]*"))
-    return max((int(name.split(".")[0]) for name in names), default=0)
 
 
 @pytest.fixture(scope="module")
@@ -222,19 +215,17 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
         "--config.checkpoint_every=4",
         *SMALL,
     ]
-    process = subprocess.Popen(
-        command("train.py", *flags),
+    script = command("train.py", *flags)[1:]
+    # At the tenth record: the checkpoint of step 8 waited for that of step 4.
+    fault = [["mtra_jax.runs.metrics_log:Records.add", 10, "signal", signal.SIGKILL]]
+    killed = subprocess.run(
+        [sys.executable, "tests/runs/fault.py", json.dumps(fault), *script],
         cwd=ROOT,
         env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
     )
-    deadline = time.monotonic() + 300
-    # The second one being written means that the first is whole.
-    while latest_checkpoint(workdir) < 8 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed.returncode == -signal.SIGKILL
     assert not (workdir / "results.json").exists()
     done = run("train.py", *flags)
     assert "continuing at step" in done.stdout

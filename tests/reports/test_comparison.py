@@ -84,11 +84,11 @@ def test_one_seed_has_no_deviation_and_no_p(result):
     assert row(result, "tw").p is None
 
 
-def test_delta_p_is_that_of_the_means(actual):
+def test_delta_p_is_that_of_the_means(result):
     # irony: 13 of 52, 25 %; intensity: 18 of 27 and 28 of 37.
     expected = (100 * 13 / 52 + (100 * 18 / 27 + 100 * 28 / 37) / 2) / 2
-    assert row(actual, "mtra_x").delta_p == pytest.approx(expected, rel=1e-12)
-    assert row(actual, "ew").delta_p == 0.0
+    assert row(result, "mtra_x").delta_p == pytest.approx(expected, rel=1e-12)
+    assert row(result, "ew").delta_p == 0.0
 
 
 def test_delta_p_over_a_figure_of_zero_is_missing():

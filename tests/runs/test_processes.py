@@ -1,18 +1,19 @@
 """Two real processes train as one does, through the script, and outlive each other."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import assert_mentions
 
-from mtra_jax.runs import checkpoints, checksums, processes
+from mtra_jax.runs import checkpoints, checksums
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.processes
@@ -55,7 +56,7 @@ def start(workdir, cache, num_devices, *flags, faults=()):
 
 def start_two(workdir, caches, faults=((), ())):
     """Two processes of two devices each."""
-    port = free_port()
+    port = choose_port()
     return [
         start(
             workdir,
@@ -81,10 +82,13 @@ def finish(process, code=0):
     return output, errors
 
 
-def free_port():
-    with socket.socket() as result:
-        result.bind(("127.0.0.1", 0))
-        return result.getsockname()[1]
+def choose_port():
+    """A free port below those that the system gives to outgoing connections."""
+    for port in np.random.default_rng().permutation(np.arange(20_000, 32_000)):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", int(port)))
+            return int(port)
+    raise AssertionError("no port is free")
 
 
 @pytest.fixture(scope="module")
@@ -151,20 +155,22 @@ def test_process_0_alone_writes_and_speaks(ended):
 
 def test_a_process_that_does_not_come_is_named_and_not_waited_for_for_ever(tmp_path):
     """The runtime would abort the process."""
-    address = f"127.0.0.1:{free_port()}"
-    flags = (
-        "--distributed",
-        f"--coordinator={address}",
-        "--num_processes=2",
-        "--process_id=1",
-        "--initialization_timeout=1",
-    )
-    output, errors = finish(start(tmp_path / "run", "", 1, *flags), 1)
+    # Bound, so that no other program takes the port; it refuses connections.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        flags = (
+            "--distributed",
+            f"--coordinator={address}",
+            "--num_processes=2",
+            "--process_id=1",
+            "--initialization_timeout=1",
+        )
+        output, errors = finish(start(tmp_path / "run", "", 1, *flags), 1)
     assert output == ""
-    assert errors == (
-        f"error: --distributed: waited 1 s for process 0 at {address} (Connection "
-        "refused); expected every process to start within that time; see "
-        "--initialization_timeout\n"
+    assert errors.startswith("error: --distributed: ")
+    assert_mentions(
+        errors, "process 0", address, "Connection refused", "--initialization_timeout"
     )
     assert not (tmp_path / "run").exists()
 
@@ -173,9 +179,7 @@ def test_a_process_does_not_outlive_the_other_and_both_continue(ended, cache, tm
     caches = cache, cache
     first, second = start_two(tmp_path, caches, ((), [(STEP, 4, "signal", KILL)]))
     finish(second, -KILL)
-    began = time.monotonic()
     errors = finish(first, 1)[1].splitlines()
-    assert time.monotonic() - began < 2 * processes.HEARTBEAT_SECONDS
     assert errors[-1].startswith("error: another process of this run is lost: ")
     assert errors[-1].endswith("; the same command in each of them continues")
     assert not any("Traceback" in line for line in errors)
