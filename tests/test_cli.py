@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from messages import assert_mentions
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
@@ -46,7 +47,7 @@ def test_overrides_are_taken_out_in_order(arguments, rest, overrides):
 def test_an_override_without_a_value_is_refused(after):
     with pytest.raises(InputError) as error:
         cli.split_overrides(["--config.seed", *after])
-    assert str(error.value) == ("--config.seed: no value; expected --config.seed=VALUE")
+    assert_mentions(error.value, "--config.seed", "--config.seed=VALUE")
 
 
 def test_flags_are_parsed():
@@ -117,7 +118,7 @@ def test_existing_directory(tmp_path):
     ):
         with pytest.raises(InputError) as error:
             cli.existing_directory(str(path))
-        assert str(error.value) == f"{path}: {fault}"
+        assert_mentions(error.value, path, fault)
 
 
 def test_output_directory(tmp_path):
@@ -132,8 +133,7 @@ def test_output_directory(tmp_path):
     ):
         with pytest.raises(InputError) as error:
             cli.output_directory(str(path))
-        expected = "expected a directory, or the name of a new one"
-        assert str(error.value) == f"{fault}; {expected}"
+        assert_mentions(error.value, fault, "directory", "new")
 
 
 def run(monkeypatch, main, arguments=()):

@@ -72,7 +72,7 @@ def message(spec, *overrides):
     return str(error.value)
 
 
-def test_there_are_twelve_presets():
+def test_every_preset_is_a_row_of_table_10():
     assert set(config.PRESETS) == TABLE_10.keys()
 
 
