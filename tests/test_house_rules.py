@@ -364,6 +364,35 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file):
             config.validate(experiments.config_of(run))
 
 
+def git(*arguments: str) -> list[str]:
+    """The lines that git prints; exit code 1 stands for none."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        pytest.skip("git is not installed")
+    if done.returncode > 1:
+        pytest.skip("not a git checkout")
+    return done.stdout.splitlines()
+
+
+def test_git_ignores_no_source():
+    """A pattern such as `runs/` would also hide `mtra_jax/runs/`."""
+    ignored = git("ls-files", "--others", "--ignored", "--exclude-standard")
+    folders = ("mtra_jax/", "scripts/", "configs/", "tests/")
+    assert not [x for x in ignored if x.startswith(folders) and x.endswith(".py")]
+    assert not git("ls-files", "--cached", "--ignored", "--exclude-standard")
+
+
+def test_git_ignores_what_the_commands_of_the_readme_write():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = re.findall(r"(?:--workdir|--data_dir|-m venv) ([a-z.][\w./]*)", text)
+    assert {".venv", "data"} < set(written)
+    paths = [f"{path}/file" for path in written]
+    assert git("check-ignore", *paths) == paths
+
+
 def test_the_tests_that_the_pages_name_are_there():
     pages = [ROOT / folder / "README.md" for folder in ("", "scripts", "tests")]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
