@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/tiny_synthetic
 
-.PHONY: train figures test oracle lint clean
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
+SLOW = processes or hostile or slow or nightly or benchmark
+
+.PHONY: train figures test test-slow test-all nightly oracle lint clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,8 +23,18 @@ figures: $(VENV)/installed
 	rm -rf runs/stored
 	$(BIN)/python scripts/store_figures.py --workdir runs/stored
 
+# The fast tier; tests/README.md describes the others.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
+
+test-slow: $(VENV)/installed
+	$(PYTEST) -m "$(SLOW)"
+
+test-all: test test-slow
+
+# The tests with a longer mode, in that mode.
+nightly: $(VENV)/installed
+	KILLS=300 HOSTILE_EXAMPLES=2000 $(PYTEST) -m nightly
 
 # PyTorch, for the tests that compare with it; they are skipped without.
 oracle: $(VENV)/installed

@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, and the places of the real data and weights."""
 
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,36 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# Every other test is in the fast tier.
+SLOW_TIERS = ("processes", "hostile", "slow", "nightly", "benchmark")
+
+
+def pytest_configure(config):
+    """Selects the fast tier, unless `-m` or a file or a test is named."""
+    paths = [argument.partition("::")[0] for argument in config.args]
+    if not config.option.markexpr and not all(map(os.path.isfile, paths)):
+        config.option.markexpr = " and ".join(f"not {tier}" for tier in SLOW_TIERS)
+
+
+def _is_fast(item):
+    return not any(map(item.get_closest_marker, (*SLOW_TIERS, "end_to_end")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Notes whether the test, or a fixture that it asks for, may start Python."""
+    _guard.is_on = _is_fast(item)
+
+
+def _guard(event, arguments):
+    if event == "subprocess.Popen" and _guard.is_on and arguments[0] == sys.executable:
+        raise AssertionError(
+            "the fast tier starts no Python; mark the test `processes`"
+        )
+
+
+_guard.is_on = False
+sys.addaudithook(_guard)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""Bad flags and files, a row each: the one line that answers them, and exit code 2.
+"""Bad flags and files, one row each: one line on standard error, exit code 2, no new files.
 
-`{tmp}` stands for the directory of the test, `{root}` for that of the repository, and
-" ..." at the end for the reason that a library gives, which differs with its version.
+A row lists what the line must mention, in this order: file and line, key, value, and what
+is expected. One row of each kind holds the whole sentence. `{tmp}` stands for the directory
+of the test, `{root}` for that of the repository.
 """
 
 import dataclasses
@@ -10,7 +11,6 @@ import importlib.util
 import io
 import json
 import os
-import re
 import struct
 import sys
 import types
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import safetensors.numpy
+from messages import assert_mentions
 
 from mtra_jax import cli
 from mtra_jax import config as configs
@@ -39,6 +40,11 @@ TRAIN = (
     "--config.data.cache_dir=",
     "--config.tasks=irony",
 )
+MTRA = (
+    "train",
+    "--config={root}/configs/mtra.py:tiny_synthetic",
+    "--workdir={tmp}/run",
+)
 AFFECT = (*TRAIN, "--config.benchmark=affecteval")
 FLAGS = (*TRAIN, "--config.data.dir={tmp}/none")
 GOEMOTIONS = (*AFFECT, "--config.tasks=goemotions")
@@ -50,11 +56,7 @@ SCORE_VALUES = (*SCORE, "--benchmark=affecteval", "--tasks=emobank")
 ITSELF = ("train", f"{PRESET}synthetic", "--workdir={tmp}/run")
 PREDICT = ("predict", "--workdir={tmp}", "--task=irony")
 TABLE = ("table", "EW={tmp}")
-SWEEP = (
-    "sweep",
-    "--config={root}/configs/sweep.py:synthetic",
-    "--workdir={tmp}/run",
-)
+SWEEP = ("sweep", "--config={root}/configs/sweep.py:synthetic", "--workdir={tmp}/run")
 REPORT = ("report", "{tmp}")
 BENCHMARK = ("benchmark", f"{PRESET}synthetic", "--config.data.cache_dir=")
 TEXT = "tweeteval/datasets/irony/train_text.txt"
@@ -63,7 +65,6 @@ TSV = "affecteval/goemotions/dev.tsv"
 CSV = "affecteval/emobank/emobank.csv"
 INTENSITY = "affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt"
 TEN_MEGABYTES = 10**7
-LIBRARYS = " ..."
 LONG = "a" * 300  # more than a file system takes
 
 Write = Callable[[Path], None]
@@ -134,7 +135,7 @@ from mtra_jax.runs import experiments
 
 def get_sweep(name):
     return experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", [0])[:1] + (
-        experiments.Trial("e\\nw", "ew", "tiny_synthetic", 0),
+        experiments.Run("e\\nw", "ew", "tiny_synthetic", 0),
     ))
 """
 EMOBANK_ROWS = "id,split,V,A,D,text\n" + "".join(
@@ -289,11 +290,11 @@ def shards_of(weight_map) -> Write:
 
 
 class Row(NamedTuple):
-    """`command` is a script and its flags."""
+    """`command` is a script and its flags, `message` the sentence or what it mentions."""
 
     write: Write
     command: tuple[str, ...]
-    message: str
+    message: str | tuple[str | int, ...]
 
 
 ROWS = {
@@ -303,127 +304,135 @@ ROWS = {
         ("train", "--wrkdir=x", *FLAGS[1:]),
         "unknown argument --wrkdir; did you mean --workdir?",
     ),
-    "no work directory": Row(
-        nothing, FLAGS[:2], "the following arguments are required: --workdir"
-    ),
-    "flag without its value": Row(
-        nothing, ("predict", "--workdir"), "argument --workdir: expected one argument"
-    ),
+    "no work directory": Row(nothing, FLAGS[:2], ("--workdir",)),
+    "flag without its value": Row(nothing, ("predict", "--workdir"), ("--workdir",)),
     "empty work directory": Row(
         nothing,
         (*FLAGS, "--workdir="),
         "'': an empty name; expected a directory, or the name of a new one",
     ),
     "work directory that is a file": Row(
-        put("run", "x"),
-        FLAGS,
-        "{tmp}/run: not a directory; expected a directory, or the name of a new one",
+        put("run", "x"), FLAGS, ("{tmp}/run", "directory", "name")
     ),
     "work directory below a file": Row(
         put("run", "x"),
         (*FLAGS, "--workdir={tmp}/run/run"),
-        "{tmp}/run/run: Not a directory; expected a directory, or the name of a new one",
+        ("{tmp}/run/run", "directory", "name"),
     ),
     "work directory with a long name": Row(
-        nothing,
-        (*FLAGS, f"--workdir={LONG}"),
-        LONG + ": File name too long; expected a directory, or the name of a new one",
+        nothing, (*FLAGS, f"--workdir={LONG}"), (LONG, "name", "directory")
     ),
     "process number that is no number": Row(
-        nothing,
-        (*FLAGS, "--num_processes=two"),
-        "argument --num_processes: invalid int value: 'two'",
+        nothing, (*FLAGS, "--num_processes=two"), ("--num_processes", "value", "'two'")
     ),
     "split that is none": Row(
-        nothing,
-        (*SCORE, "--split=train"),
-        "argument --split: invalid choice: 'train' ...",
+        nothing, (*SCORE, "--split=train"), ("--split", "'train'")
     ),
     "neither run nor predictions": Row(
-        nothing, ("evaluate",), "expected either --workdir DIR or --predictions DIR"
+        nothing, ("evaluate",), ("--workdir", "--predictions")
     ),
     "predictions that are no directory": Row(
-        put("p", "1\n"), (*SCORE, "--predictions={tmp}/p"), "{tmp}/p: not a directory"
+        put("p", "1\n"), (*SCORE, "--predictions={tmp}/p"), ("{tmp}/p", "directory")
     ),
     "run with a long name": Row(
-        nothing, ("evaluate", f"--workdir={LONG}"), LONG + ": no such directory"
+        nothing, ("evaluate", f"--workdir={LONG}"), (LONG, "directory")
     ),
     "unknown benchmark of 10,000 letters": Row(
         nothing,
         (*SCORE, f"--benchmark={'a' * 10_000}"),
-        "unknown benchmark 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'; known: tweeteval, affecteval, synthetic",
+        (
+            "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
+        ),
     ),
-    "empty name of a task": Row(
-        nothing,
-        (*SCORE, "--tasks=irony,"),
-        "unknown task '' of tweeteval; known: emotion, hate, irony, offensive, sentiment, stance",
-    ),
+    "empty name of a task": Row(nothing, (*SCORE, "--tasks=irony,"), ("task", "''")),
     "unknown task of a run": Row(
         run_with(),
         ("predict", "--workdir={tmp}", "--task=ironi"),
         "unknown task 'ironi' of this run; did you mean irony?",
     ),
-    "row without a name": Row(
-        nothing, ("table", "={tmp}"), "={tmp}: expected NAME=WORKDIR"
-    ),
+    "row without a name": Row(nothing, ("table", "={tmp}"), ("={tmp}", "NAME=WORKDIR")),
     "row of two lines": Row(
         run_with(),
         ("table", "E\nW={tmp}"),
-        "name 'E\\nW'; expected no line breaks or control characters",
+        ("name", "'E\\nW'", "line breaks", "characters"),
     ),
     "two rows of one name": Row(
         finished_with(json.dumps(results())),
         (*TABLE, "EW={tmp}"),
-        "name EW is there twice; expected names that differ",
+        ("name", "EW", "twice"),
     ),
     "format of a table that is none": Row(
-        nothing,
-        (*REPORT, "--format=html"),
-        "argument --format: invalid choice: 'html' ...",
+        nothing, (*REPORT, "--format=html"), ("--format", "'html'")
     ),
     "table that cannot be written": Row(
         put("results.jsonl", line()),
         (*REPORT, "--out={tmp}/no/table"),
-        "{tmp}/no/table: No such file or directory",
+        ("{tmp}/no/table", "file", "directory"),
     ),
     "unknown baseline": Row(
-        put("results.jsonl", line()),
-        (*REPORT, "--baseline=mtra"),
-        "unknown baseline 'mtra'; known: ew",
+        put("results.jsonl", line()), (*REPORT, "--baseline=mtra"), ("'mtra'",)
     ),
-    "long name of results": Row(
-        nothing, ("report", LONG), LONG + ": File name too long"
-    ),
+    "long name of results": Row(nothing, ("report", LONG), (LONG, "name")),
     "copied and downloaded": Row(
         nothing,
         ("prepare_data", "--data_dir={tmp}", "--from_dir=x", "--download"),
-        "argument --download: not allowed with argument --from_dir",
+        ("--download", "--from_dir"),
     ),
     "data directory that is a file": Row(
         put("data", "x"),
         ("prepare_data", "--data_dir={tmp}/data"),
-        "{tmp}/data: not a directory; expected a directory, or the name of a new one",
+        ("{tmp}/data", "directory", "name"),
     ),
     "empty data directory": Row(
-        nothing,
-        ("prepare_data", "--data_dir="),
-        "'': an empty name; expected a directory, or the name of a new one",
+        nothing, ("prepare_data", "--data_dir="), ("''", "empty", "name", "directory")
     ),
     "unknown flag of prepare_data": Row(
         nothing,
         ("prepare_data", "--data_dri={tmp}", "--data_dir={tmp}"),
-        "unknown argument --data_dri; did you mean --data_dir?",
+        ("--data_dri", "--data_dir"),
     ),
     # configurations
-    "no value": Row(
+    "unknown preset": Row(
         nothing,
-        (*FLAGS, "--config.seed"),
-        "--config.seed: no value; expected --config.seed=VALUE",
+        ("train", f"{PRESET}sinthetic", "--workdir={tmp}/run"),
+        ("'ew_tiny_sinthetic'", "ew_tiny_synthetic"),
     ),
-    "unknown key": Row(
+    "unknown key of a method": Row(
         nothing,
-        (*FLAGS, "--config.epoch=3"),
-        "unknown key --config.epoch; did you mean epochs?",
+        (*MTRA, "--config.method.bta=1"),
+        ("--config.method.bta", "method.beta"),
+    ),
+    "unknown task": Row(
+        nothing, (*FLAGS, "--config.tasks=ironi"), ("'ironi'", "irony")
+    ),
+    "word for a number": Row(
+        nothing,
+        (*FLAGS, "--config.learning_rate=much"),
+        ("--config.learning_rate", "'much'"),
+    ),
+    "no epochs": Row(nothing, (*FLAGS, "--config.epochs=0"), ("epochs", "0")),
+    "negative length of the perturbation": Row(
+        nothing, (*MTRA, "--config.method.epsilon=-1"), ("epsilon", "-1")
+    ),
+    "length that holds no text": Row(
+        nothing, (*ITSELF, "--config.data.max_length=2"), ("data.max_length", "2", "3")
+    ),
+    "benchmark without its data": Row(
+        nothing, (*TRAIN[:3], "--config.tasks=irony"), ("data.dir",)
+    ),
+    "work directory of another seed": Row(
+        put("run/config.json", json.dumps(CONFIG)),
+        (*ITSELF, "--config.seed=5"),
+        ("{tmp}/run/config.json", "seed", 0, 5, "--workdir"),
+    ),
+    "label out of range in the validation part": Row(
+        with_irony("tweeteval/datasets/irony/val_labels.txt", "0\n7\n0\n"),
+        TRAIN,
+        ("{tmp}/tweeteval/datasets/irony/val_labels.txt:2", "'7'"),
+    ),
+    "no value": Row(nothing, (*FLAGS, "--config.seed"), ("--config.seed", "value")),
+    "unknown key": Row(
+        nothing, (*FLAGS, "--config.epoch=3"), ("--config.epoch", "epochs")
     ),
     "underscore in a number": Row(
         nothing,
@@ -431,35 +440,33 @@ ROWS = {
         "--config.epochs is '1_0'; expected a whole number",
     ),
     "digits of another script": Row(
-        nothing,
-        (*FLAGS, "--config.epochs=١"),
-        "--config.epochs is '١'; expected a whole number",
+        nothing, (*FLAGS, "--config.epochs=١"), ("--config.epochs", "'١'", "number")
     ),
     "number of 5,000 digits": Row(
         nothing,
         (*FLAGS, f"--config.epochs={'9' * 5000}"),
-        "--config.epochs is '9999999999999999999999999999999999999...99999999999999999999999999999999999999'; expected a whole number",
+        (
+            "--config.epochs",
+            "'9999999999999999999999999999999999999...99999999999999999999999999999999999999'",
+            "number",
+        ),
     ),
     "number beyond 32 bits": Row(
         nothing,
         (*FLAGS, "--config.batch_size=2147483648"),
-        "batch_size is 2147483648; expected at most 2147483647",
+        ("batch_size", "2147483648", "2147483647"),
     ),
     "rate that is not a number": Row(
-        nothing,
-        (*FLAGS, "--config.learning_rate=nan"),
-        "learning_rate is nan; expected more than 0",
+        nothing, (*FLAGS, "--config.learning_rate=nan"), ("learning_rate", "nan", "0")
     ),
     "no such preset file": Row(
-        nothing,
-        (*FLAGS, "--config={tmp}/no.py:x"),
-        "{tmp}/no.py: no such configuration file",
+        nothing, (*FLAGS, "--config={tmp}/no.py:x"), ("{tmp}/no.py", "file")
     ),
     "preset file with a long name": Row(
-        nothing, (*FLAGS, f"--config={LONG}:x"), LONG + ": no such configuration file"
+        nothing, (*FLAGS, f"--config={LONG}:x"), (LONG, "file")
     ),
     "preset file that is a directory": Row(
-        nothing, (*FLAGS, "--config={tmp}:x"), "{tmp}: no such configuration file"
+        nothing, (*FLAGS, "--config={tmp}:x"), ("{tmp}", "file")
     ),
     "preset file with a slip": Row(
         put("c.py", "def get_config(name):\n    return (\n"),
@@ -469,83 +476,83 @@ ROWS = {
     "preset file with a NUL": Row(
         put("c.py", b"x = 1\n\0\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py: SyntaxError: ...",
+        ("{tmp}/c.py", "SyntaxError"),
     ),
     "preset file in UTF-16": Row(
         put("c.py", "x = 1\n".encode("utf-16")),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py: SyntaxError: ...",
+        ("{tmp}/c.py", "SyntaxError"),
     ),
     "preset file that breaks down": Row(
         put("c.py", "def get_config(name):\n    return int(name)\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py:2: ValueError: invalid literal for int() with base 10: 'x'",
+        ("{tmp}/c.py:2", "10", "'x'"),
     ),
     "preset file without its function": Row(
         put("c.py", ""),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py: no function get_config; see configs/mtra.py",
+        ("{tmp}/c.py", "get_config", "mtra.py"),
     ),
     "preset that is none": Row(
         put("c.py", "def get_config(name):\n    return [name]\n"),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py: get_config returns ['x']; expected a ConfigDict",
+        ("{tmp}/c.py", "get_config", "['x']"),
     ),
     "preset with a key too many": Row(
         put("c.py", ONE_MORE_KEY),
         (*FLAGS, "--config={tmp}/c.py:x"),
-        "{tmp}/c.py: unknown key epoch; did you mean epochs?",
+        ("{tmp}/c.py", "epoch", "epochs"),
     ),
     "sweep that is none": Row(
         put("c.py", "get_sweep = str\n"),
         ("sweep", "--config={tmp}/c.py:x", "--workdir={tmp}/run"),
-        "{tmp}/c.py: get_sweep returns 'x'; expected a Sweep",
+        ("{tmp}/c.py", "get_sweep", "'x'"),
     ),
     "sweep with a row of two lines": Row(
         put("c.py", ROW_OF_TWO_LINES),
         ("sweep", "--config={tmp}/c.py:x", "--workdir={tmp}/run"),
-        "{tmp}/c.py:x: name 'e\\nw'; expected no line breaks or control characters",
+        ("{tmp}/c.py", "name", "'e\\nw'", "line breaks", "characters"),
     ),
-    "sweep into a file": Row(
-        put("run", ""),
-        SWEEP,
-        "{tmp}/run: not a directory; expected a directory, or the name of a new one",
-    ),
+    "sweep into a file": Row(put("run", ""), SWEEP, ("{tmp}/run", "directory", "name")),
     "more devices than there are": Row(
-        nothing,
-        (*FLAGS, "--config.devices=9"),
-        "devices is 9; expected 1 to 8, or 0 for all of them",
+        nothing, (*FLAGS, "--config.devices=9"), ("9", "1", "8", "0")
     ),
     "batch that the devices cannot share": Row(
-        irony,
-        (*TRAIN, "--config.batch_size=129"),
-        "batch_size is 129; expected a multiple of the 8 devices",
+        irony, (*TRAIN, "--config.batch_size=129"), ("batch_size", "129", "8")
     ),
     "heads that do not divide the width": Row(
         irony,
         (*TRAIN, "--config.backbone.num_attention_heads=3"),
-        "hidden_size 128 is not a multiple of num_attention_heads 3",
+        ("hidden_size", "128", "num_attention_heads", "3"),
     ),
     "vocabulary below the alphabet": Row(
-        irony,
-        (*TRAIN, "--config.backbone.vocab_size=5"),
-        "vocab_size must be at least 19, the characters of the texts; found 5",
+        irony, (*TRAIN, "--config.backbone.vocab_size=5"), ("vocab_size", "19", "5")
     ),
     # data
     "no data directory": Row(
-        nothing,
-        FLAGS,
-        "{tmp}/none: no such directory; a data directory holds tweeteval/datasets/TASK/{train,val,test}_{text,labels}.txt, stance/TARGET/ likewise (scripts/prepare_data.py fetches or copies it)",
+        nothing, FLAGS, ("{tmp}/none", "directory", "prepare_data.py")
     ),
     "empty file": Row(
         with_irony(TEXT, ""),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt: the file is empty; expected one example a line",
+        (
+            "{tmp}/tweeteval/datasets/irony/train_text.txt",
+            "file",
+            "empty",
+            "example",
+            "line",
+        ),
     ),
     "only a byte-order mark": Row(
         with_irony(LABELS, "\ufeff"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt: the file is empty; expected one example a line",
+        (
+            "{tmp}/tweeteval/datasets/irony/train_labels.txt",
+            "file",
+            "empty",
+            "example",
+            "line",
+        ),
     ),
     "text in Latin-1": Row(
         with_irony(TEXT, "so good\nca\xe9\nah\n".encode("latin-1")),
@@ -555,27 +562,37 @@ ROWS = {
     "text in UTF-16": Row(
         with_irony(TEXT, "so\nso\nah\n".encode("utf-16")),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt:1: byte 0xff is not UTF-8; expected UTF-8 text",
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt:1", "0xff", "UTF-8"),
     ),
     "lone surrogate in a text": Row(
         with_irony(TEXT, b"so\nso\n\xed\xa0\x80\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt:3: byte 0xed is not UTF-8; expected UTF-8 text",
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt:3", "0xed", "UTF-8"),
     ),
     "text cut off in a character": Row(
         with_irony(TEXT, "so\nso\n😭".encode()[:-1]),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt:3: byte 0xf0 is not UTF-8; expected UTF-8 text",
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt:3", "0xf0", "UTF-8"),
     ),
     "one label too few": Row(
         with_irony(LABELS, "0\n1\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt has 3 lines but {tmp}/tweeteval/datasets/irony/train_labels.txt has 2; expected one label for each text",
+        (
+            "{tmp}/tweeteval/datasets/irony/train_text.txt",
+            "3",
+            "{tmp}/tweeteval/datasets/irony/train_labels.txt",
+            "2",
+        ),
     ),
     "old Mac line ends": Row(
         with_irony(LABELS, "0\r1\r0\r"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt has 3 lines but {tmp}/tweeteval/datasets/irony/train_labels.txt has 1; expected one label for each text",
+        (
+            "{tmp}/tweeteval/datasets/irony/train_text.txt",
+            "3",
+            "{tmp}/tweeteval/datasets/irony/train_labels.txt",
+            "1",
+        ),
     ),
     "label out of range": Row(
         with_irony(LABELS, "0\n1\n2\n"),
@@ -585,42 +602,47 @@ ROWS = {
     "label with a point": Row(
         with_irony(LABELS, "0\n1.0\n0\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt:2: label '1.0' of IronyEval; expected an integer from 0 to 1",
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:2", "'1.0'", "0", "1"),
     ),
     "label of 10 MB": Row(
         with_irony(LABELS, b"0\n" + b"1" * TEN_MEGABYTES + b"\n0\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt:2: label '1111111111111111111111111111111111111...11111111111111111111111111111111111111' of IronyEval; expected an integer from 0 to 1",
+        (
+            "{tmp}/tweeteval/datasets/irony/train_labels.txt:2",
+            "'111111111111...1111111111111'",
+            "0",
+            "1",
+        ),
     ),
     "label with a NUL": Row(
         with_irony(LABELS, "0\n1\0\n0\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt:2: label '1\\x00' of IronyEval; expected an integer from 0 to 1",
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:2", "'1\\x00'", "0", "1"),
     ),
     "label in Arabic digits": Row(
         with_irony(LABELS, "٠\n١\n٠\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt:1: label '٠' of IronyEval; expected an integer from 0 to 1",
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:1", "'٠'", "0", "1"),
     ),
     "label behind a direction mark": Row(
         with_irony(LABELS, "0\n\u200f1\n0\n"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_labels.txt:2: label '\\u200f1' of IronyEval; expected an integer from 0 to 1",
+        ("{tmp}/tweeteval/datasets/irony/train_labels.txt:2", "'\\u200f1'", "0", "1"),
     ),
     "directory for a file": Row(
         folder(TEXT),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt: cannot be read: Is a directory",
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt", "directory"),
     ),
     "file for a directory": Row(
         put("tweeteval", "x"),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt: cannot be read: Not a directory",
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt", "directory"),
     ),
     "pipe for a file": Row(
         both(irony, pipe(TEXT)),
         TRAIN,
-        "{tmp}/tweeteval/datasets/irony/train_text.txt: cannot be read: a pipe; expected a file",
+        ("{tmp}/tweeteval/datasets/irony/train_text.txt", "pipe", "file"),
     ),
     "two columns for three": Row(
         goemotions("a\t1\tid\nb\t2\n"),
@@ -630,90 +652,114 @@ ROWS = {
     "quote that never closes": Row(
         goemotions('a\t1\tid\n"b\t2\tid\n'),
         GOEMOTIONS,
-        "{tmp}/affecteval/goemotions/dev.tsv:2: quoting that CSV does not allow: unexpected end of data",
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "CSV"),
     ),
     "carriage return in a text": Row(
         goemotions("a\t1\tid\nb\rc\t2\tid\n"),
         GOEMOTIONS,
-        "{tmp}/affecteval/goemotions/dev.tsv:2: quoting that CSV does not allow: new-line character seen in unquoted field",
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "CSV", "line"),
     ),
     "label ids with a blank": Row(
         goemotions("a\t1, 2\tid\nb\t1 2\tid\n"),
         GOEMOTIONS,
-        "{tmp}/affecteval/goemotions/dev.tsv:2: label '1 2' of GoEmotions; expected an integer from 0 to 27",
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "'1 2'", "0", "27"),
     ),
     "empty line of a table": Row(
         goemotions("a\t1\tid\n\nb\t2\tid\n"),
         GOEMOTIONS,
-        "{tmp}/affecteval/goemotions/dev.tsv:2: 0 columns; expected 3: text, label ids, comment id",
+        ("{tmp}/affecteval/goemotions/dev.tsv:2", "0", "3"),
     ),
     "only rows of two labels": Row(
         goemotions("a\t1,2\tid\n"),
         GOEMOTIONS,
-        "{tmp}/affecteval/goemotions/dev.tsv: no example of GoEmotions; expected at least one",
+        ("{tmp}/affecteval/goemotions/dev.tsv", "example"),
     ),
     "column that is missing": Row(
         emobank("id,split,V,A,text\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:1: no column 'D'; found ['id', 'split', 'V', 'A', 'text']",
+        (
+            "{tmp}/affecteval/emobank/emobank.csv:1",
+            "'D'",
+            "['id', 'split', 'V', 'A', 'text']",
+        ),
     ),
     "column that is there twice": Row(
         emobank(EMOBANK_ROWS.replace("id,", "V,")),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:1: column 'V' is there 2 times; expected it once",
+        ("{tmp}/affecteval/emobank/emobank.csv:1", "'V'", "2"),
     ),
     "unknown split of the data": Row(
         emobank(EMOBANK_ROWS + "x,tset,1,2,3,t\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:6: split 'tset'; expected train, dev, test",
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "split", "'tset'"),
     ),
     "value that is not a number": Row(
         emobank(EMOBANK_ROWS + "x,test,1,nan,3,t\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:6: A 'nan'; expected a finite number",
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "'nan'", "finite", "number"),
     ),
     "value beyond 32 bits": Row(
         emobank(EMOBANK_ROWS + "x,test,1,2,1e39,t\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:6: D '1e39'; expected a finite number",
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "'1e39'", "finite", "number"),
     ),
     "decimal comma": Row(
         emobank(EMOBANK_ROWS + "x,test,1,2,3,5,t\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:6: 7 columns; expected 6: id, split, V, A, D, text",
+        ("{tmp}/affecteval/emobank/emobank.csv:6", "7", "6"),
     ),
     "value of 1 MB": Row(
         emobank(EMOBANK_ROWS + f"x,test,1,2,{'1' * 10**6}x,t\n"),
         EMOBANK,
-        "{tmp}/affecteval/emobank/emobank.csv:6: D '1111111111111111111111111111111111111...1111111111111111111111111111111111111x'; expected a finite number",
+        (
+            "{tmp}/affecteval/emobank/emobank.csv:6",
+            "'111111111111...111111111111x'",
+            "finite",
+            "number",
+        ),
     ),
     "no header": Row(
         intensity("id\tso\tfear\t0.5\n"),
         EI_REG,
-        "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt:1: header 'id\\tso\\tfear\\t0.5'; expected ['ID', 'Tweet', 'Affect Dimension', 'Intensity Score'], separated by tabs",
+        (
+            "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt:1",
+            "'id\\tso\\tfear\\t0.5'",
+            "['ID', 'Tweet', 'Affect Dimension', 'Intensity Score']",
+        ),
     ),
     "only a header": Row(
         intensity("ID\tTweet\tAffect Dimension\tIntensity Score\n"),
         EI_REG,
-        "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt: only a header; expected examples below it",
+        (
+            "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt",
+            "header",
+            "examples",
+        ),
     ),
     "tab in a text": Row(
         intensity(
             "ID\tTweet\tAffect Dimension\tIntensity Score\nid\ts\to\tfear\t0.5\n"
         ),
         EI_REG,
-        "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt:2: 5 columns; expected 4: ID, Tweet, Affect Dimension, Intensity Score",
+        (
+            "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt:2",
+            "5",
+            "4",
+        ),
     ),
     "label that is missing": Row(
         intensity("ID\tTweet\tAffect Dimension\tIntensity Score\nid\tso\tfear\tNONE\n"),
         EI_REG,
-        "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt:2: Intensity Score 'NONE'; expected a finite number",
+        (
+            "{tmp}/affecteval/ei-reg/EI-reg/training/EI-reg-En-fear-train.txt:2",
+            "'NONE'",
+            "finite",
+            "number",
+        ),
     ),
     # predictions
     "no predictions": Row(
-        irony,
-        SCORE,
-        "{tmp}/irony.txt: No such file or directory; expected 3 lines, the predictions of irony",
+        irony, SCORE, ("{tmp}/irony.txt", "file", "directory", "3", "lines")
     ),
     "one prediction too few": Row(
         with_irony("irony.txt", "0\n1\n"),
@@ -723,37 +769,37 @@ ROWS = {
     "prediction with a point": Row(
         with_irony("irony.txt", "0\r\n1.0\r\n0\r\n"),
         SCORE,
-        "{tmp}/irony.txt:2: found '1.0'; expected a label id from 0 to 1",
+        ("{tmp}/irony.txt:2", "'1.0'", "0", "1"),
     ),
     "prediction with a NUL": Row(
         with_irony("irony.txt", b"0\n\0\n0\n"),
         SCORE,
-        "{tmp}/irony.txt:2: found '\\x00'; expected a label id from 0 to 1",
+        ("{tmp}/irony.txt:2", "'\\x00'", "0", "1"),
     ),
     "lone surrogate in a prediction": Row(
         with_irony("irony.txt", b"0\n\xed\xb0\x80\n0\n"),
         SCORE,
-        "{tmp}/irony.txt:2: byte 0xed is not UTF-8 text",
+        ("{tmp}/irony.txt:2", "0xed", "UTF-8"),
     ),
     "pipe for predictions": Row(
         both(irony, pipe("irony.txt")),
         SCORE,
-        "{tmp}/irony.txt: a pipe; expected a file of 3 lines",
+        ("{tmp}/irony.txt", "pipe", "file", "3", "lines"),
     ),
     "two values for three": Row(
         both(emobank(EMOBANK_ROWS), put("emobank.txt", "1\t2\t3\n1\t2\n")),
         SCORE_VALUES,
-        "{tmp}/emobank.txt:2: found 2 tab-separated values; expected 3 (V, A, D)",
+        ("{tmp}/emobank.txt:2", "2", "3"),
     ),
     "infinite value": Row(
         both(emobank(EMOBANK_ROWS), put("emobank.txt", "1\t2\t3\n1\tinf\t3\n")),
         SCORE_VALUES,
-        "{tmp}/emobank.txt:2: found 'inf'; expected a finite number",
+        ("{tmp}/emobank.txt:2", "'inf'", "finite", "number"),
     ),
     "value that overflows in squares": Row(
         both(emobank(EMOBANK_ROWS), put("emobank.txt", "1\t2\t3\n1\t1e300\t3\n")),
         SCORE_VALUES,
-        "{tmp}/emobank.txt:2: found '1e300'; expected a finite number",
+        ("{tmp}/emobank.txt:2", "'1e300'", "finite", "number"),
     ),
     "prediction of 1 MB": Row(
         both(
@@ -761,42 +807,40 @@ ROWS = {
             put("emobank.txt", f"1\t2\t3\n1\t2\t{'1' * 10**6}x\n"),
         ),
         SCORE_VALUES,
-        "{tmp}/emobank.txt:2: found '1111111111111111111111111111111111111...1111111111111111111111111111111111111x'; expected a finite number",
+        (
+            "{tmp}/emobank.txt:2",
+            "'1111111111111111111111111111111111111111...'",
+            "finite",
+            "number",
+        ),
     ),
     # runs
     "directory that holds no run": Row(
-        nothing, PREDICT, "{tmp}/config.json: no such file; expected a run's directory"
+        nothing, PREDICT, ("{tmp}/config.json", "file", "run", "directory")
     ),
     "configuration that was cut off": Row(
         put("config.json", CUT_OFF),
         PREDICT,
-        "{tmp}/config.json: damaged: Unterminated string starting at: line 1 column "
-        f"{CUT_END + 1} (char {CUT_END})",
+        ("{tmp}/config.json", "line 1 column", CUT_END + 1),
     ),
     "configuration with a byte-order mark": Row(
         put("config.json", "\ufeff" + json.dumps(CONFIG)),
         PREDICT,
-        "{tmp}/config.json: damaged: Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+        ("{tmp}/config.json", "1", "0"),
     ),
     "configuration in Latin-1": Row(
         put("config.json", b'{"benchmark": "\xe9"}'),
         PREDICT,
-        "{tmp}/config.json: damaged: 'utf-8' codec can't decode byte 0xe9 in position 15: invalid continuation byte",
+        ("{tmp}/config.json", "'utf-8'", "0xe9", "15"),
     ),
     "configuration that is a list": Row(
-        put("config.json", "[1, 2]"),
-        PREDICT,
-        "{tmp}/config.json: damaged: [1, 2]; expected an object",
+        put("config.json", "[1, 2]"), PREDICT, ("{tmp}/config.json", "[1, 2]", "object")
     ),
     "configuration without a key": Row(
-        run_with(epochs=...),
-        PREDICT,
-        "{tmp}/config.json: damaged: no key epochs; expected a whole number",
+        run_with(epochs=...), PREDICT, ("{tmp}/config.json", "epochs", "number")
     ),
     "configuration with a slip in a key": Row(
-        run_with(epoch=9),
-        PREDICT,
-        "{tmp}/config.json: damaged: unknown key epoch; did you mean epochs?",
+        run_with(epoch=9), PREDICT, ("{tmp}/config.json", "epoch", "epochs")
     ),
     "text for a number": Row(
         run_with(epochs="9"),
@@ -804,72 +848,64 @@ ROWS = {
         "{tmp}/config.json: damaged: epochs is '9'; expected a whole number",
     ),
     "true for a number": Row(
-        run_with(seed=True),
-        PREDICT,
-        "{tmp}/config.json: damaged: seed is True; expected a whole number",
+        run_with(seed=True), PREDICT, ("{tmp}/config.json", "seed", "True")
     ),
     "not a number for a rate": Row(
-        run_with(warm_up=float("nan")),
-        PREDICT,
-        "{tmp}/config.json: damaged: warm_up is nan; expected a number",
+        run_with(warm_up=float("nan")), PREDICT, ("{tmp}/config.json", "warm_up", "nan")
     ),
     "number for a list of tasks": Row(
-        run_with(tasks=3),
-        PREDICT,
-        "{tmp}/config.json: damaged: tasks is 3; expected a list of names",
+        run_with(tasks=3), PREDICT, ("{tmp}/config.json", "tasks", "3", "list")
     ),
     "list for a method": Row(
-        run_with(method=["ew"]),
-        PREDICT,
-        "{tmp}/config.json: damaged: method is ['ew']; expected an object",
+        run_with(method=["ew"]), PREDICT, ("{tmp}/config.json", "method", "['ew']")
     ),
     "unknown method": Row(
         run_with(method={"name": "we"}),
         PREDICT,
-        "{tmp}/config.json: damaged: unknown method 'we'; known: ew, si, tw, uw, gls, dwa, pcgrad, imtl_l, rlw, mt_vib, vmtl, hierarchical_mtl, infomtl, mtra, stl, stl_cnn",
+        ("{tmp}/config.json", "'we'", "imtl_l", "mt_vib", "hierarchical_mtl"),
     ),
     "text of 10 MB for a benchmark": Row(
         run_with(benchmark="a" * TEN_MEGABYTES),
         PREDICT,
-        "{tmp}/config.json: damaged: benchmark is 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'; known: tweeteval, affecteval, synthetic",
+        (
+            "{tmp}/config.json",
+            "benchmark",
+            "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
+        ),
     ),
     "NUL in a path": Row(
         run_with(data={**CONFIG["data"], "dir": "a\0b"}),
         PREDICT,
-        "{tmp}/config.json: damaged: data.dir is 'a\\x00b'; expected a text that files can be named by",
+        ("{tmp}/config.json", "data.dir", "'a\\x00b'"),
     ),
     "lone surrogate in a path": Row(
         run_with(data={**CONFIG["data"], "dir": "\ud800"}),
         PREDICT,
-        "{tmp}/config.json: damaged: data.dir is '\\ud800'; expected a text that files can be named by",
+        ("{tmp}/config.json", "data.dir", "'\\ud800'"),
     ),
     "run that has not begun": Row(
-        run_with(),
-        PREDICT,
-        "{tmp}/encoder/config.json: No such file or directory; expected a JSON file",
+        run_with(), PREDICT, ("{tmp}/encoder/config.json", "file", "directory", "JSON")
     ),
     "run that has not finished": Row(
-        run_with(), TABLE, "{tmp}/results.json: no such file; the run has not finished"
+        run_with(), TABLE, ("{tmp}/results.json", "file", "run", "finished")
     ),
     "results that were cut off": Row(
         finished_with('{"validation": {"avg": 5'),
         TABLE,
-        "{tmp}/results.json: damaged: Expecting ',' delimiter: line 1 column 25 (char 24); remove it to score again",
+        ("{tmp}/results.json", "','", "1", "25", "24"),
     ),
     "results that are a list": Row(
-        finished_with("[]"),
-        TABLE,
-        "{tmp}/results.json: damaged: []; expected an object; remove it to score again",
+        finished_with("[]"), TABLE, ("{tmp}/results.json", "[]", "object", "remove")
     ),
     "results of one split only": Row(
         finished_with(json.dumps({"validation": {}})),
         TABLE,
-        "{tmp}/results.json: damaged: no 'test'; expected an object",
+        ("{tmp}/results.json", "'test'", "object"),
     ),
     "text for a figure": Row(
         finished_with(json.dumps(results(test={"irony": {"macro_f1": "50"}}))),
         TABLE,
-        "{tmp}/results.json: damaged: figure '50' of 'test/irony/macro_f1'; expected a number from -100 to 100, or null",
+        ("{tmp}/results.json", "'50'", "'test/irony/macro_f1'", "-100", "100"),
     ),
     "figure above 100": Row(
         finished_with(json.dumps(results(test={"avg": 123.4}))),
@@ -879,22 +915,22 @@ ROWS = {
     "line that was cut off": Row(
         put("results.jsonl", line() + line()[:30]),
         REPORT,
-        "{tmp}/results.jsonl:2: damaged: not JSON from column 27 on: Unterminated string starting at",
+        ("{tmp}/results.jsonl:2", "JSON", "column", "27"),
     ),
     "empty line of results": Row(
         put("results.jsonl", line() + "\n" + line(seed=1)),
         REPORT,
-        "{tmp}/results.jsonl:2: damaged: not JSON from column 1 on: Expecting value",
+        ("{tmp}/results.jsonl:2", "JSON", "column", "1", "value"),
     ),
     "no line of results": Row(
         put("results.jsonl", ""),
         REPORT,
-        "{tmp}/results.jsonl: empty; expected a finished run",
+        ("{tmp}/results.jsonl", "empty", "finished", "run"),
     ),
     "line that is a number": Row(
         put("results.jsonl", line() + "7\n"),
         REPORT,
-        "{tmp}/results.jsonl:2: damaged: 7; expected an object with 'name'",
+        ("{tmp}/results.jsonl:2", "7", "'name'"),
     ),
     "line that is not UTF-8": Row(
         put("results.jsonl", line().encode() + b"\xff\n"),
@@ -902,24 +938,22 @@ ROWS = {
         "{tmp}/results.jsonl:2: byte 0xff is not UTF-8 text",
     ),
     "line nested 100,000 deep": Row(
-        put("results.jsonl", "[" * 100_000),
-        REPORT,
-        "{tmp}/results.jsonl:1: damaged: nested too deep",
+        put("results.jsonl", "[" * 100_000), REPORT, ("{tmp}/results.jsonl:1", "nested")
     ),
     "seed in words": Row(
         put("results.jsonl", line(seed="one")),
         REPORT,
-        "{tmp}/results.jsonl:1: damaged: 'seed' is 'one'; expected a whole number",
+        ("{tmp}/results.jsonl:1", "'seed'", "'one'"),
     ),
     "name of two lines": Row(
         put("results.jsonl", line(name="e\nw")),
         REPORT,
-        "{tmp}/results.jsonl:1: damaged: name 'e\\nw'; expected no line breaks or control characters",
+        ("{tmp}/results.jsonl:1", "name", "'e\\nw'", "line breaks", "characters"),
     ),
     "lone surrogate in a name": Row(
         put("results.jsonl", line(name="\ud800")),
         REPORT,
-        "{tmp}/results.jsonl:1: damaged: name '\\ud800'; expected no line breaks or control characters",
+        ("{tmp}/results.jsonl:1", "name", "'\\ud800'", "line breaks", "characters"),
     ),
     "figure of 400 digits": Row(
         put(
@@ -927,69 +961,78 @@ ROWS = {
             line(results=results(test={"irony": {"macro_f1": 10**400}})),
         ),
         REPORT,
-        "{tmp}/results.jsonl:1: damaged: figure 100000000000000000...0000000000000000000 of 'test/irony/macro_f1'; expected a number from -100 to 100, or null",
+        (
+            "{tmp}/results.jsonl:1",
+            "100000000000000000...0000000000000000000",
+            "'test/irony/macro_f1'",
+            "-100",
+            "100",
+        ),
     ),
     "results of no task": Row(
         put("results.jsonl", line(results=results(test={"avg": 1.0}))),
         REPORT,
-        "{tmp}/results.jsonl:1: damaged: results of no task; expected at least one",
+        ("{tmp}/results.jsonl:1", "results", "task"),
     ),
     "run that is there twice": Row(
-        put("results.jsonl", line() * 2),
-        REPORT,
-        "{tmp}/results.jsonl:2: ew, seed 0 is on line 1 already; expected each run once",
+        put("results.jsonl", line() * 2), REPORT, ("{tmp}/results.jsonl:2", "0", "1")
     ),
     # encoders and tokenizers
-    "no such encoder": Row(irony, PRETRAINED, "'{tmp}/bert': no such directory"),
+    "no such encoder": Row(irony, PRETRAINED, ("'{tmp}/bert'", "directory")),
     "encoder with the name of a file": Row(
         with_irony("bert", "x"),
         PRETRAINED,
-        "{tmp}/bert: expected a directory with config.json; found a file",
+        ("{tmp}/bert", "directory", "config.json", "file"),
     ),
     "home of nobody": Row(
         irony,
         (*TRAIN, "--config.backbone.path=~nobody-of-that-name/bert"),
-        "--config.backbone.path=~nobody-of-that-name/bert: no user 'nobody-of-that-name' here; expected a path without ~ (or ./~ for a ~)",
+        ("--config.backbone.path", "name", "user", "'nobody-of-that-name'"),
     ),
     "encoder without a configuration": Row(
         bert_without("config.json"),
         PRETRAINED,
-        "{tmp}/bert/config.json: No such file or directory; expected a JSON file",
+        ("{tmp}/bert/config.json", "file", "directory", "JSON"),
     ),
     "another kind of encoder": Row(
         bert_config(model_type="gpt2"),
         PRETRAINED,
-        "{tmp}/bert/config.json: model_type is 'gpt2'; this architecture is not supported; known: bert, roberta, xlm-roberta, camembert",
+        ("{tmp}/bert/config.json", "model_type", "'gpt2'"),
     ),
     "decoder": Row(
         bert_config(is_decoder=True),
         PRETRAINED,
-        "{tmp}/bert/config.json: is_decoder is true; expected an encoder",
+        ("{tmp}/bert/config.json", "is_decoder", "true"),
     ),
     "relative positions": Row(
         bert_config(position_embedding_type="relative_key"),
         PRETRAINED,
-        "{tmp}/bert/config.json: position_embedding_type is 'relative_key'; expected 'absolute'",
+        (
+            "{tmp}/bert/config.json",
+            "position_embedding_type",
+            "'relative_key'",
+            "'absolute'",
+        ),
     ),
     "text for a size": Row(
         bert_config(hidden_size="4"),
         PRETRAINED,
-        "{tmp}/bert/config.json: hidden_size is '4'; expected int",
+        ("{tmp}/bert/config.json", "hidden_size", "'4'"),
     ),
     "true for a size": Row(
         bert_config(vocab_size=True),
         PRETRAINED,
-        "{tmp}/bert/config.json: vocab_size is True; expected int",
+        ("{tmp}/bert/config.json", "vocab_size", "True"),
     ),
     "not a number for a constant": Row(
         bert_config(layer_norm_eps=float("nan")),
         PRETRAINED,
-        "{tmp}/bert/config.json: layer_norm_eps is nan; expected 0 or more, finite",
+        ("{tmp}/bert/config.json", "layer_norm_eps", "nan", "0"),
     ),
     "constant below zero": Row(
         bert_config(layer_norm_eps=-1e-12),
         PRETRAINED,
-        "{tmp}/bert/config.json: layer_norm_eps is -1e-12; expected 0 or more, finite",
+        ("{tmp}/bert/config.json", "layer_norm_eps", "-1e-12", "0"),
     ),
     "size that the weights do not have": Row(
         bert_config(hidden_size=8),
@@ -999,12 +1042,12 @@ ROWS = {
     "text beyond the positions": Row(
         bert,
         (*PRETRAINED, "--config.data.max_length=65"),
-        "data.max_length is 65; expected at most 64, the positions of the encoder",
+        ("data.max_length", "65", "64"),
     ),
     "no weights": Row(
         bert_without("model.safetensors"),
         PRETRAINED,
-        "{tmp}/bert: no model.safetensors and no model.safetensors.index.json",
+        ("{tmp}/bert", "model.safetensors", "model.safetensors.index.json"),
     ),
     "pickled weights": Row(
         bert_without("model.safetensors", put("bert/pytorch_model.bin", "x")),
@@ -1014,57 +1057,63 @@ ROWS = {
     "empty weights": Row(
         bert_with("model.safetensors", ""),
         PRETRAINED,
-        "{tmp}/bert/model.safetensors: not a readable safetensors file: ...",
+        ("{tmp}/bert/model.safetensors", "safetensors", "file"),
     ),
     "header longer than the file": Row(
         bert_with("model.safetensors", struct.pack("<Q", 10**15) + b"{}"),
         PRETRAINED,
-        "{tmp}/bert/model.safetensors: not a readable safetensors file: ...",
+        ("{tmp}/bert/model.safetensors", "safetensors", "file"),
     ),
     "weights that were cut off": Row(
         bert_with("model.safetensors", safetensors.numpy.save({"a": np.zeros(9)})[:-1]),
         PRETRAINED,
-        "{tmp}/bert/model.safetensors: not a readable safetensors file: ...",
+        ("{tmp}/bert/model.safetensors", "safetensors", "file"),
     ),
     "weights of something else": Row(
         bert_with("model.safetensors", safetensors.numpy.save({"a": np.zeros(9)})),
         PRETRAINED,
-        "{tmp}/bert: expected one encoder, with one embeddings.word_embeddings.weight; found none",
+        ("{tmp}/bert", "encoder", "embeddings.word_embeddings.weight"),
     ),
     "shard outside the directory": Row(
         shards_of({"a": "../model.safetensors"}),
         PRETRAINED,
-        "{tmp}/bert/model.safetensors.index.json: expected a file beside it; found '../model.safetensors'",
+        ("{tmp}/bert/model.safetensors.index.json", "file", "'../model.safetensors'"),
     ),
     "shard that is missing": Row(
         shards_of({"a": "model-1.safetensors"}),
         PRETRAINED,
-        "{tmp}/bert/model-1.safetensors: not a readable safetensors file: No such file or directory: {tmp}/bert/model-1.safetensors",
+        (
+            "{tmp}/bert/model-1.safetensors",
+            "safetensors",
+            "file",
+            "directory",
+            "{tmp}/bert/model-1.safetensors",
+        ),
     ),
     "no tokenizer": Row(
         bert_without("tokenizer.json"),
         PRETRAINED,
-        "{tmp}/bert: no tokenizer found; expected tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
+        ("{tmp}/bert", "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"),
     ),
     "tokenizer that was cut off": Row(
         bert_with("tokenizer.json", '{"version": "1.0"'),
         PRETRAINED,
-        "{tmp}/bert/tokenizer.json: not a tokenizer: ...",
+        ("{tmp}/bert/tokenizer.json", "tokenizer"),
     ),
     "tokenizer that is not UTF-8": Row(
         bert_with("tokenizer.json", b"\xff{}"),
         PRETRAINED,
-        "{tmp}/bert/tokenizer.json: not a tokenizer: ...",
+        ("{tmp}/bert/tokenizer.json", "tokenizer"),
     ),
     "tokenizer without special tokens": Row(
         tokenizer_with(without_template),
         PRETRAINED,
-        "{tmp}/bert: the tokenizer adds no special tokens; expected one that puts [CLS] or <s> before a text",
+        ("{tmp}/bert", "tokenizer", "[CLS]"),
     ),
     "tokenizer with an undefined token": Row(
         tokenizer_with(with_other_template),
         PRETRAINED,
-        "{tmp}/bert: the tokenizer puts '[BOS]' around a text; expected one of its special_tokens",
+        ("{tmp}/bert", "'[BOS]'", "special_tokens"),
     ),
     "tokenizer with ids out of range": Row(
         tokenizer_with(with_long_id),
@@ -1072,25 +1121,21 @@ ROWS = {
         "{tmp}/bert: token 'so' of the tokenizer has the id 1000000; the encoder has rows for 100 tokens",
     ),
     "special token out of range": Row(
-        tokenizer_with(with_long_template),
-        PRETRAINED,
-        "{tmp}/bert: the tokenizer gives a special token the id 100; the encoder has rows for 100 tokens",
+        tokenizer_with(with_long_template), PRETRAINED, ("{tmp}/bert", "100")
     ),
     "tokenizer without an unknown token": Row(
         tokenizer_with(with_unknown_unknown),
         PRETRAINED,
-        "{tmp}/bert: the tokenizer cannot encode a text: WordPiece error: Missing [UNK] token from the vocabulary",
+        ("{tmp}/bert", "tokenizer", "[UNK]", "vocabulary"),
     ),
     "tokenizer larger than the encoder": Row(
         bert_of(dataclasses.replace(SMALL, vocab_size=5)),
         PRETRAINED,
-        "{tmp}/bert: token 'good' of the tokenizer has the id 16; the encoder has rows for 5 tokens",
+        ("{tmp}/bert", "'good'", "16", "5"),
     ),
     # runs that begin
     "damaged configuration in the work directory": Row(
-        put("run/config.json", "{"),
-        FLAGS,
-        "{tmp}/run/config.json: damaged: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        put("run/config.json", "{"), FLAGS, ("{tmp}/run/config.json", "1", "2")
     ),
     "another run in the work directory": Row(
         put("run/config.json", json.dumps(CONFIG)),
@@ -1098,65 +1143,56 @@ ROWS = {
         "{tmp}/run/config.json: benchmark is 'synthetic' there and 'tweeteval' here; expected the same configuration, or a new --workdir",
     ),
     "damaged results of a sweep": Row(
-        put("run/results.jsonl", "{}"),
-        SWEEP,
-        "{tmp}/run/results.jsonl:1: damaged: no 'name'; expected a text",
+        put("run/results.jsonl", "{}"), SWEEP, ("{tmp}/run/results.jsonl:1", "'name'")
     ),
     "configuration nested 100,000 deep": Row(
-        put("config.json", "[" * 100_000), PREDICT, "{tmp}/config.json: damaged: ..."
+        put("config.json", "[" * 100_000), PREDICT, ("{tmp}/config.json",)
     ),
     "results nested 100,000 deep": Row(
-        finished_with("[" * 100_000), TABLE, "{tmp}/results.json: damaged: ..."
+        finished_with("[" * 100_000), TABLE, ("{tmp}/results.json",)
     ),
     "run itself without its epochs": Row(
         itself(results(epochs=None)),
         ITSELF,
-        "{tmp}/run/results.json: damaged: 'epochs' is None; expected a whole number",
+        ("{tmp}/run/results.json", "'epochs'", "None"),
     ),
     "run itself with the epochs of another task": Row(
         itself(results(best_epoch={"irony": 1}, epochs={"stance": 2})),
         ITSELF,
-        "{tmp}/run/results.json: damaged: 'epochs' of ['stance']; expected those of "
-        "['irony']",
+        ("{tmp}/run/results.json", "'epochs'", "['stance']", "['irony']"),
     ),
     "run itself without a majority": Row(
         itself({**results(), "majority": None}),
         ITSELF,
-        "{tmp}/run/results.json: damaged: 'majority' is None; expected an object",
+        ("{tmp}/run/results.json", "'majority'", "None"),
     ),
     "run itself that took a text": Row(
         itself(results(train_seconds="1.5")),
         ITSELF,
-        "{tmp}/run/results.json: damaged: 'train_seconds' is '1.5'; expected a number",
+        ("{tmp}/run/results.json", "'train_seconds'", "'1.5'"),
     ),
-    "no steps to time": Row(
-        nothing, (*BENCHMARK, "--steps=0"), "--steps is 0; expected at least 1"
-    ),
+    "no steps to time": Row(nothing, (*BENCHMARK, "--steps=0"), ("--steps", "0", "1")),
     "devices that are none": Row(
-        nothing,
-        (*BENCHMARK, "--devices=1,two"),
-        "argument --devices: '1,two' is not a comma-separated list of numbers",
+        nothing, (*BENCHMARK, "--devices=1,two"), ("--devices", "'1,two'", "list")
     ),
     "more tasks than a batch has texts": Row(
-        nothing, (*BENCHMARK, "--tasks=2,256"), "--tasks 256: expected at most 128"
+        nothing, (*BENCHMARK, "--tasks=2,256"), ("--tasks", "256", "128")
     ),
     "unknown method to time": Row(
-        nothing,
-        (*BENCHMARK, "--method=ew,mtr"),
-        "unknown method 'mtr'; did you mean mtra?",
+        nothing, (*BENCHMARK, "--method=ew,mtr"), ("'mtr'", "mtra")
     ),
     "row that the sweep has not": Row(
-        nothing, (*SWEEP, "--only=mtr"), "--only mtr: did you mean mtra?"
+        nothing, (*SWEEP, "--only=mtr"), ("--only", "mtra")
     ),
     "batch that does not part": Row(
         nothing,
         (*ITSELF, "--config.micro_batches=5"),
-        "batch_size is 128; expected a multiple of 40, devices times micro_batches",
+        ("batch_size", "128", "40", "micro_batches"),
     ),
     "damaged results of the run itself": Row(
         both(put("run/config.json", json.dumps(CONFIG)), put("run/results.json", "[]")),
         ("train", f"{PRESET}synthetic", "--workdir={tmp}/run"),
-        "{tmp}/run/results.json: damaged: []; expected an object; remove it to score again",
+        ("{tmp}/run/results.json", "[]", "object", "remove"),
     ),
     "cache below a file": Row(
         both(bert, put("x", "")),
@@ -1165,17 +1201,17 @@ ROWS = {
             "--config.data.max_length=64",
             "--config.data.cache_dir={tmp}/x/y",
         ),
-        "{tmp}/x/y: cannot write the cache: Not a directory",
+        ("{tmp}/x/y", "cache", "directory"),
     ),
     "empty vocabulary": Row(
         bert_without("tokenizer.json", put("bert/vocab.txt", "")),
         PRETRAINED,
-        "{tmp}/bert/vocab.txt: not a vocabulary: the file is empty",
+        ("{tmp}/bert/vocab.txt", "vocabulary", "file", "empty"),
     ),
     "vocabulary in Latin-1": Row(
         bert_without("tokenizer.json", put("bert/vocab.txt", b"caf\xe9\n")),
         PRETRAINED,
-        "{tmp}/bert/vocab.txt: not a vocabulary: 'utf-8' codec can't decode byte 0xe9 in position 3: invalid continuation byte",
+        ("{tmp}/bert/vocab.txt", "'utf-8'", "0xe9", "3"),
     ),
 }
 
@@ -1201,7 +1237,7 @@ def main_of(name: str) -> Callable:
 
 
 def answer(monkeypatch, capsys, root: Path, command: tuple[str, ...]) -> str:
-    """What a command says to standard error; nothing may go elsewhere."""
+    """Returns standard error of a command that must write nothing else."""
     name, *flags = (filled(part, root) for part in command)
     monkeypatch.setattr(sys, "argv", [name, *flags])
     before = sorted(root.rglob("*"))
@@ -1219,21 +1255,17 @@ def filled(text: str, root: Path) -> str:
 
 
 @pytest.mark.parametrize(("write", "command", "message"), ROWS.values(), ids=ROWS)
-def test_bad_input_is_answered_with_one_line_and_code_2(
+def test_bad_input_ends_with_one_line_and_code_2(
     write, command, message, tmp_path, monkeypatch, capsys
 ):
     write(tmp_path)
     errors = answer(monkeypatch, capsys, tmp_path, command)
-    expected = f"error: {filled(message, tmp_path)}"
-    if message.endswith(LIBRARYS):
-        found, expected = errors, expected.removesuffix(LIBRARYS)
-        assert re.fullmatch(re.escape(expected) + " [^\n]{9,400}\n", found)
+    assert errors.startswith("error: ")
+    if isinstance(message, str):
+        assert errors == f"error: {filled(message, tmp_path)}\n"
     else:
-        assert errors == f"{expected}\n"
-
-
-def test_the_table_is_long():
-    assert len(ROWS) >= 70
+        parts = [filled(str(part), tmp_path) for part in message]
+        assert_mentions(errors, *parts)
 
 
 # ---- texts
@@ -1271,27 +1303,25 @@ TEXTS = {
 
 @pytest.mark.usefixtures("outputs_of_lengths")
 @pytest.mark.parametrize(("write", "message"), TEXTS.values(), ids=TEXTS)
-def test_texts_that_are_none_are_named_with_their_line(
+def test_invalid_utf8_is_reported_with_its_line(
     write, message, tmp_path, monkeypatch, capsys
 ):
     write(tmp_path)
     colon = ":" if message[0].isdigit() else ": "
     expected = f"{colon}{message}\n"
-    found = answer(monkeypatch, capsys, tmp_path, LABEL_FILE)
-    assert found == f"error: {tmp_path}/texts{expected}"
+    actual = answer(monkeypatch, capsys, tmp_path, LABEL_FILE)
+    assert actual == f"error: {tmp_path}/texts{expected}"
     if not message[0].isdigit():
         return
     content = (tmp_path / "texts").read_bytes()
     stdin = types.SimpleNamespace(buffer=io.BytesIO(content))
     monkeypatch.setattr("sys.stdin", stdin)
-    found = answer(monkeypatch, capsys, tmp_path, LABEL)
-    assert found == f"error: standard input{expected}"
+    actual = answer(monkeypatch, capsys, tmp_path, LABEL)
+    assert actual == f"error: standard input{expected}"
 
 
 @pytest.mark.usefixtures("outputs_of_lengths")
-def test_what_comes_before_a_line_that_is_none_is_labelled(
-    tmp_path, monkeypatch, capsys
-):
+def test_texts_before_an_invalid_line_are_labelled(tmp_path, monkeypatch, capsys):
     """A chunk at a time; nothing of the chunk with the fault."""
     content = b"a\n" * 5000 + b"\xff\n"
     stdin = types.SimpleNamespace(buffer=io.BytesIO(content))

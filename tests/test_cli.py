@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from messages import assert_mentions
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
@@ -46,12 +47,12 @@ def test_overrides_are_taken_out_in_order(arguments, rest, overrides):
 def test_an_override_without_a_value_is_refused(after):
     with pytest.raises(InputError) as error:
         cli.split_overrides(["--config.seed", *after])
-    assert str(error.value) == ("--config.seed: no value; expected --config.seed=VALUE")
+    assert_mentions(error.value, "--config.seed", "--config.seed=VALUE")
 
 
 def test_flags_are_parsed():
-    found = cli.parse(make_parser(), ["--workdir", "w", "--distributed"])
-    assert (found.workdir, found.split, found.distributed) == ("w", "test", True)
+    result = cli.parse(make_parser(), ["--workdir", "w", "--distributed"])
+    assert (result.workdir, result.split, result.distributed) == ("w", "test", True)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_existing_directory(tmp_path):
     ):
         with pytest.raises(InputError) as error:
             cli.existing_directory(str(path))
-        assert str(error.value) == f"{path}: {fault}"
+        assert_mentions(error.value, path, fault)
 
 
 def test_output_directory(tmp_path):
@@ -132,8 +133,7 @@ def test_output_directory(tmp_path):
     ):
         with pytest.raises(InputError) as error:
             cli.output_directory(str(path))
-        expected = "expected a directory, or the name of a new one"
-        assert str(error.value) == f"{fault}; {expected}"
+        assert_mentions(error.value, fault, "directory", "new")
 
 
 def run(monkeypatch, main, arguments=()):
@@ -175,8 +175,8 @@ def test_what_a_terminal_would_obey_is_escaped_and_the_middle_of_a_long_line_cut
     assert cli.one_line("a\0\x1b[2J\u202eb \U0001f600 ן") == (
         "a\\x00\\x1b[2J\\u202eb \U0001f600 ן"
     )
-    found = cli.one_line("a" * 9999 + "b")
-    assert found == "a" * 1500 + " ... " + "a" * 499 + "b"
+    result = cli.one_line("a" * 9999 + "b")
+    assert result == "a" * 1500 + " ... " + "a" * 499 + "b"
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
@@ -207,6 +207,6 @@ def test_own_faults_keep_their_traceback(monkeypatch, capsys):
 
 
 def test_main_gets_the_arguments(monkeypatch):
-    seen = []
-    run(monkeypatch, seen.append, ["--workdir", "w"])
-    assert seen == [["--workdir", "w"]]
+    received = []
+    run(monkeypatch, received.append, ["--workdir", "w"])
+    assert received == [["--workdir", "w"]]

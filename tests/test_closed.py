@@ -1,6 +1,6 @@
-"""What comes from outside runs no code, and nothing goes out unasked.
+"""Untrusted files run no code, and nothing is sent over the network unasked.
 
-The scripts run in a process of their own, one after another. An audit hook, loaded before
+The scripts run in one process, one after another. An audit hook, loaded before
 anything else, closes the network to it and records what is tried: sockets, the classes
 that a pickle asks for, and files that are written elsewhere than in the work directory,
 the cache and the directory for temporary files.
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # ---- runs without a network
 
 # AF_UNIX stays open: the event loops of Orbax wake themselves by a `socketpair`. The
-# two classes are what tensorboardX sends from one thread of its own to another.
+# two classes are what tensorboardX sends between its threads.
 GUARD = """
 import os, sys
 
@@ -113,7 +113,7 @@ def guarded(root: Path, *command: str) -> tuple[str, list[str]]:
     for folder in ("guard", "home", "out/tmp"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "guard" / "sitecustomize.py").write_text(GUARD)
-    kept = {
+    environment = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(NOT_PASSED_ON) and not key.lower().endswith("_proxy")
@@ -122,7 +122,7 @@ def guarded(root: Path, *command: str) -> tuple[str, list[str]]:
         [sys.executable, *command],
         cwd=root / "out",
         env={
-            **kept,
+            **environment,
             "GUARD_ALLOWED": f"{root / 'out'}{os.sep}",
             "GUARD_RECORD": str(root / "record"),
             "HOME": str(root / "home"),
@@ -163,6 +163,7 @@ open(os.environ["TMPDIR"] + "/file", "w").close()
 """
 
 
+@pytest.mark.processes
 def test_the_guard_sees_and_stops_what_it_is_for(tmp_path):
     _, record = guarded(tmp_path, "-c", ATTEMPTS)
     home = tmp_path / "home"
@@ -260,16 +261,17 @@ def run_all(root: Path, asked: dict[str, list[str]]) -> dict[str, Done]:
         for name, (script, *flags) in asked.items()
     }
     guarded(root, "-c", DRIVER, json.dumps(paths))
-    out, found = root / "out", {}
+    out, result = root / "out", {}
     for name in asked:
         code, record, home = json.loads((out / f"{name}.json").read_text())
         printed = [
             (out / f"{name}.{kind}").read_text() for kind in ("stdout", "stderr")
         ]
-        found[name] = Done(code, *printed, record, home)
-    return found
+        result[name] = Done(code, *printed, record, home)
+    return result
 
 
+@pytest.mark.processes
 def test_a_run_neither_opens_sockets_nor_unpickles_nor_writes_elsewhere(root, done):
     assert_closed(done["train"])
     workdir = root / "out" / "run"
@@ -279,6 +281,7 @@ def test_a_run_neither_opens_sockets_nor_unpickles_nor_writes_elsewhere(root, do
     assert list((root / "out" / "cache").glob("*.npy"))
 
 
+@pytest.mark.processes
 def test_scoring_and_predicting_do_neither(root, done):
     assert_closed(done["evaluate"])
     results = json.loads((root / "out" / "run" / "results.json").read_text())
@@ -344,6 +347,7 @@ def write_checkpoint(directory: Path, marker: Path) -> None:
     (directory / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(marker)))
 
 
+@pytest.mark.processes
 def test_a_local_checkpoint_and_local_files_need_no_network_and_run_no_code(root, done):
     """Without `tokenizer.json`, so that `transformers` reads the vocabulary."""
     assert_closed(done["checkpoint"])
@@ -352,6 +356,7 @@ def test_a_local_checkpoint_and_local_files_need_no_network_and_run_no_code(root
     assert results["examples"]["irony"] == dict.fromkeys(sources.SPLITS, 8)
 
 
+@pytest.mark.processes
 def test_a_hub_name_of_the_user_goes_to_the_hub_and_to_no_other(root, done):
     """So the guard would have seen it in the scripts before."""
     asked = done["hub"]
@@ -366,6 +371,7 @@ def test_a_hub_name_of_the_user_goes_to_the_hub_and_to_no_other(root, done):
     assert not (root / "out" / "none").exists()
 
 
+@pytest.mark.processes
 def test_the_run_of_another_chooses_neither_cache_nor_network(root, done, tmp_path):
     results = json.loads((root / "out" / "run" / "results.json").read_text())
     out, home = tmp_path / "out", tmp_path / "home"
@@ -377,7 +383,7 @@ def test_the_run_of_another_chooses_neither_cache_nor_network(root, done, tmp_pa
     values["backbone"]["path"] = "nobody/no-model"
     file.write_text(json.dumps(values))
     scored = ["evaluate.py", "--workdir=run", "--data_dir=none"]
-    found = run_all(
+    result = run_all(
         tmp_path,
         {
             "hub": ["evaluate.py", "--workdir=run"],
@@ -386,20 +392,20 @@ def test_the_run_of_another_chooses_neither_cache_nor_network(root, done, tmp_pa
             "default": scored,
         },
     )
-    assert (found["hub"].code, found["hub"].err) == (
+    assert (result["hub"].code, result["hub"].err) == (
         2,
         "error: run/config.json: data.dir is 'hub' there; expected --data_dir hub, to go "
         "online, or --data_dir DIR\n",
     )
     for name in ("chosen", "predict"):
-        assert_closed(found[name])
-    assert json.loads(found["chosen"].out) == results["test"]
+        assert_closed(result[name])
+    assert json.loads(result["chosen"].out) == results["test"]
     assert list((out / "own").glob("*.npy"))
-    assert found["default"].code == 0
+    assert result["default"].code == 0
     own = home / ".cache" / "mtra_jax"
     assert all(
         line == "on" or f"{line}/".startswith((f"write {own}/", f"write {own.parent}/"))
-        for line in found["default"].record
+        for line in result["default"].record
     )
     assert list(own.glob("*.npy"))
     assert not (tmp_path / "theirs").exists()
@@ -530,9 +536,9 @@ def numpy_reads_no_pickles(module):
         if name in ("numpy.load", "numpy.fromfile"):
             yield line, f"imports {name}"
     for call in calls(module):
-        found = ast.unparse(call.func)
-        if found in ("np.load", "numpy.load") and not has_false(call, "allow_pickle"):
-            yield call.lineno, f"{found} without allow_pickle=False"
+        result = ast.unparse(call.func)
+        if result in ("np.load", "numpy.load") and not has_false(call, "allow_pickle"):
+            yield call.lineno, f"{result} without allow_pickle=False"
 
 
 def tokenizers_come_without_code(module):
@@ -560,15 +566,15 @@ RULES = (
 
 @pytest.fixture(scope="module")
 def modules():
-    found = [
+    result = [
         Module(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
         for folder in ("mtra_jax", "scripts", "configs")
         for path in sorted((ROOT / folder).rglob("*.py"))
     ]
     assert {path for places in NETWORK_IN.values() for path in places} <= {
-        module.path for module in found
+        module.path for module in result
     }
-    return found
+    return result
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -582,13 +588,13 @@ def test_all_sources_keep_the_rule(rule, modules):
 
 
 def test_only_the_users_own_files_are_run(modules):
-    found = {
+    result = {
         module.path
         for module in modules
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute) and node.attr == "exec_module"
     }
-    assert found == RUNS_A_FILE
+    assert result == RUNS_A_FILE
 
 
 BREACHES = [
@@ -646,7 +652,7 @@ def test_what_keeps_the_rules_is_let_through():
         "subprocess.run(['ls'], shell=False)\n"
     )
     module = Module("mtra_jax/data/a.py", text)
-    assert not [found for rule in RULES for found in rule(module)]
+    assert not [result for rule in RULES for result in rule(module)]
 
 
 # ---- the cache of tokens
@@ -698,9 +704,9 @@ def test_a_planted_cache_file_is_rebuilt_and_not_unpickled(tmp_path, name, part)
     (file,) = tmp_path.glob(f"*.{part}.npy")
     good, marker = file.read_bytes(), tmp_path / "ran"
     file.write_bytes(planted(marker)[name])
-    found = tokens.cached_encode(tmp_path, tokenizer, TEXTS, 16)
-    np.testing.assert_array_equal(found.ids, expected.ids)
-    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    actual = tokens.cached_encode(tmp_path, tokenizer, TEXTS, 16)
+    np.testing.assert_array_equal(actual.ids, expected.ids)
+    np.testing.assert_array_equal(actual.offsets, expected.offsets)
     assert not marker.exists()
     assert file.read_bytes() == good
 
@@ -808,8 +814,8 @@ def test_an_archive_of_plain_files_is_taken(tmp_path, place):
     for change in (None, with_mode(stat.S_IFREG | 0o644), with_mode(0)):
         publisher = tweeteval_archive(tmp_path / "main.zip", change)
         fetch.download_benchmark(IRONY, place / "data", {"tweeteval": publisher})
-        found = sources.load_benchmark(IRONY, place / "data")
-        assert found["irony"]["train"].texts == ["a text", "another"]
+        result = sources.load_benchmark(IRONY, place / "data")
+        assert result["irony"]["train"].texts == ["a text", "another"]
         (place / "data/tweeteval/datasets/irony/train_text.txt").unlink()
 
 
@@ -819,11 +825,11 @@ def test_a_hostile_archive_is_one_line_and_writes_nothing(
 ):
     publisher = tweeteval_archive(tmp_path / "main.zip", change)
     before = everything_under(tmp_path)
-    found = refusal(
+    result = refusal(
         fetch.download_benchmark, IRONY, place / "data", {"tweeteval": publisher}
     )
-    assert found.startswith(f"{publisher.address}: ")
-    assert message in found
+    assert result.startswith(f"{publisher.address}: ")
+    assert message in result
     assert everything_under(tmp_path) == before
 
 
@@ -843,13 +849,13 @@ def test_a_member_that_hides_its_size_is_refused_at_its_limit(tmp_path, place):
     path.write_bytes(whole.replace(struct.pack("<I", size), struct.pack("<I", 15)))
     tracemalloc.start()
     try:
-        found = refusal(
+        result = refusal(
             fetch.download_benchmark, IRONY, place / "data", {"tweeteval": publisher}
         )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert "no readable archive: Bad CRC-32" in found
+    assert "no readable archive: Bad CRC-32" in result
     assert peak < 2**22
     assert not (place / "data").exists()
 
@@ -881,10 +887,10 @@ def test_a_download_without_an_end_is_cut(tmp_path, place, monkeypatch):
     os.truncate(endless, 1 << 33)
     publisher = fetch.Publisher(tmp_path.as_uri(), "", "affecteval/emobank", {})
     task = AFFECTEVAL.select(["emobank"])
-    found = refusal(
+    result = refusal(
         fetch.download_benchmark, task, place / "data", {"emobank": publisher}
     )
-    assert "emobank.csv: download failed: more than 1048576 bytes came" in found
+    assert "emobank.csv: download failed: more than 1048576 bytes came" in result
     assert everything_under(place) == ["tmp"]
 
 
@@ -920,12 +926,12 @@ def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "../..", "\0", "x\0", "a\n/../b"])
-def test_a_run_of_a_sweep_has_a_directory_of_its_own(name):
-    run = experiments.Trial(name, "ew", "tiny_synthetic", 0)
-    found = refusal(
+def test_each_run_of_a_sweep_has_a_separate_directory(name):
+    run = experiments.Run(name, "ew", "tiny_synthetic", 0)
+    result = refusal(
         experiments.check, experiments.Sweep((run,), baseline=name), "sweep"
     )
-    assert found.startswith(f"sweep: name {name!r}; expected ")
+    assert result.startswith(f"sweep: name {name!r}; expected ")
 
 
 @pytest.mark.parametrize("seed", ["/../../../x", "0/../../x", "..", 1.5])

@@ -168,7 +168,7 @@ def system_error_of_nothing():
 def test_a_package_that_cannot_be_imported_is_a_matter_of_the_installation(
     tmp_path, monkeypatch
 ):
-    """As JAX, where a variable of its own has a value that it does not know."""
+    """As JAX does when one of its environment variables has an unknown value."""
     (tmp_path / "package_of_another.py").write_text("\nraise ValueError('no value')\n")
     monkeypatch.syspath_prepend(tmp_path)
     failure = failures.explain(
@@ -193,7 +193,7 @@ def test_a_failed_write_gets_the_name_of_its_file(tmp_path):
         assert failures.explain(caught.value).line == f"error: {path}: {reason}"
 
 
-def test_an_error_that_has_a_name_or_is_none_of_the_system_stays(tmp_path):
+def test_an_error_with_a_file_name_or_without_a_number_is_unchanged(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, naming(tmp_path):
         os.stat("/no/where")
     assert caught.value.filename == "/no/where"

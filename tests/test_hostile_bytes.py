@@ -2,7 +2,7 @@
 
 Each reader stands beside an independent reading of the same bytes. A refusal is an
 InputError that begins with the name of the file. The examples are the same in every run;
-with HOSTILE_EXAMPLES=5000 in the environment there are so many, and other ones.
+HOSTILE_EXAMPLES=5000 in the environment tries 5,000 others.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ from mtra_jax.runs import preparation, scoring, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
+pytestmark = [pytest.mark.hostile, pytest.mark.nightly]
 PREDICT = Path(__file__).resolve().parents[1] / "scripts" / "predict.py"
 NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
 every_reader = settings(
@@ -202,9 +203,9 @@ class Refused(Exception):
 def read_or_refused(read, path):
     """What `read()` gives; None where it is refused as it should be."""
     try:
-        found = read()
+        result = read()
         event("read")
-        return found
+        return result
     except InputError as error:
         event("refused")
         message = str(error)
@@ -257,8 +258,8 @@ def number(field: str) -> float:
 def examples_of(task, root, split):
     """As plain lists."""
     loaded = sources.load_benchmark(Benchmark("one", (TASKS[task],)), root)
-    found = loaded[task][split]
-    return found.texts, found.labels.tolist()
+    result = loaded[task][split]
+    return result.texts, result.labels.tolist()
 
 
 @pytest.fixture(scope="module")
@@ -297,14 +298,14 @@ def test_tweets(data, texts, labels):
     write(data / IRONY / "val_labels.txt", labels)
 
     def expected():
-        found = [text.strip() for text in lines_of(texts)]
+        actual = [text.strip() for text in lines_of(texts)]
         ids = [class_id(label, 2) for label in lines_of(labels)]
-        if len(found) != len(ids):
+        if len(actual) != len(ids):
             raise Refused
-        return found, ids
+        return actual, ids
 
-    found = read_or_refused(lambda: examples_of("irony", data, "validation"), data)
-    assert found == expected_or_refused(expected)
+    actual = read_or_refused(lambda: examples_of("irony", data, "validation"), data)
+    assert actual == expected_or_refused(expected)
 
 
 def records_of(content: bytes, delimiter: str) -> list[list[str]]:
@@ -317,15 +318,15 @@ def records_of(content: bytes, delimiter: str) -> list[list[str]]:
     field = re.compile(rf"(?:{quoted}|{plain})({delimiter}|\r*\n|\r*\Z)")
     records, fields, place = [], [], 0
     while place < len(text) or fields:
-        found = field.match(text, place)
-        if not found:
+        result = field.match(text, place)
+        if not result:
             raise Refused
-        was_quoted, was_plain, end = found.groups()
+        was_quoted, was_plain, end = result.groups()
         if was_quoted is None:
             fields.append(was_plain)
         else:
             fields.append(was_quoted.replace('""', '"'))
-        place = found.end()
+        place = result.end()
         if end != delimiter:
             is_empty = fields == [""] and was_quoted is None
             records.append([] if is_empty else fields)
@@ -358,8 +359,8 @@ def test_goemotions(place, content):
             raise Refused
         return [text for text, _ in rows], [label for _, label in rows]
 
-    found = read_or_refused(lambda: examples_of("goemotions", place, "test"), place)
-    assert found == expected_or_refused(expected)
+    actual = read_or_refused(lambda: examples_of("goemotions", place, "test"), place)
+    assert actual == expected_or_refused(expected)
 
 
 @every_reader
@@ -390,8 +391,8 @@ def test_emobank(place, content):
         rows = parts["test"]
         return [text for text, _ in rows], [values for _, values in rows]
 
-    found = read_or_refused(lambda: examples_of("emobank", place, "test"), place)
-    assert found == expected_or_refused(expected)
+    actual = read_or_refused(lambda: examples_of("emobank", place, "test"), place)
+    assert actual == expected_or_refused(expected)
 
 
 @every_reader
@@ -414,8 +415,8 @@ def test_ei_reg(data, content):
         texts = [row[1].strip() for row in rows]
         return [*texts, "so", "so", "so"], [*values, [0.5], [0.5], [0.5]]
 
-    found = read_or_refused(lambda: examples_of("ei-reg", data, "train"), data)
-    assert found == expected_or_refused(expected)
+    actual = read_or_refused(lambda: examples_of("ei-reg", data, "train"), data)
+    assert actual == expected_or_refused(expected)
 
 
 @every_reader
@@ -436,10 +437,10 @@ def test_predicted_classes(place, content):
         return ids
 
     task = TASKS["irony"]
-    found = read_or_refused(
+    actual = read_or_refused(
         lambda: predictions.read_predictions(place, task, 3).tolist(), place
     )
-    assert found == expected_or_refused(expected)
+    assert actual == expected_or_refused(expected)
 
 
 @every_reader
@@ -454,10 +455,10 @@ def test_predicted_values(place, content):
         return [[number(field.strip()) for field in row] for row in rows]
 
     task = TASKS["emobank"]
-    found = read_or_refused(
+    actual = read_or_refused(
         lambda: predictions.read_predictions(place, task, 2).tolist(), place
     )
-    assert found == expected_or_refused(expected)
+    assert actual == expected_or_refused(expected)
 
 
 # ---- runs
@@ -471,17 +472,17 @@ def json_of(content: bytes):
         raise Refused from None
 
 
-def same(found, expected) -> bool:
+def same(actual, expected) -> bool:
     """Equality in which 1 is 1.0, a tuple a list, NaN NaN, and true not 1."""
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(
-            same(found[key], expected[key]) for key in expected
+        return actual.keys() == expected.keys() and all(
+            same(actual[key], expected[key]) for key in expected
         )
     if isinstance(expected, list):
-        return len(found) == len(expected) and all(map(same, found, expected))
-    if isinstance(expected, bool) or isinstance(found, bool):
-        return found is expected
-    return found == expected or (found != found and expected != expected)
+        return len(actual) == len(expected) and all(map(same, actual, expected))
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        return actual is expected
+    return actual == expected or (actual != actual and expected != expected)
 
 
 CONFIG = configs.to_dict(configs.preset("tiny_synthetic", "mtra"))
@@ -491,9 +492,9 @@ CONFIG = configs.to_dict(configs.preset("tiny_synthetic", "mtra"))
 @given(content=hostile(json.dumps(CONFIG).encode()) | altered(CONFIG))
 def test_configurations_of_runs(place, content):
     write(place / "config.json", content)
-    found = read_or_refused(lambda: workdir.read_config(place), place)
-    if found is not None:
-        assert same(configs.to_dict(found), json_of(content))
+    result = read_or_refused(lambda: workdir.read_config(place), place)
+    if result is not None:
+        assert same(configs.to_dict(result), json_of(content))
 
 
 def scores(figure):
@@ -508,9 +509,9 @@ RESULTS |= {"best_epoch": 2, "epochs": 3, "steps": 9, "train_seconds": 1.5}
 @given(content=hostile(json.dumps(RESULTS).encode()) | altered(RESULTS))
 def test_results_of_runs(place, content):
     write(place / "results.json", content)
-    found = read_or_refused(lambda: workdir.read_results(place), place)
-    if found is not None:
-        assert same(found, json_of(content))
+    result = read_or_refused(lambda: workdir.read_results(place), place)
+    if result is not None:
+        assert same(result, json_of(content))
 
 
 LINES = [
@@ -536,13 +537,13 @@ LINES = [
 def test_results_of_sweeps(place, content):
     path = place / "results.jsonl"
     write(path, content)
-    found = read_or_refused(lambda: comparison.read(path), place)
-    if not found:  # refused, or no run at all
-        assert found is None or content.removeprefix(MARK) == b""
+    result = read_or_refused(lambda: comparison.read(path), place)
+    if not result:  # refused, or no run at all
+        assert result is None or content.removeprefix(MARK) == b""
         return
     values = [json_of(line.encode()) for line in lines_of(content)]
-    assert len(found) == len(values)
-    for entry, line in zip(found, values, strict=True):
+    assert len(result) == len(values)
+    for entry, line in zip(result, values, strict=True):
         assert same(entry.values, line)
         assert (entry.name, entry.seed) == (line["name"], line["seed"])
         assert same(entry.results, line["results"])
@@ -553,8 +554,8 @@ def test_only_a_line_feed_ends_a_line_of_a_sweep(place):
     line = {**LINES[0], "command": "a\u2028b\u0085c"}
     content = json.dumps(line, ensure_ascii=False) + "\r\n" + json.dumps(LINES[1])
     write(place / "results.jsonl", MARK + content.encode())
-    found = comparison.read(place / "results.jsonl")
-    assert [entry.values for entry in found] == [line, LINES[1]]
+    result = comparison.read(place / "results.jsonl")
+    assert [entry.values for entry in result] == [line, LINES[1]]
 
 
 # ---- encoders and tokenizers
@@ -576,16 +577,16 @@ SMALL = encoder.EncoderConfig(
 )
 def test_configurations_of_encoders(place, content):
     write(place / "config.json", content)
-    found = read_or_refused(lambda: pretrained.read_config(place), place)
-    if found is not None:
+    actual = read_or_refused(lambda: pretrained.read_config(place), place)
+    if actual is not None:
         values, defaults = json_of(content), dataclasses.asdict(encoder.EncoderConfig())
         if values["model_type"] != "bert":
             defaults["pad_token_id"] = 1
         if values["model_type"] == "roberta":
             defaults["vocab_size"] = 50265
         expected = {key: values.get(key, default) for key, default in defaults.items()}
-        assert same(dataclasses.asdict(found), expected)
-        assert not any(type(value) is bool for value in vars(found).values())
+        assert same(dataclasses.asdict(actual), expected)
+        assert not any(type(value) is bool for value in vars(actual).values())
 
 
 WEIGHTS = {
@@ -610,18 +611,18 @@ def with_header(header: bytes) -> bytes:
     content=hostile(SAVED) | altered(json.loads(SAVED[8 : 8 + LENGTH])).map(with_header)
 )
 def test_weights(place, content):
-    # A file of its own each time: the views of the one before may still be in use.
+    # A new file each time: views of the previous one may still be in use.
     path = place / "model.safetensors"
     path.unlink(missing_ok=True)
     write(path, content)
-    found = read_or_refused(lambda: safetensors_files.read_file(path), path)
-    if found is None:
+    actual = read_or_refused(lambda: safetensors_files.read_file(path), path)
+    if actual is None:
         return
     expected = safetensors.numpy.load(content)
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape)
-        assert found[name].tobytes() == value.tobytes()
+        assert (actual[name].dtype, actual[name].shape) == (value.dtype, value.shape)
+        assert actual[name].tobytes() == value.tobytes()
 
 
 WORDS = ["so good", "so bad 😭", "שלום"]
@@ -637,16 +638,16 @@ def test_tokenizers(place, content):
 
     def encoded():
         tokenizer = tokens.load_tokenizer(place)
-        found = tokens.encode(tokenizer, TEXTS, 5)
-        assert found.ids.max() < tokens.num_ids(tokenizer)
-        return [part.tolist() for part in np.split(found.ids, found.offsets[1:-1])]
+        result = tokens.encode(tokenizer, TEXTS, 5)
+        assert result.ids.max() < tokens.num_ids(tokenizer)
+        return [part.tolist() for part in np.split(result.ids, result.offsets[1:-1])]
 
-    found = read_or_refused(encoded, place)
-    if found is not None:
+    result = read_or_refused(encoded, place)
+    if result is not None:
         reference = Tokenizer.from_str(str(content, "utf-8"))
         reference.no_padding()
         reference.enable_truncation(5)
-        assert found == [reference.encode(text).ids for text in TEXTS]
+        assert result == [reference.encode(text).ids for text in TEXTS]
 
 
 # ---- texts
@@ -657,13 +658,13 @@ def texts_before_fault(content: bytes) -> tuple[list[str], int | None]:
     rows = content.removeprefix(MARK).split(b"\n")
     if rows[-1] == b"" and (len(rows) > 1 or not content):
         rows.pop()
-    found = []
+    result = []
     for number, row in enumerate(rows, 1):
         try:
-            found.append(str(row.removesuffix(b"\r"), "utf-8"))
+            result.append(str(row.removesuffix(b"\r"), "utf-8"))
         except UnicodeDecodeError:
-            return found, number
-    return found, None
+            return result, number
+    return result, None
 
 
 @every_reader
@@ -677,17 +678,17 @@ def texts_before_fault(content: bytes) -> tuple[list[str], int | None]:
 def test_texts_to_label(place, content, is_file):
     path = place / "texts.txt"
     write(path, content)
-    found, fault = [], None
+    result, fault = [], None
     with pytest.MonkeyPatch.context() as patch:
         stdin = types.SimpleNamespace(buffer=io.BytesIO(content))
         patch.setattr("sys.stdin", stdin)
         try:
-            found.extend(files.read_lines(str(path) if is_file else None))
+            result.extend(lines.read_lines(str(path) if is_file else None))
         except InputError as error:
             fault = str(error)
     texts, number = texts_before_fault(content)
     if number is None:
-        assert (found, fault) == (texts, None)
+        assert (result, fault) == (texts, None)
         return
     name = path if is_file else "standard input"
     assert fault.startswith(f"{name}:{number}: byte 0x")
@@ -743,14 +744,14 @@ def test_odd_and_long_texts_come_out_of_files_tokens_and_rows_in_order(
     assert list(files.read_lines(str(folder / "test_text.txt"))) == texts
 
     tokenizer = Tokenizer.from_str(TOKENIZER.decode())
-    found = tokens.encode(tokenizer, examples.texts, max_length)
+    actual = tokens.encode(tokenizer, examples.texts, max_length)
     expected = [reference_ids(tokenizer, t, max_length) for t in examples.texts]
-    assert [part.tolist() for part in np.split(found.ids, found.offsets[1:-1])] == (
+    assert [part.tolist() for part in np.split(actual.ids, actual.offsets[1:-1])] == (
         expected
     )
-    assert found.lengths.max() == max_length
+    assert actual.lengths.max() == max_length
 
-    corpus = batches.build_corpus(task, {"irony": examples}, found)
+    corpus = batches.build_corpus(task, {"irony": examples}, actual)
     plan = batches.plan_evaluation(corpus.sizes, 4)
     out, targets = [], []
     for batch in batches.Batcher(corpus).batches(plan):
@@ -763,14 +764,14 @@ def test_odd_and_long_texts_come_out_of_files_tokens_and_rows_in_order(
 
 def test_lone_surrogates_of_other_callers_are_replaced_and_their_texts_kept():
     tokenizer = Tokenizer.from_str(TOKENIZER.decode())
-    found = tokens.encode(tokenizer, ["so \ud83d good", "\udc80", "so"], 8)
-    assert [part.tolist() for part in np.split(found.ids, found.offsets[1:-1])] == [
+    result = tokens.encode(tokenizer, ["so \ud83d good", "\udc80", "so"], 8)
+    assert [part.tolist() for part in np.split(result.ids, result.offsets[1:-1])] == [
         tokenizer.encode(text).ids for text in ("so \ufffd good", "\ufffd", "so")
     ]
 
 
 def test_tables_hold_texts_of_10_megabytes(place):
-    """Beyond 131,072 characters the CSV reader has a limit of its own."""
+    """Beyond 131,072 characters the CSV reader has a limit."""
     text = LONG_TEXT
     folder = place / "affecteval"
     for part in ("train", "dev", "test"):
@@ -783,10 +784,10 @@ def test_tables_hold_texts_of_10_megabytes(place):
     )
     write(folder / "emobank" / "emobank.csv", f"id,split,V,A,D,text\n{rows}".encode())
     before = csv.field_size_limit()
-    found = examples_of("goemotions", place, "test")
-    assert found == (["so", text, text, "ah"], [1, 2, 3, 4])
-    found, _ = examples_of("emobank", place, "validation")
-    assert found == ["so", text, "ah"]
+    result = examples_of("goemotions", place, "test")
+    assert result == (["so", text, text, "ah"], [1, 2, 3, 4])
+    result, _ = examples_of("emobank", place, "validation")
+    assert result == ["so", text, "ah"]
     assert csv.field_size_limit() == before
 
 
@@ -825,10 +826,10 @@ def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
         return np.array([list(r["probabilities"].values()) for r in records])
 
     texts = [text for text in ODD_TEXTS if text]
-    found = labelled(texts)
-    assert found.shape == (len(texts), 2)
-    assert len(np.unique(found[:, 0])) > 4
-    np.testing.assert_allclose(found.sum(1), 1, atol=2e-6)  # six digits are written
-    np.testing.assert_array_equal(labelled(texts, f"--input={place}/texts"), found)
+    result = labelled(texts)
+    assert result.shape == (len(texts), 2)
+    assert len(np.unique(result[:, 0])) > 4
+    np.testing.assert_allclose(result.sum(1), 1, atol=2e-6)  # six digits are written
+    np.testing.assert_array_equal(labelled(texts, f"--input={place}/texts"), result)
     # The texts share other rows: float32 sums in another order, and the rounding.
-    np.testing.assert_allclose(labelled(texts[::-1])[::-1], found, atol=3e-6)
+    np.testing.assert_allclose(labelled(texts[::-1])[::-1], result, atol=3e-6)

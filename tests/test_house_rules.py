@@ -68,7 +68,7 @@ ONLY_IN = {
 }
 # Folder -> the only packages besides the standard library's that it imports.
 OUTSIDE = {"mtra_jax/objectives": {"jax"}}
-# Of jax; `process_count` is not among them, since a run records it.
+# Functions of jax. Not `process_count`, which a run records.
 DEVICES = {
     "device_count",
     "device_put_replicated",
@@ -165,8 +165,8 @@ def rooms_import_few_packages(module):
     if folder in OUTSIDE:
         for line, name in imports(module):
             package = name.partition(".")[0]
-            known = {*OUTSIDE[folder], *sys.stdlib_module_names, "mtra_jax"}
-            if package not in known:
+            allowed = {*OUTSIDE[folder], *sys.stdlib_module_names, "mtra_jax"}
+            if package not in allowed:
                 yield line, f"imports {package}"
 
 
@@ -227,8 +227,8 @@ def the_package_does_not_print(module):
 
 def no_machine_is_named(module):
     for number, line in enumerate(module.text.splitlines(), 1):
-        for found in MACHINE_PATH.finditer(line):
-            yield number, f"the path {found.group()} of some machine"
+        for result in MACHINE_PATH.finditer(line):
+            yield number, f"the path {result.group()} of some machine"
 
 
 RULES = (
@@ -257,16 +257,16 @@ def texts() -> list[Module]:
         answer = subprocess.run(asked, cwd=ROOT, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
-    found = []
+    result = []
     for path in sorted(set(answer.stdout.decode().split("\0")) - {""}):
         try:
-            found.append(Module(path, (ROOT / path).read_text(encoding="utf-8")))
+            result.append(Module(path, (ROOT / path).read_text(encoding="utf-8")))
         except (
             UnicodeDecodeError,
             FileNotFoundError,
         ):  # binary; deleted, not committed
             continue
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -276,11 +276,11 @@ def files():
 
 @pytest.fixture(scope="module")
 def modules(files):
-    found = [module for module in files if module.path.endswith(".py")]
+    result = [module for module in files if module.path.endswith(".py")]
     assert {"mtra_jax", "scripts", "configs", "tests"} <= {
-        PurePosixPath(module.path).parts[0] for module in found
+        PurePosixPath(module.path).parts[0] for module in result
     }
-    return found
+    return result
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -295,14 +295,14 @@ def test_all_modules_keep_the_rule(rule, modules, files):
 
 
 def test_pmap_stands_in_one_file(modules):
-    found = {
+    result = {
         module.path
         for module in modules
         if module.is_in("mtra_jax")
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute) and node.attr == "pmap"
     }
-    assert found == {"mtra_jax/train/devices.py"}
+    assert result == {"mtra_jax/train/devices.py"}
 
 
 def test_every_room_of_the_table_is_there():
@@ -342,8 +342,8 @@ SWEEPS = {
 
 
 def test_presets_of_every_file_are_known():
-    found = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
-    assert found - {"configs/__init__.py"} == {*PRESETS, *SWEEPS}
+    result = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert result - {"configs/__init__.py"} == {*PRESETS, *SWEEPS}
 
 
 @pytest.mark.parametrize("file", sorted(PRESETS))
@@ -366,6 +366,35 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file):
         assert {trial.preset for trial in found.trials} == {preset}
         for run in found.trials:
             config_values.validate(experiments.config_of(run))
+
+
+def git(*arguments: str) -> list[str]:
+    """The lines that git prints; exit code 1 stands for none."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        pytest.skip("git is not installed")
+    if done.returncode > 1:
+        pytest.skip("not a git checkout")
+    return done.stdout.splitlines()
+
+
+def test_git_ignores_no_source():
+    """A pattern such as `runs/` would also hide `mtra_jax/runs/`."""
+    ignored = git("ls-files", "--others", "--ignored", "--exclude-standard")
+    folders = ("mtra_jax/", "scripts/", "configs/", "tests/")
+    assert not [x for x in ignored if x.startswith(folders) and x.endswith(".py")]
+    assert not git("ls-files", "--cached", "--ignored", "--exclude-standard")
+
+
+def test_git_ignores_what_the_commands_of_the_readme_write():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = re.findall(r"(?:--workdir|--data_dir|-m venv) ([a-z.][\w./]*)", text)
+    assert {".venv", "data"} < set(written)
+    paths = [f"{path}/file" for path in written]
+    assert git("check-ignore", *paths) == paths
 
 
 def test_the_tests_that_the_pages_name_are_there():
@@ -441,5 +470,5 @@ KEPT = [
 @pytest.mark.parametrize(("path", "text"), KEPT)
 def test_what_keeps_the_rules_is_let_through(path, text):
     module = Module(f"mtra_jax/{path}", f'"""What it does."""\n{text}')
-    found = {rule.__name__: list(rule(module)) for rule in RULES}
-    assert not any(found.values()), found
+    result = {rule.__name__: list(rule(module)) for rule in RULES}
+    assert not any(result.values()), result

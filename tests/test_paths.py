@@ -81,12 +81,12 @@ def test_a_home_that_is_unknown():
 
 
 def test_the_scripts_expand_what_they_are_given(home, monkeypatch):
-    seen = []
+    received = []
     monkeypatch.setattr(
         "sys.argv", ["x.py", "--workdir=~/run", "--config.data.dir=~/d"]
     )
-    cli.run(seen.extend)
-    assert seen == [f"--workdir={home}/run", f"--config.data.dir={home}/d"]
+    cli.run(received.extend)
+    assert received == [f"--workdir={home}/run", f"--config.data.dir={home}/d"]
 
 
 def test_a_configuration_holds_expanded_paths(home, tmp_path):
@@ -100,10 +100,10 @@ def test_a_configuration_holds_expanded_paths(home, tmp_path):
         '    found.backbone.path = "~/model"\n'
         "    return found\n"
     )
-    found = config.load(f"{path}:x")
-    assert (found.data.dir, found.backbone.path) == (f"{home}/data", f"{home}/model")
-    found = config.load(f"{path}:x", [("data.dir", "~/other")])
-    assert found.data.dir == f"{home}/other"
+    result = config.load(f"{path}:x")
+    assert (result.data.dir, result.backbone.path) == (f"{home}/data", f"{home}/model")
+    result = config.load(f"{path}:x", [("data.dir", "~/other")])
+    assert result.data.dir == f"{home}/other"
 
 
 # ---- the default cache
@@ -117,12 +117,12 @@ def test_the_default_cache_is_in_the_home_directory(home):
 
 def test_the_default_cache_follows_xdg_cache_home(home, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    found = paths.cache_directory(paths.DEFAULT_CACHE)
-    assert found == tmp_path / "xdg" / "mtra_jax"
+    result = paths.cache_directory(paths.DEFAULT_CACHE)
+    assert result == tmp_path / "xdg" / "mtra_jax"
     assert paths.cache_directory("~/own") == home / "own"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says its author
-    found = paths.cache_directory(paths.DEFAULT_CACHE)
-    assert found == home / ".cache" / "mtra_jax"
+    result = paths.cache_directory(paths.DEFAULT_CACHE)
+    assert result == home / ".cache" / "mtra_jax"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_default_cache_follows_xdg_cache_home(home, tmp_path, monkeypatch):
     ],
     ids=["no home", "a file for a home", "a file for a cache"],
 )
-def test_where_the_default_cache_cannot_be_there_is_none(
+def test_without_a_writable_home_there_is_no_default_cache(
     tmp_path, monkeypatch, make, reason
 ):
     home = tmp_path / "nowhere"
@@ -149,13 +149,13 @@ def test_where_the_default_cache_cannot_be_there_is_none(
         home = Path("/proc/1/nowhere")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    with pytest.warns(UserWarning, match="^no cache of tokens ") as seen:
+    with pytest.warns(UserWarning, match="^no cache of tokens ") as received:
         assert paths.cache_directory(paths.DEFAULT_CACHE) is None
-    (warning,) = seen
+    (warning,) = received
     assert reason in str(warning.message)
 
 
-def test_a_default_cache_that_is_read_only_is_none(home, monkeypatch):
+def test_a_read_only_default_cache_is_not_used(home, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.warns(UserWarning, match=f"{home}/.cache/mtra_jax: not writable; "):
         assert paths.cache_directory(paths.DEFAULT_CACHE) is None

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# One import for all cases: each runs in a forked child with its streams, and ends like a
-# process. `many` lines are more than a buffer and a pipe hold.
+pytestmark = [pytest.mark.processes, pytest.mark.hostile]
+# One import for all cases: each runs in a child with its streams, and ends as a
+# process does. `many` lines are more than a buffer and a pipe hold.
 DRIVER = """
 import contextlib, json, os, sys
 from mtra_jax import cli

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,21 +26,46 @@ def reason(error: Exception) -> str:
 
 def hush() -> None:
     """Keeps Orbax and TensorStore from printing tracebacks of errors that they raise."""
-    logging.getLogger("absl").addFilter(_is_of_others)
+    logging.getLogger("absl").addFilter(_is_not_from_orbax)
+    logging.getLogger("asyncio").addFilter(_is_not_a_failed_write)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     hook = sys.unraisablehook
     if not (isinstance(hook, functools.partial) and hook.func is _show_unraisable):
         sys.unraisablehook = functools.partial(_show_unraisable, hook)
 
 
-def _is_of_others(record: logging.LogRecord) -> bool:
-    return "orbax" not in Path(record.pathname).parts
+def _is_not_from_orbax(record: logging.LogRecord) -> bool:
+    return not _is_orbax(record.pathname)
 
 
-def _show_unraisable(show: Callable[[Any], Any], unraisable: Any) -> None:
-    # At the first array that cannot be written Orbax ceases to wait for the others; an
-    # event loop that lacks file descriptors was never whole.
-    if not str(unraisable.exc_value).endswith(
+def _is_not_a_failed_write(record: logging.LogRecord) -> bool:
+    """Whether to print a record of `asyncio`.
+
+    Orbax raises the first failed write of a checkpoint and abandons the other writes.
+    `asyncio` then prints those that fail as well, and those that never end.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        message = record.getMessage()
+        return not (message.startswith("Task was destroyed") and _is_orbax(message))
+    return system_error(error) is None or not _is_from_storage(error)
+
+
+def _is_from_storage(error: BaseException) -> bool:
+    # The futures of TensorStore have no traceback, but their messages end so.
+    return "[tensorstore_spec=" in str(error) or any(
+        _is_orbax(frame.filename) for frame in traceback.extract_tb(error.__traceback__)
+    )
+
+
+def _is_orbax(path: str) -> bool:
+    return "orbax" in Path(path).parts
+
+
+def _show_unraisable(show: Callable[[Any], Any], failure: Any) -> None:
+    # Orbax closes the loop after the first failed write, while others are pending. An
+    # event loop that could not open its sockets has no attribute `_ssock`.
+    if not str(failure.exc_value).endswith(
         ("Event loop is closed", "attribute '_ssock'")
     ):
-        show(unraisable)
+        show(failure)

@@ -150,6 +150,7 @@ def test_unwritable_targets_are_named_and_hold_no_part(source, tmp_path):
     assert list(files_under(tmp_path / "two")) == []
 
 
+@pytest.mark.processes
 def test_the_command_itself(source, tmp_path):
     def command(*flags):
         path = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -288,6 +288,7 @@ def test_trained_tokenizer_is_a_lower_casing_bert(bert):
     assert rows(tokens.encode(bert, ["\u4e00"], 16)) == [[2, 1, 3]]
 
 
+@pytest.mark.processes
 def test_trained_vocabulary_is_equal_in_other_processes(bert):
     # The library alone numbers continuations by a hash table seeded in each process.
     code = (

@@ -340,7 +340,14 @@ def by_a_loop(config, params, dtype, tokens, segments, positions, wanted, key):
 
 @pytest.mark.parametrize("has_dropout", [False, True])
 @pytest.mark.parametrize("has_wanted", [False, True])
-@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize(
+    "depth",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        2,
+        pytest.param(4, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("unroll", UNROLL)
 def test_stacked_layers_equal_a_loop_over_them(unroll, depth, has_wanted, has_dropout):
     """Values and gradients in float64, the dropout of each layer included."""

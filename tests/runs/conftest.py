@@ -66,7 +66,7 @@ class Script:
         return output, errors
 
     def run(self, name, *flags, code=0, **options):
-        """Starts and finishes."""
+        """Starts a script and waits for its end."""
         return self.finish(self.start(name, *flags, **options), code)
 
     def train(self, workdir, *flags, code=0, faults=()):
@@ -82,18 +82,18 @@ def script(tmp_path_factory):
 
 def contents(workdir):
     """All files of a run except times, versions and TensorBoard events."""
-    found = {}
+    result = {}
     if (workdir / "results.json").exists():
         results = json.loads((workdir / "results.json").read_text())
         results.pop("train_seconds")
         results.pop("scoring_seconds")
-        found["results"] = results
+        result["results"] = results
     store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
     for name, step in (("latest", store.latest_step()), ("best", store.best_step())):
         state, record = store._read(step)
         record.pop("seconds")
         leaves = jax.tree.leaves_with_path(state)
-        found[name] = (
+        result[name] = (
             step,
             record,
             {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves},
@@ -101,8 +101,8 @@ def contents(workdir):
     store.close()
     for pattern in ("predictions/**/*.txt", "encoder/*", "metrics.jsonl"):
         for path in workdir.glob(pattern):
-            found[str(path.relative_to(workdir))] = path.read_bytes()
-    return found
+            result[str(path.relative_to(workdir))] = path.read_bytes()
+    return result
 
 
 @pytest.fixture(scope="session")

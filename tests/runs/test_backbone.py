@@ -48,10 +48,10 @@ def load(directory, texts):
 
 def test_weights_of_heads_are_named(tmp_path):
     write(tmp_path)
-    found = load(tmp_path, TEXTS)
-    assert found.dropped == ("qa_outputs.weight",)
-    assert found.config == SMALL
-    assert found.tokenizer.encode("so good").ids[0] == 2
+    result = load(tmp_path, TEXTS)
+    assert result.dropped == ("qa_outputs.weight",)
+    assert result.config == SMALL
+    assert result.tokenizer.encode("so good").ids[0] == 2
     write(tmp_path, heads={})
     assert load(tmp_path, TEXTS).dropped == ()
 
@@ -87,9 +87,9 @@ def test_a_vocabulary_with_gaps_needs_rows_for_its_last_line(tmp_path, more):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).unlink()
     (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = load(tmp_path, TEXTS)
+    result = load(tmp_path, TEXTS)
     last = len(lines) - 1
-    assert found.tokenizer.encode("bad").ids == [2, last, 3]
+    assert result.tokenizer.encode("bad").ids == [2, last, 3]
     write(tmp_path, dataclasses.replace(SMALL, vocab_size=last))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).unlink()

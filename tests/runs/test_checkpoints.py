@@ -51,7 +51,7 @@ SMALL = {"params": {"w": np.arange(3.0)}, "method": ()}
 
 
 @pytest.mark.parametrize(
-    ("scores", "kept", "best"),
+    ("scores", "remaining", "best"),
     [
         ([3.0], [1], 1),
         ([3.0, 2.0, 1.0], [3], 3),
@@ -72,7 +72,7 @@ SMALL = {"params": {"w": np.arange(3.0)}, "method": ()}
     ],
     ids=str,
 )
-def test_the_latest_and_the_best_are_kept(tmp_path, scores, kept, best):
+def test_the_latest_and_the_best_are_kept(tmp_path, scores, remaining, best):
     store = checkpoints.Checkpoints(tmp_path / "checkpoints")
     assert (store.latest_step(), store.best_step()) == (None, None)
     for step, score in enumerate(scores, start=1):
@@ -81,11 +81,11 @@ def test_the_latest_and_the_best_are_kept(tmp_path, scores, kept, best):
     assert (store.latest_step(), store.best_step()) == (len(scores), best)
     store.close()
 
-    found = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert found == kept
+    result = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert result == remaining
     again = checkpoints.Checkpoints(tmp_path / "checkpoints")
     assert (again.latest_step(), again.best_step()) == (len(scores), best)
-    for step in kept:
+    for step in remaining:
         np.testing.assert_array_equal(again.restore_params(step)["w"], [step, step])
     again.close()
 
@@ -148,30 +148,30 @@ def test_a_restored_state_equals_the_saved_one_to_the_bit(tmp_path):
 
     store = checkpoints.Checkpoints(tmp_path)
     target = jax.tree.map(np.zeros_like, state)
-    found, found_record = store.restore(7, target)
+    actual, found_record = store.restore(7, target)
     store.close()
-    assert jax.tree.structure(found) == jax.tree.structure(state)
+    assert jax.tree.structure(actual) == jax.tree.structure(state)
     for leaf, expected in zip(
-        jax.tree.leaves(found), jax.tree.leaves(state), strict=True
+        jax.tree.leaves(actual), jax.tree.leaves(state), strict=True
     ):
         assert type(leaf) is np.ndarray
         assert leaf.dtype == expected.dtype
         assert leaf.shape == expected.shape
         assert leaf.tobytes() == expected.tobytes()
     assert found_record == record
-    assert isinstance(found["optimiser"][1], optimiser.RestingState)
-    assert found["params"]["method"] == {}
-    assert found["method"] == ()
+    assert isinstance(actual["optimiser"][1], optimiser.RestingState)
+    assert actual["params"]["method"] == {}
+    assert actual["method"] == ()
 
 
 def test_parameters_are_restored_without_the_rest_of_the_state(tmp_path):
     state = make_state()
     store = checkpoints.Checkpoints(tmp_path)
     store.save(1, state, {}, 1.0)
-    found = store.restore_params(1)
+    result = store.restore_params(1)
     store.close()
-    assert jax.tree.structure(found) == jax.tree.structure(state["params"])
-    jax.tree.map(np.testing.assert_array_equal, found, state["params"])
+    assert jax.tree.structure(result) == jax.tree.structure(state["params"])
+    jax.tree.map(np.testing.assert_array_equal, result, state["params"])
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +226,9 @@ def with_method(state):
 def test_a_checkpoint_of_another_shape_is_refused(saved, make_target, expected):
     with pytest.raises(InputError) as error:
         saved.restore(3, make_target())
-    found = str(error.value)
-    assert "\n" not in found
-    assert found.endswith(f": step 3 does not fit this configuration: {expected}")
+    actual = str(error.value)
+    assert "\n" not in actual
+    assert actual.endswith(f": step 3 does not fit this configuration: {expected}")
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -268,10 +268,10 @@ def test_a_first_checkpoint_that_reads_back_differently_is_an_error(
     restore = store._restore
 
     def other(step, **item):
-        found = restore(step, **item)
+        result = restore(step, **item)
         if "state" in item:
-            found["params"]["w"][0] += 1
-        return found
+            result["params"]["w"][0] += 1
+        return result
 
     monkeypatch.setattr(store, "_restore", other)
     with pytest.raises(checkpoints.WriteError, match="step 1 is damaged: params/w"):

@@ -91,6 +91,7 @@ def fail(constant):
     raise AssertionError(f"{constant} is not JSON")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
 def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
     """Epochs 1 and 3 have the fault."""
@@ -182,16 +183,17 @@ def finish(prepared, directory, faults):
 
 def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp_path):
     """The other task gets scores and predictions."""
-    found = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
+    result = finish(prepared, tmp_path / "bad", dict.fromkeys(range(99), "nan"))
     good = finish(prepared, tmp_path / "good", {})
-    assert found["test"]["irony"] == good["test"]["irony"]
-    assert found["test"]["intensity"] == {"pearson": None, "spearman": None}
-    assert found["test"]["avg"] is None
+    assert result["test"]["irony"] == good["test"]["irony"]
+    assert result["test"]["intensity"] == {"pearson": None, "spearman": None}
+    assert result["test"]["avg"] is None
     names = [path.name for path in (tmp_path / "bad" / "predictions").iterdir()]
     assert names == ["irony.txt"]
     assert len(list((tmp_path / "good" / "predictions").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
     """After so large a step, products of the parameters overflow float32."""
     config = make_config(

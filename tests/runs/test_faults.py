@@ -64,9 +64,9 @@ def mounted(directory, *options):
 
 @contextlib.contextmanager
 def full_disk(tmp_path):
-    """A work directory, `fault(room)` that leaves so many bytes there, and the reason.
+    """A work directory, `fault(room)` that leaves `room` bytes there, and the reason.
 
-    Each user may refuse himself larger files; a small disk of its own takes root.
+    A user can limit the size of the process's files. Only root can mount a small disk.
     """
     if os.geteuid() != 0:
         yield tmp_path / "run", lambda room: ("largest file", room), "File too large"
@@ -91,7 +91,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
             f"/checkpoints: a checkpoint cannot be written: {reason}; those before it "
             "are kept"
         )
-        for place, call, room, kept, said in (
+        for place, call, room, steps, said in (
             (START, 1, 0, [], f"/inputs.json: {reason}"),
             (RETAIN, 4, 0, [4], checkpoint),
             (RETAIN, 4, 1 << 16, [8], checkpoint),
@@ -100,7 +100,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
             faults = [(place, call, *fault(room))]
             errors = script.train(workdir, code=1, faults=faults)
             assert errors == f"error: {workdir}{said}\n"
-            assert steps_kept(workdir) == kept
+            assert steps_kept(workdir) == steps
             assert not (workdir / "results.json").exists()
         fault(0)
         assert script.train(workdir) == ""
@@ -112,14 +112,14 @@ def read_only(directory, tmp_path):
     """Yields the directory, read-only, and the reason of a failed write."""
     if os.geteuid() == 0:
         # No mode keeps root from writing.
-        with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as found:
-            yield found, "Read-only file system"
+        with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as result:
+            yield result, "Read-only file system"
         return
-    found = shutil.copytree(directory, tmp_path / "run")
-    paths = [found, *found.rglob("*")]
+    result = shutil.copytree(directory, tmp_path / "run")
+    paths = [result, *result.rglob("*")]
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    yield found, "Permission denied"
+    yield result, "Permission denied"
     for path in paths:
         path.chmod(0o755)
 

@@ -27,6 +27,7 @@ from mtra_jax.runs import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 EW = f"{ROOT}/configs/baselines.py:ew_tiny_tweeteval"
 TASKS = {"emotion": 4, "irony": 2}
 SMALL = {

@@ -5,6 +5,7 @@ import threading
 
 import jax
 import pytest
+from messages import assert_mentions
 
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.runs import joining, processes
@@ -48,10 +49,7 @@ def test_an_address_is_a_host_and_a_port(address, expected):
 def test_invalid_addresses_are_refused(address):
     with pytest.raises(InputError) as error:
         joining.check(address, 2, 0)
-    assert str(error.value) == (
-        f"--coordinator is {address!r}; expected HOST:PORT of process 0, with a port from "
-        "1 to 65535"
-    )
+    assert_mentions(error.value, "--coordinator", repr(address), "HOST:PORT", 1, 65535)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +90,8 @@ def test_a_used_port_is_refused_by_process_0_only(taken):
     address = joining.check(f"127.0.0.1:{taken}", 2, 0)
     with pytest.raises(InputError) as error:
         joining.check_network(address, 0, 1)
-    assert str(error.value) == (
-        f"--coordinator 127.0.0.1:{taken}: process 0 cannot listen there: Address already "
-        "in use; expected a free port of this machine"
+    assert_mentions(
+        error.value, "--coordinator", f"127.0.0.1:{taken}", "already in use"
     )
     joining.check_network(address, 1, 1)
 
@@ -143,9 +140,8 @@ def test_missing_processes_are_named_in_a_warning_and_in_the_error():
         pytest.raises(RunError) as error,
     ):
         joining.wait_for(never.wait, lambda: "process 7", 0.2, notice=0.1)
-    assert str(error.value) == (
-        "--distributed: waited 0.2 s for process 7; expected every process to start within "
-        "that time; see --initialization_timeout"
+    assert_mentions(
+        error.value, "--distributed", "0.2 s", "process 7", "--initialization_timeout"
     )
     never.set()
 
@@ -171,10 +167,8 @@ def test_missing_arguments_of_jax_are_reported_in_one_line(error):
     with pytest.raises(InputError) as caught:
         joining.wait_for(join, lambda: "", 60)
     first = str(error).splitlines()[0]
-    assert str(caught.value) == (
-        f"--distributed: {first}; expected --coordinator, --num_processes and "
-        "--process_id, or a cluster that JAX knows"
-    )
+    flags = ("--coordinator", "--num_processes", "--process_id")
+    assert_mentions(caught.value, "--distributed", first, *flags)
 
 
 def test_the_warning_names_the_processes_that_are_waited_for(taken):
@@ -230,10 +224,7 @@ def test_missing_devices_are_reported_in_one_line(monkeypatch, error, reason):
     for use in (start_devices, processes.is_writer, lambda: choose_devices(0)):
         with pytest.raises(InputError) as caught:
             use()
-        assert str(caught.value) == (
-            f"JAX_PLATFORMS=tpu: cannot be used here: {reason}; expected a platform of "
-            "this machine that JAX is installed for, or no JAX_PLATFORMS"
-        )
+        assert_mentions(caught.value, "JAX_PLATFORMS=tpu", reason, "JAX_PLATFORMS")
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(RunError, match=f"^no device can be used: {reason}$"):
         start_devices()

@@ -47,6 +47,7 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
     prepared = preparation.prepare(
         make_config(("epochs", "2"), ("data.max_shapes", "2"))
@@ -170,6 +171,7 @@ def poisoned(tmp_path_factory):
     return {n: Poisoned(n, tmp_path_factory.mktemp("poisoned")) for n in (1, 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
     run = poisoned[num_devices]

@@ -71,6 +71,7 @@ def fit(run, directory):
         record.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail", [on_a_device, on_the_host])
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):

@@ -138,18 +138,18 @@ def test_events_hold_every_number(tmp_path, monkeypatch, step):
     lines = [(8, {"epoch": 1, "loss/a": 0.5}), (9, {"loss/a": math.nan})]
     write(tmp_path, step=step, lines=lines)
     (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
-    rest, found = file.read_bytes(), []
+    rest, result = file.read_bytes(), []
     while rest:
         size = int.from_bytes(rest[:8], "little")
-        found.append(event_pb2.Event.FromString(rest[12 : 12 + size]))
+        result.append(event_pb2.Event.FromString(rest[12 : 12 + size]))
         rest = rest[12 + size + 4 :]
-    assert found[0].file_version == "brain.Event:2"
+    assert result[0].file_version == "brain.Event:2"
     # Readers drop the points of earlier files from this step on.
-    assert found[1].session_log.status == event_pb2.SessionLog.START
-    assert found[1].step == step + 1
+    assert result[1].session_log.status == event_pb2.SessionLog.START
+    assert result[1].step == step + 1
     points = [
         (event.step, point.tag, point.simple_value)
-        for event in found[2:]
+        for event in result[2:]
         for point in event.summary.value
     ]
     assert points[:2] == [(8, "epoch", 1.0), (8, "loss/a", 0.5)]
@@ -167,8 +167,8 @@ def test_metrics_of_a_step_by_name():
         "terms": {"mi": np.array([0.125, 9.0, 0.0625], np.float32)},
         "scalars": {"norm/grads": np.float32(3.0)},
     }
-    found = metrics_log.flatten(measured, ("emotion", "hate", "ei-reg"))
-    assert found == {
+    result = metrics_log.flatten(measured, ("emotion", "hate", "ei-reg"))
+    assert result == {
         "objective": 1.5,
         "loss/emotion": 0.5,
         "loss/ei-reg": 0.25,
@@ -179,19 +179,19 @@ def test_metrics_of_a_step_by_name():
         "norm/grads": 3.0,
     }
     # JSON takes no NumPy numbers.
-    assert {type(value) for value in found.values()} == {float}
+    assert {type(value) for value in result.values()} == {float}
 
 
 def test_environment():
-    found = metrics_log.environment(jax.devices()[:3])
-    assert found["packages"]["jax"] == jax.__version__
-    assert found["packages"]["numpy"] == np.__version__
-    assert found["packages"].keys() == set(metrics_log.PACKAGES)
-    assert found["devices"] == [jax.devices()[0].device_kind] * 3
-    assert found["processes"] == 1
-    revision = found["git_revision"]
+    result = metrics_log.environment(jax.devices()[:3])
+    assert result["packages"]["jax"] == jax.__version__
+    assert result["packages"]["numpy"] == np.__version__
+    assert result["packages"].keys() == set(metrics_log.PACKAGES)
+    assert result["devices"] == [jax.devices()[0].device_kind] * 3
+    assert result["processes"] == 1
+    revision = result["git_revision"]
     assert revision is None or len(revision.removesuffix("-dirty")) == 40
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
 def test_environment_without_git_or_packages(monkeypatch):
@@ -200,6 +200,6 @@ def test_environment_without_git_or_packages(monkeypatch):
 
     monkeypatch.setattr(metrics_log.subprocess, "run", no_git)
     monkeypatch.setattr(metrics_log, "PACKAGES", ("no-such-package",))
-    found = metrics_log.environment([])
-    assert found["git_revision"] is None
-    assert found["packages"] == {"no-such-package": None}
+    result = metrics_log.environment([])
+    assert result["git_revision"] is None
+    assert result["packages"] == {"no-such-package": None}

@@ -149,11 +149,11 @@ def run(name, plan, micro_batches=1, num_devices=1, part_size=None):
     devices = jax.devices()[:num_devices]
     program = Program(update, devices, donate_first=True)
     packed = make_batches(plan, micro_batches, num_devices, part_size=part_size)
-    found = []
+    result = []
     for batch in packed:
         state, metrics = program(state, batch)
-        found.append(to_host((state.params, metrics)))
-    return found
+        result.append(to_host((state.params, metrics)))
+    return result
 
 
 @functools.cache
@@ -177,6 +177,7 @@ SPLITS = [
 SPLITS += [(name, "joint", 2, 1) for name in ("mtra", "vmtl", "stl_cnn")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sampling", "micro_batches", "num_devices"),
     SPLITS,
@@ -186,8 +187,8 @@ def test_micro_batches_give_the_same_step_as_the_whole_batch(
     name, sampling, micro_batches, num_devices
 ):
     """Losses, bound, all norms, weights and parameters: after each of three steps."""
-    found = run(name, PLANS[sampling], micro_batches, num_devices)
-    for got, expected in zip(found, run_whole(name, sampling), strict=True):
+    actual = run(name, PLANS[sampling], micro_batches, num_devices)
+    for got, expected in zip(actual, run_whole(name, sampling), strict=True):
         for (path, want), leaf in zip(
             jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True
         ):
@@ -196,6 +197,7 @@ def test_micro_batches_give_the_same_step_as_the_whole_batch(
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", PLANS)
 @pytest.mark.parametrize(
     ("micro_batches", "num_devices"), [(1, 1), (1, 2), (2, 1)], ids=str
@@ -204,8 +206,8 @@ def test_rows_of_one_task_each_give_the_same_step_as_mixed_rows(
     sampling, micro_batches, num_devices
 ):
     """PCGrad in one pass over rows of one task each: as in a pass for each task."""
-    found = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
-    for got, expected in zip(found, run_whole("pcgrad", sampling), strict=True):
+    actual = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
+    for got, expected in zip(actual, run_whole("pcgrad", sampling), strict=True):
         for (path, want), leaf in zip(
             jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True
         ):
@@ -214,6 +216,7 @@ def test_rows_of_one_task_each_give_the_same_step_as_mixed_rows(
             )
 
 
+@pytest.mark.slow
 def test_tasks_apart_take_the_operations_of_one_pass():
     """For each token of the rows as many as EW's step, not T times."""
 
@@ -221,8 +224,8 @@ def test_tasks_apart_take_the_operations_of_one_pass():
         update, state = make_update(name, JOINT)
         (batch,) = make_batches(np.arange(NUM_EXAMPLES)[None], part_size=part_size)
         program = Program(update, jax.devices()[:1], donate_first=False)
-        found = program.compiled(state, batch).cost_analysis()
-        return found["flops"] / batch.tokens.size
+        result = program.compiled(state, batch).cost_analysis()
+        return result["flops"] / batch.tokens.size
 
     one_pass = operations("ew")
     assert operations("pcgrad", part_size=12) == pytest.approx(one_pass, rel=0.15)
@@ -239,7 +242,7 @@ def test_the_compared_steps_use_bound_perturbation_and_contrast():
             assert metrics["scalars"]["bad_steps"] == 0
             if name == "mtra":
                 present = metrics["present"]
-                # Of one text the bound is 0.
+                # The bound of a single text is 0.
                 assert np.any(np.abs(metrics["terms"]["mi"][present]) > 1e-5)
                 assert metrics["scalars"]["norm/perturbation_gradient"] > 1e-2
             else:
@@ -274,6 +277,7 @@ def test_dropout_differs_between_micro_batches():
     assert np.all(z != represent(model, batch, jax.random.key(4)))
 
 
+@pytest.mark.slow
 def test_dropout_differs_between_the_two_passes():
     """Nothing else does, with no perturbation."""
     model = make_model(dropout=0.4)
@@ -314,13 +318,13 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
             total += jnp.sum(mix[part::2] * z**2)
         return total
 
-    found, expected = (
+    actual, expected = (
         jax.jit(jax.value_and_grad(function))(params)
         for function in (value, value_of_loop)
     )
     jax.tree.map(
         lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9),
-        found,
+        actual,
         expected,
     )
 
@@ -329,7 +333,7 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
 
 
 def temporary_bytes(name, micro_batches):
-    """Of a step on 32 texts of 60 tokens, beside parameters and batch."""
+    """Memory of a step on 32 texts of 60 tokens, beside parameters and batch."""
     model = make_model(
         dropout=0.1,
         dtype=np.float32,
@@ -350,6 +354,7 @@ def temporary_bytes(name, micro_batches):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_four_micro_batches_take_less_memory():
     with jax.enable_x64(False):
         whole, split = (temporary_bytes("mtra", count) for count in (1, 4))

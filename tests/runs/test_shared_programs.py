@@ -49,6 +49,7 @@ def numbers_of(method):
     return {k: v for k, v in registry.options(method).items() if type(v) is float}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ew", *filter(numbers_of, registry.METHODS)])
 def test_no_number_is_a_constant_of_a_program(method):
     changes = {f"method.{name}": 0.7 * v for name, v in numbers_of(method).items()}
@@ -97,7 +98,7 @@ print(counts["cache_hits"], counts["cache_misses"])
 
 
 def train(workdir, *overrides):
-    """(programs read from disk, programs compiled) in a run of a process of its own."""
+    """Returns the programs read from disk and compiled by a run in a new process."""
     texts = [f"{key}={value}" for key, value in (*WHOLE, *overrides)]
     done = subprocess.run(
         [sys.executable, "-c", RUN, PRESET, str(workdir), *texts],
@@ -111,6 +112,7 @@ def train(workdir, *overrides):
     return tuple(map(int, done.stdout.split()))
 
 
+@pytest.mark.processes
 def test_a_second_run_with_other_numbers_compiles_nothing(tmp_path):
     cache = ("data.cache_dir", tmp_path / "cache")
     own = [cache, ("data.max_shapes", "0")]

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 pytest.importorskip("orbax.checkpoint")
+pytestmark = pytest.mark.processes
 # After the run is prepared; as the second step's figures are read, before the third
 # step's check; before the first batch of a split.
 START = "mtra_jax.runs.checkpoints:open_store"

@@ -639,6 +639,7 @@ FLAGS = (
 )
 
 
+@pytest.mark.processes
 def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
     sweep_file.write_text(FILE.replace("(0, 1)", "(0,)"))
     workdir = tmp_path / "w"

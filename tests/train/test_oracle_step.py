@@ -230,6 +230,7 @@ def assert_metrics(metrics, oracle, case):
         np.testing.assert_allclose(found, oracle[f"{case}/{name}"], rtol=RTOL)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_pytorch_gives_the_stored_figures_again(oracle):
     pytest.importorskip("torch")
@@ -242,6 +243,7 @@ def test_pytorch_gives_the_stored_figures_again(oracle):
         np.testing.assert_allclose(live[name], expected, rtol=RTOL, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_three_steps_on_two_tasks_equal_pytorch(oracle, num_devices):
     cases = ("step0", "step1", "step2")
