@@ -135,7 +135,7 @@ from mtra_jax.runs import experiments
 
 def get_sweep(name):
     return experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", [0])[:1] + (
-        experiments.Run("e\\nw", "ew", "tiny_synthetic", 0),
+        experiments.Trial("e\\nw", "ew", "tiny_synthetic", 0),
     ))
 """
 EMOBANK_ROWS = "id,split,V,A,D,text\n" + "".join(

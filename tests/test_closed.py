@@ -927,7 +927,7 @@ def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "../..", "\0", "x\0", "a\n/../b"])
 def test_each_run_of_a_sweep_has_a_separate_directory(name):
-    run = experiments.Run(name, "ew", "tiny_synthetic", 0)
+    run = experiments.Trial(name, "ew", "tiny_synthetic", 0)
     result = refusal(
         experiments.check, experiments.Sweep((run,), baseline=name), "sweep"
     )

@@ -683,7 +683,7 @@ def test_texts_to_label(place, content, is_file):
         stdin = types.SimpleNamespace(buffer=io.BytesIO(content))
         patch.setattr("sys.stdin", stdin)
         try:
-            result.extend(lines.read_lines(str(path) if is_file else None))
+            result.extend(files.read_lines(str(path) if is_file else None))
         except InputError as error:
             fault = str(error)
     texts, number = texts_before_fault(content)
