@@ -34,10 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     check_joining(flags)
     devices_here = device_ids(flags.local_device_ids)
 
-    from mtra_jax.config import to_dict
     from mtra_jax.reports import bars
     from mtra_jax.runs import (
-        agreement,
         display,
         joining,
         loop,
@@ -58,7 +56,6 @@ def main(arguments: Sequence[str]) -> None:
     start_devices()
     if flags.distributed:
         show_devices(is_quiet=flags.quiet)
-        agreement.check_same("--config", to_dict(config))
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
         view = display.Display(

@@ -1,9 +1,9 @@
 """What every process of a run has -> whether all have the same, in one line if not."""
 
 import json
-import socket
+import platform
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -14,8 +14,12 @@ from mtra_jax.errors import InputError, shown
 from mtra_jax.train.devices import count_local
 
 
-def check_same(what: str, values: Mapping[str, Any]) -> None:
-    """Compares `values`, which JSON can hold, with those of process 0; `what` they are.
+def check_same(
+    what: str, values: Mapping[str, Any], free: Collection[str] = ()
+) -> None:
+    """Compares `values`, which JSON can hold, with those of process 0.
+
+    `what`: their name in the message. `free`: dotted keys that may differ.
 
     Every process must call it. All raise the error where one of them differs, so that
     none waits for the others in a step that they do not reach.
@@ -25,7 +29,7 @@ def check_same(what: str, values: Mapping[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    own = _flatten(values)
+    own = {key: value for key, value in _flatten(values).items() if key not in free}
     expected = json.loads(_from_process_0(json.dumps(own, sort_keys=True)))
     own = json.loads(json.dumps(own))
     missing = object()
@@ -70,7 +74,7 @@ def devices_in_use() -> tuple[str, str | None]:
 
     Every process must call it. The line reads "8 of 8 visible devices on 2 hosts".
     """
-    table = np.array([[_number(socket.gethostname()), *count_local()]], np.int32)
+    table = np.array([[_number(platform.node()), *count_local()]], np.int32)
     if jax.process_count() > 1:
         table = multihost_utils.process_allgather(table[0])
     return describe_devices(table)
