@@ -28,7 +28,7 @@ test: $(VENV)/installed
 	$(PYTEST)
 
 test-slow: $(VENV)/installed
-	$(PYTEST) -m "$(SLOW)"
+	$(PYTEST) --dist loadfile -m "$(SLOW)"
 
 test-all: test test-slow
 

@@ -1,4 +1,4 @@
-"""What an error message must contain, whatever its wording."""
+"""Error messages: what they must contain, and standard error without progress lines."""
 
 import re
 
@@ -15,6 +15,12 @@ def assert_mentions(message: object, *parts: object) -> None:
         match = re.compile(_whole(part)).search(text, end)
         assert match, f"{part!r} is missing from {text[end:]!r}"
         end = match.end()
+
+
+def without_progress(errors: str) -> str:
+    """Standard error of a run without the lines that report its progress."""
+    lines = errors.splitlines(keepends=True)
+    return "".join(x for x in lines if not re.match(r"step \d+/|evaluating \d+ ", x))
 
 
 def _whole(part: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from messages import without_progress
 
 from mtra_jax.runs import checkpoints
 
@@ -57,13 +58,13 @@ class Script:
         )
 
     def finish(self, process, code=0):
-        """Returns standard output and standard error."""
+        """Returns standard output, and standard error without progress lines."""
         try:
             output, errors = process.communicate(timeout=600)
         finally:
             process.kill()
         assert process.returncode == code, errors[-3000:]
-        return output, errors
+        return output, without_progress(errors)
 
     def run(self, name, *flags, code=0, **options):
         """Starts a script and waits for its end."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from messages import assert_mentions
+from messages import assert_mentions, without_progress
 
 from mtra_jax.runs import checkpoints, checksums, processes
 
@@ -77,13 +77,13 @@ def start_two(workdir, caches, faults=((), ()), flags=((), ()), variables=()):
 
 
 def finish(process, code=0):
-    """The standard output and the standard error of a process."""
+    """Standard output, and standard error without progress lines."""
     try:
         output, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == code, errors[-3000:]
-    return output, errors
+    return output, without_progress(errors)
 
 
 def choose_port():
@@ -212,7 +212,7 @@ def end_of_the_other(victim, other, code):
     began = time.monotonic()
     _, errors = other.communicate(timeout=600)
     assert other.returncode not in (0, 2)
-    return time.monotonic() - began, errors
+    return time.monotonic() - began, without_progress(errors)
 
 
 @pytest.mark.parametrize("number", [0, 1])
