@@ -138,7 +138,9 @@ class Method(NamedTuple):
 class Factory(Protocol):
     """Makes a method for a model; keyword-only arguments are the method's options."""
 
-    def __call__(self, model: Model, /, **options: Any) -> Method: ...
+    # To type checkers `*args: Any, **options: Any` stands for any further parameters:
+    # each factory has different ones.
+    def __call__(self, model: Model, /, *args: Any, **options: Any) -> Method: ...
 
 
 def no_params(rng: jax.Array) -> Params:

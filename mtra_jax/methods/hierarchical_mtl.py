@@ -12,6 +12,7 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 
@@ -35,7 +36,7 @@ def make(
     """
     options.check_weight("beta", beta)
     options.check_weight("shared_beta", shared_beta)
-    network = bottleneck.Bottleneck(model.hidden_size)
+    network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
     def init(rng: jax.Array) -> Params:
@@ -59,14 +60,13 @@ def make(
         encoder_rng, heads_rng = randomness.dropout_keys(rngs)
         shared_rngs, task_rngs = split(rngs)
         u = model.represent(params, batch, encoder_rng)
-        shared_kl = 0.0
+        shared_kl: jax.Array | float = 0.0
         if shared_bottleneck:
             mean, log_variance = network.apply(
                 {"params": params["method"]["bottleneck"]}, u
             )
-            shared_kl = objectives.gaussian_kl(
-                mean, log_variance, batch.where, axis_name
-            )
+            where = jnp.asarray(batch.where)
+            shared_kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
             u = randomness.reparameterize(mean, log_variance, shared_rngs, axis_name)
         noise, prior = own_log_variances(params["method"]["tasks"], space, batch)
         noisy = randomness.reparameterize(u, noise, task_rngs, axis_name)
@@ -94,8 +94,9 @@ def split(rngs: Rngs | None) -> tuple[Rngs | None, Rngs | None]:
 def own_log_variances(
     tasks: Params, space: Space, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
-    """log Σ_t and log R_t of each text's own task: [B, H] each."""
-    return tuple(
-        jnp.stack([tasks[name][key] for name in space.names])[batch.tasks]
-        for key in ("noise_log_variance", "prior_log_variance")
-    )
+    """Returns log Σ_t and log R_t of each text's task: [B, H] each."""
+
+    def of_texts(key: str) -> jax.Array:
+        return jnp.stack([tasks[name][key] for name in space.names])[batch.tasks]
+
+    return of_texts("noise_log_variance"), of_texts("prior_log_variance")

@@ -12,6 +12,7 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import heads
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 POSITIVES = 2**31 - 2
@@ -45,7 +46,7 @@ def make(
     options.check_weight("beta", beta)
     options.check_positive("temperature", temperature)
     space = model.space
-    variances = heads.Heads(model.heads.tasks)
+    variances: Network = heads.Heads(model.heads.tasks)
 
     def init(rng: jax.Array) -> Params:
         if not timin:
@@ -60,13 +61,14 @@ def make(
         axis_name: str | None,
     ) -> contract.Losses:
         z, mean = model.represent_and_predict(params, batch, rngs)
-        batch_loss = 0.0
+        batch_loss: jax.Array | float = 0.0
         if simax and rngs is not None:
             encoder_rng, _ = randomness.dropout_keys(rngs)
             again = jax.random.fold_in(encoder_rng, POSITIVES)
             positives = model.represent(params, batch, again)
+            where = jnp.asarray(batch.where)
             batch_loss = alpha * objectives.info_nce(
-                z, positives, temperature, batch.where, axis_name
+                z, positives, temperature, where, axis_name
             )
         if not timin:
             task = task_losses.of_outputs(space, mean, batch, axis_name)

@@ -13,6 +13,7 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses, uw
 from mtra_jax.methods.model import Model
 from mtra_jax.models import bottleneck
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 
@@ -30,7 +31,7 @@ def make(
       InputError: `beta` is negative.
     """
     options.check_weight("beta", beta)
-    network = bottleneck.Bottleneck(model.hidden_size)
+    network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
     def init(rng: jax.Array) -> Params:
@@ -52,7 +53,8 @@ def make(
         u = randomness.reparameterize(mean, log_variance, rngs, axis_name)
         outputs = model.predict(params, u, heads_rng)
         task = task_losses.of_outputs(space, outputs, batch, axis_name)
-        kl = objectives.gaussian_kl(mean, log_variance, batch.where, axis_name)
+        where = jnp.asarray(batch.where)
+        kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
         return contract.Losses(task, {"task": task}, outputs, beta * kl)
 
     def objective(

@@ -15,6 +15,7 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 TINY = 1e-12
@@ -60,7 +61,7 @@ def make(
     options.check_weight("beta", beta)
     options.check_weight("gamma", gamma)
     options.check_positive("temperature", temperature)
-    network = bottleneck.Bottleneck(model.hidden_size)
+    network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
     def init(rng: jax.Array) -> Params:

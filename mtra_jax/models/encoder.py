@@ -14,6 +14,7 @@ from mtra_jax.errors import InputError, shown
 from mtra_jax.models import stacked
 from mtra_jax.models.activations import ACTIVATIONS
 from mtra_jax.models.dropout import dropout
+from mtra_jax.models.network import Network
 from mtra_jax.types import Params
 
 DROPOUTS = 3
@@ -55,7 +56,8 @@ class EncoderConfig:
                 f"known: {', '.join(ACTIVATIONS)}"
             )
         for field in dataclasses.fields(self):
-            _check_number(field.name, getattr(self, field.name), field.type)
+            if field.type is not str:
+                _check_number(field.name, getattr(self, field.name), field.type)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of "
@@ -95,8 +97,8 @@ def check_model_type(name: object) -> None:
     raise InputError(f"model_type is {shown(name)}; {fault}")
 
 
-def _check_number(key: str, value: object, kind: Any) -> None:
-    if kind is str or key == "pad_token_id":
+def _check_number(key: str, value: float, kind: object) -> None:
+    if key == "pad_token_id":
         return
     if kind is int and value < 1:
         raise InputError(f"{key} is {value}; expected at least 1")
@@ -233,7 +235,10 @@ class Layer(nn.Module):
         `keys` [`DROPOUTS`]: for the dropout; None disables it.
         """
         config, dtype = self.config, self.dtype
-        keys = [None] * DROPOUTS if keys is None else keys
+
+        def key(place: int) -> jax.Array | None:
+            return None if keys is None else keys[place]
+
         rate = config.hidden_dropout_prob
         asking, rows = hidden, None
         if wanted is not None:
@@ -242,14 +247,14 @@ class Layer(nn.Module):
             same_text = same_text.reshape(-1, length)[wanted][:, None]
             rows = wanted // length
         mixed = Attention(config, dtype, name="attention")(
-            asking, hidden, same_text, rows, keys[0]
+            asking, hidden, same_text, rows, key(0)
         )
-        hidden = asking + dropout(mixed, keys[1], rate)
+        hidden = asking + dropout(mixed, key(1), rate)
         hidden = _norm(config, dtype, "attention_norm")(hidden)
         inner = _dense(config, config.intermediate_size, dtype, "intermediate")(hidden)
         inner = ACTIVATIONS[config.hidden_act](inner)
         outer = _dense(config, config.hidden_size, dtype, "output")(inner)
-        hidden = hidden + dropout(outer, keys[2], rate)
+        hidden = hidden + dropout(outer, key(2), rate)
         return _norm(config, dtype, "output_norm")(hidden)
 
 
@@ -313,7 +318,7 @@ class Encoder(nn.Module):
         )
         same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
         # Not a submodule: that would own the parameters of a single layer.
-        layer = Layer(self.config, self.dtype, parent=None, name="layer")
+        layer: Network = Layer(self.config, self.dtype, parent=None, name="layer")
 
         def new_layers(rng: jax.Array) -> Params:
             def new_layer(rng: jax.Array) -> Params:
@@ -321,7 +326,9 @@ class Encoder(nn.Module):
 
             return jax.vmap(new_layer)(jax.random.split(rng, depth))
 
-        def apply(given: tuple, hidden: jax.Array, wanted: Any = None) -> jax.Array:
+        def apply(
+            given: tuple, hidden: jax.Array, wanted: jax.Array | None = None
+        ) -> jax.Array:
             params, keys = given
             return layer.apply({"params": params}, hidden, same_text, keys, wanted)
 

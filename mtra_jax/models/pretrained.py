@@ -110,28 +110,31 @@ def read_config(directory: str | Path) -> EncoderConfig:
         values["vocab_size"] = 50265
     for field in dataclasses.fields(EncoderConfig):
         if field.name in content:
-            values[field.name] = _typed(path, field, content[field.name])
+            assert isinstance(field.type, type)  # not a string: they are not postponed
+            values[field.name] = _typed(
+                path, field.name, field.type, content[field.name]
+            )
     try:
         return EncoderConfig(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _typed(path: Path, field: dataclasses.Field, value: object) -> object:
-    kinds = (int, float) if field.type is float else field.type
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise InputError(
-            f"{path}: {field.name} is {shown(value)}; expected {field.type.__name__}"
-        )
-    if field.type is not float:
+def _typed(path: Path, name: str, kind: type, value: Any) -> object:
+    """Returns a value of `config.json` as `kind`; raises InputError if it has another."""
+    kinds = (int, float) if kind is float else (kind,)
+    is_kind = isinstance(value, kinds) and not isinstance(value, bool)
+    if not is_kind:
+        raise InputError(f"{path}: {name} is {shown(value)}; expected {kind.__name__}")
+    if kind is not float:
         return value
     try:
         value = float(value)
     except OverflowError as error:
-        raise InputError(f"{path}: {field.name}: {error}; expected float") from error
-    # Python reads NaN and Infinity, although they are not JSON.
-    if not math.isfinite(value) or (field.name not in RATES and value < 0):
-        raise InputError(f"{path}: {field.name} is {value}; expected 0 or more, finite")
+        raise InputError(f"{path}: {name}: {error}; expected float") from error
+    # Python's parser accepts NaN and Infinity, although they are not JSON.
+    if not math.isfinite(value) or (name not in RATES and value < 0):
+        raise InputError(f"{path}: {name} is {value}; expected 0 or more, finite")
     return value
 
 

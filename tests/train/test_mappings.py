@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from mtra_jax.train.devices import AXIS, MAPPINGS, Program, compiling, to_host
+from mtra_jax.train.devices import Program, compiling, to_host
+from mtra_jax.train.mappings import AXIS, MAPPINGS
 
 
 class State(NamedTuple):
