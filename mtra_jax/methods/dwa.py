@@ -1,7 +1,7 @@
 """Dynamic weight average: L = Σ_t λ_t ℓ_t, λ from how fast the tasks' losses fell.
 
 Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7:
-λ = T softmax(w / temperature), w_t the ratio of the mean losses of the two epochs before.
+λ = T softmax(w / temperature), w_t the ratio of the mean losses of the last two epochs.
 """
 
 from typing import Any, NamedTuple
@@ -18,20 +18,21 @@ class Averages(NamedTuple):
     """The state of DWA: arrays [T], and the number of steps taken."""
 
     total: Any
-    """Sum of the losses of this epoch so far."""
+    """Sum of the losses in this epoch so far."""
     count: Any
-    """Steps of this epoch that held the task."""
+    """Steps of this epoch with the task."""
     last: Any
-    """Mean loss of the last whole epoch; 0 before."""
+    """Mean loss of the last complete epoch; 0 in the first."""
     second_last: Any
+    """Mean loss of the epoch before `last`; 0 in the first two."""
     steps: Any
 
 
 def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
-    """The weights sum to T; they are 1 in the first two epochs, as in the paper.
+    """Makes DWA. The weights sum to T; in the first two epochs all are 1, as in the paper.
 
-    The averages roll over every `model.space.steps_per_epoch` steps, within the compiled
-    step, and are part of the checkpoint.
+    The compiled step starts new averages every `model.space.steps_per_epoch` steps. The
+    averages are part of the checkpoint.
 
     Raises:
       InputError: `temperature` is not positive.
@@ -71,14 +72,14 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
 
 
 def roll(state: Averages) -> Averages:
-    """The averages at the start of the next epoch."""
+    """Returns the averages at the start of the next epoch."""
     mean = state.total / jnp.maximum(state.count, 1)
     empty = jnp.zeros_like(mean)
     return Averages(empty, empty, mean, state.last, state.steps)
 
 
 def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
-    """λ [T] from the mean losses of the last two epochs; 1 where one is missing."""
+    """Returns λ [T] from the mean losses of two epochs; a missing ratio counts as 1."""
     has_both = (last > 0) & (second_last > 0)
     ratios = jnp.where(has_both, last / jnp.where(has_both, second_last, 1), 1)
     return last.shape[0] * jax.nn.softmax(ratios / temperature)

@@ -1,7 +1,7 @@
 """Equal weighting: L = (1/T) Σ_t ℓ_t.
 
-Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T; MT-DNN (Liu et al. 2019) is this
-with a BERT encoder.
+Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T. With a BERT encoder it is MT-DNN
+(Liu et al. 2019).
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """Every task weighs 1/T, whether the step holds one task or all."""
+    """Makes EW. The weight is 1/T, however many of the T tasks a step holds."""
 
     def objective(
         params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array

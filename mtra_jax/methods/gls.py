@@ -13,11 +13,11 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """The geometric mean of the losses of the step's tasks, in log space.
+    """Makes GLS: the geometric mean of the losses of a step's tasks.
 
-    The product itself would leave the range of float32 with many small losses. Losses
-    must be positive, as cross-entropies and squared errors are. With one task a step it
-    is that task's loss.
+    It is computed from logarithms, because the product of many small losses leaves the
+    range of float32. Losses must be positive, as cross-entropies and squared errors are.
+    If a step holds one task, the objective is that task's loss.
     """
 
     def objective(

@@ -23,13 +23,14 @@ def make(
     shared_beta: float = 1e-2,
     shared_bottleneck: bool = True,
 ) -> contract.Method:
-    """Additive noise n_t ~ N(0, Σ_t) limits what each task reads of u; u_t = u in evaluation.
+    """Makes Hierarchical MTL: noise n_t ~ N(0, Σ_t) limits what task t can read from u.
 
-    `beta` weighs the KL term of each task, `shared_beta` that of the shared bottleneck,
-    KL(q(u|z) ‖ N(0, I)); both are means over texts and dimensions, where the released
-    code sums. That code has no shared term, its u is z: `shared_bottleneck=False`.
-    Noise starts small (log-variance −5; there 0), so that a pretrained encoder is not
-    drowned at a small learning rate. The prior's mean stays 0, as there.
+    In evaluation u_t = u. `beta` is the weight of each task's KL term, `shared_beta` that
+    of the shared bottleneck, KL(q(u|z) ‖ N(0, I)). Both terms are means over texts and
+    dimensions; the released code sums. That code has no shared term and uses u = z, as
+    here with `shared_bottleneck=False`. Noise starts at log-variance −5 (0 in the released
+    code), because larger noise drowns a pretrained encoder at a small learning rate. The
+    prior's mean stays 0, as in the released code.
 
     Raises:
       InputError: a weight is negative.
@@ -84,7 +85,7 @@ def make(
 
 
 def split(rngs: Rngs | None) -> tuple[Rngs | None, Rngs | None]:
-    """Keys for two draws of each text."""
+    """Returns the keys of the shared bottleneck's draws and of the tasks' channels."""
     if rngs is None:
         return None, None
     first, second = jax.random.split(rngs["method"])

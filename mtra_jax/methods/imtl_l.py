@@ -15,10 +15,10 @@ from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
-    """At the optimum of s, exp(s)·ℓ = 1 for every task: all losses have one magnitude.
+    """Makes IMTL-L. At the optimum of s, exp(s)·ℓ = 1 for every task.
 
-    s starts at 0, learns with the rate of all parameters and rests in steps without its
-    task.
+    s starts at 0 and has the learning rate of all parameters. It does not change in steps
+    without its task.
     """
     names = model.space.names
 

@@ -20,12 +20,13 @@ from mtra_jax.types import Batch, Params, Rngs
 def make(
     model: Model, *, beta: float = 1e-2, uncertainty: bool = True
 ) -> contract.Method:
-    """A Gaussian bottleneck u as wide as z; heads on a draw of u, in evaluation on its mean.
+    """Makes MT-VIB: heads read a draw of a Gaussian u as wide as z, its mean in evaluation.
 
-    `beta` weighs the KL term, a mean over texts and dimensions here, a sum over
-    dimensions in the paper. With `uncertainty` the tasks' losses are weighed as by `uw`:
-    the paper does so, MTRA and InfoMTL name the bottleneck alone
-    (`uncertainty=False`: Σ ℓ_t + β KL). No weights for these benchmarks are published.
+    `beta` is the weight of the KL term, which is a mean over texts and dimensions (in the
+    paper a sum over dimensions). With `uncertainty` the tasks' losses are weighted as in
+    `uw`, which follows the paper. With `uncertainty=False` the objective is Σ ℓ_t + β KL:
+    the papers of MTRA and InfoMTL mention only the bottleneck. No values of `beta` are
+    published for these benchmarks.
 
     Raises:
       InputError: `beta` is negative.

@@ -22,7 +22,7 @@ def dropout_keys(
 def dropout_keys(
     rngs: Rngs | None,
 ) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
-    """Returns the dropout keys of encoder and heads; None in evaluation."""
+    """Returns the dropout keys of encoder and heads; (None, None) in evaluation."""
     if rngs is None:
         return None, None
     encoder_rng, heads_rng = jax.random.split(rngs["dropout"])

@@ -1,4 +1,4 @@
-"""The methods by name. Tests, tables and option checks are derived from these rows."""
+"""The table of methods. Tests, tables of the READMEs and option checks derive from it."""
 
 import inspect
 import re

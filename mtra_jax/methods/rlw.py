@@ -14,9 +14,9 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """λ = softmax(ξ), ξ ~ N(0, I), drawn anew in each step from its key.
+    """Makes RLW: λ = softmax(ξ) with a new ξ ~ N(0, I) in each step.
 
-    The weights sum to 1 over all tasks, as in the paper (LibMTL's EW sums to T).
+    The weights sum to 1 over all tasks, as in the paper (LibMTL's weights sum to T).
     """
 
     def objective(

@@ -14,7 +14,7 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
-    """The sum of the logarithms, continued linearly below `floor` as in MTRA.
+    """Makes SI. Below `floor` the logarithm is continued by its tangent, as in MTRA.
 
     Raises:
       InputError: `floor` is not positive.

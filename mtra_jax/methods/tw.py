@@ -14,9 +14,9 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """λ_t = N_t / Σ N; the weights of all tasks sum to 1, as those of EW.
+    """Makes TW: λ_t = N_t / Σ N. The weights of all tasks sum to 1, like EW's.
 
-    With `per_task` sampling the batches of a task come in proportion to N_t as well.
+    With `per_task` sampling the number of a task's batches is proportional to N_t too.
     """
     counts = np.asarray(model.space.num_examples, np.float32)
     shares = counts / max(counts.sum(), 1)

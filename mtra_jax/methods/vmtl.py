@@ -19,11 +19,11 @@ from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 TINY = 1e-12
-"""Smallest variance of an output: that of a text whose features are all 0."""
+"""Smallest variance of an output, for texts whose features are all 0."""
 
 
 class Gaussian(NamedTuple):
-    """A posterior: mean and log-variance, [B, H] of texts or [H, L] of classifiers."""
+    """A posterior: mean and log-variance, [B, H] for texts or [H, L] for classifiers."""
 
     mean: jax.Array
     log_variance: jax.Array
@@ -43,17 +43,20 @@ def make(
     gamma: float = 1e-2,
     temperature: float = 0.5,
 ) -> contract.Method:
-    """Draws of z and of each task's classifier in training, their means in evaluation.
+    """Makes VMTL: z and classifiers are drawn in training, and their means in evaluation.
 
-    `beta` and `gamma` weigh the KL terms of z and of the classifier w_t, means over
-    dimensions; `temperature` is that of the Gumbel-softmax. In the paper all tasks have
-    the same classes, and class c of one task is mixed from class c of the others. Here
-    they differ: the prior of z is mixed from Prior with the moments of the other
-    tasks' texts in the batch, that of each column of w_t from Prior with the moments
-    of the others' columns. A mixture has no closed KL; as in the released code a Gaussian
-    with mean Σ c μ and variance Σ c² σ² stands for it, and priors are constants but for
-    their weights c. Without another task in the batch the prior is N(0, I), as there in
-    the first steps. In evaluation the loss is ℓ_t alone.
+    `beta` and `gamma` are the weights of the KL terms of z and of the classifier w_t,
+    which are means over dimensions. `temperature` is that of the Gumbel-softmax.
+
+    In the paper all tasks have the same classes, and the prior of a class is mixed from
+    the same class of the other tasks. Here classes differ. The prior of z is mixed from
+    Gaussians with the moments of the other tasks' texts in the batch; that of each column
+    of w_t from Gaussians with the moments of the other tasks' columns.
+
+    The KL from a mixture has no closed form. As in the released code, a Gaussian with mean
+    Σ c μ and variance Σ c² σ² replaces the mixture, and only its weights c have gradients.
+    If the batch has no other task, the prior is N(0, I), as in the first steps of the
+    released code. In evaluation the loss is ℓ_t without KL terms.
 
     Raises:
       InputError: a weight is negative, or `temperature` is not positive.
@@ -134,7 +137,7 @@ def _training_losses(
         _of_tasks(params, space, "log_variance", jnp.concatenate, axis=1),
     )
     features = model.head_features(params, sample, heads_rng)
-    # Drawing the classifier anew for each text is drawing its outputs.
+    # With a new draw of the classifier for each text the outputs are Gaussian: draw them.
     variance = features**2 @ jnp.exp(kernel.log_variance)
     outputs = randomness.reparameterize(
         model.predict(params, sample, heads_rng),
@@ -170,7 +173,7 @@ def _training_losses(
 def _of_tasks(
     params: Params, space: Space, key: str, join: Any, **options: Any
 ) -> jax.Array:
-    """The parameters `key` of all tasks, joined in the order of the space."""
+    """Joins the parameters `key` of all tasks in the order of the space."""
     tasks = params["method"]["tasks"]
     return join([tasks[name][key] for name in space.names], **options)
 
@@ -178,7 +181,7 @@ def _of_tasks(
 def moments_of_texts(
     posterior: Gaussian, batch: Batch, num_tasks: int, axis_name: str | None
 ) -> Prior:
-    """The mean and variance of z over the texts of each task of the global batch."""
+    """Returns the moments of z over each task's texts in the global batch."""
     mean, log_variance = posterior
     members = task_losses.members(batch, num_tasks).astype(mean.dtype)
     squares = jnp.exp(log_variance) + mean**2
@@ -191,7 +194,7 @@ def moments_of_texts(
 
 
 def moments_of_columns(kernel: Gaussian, space: Space) -> Prior:
-    """The mean and variance over the columns of each task's kernel [H, d]."""
+    """Returns the moments over the columns of each task's kernel [H, d]."""
     mean, log_variance = jax.lax.stop_gradient(kernel)
     own = np.arange(space.num_tasks)[:, None] == space.slot_tasks
     shares = jnp.asarray(own / np.maximum(space.num_outputs, 1)[:, None], mean.dtype)
@@ -201,7 +204,7 @@ def moments_of_columns(kernel: Gaussian, space: Space) -> Prior:
 
 
 def _variance(mean: jax.Array, mean_square: jax.Array) -> jax.Array:
-    # The floor of the released code; the difference may round below 0.
+    # The released code adds 1e-6 too; the difference may round to less than 0.
     return jnp.maximum(mean_square - mean**2, 0) + 1e-6
 
 
@@ -212,10 +215,10 @@ def mix(
     temperature: float,
     rng: jax.Array,
 ) -> Prior:
-    """The prior of each task from the other tasks that are present; N(0, I) without any.
+    """Returns each task's prior, mixed from the other tasks present; N(0, I) without any.
 
-    `logits` [T, T]: row t weighs the tasks for task t. The weights are a draw of the
-    Gumbel-softmax (Jang et al. 2017, Eq. 2).
+    `logits` [T, T]: row t holds the weights of all tasks in the prior of task t, before a
+    draw of the Gumbel-softmax (Jang et al. 2017, Eq. 2).
     """
     num_tasks = len(logits)
     is_part = present[None] & ~jnp.eye(num_tasks, dtype=bool)
@@ -238,7 +241,7 @@ def representation_kl(
     num_tasks: int,
     axis_name: str | None,
 ) -> jax.Array:
-    """KL(q(z|x) ‖ prior of the text's task), mean over texts and dimensions: [T]."""
+    """Returns KL(q(z|x) ‖ prior of the text's task), mean over texts and dimensions: [T]."""
     terms = objectives.gaussian_kl_terms(
         *posterior,
         prior.mean[batch.tasks],
@@ -248,7 +251,7 @@ def representation_kl(
 
 
 def classifier_kl(kernel: Gaussian, prior: Prior, space: Space) -> jax.Array:
-    """KL(q(w_t) ‖ prior), mean over the entries of each task's kernel: [T]."""
+    """Returns KL(q(w_t) ‖ prior), mean over the entries of each task's kernel: [T]."""
     terms = objectives.gaussian_kl_terms(
         *kernel,
         prior.mean[space.slot_tasks].T,

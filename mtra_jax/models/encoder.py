@@ -19,7 +19,8 @@ from mtra_jax.types import Params
 
 DROPOUTS = 3
 """Number of dropouts in a layer: on the attention weights, and after each half."""
-MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
+"""Supported architectures; the last three share RoBERTa's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,9 @@ class EncoderConfig:
     """Type and sizes of an encoder, with the field names and defaults of `config.json`.
 
     Raises:
-        InputError: an unknown type or activation, a size below 1, a rate outside
-            [0, 1), heads that do not divide the width, a padding id outside the
-            vocabulary.
+        InputError: a type or activation is unknown, a size is less than 1, a rate is not
+            in [0, 1), the heads do not divide the width, the padding id is not in the
+            vocabulary, or no position is left for tokens.
     """
 
     model_type: str = "bert"
@@ -50,7 +51,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_model_type(self.model_type)
         if self.hidden_act not in ACTIVATIONS:
-            # Without a suggestion: elu, prelu and geglu are functions too, not typos.
+            # No suggestion: elu, prelu and geglu are other functions, not typos.
             raise InputError(
                 f"hidden_act is {shown(self.hidden_act)}, which is not supported; "
                 f"known: {', '.join(ACTIVATIONS)}"
@@ -75,12 +76,12 @@ class EncoderConfig:
 
     @property
     def position_offset(self) -> int:
-        """The row of the position table that the first token of a text reads."""
+        """The row of the position table for the first token of a text."""
         return 0 if self.model_type == "bert" else self.pad_token_id + 1
 
     @property
     def max_length(self) -> int:
-        """The most tokens that a text may have, its special tokens included."""
+        """The largest number of tokens of a text, special tokens included."""
         return self.max_position_embeddings - self.position_offset
 
 
@@ -91,7 +92,7 @@ def check_model_type(name: object) -> None:
     names = ", ".join(MODEL_TYPES)
     fault = f"this architecture is not supported; known: {names}"
     if isinstance(name, str) and not any(one in name for one in MODEL_TYPES):
-        # The cutoff accepts typos only: ibert and modernbert are other architectures.
+        # The cutoff admits only typos: ibert and modernbert are other architectures.
         near = difflib.get_close_matches(name[:20], MODEL_TYPES, n=1, cutoff=0.85)
         fault = f"did you mean {near[0]}? known: {names}" if near else fault
     raise InputError(f"model_type is {shown(name)}; {fault}")
@@ -114,10 +115,10 @@ def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense
 
 
 class Norm(nn.Module):
-    """Layer normalisation of the last axis, with statistics in float32 at least.
+    """Layer normalisation of the last axis, with statistics in at least float32.
 
-    The order of the products lets the backward pass save less: `nn.LayerNorm` also saves
-    the scale broadcast over all tokens.
+    With this order of products the backward pass needs fewer stored values than that of
+    `nn.LayerNorm`, which also stores the scale broadcast over all tokens.
 
     Source: Ba et al. 2016, Eq. 3-4.
     """
@@ -151,10 +152,10 @@ class Embeddings(nn.Module):
     def __call__(
         self, tokens: jax.Array, positions: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
-        """`key`: for the dropout; None disables it."""
+        """Returns states [R, S, H]. `key`: for the dropout; None disables it."""
         config = self.config
-        # Without a dtype, lookups and the sums of their gradients are in the table's
-        # precision. In bfloat16 the sums of frequent tokens would lose their digits.
+        # No dtype: lookups and the sums of their gradients have the table's precision.
+        # In bfloat16 the sums over frequent tokens would be too coarse.
         table = functools.partial(
             nn.Embed,
             features=config.hidden_size,
@@ -183,7 +184,7 @@ class Attention(nn.Module):
         rows: jax.Array | None,
         key: jax.Array | None,
     ) -> jax.Array:
-        """The new states of `asking`, in its shape, from all of `hidden` [R, S, H].
+        """Returns the new states of `asking`, in its shape, from `hidden` [R, S, H].
 
         `asking`: `hidden` itself, with `same_text` bool [R, S, S]; or one token of each
         text, [B, 1, H], with the tokens' `rows` int32 [B] and `same_text` [B, 1, S].
@@ -205,8 +206,8 @@ class Attention(nn.Module):
         scores = jnp.einsum(
             "rqhd,rkhd->rhqk", queries, keys, preferred_element_type=wide
         )
-        # The mask is finite, and padding attends to padding: no softmax is over an
-        # empty row, and no NaN arises.
+        # The mask is finite and padding attends to padding, so no softmax is over an
+        # empty row and no NaN arises.
         scores = jnp.where(same_text[:, None], scores * size**-0.5, jnp.finfo(wide).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         weights = dropout(weights, key, config.attention_probs_dropout_prob)
@@ -230,7 +231,7 @@ class Layer(nn.Module):
         keys: jax.Array | None = None,
         wanted: jax.Array | None = None,
     ) -> jax.Array:
-        """All new states [R, S, H], or only those of the tokens at `wanted` [B]: [B, 1, H].
+        """Returns all new states [R, S, H], or [B, 1, H] for the tokens at `wanted` [B].
 
         `keys` [`DROPOUTS`]: for the dropout; None disables it.
         """
@@ -261,15 +262,15 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """BERT or RoBERTa without a pooler, over rows that hold several texts each.
 
-    `dtype`: the precision of the computation; parameters keep theirs. Softmax and the
-    statistics of the norms are in float32 at least. With `deterministic=False` the
-    dropout masks come from the collection "dropout".
+    `dtype`: the precision of the computation, not of the parameters. Softmax and the
+    statistics of the norms are in at least float32. With `deterministic=False` the
+    dropout masks come from the random stream "dropout".
 
     The parameters of the N layers are one tree, `layers`, of arrays [N, ...]. With
     `unroll` all layers but the last run in a loop with that many layers per iteration;
-    None means no loop. A loop compiles faster and runs slower: for MTRA's step of
-    RoBERTa-base on an H100, one layer per iteration took 31 instead of 47 s to compile
-    and 27.7 instead of 21.3 ms to run (see `scripts/benchmarking/README.md`).
+    None means no loop. A loop compiles faster and runs slower: MTRA's step of RoBERTa-base
+    on an H100 compiled in 31 s instead of 47 s with one layer per iteration, and took
+    27.7 ms instead of 21.3 ms (see `scripts/benchmarking/README.md`).
 
     Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
     """
@@ -292,12 +293,12 @@ class Encoder(nn.Module):
 
         `tokens`: ids, int32 [R, S]. `segments`: int32 [R, S], the same positive number
         on all tokens of a text, 0 on padding. `positions`: int32 [R, S], from 0 in each
-        text, below `config.max_length`. Every token is of type 0. States at padding are
+        text, less than `config.max_length`. All tokens have type 0. States at padding are
         finite and arbitrary.
 
-        `wanted`: int32 [B], positions in the R * S tokens, row by row. With it only the
-        states [B, H] of these tokens are returned: the last layer computes keys and
-        values of all tokens, and the rest for B tokens only.
+        `wanted`: int32 [B], indices of tokens in the flattened [R * S]. With it only the
+        states [B, H] of these tokens are returned: the last layer computes keys and values
+        for all tokens, and everything else for B tokens.
 
         Raises:
           ValueError: `tokens`, `segments` and `positions` differ in shape.
@@ -310,14 +311,14 @@ class Encoder(nn.Module):
         depth = self.config.num_hidden_layers
         first_key, keys = None, None
         if not deterministic:
-            # One call of the generator: many small calls are slow on accelerators.
+            # One call of the generator; many small calls are slow on accelerators.
             keys = jax.random.split(self.make_rng("dropout"), 1 + depth * DROPOUTS)
             first_key, keys = keys[0], keys[1:].reshape(depth, DROPOUTS)
         hidden = Embeddings(self.config, self.dtype, name="embeddings")(
             tokens, positions, first_key
         )
         same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
-        # Not a submodule: that would own the parameters of a single layer.
+        # Not a submodule, which would own the parameters of a single layer.
         layer: Network = Layer(self.config, self.dtype, parent=None, name="layer")
 
         def new_layers(rng: jax.Array) -> Params:
@@ -346,6 +347,6 @@ class Encoder(nn.Module):
 def first_tokens(hidden: jax.Array, index: jax.Array) -> jax.Array:
     """Returns the states [B, H] of the texts' first tokens.
 
-    `hidden`: [R, S, H]. `index`: int32 [B], positions in the R * S tokens row by row.
+    `hidden`: [R, S, H]. `index`: int32 [B], indices in the flattened [R * S].
     """
     return hidden.reshape(-1, hidden.shape[-1])[index]

@@ -9,11 +9,11 @@ class StatisticsNetwork(nn.Module):
     """V(y|z) = w₃ᵀ relu(W₁ z + W₂ y + b), shared by all tasks.
 
     `z` [..., H] and `y` [..., L] in the joint label space may broadcast: z[:, None] and
-    y[None] give the scores of all pairs. The output has no bias: the bound would not
-    depend on it.
+    y[None] give the scores of all pairs. The output has no bias, because the bound does
+    not depend on it.
 
-    Source: MTRA, Eq. 2; the form of the network follows its released code, after Hu et
-    al. 2024.
+    Source: MTRA, Eq. 2. The network is that of the released code, which follows Hu et al.
+    2024.
     """
 
     width: int = 128
