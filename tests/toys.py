@@ -189,15 +189,15 @@ class Toy:
             rows = np.flatnonzero(batch.where & (batch.tasks == task))
             wanted = batch.targets[np.ix_(rows, own)]
             features = np.maximum(z[rows], 0)
-            found = features @ head["kernel"] + head["bias"]
+            predicted = features @ head["kernel"] + head["bias"]
             count = max(len(rows), 1)
             if self.model.space.is_classification[task]:
-                logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+                logs = predicted - np.logaddexp.reduce(predicted, axis=1, keepdims=True)
                 losses[task] = -np.sum(wanted * logs) / count
                 by_outputs = (np.exp(logs) - wanted) / count
             else:
-                losses[task] = np.sum((found - wanted) ** 2) / (count * len(own))
-                by_outputs = 2 * (found - wanted) / (count * len(own))
+                losses[task] = np.sum((predicted - wanted) ** 2) / (count * len(own))
+                by_outputs = 2 * (predicted - wanted) / (count * len(own))
             by_z = np.where(z[rows] > 0, by_outputs @ head["kernel"].T, 0)
             by_table = np.zeros_like(table)
             np.add.at(by_table, batch.tokens.ravel()[rows], by_z)

@@ -64,7 +64,7 @@ class Sampling(NamedTuple):
 class Schedule(NamedTuple):
     """The batches of each epoch, and the conditions for the end of training.
 
-    Training fails after `max_bad_steps` skipped steps in a row.
+    Training stops after `max_bad_steps` skipped steps in a row.
     """
 
     epochs: int

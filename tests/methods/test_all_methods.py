@@ -64,10 +64,10 @@ def flatten(tree):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def assert_trees_close(found, expected, **tolerances):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
+def assert_trees_close(actual, expected, **tolerances):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
     flat, _ = jax.tree_util.tree_flatten_with_path(expected)
-    for (path, want), got in zip(flat, jax.tree.leaves(found), strict=True):
+    for (path, want), got in zip(flat, jax.tree.leaves(actual), strict=True):
         name = jax.tree_util.keystr(path)
         np.testing.assert_allclose(got, want, err_msg=name, **tolerances)
 
@@ -194,8 +194,8 @@ def of_tasks(tree, toy):
     }
 
     def place(path, leaf):
-        found = [places[entry.key] for entry in path if entry.key in places]
-        return leaf[found[0]] if found else leaf
+        orders = [places[entry.key] for entry in path if entry.key in places]
+        return leaf[orders[0]] if orders else leaf
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
@@ -242,16 +242,16 @@ def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
     rngs = toy.rngs(0)
     move_draws(monkeypatch, other)
     differentiate = functools.partial(other.gradient, other.make(name))
-    found = jax.jit(differentiate)(params, other.batch(tasks), rngs, state)
+    actual = jax.jit(differentiate)(params, other.batch(tasks), rngs, state)
 
     # The sums have another order.
     rtol = 1e-6 if name in FLOAT32_WEIGHTS else 1e-10
     close = functools.partial(assert_trees_close, rtol=rtol, atol=1e-12)
-    close(found.gradient, of_tasks(expected.gradient, other))
-    close(found.objective, expected.metrics["objective"])
+    close(actual.gradient, of_tasks(expected.gradient, other))
+    close(actual.objective, expected.metrics["objective"])
     for key in ("losses", "weights", "terms"):
-        close(getattr(found, key), move(expected.metrics[key], ORDER))
-    close(found.state, move(expected.state, ORDER))
+        close(getattr(actual, key), move(expected.metrics[key], ORDER))
+    close(actual.state, move(expected.state, ORDER))
 
 
 def move(tree, order):
@@ -266,13 +266,13 @@ def move(tree, order):
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_a_weighting_of_one_task_descends_as_plain_training(toy, name, task):
     tasks = [task, task, -1, task, task, *[-1] * 11]
-    seen = toy.differentiate(name, tasks, method=state_of(toy, name))
+    result = toy.differentiate(name, tasks, method=state_of(toy, name))
     _, grads = toy.losses_and_gradients(toy.params(name), toy.batch(tasks))
-    found = flatten([seen.gradient["encoder"], seen.gradient["heads"]])
+    actual = flatten([result.gradient["encoder"], result.gradient["heads"]])
     plain = flatten([grads[task]["encoder"], grads[task]["heads"]])
-    scale = found @ plain / (plain @ plain)
+    scale = actual @ plain / (plain @ plain)
     assert scale > 1e-3
-    np.testing.assert_allclose(found, scale * plain, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(actual, scale * plain, rtol=0, atol=1e-12 * scale)
 
 
 def test_any_two_methods_give_different_gradients(toy):
@@ -283,7 +283,7 @@ def test_any_two_methods_give_different_gradients(toy):
     IMTL-L begin as the plain sum of the losses.
     """
     tasks = toy.mixtures["all"]
-    found = {
+    actual = {
         name: flatten(
             toy.differentiate(name, tasks, method=state_of(toy, name)).gradient[
                 "encoder"
@@ -294,11 +294,11 @@ def test_any_two_methods_give_different_gradients(toy):
     alike = [
         (one, other)
         for one, other in itertools.combinations(METHODS, 2)
-        if np.linalg.norm(found[one] - found[other])
-        < 1e-2 * max(np.linalg.norm(found[one]), np.linalg.norm(found[other]))
+        if np.linalg.norm(actual[one] - actual[other])
+        < 1e-2 * max(np.linalg.norm(actual[one]), np.linalg.norm(actual[other]))
     ]
     assert not alike
-    si, gls = found["si"], found["gls"]
+    si, gls = actual["si"], actual["gls"]
     cosine = si @ gls / np.linalg.norm(si) / np.linalg.norm(gls)
     np.testing.assert_allclose(cosine, 1, rtol=1e-12)
 
@@ -339,19 +339,19 @@ def train(toy, name, num_devices=1):
 def test_four_devices_do_what_one_does(trained, name):
     """Noise included: it follows from a text's place in the planned batch."""
     one, four = trained(name), trained(name, 4)
-    for found, expected in zip(four.metrics, one.metrics, strict=True):
-        assert_trees_close(found, expected, rtol=1e-9, atol=1e-13)
-    for found, expected in zip(four.states, one.states, strict=True):
-        assert_trees_close(found, expected, rtol=1e-9, atol=1e-13)
+    for actual, expected in zip(four.metrics, one.metrics, strict=True):
+        assert_trees_close(actual, expected, rtol=1e-9, atol=1e-13)
+    for actual, expected in zip(four.states, one.states, strict=True):
+        assert_trees_close(actual, expected, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
 @pytest.mark.parametrize("name", METHODS)
 def test_the_step_compiles_once(trained, name, num_devices):
     """Whatever tasks are there, and whoever else in these tests took a step."""
-    found = trained(name, num_devices)
-    assert len({tuple(metrics["present"]) for metrics in found.metrics}) == 4
-    assert found.program.num_compilations == 1
+    actual = trained(name, num_devices)
+    assert len({tuple(metrics["present"]) for metrics in actual.metrics}) == 4
+    assert actual.program.num_compilations == 1
 
 
 @pytest.mark.parametrize("name", ["ew", *HAS_MEMORY])
@@ -369,9 +369,9 @@ def test_training_goes_on_from_a_checkpoint_to_the_bit(trained, tmp_path, name):
     state = TrainState(**arrays)
     for batch, expected in zip(whole.batches[3:], whole.states[3:], strict=True):
         state, _ = whole.program(state, batch)
-        found = to_host(state)
-        assert jax.tree.structure(found) == jax.tree.structure(expected)
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        actual = to_host(state)
+        assert jax.tree.structure(actual) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
     # What the method remembers has moved, or there would be nothing to lose.
     before, after = whole.states[2], whole.states[4]
     for has, pick in [

@@ -85,10 +85,10 @@ def test_noise_follows_the_place_in_the_planned_batch(num_devices):
         axis_name="data",
         devices=jax.devices()[:num_devices],
     )
-    found = np.asarray(program(*shards))
+    actual = np.asarray(program(*shards))
     for place in range(8):
         np.testing.assert_allclose(
-            found[place % num_devices, place // num_devices],
+            actual[place % num_devices, place // num_devices],
             expected[place],
             rtol=1e-13,
         )
@@ -135,14 +135,14 @@ def task_losses(space, outputs, batch):
     for task in range(space.num_tasks):
         rows = np.flatnonzero(batch.where & (batch.tasks == task))
         own = np.ix_(rows, np.flatnonzero(space.slot_tasks == task))
-        found, wanted = outputs[own], batch.targets[own]
+        predicted, wanted = outputs[own], batch.targets[own]
         if not len(rows):
             continue
         if space.is_classification[task]:
-            logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+            logs = predicted - np.logaddexp.reduce(predicted, axis=1, keepdims=True)
             losses[task] = -np.mean(np.sum(wanted * logs, axis=1))
         else:
-            losses[task] = np.mean((found - wanted) ** 2)
+            losses[task] = np.mean((predicted - wanted) ** 2)
     return losses
 
 
@@ -194,23 +194,23 @@ def differentiate(toy, uncertainty):
 
 @pytest.mark.parametrize("uncertainty", [True, False])
 def test_loss_is_the_tasks_and_beta_times_the_divergence(toy, uncertainty):
-    params, batch, noise, seen = differentiate(toy, uncertainty)
+    params, batch, noise, result = differentiate(toy, uncertainty)
     total, losses, compression, _ = expected(toy, params, batch, noise, uncertainty)
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    assert seen.terms.keys() == {"task"}
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.scalars["batch_loss"], compression, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    assert result.terms.keys() == {"task"}
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.scalars["batch_loss"], compression, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, total, rtol=RTOL)
     assert min(*losses[:4], compression) > 0.1
 
 
 @pytest.mark.parametrize("uncertainty", [True, False])
 def test_gradient_reaches_every_parameter(toy, uncertainty):
     """Each array along a random direction, beside the differences of NumPy's loss."""
-    params, batch, noise, seen = differentiate(toy, uncertainty)
+    params, batch, noise, result = differentiate(toy, uncertainty)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    found = jax.tree.leaves(seen.gradient)
+    actual = jax.tree.leaves(result.gradient)
     rng, step = np.random.default_rng(2), 1e-5
     absent = toy.names[4]
     for place, leaf in enumerate(leaves):
@@ -222,21 +222,21 @@ def test_gradient_reaches_every_parameter(toy, uncertainty):
             moved = structure.unflatten(moved)
             ends.append(expected(toy, moved, batch, noise, uncertainty)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
-        got = np.sum(found[place] * direction)
+        got = np.sum(actual[place] * direction)
         # Of the differences: step² f'''/6, and a rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        assert np.any(found[place]) == (f"/{absent}/" not in name), name
+        assert np.any(actual[place]) == (f"/{absent}/" not in name), name
 
 
 def test_evaluation_reads_the_mean(toy):
     model = toy.model
     method = mt_vib.make(model, beta=BETA)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    seen = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
+    result = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
     _, losses, compression, outputs = expected(toy, params, batch, 0.0, True)
-    np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL, atol=1e-14)
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.batch_loss, compression, rtol=RTOL)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    np.testing.assert_allclose(result.batch_loss, compression, rtol=RTOL)
 
 
 def test_training_reads_the_draw_behind_the_dropout_of_the_heads(toy):
@@ -244,14 +244,14 @@ def test_training_reads_the_draw_behind_the_dropout_of_the_heads(toy):
     method = mt_vib.make(model, beta=BETA)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     shape = len(TASKS), model.hidden_size
-    seen = jax.jit(lambda p, b: method.losses(p, b, RNGS, None))(params, batch)
+    result = jax.jit(lambda p, b: method.losses(p, b, RNGS, None))(params, batch)
     _, heads_rng = randomness.dropout_keys(RNGS)
-    kept = model.head_features(params, np.ones(shape), heads_rng)
-    assert set(np.unique(kept)) == {0, 2}
+    head_factors = model.head_features(params, np.ones(shape), heads_rng)
+    assert set(np.unique(head_factors)) == {0, 2}
     mean, log_variance = posterior(params, batch)
     u = mean + np.exp(log_variance / 2) * draw_noise(shape)
     np.testing.assert_allclose(
-        seen.outputs, predict(toy, params, kept * u), rtol=RTOL, atol=1e-13
+        result.outputs, predict(toy, params, head_factors * u), rtol=RTOL, atol=1e-13
     )
 
 

@@ -43,15 +43,17 @@ def loss_and_gradient(outputs, batch):
         ]
         own = own_slots(task)
         for row in rows:
-            found, wanted = outputs[row, own], batch.targets[row, own]
+            predicted, wanted = outputs[row, own], batch.targets[row, own]
             if IS_CLASSIFICATION[task]:
-                log_total = np.logaddexp.reduce(found)
-                losses[task] -= np.sum(wanted * (found - log_total)) / len(rows)
-                grads[task, row, own] = (np.exp(found - log_total) - wanted) / len(rows)
+                log_total = np.logaddexp.reduce(predicted)
+                losses[task] -= np.sum(wanted * (predicted - log_total)) / len(rows)
+                grads[task, row, own] = (np.exp(predicted - log_total) - wanted) / len(
+                    rows
+                )
             else:
                 share = len(rows) * SIZES[task]
-                losses[task] += np.sum((found - wanted) ** 2) / share
-                grads[task, row, own] = 2 * (found - wanted) / share
+                losses[task] += np.sum((predicted - wanted) ** 2) / share
+                grads[task, row, own] = 2 * (predicted - wanted) / share
     return losses, grads
 
 
@@ -100,8 +102,8 @@ def test_padding_rows_and_other_slots_change_nothing():
         targets=np.where(batch.where[:, None], batch.targets, 7.0),
         tasks=np.where(batch.where, batch.tasks, 3).astype(np.int32),
     )
-    found = losses_and_jacobian(np.where(other, 1e9, outputs), disturbed)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    actual = losses_and_jacobian(np.where(other, 1e9, outputs), disturbed)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -136,8 +138,8 @@ def test_mean_per_task():
     values = np.random.default_rng(2).normal(size=16)
     tasks = np.array(MIXTURE)
     expected = [values[tasks == task].mean() for task in range(4)] + [0]
-    found = task_losses.mean(np.where(batch.where, values, np.nan), batch, 5, None)
-    np.testing.assert_allclose(found, expected, rtol=RTOL)
+    actual = task_losses.mean(np.where(batch.where, values, np.nan), batch, 5, None)
+    np.testing.assert_allclose(actual, expected, rtol=RTOL)
 
 
 def test_sizes_of_the_space():
@@ -221,14 +223,14 @@ def test_plain_losses_are_those_of_the_first_tokens():
         first_tokens=order[None],
     )
     losses_fn = jax.jit(lambda *args: task_losses.plain(model)(*args, None, None))
-    seen = losses_fn(params, batch)
+    result = losses_fn(params, batch)
     plain = make_batch(MIXTURE)
     _, outputs = predict(params, plain)
     expected, _ = loss_and_gradient(outputs, plain)
-    np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, expected, rtol=RTOL)
-    assert seen.terms.keys() == {"task"}
-    np.testing.assert_array_equal(seen.terms["task"], seen.losses)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, expected, rtol=RTOL)
+    assert result.terms.keys() == {"task"}
+    np.testing.assert_array_equal(result.terms["task"], result.losses)
 
 
 def test_dropout_takes_a_key_in_training_only():
@@ -261,33 +263,33 @@ def test_ew_takes_the_mean_over_all_tasks(name):
     differentiate = jax.jit(
         lambda params, batch: TOY.gradient(method, params, batch, rngs)
     )
-    seen = differentiate(params, batch)
+    result = differentiate(params, batch)
     z, outputs = predict(params, batch)
     losses, grads = loss_and_gradient(outputs, batch)
     present = np.isin(np.arange(5), MIXTURES[name])
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, losses.sum() / 5, rtol=RTOL)
-    np.testing.assert_allclose(seen.weights, present / 5, rtol=RTOL)
-    assert seen.scalars == {}
-    assert seen.state == ()
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, losses.sum() / 5, rtol=RTOL)
+    np.testing.assert_allclose(result.weights, present / 5, rtol=RTOL)
+    assert result.scalars == {}
+    assert result.state == ()
 
     grad = grads.sum(axis=0) / 5
     for task, task_name in enumerate(NAMES):
-        found = seen.gradient["heads"][task_name]
+        actual = result.gradient["heads"][task_name]
         own = grad[:, own_slots(task)]
         expected = np.maximum(z, 0).T @ own
-        np.testing.assert_allclose(found["kernel"], expected, rtol=1e-10, atol=1e-14)
-        np.testing.assert_allclose(found["bias"], own.sum(0), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(actual["kernel"], expected, rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(actual["bias"], own.sum(0), rtol=1e-10, atol=1e-14)
     kernel = np.concatenate(
         [x["kernel"] for x in map(params["heads"].get, NAMES)], axis=1
     )
     expected = np.where(z > 0, grad @ kernel.T, 0)
     by_table = np.zeros_like(embeddings_of(params))
     np.add.at(by_table, batch.tokens.ravel(), expected)
-    table = embeddings_of(seen.gradient)
+    table = embeddings_of(result.gradient)
     np.testing.assert_allclose(table, by_table, rtol=1e-10, atol=1e-14)
-    assert seen.gradient["method"] == {}
+    assert result.gradient["method"] == {}
 
 
 def test_a_task_without_texts_counts_nothing_in_ew():

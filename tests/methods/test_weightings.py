@@ -102,16 +102,16 @@ def expected_of(toy, name, losses, present, params):
     space = toy.model.space
     key = LEARNED.get(name)
     learned = key and np.array([own(task, key, params) for task in toy.names])[present]
-    value, seen, seen_by_learned = by_hand(
+    value, present_weights, present_by_learned = by_hand(
         losses[present],
         space.is_classification[present],
         np.array(space.num_examples)[present],
         learned,
     )
     weights, by_learned = np.zeros(5), np.zeros(5)
-    weights[present] = seen
+    weights[present] = present_weights
     if key:
-        by_learned[present] = seen_by_learned
+        by_learned[present] = present_by_learned
     return value, weights, by_learned
 
 
@@ -130,9 +130,9 @@ def test_value_and_derivatives_are_those_of_the_definition(toy, name, present):
     np.testing.assert_allclose(weights, expected_weights, rtol=rtol)
     assert not np.any(weights[~present])
     if name in LEARNED:
-        found = [own(task, LEARNED[name], by_params) for task in toy.names]
-        np.testing.assert_allclose(found, by_learned, rtol=rtol, atol=1e-15)
-        assert not np.any(np.array(found)[~present])
+        actual = [own(task, LEARNED[name], by_params) for task in toy.names]
+        np.testing.assert_allclose(actual, by_learned, rtol=rtol, atol=1e-15)
+        assert not np.any(np.array(actual)[~present])
     else:
         assert by_params == {}
 
@@ -142,35 +142,35 @@ def test_a_step_takes_and_logs_what_the_definition_says(toy, name, mixture):
     """On the whole model: the gradient is Σ w_t ∇ℓ_t, and w is in the log."""
     rtol = 10 * BY_HAND[name][1]
     params, batch = toy.params(name), toy.batch(mixture)
-    seen = toy.differentiate(name, mixture)
+    result = toy.differentiate(name, mixture)
     losses, grads = toy.losses_and_gradients(params, batch)
     present = np.isin(np.arange(5), mixture)
     value, weights, by_learned = expected_of(
         toy, name, losses, present, params["method"]
     )
-    np.testing.assert_array_equal(seen.metrics["present"], present)
-    np.testing.assert_allclose(seen.metrics["losses"], losses, rtol=rtol)
-    np.testing.assert_allclose(seen.metrics["terms"]["task"], losses, rtol=rtol)
-    np.testing.assert_allclose(seen.metrics["objective"], value, rtol=rtol)
-    np.testing.assert_allclose(seen.metrics["weights"], weights, rtol=rtol)
+    np.testing.assert_array_equal(result.metrics["present"], present)
+    np.testing.assert_allclose(result.metrics["losses"], losses, rtol=rtol)
+    np.testing.assert_allclose(result.metrics["terms"]["task"], losses, rtol=rtol)
+    np.testing.assert_allclose(result.metrics["objective"], value, rtol=rtol)
+    np.testing.assert_allclose(result.metrics["weights"], weights, rtol=rtol)
     weighted = jax.tree.map(
         lambda *leaves: sum(w * g for w, g in zip(weights, leaves, strict=True)), *grads
     )
     for part in ("encoder", "heads"):
         jax.tree.map(
-            lambda found, wanted: np.testing.assert_allclose(
-                found, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max()
+            lambda actual, wanted: np.testing.assert_allclose(
+                actual, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max()
             ),
-            seen.gradient[part],
+            result.gradient[part],
             weighted[part],
         )
     if name in LEARNED:
-        found = [
-            own(task, LEARNED[name], seen.gradient["method"]) for task in toy.names
+        actual = [
+            own(task, LEARNED[name], result.gradient["method"]) for task in toy.names
         ]
-        np.testing.assert_allclose(found, by_learned, rtol=rtol, atol=1e-15)
+        np.testing.assert_allclose(actual, by_learned, rtol=rtol, atol=1e-15)
     else:
-        assert seen.gradient["method"] == {}
+        assert result.gradient["method"] == {}
 
 
 # ---- where they start, where they rest, what they refuse
@@ -193,8 +193,8 @@ def test_uncertainties_rest_where_the_variance_is_the_loss(toy):
         }
     }
     _, _, by_params, _ = weigh(uw.make(toy.model), losses, np.full(5, True), params)
-    found = [own(task, "log_variance", by_params) for task in toy.names]
-    np.testing.assert_allclose(found, np.zeros(5), atol=1e-15)
+    actual = [own(task, "log_variance", by_params) for task in toy.names]
+    np.testing.assert_allclose(actual, np.zeros(5), atol=1e-15)
 
 
 def test_impartial_scales_rest_where_all_losses_have_one_magnitude(toy):
@@ -210,8 +210,8 @@ def test_impartial_scales_rest_where_all_losses_have_one_magnitude(toy):
     )
     np.testing.assert_allclose(weights * losses, np.ones(5), rtol=RTOL)
     np.testing.assert_allclose(value, 5 + np.log(losses).sum(), rtol=RTOL)
-    found = [own(task, "log_scale", by_params) for task in toy.names]
-    np.testing.assert_allclose(found, np.zeros(5), atol=1e-15)
+    actual = [own(task, "log_scale", by_params) for task in toy.names]
+    np.testing.assert_allclose(actual, np.zeros(5), atol=1e-15)
 
 
 def test_the_geometric_mean_outlives_the_product_of_small_losses(toy):
@@ -393,30 +393,30 @@ def test_random_weights_are_a_softmax_of_standard_normal_draws(random_weights):
     logs = np.log(weights)
     # log λ is ξ less a number that the tasks share: differences are N(0, 2).
     for task, other in [(0, 1), (1, 4), (3, 2)]:
-        found = (logs[:, task] - logs[:, other]) / np.sqrt(2)
-        assert stats.kstest(found, "norm").pvalue > 0.01
+        actual = (logs[:, task] - logs[:, other]) / np.sqrt(2)
+        assert stats.kstest(actual, "norm").pvalue > 0.01
     # And ξ less its mean over the tasks has the covariance 1 − 1/T.
     centred = logs - logs.mean(axis=1, keepdims=True)
-    found = centred.T @ centred / NUM_DRAWS
+    actual = centred.T @ centred / NUM_DRAWS
     # Five standard errors of a variance of at most 1.
     expected = np.eye(5) - 1 / 5
-    np.testing.assert_allclose(found, expected, atol=5 * np.sqrt(2 / NUM_DRAWS))
+    np.testing.assert_allclose(actual, expected, atol=5 * np.sqrt(2 / NUM_DRAWS))
     # No task is preferred: the mean weight is 1/T.
     error = weights.std(axis=0) / np.sqrt(NUM_DRAWS)
     assert np.all(np.abs(weights.mean(axis=0) - 1 / 5) < 4 * error)
 
 
 def test_random_weights_follow_from_the_key_of_the_step(toy):
-    found = [
+    actual = [
         toy.differentiate("rlw", toy.mixtures["all"], step=np.int32(at)).metrics[
             "weights"
         ]
         for at in (0, 0, 1, 2)
     ]
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(actual[0], actual[1])
     for first, second in [(0, 2), (0, 3), (2, 3)]:
-        assert np.abs(found[first] - found[second]).max() > 0.01
-    for at, weights in enumerate(found[1:]):
+        assert np.abs(actual[first] - actual[second]).max() > 0.01
+    for at, weights in enumerate(actual[1:]):
         expected = weigh(
             rlw.make(toy.model), LOSSES, np.full(5, True), rng=toy.rngs(at)["method"]
         )[1]
@@ -428,15 +428,15 @@ def test_random_weights_of_absent_tasks_are_lost(toy, mixture):
     params, batch = toy.params("rlw"), toy.batch(mixture)
     losses, grads = toy.losses_and_gradients(params, batch)
     present = np.isin(np.arange(5), mixture)
-    seen = toy.differentiate("rlw", mixture)
+    result = toy.differentiate("rlw", mixture)
     weights = toy.differentiate("rlw", toy.mixtures["all"]).metrics["weights"] * present
-    np.testing.assert_array_equal(seen.metrics["weights"], weights)
-    objective = seen.metrics["objective"]
+    np.testing.assert_array_equal(result.metrics["weights"], weights)
+    objective = result.metrics["objective"]
     np.testing.assert_allclose(objective, weights @ losses, rtol=RTOL)
     table = [
         grad["encoder"]["embeddings"]["word_embeddings"]["embedding"] for grad in grads
     ]
-    found = seen.gradient["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+    actual = result.gradient["encoder"]["embeddings"]["word_embeddings"]["embedding"]
     np.testing.assert_allclose(
-        found, np.tensordot(weights, table, 1), rtol=1e-10, atol=1e-14
+        actual, np.tensordot(weights, table, 1), rtol=1e-10, atol=1e-14
     )

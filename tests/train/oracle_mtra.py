@@ -296,8 +296,8 @@ def differentiate(params, batch, variant):
     gradients = dict(zip(leaves, gradients, strict=True))
 
     def by_task(losses, part):
-        found = [losses[task][part] if task in losses else None for task in TASKS]
-        return np.array([np.nan if loss is None else loss.item() for loss in found])
+        parts = [losses[task][part] if task in losses else None for task in TASKS]
+        return np.array([np.nan if loss is None else loss.item() for loss in parts])
 
     figures = {
         "task_losses": by_task(clean, 0),

@@ -61,14 +61,14 @@ class Forward:
         self.calls.append(params)
         num_devices, _, _, size = batch.first_tokens.shape
         tokens = batch.tokens.reshape(num_devices, -1)
-        found = np.full((size, num_devices, NUM_SLOTS), 1e6)
+        outputs = np.full((size, num_devices, NUM_SLOTS), 1e6)
         for device in range(num_devices):
             for place in range(size):
                 if batch.where[device, 0, place]:
                     text = tokens[device, batch.first_tokens[device, 0, 0, place]]
-                    found[place, device] = self.outputs[text]
+                    outputs[place, device] = self.outputs[text]
         losses = self.losses[len(self.calls) - 1]
-        return found.reshape(-1, NUM_SLOTS), {"losses": losses, "terms": {}}
+        return outputs.reshape(-1, NUM_SLOTS), {"losses": losses, "terms": {}}
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
@@ -84,7 +84,7 @@ def test_outputs_are_in_the_order_of_the_examples(num_devices):
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_evaluation(num_devices):
     forward = Forward()
-    found = evaluate.evaluate(forward, {}, make_split(num_devices), BENCHMARK)
+    evaluation = evaluate.evaluate(forward, {}, make_split(num_devices), BENCHMARK)
 
     # Batches of 8 and 5, 8 and 1, and 3 texts: every text counts the same.
     batch_losses = forward.losses
@@ -93,12 +93,12 @@ def test_evaluation(num_devices):
         "mood": (8 * batch_losses[2, 1] + 1 * batch_losses[3, 1]) / 9,
         "irony": batch_losses[4, 2],
     }
-    assert list(found.losses) == list(expected)
+    assert list(evaluation.losses) == list(expected)
     np.testing.assert_allclose(
-        list(found.losses.values()), list(expected.values()), rtol=1e-14
+        list(evaluation.losses.values()), list(expected.values()), rtol=1e-14
     )
     # But every task counts the same among the tasks.
-    np.testing.assert_allclose(found.loss, sum(expected.values()) / 3, rtol=1e-14)
+    np.testing.assert_allclose(evaluation.loss, sum(expected.values()) / 3, rtol=1e-14)
 
     outputs, targets = forward.outputs, make_corpus().targets
     predictions = {
@@ -111,37 +111,37 @@ def test_evaluation(num_devices):
         "mood": targets[13:22, 3:5],
         "irony": targets[22:, 5:].argmax(axis=1),
     }
-    assert list(found.predictions) == list(predictions)
+    assert list(evaluation.predictions) == list(predictions)
     for task in BENCHMARK.tasks:
         np.testing.assert_array_equal(
-            found.predictions[task.name], predictions[task.name]
+            evaluation.predictions[task.name], predictions[task.name]
         )
         scores = metrics.score(task, predictions[task.name], labels[task.name])
-        assert found.scores[task.name] == scores
+        assert evaluation.scores[task.name] == scores
         assert scores.keys() == set(task.metrics)
 
 
 def test_right_outputs_score_all():
     forward = Forward()
     forward.outputs = make_corpus().targets * 2.0
-    found = evaluate.evaluate(forward, {}, make_split(2), BENCHMARK)
-    assert found.scores["stance"] == {"macro_f1": 100.0}
-    assert found.scores["irony"] == {"irony_f1": 100.0}
-    np.testing.assert_allclose(list(found.scores["mood"].values()), [100, 100])
+    evaluation = evaluate.evaluate(forward, {}, make_split(2), BENCHMARK)
+    assert evaluation.scores["stance"] == {"macro_f1": 100.0}
+    assert evaluation.scores["irony"] == {"irony_f1": 100.0}
+    np.testing.assert_allclose(list(evaluation.scores["mood"].values()), [100, 100])
 
 
 def test_the_bar_sees_every_batch():
-    seen = []
+    shown = []
 
     def bar(items, total):
         assert total == 5
         for item in items:
-            seen.append(item[1]["losses"])
+            shown.append(item[1]["losses"])
             yield item
 
     forward = Forward()
     evaluate.evaluate(forward, {}, make_split(1), BENCHMARK, bar)
-    np.testing.assert_array_equal(seen, forward.losses[:5])
+    np.testing.assert_array_equal(shown, forward.losses[:5])
 
 
 def test_the_next_batch_runs_while_a_result_is_read():

@@ -114,8 +114,8 @@ def test_several_steps_with_absent_tasks():
         params, state = new_params, new_state
         # Optax has 1 - b1**count in float32: seven steps of 0.01 off by 2e-7 of them.
         jax.tree.map(
-            lambda found, moments: np.testing.assert_allclose(
-                found, moments.value, rtol=0, atol=1.4e-8
+            lambda actual, moments: np.testing.assert_allclose(
+                actual, moments.value, rtol=0, atol=1.4e-8
             ),
             params,
             expected,
@@ -165,13 +165,13 @@ def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
     share = min(1.0, clip_norm / norm)
     for task in TASKS:
         own = grads["heads"][task], grads["method"]["tasks"][task]
-        found = inner(state, task).mu
+        actual = inner(state, task).mu
         leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(own)]
         expected = 0.1 * share * np.concatenate(leaves)
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-    found = inner(state, SHARED).mu["encoder"]["layers"]["kernel"]
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+    actual = inner(state, SHARED).mu["encoder"]["layers"]["kernel"]
     expected = 0.1 * share * grads["encoder"]["layers"]["kernel"]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 10])
@@ -261,9 +261,9 @@ def optimiser_of_each(schedule, tasks, clip_norm):
 def test_some_tasks_walk_as_with_an_optimiser_of_each():
     names = names_of(12)
     arguments = optimiser.warm_up(0.01, 3), names, 1.0
-    found = walk(optimiser.make(*arguments), names)
+    actual = walk(optimiser.make(*arguments), names)
     expected = walk(optimiser_of_each(*arguments), names)
-    for after, wanted in zip(found, expected, strict=True):
+    for after, wanted in zip(actual, expected, strict=True):
         jax.tree.map(
             lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=3e-7),
             after,
@@ -273,12 +273,12 @@ def test_some_tasks_walk_as_with_an_optimiser_of_each():
 
 def test_many_tasks_walk_each_by_its_own_count():
     names, clip_norm = names_of(128), 1.0
-    found = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
-    params = next(found)
+    actual = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
+    params = next(actual)
     expected = jax.tree.map(lambda leaf: Adamax(np.float64(leaf)), params)
     owners = jax.tree.leaves(model.owners(params))
     presents = many_presents(len(names))
-    for step, (present, new) in enumerate(zip(presents, found, strict=True)):
+    for step, (present, new) in enumerate(zip(presents, actual, strict=True)):
         leaves = jax.tree.leaves(many_gradients(step, names, present))
         clip = min(1.0, clip_norm / np.sqrt(sum(np.sum(g**2) for g in leaves)))
         is_present = {SHARED: True, **dict(zip(names, present, strict=True))}

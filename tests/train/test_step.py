@@ -184,14 +184,14 @@ class Trained:
 @contextlib.contextmanager
 def count_compilations():
     """A list that gets an entry for each program that XLA compiles in the block."""
-    found = []
+    compilations = []
 
     def listen(event, seconds, **details):
         if event == "/jax/core/compile/backend_compile_duration":
-            found.append(details)
+            compilations.append(details)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield found
+    yield compilations
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
@@ -206,17 +206,17 @@ def four_devices(ew):
 
 
 def test_four_devices_do_what_one_does(one_device, four_devices):
-    for found, expected in zip(four_devices.metrics, one_device.metrics, strict=True):
+    for actual, expected in zip(four_devices.metrics, one_device.metrics, strict=True):
         jax.tree.map(
             lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-5),
-            found,
+            actual,
             expected,
         )
     # Absolute: a step is 0.01 long, and some gradients are nothing but rounding.
-    for found, expected in zip(four_devices.states, one_device.states, strict=True):
+    for actual, expected in zip(four_devices.states, one_device.states, strict=True):
         jax.tree.map(
             lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=1e-5),
-            found.params,
+            actual.params,
             expected.params,
         )
 
@@ -237,8 +237,8 @@ def test_metrics_of_a_step(ew, one_device):
         for name, tree in {"params": state.params, "updates": updates}.items():
             leaves = [np.float64(leaf) for leaf in jax.tree.leaves(tree)]
             norm = np.sqrt(sum(np.sum(leaf**2) for leaf in leaves))
-            found = metrics["scalars"][f"norm/{name}"]
-            np.testing.assert_allclose(found, norm, rtol=1e-4)
+            actual = metrics["scalars"][f"norm/{name}"]
+            np.testing.assert_allclose(actual, norm, rtol=1e-4)
         assert metrics["scalars"]["norm/grads"] > 0
         params = state.params
     assert [state.step for state in one_device.states] == [1, 2, 3]
