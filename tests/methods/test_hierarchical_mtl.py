@@ -1,4 +1,4 @@
-"""The noisy channels of the tasks and their KL terms beside NumPy float64."""
+"""Hierarchical MTL against NumPy float64."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import hierarchical_mtl, randomness
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 BETA, SHARED_BETA = 0.3, 0.7
 RTOL = 1e-11
@@ -37,7 +37,7 @@ def draw_params(toy, method):
 
 
 def draw_noises(shape):
-    """Of the shared bottleneck and of the tasks' channels: two keys from that of the step."""
+    """Noise of the shared bottleneck and of the channels, from two keys of the step's."""
     zeros = np.zeros(shape)
     draw = jax.jit(lambda rngs: randomness.reparameterize(zeros, zeros, rngs, None))
     return [np.asarray(draw(rngs)) for rngs in hierarchical_mtl.split(RNGS)]
@@ -48,7 +48,7 @@ def linear(layer, x):
 
 
 def divergence(mean, variance, prior_variance):
-    """KL(N(mean, variance) ‖ N(0, prior_variance)) of each entry."""
+    """KL(N(mean, variance) ‖ N(0, prior_variance)) for each entry."""
     ratio = (variance + mean**2) / prior_variance
     return (ratio - 1 + np.log(prior_variance / variance)) / 2
 
@@ -93,7 +93,7 @@ def expected(toy, params, batch, noises):
 
 @functools.cache
 def differentiate(toy, shared_bottleneck):
-    """Parameters, batch, noises, and what the step makes of them."""
+    """Returns parameters, batch, noises, and the gradient of a step."""
     model, method = toy.model, make(toy, shared_bottleneck)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
@@ -121,14 +121,14 @@ def test_loss_is_the_sum_of_its_terms(toy, shared_bottleneck):
         np.testing.assert_allclose(result.scalars["batch_loss"], shared, rtol=RTOL)
         assert shared > 0.1
     else:
-        # u is z: nothing is compressed for all tasks together.
+        # u is z: there is no shared compression.
         assert params["method"].keys() == {"tasks"}
         assert result.objective == pytest.approx(np.sum(result.losses), rel=RTOL)
 
 
 @shared_or_not
 def test_gradient_reaches_every_parameter(toy, shared_bottleneck):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
+    """Compares each array's directional derivative with differences of NumPy's loss."""
     params, batch, noises, result = differentiate(toy, shared_bottleneck)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
@@ -144,9 +144,9 @@ def test_gradient_reaches_every_parameter(toy, shared_bottleneck):
             ends.append(expected(toy, moved, batch, noises)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
         got = np.sum(actual[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # What belongs to the task without texts rests.
+        # Only the parameters of the task without texts have no gradient.
         assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
@@ -172,7 +172,7 @@ def test_evaluation_reads_the_mean_of_u(toy, shared_bottleneck):
     np.testing.assert_allclose(result.batch_loss, shared, rtol=RTOL)
 
 
-def test_training_reads_the_channel_behind_the_dropout_of_the_heads(toy):
+def test_training_applies_the_dropout_of_the_heads_to_the_noisy_channel(toy):
     model = toy.model._replace(heads=heads.Heads(toy.model.heads.tasks, 0.5))
     method = hierarchical_mtl.make(model, shared_bottleneck=False)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
@@ -212,7 +212,7 @@ def test_the_channels_start_with_little_noise_under_a_standard_prior(toy):
 
 @pytest.mark.parametrize("name", ["beta", "shared_beta"])
 @pytest.mark.parametrize("weight", [-0.5, math.nan, math.inf])
-def test_a_weight_that_is_none_is_refused(toy, name, weight):
+def test_an_invalid_weight_is_refused(toy, name, weight):
     with pytest.raises(InputError) as error:
         hierarchical_mtl.make(toy.model, **{name: weight})
     message = f"method.{name} is {weight}; expected 0 or more, finite"

@@ -1,4 +1,4 @@
-"""InfoMTL's loss from Eq. 2, 4 and 7 of the paper, in NumPy float64 and in PyTorch."""
+"""InfoMTL's loss against Eq. 2, 4 and 7 of the paper in NumPy float64 and PyTorch."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import infomtl, randomness
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 ALPHA, BETA, TEMPERATURE = 0.8, 0.3, 0.4
 RTOL = 1e-11
@@ -28,7 +28,7 @@ each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 class Noisy:
-    """Stands for an encoder: a token's row of the table, times noise for its dropout."""
+    """In place of an encoder: a token's row of the table, times noise as dropout."""
 
     def __init__(self):
         self.keys = []
@@ -69,7 +69,7 @@ def embeddings_of(params):
 
 
 def draw_noises(model, params, batch):
-    """Factors of z and of z⁺ [B, H], of the heads' features [B, H], noise of z_t [B, L]."""
+    """Factors of z, z⁺ and the heads' features [B, H], and the noise of z_t [B, L]."""
     encoder_rng, heads_rng = randomness.dropout_keys(RNGS)
     size, table = len(TASKS), embeddings_of(params)
     keys = encoder_rng, jax.random.fold_in(encoder_rng, infomtl.POSITIVES)
@@ -84,7 +84,7 @@ def draw_noises(model, params, batch):
 
 @functools.cache
 def differentiate(toy, variant):
-    """Parameters, batch, noises, and what the step makes of them."""
+    """Returns parameters, batch, noises, and the gradient of a step."""
     model, method = make(toy, variant)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
@@ -106,7 +106,7 @@ def text_loss(is_classification, predicted, wanted):
 
 
 def contrast(z, positives):
-    """Of each z the share of its own positive among all, by their cosines."""
+    """InfoNCE of each z with its positive, by cosine similarity."""
 
     def cosine(a, b):
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
@@ -119,7 +119,7 @@ def contrast(z, positives):
 
 
 def expected(toy, params, batch, noises, variant):
-    """The objective, ℓ_t, the KL terms, α InfoNCE and the own outputs."""
+    """The objective, ℓ_t, the KL terms, α InfoNCE, and the outputs in each text's slots."""
     space, options = toy.model.space, VARIANTS[variant]
     factors, positive_factors, head_factors, noise = noises
     rows = embeddings_of(params)[batch.tokens.ravel()]
@@ -172,7 +172,7 @@ def test_loss_is_that_of_the_paper(toy, variant):
 
 @each_variant
 def test_gradient_reaches_every_parameter(toy, variant):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
+    """Compares each array's directional derivative with differences of NumPy's loss."""
     params, batch, noises, result = differentiate(toy, variant)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
@@ -188,9 +188,9 @@ def test_gradient_reaches_every_parameter(toy, variant):
             ends.append(expected(toy, moved, batch, noises, variant)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
         got = np.sum(actual[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # What belongs to the task without texts rests.
+        # Only the parameters of the task without texts have no gradient.
         assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
@@ -272,14 +272,14 @@ def test_positives_come_from_a_second_pass_with_other_dropout(toy, variant, num_
         _, heads_rng = randomness.dropout_keys(RNGS)
         return [jax.random.key_data(key) for key in (*model.encoder.keys, heads_rng)]
 
-    # Nor has the encoder a key of the heads.
+    # The keys of the encoder's passes and of the heads all differ.
     keys = {tuple(key.tolist()) for key in jax.device_get(keys_of(params))}
     assert len(model.encoder.keys) == num_passes
     assert len(keys) == num_passes + 1
 
 
 @pytest.mark.parametrize("variant", ["whole", "without_timin"])
-def test_evaluation_reads_the_means_of_one_pass_and_contrasts_nothing(toy, variant):
+def test_evaluation_reads_the_means_of_one_pass_without_infonce(toy, variant):
     model, method = make(toy, variant)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda p, b: method.losses(p, b, None, None))

@@ -1,4 +1,4 @@
-"""The bound of each task, ℓ_TA and the ablations beside NumPy float64."""
+"""MTRA's bounds, ℓ_TA and ablations against NumPy float64."""
 
 import math
 
@@ -52,7 +52,7 @@ def embeddings_of(params):
 
 
 def score(z, y):
-    """A critic that works on NumPy and JAX arrays; not monotone, scores of about ±4."""
+    """A non-monotone critic for NumPy and JAX arrays, with scores of about ±4."""
     scale = np.linspace(-1.0, 2.0, HIDDEN)
     slots = np.linspace(1.0, -2.0, NUM_SLOTS)
     return (z * scale).sum(-1) + ((y + 0.5) ** 2 * slots).sum(-1) * (1 + z[..., 0])
@@ -107,7 +107,7 @@ def expected_task_losses(params, z, batch):
 @pytest.mark.parametrize("marginal", mtra.MARGINALS)
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_bound_of_each_task(marginal, num_devices):
-    """Also with the tasks spread unevenly over devices, and partners on other devices."""
+    """With tasks unevenly distributed over devices, and partners on other devices."""
     batch = make_batch()
     z = np.random.default_rng(2).normal(size=(len(TASKS), HIDDEN))
     expected = expected_bounds(score, z, batch, marginal)
@@ -187,7 +187,7 @@ def differentiate(options, params, one_task=False, batch=None):
 
 @jax.jit
 def weighted_gradient(params, batch, weights):
-    """Of Σ w_t ℓ_Task,t with fixed weights, by autodiff."""
+    """Returns the gradient of Σ w_t ℓ_Task,t with fixed weights, by autodiff."""
 
     def weighted(params):
         losses = task_losses.plain(TOY.model)(params, batch, None, None).losses
@@ -223,13 +223,13 @@ def test_without_a_bound_and_a_perturbation_the_losses_are_plain(options, logari
             result.gradient[part],
             expected[part],
         )
-    # Without weight nothing pulls at the critic.
+    # The critic has no gradient.
     for leaf in jax.tree.leaves(result.gradient["method"]):
         assert not np.any(leaf)
 
 
 def test_a_loss_below_the_floor_weighs_one_over_floor():
-    """β so large that ℓ_TA is negative: the logarithm goes on as its tangent."""
+    """β so large that ℓ_TA is negative: the logarithm is continued by its tangent."""
     params = draw_params()
     params["method"]["statistics"]["score"]["kernel"] *= 0.1
     options = {"beta": 100.0, "self_alignment": False, "floor": 0.5}
@@ -245,7 +245,7 @@ def test_a_loss_below_the_floor_weighs_one_over_floor():
 
 
 @pytest.mark.parametrize(("one_task", "logarithm"), [(True, True), (False, False)])
-def test_what_is_seen_of_the_two_passes(one_task, logarithm):
+def test_losses_weights_and_terms_of_the_two_passes(one_task, logarithm):
     params, whole = draw_params(), make_batch()
     batch = whole._replace(where=TASKS == 1) if one_task else whole
     options = {"epsilon": 0.25, "logarithm": logarithm}
@@ -264,13 +264,13 @@ def test_what_is_seen_of_the_two_passes(one_task, logarithm):
     for name, values in result.terms.items():
         assert values.shape == (5,), name
         assert not np.any(np.asarray(values)[~present]), name
-    # A step up: every critic's and head's loss together grows.
+    # An ascent step: the sum of the losses grows.
     assert result.terms["perturbed"].sum() > result.losses.sum()
     np.testing.assert_allclose(result.scalars["norm/perturbation"], 0.25, rtol=RTOL)
     assert result.scalars["norm/perturbation_gradient"] > 0
 
 
-def test_the_perturbation_reaches_the_word_embeddings_only():
+def test_only_the_word_embeddings_are_perturbed():
     params = draw_params()
     params["encoder"]["embeddings"]["position_embeddings"] = {"embedding": np.ones(2)}
     mask = gradients.word_embeddings(params)

@@ -1,4 +1,4 @@
-"""The text CNN of each task on a frozen encoder beside NumPy, a text at a time."""
+"""STL with CNN against NumPy, which computes one text at a time."""
 
 import functools
 
@@ -14,7 +14,7 @@ from mtra_jax.models import heads
 WIDTHS = (3, 4, 5)
 NUM_FILTERS = 4
 # (task, length) of each text in the order of the batch's places; -1 is an empty place.
-# Tasks are mixed in each row, and nothing is of the last.
+# Rows mix tasks, and the last task has no text.
 TEXTS = (
     (0, 5),
     (3, 1),
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Table:
-    """Stands for an encoder: a token's row of the table; notes how it was asked."""
+    """In place of an encoder: a token's row of the table; records its calls."""
 
     def __init__(self):
         self.calls = []
@@ -96,7 +96,7 @@ def tokens_of(batch, text):
 
 
 def features_of(filters, hidden):
-    """The largest response of each filter in the text, windows of 3 tokens first."""
+    """The largest response of each filter in the text, filters of 3 tokens first."""
     maxima = []
     for width in WIDTHS:
         kernel, bias = (filters[f"width_{width}"][key] for key in ("kernel", "bias"))
@@ -110,7 +110,7 @@ def features_of(filters, hidden):
 
 
 def expected(toy, params, batch, head_factors=1.0):
-    """Σ ℓ_t, ℓ_t [T], and the outputs in the own slots [B, L]."""
+    """Returns Σ ℓ_t, ℓ_t [T], and the outputs in each text's slots [B, L]."""
     space = toy.model.space
     table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
     head_factors = np.broadcast_to(head_factors, (len(TEXTS), 12))
@@ -135,7 +135,7 @@ def expected(toy, params, batch, head_factors=1.0):
 
 @functools.cache
 def differentiate(toy):
-    """Parameters, batch, the calls of the encoder, and what the step makes of them."""
+    """Returns parameters, batch, dropout factors, encoder calls, gradient of a step."""
     model, method = make(toy, dropout=0.5)
     params, batch = draw_params(toy, method), make_batch(toy)
 
@@ -176,7 +176,7 @@ def test_evaluation_gives_the_same_features_without_dropout(toy):
 
 
 def test_the_encoder_is_frozen(toy):
-    """No gradient, not a small one, and no dropout in training either."""
+    """The gradient is exactly 0, and training has no dropout in the encoder."""
     *_, calls, result = differentiate(toy)
     assert calls == [(True, {})]
     for leaf in jax.tree.leaves(result.gradient["encoder"]):
@@ -184,7 +184,7 @@ def test_the_encoder_is_frozen(toy):
 
 
 def test_gradient_reaches_every_filter_and_head(toy):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
+    """Compares each array's directional derivative with differences of NumPy's loss."""
     params, batch, head_factors, _, result = differentiate(toy)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
@@ -202,13 +202,13 @@ def test_gradient_reaches_every_filter_and_head(toy):
             ends.append(expected(toy, moved, batch, head_factors)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
         got = np.sum(actual[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # What belongs to the task without texts rests.
+        # Only the parameters of the task without texts have no gradient.
         assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
-def test_filters_of_each_task_start_from_draws_of_their_own(toy):
+def test_filters_of_different_tasks_start_from_independent_draws(toy):
     method = stl_cnn.make(toy.model, num_filters=400)
     tasks = jax.device_get(jax.jit(method.init)(jax.random.key(0)))["tasks"]
     assert tasks.keys() == set(toy.names)
@@ -219,12 +219,12 @@ def test_filters_of_each_task_start_from_draws_of_their_own(toy):
             layer = task[f"width_{width}"]
             assert layer["kernel"].shape == (width, 6, 400)
             np.testing.assert_array_equal(layer["bias"], np.zeros(400))
-            # Variance 1 / inputs of the filter, to four standard errors.
+            # The variance is 1 / inputs of the filter, within four standard errors.
             size = layer["kernel"].size
             spread = np.std(layer["kernel"]) * np.sqrt(6 * width)
             np.testing.assert_allclose(spread, 1, rtol=4 / np.sqrt(2 * size))
             kernels.append(layer["kernel"][0, 0] * np.sqrt(6 * width))
-    # No two of the fifteen are related: 400 draws each, five standard errors.
+    # No two of the fifteen are correlated: 400 draws each, five standard errors.
     related = np.abs(np.corrcoef(kernels) - np.eye(len(kernels)))
     assert related.max() < 5 / np.sqrt(400)
 

@@ -1,4 +1,4 @@
-"""Losses of the tasks, and EW's gradient, beside NumPy float64."""
+"""Task losses, and EW's gradient, against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from mtra_jax.models import heads
 TOY = toys.Toy()
 SPACE, NUM_SLOTS, NAMES, SIZES = TOY.model.space, len(TOY.slots), TOY.names, toys.SIZES
 IS_CLASSIFICATION, STARTS = toys.IS_CLASSIFICATION, toys.STARTS
-# Everything is in float64: the tolerance covers the rounding of a few dozen operations.
+# In float64; the tolerance covers the rounding of a few dozen operations.
 RTOL = 1e-12
 
 
@@ -35,7 +35,7 @@ def draw_outputs(size, seed=1):
 
 
 def loss_and_gradient(outputs, batch):
-    """[T] and d loss[t] / d outputs [T, B, L], row by row from the definitions."""
+    """Returns losses [T] and d loss[t] / d outputs [T, B, L], row by row."""
     losses, grads = np.zeros(5), np.zeros((5, *outputs.shape))
     for task in range(5):
         rows = [
@@ -87,7 +87,7 @@ def test_losses_of_any_mixture(name):
     expected, expected_jacobian = loss_and_gradient(outputs, batch)
     np.testing.assert_allclose(losses, expected, rtol=RTOL)
     np.testing.assert_allclose(jacobian, expected_jacobian, rtol=1e-10, atol=1e-15)
-    # Zero, not small: in other tasks' slots, padding rows and absent tasks.
+    # Exactly 0 in other tasks' slots, padding rows and absent tasks.
     assert not np.any(np.asarray(jacobian)[expected_jacobian == 0])
     absent = [task not in MIXTURES[name] for task in range(5)]
     assert not np.any(np.asarray(losses)[absent])
@@ -116,7 +116,7 @@ def test_extreme_outputs_give_finite_losses_and_gradients(sign):
     assert losses.dtype == np.float32
     assert np.isfinite(losses).all()
     assert np.isfinite(jacobian).all()
-    # The right class at 5000 below the others, or above them.
+    # The logit of the right class is 10,000 below or above the others.
     wrong = [1e4 + np.log(2), 1e4 + np.log(1)]
     expected = wrong if sign == 1 else [0, 0]
     np.testing.assert_allclose([losses[0], losses[2]], expected, rtol=1e-6)
@@ -147,8 +147,8 @@ def test_sizes_of_the_space():
     np.testing.assert_array_equal(SPACE.num_outputs, SIZES)
 
 
-def test_devices_together_see_the_planned_batch():
-    """Losses, present tasks and the order of gathered rows, of unequal shares."""
+def test_losses_and_gathered_rows_are_those_of_the_planned_batch():
+    """On four devices with different numbers of texts of each task."""
     tasks = [4, -1, 0, 1, -1, -1, 0, 1, -1, -1, 3, 1, -1, -1, 3, 1]
     batch = make_batch(tasks)
     outputs = draw_outputs(16)
@@ -176,7 +176,7 @@ def test_gathering_on_one_device_changes_nothing():
 
 
 class Listener(toys.Table):
-    """A table that records the dropout keys of its calls."""
+    """A table that records the arguments for dropout of its calls."""
 
     def __init__(self):
         self.calls = []
@@ -245,7 +245,7 @@ def test_dropout_takes_a_key_in_training_only():
     deterministic, encoder_rngs = model.encoder.calls[1]
     assert not deterministic
     assert not np.allclose(dropped, outputs)
-    # The heads' own key, and not the encoder's: their masks must not be related.
+    # The heads' key differs from the encoder's, so that their masks are independent.
     keys = jax.random.split(rngs["dropout"])
     assert encoder_rngs.keys() == {"dropout"}
     assert encoder_rngs["dropout"] == keys[0]
@@ -254,7 +254,7 @@ def test_dropout_takes_a_key_in_training_only():
 
 @pytest.mark.parametrize("name", ["mixture", "beta"])
 def test_ew_takes_the_mean_over_all_tasks(name):
-    """Weight 1/T for the tasks of the step, whether it holds one or all."""
+    """Each task of the step weighs 1/T, however many tasks it holds."""
     model, params = make_model(), make_params()
     method = ew.make(model)
     assert method.init(jax.random.key(0)) == {}
@@ -292,8 +292,8 @@ def test_ew_takes_the_mean_over_all_tasks(name):
     assert result.gradient["method"] == {}
 
 
-def test_a_task_without_texts_counts_nothing_in_ew():
-    """Not even where its loss is no number."""
+def test_a_task_without_texts_adds_nothing_to_ew():
+    """Even if its loss is NaN."""
     objective = ew.make(make_model()).gradient.objective
     losses = jnp.array([1.0, jnp.nan, 5.0])
     value, state = objective({}, losses, jnp.array([True, False, True]), "state", None)

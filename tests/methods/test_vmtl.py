@@ -1,4 +1,4 @@
-"""VMTL's posteriors, mixed priors and loss beside NumPy float64."""
+"""VMTL's posteriors, mixed priors and loss against NumPy float64."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import randomness, vmtl
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 PRESENT = np.array([True, True, True, True, False])
 BETA, GAMMA, TEMPERATURE = 0.3, 0.7, 0.6
@@ -22,7 +22,7 @@ RTOL = 1e-11
 RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
 pytestmark = pytest.mark.usefixtures("float64")
 
-# Compiled: a tenth of the time of running each operation by itself.
+# Compiled, which is ten times as fast as single operations.
 mix = jax.jit(vmtl.mix)
 
 
@@ -30,7 +30,7 @@ mix = jax.jit(vmtl.mix)
 
 
 def weights_of(logits, present, temperature, key):
-    """The weights [T, T] that `mix` gives the tasks: parts whose means are unit vectors."""
+    """Returns the weights [T, T] of `mix`, read off parts whose means are unit vectors."""
     units = np.eye(len(logits))
     return np.asarray(
         mix(vmtl.Prior(units, units), logits, present, temperature, key).mean
@@ -38,7 +38,7 @@ def weights_of(logits, present, temperature, key):
 
 
 def draw_gumbel(present, key):
-    """The noise of the weights, up to a number for each row that changes no softmax."""
+    """Returns the noise of the weights, up to a constant per row (softmax ignores it)."""
     with np.errstate(divide="ignore"):
         return np.log(weights_of(np.zeros((5, 5)), present, 1.0, key))
 
@@ -48,7 +48,7 @@ def softmax(scores):
     return exps / exps.sum(axis=-1, keepdims=True)
 
 
-def test_the_mixture_leaves_out_the_own_task_and_absent_ones():
+def test_the_mixture_excludes_the_task_itself_and_absent_tasks():
     logits = 2 * np.random.default_rng(0).normal(size=(5, 5))
     actual = weights_of(logits, PRESENT, TEMPERATURE, jax.random.key(0))
     allowed = PRESENT & ~np.eye(5, dtype=bool)
@@ -56,7 +56,7 @@ def test_the_mixture_leaves_out_the_own_task_and_absent_ones():
     np.testing.assert_allclose(actual.sum(axis=1), 1, rtol=1e-14)
 
 
-def test_one_other_task_has_all_the_weight():
+def test_a_single_other_task_has_all_the_weight():
     logits = np.random.default_rng(0).normal(size=(3, 3))
     present = np.array([True, False, True])
     actual = weights_of(logits, present, TEMPERATURE, jax.random.key(0))
@@ -64,7 +64,7 @@ def test_one_other_task_has_all_the_weight():
 
 
 def test_the_mixture_adds_means_by_weights_and_variances_by_their_squares():
-    """The moments of Σ c x of independent x; variances of the weights sum to less than 1."""
+    """The moments of Σ c x of independent x; the squared weights sum to less than 1."""
     rng = np.random.default_rng(0)
     logits, mean, variance = rng.normal(size=(3, 5, 5))
     parts, key = vmtl.Prior(mean, variance**2), jax.random.key(0)
@@ -79,8 +79,8 @@ def test_the_mixture_adds_means_by_weights_and_variances_by_their_squares():
         np.testing.assert_allclose(actual.variance[task], spread, rtol=1e-12)
 
 
-def test_cold_weights_choose_as_often_as_the_softmax_says():
-    """Gumbel's noise: its argmax is a draw of the softmax, of the others present only."""
+def test_weights_at_low_temperature_are_draws_from_the_softmax():
+    """The argmax with Gumbel noise is a draw from the softmax over the others present."""
     logits = np.array([[5.0, 0.5, -1.0, 1.0, 3.0], [0.3, 5.0, 0.1, -0.7, 3.0]])
     logits = np.concatenate([logits, np.zeros((3, 5))])
     size = 4000
@@ -93,14 +93,14 @@ def test_cold_weights_choose_as_often_as_the_softmax_says():
         return vmtl.mix(vmtl.Prior(units, units), logits, PRESENT, 1e-3, key).mean
 
     actual = np.asarray(draw(keys))
-    # Nearly all of the weight is with one of them.
+    # One task has nearly all the weight.
     assert np.mean(actual.max(axis=-1) > 0.99) > 0.95
     allowed = PRESENT & ~np.eye(5, dtype=bool)
     expected = softmax(np.where(allowed, logits, -np.inf))
     # Five standard errors of a share.
     errors = 5 * np.sqrt(expected * (1 - expected) / size)
     assert np.all(np.abs(actual.mean(axis=0) - expected) <= errors + 2e-3)
-    # The draws of two tasks are not related.
+    # The draws of two tasks are not correlated.
     first, second = actual[:, 0, 2] > 0.5, actual[:, 1, 2] > 0.5
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(size)
 
@@ -139,7 +139,7 @@ def test_without_another_task_the_prior_is_standard_normal(present):
     gradient, prior = prior_and_gradient(logits)
     np.testing.assert_array_equal(prior.mean[row], [0, 0])
     np.testing.assert_array_equal(prior.variance[row], [1, 1])
-    # One task or none leaves nothing to choose in any row, and no NaN either.
+    # With one task or none the weights are constant, and no gradient is NaN.
     np.testing.assert_allclose(gradient, np.zeros((size, size)), atol=1e-15)
 
 
@@ -152,7 +152,7 @@ def draw_posterior(shape=(16, 6), seed=0):
 
 
 def moments(means, variances):
-    """Of a mixture of Gaussians with equal shares: the law of total variance."""
+    """Moments of an equal mixture of Gaussians, by the law of total variance."""
     return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0) + FLOOR
 
 
@@ -195,7 +195,7 @@ def test_moments_of_a_classifier_are_those_of_its_columns(toy):
 
 
 def test_a_variance_that_rounds_below_zero_stays_positive(toy):
-    """Equal texts far from 0 without noise: what is left of their squares is rounding."""
+    """For equal texts far from 0 without noise the difference of squares is rounding."""
     shape = len(TASKS), 6
     posterior = vmtl.Gaussian(np.full(shape, 1e5 / 3), np.full(shape, -60.0))
     actual = vmtl.moments_of_texts(posterior, toy.batch(TASKS), 5, None)
@@ -231,7 +231,7 @@ def draw_prior(seed=1):
     return vmtl.Prior(rng.normal(size=(5, 6)), rng.uniform(0.1, 3, size=(5, 6)))
 
 
-def test_divergence_of_texts_is_from_the_prior_of_their_own_task(toy):
+def test_divergence_of_texts_is_from_the_prior_of_their_task(toy):
     batch, posterior, prior = toy.batch(TASKS), draw_posterior(), draw_prior()
     program = jax.jit(lambda *args: vmtl.representation_kl(*args, batch, 5, None))
     actual = program(posterior, prior)
@@ -244,7 +244,7 @@ def test_divergence_of_texts_is_from_the_prior_of_their_own_task(toy):
     np.testing.assert_allclose(actual, expected, rtol=RTOL)
 
 
-def test_divergence_of_classifiers_is_from_the_prior_of_their_own_task(toy):
+def test_divergence_of_classifiers_is_from_the_prior_of_their_task(toy):
     space, prior = toy.model.space, draw_prior()
     kernel = draw_posterior((6, len(space.slot_tasks)))
     actual = jax.jit(lambda *args: vmtl.classifier_kl(*args, space))(kernel, prior)
@@ -278,9 +278,9 @@ def draw_params(toy, method):
 
 
 def draw_noises(model, params, batch):
-    """Of z, of the outputs, of both mixtures, and the heads' dropout factors.
+    """Noise of z, of the outputs and of both mixtures, and the heads' dropout factors.
 
-    Four keys are made of the step's, in this order.
+    The step's key is split into the four keys of the noises, in this order.
     """
     keys = jax.random.split(RNGS["method"], 4)
 
@@ -318,7 +318,7 @@ def posterior_of(params, batch):
 
 
 def moments_of(toy, params, batch):
-    """(mean, variance) of the texts of each task, None without any; of its columns."""
+    """Returns moments of each task's texts (None without texts), and of its columns."""
     mean, variance = posterior_of(params, batch)
     texts, columns = [], []
     for task, name in enumerate(toy.names):
@@ -331,7 +331,7 @@ def moments_of(toy, params, batch):
 
 
 def mixed(parts, logits, noise):
-    """Σ c μ and Σ c² σ² over the parts that have a weight."""
+    """Returns Σ c μ and Σ c² σ² over the parts with a weight."""
     weights = softmax((logits + noise) / TEMPERATURE)
     pairs = [(c, *part) for c, part in zip(weights, parts, strict=True) if c > 0]
     mean = sum(c * mean for c, mean, _ in pairs)
@@ -339,7 +339,7 @@ def mixed(parts, logits, noise):
 
 
 def expected(toy, params, batch, noises, constants):
-    """The objective, ℓ_t and both KL terms; `constants` are the moments that are mixed."""
+    """Returns the objective, ℓ_t and both KL terms; `constants`: from `moments_of`."""
     space, (texts, columns) = toy.model.space, constants
     z_noise, output_noise, z_gumbel, w_gumbel, head_factors = noises
     mean, variance = posterior_of(params, batch)
@@ -355,7 +355,7 @@ def expected(toy, params, batch, noises, constants):
         if not len(rows):
             continue
         slots = np.flatnonzero(space.slot_tasks == task)
-        # Σ_h f_h² exp(log_variance_hl): of a sum of independent Gaussians.
+        # Variance of a sum of independent Gaussians: Σ_h f_h² exp(log_variance_hl).
         deviation = np.sqrt(np.maximum(features[rows] ** 2 @ spread, vmtl.TINY))
         predicted = linear(params["heads"][name], features[rows])
         predicted = predicted + deviation * output_noise[np.ix_(rows, slots)]
@@ -370,7 +370,7 @@ def expected(toy, params, batch, noises, constants):
 
 @functools.cache
 def differentiate(toy):
-    """Parameters, batch, noises, and what the step makes of them."""
+    """Returns parameters, batch, noises, and the gradient of a step."""
     model, method = make(toy)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
@@ -394,8 +394,8 @@ def test_loss_is_the_mean_over_the_tasks_of_three_terms(toy):
     assert min(*losses[:4], *z_kls[:4], *w_kls) > 0.1
 
 
-def test_gradient_takes_the_mixed_moments_for_constants(toy):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
+def test_gradient_treats_the_mixed_moments_as_constants(toy):
+    """Compares each array's directional derivative with differences of NumPy's loss."""
     params, batch, noises, result = differentiate(toy)
     constants = moments_of(toy, params, batch)
     leaves, structure = jax.tree.flatten(params)
@@ -412,14 +412,14 @@ def test_gradient_takes_the_mixed_moments_for_constants(toy):
             ends.append(expected(toy, moved, batch, noises, constants)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
         got = np.sum(actual[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # Also of logits, log-variances and bottleneck; only the absent task's rest.
+        # Logits, log-variances and bottleneck have one too, except the absent task's.
         assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
 def test_gradient_is_finite_where_a_text_has_no_features(toy):
-    """Its outputs are the biases, their variance nothing."""
+    """Its outputs are the biases with the smallest variance."""
     method = vmtl.make(toy.model)
     params, batch = draw_params(toy, method), toy.batch([0] * 16)
     params["method"]["bottleneck"]["mean"]["bias"] = np.full(6, -1e3)
@@ -440,13 +440,13 @@ def test_gradient_is_finite_where_a_text_has_no_features(toy):
     )
     for leaf in jax.tree.leaves(gradient):
         assert np.all(np.isfinite(leaf))
-    # With one task in the batch nothing is mixed for z, but its classifier's prior is.
+    # With one task in the batch only the prior of its classifier is mixed.
     own = gradient["method"]["tasks"][toy.names[0]]
     assert not np.any(own["z_logits"])
     assert np.any(own["w_logits"])
 
 
-def test_evaluation_reads_the_means_and_has_no_other_loss(toy):
+def test_evaluation_reads_the_means_and_has_no_kl_terms(toy):
     model, method = make(toy)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda p, b: method.losses(p, b, None, None))

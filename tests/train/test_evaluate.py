@@ -1,4 +1,4 @@
-"""Losses, predictions and scores of a split whose outputs are known beforehand."""
+"""Losses, predictions and scores of a split with given outputs."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ BENCHMARK = Benchmark(
         Task("irony", "Irony", "classification", ("no", "yes"), ("irony_f1",)),
     ),
 )
-# The last batch of each task is partial, one task has a single text more than a batch.
+# The last batch of each task is partial; one task has one text more than a batch.
 SIZES = (13, 9, 3)
 NUM_EXAMPLES, NUM_SLOTS = sum(SIZES), 7
 BATCH_SIZE = 8
@@ -49,7 +49,7 @@ def make_split(num_devices):
 
 
 class Forward:
-    """Stands for the compiled forward pass: outputs by text, losses by batch."""
+    """In place of the compiled forward pass: outputs by text, losses by batch."""
 
     def __init__(self):
         rng = np.random.default_rng(1)
@@ -86,7 +86,7 @@ def test_evaluation(num_devices):
     forward = Forward()
     evaluation = evaluate.evaluate(forward, {}, make_split(num_devices), BENCHMARK)
 
-    # Batches of 8 and 5, 8 and 1, and 3 texts: every text counts the same.
+    # Batches of 8 and 5, 8 and 1, and 3 texts; all texts have equal weight.
     batch_losses = forward.losses
     expected = {
         "stance": (8 * batch_losses[0, 0] + 5 * batch_losses[1, 0]) / 13,
@@ -97,7 +97,7 @@ def test_evaluation(num_devices):
     np.testing.assert_allclose(
         list(evaluation.losses.values()), list(expected.values()), rtol=1e-14
     )
-    # But every task counts the same among the tasks.
+    # All tasks have equal weight.
     np.testing.assert_allclose(evaluation.loss, sum(expected.values()) / 3, rtol=1e-14)
 
     outputs, targets = forward.outputs, make_corpus().targets
@@ -121,7 +121,7 @@ def test_evaluation(num_devices):
         assert scores.keys() == set(task.metrics)
 
 
-def test_right_outputs_score_all():
+def test_correct_outputs_score_100():
     forward = Forward()
     forward.outputs = make_corpus().targets * 2.0
     evaluation = evaluate.evaluate(forward, {}, make_split(2), BENCHMARK)
@@ -130,7 +130,7 @@ def test_right_outputs_score_all():
     np.testing.assert_allclose(list(evaluation.scores["mood"].values()), [100, 100])
 
 
-def test_the_bar_sees_every_batch():
+def test_the_bar_gets_every_batch():
     shown = []
 
     def bar(items, total):
@@ -145,7 +145,7 @@ def test_the_bar_sees_every_batch():
 
 
 def test_the_next_batch_runs_while_a_result_is_read():
-    """The device must not wait for the host: two batches started before one is read."""
+    """The device must not wait for the host: two batches start before one is read."""
     events = []
     forward = Forward()
 

@@ -1,7 +1,7 @@
-"""Whole MTRA steps in float64 against PyTorch's, written from the paper by other means.
+"""Whole MTRA steps in float64 against an independent implementation in PyTorch.
 
-`oracle_mtra.npz` holds the figures of `oracle_mtra.py`; where PyTorch is installed they
-are computed again.
+`oracle_mtra.npz` holds the results of `oracle_mtra.py`. If PyTorch is installed, a test
+computes them again.
 """
 
 import importlib.util
@@ -60,9 +60,9 @@ def make_model(oracle):
 
 
 def as_params(oracle, prefix, config, like=None):
-    """The tree of parameters from the oracle's names; absent heads are zeros of `like`.
+    """Parameters as a tree, from the oracle's names; absent heads are zeros of `like`.
 
-    The file leaves the encoder layers of the ablations out, for size: None here.
+    For its size the file has no encoder layers for the ablations, nor has their tree.
     """
     start = len(prefix)
     arrays = {k[start:]: v for k, v in oracle.items() if k.startswith(prefix)}
@@ -106,7 +106,7 @@ def as_params(oracle, prefix, config, like=None):
 
 
 def make_batch(oracle, case, batch_size, num_devices=1):
-    """The case's texts through the real packing, in `batch_size` places."""
+    """Packs the case's texts in a batch of `batch_size` places."""
     offsets = oracle[f"{case}/offsets"]
     size = len(offsets) - 1
     corpus = batches.Corpus(
@@ -141,7 +141,7 @@ def make_method(oracle, model, **options):
 
 
 def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
-    """The gradients, metrics and parameters after each case, one step after another."""
+    """Yields the state and metrics after each of the consecutive steps `cases`."""
     model = make_model(oracle)
     method = make_method(oracle, model, **options)
     schedule = optax.constant_schedule(float(oracle["config/learning_rate"]))
@@ -191,9 +191,9 @@ def gradients_of(oracle, case, one_task=True, **options):
 
 
 def assert_trees_close(actual, expected, rtol=RTOL):
-    """To `rtol` of each array's largest entry, or of a rounding of the tree's largest.
+    """With `rtol` of each array's largest entry, or the rounding of the tree's largest.
 
-    The biases of the attention's keys have no gradient but rounding.
+    The gradients of the biases of the attention's keys are nothing but rounding.
     """
     rounding = 1e-14 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     if len(expected["encoder"]) == 1:
@@ -232,7 +232,7 @@ def assert_metrics(metrics, oracle, case):
 
 @pytest.mark.slow
 @pytest.mark.torch
-def test_pytorch_gives_the_stored_figures_again(oracle):
+def test_pytorch_reproduces_the_stored_results(oracle):
     pytest.importorskip("torch")
     spec = importlib.util.spec_from_file_location("oracle", HERE / "oracle_mtra.py")
     module = importlib.util.module_from_spec(spec)
