@@ -12,20 +12,22 @@ import numpy as np
 
 from mtra_jax.methods import contract, options, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Array, Params
 
 
 class Averages(NamedTuple):
-    """The state of DWA: arrays [T], and the number of steps taken."""
+    """The state of DWA; arrays are [T], `steps` is a scalar."""
 
-    total: Any
+    total: Array
     """Sum of the losses in this epoch so far."""
-    count: Any
+    count: Any  # an array; `tuple` has a method of this name with another type
     """Steps of this epoch with the task."""
-    last: Any
+    last: Array
     """Mean loss of the last complete epoch; 0 in the first."""
-    second_last: Any
+    second_last: Array
     """Mean loss of the epoch before `last`; 0 in the first two."""
-    steps: Any
+    steps: Array
+    """Steps since the start of training."""
 
 
 def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
@@ -42,7 +44,7 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
     zeros = np.zeros(model.space.num_tasks, np.float32)
 
     def objective(
-        params: Any,
+        params: Params,
         losses: jax.Array,
         present: jax.Array,
         state: Averages,
@@ -78,7 +80,7 @@ def roll(state: Averages) -> Averages:
     return Averages(empty, empty, mean, state.last, state.steps)
 
 
-def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
+def weigh(last: Array, second_last: Array, temperature: float) -> jax.Array:
     """Returns λ [T] from the mean losses of two epochs; a missing ratio counts as 1."""
     has_both = (last > 0) & (second_last > 0)
     ratios = jnp.where(has_both, last / jnp.where(has_both, second_last, 1), 1)

@@ -3,13 +3,12 @@
 Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
@@ -21,8 +20,12 @@ def make(model: Model) -> contract.Method:
     """
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         tiny = jnp.finfo(losses.dtype).tiny
         logs = jnp.log(jnp.maximum(jnp.where(present, losses, 1), tiny))

@@ -4,8 +4,6 @@ Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.2 (I
 with base e).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -30,9 +28,9 @@ def make(model: Model) -> contract.Method:
         params: Params,
         losses: jax.Array,
         present: jax.Array,
-        state: Any,
+        state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, contract.State]:
         del rng
         scales = jnp.stack([params["tasks"][name]["log_scale"] for name in names])
         return task_losses.total(jnp.exp(scales) * losses - scales, present), state

@@ -4,8 +4,6 @@ Source: Qian et al. 2020, "Multi-Task Variational Information Bottleneck", Eq. 1
 L = Σ_t [exp(−s_t) ℓ_t + s_t/2] + β KL(q(u|z) ‖ N(0, I)).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -62,9 +60,9 @@ def make(
         params: Params,
         losses: jax.Array,
         present: jax.Array,
-        state: Any,
+        state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, contract.State]:
         del rng
         if uncertainty:
             scales = uw.log_variances(params, space)

@@ -6,7 +6,7 @@ embeddings moved by ε along its gradient.
 Source: Hu et al. 2026 (ACL), Eq. 2-4, 7, 9 and Algorithm 1.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -140,8 +140,12 @@ def _gradient(
         return contract.Weighted(task_losses.unweighted)
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return objectives.log_sum(losses, floor, present), state
 

@@ -3,8 +3,6 @@
 Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -23,8 +21,8 @@ def make(model: Model) -> contract.Method:
     """
 
     def combine(
-        gram: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        gram: jax.Array, present: jax.Array, state: contract.State, rng: jax.Array
+    ) -> tuple[jax.Array, contract.State]:
         num_tasks = gram.shape[0]
         keys = jax.random.split(rng, num_tasks)
         orders = jax.vmap(lambda key: jax.random.permutation(key, num_tasks))(keys)

@@ -4,13 +4,12 @@ Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", section
 with the normal distribution).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
@@ -20,8 +19,12 @@ def make(model: Model) -> contract.Method:
     """
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params
         weights = jax.nn.softmax(jax.random.normal(rng, losses.shape, jnp.float32))
         return task_losses.total(weights * losses, present), state

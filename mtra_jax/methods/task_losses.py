@@ -1,13 +1,12 @@
 """Outputs of all tasks and targets -> ℓ_Task of each task, and sums over the tasks."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods.contract import Losses, LossFunction
+from mtra_jax.methods.contract import Losses, LossFunction, State
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.types import Batch, Params, Rngs
 
@@ -72,8 +71,8 @@ def total(values: jax.Array, present: jax.Array) -> jax.Array:
 
 
 def unweighted(
-    params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-) -> tuple[jax.Array, Any]:
+    params: Params, losses: jax.Array, present: jax.Array, state: State, rng: jax.Array
+) -> tuple[jax.Array, State]:
     """The `Objective` Σ_t ℓ_t."""
     del params, rng
     return total(losses, present), state

@@ -3,14 +3,13 @@
 Source: Hu et al. 2026 (MTRA), appendix B.2 (TW: "the ratio of task examples").
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
@@ -22,8 +21,12 @@ def make(model: Model) -> contract.Method:
     shares = counts / max(counts.sum(), 1)
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return task_losses.total(jnp.asarray(shares) * losses, present), state
 

@@ -4,8 +4,6 @@ Source: Kendall et al. 2018, Eq. 7 and 10: c_t = 1 for cross-entropy, 1/2 for sq
 error.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,9 +26,9 @@ def make(model: Model) -> contract.Method:
         params: Params,
         losses: jax.Array,
         present: jax.Array,
-        state: Any,
+        state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, contract.State]:
         del rng
         terms = uncertain(losses, log_variances(params, space), space.is_classification)
         return task_losses.total(terms, present), state

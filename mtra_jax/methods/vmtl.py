@@ -5,7 +5,7 @@ Eq. 4-9: L = (1/T) Σ_t [ℓ_t + β KL(q(z|x) ‖ Σ_i b_ti q_i(z)) + γ KL(q(w_
 i ≠ t.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,8 +109,12 @@ def make(
         )
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return task_losses.total(losses, present) / losses.shape[0], state
 
@@ -134,7 +138,7 @@ def _training_losses(
     sample = randomness.reparameterize(*posterior, keys[0], axis_name)
     kernel = Gaussian(
         jnp.concatenate([params["heads"][n]["kernel"] for n in space.names], axis=1),
-        _of_tasks(params, space, "log_variance", jnp.concatenate, axis=1),
+        jnp.concatenate(_of_tasks(params, space, "log_variance"), axis=1),
     )
     features = model.head_features(params, sample, heads_rng)
     # With a new draw of the classifier for each text the outputs are Gaussian: draw them.
@@ -148,14 +152,14 @@ def _training_losses(
     task = task_losses.of_outputs(space, outputs, batch, axis_name)
     z_prior = mix(
         moments_of_texts(posterior, batch, space.num_tasks, axis_name),
-        _of_tasks(params, space, "z_logits", jnp.stack),
+        jnp.stack(_of_tasks(params, space, "z_logits")),
         task_losses.present(batch, space.num_tasks, axis_name),
         temperature,
         keys[2]["method"],
     )
     w_prior = mix(
         moments_of_columns(kernel, space),
-        _of_tasks(params, space, "w_logits", jnp.stack),
+        jnp.stack(_of_tasks(params, space, "w_logits")),
         jnp.ones(space.num_tasks, bool),
         temperature,
         keys[3]["method"],
@@ -170,12 +174,10 @@ def _training_losses(
     )
 
 
-def _of_tasks(
-    params: Params, space: Space, key: str, join: Any, **options: Any
-) -> jax.Array:
-    """Joins the parameters `key` of all tasks in the order of the space."""
+def _of_tasks(params: Params, space: Space, key: str) -> list[jax.Array]:
+    """Returns the parameter `key` of each task, in the order of the space."""
     tasks = params["method"]["tasks"]
-    return join([tasks[name][key] for name in space.names], **options)
+    return [tasks[name][key] for name in space.names]
 
 
 def moments_of_texts(

@@ -19,8 +19,8 @@ from mtra_jax.types import Params
 
 DROPOUTS = 3
 """Number of dropouts in a layer: on the attention weights, and after each half."""
+# The last three have RoBERTa's architecture.
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
-"""Supported architectures; the last three share RoBERTa's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,8 @@ class EncoderConfig:
     """Type and sizes of an encoder, with the field names and defaults of `config.json`.
 
     Raises:
-        InputError: a type or activation is unknown, a size is less than 1, a rate is not
-            in [0, 1), the heads do not divide the width, the padding id is not in the
-            vocabulary, or no position is left for tokens.
+        InputError: a type or activation is unknown, a number is out of its range, the
+            heads do not divide the width, or no position is left for tokens.
     """
 
     model_type: str = "bert"
@@ -117,8 +116,8 @@ def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense
 class Norm(nn.Module):
     """Layer normalisation of the last axis, with statistics in at least float32.
 
-    With this order of products the backward pass needs fewer stored values than that of
-    `nn.LayerNorm`, which also stores the scale broadcast over all tokens.
+    With this order of products the backward pass stores less than that of `nn.LayerNorm`,
+    which also stores the scale broadcast over all tokens.
 
     Source: Ba et al. 2016, Eq. 3-4.
     """
@@ -236,11 +235,11 @@ class Layer(nn.Module):
         `keys` [`DROPOUTS`]: for the dropout; None disables it.
         """
         config, dtype = self.config, self.dtype
+        rate = config.hidden_dropout_prob
 
         def key(place: int) -> jax.Array | None:
             return None if keys is None else keys[place]
 
-        rate = config.hidden_dropout_prob
         asking, rows = hidden, None
         if wanted is not None:
             length = hidden.shape[1]
@@ -296,9 +295,9 @@ class Encoder(nn.Module):
         text, less than `config.max_length`. All tokens have type 0. States at padding are
         finite and arbitrary.
 
-        `wanted`: int32 [B], indices of tokens in the flattened [R * S]. With it only the
-        states [B, H] of these tokens are returned: the last layer computes keys and values
-        for all tokens, and everything else for B tokens.
+        `wanted`: int32 [B], indices of tokens in the flattened [R * S]. With it only their
+        states [B, H] are returned, and the last layer computes only keys and values for
+        all tokens.
 
         Raises:
           ValueError: `tokens`, `segments` and `positions` differ in shape.
@@ -308,8 +307,7 @@ class Encoder(nn.Module):
                 "`tokens`, `segments` and `positions` must have one shape [R, S]; "
                 f"found {tokens.shape}, {segments.shape} and {positions.shape}."
             )
-        depth = self.config.num_hidden_layers
-        first_key, keys = None, None
+        depth, first_key, keys = self.config.num_hidden_layers, None, None
         if not deterministic:
             # One call of the generator; many small calls are slow on accelerators.
             keys = jax.random.split(self.make_rng("dropout"), 1 + depth * DROPOUTS)

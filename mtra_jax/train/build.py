@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from mtra_jax.methods import registry
 from mtra_jax.methods.contract import Method, Needs
@@ -40,10 +41,10 @@ class Settings(NamedTuple):
     Runs that differ only in these share compiled programs.
     """
 
-    learning_rate: Any
-    warm_up_steps: Any
-    clip_norm: Any
-    method: dict[str, Any]
+    learning_rate: ArrayLike
+    warm_up_steps: ArrayLike
+    clip_norm: ArrayLike
+    method: Mapping[str, ArrayLike]
     """See `MethodChoice.numbers`."""
 
 
@@ -103,7 +104,7 @@ def make_model(
 
 
 def make_method(
-    model: Model, choice: MethodChoice, numbers: Mapping[str, Any] | None = None
+    model: Model, choice: MethodChoice, numbers: Mapping[str, ArrayLike] | None = None
 ) -> Method:
     """Makes the chosen method; `numbers` replace those options (see `Settings`)."""
     options = {**choice.options, **(numbers or {})}
@@ -196,7 +197,9 @@ def make_forward(
 ) -> Program:
     """Makes the program of evaluation: (params, batch) -> (outputs, losses)."""
 
-    def forward(params: Params, batch: Batch, numbers: dict[str, Any]) -> tuple:
+    def forward(
+        params: Params, batch: Batch, numbers: Mapping[str, ArrayLike]
+    ) -> tuple:
         method = make_method(model, choice, numbers)
         return step.make_forward(method, axis_name=AXIS)(params, batch)
 

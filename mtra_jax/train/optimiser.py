@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from mtra_jax.methods import model
 from mtra_jax.types import Params
@@ -21,9 +22,7 @@ class RestingState(NamedTuple):
     """States of the parameters of single tasks; arrays have a leading axis T."""
 
 
-def warm_up(
-    learning_rate: float | jax.Array, num_warm_up_steps: int | jax.Array
-) -> optax.Schedule:
+def warm_up(learning_rate: ArrayLike, num_warm_up_steps: ArrayLike) -> optax.Schedule:
     """Returns a schedule with linear warm-up over n steps, and a constant rate after it.
 
     The rate at step k (from 0) is (k + 1)/n of `learning_rate`, so that the first step
@@ -32,8 +31,9 @@ def warm_up(
 
     def rate(step: jax.Array) -> jax.Array:
         num_steps = jnp.maximum(num_warm_up_steps, 1)
-        # The factor is exactly 1 after the last step of the warm-up.
-        return learning_rate * (jnp.minimum(step + 1, num_steps) / num_steps)
+        # The share is exactly 1 after the last step of the warm-up.
+        share = jnp.minimum(step + 1, num_steps) / num_steps
+        return jnp.multiply(learning_rate, share)
 
     return rate
 
@@ -41,7 +41,7 @@ def warm_up(
 def make(
     schedule: optax.Schedule,
     tasks: tuple[str, ...],
-    clip_norm: float | jax.Array = 1.0,
+    clip_norm: ArrayLike = 1.0,
 ) -> optax.GradientTransformationExtraArgs:
     """Makes Adamax (Kingma & Ba 2015, Algorithm 2) with clipping and `schedule`.
 
@@ -54,7 +54,7 @@ def make(
     )
 
 
-def clip(max_norm: float | jax.Array) -> optax.GradientTransformation:
+def clip(max_norm: ArrayLike) -> optax.GradientTransformation:
     """Scales the gradient by min(1, c/‖g‖); PyTorch adds 1e-6 to the norm."""
 
     def update(
