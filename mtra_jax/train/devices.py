@@ -1,6 +1,7 @@
 """The machine's devices -> programs over them, and copies of arrays to and from them.
 
-Only this module and `mappings` name devices; see `mappings` for the axes of arrays.
+Besides `runs.processes`, only this module and `mappings` name devices. The axes of arrays
+are those of `mappings`.
 """
 
 import contextlib
