@@ -10,7 +10,7 @@ METHOD_tiny_synthetic
     Two cores of an AMD EPYC, 24 GiB. Avg. (test) of two seeds: ew 67.76, si 67.64, tw
     50.54, uw 67.45, gls 60.45, dwa 66.03, pcgrad 66.21, imtl_l 65.26, rlw 62.28, mt_vib
     69.81, vmtl 52.31, hierarchical_mtl 73.27, infomtl 65.45, stl 67.23, stl_cnn 48.02 (24
-    November 2026, commit bb8ced1, before a change of the first weights and of the
+    November 2026, commit bb8ced1, before a change of the initial weights and of the
     dropout masks). Time: not measured.
 ew_minilm_tweeteval, ew_minilm_affecteval
     Whole runs: not measured. Avg. 54.32 and 35.08 in the short runs of `configs/mtra.py`.
@@ -34,7 +34,7 @@ INFOMTL_FOR_BERT = {
     "method.temperature": 0.1,
     "head_dropout": 0.0,
 }
-# (method, backbone) -> values that are not those of MTRA's preset.
+# (method, backbone) -> values that differ from MTRA's preset.
 OWN = {
     ("infomtl", "bert"): INFOMTL_FOR_BERT,
     ("infomtl", "minilm"): INFOMTL_FOR_BERT,
@@ -42,7 +42,7 @@ OWN = {
 
 
 def preset(name: str, method: str) -> ConfigDict:
-    """The preset `name` of `configs/mtra.py` for `method`.
+    """Returns preset `name` of `configs/mtra.py` for `method`.
 
     Raises:
       InputError: an unknown preset or method.
@@ -55,7 +55,7 @@ def preset(name: str, method: str) -> ConfigDict:
 
 
 def get_config(name: str) -> ConfigDict:
-    """The configuration of METHOD_PRESET."""
+    """Returns the configuration of METHOD_PRESET."""
     names = [f"{m}_{p}" for m in registry.METHODS for p in MTRA.TABLE_10]
     if name not in names:
         hint = errors.did_you_mean(name, names)

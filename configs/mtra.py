@@ -5,8 +5,8 @@
 PRESET is BACKBONE_BENCHMARK. BACKBONE is roberta, bert, minilm (a small BERT) or tiny (a
 new encoder). BENCHMARK is tweeteval, affecteval or synthetic, which needs no `data.dir`.
 The ablations of section 4.3 set `--config.method.task_alignment`, `.self_alignment` or
-`.logarithm` to false. Costs and scores, as far as they were measured (`results/README.md`
-has the tables; Avg. is the mean of the test figures in percent):
+`.logarithm` to false. Measured costs and scores (`results/README.md` has the tables; Avg. is
+the mean of the test scores in percent):
 
 tiny_synthetic
     Two cores of an AMD EPYC, 24 GiB: about two minutes. Avg. 62.86 with seed 0 (jax
@@ -40,14 +40,14 @@ BACKBONES = {
 
 
 class Row(NamedTuple):
-    """A column of Table 10: the values in which its configurations differ."""
+    """The values of Table 10 in which the configurations differ."""
 
     head_dropout: float
     beta: float
     epsilon: float
 
 
-# Equal in all configurations of the paper (Table 10 and appendix B.4).
+# The same in all configurations of the paper (Table 10 and appendix B.4).
 COMMON = {
     "epochs": 20,
     "patience": 3,
@@ -57,7 +57,7 @@ COMMON = {
     "clip_norm": 1.0,
     "data.max_length": 256,
 }
-# The paper has RoBERTa and BERT on TweetEval and AffectEval. Here MiniLM has the values of
+# The paper has RoBERTa and BERT on TweetEval and AffectEval. Here MiniLM uses the values of
 # BERT, and the synthetic benchmark those of TweetEval.
 TABLE_10 = {
     "roberta_tweeteval": Row(head_dropout=0.2, beta=1.0, epsilon=5.0),
@@ -69,14 +69,14 @@ TABLE_10 = {
     "minilm_tweeteval": Row(head_dropout=0.2, beta=1.0, epsilon=1.0),
     "minilm_affecteval": Row(head_dropout=0.0, beta=2.0, epsilon=1.0),
     "minilm_synthetic": Row(head_dropout=0.2, beta=1.0, epsilon=1.0),
-    # Not the paper's. A new encoder takes larger steps and smaller perturbations: the rows
-    # of a new embedding matrix are short. Of β = 0.1, 1 and 2, at 1 the bounds of the first
-    # tasks dominate the others.
+    # Not from the paper. A new encoder needs larger steps, and smaller perturbations
+    # because the rows of a new embedding matrix have small norms. Of β = 0.1, 1 and 2, at 1
+    # the bounds of the first tasks dominate the others.
     "tiny_tweeteval": Row(head_dropout=0.0, beta=0.1, epsilon=0.01),
     "tiny_affecteval": Row(head_dropout=0.0, beta=0.1, epsilon=0.01),
     "tiny_synthetic": Row(head_dropout=0.0, beta=0.1, epsilon=0.01),
 }
-# Chosen by the validation loss on the synthetic benchmark within two minutes on two cores.
+# Chosen by the validation loss on the synthetic benchmark, for two minutes on two cores.
 NEW_ENCODER = {
     "learning_rate": 2e-3,
     "backbone.dropout": 0.0,
@@ -86,7 +86,7 @@ NEW_ENCODER = {
 
 
 def values(name: str) -> dict[str, Any]:
-    """The values of preset `name` by dotted key; those of MTRA begin with "method.".
+    """Returns the values of preset `name` by dotted key; MTRA's start with "method.".
 
     Raises:
       InputError: an unknown preset.
@@ -109,5 +109,5 @@ def values(name: str) -> dict[str, Any]:
 
 
 def get_config(name: str) -> ConfigDict:
-    """The configuration of preset `name`."""
+    """Returns the configuration of preset `name`."""
     return config.make("mtra", values(name))

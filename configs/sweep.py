@@ -3,7 +3,7 @@
     python scripts/sweep.py --config configs/sweep.py:SWEEP --workdir runs/SWEEP \\
         --config.data.dir=data
 
-EW comes first: Δp and p refer to it. Costs and scores (`results/README.md` has the tables):
+EW comes first, because Δp and p are relative to it. Costs and scores (`results/README.md` has the tables):
 
 synthetic
     All methods, two seeds; needs no data. Two cores of an AMD EPYC, 24 GiB: Avg. 67.76 for
@@ -36,7 +36,7 @@ ABLATIONS = {
     "mtra w/o SI": (NO_SI,),
     "mtra w/o all": (NO_TA, NO_SA, NO_SI),
 }
-# Real data at a share that two cores finish within the hour.
+# A share of real data that two cores finish within an hour.
 SMALL = (
     ("tasks", "emotion,irony"),
     ("data.fraction", "0.2"),
@@ -66,7 +66,11 @@ SWEEPS = {
 
 
 def get_sweep(name: str) -> experiments.Sweep:
-    """The runs of sweep `name`."""
+    """Returns the runs of sweep `name`.
+
+    Raises:
+      InputError: an unknown sweep.
+    """
     if name not in SWEEPS:
         hint = errors.did_you_mean(name, SWEEPS)
         raise errors.InputError(f"unknown sweep {name!r}; {hint}")

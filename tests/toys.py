@@ -22,23 +22,23 @@ SIZES = (3, 2, 2, 1, 4)
 STARTS = np.cumsum((0, *SIZES))
 IS_CLASSIFICATION = (True, False, True, False, True)
 NUM_EXAMPLES = (10, 20, 30, 40, 50)
-# No two of the numbers of tasks, slots, features and tokens are alike.
+# The numbers of tasks, slots, features and tokens all differ.
 HIDDEN, VOCABULARY = 6, 7
-# Places in `NAMES`; -1 is an empty place of the batch.
+# Indices in `NAMES`; -1 is an empty place of the batch.
 MIXTURES = {
     "all": (0, 3, 1, -1, 2, 0, 4, 1, -1, 3, 4, 2, 0, 1, 4, 2),
     "two_absent": (2, -1, 2, 2, -1, 2, 4, 4, 1, 1, 4, -1, 4, 1, 1, -1),
     "one": (-1, -1, 1, 1, -1, -1, 1, *[-1] * 9),
 }
 
-# The trace of the momentum is the gradient after the first step. Adamax's first update
-# would not show the gradient's scale; the real optimiser has its own tests.
+# After the first step the trace of the momentum is the gradient. Adamax's first update does
+# not depend on the gradient's scale; the real optimiser has separate tests.
 DESCENT = optax.with_extra_args_support(optax.sgd(1e-2, momentum=0.9))
 SEED = 2
 
 
-class Seen(NamedTuple):
-    """The gradient of one step, its metrics, and what the method remembers."""
+class StepResult(NamedTuple):
+    """The gradient and metrics of one step, and the method's next state."""
 
     gradient: Any
     metrics: dict[str, Any]
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
 
 
 class Table:
-    """Stands for an encoder: the hidden state of a token is its row of the table."""
+    """In place of an encoder: the hidden state of a token is its row of the table."""
 
     def apply(
         self, variables, tokens, segments, positions, wanted, *, deterministic, rngs
@@ -56,15 +56,15 @@ class Table:
 
 
 def states_at(hidden, wanted):
-    """All states [R, S, H], or those at `wanted` [B] alone, as `Encoder` gives them."""
+    """Returns all states [R, S, H], or only those at `wanted` [B], like `Encoder`."""
     return hidden if wanted is None else hidden.reshape(-1, hidden.shape[-1])[wanted]
 
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    """The tasks in some order: `order[i]` is the place in `NAMES` of task i.
+    """Toy tasks in some order: `order[i]` is the index in `NAMES` of task i.
 
-    Few tokens serve all texts, so that the tasks' gradients meet.
+    All texts share a few tokens, so that the tasks' gradients overlap.
     """
 
     mixtures: ClassVar = MIXTURES
@@ -77,7 +77,7 @@ class Toy:
 
     @property
     def slots(self):
-        """[L]: the place of each slot where the tasks are in the order of `NAMES`."""
+        """[L]: the index of each slot if the tasks are in the order of `NAMES`."""
         own = [np.arange(STARTS[task], STARTS[task + 1]) for task in self.order]
         return np.concatenate(own)
 
@@ -98,7 +98,7 @@ class Toy:
         return registry.METHODS[name].make(self.model)
 
     def params(self, name):
-        """In float64; those of the method near its own first values, but not at them."""
+        """Parameters in float64; the method's are near, but not at, their initial values."""
         rng = np.random.default_rng(3)
         layers = {
             task: {"kernel": rng.normal(size=(HIDDEN, d)), "bias": rng.normal(size=d)}
@@ -117,7 +117,7 @@ class Toy:
     def batch(self, tasks, num_devices=None, seed=0):
         """A planned batch of texts of one token; with `num_devices` its shards [D, ...].
 
-        `tasks` is like the `MIXTURES`; an empty place has the arrays of a text.
+        `tasks`: as in `MIXTURES`. Empty places have tokens and targets like a text.
         """
         rng = np.random.default_rng(seed)
         tasks, size = np.asarray(tasks), len(tasks)
@@ -150,7 +150,7 @@ class Toy:
         return compiled(self, name, num_devices)
 
     def rngs(self, at):
-        """The keys of step `at`; that of the method is the same on all devices."""
+        """The keys of step `at`; "method" is the same on all devices."""
         return step.step_rngs(jax.random.key(SEED), at, None)
 
     def state(self, name, params=None):
@@ -160,10 +160,10 @@ class Toy:
         return to_host(step.init_state(self.make(name), DESCENT, params, rng))
 
     def differentiate(self, name, tasks, **changes):
-        """A step on the batch of `tasks` from the first state with `changes`."""
+        """Runs a step on the batch of `tasks` from the first state with `changes`."""
         before = self.state(name)._replace(**changes)
         after, metrics = self.program(name)(before, self.batch(tasks, 1))
-        return Seen(after.optimiser[0].trace, to_host(metrics), after.method)
+        return StepResult(after.optimiser[0].trace, to_host(metrics), after.method)
 
     def gradient(self, method, params, batch, rngs, state=(), one_task=False):
         """`gradients.differentiate` on one device, for a batch without the axis P."""
@@ -179,7 +179,7 @@ class Toy:
         )
 
     def losses_and_gradients(self, params, batch):
-        """[T], and for each task the gradient of its loss by encoder and heads."""
+        """Losses [T], and each task's gradient by encoder and heads, in NumPy."""
         table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
         z = table[batch.tokens.ravel()]
         losses, grads = np.zeros(5), []
@@ -189,15 +189,15 @@ class Toy:
             rows = np.flatnonzero(batch.where & (batch.tasks == task))
             wanted = batch.targets[np.ix_(rows, own)]
             features = np.maximum(z[rows], 0)
-            found = features @ head["kernel"] + head["bias"]
+            predicted = features @ head["kernel"] + head["bias"]
             count = max(len(rows), 1)
             if self.model.space.is_classification[task]:
-                logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+                logs = predicted - np.logaddexp.reduce(predicted, axis=1, keepdims=True)
                 losses[task] = -np.sum(wanted * logs) / count
                 by_outputs = (np.exp(logs) - wanted) / count
             else:
-                losses[task] = np.sum((found - wanted) ** 2) / (count * len(own))
-                by_outputs = 2 * (found - wanted) / (count * len(own))
+                losses[task] = np.sum((predicted - wanted) ** 2) / (count * len(own))
+                by_outputs = 2 * (predicted - wanted) / (count * len(own))
             by_z = np.where(z[rows] > 0, by_outputs @ head["kernel"].T, 0)
             by_table = np.zeros_like(table)
             np.add.at(by_table, batch.tokens.ravel()[rows], by_z)
@@ -231,7 +231,7 @@ def shards(batch, num_devices):
 
 
 class Program:
-    """`step.make_update` over devices, and how often XLA was asked to compile it."""
+    """`step.make_update` over devices, and the number of its compilations."""
 
     def __init__(self, toy, name, num_devices):
         update = step.make_update(
@@ -259,7 +259,7 @@ class Program:
 
 @functools.cache
 def first_params(name):
-    """What the method adds to the model: compiled once for all tests."""
+    """The method's initial parameters, computed once for all tests."""
     params = jax.jit(Toy().make(name).init)(jax.random.key(0))
     return jax.tree.map(np.float64, params)
 

@@ -1,1 +1,1 @@
-"""Multi-task methods: what each adds to the model, its losses, its gradient."""
+"""Multi-task methods: their parameters, losses and gradients."""

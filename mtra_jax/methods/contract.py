@@ -1,4 +1,4 @@
-"""The contract of a method: parameters, losses and gradient, as functions with signatures."""
+"""The interface of a method: its parameters, losses and gradient, as typed functions."""
 
 import enum
 from typing import Any, Literal, NamedTuple, Protocol
@@ -13,14 +13,14 @@ State = Any
 
 
 class Needs(enum.Enum):
-    """The input from which a method makes its gradient; the train step branches on it."""
+    """The input of a method's gradient; `gradients.differentiate` branches on it."""
 
     LOSSES = "losses"
-    """The losses [T] of one pass: the gradient of one scalar."""
+    """The losses [T] of one pass; the gradient is that of one scalar."""
     GRAMIAN = "Gramian"
-    """The inner products [T, T] of the tasks' gradients, all held at once."""
+    """The inner products [T, T] of the tasks' gradients, all in memory at once."""
     ALIGNMENT = "aligned passes"
-    """The losses at θ and at θ + δ: two passes, δ from the first."""
+    """The losses at θ and θ + δ, from two passes; δ comes from the first."""
 
 
 class Losses(NamedTuple):
@@ -75,8 +75,8 @@ class Objective(Protocol):
 class Combine(Protocol):
     """Turns the Gramian of the tasks' gradients into weights [T], and the next state.
 
-    `gram` [T, T] holds the inner products of the gradients of the global batch by the
-    shared parameters, 0 for absent tasks; `present` is [T].
+    `gram` [T, T] holds the inner products of the global batch's gradients with respect to
+    the shared parameters, 0 for absent tasks; `present` is [T].
     """
 
     def __call__(
@@ -85,9 +85,9 @@ class Combine(Protocol):
 
 
 class Weighted(NamedTuple):
-    """The gradient of one scalar of the losses.
+    """The gradient of one scalar function of the losses.
 
-    The derivative of the scalar by the losses is logged as the tasks' weights.
+    Its derivatives with respect to the losses are logged as the tasks' weights.
     """
 
     objective: Objective
@@ -106,8 +106,8 @@ class AlignedGradient(NamedTuple):
 class Combined(NamedTuple):
     """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
 
-    The parameters of one task alone take the gradient of that task's loss. The losses and
-    terms of a task that is absent from a batch must be 0.
+    Parameters of a single task take the gradient of that task's loss. The losses and terms
+    of a task that is absent from a batch must be 0.
     """
 
     combine: Combine
@@ -115,7 +115,7 @@ class Combined(NamedTuple):
 
 
 class Method(NamedTuple):
-    """What a method adds to the model, its losses, and how they become one gradient.
+    """A method: parameters that it adds to the model, losses, and one gradient of them.
 
     `init_state` is the state before the first step. `num_features` is the width of the
     heads' input where that differs from the width of z. `passes` counts the forward
@@ -131,17 +131,19 @@ class Method(NamedTuple):
 
     @property
     def needs(self) -> Needs:
-        """The input from which the method makes its gradient."""
+        """The input of the method's gradient."""
         return self.gradient.needs
 
 
 class Factory(Protocol):
     """Makes a method for a model; keyword-only arguments are the method's options."""
 
-    def __call__(self, model: Model, /, **options: Any) -> Method: ...
+    # To type checkers `*args: Any, **options: Any` stands for any further parameters:
+    # each factory has different ones.
+    def __call__(self, model: Model, /, *args: Any, **options: Any) -> Method: ...
 
 
 def no_params(rng: jax.Array) -> Params:
-    """`Method.init` of a method that adds no parameters."""
+    """The `Method.init` of methods without parameters."""
     del rng
     return {}

@@ -1,7 +1,7 @@
 """Dynamic weight average: L = Σ_t λ_t ℓ_t, λ from how fast the tasks' losses fell.
 
 Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7:
-λ = T softmax(w / temperature), w_t the ratio of the mean losses of the two epochs before.
+λ = T softmax(w / temperature), w_t the ratio of the mean losses of the last two epochs.
 """
 
 from typing import Any, NamedTuple
@@ -12,26 +12,29 @@ import numpy as np
 
 from mtra_jax.methods import contract, options, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Array, Params
 
 
 class Averages(NamedTuple):
-    """The state of DWA: arrays [T], and the number of steps taken."""
+    """The state of DWA; arrays are [T], `steps` is a scalar."""
 
-    total: Any
-    """Sum of the losses of this epoch so far."""
-    count: Any
-    """Steps of this epoch that held the task."""
-    last: Any
-    """Mean loss of the last whole epoch; 0 before."""
-    second_last: Any
-    steps: Any
+    total: Array
+    """Sum of the losses in this epoch so far."""
+    count: Any  # an array; `tuple` has a method of this name with another type
+    """Steps of this epoch with the task."""
+    last: Array
+    """Mean loss of the last complete epoch; 0 in the first."""
+    second_last: Array
+    """Mean loss of the epoch before `last`; 0 in the first two."""
+    steps: Array
+    """Steps since the start of training."""
 
 
 def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
-    """The weights sum to T; they are 1 in the first two epochs, as in the paper.
+    """Makes DWA. The weights sum to T; in the first two epochs all are 1, as in the paper.
 
-    The averages roll over every `model.space.steps_per_epoch` steps, within the compiled
-    step, and are part of the checkpoint.
+    The compiled step starts new averages every `model.space.steps_per_epoch` steps. The
+    averages are part of the checkpoint.
 
     Raises:
       InputError: `temperature` is not positive.
@@ -41,7 +44,7 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
     zeros = np.zeros(model.space.num_tasks, np.float32)
 
     def objective(
-        params: Any,
+        params: Params,
         losses: jax.Array,
         present: jax.Array,
         state: Averages,
@@ -71,14 +74,14 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
 
 
 def roll(state: Averages) -> Averages:
-    """The averages at the start of the next epoch."""
+    """Returns the averages at the start of the next epoch."""
     mean = state.total / jnp.maximum(state.count, 1)
     empty = jnp.zeros_like(mean)
     return Averages(empty, empty, mean, state.last, state.steps)
 
 
-def weigh(last: jax.Array, second_last: jax.Array, temperature: float) -> jax.Array:
-    """λ [T] from the mean losses of the last two epochs; 1 where one is missing."""
+def weigh(last: Array, second_last: Array, temperature: float) -> jax.Array:
+    """Returns λ [T] from the mean losses of two epochs; a missing ratio counts as 1."""
     has_both = (last > 0) & (second_last > 0)
     ratios = jnp.where(has_both, last / jnp.where(has_both, second_last, 1), 1)
     return last.shape[0] * jax.nn.softmax(ratios / temperature)

@@ -3,26 +3,29 @@
 Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
-    """The geometric mean of the losses of the step's tasks, in log space.
+    """Makes GLS: the geometric mean of the losses of a step's tasks.
 
-    The product itself would leave the range of float32 with many small losses. Losses
-    must be positive, as cross-entropies and squared errors are. With one task a step it
-    is that task's loss.
+    It is computed from logarithms, because the product of many small losses leaves the
+    range of float32. Losses must be positive, as cross-entropies and squared errors are.
+    If a step holds one task, the objective is that task's loss.
     """
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         tiny = jnp.finfo(losses.dtype).tiny
         logs = jnp.log(jnp.maximum(jnp.where(present, losses, 1), tiny))

@@ -1,5 +1,6 @@
 """A method's losses -> one gradient. The only module that branches on `Method.needs`."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +39,7 @@ class Gradient(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The arguments of a step that every kind of gradient reads."""
+    """The inputs of a step that every kind of gradient reads."""
 
     loss_function: LossFunction
     params: Params
@@ -51,7 +52,7 @@ class Inputs(NamedTuple):
 
 
 def word_embeddings(params: Params) -> Any:
-    """Booleans that select the word-embedding matrix, which MTRA perturbs (section 3.2)."""
+    """Returns a mask of the word-embedding matrix, which MTRA perturbs (section 3.2)."""
     mask = jax.tree.map(lambda _: False, params)
     mask["encoder"]["embeddings"]["word_embeddings"]["embedding"] = True
     return mask
@@ -71,11 +72,11 @@ def differentiate(
     """Returns the gradient of the method's objective, averaged over the devices.
 
     `batch` has the axis P of `types.Batch`. `tasks` are the names of all tasks, in the
-    order of the label space. `one_task` promises that the global batch holds a single
-    task, which saves the aligned gradient a backward pass.
+    order of the label space. With `one_task` the caller guarantees that the global batch
+    holds a single task, which saves the aligned gradient a backward pass.
 
     Raises:
-      ValueError: `batch` has several parts, and the method does not need the Gramian.
+      ValueError: `batch` has several parts, but the method does not need the Gramian.
     """
     present = task_losses.present(batch, len(tasks), axis_name)
     inputs = Inputs(method.losses, params, batch, present, rngs, state, axis_name)
@@ -119,7 +120,7 @@ def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
 
 def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
     present, state = inputs.present, inputs.state
-    part_tasks = inputs.batch.tasks[:, 0]  # the task of each part, [P]
+    part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])  # the task of each part, [P]
     losses, terms, grads = _gradients_of_parts(inputs)
     owners = model.owners(inputs.params)
     gram = _gramian(grads, owners, part_tasks, len(tasks))
@@ -150,7 +151,7 @@ def _gradients_of_parts(
     """Returns losses [T], terms [T], and the gradient of each part, leaves [P, ...].
 
     Each text is in one part, so all gradients together cost one forward and one backward
-    pass. One backward pass per task would go through the other tasks' texts as well.
+    pass. A backward pass per task over a whole batch would process all texts each time.
     """
     loss_function, params, batch, _, rngs, _, axis_name = inputs
 
@@ -177,10 +178,11 @@ def _gradients_of_parts(
 def _gramian(
     grads: Params, owners: Any, part_tasks: jax.Array, num_tasks: int
 ) -> jax.Array:
-    """Returns the inner products [T, T] of the parts' gradients by the shared parameters."""
+    """Returns the inner products [T, T] of the gradients of the shared parameters."""
     pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(owners), strict=True)
-    products = sum(
-        _inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED
+    products = functools.reduce(
+        jnp.add,
+        (_inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED),
     )
     gram = jnp.zeros((num_tasks, num_tasks), products.dtype)
     return gram.at[part_tasks[:, None], part_tasks].set(products)
@@ -194,28 +196,30 @@ def _inner_products(leaf: jax.Array) -> jax.Array:
 
 def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gradient:
     loss_function, params, batch, present, rngs, state, axis_name = inputs
-    options = {
-        "epsilon": gradient.epsilon,
-        "floor": gradient.floor,
-        "logarithm": gradient.logarithm,
-        "select": word_embeddings,
-        "axis_name": axis_name,
-    }
 
     def per_task(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
         outcome = loss_function(params, batch, rngs, axis_name)
         return outcome.losses, outcome.terms
 
-    def in_sum(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
+    def summed(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
         losses, terms = per_task(params, rngs)
         return task_losses.total(losses, present), terms
 
-    if one_task:
-        aligned = objectives.aligned_value_and_grad(in_sum, **options)
-        (value, passes), grads = aligned(params, rngs)
-    else:
-        aligned = objectives.aligned_tasks_value_and_grad(per_task, **options)
-        (value, passes), grads = aligned(params, present, rngs)
+    transform = (
+        objectives.aligned_value_and_grad
+        if one_task
+        else objectives.aligned_tasks_value_and_grad
+    )
+    arguments = (rngs,) if one_task else (present, rngs)
+    aligned = transform(
+        summed if one_task else per_task,
+        epsilon=gradient.epsilon,
+        select=word_embeddings,
+        floor=gradient.floor,
+        logarithm=gradient.logarithm,
+        axis_name=axis_name,
+    )
+    (value, passes), grads = aligned(params, *arguments)
     # [T] in both cases: with one task the aligned gradient returns that task's scalars.
     losses, perturbed, weights = (
         jnp.where(present, x, 0)

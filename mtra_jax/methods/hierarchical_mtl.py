@@ -12,6 +12,7 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 
@@ -22,20 +23,21 @@ def make(
     shared_beta: float = 1e-2,
     shared_bottleneck: bool = True,
 ) -> contract.Method:
-    """Additive noise n_t ~ N(0, Σ_t) limits what each task reads of u; u_t = u in evaluation.
+    """Makes Hierarchical MTL: noise n_t ~ N(0, Σ_t) limits what task t can read from u.
 
-    `beta` weighs the KL term of each task, `shared_beta` that of the shared bottleneck,
-    KL(q(u|z) ‖ N(0, I)); both are means over texts and dimensions, where the released
-    code sums. That code has no shared term, its u is z: `shared_bottleneck=False`.
-    Noise starts small (log-variance −5; there 0), so that a pretrained encoder is not
-    drowned at a small learning rate. The prior's mean stays 0, as there.
+    In evaluation u_t = u. `beta` is the weight of each task's KL term, `shared_beta` that
+    of the shared bottleneck, KL(q(u|z) ‖ N(0, I)). Both terms are means over texts and
+    dimensions; the released code sums. That code has no shared term and uses u = z, as
+    here with `shared_bottleneck=False`. Noise starts at log-variance −5 (0 in the released
+    code), because larger noise drowns a pretrained encoder at a small learning rate. The
+    prior's mean stays 0, as in the released code.
 
     Raises:
       InputError: a weight is negative.
     """
     options.check_weight("beta", beta)
     options.check_weight("shared_beta", shared_beta)
-    network = bottleneck.Bottleneck(model.hidden_size)
+    network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
     def init(rng: jax.Array) -> Params:
@@ -59,14 +61,13 @@ def make(
         encoder_rng, heads_rng = randomness.dropout_keys(rngs)
         shared_rngs, task_rngs = split(rngs)
         u = model.represent(params, batch, encoder_rng)
-        shared_kl = 0.0
+        shared_kl: jax.Array | float = 0.0
         if shared_bottleneck:
             mean, log_variance = network.apply(
                 {"params": params["method"]["bottleneck"]}, u
             )
-            shared_kl = objectives.gaussian_kl(
-                mean, log_variance, batch.where, axis_name
-            )
+            where = jnp.asarray(batch.where)
+            shared_kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
             u = randomness.reparameterize(mean, log_variance, shared_rngs, axis_name)
         noise, prior = own_log_variances(params["method"]["tasks"], space, batch)
         noisy = randomness.reparameterize(u, noise, task_rngs, axis_name)
@@ -84,7 +85,7 @@ def make(
 
 
 def split(rngs: Rngs | None) -> tuple[Rngs | None, Rngs | None]:
-    """Keys for two draws of each text."""
+    """Returns the keys of the shared bottleneck's draws and of the tasks' channels."""
     if rngs is None:
         return None, None
     first, second = jax.random.split(rngs["method"])
@@ -94,8 +95,9 @@ def split(rngs: Rngs | None) -> tuple[Rngs | None, Rngs | None]:
 def own_log_variances(
     tasks: Params, space: Space, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
-    """log Σ_t and log R_t of each text's own task: [B, H] each."""
-    return tuple(
-        jnp.stack([tasks[name][key] for name in space.names])[batch.tasks]
-        for key in ("noise_log_variance", "prior_log_variance")
-    )
+    """Returns log Σ_t and log R_t of each text's task: [B, H] each."""
+
+    def of_texts(key: str) -> jax.Array:
+        return jnp.stack([tasks[name][key] for name in space.names])[batch.tasks]
+
+    return of_texts("noise_log_variance"), of_texts("prior_log_variance")

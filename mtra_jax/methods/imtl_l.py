@@ -4,8 +4,6 @@ Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.2 (I
 with base e).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -15,10 +13,10 @@ from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
-    """At the optimum of s, exp(s)·ℓ = 1 for every task: all losses have one magnitude.
+    """Makes IMTL-L. At the optimum of s, exp(s)·ℓ = 1 for every task.
 
-    s starts at 0, learns with the rate of all parameters and rests in steps without its
-    task.
+    s starts at 0 and has the learning rate of all parameters. It does not change in steps
+    without its task.
     """
     names = model.space.names
 
@@ -30,9 +28,9 @@ def make(model: Model) -> contract.Method:
         params: Params,
         losses: jax.Array,
         present: jax.Array,
-        state: Any,
+        state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, contract.State]:
         del rng
         scales = jnp.stack([params["tasks"][name]["log_scale"] for name in names])
         return task_losses.total(jnp.exp(scales) * losses - scales, present), state

@@ -12,10 +12,11 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import heads
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 POSITIVES = 2**31 - 2
-"""Folded into the encoder's dropout key for z⁺; a number that no layer counts to."""
+"""Folded into the encoder's dropout key for z⁺; larger than any index of a layer."""
 
 
 def make(
@@ -27,16 +28,20 @@ def make(
     simax: bool = True,
     timin: bool = True,
 ) -> contract.Method:
-    """Defaults are Table 8's for RoBERTa; the presets set those for BERT.
+    """Makes InfoMTL. Defaults are Table 8's for RoBERTa; the presets set those for BERT.
 
-    SIMax: z⁺ is a second pass of the encoder with other dropout, the texts of the whole
-    batch are the negatives, both passes are differentiated. TIMin: a Gaussian in the
-    output space of each task, a draw of it in training, its mean in evaluation; its KL
-    term is a mean over dimensions, as in the authors' code of probabilistic coding (Hu
-    et al. 2024). The paper calls the layers of mean and log-variance MLPs with one hidden
-    layer; that code has one linear layer each, which is taken: the mean's is the head of
-    all methods, the log-variance's has no dropout. `simax=False` and `timin=False` are
-    the ablations of Table 4; without both it is the sum of the tasks' losses.
+    SIMax: z⁺ comes from a second pass of the encoder with a different dropout mask. All
+    other texts of the global batch are negatives, and both passes are differentiated.
+
+    TIMin: each task has a Gaussian in its output space. The outputs are a draw from it in
+    training and its mean in evaluation. The KL term is a mean over dimensions, as in the
+    authors' code of probabilistic coding (Hu et al. 2024). The paper computes mean and
+    log-variance by MLPs with one hidden layer; that code, and this method, by one linear
+    layer each. The layer of the mean is the usual head; that of the log-variance has no
+    dropout.
+
+    `simax=False` and `timin=False` are the ablations of Table 4; with both the objective
+    is the sum of the tasks' losses.
 
     Raises:
       InputError: a weight is negative, or `temperature` is not positive.
@@ -45,7 +50,7 @@ def make(
     options.check_weight("beta", beta)
     options.check_positive("temperature", temperature)
     space = model.space
-    variances = heads.Heads(model.heads.tasks)
+    variances: Network = heads.Heads(model.heads.tasks)
 
     def init(rng: jax.Array) -> Params:
         if not timin:
@@ -60,13 +65,14 @@ def make(
         axis_name: str | None,
     ) -> contract.Losses:
         z, mean = model.represent_and_predict(params, batch, rngs)
-        batch_loss = 0.0
+        batch_loss: jax.Array | float = 0.0
         if simax and rngs is not None:
             encoder_rng, _ = randomness.dropout_keys(rngs)
             again = jax.random.fold_in(encoder_rng, POSITIVES)
             positives = model.represent(params, batch, again)
+            where = jnp.asarray(batch.where)
             batch_loss = alpha * objectives.info_nce(
-                z, positives, temperature, batch.where, axis_name
+                z, positives, temperature, where, axis_name
             )
         if not timin:
             task = task_losses.of_outputs(space, mean, batch, axis_name)
@@ -95,9 +101,9 @@ def own_kl(
     batch: Batch,
     axis_name: str | None,
 ) -> jax.Array:
-    """KL(N(mean, exp log_variance) ‖ N(0, I)) in each task's own slots: [T].
+    """Returns KL(N(mean, exp log_variance) ‖ N(0, I)) in each task's slots: [T].
 
-    `mean` and `log_variance` [B, L]; a mean over texts and the task's slots.
+    `mean` and `log_variance`: [B, L]. The result is a mean over texts and slots.
     """
     own = jnp.asarray(space.slot_tasks) == batch.tasks[:, None]
     terms = jnp.where(own, objectives.gaussian_kl_terms(mean, log_variance), 0)

@@ -22,7 +22,7 @@ def one_part_per_task(batch: Batch, num_tasks: int) -> Batch:
     """Returns T copies of the one part of a batch, each with the texts of one task.
 
     Each copy has all rows, so encoding them costs T passes. A `Batcher` with a
-    `part_size` packs the tasks apart instead, at the cost of one pass.
+    `part_size` packs each task in separate rows, which costs one pass.
     """
     whole = only_part(batch)
 

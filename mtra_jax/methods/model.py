@@ -1,14 +1,15 @@
 """Parameters and a packed batch -> z and the outputs of all tasks."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.methods import layout, randomness
-from mtra_jax.types import Batch, Params, Rngs
+from mtra_jax.models.network import Network
+from mtra_jax.types import Array, Batch, Params, Rngs
 
 SHARED = "(shared)"
 """The owner of a parameter that no single task owns. Parentheses occur in no task name."""
@@ -25,9 +26,11 @@ class Space(NamedTuple):
     num_examples: tuple[int, ...]
     """Training examples per task."""
     steps_per_epoch: int = 1
+    """Training steps per epoch."""
 
     @property
     def num_tasks(self) -> int:
+        """The number T of tasks."""
         return len(self.names)
 
     @property
@@ -36,17 +39,26 @@ class Space(NamedTuple):
         return np.bincount(self.slot_tasks, minlength=self.num_tasks)
 
 
+class TaskHeads(Network, Protocol):
+    """Heads of all tasks over one representation; see `models.heads.Heads`."""
+
+    @property
+    def tasks(self) -> Sequence[tuple[str, int]]:
+        """(name, number of outputs) of each task."""
+        ...
+
+
 class Model(NamedTuple):
     """The network that all methods share, as functions of its parameters.
 
     `params` is `{"encoder": ..., "heads": {task: ...}, "method": ...}`. "method" holds the
     parameters that the method adds. Those of a single task lie under
-    `params["method"]["tasks"][task]`; like the task's head they rest in steps without the
-    task.
+    `params["method"]["tasks"][task]`. Like the task's head they do not change in steps
+    without the task.
     """
 
-    encoder: nn.Module
-    heads: nn.Module
+    encoder: Network
+    heads: TaskHeads
     space: Space
     hidden_size: int
 
@@ -57,14 +69,8 @@ class Model(NamedTuple):
         anyway. `rng` is the dropout key; None turns dropout off.
         """
         rows = layout.merged(batch)
-        return self._encode(
-            params,
-            rows.tokens[0],
-            rows.segments[0],
-            rows.positions[0],
-            None,
-            rng,
-        )
+        arrays = rows.tokens[0], rows.segments[0], rows.positions[0], None
+        return self._encode(params, arrays, rng)
 
     def represent(
         self, params: Params, batch: Batch, rng: jax.Array | None
@@ -81,14 +87,14 @@ class Model(NamedTuple):
         rows = batch.tokens, batch.segments, batch.positions, batch.first_tokens
         num_micro_batches = len(batch.tokens)
         if num_micro_batches == 1:  # no loop, no second forward pass, no folded key
-            return self._encode(params, *(array[0] for array in rows), rng)
+            return self._encode(params, jax.tree.map(lambda x: x[0], rows), rng)
 
         def encode(part: tuple) -> jax.Array:
             index, rows = part
             key = None if rng is None else jax.random.fold_in(rng, index)
-            return self._encode(params, *rows, key)
+            return self._encode(params, rows, key)
 
-        # prevent_cse is not needed in the body of a loop, and costs time there.
+        # In the body of a loop `prevent_cse` is not needed and costs time.
         encode = jax.checkpoint(encode, prevent_cse=False)
         z = jax.lax.map(encode, (jnp.arange(num_micro_batches), rows))
         return z.swapaxes(0, 1).reshape(-1, z.shape[-1])  # [K, B / K, H] -> [B, H]
@@ -96,18 +102,13 @@ class Model(NamedTuple):
     def _encode(
         self,
         params: Params,
-        tokens: jax.Array,
-        segments: jax.Array,
-        positions: jax.Array,
-        wanted: jax.Array | None,
+        rows: tuple[Array, Array, Array, Array | None],
         rng: jax.Array | None,
     ) -> jax.Array:
+        """`rows`: tokens, segments, positions, and the places of the wanted states."""
         return self.encoder.apply(
             {"params": params["encoder"]},
-            tokens,
-            segments,
-            positions,
-            wanted,
+            *rows,
             deterministic=rng is None,
             rngs={} if rng is None else {"dropout": rng},
         )

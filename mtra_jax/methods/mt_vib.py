@@ -4,8 +4,6 @@ Source: Qian et al. 2020, "Multi-Task Variational Information Bottleneck", Eq. 1
 L = Σ_t [exp(−s_t) ℓ_t + s_t/2] + β KL(q(u|z) ‖ N(0, I)).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -13,24 +11,26 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses, uw
 from mtra_jax.methods.model import Model
 from mtra_jax.models import bottleneck
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 
 def make(
     model: Model, *, beta: float = 1e-2, uncertainty: bool = True
 ) -> contract.Method:
-    """A Gaussian bottleneck u as wide as z; heads on a draw of u, in evaluation on its mean.
+    """Makes MT-VIB: heads read a draw of a Gaussian u as wide as z, its mean in evaluation.
 
-    `beta` weighs the KL term, a mean over texts and dimensions here, a sum over
-    dimensions in the paper. With `uncertainty` the tasks' losses are weighed as by `uw`:
-    the paper does so, MTRA and InfoMTL name the bottleneck alone
-    (`uncertainty=False`: Σ ℓ_t + β KL). No weights for these benchmarks are published.
+    `beta` is the weight of the KL term, which is a mean over texts and dimensions (in the
+    paper a sum over dimensions). With `uncertainty` the tasks' losses are weighted as in
+    `uw`, which follows the paper. With `uncertainty=False` the objective is Σ ℓ_t + β KL:
+    the papers of MTRA and InfoMTL mention only the bottleneck. No values of `beta` are
+    published for these benchmarks.
 
     Raises:
       InputError: `beta` is negative.
     """
     options.check_weight("beta", beta)
-    network = bottleneck.Bottleneck(model.hidden_size)
+    network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
     def init(rng: jax.Array) -> Params:
@@ -52,16 +52,17 @@ def make(
         u = randomness.reparameterize(mean, log_variance, rngs, axis_name)
         outputs = model.predict(params, u, heads_rng)
         task = task_losses.of_outputs(space, outputs, batch, axis_name)
-        kl = objectives.gaussian_kl(mean, log_variance, batch.where, axis_name)
+        where = jnp.asarray(batch.where)
+        kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
         return contract.Losses(task, {"task": task}, outputs, beta * kl)
 
     def objective(
         params: Params,
         losses: jax.Array,
         present: jax.Array,
-        state: Any,
+        state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, contract.State]:
         del rng
         if uncertainty:
             scales = uw.log_variances(params, space)

@@ -6,7 +6,7 @@ embeddings moved by ε along its gradient.
 Source: Hu et al. 2026 (ACL), Eq. 2-4, 7, 9 and Algorithm 1.
 """
 
-from typing import Any
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,16 @@ from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import contract, layout, options, task_losses
 from mtra_jax.methods.model import Model
 from mtra_jax.models import statistics
-from mtra_jax.types import Batch, Params, Rngs
+from mtra_jax.models.network import Network
+from mtra_jax.types import Array, Batch, Params, Rngs
 
 MARGINALS = ("shuffle", "all_pairs")
+
+
+class Critic(Protocol):
+    """Scores pairs of representations [..., H] and targets [..., L]: [...]."""
+
+    def __call__(self, z: jax.Array, y: Array, /) -> jax.Array: ...
 
 
 def make(
@@ -33,18 +40,18 @@ def make(
     logarithm: bool = True,
     floor: float = 1e-2,
 ) -> contract.Method:
-    """MTRA, and with a flag off each of its ablations (Table 4).
+    """Makes MTRA or, with one of the flags off, an ablation of it (Table 4).
 
-    `beta` weighs the bound, `epsilon` is the L2 length of the perturbation, `width` that
-    of the statistics network. `marginal="shuffle"` pairs each z with the target of one
-    other text, as the paper does; `"all_pairs"` takes the exact expectation under the
-    product of the batch's marginals (lower variance, beyond the paper).
-    `task_alignment=False` is "w/o TA", `self_alignment=False` "w/o SA",
-    `logarithm=False` "w/o SI". `floor`: see `objectives.floored_log`.
+    `beta` is the weight of the bound, `epsilon` the L2 norm of the perturbation, `width`
+    the number of hidden units of the statistics network. `marginal="shuffle"` pairs each
+    z with the target of one other text, as in the paper. `"all_pairs"` takes the exact
+    expectation under the product of the batch's marginals, which has a lower variance
+    (not in the paper). `task_alignment=False` is "w/o TA", `self_alignment=False` "w/o
+    SA", `logarithm=False` "w/o SI". `floor`: see `objectives.floored_log`.
 
     Raises:
-      InputError: a negative `beta` or `epsilon`, a `width` or `floor` that is not
-        positive, an unknown `marginal`.
+      InputError: `beta` or `epsilon` is negative, `width` or `floor` is not positive, or
+        `marginal` is not one of `MARGINALS`.
     """
     options.check_weight("beta", beta)
     options.check_weight("epsilon", epsilon)
@@ -55,7 +62,7 @@ def make(
         raise InputError(
             f"method.marginal is {marginal!r}; {did_you_mean(marginal, MARGINALS)}"
         )
-    network = statistics.StatisticsNetwork(width)
+    network: Network = statistics.StatisticsNetwork(width)
 
     def init(rng: jax.Array) -> Params:
         if not task_alignment:
@@ -75,7 +82,7 @@ def make(
         if not task_alignment:
             return contract.Losses(task, {"task": task}, outputs)
 
-        def score(z: jax.Array, y: jax.Array) -> jax.Array:
+        def score(z: jax.Array, y: Array) -> jax.Array:
             return network.apply({"params": params["method"]["statistics"]}, z, y)
 
         bounds = bound_per_task(
@@ -95,19 +102,19 @@ def make(
 
 
 def bound_per_task(
-    score: Any,
+    score: Critic,
     z: jax.Array,
     batch: Batch,
     num_tasks: int,
     marginal: str,
     axis_name: str | None,
 ) -> jax.Array:
-    """The Donsker-Varadhan bound on I(Z; Y_t) of every task [T], in nats; 0 if absent.
+    """Returns the Donsker-Varadhan bound on I(Z; Y_t) of each task [T], in nats.
 
-    `score(z, y)` is the critic; `z` [B, H]. The targets of the marginal pairs come from
-    the global batch.
+    The bound of an absent task is 0. `z`: [B, H]. The targets of the marginal pairs come
+    from the global batch.
     """
-    targets = layout.gather(batch.targets, axis_name)
+    targets = layout.gather(jnp.asarray(batch.targets), axis_name)
     membership = task_losses.members(batch, num_tasks)
     joint = score(z, batch.targets)
     if marginal == "shuffle":
@@ -133,8 +140,12 @@ def _gradient(
         return contract.Weighted(task_losses.unweighted)
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return objectives.log_sum(losses, floor, present), state
 

@@ -1,4 +1,4 @@
-"""The number of a method's option -> an InputError unless it is in its range."""
+"""The value of a method's option -> an InputError unless it is in its range."""
 
 import math
 
@@ -20,8 +20,8 @@ def check_positive(name: str, value: Number) -> None:
 
 
 def _check(name: str, value: Number, *, is_positive: bool) -> None:
-    # Programs take their numbers as arguments, which have no value while they are traced.
-    # `train.build` makes each method once with the values themselves before.
+    # Programs take options as arguments, which have no value during tracing. Before,
+    # `train.build` makes the method once with the values themselves.
     if isinstance(value, jax.core.Tracer):
         return
     is_low = value <= 0 if is_positive else value < 0

@@ -3,8 +3,6 @@
 Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -13,19 +11,18 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """Σ_t g_t', each g_t' = g_t less its projections on the g_j that it conflicts with.
+    """Makes PCGrad: Σ_t g_t', where g_t' is g_t less its projections on conflicting g_j.
 
-    The gradients are those of the global batch by the shared parameters: projection is
-    not linear, so they are combined after the mean over the devices. They are held at
-    once: T times the memory of the shared parameters. Each task's texts lie in rows of
-    their own, so that all gradients take one forward and one backward pass. Heads take
-    the gradient of their own task. With one task a step there is nothing to project:
-    the sampling is `joint`.
+    The gradients are those of the global batch with respect to the shared parameters.
+    They are combined after the mean over the devices, because projection is not linear.
+    All T are in memory at once. Each task is packed in separate rows, so all gradients
+    take one forward and one backward pass. A head takes the gradient of its task's loss.
+    The sampling is `joint`: with one task per step there is nothing to project.
     """
 
     def combine(
-        gram: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        gram: jax.Array, present: jax.Array, state: contract.State, rng: jax.Array
+    ) -> tuple[jax.Array, contract.State]:
         num_tasks = gram.shape[0]
         keys = jax.random.split(rng, num_tasks)
         orders = jax.vmap(lambda key: jax.random.permutation(key, num_tasks))(keys)
@@ -38,11 +35,11 @@ def make(model: Model) -> contract.Method:
 
 
 def project(gram: jax.Array, orders: jax.Array) -> jax.Array:
-    """The coefficients [T, T] of the projected gradients: g_i' = Σ_j c_ij g_j.
+    """Returns the coefficients [T, T] of the projected gradients: g_i' = Σ_j c_ij g_j.
 
-    `gram` [T, T] holds g_i · g_j; `orders` int [T, T]: row i is the order in which task
-    i meets the others (itself is skipped). The inner products of g_i' follow from those
-    of the g_j, so T numbers a task are projected instead of T gradients.
+    `gram` [T, T] holds g_i · g_j. `orders`: int [T, T]; row i is the order in which g_i is
+    projected on the others (g_i itself is skipped). The inner products of g_i' follow
+    from those of the g_j, so the projections need only `gram`, not the gradients.
     """
     num_tasks = gram.shape[0]
 
@@ -51,7 +48,7 @@ def project(gram: jax.Array, orders: jax.Array) -> jax.Array:
             other = order[place]
             dot = coefficients @ gram[:, other]
             square = gram[other, other]
-            # The square of a gradient that has all but vanished may round to 0.
+            # The square of a tiny gradient may round to 0.
             is_conflict = (other != task) & (dot < 0) & (square > 0)
             square = jnp.where(is_conflict, square, 1)
             share = jnp.where(is_conflict, dot / square, 0)

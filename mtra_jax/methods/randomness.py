@@ -1,4 +1,6 @@
-"""The keys of a step -> dropout keys, and Gaussian noise that does not depend on devices."""
+"""The keys of a step -> dropout keys, and Gaussian noise equal on any number of devices."""
+
+from typing import overload
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,20 @@ from mtra_jax.methods import layout
 from mtra_jax.types import Rngs
 
 
+@overload
+def dropout_keys(rngs: Rngs) -> tuple[jax.Array, jax.Array]: ...
+
+
+@overload
+def dropout_keys(
+    rngs: Rngs | None,
+) -> tuple[jax.Array, jax.Array] | tuple[None, None]: ...
+
+
 def dropout_keys(
     rngs: Rngs | None,
 ) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
-    """Returns the dropout keys of encoder and heads; None in evaluation."""
+    """Returns the dropout keys of encoder and heads; (None, None) in evaluation."""
     if rngs is None:
         return None, None
     encoder_rng, heads_rng = jax.random.split(rngs["dropout"])
@@ -20,10 +32,10 @@ def dropout_keys(
 def reparameterize(
     mean: jax.Array, log_variance: jax.Array, rngs: Rngs | None, axis_name: str | None
 ) -> jax.Array:
-    """Draws from N(mean, exp(log_variance)) for each row [B, ...]; the mean in evaluation.
+    """Returns a draw from N(mean, exp(log_variance)) for each row; the mean in evaluation.
 
-    The noise of a row depends on its place in the planned batch only, so that it is the
-    same on any number of devices.
+    `mean` and `log_variance`: [B, ...]. The noise of a row depends only on the row's place
+    in the planned batch, so it is the same on any number of devices.
     """
     if rngs is None:
         return mean

@@ -1,7 +1,8 @@
-"""The methods by name. Tests, tables and option checks are derived from these rows."""
+"""The table of methods. Tests, tables of the READMEs and option checks derive from it."""
 
 import inspect
 import re
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,14 +28,14 @@ from mtra_jax.methods import (
 )
 from mtra_jax.methods.contract import Factory, Method
 from mtra_jax.methods.model import Model, Space
-from mtra_jax.models import heads
+from mtra_jax.models import encoder, heads
 
 
 class Entry(NamedTuple):
     """The factory of a method, and how its runs are set up.
 
-    `sampling` is the default of the config value of that name. With `is_separate` each
-    task is trained in a separate run.
+    `sampling` is the default of `config.sampling`. With `is_separate` each task is trained
+    in a separate run.
     """
 
     make: Factory
@@ -64,18 +65,22 @@ METHODS: dict[str, Entry] = {
 
 
 def example(name: str, **options: Any) -> Method:
-    """Makes method `name` for two small tasks without an encoder, to read its fields.
+    """Makes method `name` for a small model of two tasks, to read its fields.
 
     Raises:
       InputError: an unknown method, or an option out of its range.
     """
     space = Space(("a", "b"), np.array([0, 0, 1]), np.array([True, False]), (4, 4))
-    model = Model(None, heads.Heads((("a", 2), ("b", 1))), space, hidden_size=4)
+    sizes = encoder.EncoderConfig(hidden_size=4, num_attention_heads=1)
+    outputs = heads.Heads((("a", 2), ("b", 1)))
+    model = Model(encoder.Encoder(sizes), outputs, space, sizes.hidden_size)
     return _entry(name).make(model, **options)
 
 
 def options(name: str) -> dict[str, Any]:
-    """The options of method `name` with their defaults, from its factory's keywords.
+    """Returns the options of method `name` with their defaults.
+
+    Options are the keyword-only arguments of the method's factory.
 
     Raises:
       InputError: an unknown method.
@@ -85,7 +90,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def sampling(name: str) -> str:
-    """The default sampling of method `name`.
+    """Returns the default sampling of method `name`.
 
     Raises:
       InputError: an unknown method.
@@ -100,18 +105,18 @@ def _entry(name: str) -> Entry:
 
 
 def overview() -> str:
-    """The table of the README: name, one line and paper of each method."""
+    """Returns the table of the README: name, first line and paper of each method."""
     columns = ("method", "what it does", "source")
     return _table(columns, [(f"`{name}`", *_described(name)) for name in METHODS])
 
 
 def details() -> str:
-    """The table of `methods/README.md`: what a step needs, and how runs are set up."""
+    """Returns the table of `methods/README.md`: costs of a step, and setup of runs."""
     columns = ("method", "title", "needs", "passes", "sampling", "runs")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, entry in METHODS.items():
         method = example(name)
-        file = f"{inspect.getmodule(entry.make).__name__.rpartition('.')[2]}.py"
+        file = f"{entry.make.__module__.rpartition('.')[2]}.py"
         row = (
             f"[`{name}`]({file})",
             entry.title,
@@ -134,12 +139,12 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _described(name: str) -> tuple[str, str]:
     """Returns the first line of the docstring of the method's module, and its source."""
-    doc = inspect.getdoc(inspect.getmodule(METHODS[name].make)) or ""
+    doc = inspect.getdoc(sys.modules[METHODS[name].make.__module__]) or ""
     return doc.partition("\n")[0], _source(doc)
 
 
 def _source(doc: str) -> str:
-    """Returns the paper that a docstring cites after `Source:`, without the equations."""
+    """Returns the paper that a docstring cites after `Source:`, without equations."""
     match = re.search(r"Source: (.+?)(?:\n\n|$)", doc, re.DOTALL)
     text = " ".join(match.group(1).split()) if match else ""
     return re.split(r"[,;:(]", text)[0].strip()

@@ -4,24 +4,27 @@ Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", section
 with the normal distribution).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
-    """λ = softmax(ξ), ξ ~ N(0, I), drawn anew in each step from its key.
+    """Makes RLW: λ = softmax(ξ) with a new ξ ~ N(0, I) in each step.
 
-    The weights sum to 1 over all tasks, as in the paper (LibMTL's EW sums to T).
+    The weights sum to 1 over all tasks, as in the paper (LibMTL's weights sum to T).
     """
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params
         weights = jax.nn.softmax(jax.random.normal(rng, losses.shape, jnp.float32))
         return task_losses.total(weights * losses, present), state

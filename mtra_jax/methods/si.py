@@ -4,17 +4,16 @@ Source: Hu et al. 2026 (MTRA), section 2 (SI); the logarithm makes the gradient
 independent of a loss's scale.
 """
 
-from typing import Any
-
 import jax
 
 from mtra_jax import objectives
 from mtra_jax.methods import contract, options, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
-    """The sum of the logarithms, continued linearly below `floor` as in MTRA.
+    """Makes SI. Below `floor` the logarithm is continued by its tangent, as in MTRA.
 
     Raises:
       InputError: `floor` is not positive.
@@ -22,8 +21,12 @@ def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
     options.check_positive("floor", floor)
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return objectives.log_sum(losses, floor, present), state
 

@@ -8,8 +8,7 @@ from mtra_jax.methods.model import Model
 
 
 def make(model: Model) -> contract.Method:
-    """The task's own loss; the registry trains each task in a separate run."""
-
+    """Makes STL: the loss of the one task. Each task is trained in a separate run."""
     return contract.Method(
         contract.no_params,
         task_losses.plain(model),

@@ -18,11 +18,11 @@ WIDTHS = (3, 4, 5)
 
 
 def make(model: Model, *, num_filters: int = 217) -> contract.Method:
-    """relu filters of 3, 4 and 5 tokens, their maxima over the text, a linear head.
+    """Makes STL with CNN: filters of 3 to 5 tokens, relu, maxima over the text, a head.
 
-    217 filters of each width give the 2M parameters a task of Table 3 on 768 dimensions.
-    The encoder runs without dropout and takes no gradient. The registry trains each
-    task in a separate run.
+    With 768 dimensions, 217 filters of each width give the 2M parameters per task of
+    Table 3. The encoder runs without dropout and gets no gradient. Each task is trained
+    in a separate run.
 
     Raises:
       InputError: `num_filters` is less than 1.
@@ -60,7 +60,7 @@ def make(model: Model, *, num_filters: int = 217) -> contract.Method:
         tasks = params["method"]["tasks"]
         filters = [_side_by_side(tasks, names, f"width_{width}") for width in WIDTHS]
         responses = convolution.convolve(hidden, layout.merged(batch), filters)
-        # [B, widths, T, F]: each text takes the filters of its own task.
+        # [B, widths, T, F]: each text takes the filters of its task.
         num_texts = len(responses)
         responses = responses.reshape(num_texts, len(WIDTHS), len(names), num_filters)
         own = jnp.take_along_axis(responses, batch.tasks[:, None, None, None], axis=2)
@@ -80,7 +80,7 @@ def make(model: Model, *, num_filters: int = 217) -> contract.Method:
 def _side_by_side(
     tasks: Params, names: tuple[str, ...], width: str
 ) -> tuple[jax.Array, jax.Array]:
-    """All tasks' filters of one width: kernel [width, H, T * F], bias [T * F]."""
+    """Returns all tasks' filters of one width: kernel [width, H, T * F], bias [T * F]."""
     kernels = [tasks[name][width]["kernel"] for name in names]
     biases = [tasks[name][width]["bias"] for name in names]
     return jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases)

@@ -1,24 +1,23 @@
 """Outputs of all tasks and targets -> ℓ_Task of each task, and sums over the tasks."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods.contract import Losses, LossFunction
+from mtra_jax.methods.contract import Losses, LossFunction, State
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.types import Batch, Params, Rngs
 
 
 def members(batch: Batch, num_tasks: int) -> jax.Array:
-    """Returns which texts belong to which task: bool [T, B]."""
+    """Returns the mask of each task's texts: bool [T, B]."""
     return (batch.tasks == jnp.arange(num_tasks)[:, None]) & batch.where
 
 
 def present(batch: Batch, num_tasks: int, axis_name: str | None) -> jax.Array:
-    """Returns which tasks have a text in the global batch, over all its parts: bool [T]."""
+    """Returns the mask of the tasks with a text in any part of the global batch: [T]."""
     batch = batch._replace(tasks=batch.tasks.ravel(), where=batch.where.ravel())
     counts = jnp.sum(members(batch, num_tasks), axis=1)
     if axis_name is not None:
@@ -39,20 +38,21 @@ def of_outputs(
 ) -> jax.Array:
     """Returns ℓ_Task of every task [T] for outputs [B, L]; 0 for absent tasks.
 
-    Cross-entropy within the text's own slots for classification, squared error averaged
-    over them for regression. Both are computed for every row, so that one program serves
-    any mixture of tasks.
+    The loss of a text is the cross-entropy over its task's slots in classification, and
+    the mean squared error over them in regression. Both are computed for every text, so
+    that one program serves any mixture of tasks.
     """
     own = jnp.asarray(space.slot_tasks) == batch.tasks[:, None]
-    entropies = objectives.cross_entropy_terms(outputs, batch.targets, own)
-    errors = objectives.squared_error_terms(outputs, batch.targets, own)
+    targets = jnp.asarray(batch.targets)
+    entropies = objectives.cross_entropy_terms(outputs, targets, own)
+    errors = objectives.squared_error_terms(outputs, targets, own)
     is_classification = jnp.asarray(space.is_classification)[batch.tasks]
     rows = jnp.where(is_classification, entropies, errors)
     return mean(rows, batch, space.num_tasks, axis_name)
 
 
 def plain(model: Model) -> LossFunction:
-    """Returns `plain_losses` of `model`, the losses of hard parameter sharing."""
+    """Returns the losses of hard parameter sharing, `plain_losses` of `model`."""
     return functools.partial(plain_losses, model)
 
 
@@ -71,8 +71,8 @@ def total(values: jax.Array, present: jax.Array) -> jax.Array:
 
 
 def unweighted(
-    params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-) -> tuple[jax.Array, Any]:
+    params: Params, losses: jax.Array, present: jax.Array, state: State, rng: jax.Array
+) -> tuple[jax.Array, State]:
     """The `Objective` Σ_t ℓ_t."""
     del params, rng
     return total(losses, present), state

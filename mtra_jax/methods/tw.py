@@ -3,27 +3,30 @@
 Source: Hu et al. 2026 (MTRA), appendix B.2 (TW: "the ratio of task examples").
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
+from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
-    """λ_t = N_t / Σ N; the weights of all tasks sum to 1, as those of EW.
+    """Makes TW: λ_t = N_t / Σ N. The weights of all tasks sum to 1, like EW's.
 
-    With `per_task` sampling the batches of a task come in proportion to N_t as well.
+    With `per_task` sampling the number of a task's batches is proportional to N_t too.
     """
     counts = np.asarray(model.space.num_examples, np.float32)
     shares = counts / max(counts.sum(), 1)
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return task_losses.total(jnp.asarray(shares) * losses, present), state
 

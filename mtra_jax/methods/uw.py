@@ -4,8 +4,6 @@ Source: Kendall et al. 2018, Eq. 7 and 10: c_t = 1 for cross-entropy, 1/2 for sq
 error.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +14,11 @@ from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
-    """exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared error.
+    """Makes UW: exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared error.
 
     The factors are the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here
-    s = log σ² starts at 0. It learns with the rate of all parameters and rests in steps
-    without its task.
+    s = log σ² starts at 0 and has the learning rate of all parameters. It does not change
+    in steps without its task.
     """
     space = model.space
 
@@ -28,9 +26,9 @@ def make(model: Model) -> contract.Method:
         params: Params,
         losses: jax.Array,
         present: jax.Array,
-        state: Any,
+        state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, contract.State]:
         del rng
         terms = uncertain(losses, log_variances(params, space), space.is_classification)
         return task_losses.total(terms, present), state
@@ -43,18 +41,18 @@ def make(model: Model) -> contract.Method:
 
 
 def init_log_variances(space: Space) -> Params:
-    """s = 0 for each task, as parameters of the task alone."""
+    """Returns s = 0 for each task, as a parameter of that task."""
     return {name: {"log_variance": jnp.zeros(())} for name in space.names}
 
 
 def log_variances(params: Params, space: Space) -> jax.Array:
-    """s [T] from `params["method"]`."""
+    """Returns s [T] from `params["method"]`."""
     return jnp.stack([params["tasks"][name]["log_variance"] for name in space.names])
 
 
 def uncertain(
     losses: jax.Array, log_variance: jax.Array, is_classification: np.ndarray
 ) -> jax.Array:
-    """The losses [T] under their uncertainties exp(`log_variance`) [T]."""
+    """Returns the losses [T] weighted by their uncertainties exp(`log_variance`) [T]."""
     factors = jnp.where(jnp.asarray(is_classification), 1.0, 0.5)
     return factors * jnp.exp(-log_variance) * losses + log_variance / 2

@@ -5,7 +5,7 @@ Eq. 4-9: L = (1/T) Σ_t [ℓ_t + β KL(q(z|x) ‖ Σ_i b_ti q_i(z)) + γ KL(q(w_
 i ≠ t.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,15 @@ from mtra_jax import objectives
 from mtra_jax.methods import contract, options, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
+from mtra_jax.models.network import Network
 from mtra_jax.types import Batch, Params, Rngs
 
 TINY = 1e-12
-"""Smallest variance of an output: that of a text whose features are all 0."""
+"""Smallest variance of an output, for texts whose features are all 0."""
 
 
 class Gaussian(NamedTuple):
-    """A posterior: mean and log-variance, [B, H] of texts or [H, L] of classifiers."""
+    """A posterior: mean and log-variance, [B, H] for texts or [H, L] for classifiers."""
 
     mean: jax.Array
     log_variance: jax.Array
@@ -42,17 +43,20 @@ def make(
     gamma: float = 1e-2,
     temperature: float = 0.5,
 ) -> contract.Method:
-    """Draws of z and of each task's classifier in training, their means in evaluation.
+    """Makes VMTL: z and classifiers are drawn in training, and their means in evaluation.
 
-    `beta` and `gamma` weigh the KL terms of z and of the classifier w_t, means over
-    dimensions; `temperature` is that of the Gumbel-softmax. In the paper all tasks have
-    the same classes, and class c of one task is mixed from class c of the others. Here
-    they differ: the prior of z is mixed from Prior with the moments of the other
-    tasks' texts in the batch, that of each column of w_t from Prior with the moments
-    of the others' columns. A mixture has no closed KL; as in the released code a Gaussian
-    with mean Σ c μ and variance Σ c² σ² stands for it, and priors are constants but for
-    their weights c. Without another task in the batch the prior is N(0, I), as there in
-    the first steps. In evaluation the loss is ℓ_t alone.
+    `beta` and `gamma` are the weights of the KL terms of z and of the classifier w_t,
+    which are means over dimensions. `temperature` is that of the Gumbel-softmax.
+
+    In the paper all tasks have the same classes, and the prior of a class is mixed from
+    the same class of the other tasks. Here classes differ. The prior of z is mixed from
+    Gaussians with the moments of the other tasks' texts in the batch; that of each column
+    of w_t from Gaussians with the moments of the other tasks' columns.
+
+    The KL from a mixture has no closed form. As in the released code, a Gaussian with mean
+    Σ c μ and variance Σ c² σ² replaces the mixture, and only its weights c have gradients.
+    If the batch has no other task, the prior is N(0, I), as in the first steps of the
+    released code. In evaluation the loss is ℓ_t without KL terms.
 
     Raises:
       InputError: a weight is negative, or `temperature` is not positive.
@@ -60,7 +64,7 @@ def make(
     options.check_weight("beta", beta)
     options.check_weight("gamma", gamma)
     options.check_positive("temperature", temperature)
-    network = bottleneck.Bottleneck(model.hidden_size)
+    network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
     def init(rng: jax.Array) -> Params:
@@ -105,8 +109,12 @@ def make(
         )
 
     def objective(
-        params: Any, losses: jax.Array, present: jax.Array, state: Any, rng: jax.Array
-    ) -> tuple[jax.Array, Any]:
+        params: Params,
+        losses: jax.Array,
+        present: jax.Array,
+        state: contract.State,
+        rng: jax.Array,
+    ) -> tuple[jax.Array, contract.State]:
         del params, rng
         return task_losses.total(losses, present) / losses.shape[0], state
 
@@ -130,10 +138,10 @@ def _training_losses(
     sample = randomness.reparameterize(*posterior, keys[0], axis_name)
     kernel = Gaussian(
         jnp.concatenate([params["heads"][n]["kernel"] for n in space.names], axis=1),
-        _of_tasks(params, space, "log_variance", jnp.concatenate, axis=1),
+        jnp.concatenate(_of_tasks(params, space, "log_variance"), axis=1),
     )
     features = model.head_features(params, sample, heads_rng)
-    # Drawing the classifier anew for each text is drawing its outputs.
+    # With a new draw of the classifier for each text the outputs are Gaussian: draw them.
     variance = features**2 @ jnp.exp(kernel.log_variance)
     outputs = randomness.reparameterize(
         model.predict(params, sample, heads_rng),
@@ -144,14 +152,14 @@ def _training_losses(
     task = task_losses.of_outputs(space, outputs, batch, axis_name)
     z_prior = mix(
         moments_of_texts(posterior, batch, space.num_tasks, axis_name),
-        _of_tasks(params, space, "z_logits", jnp.stack),
+        jnp.stack(_of_tasks(params, space, "z_logits")),
         task_losses.present(batch, space.num_tasks, axis_name),
         temperature,
         keys[2]["method"],
     )
     w_prior = mix(
         moments_of_columns(kernel, space),
-        _of_tasks(params, space, "w_logits", jnp.stack),
+        jnp.stack(_of_tasks(params, space, "w_logits")),
         jnp.ones(space.num_tasks, bool),
         temperature,
         keys[3]["method"],
@@ -166,18 +174,16 @@ def _training_losses(
     )
 
 
-def _of_tasks(
-    params: Params, space: Space, key: str, join: Any, **options: Any
-) -> jax.Array:
-    """The parameters `key` of all tasks, joined in the order of the space."""
+def _of_tasks(params: Params, space: Space, key: str) -> list[jax.Array]:
+    """Returns the parameter `key` of each task, in the order of the space."""
     tasks = params["method"]["tasks"]
-    return join([tasks[name][key] for name in space.names], **options)
+    return [tasks[name][key] for name in space.names]
 
 
 def moments_of_texts(
     posterior: Gaussian, batch: Batch, num_tasks: int, axis_name: str | None
 ) -> Prior:
-    """The mean and variance of z over the texts of each task of the global batch."""
+    """Returns the moments of z over each task's texts in the global batch."""
     mean, log_variance = posterior
     members = task_losses.members(batch, num_tasks).astype(mean.dtype)
     squares = jnp.exp(log_variance) + mean**2
@@ -190,7 +196,7 @@ def moments_of_texts(
 
 
 def moments_of_columns(kernel: Gaussian, space: Space) -> Prior:
-    """The mean and variance over the columns of each task's kernel [H, d]."""
+    """Returns the moments over the columns of each task's kernel [H, d]."""
     mean, log_variance = jax.lax.stop_gradient(kernel)
     own = np.arange(space.num_tasks)[:, None] == space.slot_tasks
     shares = jnp.asarray(own / np.maximum(space.num_outputs, 1)[:, None], mean.dtype)
@@ -200,7 +206,7 @@ def moments_of_columns(kernel: Gaussian, space: Space) -> Prior:
 
 
 def _variance(mean: jax.Array, mean_square: jax.Array) -> jax.Array:
-    # The floor of the released code; the difference may round below 0.
+    # The released code adds 1e-6 too; the difference may round to less than 0.
     return jnp.maximum(mean_square - mean**2, 0) + 1e-6
 
 
@@ -211,10 +217,10 @@ def mix(
     temperature: float,
     rng: jax.Array,
 ) -> Prior:
-    """The prior of each task from the other tasks that are present; N(0, I) without any.
+    """Returns each task's prior, mixed from the other tasks present; N(0, I) without any.
 
-    `logits` [T, T]: row t weighs the tasks for task t. The weights are a draw of the
-    Gumbel-softmax (Jang et al. 2017, Eq. 2).
+    `logits` [T, T]: row t holds the weights of all tasks in the prior of task t, before a
+    draw of the Gumbel-softmax (Jang et al. 2017, Eq. 2).
     """
     num_tasks = len(logits)
     is_part = present[None] & ~jnp.eye(num_tasks, dtype=bool)
@@ -237,7 +243,7 @@ def representation_kl(
     num_tasks: int,
     axis_name: str | None,
 ) -> jax.Array:
-    """KL(q(z|x) ‖ prior of the text's task), mean over texts and dimensions: [T]."""
+    """Returns KL(q(z|x) ‖ prior of the text's task), mean over texts and dimensions: [T]."""
     terms = objectives.gaussian_kl_terms(
         *posterior,
         prior.mean[batch.tasks],
@@ -247,7 +253,7 @@ def representation_kl(
 
 
 def classifier_kl(kernel: Gaussian, prior: Prior, space: Space) -> jax.Array:
-    """KL(q(w_t) ‖ prior), mean over the entries of each task's kernel: [T]."""
+    """Returns KL(q(w_t) ‖ prior), mean over the entries of each task's kernel: [T]."""
     terms = objectives.gaussian_kl_terms(
         *kernel,
         prior.mean[space.slot_tasks].T,

@@ -11,7 +11,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """x Φ(x) by erf, as in PyTorch. `jax.nn.gelu` uses erfc: twice the time on a CPU."""
+    """x Φ(x) by erf, as in PyTorch. `jax.nn.gelu` uses erfc, twice as slow on a CPU."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     cumulative = 0.5 * (1 + jax.lax.erf(x.astype(wide) * math.sqrt(0.5)))
     return x * cumulative.astype(x.dtype)
@@ -22,7 +22,7 @@ def _clipped_gelu(x: jax.Array) -> jax.Array:
 
 
 def _fast_gelu(x: jax.Array) -> jax.Array:
-    # √(2/π) to ten digits: models with this activation were trained so.
+    # √(2/π) to ten digits, with which models with this activation were trained.
     return 0.5 * x * (1 + jnp.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))
 
 

@@ -1,4 +1,4 @@
-"""Representations -> the mean and log-variance of a Gaussian for each of them."""
+"""Representations -> mean and log-variance of a Gaussian for each."""
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,8 @@ INITIAL_LOG_VARIANCE = -5.0
 class Bottleneck(nn.Module):
     """q(u|z) = N(mean(z), diag exp(log_variance(z))), two linear layers: [B, H] -> [B, K].
 
-    Source: Alemi et al. 2017, "Deep Variational Information Bottleneck", section 3; they
-    start from a small variance too (softplus of x − 5).
+    Source: Alemi et al. 2017, "Deep Variational Information Bottleneck", section 3, where
+    the variance starts small too (softplus of x − 5).
     """
 
     num_features: int

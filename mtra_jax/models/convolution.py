@@ -9,13 +9,13 @@ from mtra_jax.types import Batch
 
 
 def text_of_tokens(batch: Batch) -> jax.Array:
-    """The index of each token's text: int32 [R * S]; B for padding.
+    """Returns the index of each token's text: int32 [R * S]; B for padding.
 
     `batch` is one part with one micro-batch.
     """
     num_texts = batch.where.shape[0]
     num_tokens = batch.tokens.size
-    # All slots without a text point at token 0, so their writes go out of bounds.
+    # Empty places point at token 0; out of bounds, their writes are dropped.
     firsts = jnp.where(batch.where, batch.first_tokens[0], num_tokens)
     texts = jnp.full(num_tokens, num_texts, jnp.int32)
     texts = texts.at[firsts].set(jnp.arange(num_texts, dtype=jnp.int32), mode="drop")
@@ -25,7 +25,7 @@ def text_of_tokens(batch: Batch) -> jax.Array:
 
 
 def window(hidden: jax.Array, segments: jax.Array, width: int) -> jax.Array:
-    """Each token and the width − 1 after it: [R, S, H] -> [R, S, width * H].
+    """Returns each token with the width − 1 after it: [R, S, H] -> [R, S, width * H].
 
     Tokens of the next text count as 0, like padding after the text.
     """
@@ -39,10 +39,10 @@ def window(hidden: jax.Array, segments: jax.Array, width: int) -> jax.Array:
 
 
 def max_over_time(responses: jax.Array, texts: jax.Array, num_texts: int) -> jax.Array:
-    """The largest response of each filter in each text: [R, S, F] -> [B, F].
+    """Returns the largest response of each filter in each text: [R, S, F] -> [B, F].
 
-    `texts` [R * S]: from `text_of_tokens`. The result is 0 for slots without a text. The
-    responses come from a relu, so they are never below 0.
+    `responses`: at least 0, as after a relu. `texts` [R * S]: from `text_of_tokens`. The
+    result is 0 at empty places.
     """
     rows = responses.reshape(-1, responses.shape[-1])
     largest = jax.ops.segment_max(rows, texts, num_segments=num_texts + 1)
@@ -54,7 +54,7 @@ def convolve(
     batch: Batch,
     filters: Sequence[tuple[jax.Array, jax.Array]],
 ) -> jax.Array:
-    """relu(window @ kernel + bias), its maximum over each text: [B, Σ F].
+    """Returns the maximum over each text of relu(window @ kernel + bias): [B, Σ F].
 
     `filters`: (kernel [width, H, F], bias [F]) for each width. `hidden`: [R, S, H].
 

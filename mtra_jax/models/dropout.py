@@ -13,15 +13,15 @@ def dropout(x: jax.Array, rng: jax.Array | None, rate: float) -> jax.Array:
 
     The mask is a hash of the 64-bit key and the entry's position: a few integer
     operations, which XLA fuses with the next ones. Drawing bits from JAX's generators
-    takes more than a quarter of a training step on a CPU. The mask is the same on every
-    backend and under every sharding.
+    takes more than a quarter of a training step on a CPU. The mask is the same on all
+    backends and under all shardings.
 
     Source: Srivastava et al. 2014. The hash is the finaliser of MurmurHash3, applied once
     for each word of the key.
     """
     if rng is None or rate == 0:
         return x
-    # The first two words suffice: an rbg key repeats threefry's two.
+    # The first two words suffice: an rbg key repeats the two words of a threefry key.
     with jax.named_scope("dropout"):
         first, second = jax.random.key_data(rng).reshape(-1)[:2]
         position = jax.lax.iota(jnp.uint32, math.prod(x.shape)).reshape(x.shape)

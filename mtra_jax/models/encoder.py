@@ -14,11 +14,13 @@ from mtra_jax.errors import InputError, shown
 from mtra_jax.models import stacked
 from mtra_jax.models.activations import ACTIVATIONS
 from mtra_jax.models.dropout import dropout
+from mtra_jax.models.network import Network
 from mtra_jax.types import Params
 
 DROPOUTS = 3
 """Number of dropouts in a layer: on the attention weights, and after each half."""
-MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # the last three alike
+# The last three have RoBERTa's architecture.
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +28,8 @@ class EncoderConfig:
     """Type and sizes of an encoder, with the field names and defaults of `config.json`.
 
     Raises:
-        InputError: an unknown type or activation, a size below 1, a rate outside
-            [0, 1), heads that do not divide the width, a padding id outside the
-            vocabulary.
+        InputError: a type or activation is unknown, a number is out of its range, the
+            heads do not divide the width, or no position is left for tokens.
     """
 
     model_type: str = "bert"
@@ -49,13 +50,14 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_model_type(self.model_type)
         if self.hidden_act not in ACTIVATIONS:
-            # Without a suggestion: elu, prelu and geglu are functions too, not typos.
+            # No suggestion: elu, prelu and geglu are other functions, not typos.
             raise InputError(
                 f"hidden_act is {shown(self.hidden_act)}, which is not supported; "
                 f"known: {', '.join(ACTIVATIONS)}"
             )
         for field in dataclasses.fields(self):
-            _check_number(field.name, getattr(self, field.name), field.type)
+            if field.type is not str:
+                _check_number(field.name, getattr(self, field.name), field.type)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of "
@@ -73,12 +75,12 @@ class EncoderConfig:
 
     @property
     def position_offset(self) -> int:
-        """The row of the position table that the first token of a text reads."""
+        """The row of the position table for the first token of a text."""
         return 0 if self.model_type == "bert" else self.pad_token_id + 1
 
     @property
     def max_length(self) -> int:
-        """The most tokens that a text may have, its special tokens included."""
+        """The largest number of tokens of a text, special tokens included."""
         return self.max_position_embeddings - self.position_offset
 
 
@@ -89,14 +91,14 @@ def check_model_type(name: object) -> None:
     names = ", ".join(MODEL_TYPES)
     fault = f"this architecture is not supported; known: {names}"
     if isinstance(name, str) and not any(one in name for one in MODEL_TYPES):
-        # The cutoff accepts typos only: ibert and modernbert are other architectures.
+        # The cutoff admits only typos: ibert and modernbert are other architectures.
         near = difflib.get_close_matches(name[:20], MODEL_TYPES, n=1, cutoff=0.85)
         fault = f"did you mean {near[0]}? known: {names}" if near else fault
     raise InputError(f"model_type is {shown(name)}; {fault}")
 
 
-def _check_number(key: str, value: object, kind: Any) -> None:
-    if kind is str or key == "pad_token_id":
+def _check_number(key: str, value: float, kind: object) -> None:
+    if key == "pad_token_id":
         return
     if kind is int and value < 1:
         raise InputError(f"{key} is {value}; expected at least 1")
@@ -112,10 +114,10 @@ def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense
 
 
 class Norm(nn.Module):
-    """Layer normalisation of the last axis, with statistics in float32 at least.
+    """Layer normalisation of the last axis, with statistics in at least float32.
 
-    The order of the products lets the backward pass save less: `nn.LayerNorm` also saves
-    the scale broadcast over all tokens.
+    With this order of products the backward pass stores less than that of `nn.LayerNorm`,
+    which also stores the scale broadcast over all tokens.
 
     Source: Ba et al. 2016, Eq. 3-4.
     """
@@ -149,10 +151,10 @@ class Embeddings(nn.Module):
     def __call__(
         self, tokens: jax.Array, positions: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
-        """`key`: for the dropout; None disables it."""
+        """Returns states [R, S, H]. `key`: for the dropout; None disables it."""
         config = self.config
-        # Without a dtype, lookups and the sums of their gradients are in the table's
-        # precision. In bfloat16 the sums of frequent tokens would lose their digits.
+        # No dtype: lookups and the sums of their gradients have the table's precision.
+        # In bfloat16 the sums over frequent tokens would be too coarse.
         table = functools.partial(
             nn.Embed,
             features=config.hidden_size,
@@ -181,7 +183,7 @@ class Attention(nn.Module):
         rows: jax.Array | None,
         key: jax.Array | None,
     ) -> jax.Array:
-        """The new states of `asking`, in its shape, from all of `hidden` [R, S, H].
+        """Returns the new states of `asking`, in its shape, from `hidden` [R, S, H].
 
         `asking`: `hidden` itself, with `same_text` bool [R, S, S]; or one token of each
         text, [B, 1, H], with the tokens' `rows` int32 [B] and `same_text` [B, 1, S].
@@ -203,8 +205,8 @@ class Attention(nn.Module):
         scores = jnp.einsum(
             "rqhd,rkhd->rhqk", queries, keys, preferred_element_type=wide
         )
-        # The mask is finite, and padding attends to padding: no softmax is over an
-        # empty row, and no NaN arises.
+        # The mask is finite and padding attends to padding, so no softmax is over an
+        # empty row and no NaN arises.
         scores = jnp.where(same_text[:, None], scores * size**-0.5, jnp.finfo(wide).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         weights = dropout(weights, key, config.attention_probs_dropout_prob)
@@ -228,13 +230,16 @@ class Layer(nn.Module):
         keys: jax.Array | None = None,
         wanted: jax.Array | None = None,
     ) -> jax.Array:
-        """All new states [R, S, H], or only those of the tokens at `wanted` [B]: [B, 1, H].
+        """Returns all new states [R, S, H], or [B, 1, H] for the tokens at `wanted` [B].
 
         `keys` [`DROPOUTS`]: for the dropout; None disables it.
         """
         config, dtype = self.config, self.dtype
-        keys = [None] * DROPOUTS if keys is None else keys
         rate = config.hidden_dropout_prob
+
+        def key(place: int) -> jax.Array | None:
+            return None if keys is None else keys[place]
+
         asking, rows = hidden, None
         if wanted is not None:
             length = hidden.shape[1]
@@ -242,29 +247,29 @@ class Layer(nn.Module):
             same_text = same_text.reshape(-1, length)[wanted][:, None]
             rows = wanted // length
         mixed = Attention(config, dtype, name="attention")(
-            asking, hidden, same_text, rows, keys[0]
+            asking, hidden, same_text, rows, key(0)
         )
-        hidden = asking + dropout(mixed, keys[1], rate)
+        hidden = asking + dropout(mixed, key(1), rate)
         hidden = _norm(config, dtype, "attention_norm")(hidden)
         inner = _dense(config, config.intermediate_size, dtype, "intermediate")(hidden)
         inner = ACTIVATIONS[config.hidden_act](inner)
         outer = _dense(config, config.hidden_size, dtype, "output")(inner)
-        hidden = hidden + dropout(outer, keys[2], rate)
+        hidden = hidden + dropout(outer, key(2), rate)
         return _norm(config, dtype, "output_norm")(hidden)
 
 
 class Encoder(nn.Module):
     """BERT or RoBERTa without a pooler, over rows that hold several texts each.
 
-    `dtype`: the precision of the computation; parameters keep theirs. Softmax and the
-    statistics of the norms are in float32 at least. With `deterministic=False` the
-    dropout masks come from the collection "dropout".
+    `dtype`: the precision of the computation, not of the parameters. Softmax and the
+    statistics of the norms are in at least float32. With `deterministic=False` the
+    dropout masks come from the random stream "dropout".
 
     The parameters of the N layers are one tree, `layers`, of arrays [N, ...]. With
     `unroll` all layers but the last run in a loop with that many layers per iteration;
-    None means no loop. A loop compiles faster and runs slower: for MTRA's step of
-    RoBERTa-base on an H100, one layer per iteration took 31 instead of 47 s to compile
-    and 27.7 instead of 21.3 ms to run (see `scripts/benchmarking/README.md`).
+    None means no loop. A loop compiles faster and runs slower: MTRA's step of RoBERTa-base
+    on an H100 compiled in 31 s instead of 47 s with one layer per iteration, and took
+    27.7 ms instead of 21.3 ms (see `scripts/benchmarking/README.md`).
 
     Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
     """
@@ -287,12 +292,12 @@ class Encoder(nn.Module):
 
         `tokens`: ids, int32 [R, S]. `segments`: int32 [R, S], the same positive number
         on all tokens of a text, 0 on padding. `positions`: int32 [R, S], from 0 in each
-        text, below `config.max_length`. Every token is of type 0. States at padding are
+        text, less than `config.max_length`. All tokens have type 0. States at padding are
         finite and arbitrary.
 
-        `wanted`: int32 [B], positions in the R * S tokens, row by row. With it only the
-        states [B, H] of these tokens are returned: the last layer computes keys and
-        values of all tokens, and the rest for B tokens only.
+        `wanted`: int32 [B], indices of tokens in the flattened [R * S]. With it only their
+        states [B, H] are returned, and the last layer computes only keys and values for
+        all tokens.
 
         Raises:
           ValueError: `tokens`, `segments` and `positions` differ in shape.
@@ -302,18 +307,17 @@ class Encoder(nn.Module):
                 "`tokens`, `segments` and `positions` must have one shape [R, S]; "
                 f"found {tokens.shape}, {segments.shape} and {positions.shape}."
             )
-        depth = self.config.num_hidden_layers
-        first_key, keys = None, None
+        depth, first_key, keys = self.config.num_hidden_layers, None, None
         if not deterministic:
-            # One call of the generator: many small calls are slow on accelerators.
+            # One call of the generator; many small calls are slow on accelerators.
             keys = jax.random.split(self.make_rng("dropout"), 1 + depth * DROPOUTS)
             first_key, keys = keys[0], keys[1:].reshape(depth, DROPOUTS)
         hidden = Embeddings(self.config, self.dtype, name="embeddings")(
             tokens, positions, first_key
         )
         same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
-        # Not a submodule: that would own the parameters of a single layer.
-        layer = Layer(self.config, self.dtype, parent=None, name="layer")
+        # Not a submodule, which would own the parameters of a single layer.
+        layer: Network = Layer(self.config, self.dtype, parent=None, name="layer")
 
         def new_layers(rng: jax.Array) -> Params:
             def new_layer(rng: jax.Array) -> Params:
@@ -321,7 +325,9 @@ class Encoder(nn.Module):
 
             return jax.vmap(new_layer)(jax.random.split(rng, depth))
 
-        def apply(given: tuple, hidden: jax.Array, wanted: Any = None) -> jax.Array:
+        def apply(
+            given: tuple, hidden: jax.Array, wanted: jax.Array | None = None
+        ) -> jax.Array:
             params, keys = given
             return layer.apply({"params": params}, hidden, same_text, keys, wanted)
 
@@ -339,6 +345,6 @@ class Encoder(nn.Module):
 def first_tokens(hidden: jax.Array, index: jax.Array) -> jax.Array:
     """Returns the states [B, H] of the texts' first tokens.
 
-    `hidden`: [R, S, H]. `index`: int32 [B], positions in the R * S tokens row by row.
+    `hidden`: [R, S, H]. `index`: int32 [B], indices in the flattened [R * S].
     """
     return hidden.reshape(-1, hidden.shape[-1])[index]

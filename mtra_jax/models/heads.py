@@ -26,10 +26,10 @@ class Head(nn.Module):
 class Heads(nn.Module):
     """Linear(dropout(relu(z))) of every task, side by side: [B, H] -> [B, L].
 
-    `tasks`: (name, number of outputs) of each task. Each task has its parameters,
-    `{name: {kernel, bias}}`, but one product computes all outputs of any batch.
+    `tasks`: (name, number of outputs) of each task. Each task has separate parameters,
+    `{name: {kernel, bias}}`, but one matrix product computes all outputs.
 
-    Source: the released code of MTRA (the paper says only "linear head"). Weights start
+    Source: the released code of MTRA (the paper states only "linear head"). Weights start
     from N(0, 0.02²), like the encoder's; biases start from 0.
     """
 
@@ -37,7 +37,7 @@ class Heads(nn.Module):
     dropout: float = 0.0
 
     def features(self, z: jax.Array, *, deterministic: bool) -> jax.Array:
-        """dropout(relu(z)): [B, H] -> [B, H]."""
+        """Returns dropout(relu(z)): [B, H] -> [B, H]."""
         hidden = nn.relu(z)
         if deterministic or self.dropout == 0:
             return hidden
@@ -45,10 +45,11 @@ class Heads(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, *, deterministic: bool) -> jax.Array:
+        """Returns the outputs [B, L] for `z` [B, H]."""
         hidden = self.features(z, deterministic=deterministic)
         layers = [Head(z.shape[-1], size, name=name)() for name, size in self.tasks]
         kernel = jnp.concatenate([kernel for kernel, _ in layers], axis=1)
         bias = jnp.concatenate([bias for _, bias in layers])
-        # Outputs and losses are at least float32, which costs little: [B, L] is small.
+        # Outputs and losses are in at least float32; that costs little, [B, L] is small.
         wide = jnp.promote_types(z.dtype, jnp.float32)
         return hidden.astype(wide) @ kernel.astype(wide) + bias.astype(wide)

@@ -12,8 +12,8 @@ from mtra_jax.errors import InputError
 from mtra_jax.models import safetensors_files
 from mtra_jax.models.encoder import EncoderConfig
 
-# Names below the encoder's prefix: its parts, heads beside or inside them, and constants
-# that some versions store.
+# Names after the encoder's prefix: its parts, heads, and constants that some versions of
+# `transformers` store.
 _PARTS = ("embeddings.", "encoder.")
 _HEADS = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier)\.")
 _CONSTANTS = re.compile(r"(^|\.)embeddings\.(position_ids|token_type_ids)$")
@@ -27,16 +27,16 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     path: tuple[str, ...]
     layer: int | None = None
-    """Its index on the leading axis of the array at `path`; None for the whole array."""
+    """Index on the leading axis of the array at `path`; None for the whole array."""
 
     @property
     def is_kernel(self) -> bool:
-        """Whether checkpoints store it as (out, in); the tree holds (in, out)."""
+        """Whether it is (out, in) in checkpoints and (in, out) in the tree."""
         return self.path[-1] == "kernel"
 
 
 def entries(config: EncoderConfig) -> Iterator[Entry]:
-    """Yields every array of the encoder, with names without a prefix."""
+    """Yields an entry, without a prefix in its name, for each array of the encoder."""
     width, inner = config.hidden_size, config.intermediate_size
     for table, rows in (
         ("word_embeddings", config.vocab_size),
@@ -80,15 +80,15 @@ def from_huggingface(
 ) -> dict[str, Any]:
     """Returns the parameters of `Encoder`, as new arrays, from a checkpoint's tensors.
 
-    `dtype`: of the result; by default each array keeps its type. The tensors of N layers
-    become one array [N, ...].
+    `dtype`: of the result; by default arrays do not change their type. The tensors of N
+    layers become one array [N, ...].
 
-    The names may have a prefix (`bert.`, `roberta.`, ...), and the norms the former names
-    `gamma` and `beta`. Tensors that `split` drops are left out.
+    The names may have a prefix (`bert.`, `roberta.`, ...), and those of norms may end in
+    the older `gamma` and `beta`. Tensors that `split` drops are left out.
 
     Raises:
-        InputError: a key is missing, unexpected, not of floating point, or has another
-            shape than `config` requires.
+        InputError: a weight is missing, unexpected, not of floating point, or not of the
+            shape that `config` requires.
     """
     weights = split(tensors).encoder
     expected = {entry.name: entry for entry in entries(config)}
@@ -120,7 +120,7 @@ def from_huggingface(
             branch = branch.setdefault(part, {})
         kind = np.result_type(*values) if dtype is None else dtype
         shape = (len(values), *values[0].shape)
-        # `np.stack` alone would keep the memory order of the transposed kernels.
+        # Without `out` the result would have the memory order of the transposed kernels.
         stacked = np.stack(values, out=np.empty(shape, kind))
         branch[path[-1]] = stacked if path[0] == "layers" else stacked[0].copy()
     return params

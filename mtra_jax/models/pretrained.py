@@ -45,17 +45,17 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def resolve(path: str) -> Path:
-    """Returns the local directory of `path`, fetched from the hub if necessary.
+    """Returns the local directory of `path`, downloaded from the hub if necessary.
 
-    An existing directory is returned as it is. Any other `path` of the form `name` or
-    `organisation/name` is looked up on the hub, from which only configurations,
-    vocabularies and safetensors are fetched.
+    An existing directory is returned unchanged. Any other `path` of the form `name` or
+    `organisation/name` is looked up on the hub. Only configurations, vocabularies and
+    safetensors are downloaded.
 
     Raises:
-        InputError: the directory does not exist, and the hub has no such model or cannot
-            be reached.
+        InputError: `path` is a file, or it is not a directory and the hub has no such
+            model or cannot be reached.
     """
-    # `Path.expanduser` and `Path.is_dir` raise for unknown users and long names.
+    # Not `Path.expanduser` and `Path.is_dir`: unknown users and long names make them raise.
     local = os.path.expanduser(path)
     if os.path.isdir(local):
         return Path(local)
@@ -72,7 +72,7 @@ def resolve(path: str) -> Path:
                 allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
             )
         )
-    except Exception as error:  # the client and its transport raise some thirty types
+    except Exception as error:  # the client and its transport raise about thirty types
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: no such directory, and not to be had from the hub: "
@@ -81,7 +81,7 @@ def resolve(path: str) -> Path:
 
 
 def read_config(directory: str | Path) -> EncoderConfig:
-    """Reads `config.json`; a missing key has Hugging Face's default.
+    """Reads `config.json`; missing keys get Hugging Face's defaults.
 
     Raises:
         InputError: the file is missing or unreadable, or the encoder is not one of
@@ -110,28 +110,31 @@ def read_config(directory: str | Path) -> EncoderConfig:
         values["vocab_size"] = 50265
     for field in dataclasses.fields(EncoderConfig):
         if field.name in content:
-            values[field.name] = _typed(path, field, content[field.name])
+            assert isinstance(field.type, type)  # not a string: they are not postponed
+            values[field.name] = _typed(
+                path, field.name, field.type, content[field.name]
+            )
     try:
         return EncoderConfig(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _typed(path: Path, field: dataclasses.Field, value: object) -> object:
-    kinds = (int, float) if field.type is float else field.type
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise InputError(
-            f"{path}: {field.name} is {shown(value)}; expected {field.type.__name__}"
-        )
-    if field.type is not float:
+def _typed(path: Path, name: str, kind: type, value: Any) -> object:
+    """Returns a value of `config.json` as `kind`; raises InputError if it has another."""
+    kinds = (int, float) if kind is float else (kind,)
+    is_kind = isinstance(value, kinds) and not isinstance(value, bool)
+    if not is_kind:
+        raise InputError(f"{path}: {name} is {shown(value)}; expected {kind.__name__}")
+    if kind is not float:
         return value
     try:
         value = float(value)
     except OverflowError as error:
-        raise InputError(f"{path}: {field.name}: {error}; expected float") from error
-    # Python reads NaN and Infinity, although they are not JSON.
-    if not math.isfinite(value) or (field.name not in RATES and value < 0):
-        raise InputError(f"{path}: {field.name} is {value}; expected 0 or more, finite")
+        raise InputError(f"{path}: {name}: {error}; expected float") from error
+    # Python's parser accepts NaN and Infinity, although they are not JSON.
+    if not math.isfinite(value) or (name not in RATES and value < 0):
+        raise InputError(f"{path}: {name} is {value}; expected 0 or more, finite")
     return value
 
 
@@ -155,7 +158,7 @@ def load_pretrained(directory: str | Path) -> Pretrained:
     """
     config = read_config(directory)
     tensors = safetensors_files.read_directory(Path(directory))
-    # Checked early: the number may be absurd, and entries are made for each layer.
+    # Checked early: a corrupt number of layers would make the next step endless.
     if config.num_hidden_layers > len(tensors):
         raise InputError(
             f"{directory}: config.json says {config.num_hidden_layers} layers; "
@@ -202,8 +205,8 @@ def _config_content(config: EncoderConfig) -> dict[str, Any]:
 def init_encoder(config: EncoderConfig, rng: jax.Array) -> dict[str, Any]:
     """Returns random float32 parameters with Hugging Face's initialisation.
 
-    Kernels and tables are normal with `config.initializer_range`; biases and the rows
-    of the padding token are 0, scales 1.
+    Kernels and tables are normal with standard deviation `config.initializer_range`.
+    Biases and the padding token's rows are 0, scales 1.
     """
     ids = jnp.zeros((1, 1), jnp.int32)
     params = Encoder(config).init(rng, ids, ids, ids, deterministic=True)["params"]

@@ -1,4 +1,4 @@
-"""A directory of safetensors -> named arrays; named arrays -> one file."""
+"""A directory of safetensors -> named arrays, and back."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from mtra_jax.errors import InputError, shown
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-# Files of weights in any format, and files that trainers leave beside them.
+# Files of weights in any format, and files that trainers write beside them.
 _OF_WEIGHTS = re.compile(
     r"\.(bin|ckpt|gguf|h5|msgpack|npz|onnx|pt|pth|safetensors)$|\.ckpt\b", re.IGNORECASE
 )
@@ -26,7 +26,7 @@ _OF_TRAINER = re.compile(
     r"(training_args|optimizer|scheduler|rng_state|scaler)", re.IGNORECASE
 )
 
-# The NumPy reader of the package safetensors lacks bfloat16.
+# Needed because the NumPy reader of the package `safetensors` lacks bfloat16.
 DTYPES = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -42,10 +42,10 @@ DTYPES = {
 
 
 def read_file(path: Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of one file, as read-only views of the mapped file.
+    """Returns the tensors of one file, as read-only views of the memory-mapped file.
 
     Raises:
-        InputError: the file cannot be read, is truncated, or its header is wrong.
+        InputError: the file cannot be read, is truncated, or has an invalid header.
     """
     downloads.check(path)
     try:
@@ -78,15 +78,14 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
                 buffer=content,
                 offset=start + entry["data_offsets"][0],
             )
-        except (
-            ValueError
-        ) as error:  # too many axes, or an empty array of impossible sizes
+        except ValueError as error:
+            # Too many axes, or an empty array of impossible sizes.
             raise InputError(f"{path}: {_printable(name)}: {error}") from error
     return tensors
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of the header. JSON readers would drop the first of two equal names."""
+    """Makes an object of the header; JSON readers would drop the first of equal names."""
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
             raise ValueError(f"{name} occurs {count} times")
@@ -186,7 +185,7 @@ def write_directory(
     directory: Path, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
 ) -> None:
     """Writes `model.safetensors`, then `config.json`; each appears whole or not."""
-    # Versions 4 of `transformers` look for this mark of the framework.
+    # Versions 4 of `transformers` require this mark of the framework.
     with files.replacing(directory / SINGLE) as temporary:
         safetensors.numpy.save_file(dict(tensors), temporary, {"format": "pt"})
     write_config(directory, config)
@@ -198,7 +197,7 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """Returns the first names in order, and the number of the rest, for an error message.
+    """Returns the first names in order and the number of the others, for error messages.
 
     >>> listed({"b", "a", "c"}, most=2)
     'a, b and 1 more'
@@ -209,6 +208,6 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 
 def _printable(text: str, most: int = 300) -> str:
-    """`text` on one short line: escaped if it has control characters, cut if it is long."""
+    """Returns `text` on one line, with control characters escaped, cut at `most`."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= most else f"{shown[:most]}..."

@@ -1,15 +1,23 @@
 """The function of one layer, stacked parameters and states -> states after all layers."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 
+class LayerFunction(Protocol):
+    """Maps states [R, S, H] to new ones; with `wanted` [B] only to those [B, 1, H]."""
+
+    def __call__(
+        self, layer: Any, hidden: jax.Array, wanted: jax.Array | None = None, /
+    ) -> jax.Array: ...
+
+
 def apply(
-    function: Callable[..., jax.Array],
+    function: LayerFunction,
     layers: Any,
     hidden: jax.Array,
     wanted: jax.Array | None,
@@ -17,10 +25,10 @@ def apply(
     depth: int,
     unroll: int,
 ) -> jax.Array:
-    """Applies `function(layer, hidden)` in turn, finally `function(layer, hidden, wanted)`.
+    """Applies all layers in turn; only the last gets `wanted`.
 
     `layers`: a tree of arrays [`depth`, ...]. All layers but the last run in a loop of
-    `unroll` layers per iteration. Without a loop if one iteration would hold them all.
+    `unroll` layers per iteration. There is no loop if one iteration would hold them all.
     """
     if unroll >= depth - 1:
         once = jax.jit(function)  # traced once for all layers
@@ -29,7 +37,7 @@ def apply(
             hidden = once(_only(layer), hidden)
         return function(_only(last), hidden, wanted)
 
-    # For the backward pass the loop saves the products of the dense layers only, and
+    # For the backward pass the loop saves only the products of the dense layers and
     # recomputes the rest. Without a loop XLA makes a similar choice itself.
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
@@ -50,7 +58,7 @@ def _split(layers: Any, sizes: Sequence[int]) -> list[Any]:
     """
     leaves, structure = jax.tree.flatten(layers)
     parts = zip(*(jax.lax.split(leaf, sizes) for leaf in leaves), strict=True)
-    return [structure.unflatten(part) for part in parts]
+    return [jax.tree.unflatten(structure, part) for part in parts]
 
 
 def _only(layer: Any) -> Any:

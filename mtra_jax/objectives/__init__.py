@@ -1,9 +1,9 @@
 """Arrays -> losses, bounds and the aligned gradient of MTRA, as scalars and pytrees.
 
-Pure functions that need nothing else of this package. All work under `jit`, `grad` and
+Pure functions that import nothing else of this package. All work under `jit`, `grad` and
 `vmap`, and inside `pmap`: with `axis_name` every mean, bound and norm is over the global
-batch. Differentiate on each device and average the gradients over the axis
-(`jax.lax.pmean`): the result is the gradient of the global value.
+batch. To get the gradient of a global value, differentiate on each device and average the
+gradients over the axis (`jax.lax.pmean`).
 """
 
 from mtra_jax.objectives.aligned import (

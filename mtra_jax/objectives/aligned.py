@@ -19,7 +19,7 @@ from mtra_jax.objectives import balance, masked, perturbation
 Params = Any
 
 SECOND_PASS = 2**31 - 1
-"""Folded into the keys of the second pass; larger than any number of steps or layers."""
+"""Folded into the keys of the second pass; larger than any index of a step or layer."""
 
 
 class Aligned(NamedTuple):
@@ -53,10 +53,10 @@ def aligned_value_and_grad(
 
     `loss_fn(params, *args) -> (loss, aux)` returns a scalar loss. `select(params)`
     returns a pytree of booleans, or a prefix of one: the True leaves are perturbed
-    together, by a step of L2 length `epsilon`. The logarithm is `floored_log` with
-    `floor`; `logarithm=False` leaves it out (the ablation "w/o SI").
+    together, by a step of L2 norm `epsilon`. The logarithm is `floored_log` with `floor`;
+    `logarithm=False` leaves it out (the ablation "w/o SI").
 
-    It takes two forward and two backward passes. For the second pass every typed key
+    The cost is two forward and two backward passes. For the second pass every typed key
     (`jax.random.key`) anywhere in `args` is folded with `SECOND_PASS`, so that the passes
     have different dropout masks. All other arguments, including raw uint32 keys, are the
     same in both passes.
@@ -88,7 +88,7 @@ def aligned_value_and_grad(
         value, weight = jax.value_and_grad(_objective)(
             loss + moved_loss, jnp.array(True), floor, logarithm
         )
-        # Scaled before the cast: the weight has the precision of the loss, at least float32.
+        # Scaled before the cast: the weight is at least float32, like the loss.
         grads = jax.tree.map(
             lambda a, b: ((a + b) * weight).astype(a.dtype), grads, moved_grads
         )
@@ -113,9 +113,9 @@ def aligned_tasks_value_and_grad(
 
     Returns `(params, present, *args) -> ((value, Aligned), grads)`, where
     `losses_fn(params, *args) -> (losses, aux)` returns the losses [T], and `present` [T]
-    bool marks the tasks that count. All tasks share one δ, from Σ_t ℓ_t(θ). The weights
-    of the tasks follow from the second forward pass, so the first pass is pulled back
-    twice, for δ and with the weights: one backward pass more than for a single task.
+    bool selects the tasks of the batch. All tasks share one δ, from Σ_t ℓ_t(θ). The
+    weights of the tasks depend on the second forward pass, so the first pass has two
+    backward passes, for δ and for the weighted sum: one more than for a single task.
 
     Raises:
       ValueError: `epsilon` is negative, `floor` is not positive, or the losses are not
@@ -227,7 +227,8 @@ def _mean_over(tree: Any, axis_name: str | None) -> Any:
 
 def _with_fresh_keys(args: Any) -> Any:
     def renew(leaf: Any) -> Any:
-        if not jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
             return leaf
         fold = jax.vmap(lambda key: jax.random.fold_in(key, SECOND_PASS))
         return fold(leaf.reshape(-1)).reshape(leaf.shape)

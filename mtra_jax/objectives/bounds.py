@@ -75,7 +75,7 @@ def info_nce(
         valid = jax.lax.all_gather(where, axis_name, tiled=True)
     similarities = queries @ keys.T / temperature
     lowest = jnp.finfo(similarities.dtype).min
-    # A finite value, so that a batch without a valid key does not become NaN.
+    # Finite, so that a batch without a valid key gives no NaN.
     similarities = jnp.where(valid[None, :], similarities, lowest)
     losses = jax.nn.logsumexp(similarities, axis=-1) - positive
     return masked.masked_mean(losses, where, axis_name)
@@ -127,7 +127,7 @@ def gaussian_kl_terms(
     log_variance = masked.as_floats("log_variance", log_variance)
     log_ratio = log_variance - prior_log_variance
     squares = (mean - prior_mean) ** 2 * jnp.exp(-jnp.asarray(prior_log_variance))
-    # expm1 preserves small differences that exp(s) - 1 would round away.
+    # expm1 is exact for small differences, which exp(s) - 1 would round away.
     return 0.5 * (jnp.expm1(log_ratio) - log_ratio + squares)
 
 

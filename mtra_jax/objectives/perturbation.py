@@ -36,7 +36,7 @@ def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:
     if isinstance(epsilon, numbers.Real) and not epsilon >= 0:
         raise ValueError(f"`epsilon` must not be negative; found {epsilon}.")
     # The papers write δ = −ε g/‖g‖ with g the gradient of the log-likelihood. Here g is
-    # the gradient of the loss, so the ascent of the supremum has no minus sign.
+    # the gradient of the loss, so the ascent has no minus sign.
     gradient = jax.tree.map(jnp.asarray, gradient)
     norm = global_norm(gradient)
     usable = (norm > 0) & jnp.isfinite(norm)

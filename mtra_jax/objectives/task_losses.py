@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from mtra_jax.objectives import masked
 
-# Low enough to leave the softmax, and finite: 0 · −inf would be NaN.
+# Low enough to get no share of the softmax; finite because 0 · −inf is NaN.
 OUTSIDE = -1e30
 
 
@@ -53,7 +53,7 @@ def cross_entropy_terms(
         columns = _as_columns(columns, logits)
         logits = jnp.where(columns, logits, OUTSIDE)
         has_probability &= columns
-    # A class without probability costs nothing, also where its logit is −inf.
+    # A class without probability adds 0, even if its logit is −inf.
     log_probabilities = jnp.where(has_probability, jax.nn.log_softmax(logits), 0)
     return -jnp.sum(targets * log_probabilities, axis=-1)
 

@@ -1,1 +1,1 @@
-"""The compiled program: step, optimiser, devices, evaluation."""
+"""Compiled programs: training step, optimiser, devices, evaluation."""

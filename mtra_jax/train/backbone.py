@@ -14,7 +14,7 @@ from mtra_jax.types import Params
 class Backbone(NamedTuple):
     """An encoder's configuration and weights, and its tokenizer.
 
-    `dropped`: names of the checkpoint's weights that are not used, those of heads.
+    `dropped`: names of the checkpoint's unused weights, which belong to heads.
     """
 
     config: encoder.EncoderConfig
@@ -24,7 +24,7 @@ class Backbone(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes and the dropout rate of a new encoder, and of its tokenizer."""
+    """Sizes and dropout rate of a new encoder; `vocab_size` is also the tokenizer's."""
 
     vocab_size: int
     hidden_size: int
@@ -37,10 +37,10 @@ class Sizes(NamedTuple):
 def load(
     path: str, sizes: Sizes, train_texts: list[str], *, max_length: int, seed: int
 ) -> Backbone:
-    """The pretrained encoder at `path`; a new one of `sizes` if `path` is empty.
+    """Loads the pretrained encoder at `path`; makes one of `sizes` if `path` is empty.
 
-    The tokenizer of a new encoder is trained on `train_texts`, its weights follow from
-    `seed`. `max_length`: the tokens of the longest text.
+    The tokenizer of a new encoder is trained on `train_texts`; its weights are drawn with
+    `seed`. `max_length`: tokens of the longest text.
 
     Raises:
       InputError: weights or tokenizer cannot be loaded, the tokenizer does not fit the
@@ -69,7 +69,7 @@ def _pretrained(path: str, train_texts: list[str]) -> Backbone:
 def _new(sizes: Sizes, train_texts: list[str], max_length: int, seed: int) -> Backbone:
     tokenizer = tokens.train_tokenizer(train_texts, sizes.vocab_size)
     config = encoder.EncoderConfig(
-        # Few texts have fewer tokens than asked for.
+        # A tokenizer trained on few texts is smaller than requested.
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=sizes.hidden_size,
         num_hidden_layers=sizes.num_hidden_layers,

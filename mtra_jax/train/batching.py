@@ -1,4 +1,4 @@
-"""Corpora -> the plan of every epoch, and packed batches of all splits."""
+"""Corpora -> the plan of each epoch, and packed batches of all splits."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -15,30 +15,30 @@ from mtra_jax.train import evaluate
 from mtra_jax.train.devices import local_places
 
 SHAPE_SEED = 0
-"""Shapes are chosen by the plan of this seed, so that runs of all seeds share programs."""
+"""Seed of the plan that shapes are chosen for: runs of all seeds share programs."""
 NUM_EPOCHS = 10
-"""Epochs that a program is expected to serve, with early stopping and a second run.
+"""Expected number of epochs that use a program, with early stopping and a second run.
 
-Not the configured number: runs of other lengths would have other shapes to compile.
+Not the configured number, because runs of other lengths would compile other shapes.
 """
 MOST_SHAPES = 12
-"""The largest number of shapes of training batches unless the caller sets one."""
+"""Default limit of the number of shapes of training batches."""
 
 
 class Speed(NamedTuple):
-    """Rough speed of a kind of device. Measured times would differ from run to run."""
+    """Estimated speed of a kind of device; measured times would vary between runs."""
 
     compile_seconds: float
-    """To compile one program, for each forward and backward pass through a layer."""
+    """Time to compile a program, per forward and backward pass through a layer."""
     flops: float
     """Floating-point operations per second in training."""
 
 
-# Seconds of one core: MiniLM's program of two passes through six layers is compiled in
-# 20, and takes 4,096 tokens through a step in 8.
+# One core compiles MiniLM's program of two passes through six layers in 20 s, and runs its
+# step of 4,096 tokens in 8 s.
 CPU = Speed(1.7, 6.5e10)
-# An estimate for one GPU. Programs are compiled side by side, so that one more adds less
-# than it takes alone; a tenth of the peak rate in bfloat16 is what small models reach.
+# An estimate for one GPU. Programs compile in parallel, so another one adds less than its
+# time alone. Small models reach a tenth of the peak rate in bfloat16.
 ACCELERATOR = Speed(0.5, 1e14)
 
 
@@ -46,7 +46,7 @@ class Sampling(NamedTuple):
     """How training batches are drawn from the examples.
 
     `kind`: "per_task" (a batch holds one task) or "joint", see `batches.plan_epoch`.
-    `batch_size`: of all devices together. `seed`: of the order, and of the packing.
+    `batch_size`: for all devices together. `seed`: of the order and of the packing.
     """
 
     kind: str
@@ -55,16 +55,16 @@ class Sampling(NamedTuple):
     seed: int
 
     def plan(self, sizes: tuple[int, ...], epoch: int) -> np.ndarray:
-        """The examples of each batch of `epoch`: int [num_batches, batch_size]."""
+        """Returns the examples of each batch of `epoch`: int [num_batches, batch_size]."""
         return batches.plan_epoch(
             sizes, self.batch_size, seed=self.seed, epoch=epoch, sampling=self.kind
         )
 
 
 class Schedule(NamedTuple):
-    """Which examples each epoch visits, and when training ends.
+    """The batches of each epoch, and the conditions for the end of training.
 
-    After `max_bad_steps` skipped steps in a row training ends.
+    Training stops after `max_bad_steps` skipped steps in a row.
     """
 
     epochs: int
@@ -72,12 +72,12 @@ class Schedule(NamedTuple):
     checkpoint_every: int
     max_bad_steps: int
     plan: Callable[[int], np.ndarray]
-    """epoch -> [num_batches, batch_size]; the same number of batches each epoch."""
+    """epoch -> [num_batches, batch_size]; `num_batches` is the same in all epochs."""
     steps_per_epoch: int
 
 
 def check_batch_size(batch_size: int, num_devices: int, micro_batches: int) -> None:
-    """Raises InputError unless devices and micro-batches get equal shares of a batch."""
+    """Raises InputError unless a batch divides into equal micro-batches on all devices."""
     num_shares = num_devices * micro_batches
     if batch_size % num_shares:
         factors = f"the {num_shares} devices"
@@ -97,7 +97,7 @@ def make_schedule(
     checkpoint_every: int,
     max_bad_steps: int,
 ) -> Schedule:
-    """The schedule for tasks of `sizes` training examples.
+    """Makes the schedule for tasks with `sizes` training examples.
 
     Raises:
       InputError: a joint batch is too small for an example of each task.
@@ -123,11 +123,11 @@ def make_batchers(
     max_shapes: int = 0,
     is_apart: bool,
 ) -> tuple[batches.Batcher, dict[str, evaluate.Split]]:
-    """Packed batches of the training split, and of the others in their order.
+    """Makes the batcher of the training split, and the other splits for evaluation.
 
-    `program_cost`: see the function of that name. `max_shapes`: the largest number of
-    shapes of training batches; 0 for `MOST_SHAPES`. With `is_apart` the tasks of a
-    training batch are packed in parts of one task each.
+    `program_cost`: see the function of that name. `max_shapes`: limit of the number of
+    shapes of training batches; 0 means `MOST_SHAPES`. With `is_apart` a training batch is
+    packed in parts of one task each.
     """
     corpus = corpora["train"]
     num_devices, micro_batches = len(devices), sampling.micro_batches
@@ -158,8 +158,8 @@ def make_batchers(
             corpora[split], plan, num_devices, longest_row=longest_row
         )
     ]
-    # Evaluation holds no activations for a backward pass: whole batches fit. In training's
-    # shapes most of its products have sizes that have been tuned.
+    # Evaluation stores no activations for a backward pass, so whole batches fit. Training
+    # shapes are candidates because kernels for most of their products are tuned already.
     whole = [Shape(micro_batches * rows, length) for rows, length in chosen]
     chosen = shapes.choose(
         needs,
@@ -175,7 +175,7 @@ def make_batchers(
 
 
 def _part_size(sampling: Sampling, num_tasks: int, num_shares: int) -> int:
-    """Places for the examples of one task in a batch, a multiple of the shares."""
+    """Returns the places per task in a batch, a multiple of `num_shares`."""
     most = sampling.batch_size
     if sampling.kind == "joint":
         most = -(-most // num_tasks)
@@ -190,7 +190,7 @@ def _training_shapes(
     cost: float,
     most: int,
 ) -> tuple[Shape, ...]:
-    """The shapes of training batches, at most `most` of them."""
+    """Chooses at most `most` shapes of training batches."""
     needs = shapes.needed(corpus, plan, num_shares, part_size)
     reserve = shapes.reserve(corpus, plan, needs, num_shares, part_size)
     # `needs` are a sample of the batches of all epochs.
@@ -201,13 +201,14 @@ def _training_shapes(
 
 
 def program_cost(config: EncoderConfig, platform: str) -> float:
-    """The time to compile a program, in tokens (see `Shape.cost`) that it would process.
+    """Returns the time to compile a program, as a number of tokens (see `Shape.cost`).
 
-    It is the same number for every program, in training and evaluation: time to compile
-    and time to run both grow with the layers and the passes.
+    In that time the program would process that many tokens. The number is the same for
+    training and evaluation, because the times to compile and to run both grow with the
+    numbers of layers and passes.
     """
     speed = CPU if platform == "cpu" else ACCELERATOR
     width = config.hidden_size
-    # A layer's products with weights, forward and twice as many backward.
+    # A layer's products with weights; the backward pass has twice as many.
     flops = 3 * 2 * (4 * width**2 + 2 * width * config.intermediate_size)
     return speed.compile_seconds / (flops / speed.flops)

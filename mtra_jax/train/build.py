@@ -1,4 +1,4 @@
-"""Benchmark, encoder and method -> model, first parameters, compiled programs."""
+"""Benchmark, encoder and method -> model, initial parameters, compiled programs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from mtra_jax.methods import registry
 from mtra_jax.methods.contract import Method, Needs
@@ -20,13 +21,13 @@ from mtra_jax.types import Batch, Params
 
 
 class MethodChoice(NamedTuple):
-    """A row of `registry.METHODS` and the options of its factory."""
+    """The name of a method in `registry.METHODS`, and the options of its factory."""
 
     name: str
     options: Mapping[str, Any]
 
     def numbers(self) -> dict[str, np.float32]:
-        """The options that are real numbers, which programs take as arguments."""
+        """Returns the real-valued options, which programs take as arguments."""
         return {
             name: np.float32(value)
             for name, value in self.options.items()
@@ -37,32 +38,32 @@ class MethodChoice(NamedTuple):
 class Settings(NamedTuple):
     """Numbers that training programs take as arguments.
 
-    Runs that differ in nothing else share their compiled programs.
+    Runs that differ only in these share compiled programs.
     """
 
-    learning_rate: Any
-    warm_up_steps: Any
-    clip_norm: Any
-    method: dict[str, Any]
-    """As `MethodChoice.numbers`."""
+    learning_rate: ArrayLike
+    warm_up_steps: ArrayLike
+    clip_norm: ArrayLike
+    method: Mapping[str, ArrayLike]
+    """See `MethodChoice.numbers`."""
 
 
 def use_compilation_cache(directory: Path | None) -> None:
     """Stores compiled programs in `directory`, so that the next start is quick.
 
-    None leaves JAX's settings as they are.
+    None does not change JAX's settings.
     """
     if directory is None:
         return
     jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
-    # Small programs too: a start needs ten. By default JAX also stores, in the same place,
-    # which kernels a GPU was fastest with, for programs that share some of their parts.
+    # Small programs too, because a start needs ten. By default JAX also stores the results
+    # of kernel tuning on GPUs here, which programs with common parts share.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def compute_dtype(name: str) -> Any:
-    """The precision of the encoder; parameters and losses stay in float32.
+    """Returns the precision of the encoder; parameters and losses stay in float32.
 
     `name`: a NumPy name, or "auto" for bfloat16 on accelerators and float32 on CPUs.
     """
@@ -81,7 +82,7 @@ def make_model(
     steps_per_epoch: int = 1,
     unroll: int | None = None,
 ) -> Model:
-    """The network, without parameters.
+    """Makes the network, without parameters.
 
     `sizes`: the number of training examples of each task. Only training uses `sizes` and
     `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`.
@@ -103,9 +104,9 @@ def make_model(
 
 
 def make_method(
-    model: Model, choice: MethodChoice, numbers: Mapping[str, Any] | None = None
+    model: Model, choice: MethodChoice, numbers: Mapping[str, ArrayLike] | None = None
 ) -> Method:
-    """The chosen method; `numbers` replace those of its options, see `Settings`."""
+    """Makes the chosen method; `numbers` replace those options (see `Settings`)."""
     options = {**choice.options, **(numbers or {})}
     return registry.METHODS[choice.name].make(model, **options)
 
@@ -118,9 +119,9 @@ def packs_tasks_apart(model: Model, choice: MethodChoice) -> bool:
 def init_params(
     model: Model, method: Method, encoder_params: Params, rng: jax.Array
 ) -> Params:
-    """The parameters before training: the encoder's, new heads, the method's."""
+    """Returns the parameters before training: the encoder's, new heads, the method's."""
 
-    # One program: separate operations would each be compiled, or read, in every start.
+    # One program: each start would compile, or load, separate operations one by one.
     @jax.jit
     def new_params(rng: jax.Array) -> Params:
         heads_rng, method_rng = jax.random.split(rng)
@@ -140,7 +141,7 @@ def init_state(
     encoder_params: Params,
     seed: int,
 ) -> step.TrainState:
-    """The state before the first step of a run with this seed."""
+    """Returns the state before the first step of a run with `seed`."""
     method = make_method(model, choice)
     root = jax.random.key(seed)
     # Each step folds its number into the root key; no step has this number.
@@ -153,7 +154,7 @@ def init_state(
 def make_optimiser(
     task_names: tuple[str, ...], settings: Settings
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimiser with the rate, the warm-up and the clipping of `settings`."""
+    """Makes the optimiser with the rate, the warm-up and the clipping of `settings`."""
     rate = optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
     return optimiser.make(rate, task_names, settings.clip_norm)
 
@@ -167,9 +168,9 @@ def make_update(
     one_task: bool,
     mapping: str = "pmap",
 ) -> Program:
-    """The program of training: (state, batch) -> (state, metrics).
+    """Makes the program of training: (state, batch) -> (state, metrics).
 
-    `one_task`: every batch holds the examples of a single task. `mapping`: see
+    With `one_task` each batch must hold the examples of a single task. `mapping`: see
     `devices.Program`.
     """
 
@@ -194,9 +195,11 @@ def make_forward(
     *,
     mapping: str = "pmap",
 ) -> Program:
-    """The program of evaluation: (params, batch) -> (outputs, losses)."""
+    """Makes the program of evaluation: (params, batch) -> (outputs, losses)."""
 
-    def forward(params: Params, batch: Batch, numbers: dict[str, Any]) -> tuple:
+    def forward(
+        params: Params, batch: Batch, numbers: Mapping[str, ArrayLike]
+    ) -> tuple:
         method = make_method(model, choice, numbers)
         return step.make_forward(method, axis_name=AXIS)(params, batch)
 

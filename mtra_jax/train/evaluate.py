@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -12,24 +12,34 @@ from mtra_jax import metrics
 from mtra_jax.data import batches
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import memory
-from mtra_jax.types import Params
+from mtra_jax.types import Batch, Metrics, Params
+
+
+class Forward(Protocol):
+    """The program of `step.make_forward`: returns outputs [B * D, L], and losses [T]."""
+
+    def __call__(
+        self, params: Params, batch: Batch, /
+    ) -> tuple[jax.Array, Metrics]: ...
 
 
 class Evaluation(NamedTuple):
-    """One split scored. `loss` is the mean over the tasks of `losses`, their mean ℓ_TA."""
+    """The results of a model on one split."""
 
     loss: float
+    """Mean of `losses` over the tasks."""
     losses: dict[str, float]
+    """Loss of each task, without a perturbation (ℓ_TA for MTRA)."""
     predictions: dict[str, np.ndarray]
     """Class ids int [N], or values [N, d], of each task in the order of its examples."""
     scores: dict[str, dict[str, float]]
-    """NaN for a task whose outputs are not finite; its predictions mean nothing."""
+    """NaN for a task with outputs that are not finite; its predictions are meaningless."""
     faults: dict[str, str]
-    """What is not finite, by task: its outputs, or its loss; empty for a sound model."""
+    """Tasks whose outputs or losses are not finite, with a description for a message."""
 
 
 class Split(NamedTuple):
-    """What an evaluation reads: packed batches of all examples in order."""
+    """The input of an evaluation: packed batches of all examples in order."""
 
     batcher: batches.Batcher
     plan: np.ndarray
@@ -39,33 +49,35 @@ ADVICE = "expected a smaller batch_size or data.max_length"
 """Remedies for an evaluation that is out of memory; it has no micro-batches."""
 
 Bar = Callable[[Iterable, int], Iterable]
-"""`bar(items, total)` yields the items and shows how far it is."""
+"""`bar(items, total)` yields the items and shows the progress."""
 
 
 def no_bar(items: Iterable, total: int) -> Iterable:
-    """Shows nothing."""
+    """A `Bar` that shows nothing."""
     del total
     return items
 
 
 def predict_outputs(
-    forward: Callable, params: Params, split: Split, bar: Bar = no_bar
+    forward: Forward, params: Params, split: Split, bar: Bar = no_bar
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of all examples [N, L] in order, and the losses of each batch [n, T]."""
+    """Returns the outputs [N, L] of all examples in order, and each batch's losses [n, T]."""
     packed = batches.prefetch(split.batcher.batches(split.plan))
     outputs, losses = [], []
     results = _one_behind(forward, params, packed)
-    for found, measured in bar(results, len(split.plan)):
-        outputs.append(np.asarray(found))
+    for batch_outputs, measured in bar(results, len(split.plan)):
+        outputs.append(np.asarray(batch_outputs))
         losses.append(np.asarray(measured["losses"]))
     valid = split.plan.reshape(-1) >= 0
     return np.concatenate(outputs)[valid], np.stack(losses)
 
 
-def _one_behind(forward: Callable, params: Params, packed: Any) -> Iterator[tuple]:
+def _one_behind(
+    forward: Forward, params: Params, packed: Iterable[Batch]
+) -> Iterator[tuple]:
     """Yields a batch's results while the next batch is computed."""
     waiting = None
-    shapes: deque = deque(maxlen=2)
+    shapes: deque[memory.Shape] = deque(maxlen=2)
 
     def get(results: Any) -> Any:
         with memory.naming(shapes, ADVICE):
@@ -83,16 +95,16 @@ def _one_behind(forward: Callable, params: Params, packed: Any) -> Iterator[tupl
 
 
 def evaluate(
-    forward: Callable,
+    forward: Forward,
     params: Params,
     split: Split,
     benchmark: Benchmark,
     bar: Bar = no_bar,
 ) -> Evaluation:
-    """Scores `params` on a split by `forward` (see `step.make_forward`).
+    """Scores `params` on a split.
 
-    The loss of a task is the mean over its examples of the loss of their batch: the
-    bound in ℓ_TA is one of a batch, in validation as in training.
+    The loss of a task is the mean of its batches' losses, weighted by their numbers of
+    examples: the bound in ℓ_TA is defined for a batch, in validation as in training.
     """
     outputs, batch_losses = predict_outputs(forward, params, split, bar)
     corpus = split.batcher.corpus
@@ -116,9 +128,9 @@ def evaluate(
 def score_outputs(
     outputs: np.ndarray, corpus: batches.Corpus, benchmark: Benchmark
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], dict[str, str]]:
-    """Predictions, scores and faults of each task, as in `Evaluation`.
+    """Returns the predictions, scores and faults of `Evaluation`.
 
-    `outputs`: [N, L], those of the examples of `corpus` in their order.
+    `outputs`: [N, L], in the order of the examples of `corpus`.
     """
     predictions, scores, faults = {}, {}, {}
     for index, task in enumerate(benchmark.tasks):

@@ -1,4 +1,4 @@
-"""A failed allocation -> the batch at fault, and what needs less memory."""
+"""A failed allocation -> an error with the batch's shape and a remedy."""
 
 import contextlib
 from collections.abc import Collection, Iterator
@@ -10,7 +10,7 @@ from mtra_jax.types import Batch
 
 
 class Shape(NamedTuple):
-    """What one device holds of a batch at a time: a micro-batch where there are several."""
+    """The shape of a batch, or of a micro-batch if there are several, on one device."""
 
     rows: int
     tokens: int
@@ -20,7 +20,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(batch: Batch) -> Shape:
-    """The shape of a batch, whose arrays have leading axes of devices and parts."""
+    """Returns the shape of `batch`."""
     rows, tokens = batch.tokens.shape[-2:]
     return Shape(int(rows), int(tokens))
 
@@ -29,8 +29,8 @@ def shape_of(batch: Batch) -> Shape:
 def naming(shapes: Collection[Shape], advice: str) -> Iterator[None]:
     """Turns a failed allocation, on the host or a device, into a RunError.
 
-    `shapes`: those in work at the time, of which the largest is named. `advice`: what to
-    change.
+    The error names the largest of `shapes`, the batches in memory at the time. `advice`:
+    the remedy, for the message.
     """
     try:
         yield

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from mtra_jax.methods import model
 from mtra_jax.types import Params
@@ -16,24 +17,23 @@ class RestingState(NamedTuple):
     """The states of the inner transformation."""
 
     shared: Any
-    """Its state for the shared parameters."""
+    """State of the shared parameters."""
     own: Any
-    """Its states for the parameters of single tasks; arrays have a leading axis T."""
+    """States of the parameters of single tasks; arrays have a leading axis T."""
 
 
-def warm_up(
-    learning_rate: float | jax.Array, num_warm_up_steps: int | jax.Array
-) -> optax.Schedule:
-    """Linear from `learning_rate`/n at the first step to the full rate at step n; then constant.
+def warm_up(learning_rate: ArrayLike, num_warm_up_steps: ArrayLike) -> optax.Schedule:
+    """Returns a schedule with linear warm-up over n steps, and a constant rate after it.
 
-    The rate at step k (from 0) is (k + 1)/n of the full rate, so that the first step
-    moves. Both arguments may be arguments of a compiled program.
+    The rate at step k (from 0) is (k + 1)/n of `learning_rate`, so that the first step
+    moves. Both arguments may be traced.
     """
 
     def rate(step: jax.Array) -> jax.Array:
         num_steps = jnp.maximum(num_warm_up_steps, 1)
         # The share is exactly 1 after the last step of the warm-up.
-        return learning_rate * (jnp.minimum(step + 1, num_steps) / num_steps)
+        share = jnp.minimum(step + 1, num_steps) / num_steps
+        return jnp.multiply(learning_rate, share)
 
     return rate
 
@@ -41,12 +41,12 @@ def warm_up(
 def make(
     schedule: optax.Schedule,
     tasks: tuple[str, ...],
-    clip_norm: float | jax.Array = 1.0,
+    clip_norm: ArrayLike = 1.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """Clipping at `clip_norm`, Adamax (Kingma & Ba 2015, Algorithm 2), the rate of `schedule`.
+    """Makes Adamax (Kingma & Ba 2015, Algorithm 2) with clipping and `schedule`.
 
-    `update` takes the keyword `present`, bool [T]; see `resting`. The clipping and the
-    schedule are global.
+    `update` takes the keyword `present`, bool [T]; see `resting`. Clipping at `clip_norm`
+    is by the norm of the whole gradient. The schedule counts all steps.
     """
     adamax = optax.scale_by_adamax(B1, B2, EPSILON)
     return optax.chain(
@@ -54,8 +54,8 @@ def make(
     )
 
 
-def clip(max_norm: float | jax.Array) -> optax.GradientTransformation:
-    """Scales the gradient by min(1, c/‖g‖), without the 1e-6 that PyTorch adds to the norm."""
+def clip(max_norm: ArrayLike) -> optax.GradientTransformation:
+    """Scales the gradient by min(1, c/‖g‖); PyTorch adds 1e-6 to the norm."""
 
     def update(
         gradient: Params, state: optax.EmptyState, params: Params | None = None
@@ -71,18 +71,18 @@ def clip(max_norm: float | jax.Array) -> optax.GradientTransformation:
 def resting(
     inner: optax.GradientTransformation, tasks: tuple[str, ...]
 ) -> optax.GradientTransformationExtraArgs:
-    """Applies `inner` so that the parameters of absent tasks rest.
+    """Applies `inner`, but changes neither parameters nor state of absent tasks.
 
     `inner` must be elementwise: it runs once on the shared parameters, and once per task
-    on the task's own parameters laid end to end, each time with separate state. `update`
+    on the concatenated parameters of the task, each time with separate state. `update`
     takes the keyword `present`, bool [T]. The parameters of an absent task get the update
-    0 and their state, with its step count, stays the same. In PyTorch, on which the
-    published figures stand, such parameters have no gradient and are skipped; with a zero
-    gradient Adamax's momentum would move them.
+    0; their state and its step count do not change. The published results come from
+    PyTorch, where such parameters have no gradient and are skipped; with a zero gradient
+    Adamax's momentum would move them.
 
-    All tasks' parameters are one array [T, W], so that a step with many tasks is as fast
-    as one with few. With `optax.conditionally_mask` around an Adamax of each of 128 tasks
-    the update took fifty times as long on a CPU.
+    The tasks' parameters form one array [T, W], so that the time of an update hardly
+    depends on the number of tasks. An Adamax for each of 128 tasks under
+    `optax.conditionally_mask` took fifty times as long on a CPU.
 
     Raises:
       ValueError: a parameter belongs to a task that is not among `tasks`.
@@ -124,7 +124,7 @@ def resting(
 
 
 def _shared(tree: Params) -> Params:
-    """Returns the tree with an empty node in place of each leaf of a single task."""
+    """Returns the tree with an empty node in place of each task-specific leaf."""
     return jax.tree.map(
         lambda leaf, owner: leaf if owner == model.SHARED else optax.MaskedNode(),
         tree,
@@ -133,7 +133,7 @@ def _shared(tree: Params) -> Params:
 
 
 def _rows(tree: Params, tasks: tuple[str, ...]) -> jax.Array:
-    """Returns each task's own leaves laid end to end in a row: [T, W], padded with 0."""
+    """Returns each task's leaves, concatenated to a row padded with 0: [T, W]."""
     owned = _owned(tree, tasks)
     width = max(sum(leaf.size for leaf in leaves) for leaves in owned)
     dtype = jnp.result_type(*(leaf for leaves in owned for leaf in leaves), jnp.float32)
@@ -141,7 +141,7 @@ def _rows(tree: Params, tasks: tuple[str, ...]) -> jax.Array:
     for leaves in owned:
         padding = jnp.zeros(width - sum(leaf.size for leaf in leaves), dtype)
         pieces += [*(jnp.ravel(leaf) for leaf in leaves), padding]
-    # One operation for all tasks: a stack of padded rows compiles and runs slower.
+    # One concatenation of all pieces; a stack of padded rows compiles and runs slower.
     return jnp.concatenate(pieces).reshape(len(tasks), width)
 
 
@@ -160,7 +160,7 @@ def _owned(tree: Params, tasks: tuple[str, ...]) -> list[list[jax.Array]]:
 def _joined(
     shared: Params, rows: jax.Array, like: Params, tasks: tuple[str, ...]
 ) -> Params:
-    """The inverse of `_shared` and `_rows`: a tree of the shapes of `like`."""
+    """Inverts `_shared` and `_rows`: returns a tree with the shapes of `like`."""
     places = {task: place for place, task in enumerate(tasks)}
     starts = dict.fromkeys(tasks, 0)
     shared_leaves = iter(jax.tree.leaves(shared))

@@ -15,9 +15,9 @@ from mtra_jax.types import Batch, Metrics, Params, Rngs
 class TrainState(NamedTuple):
     """The arrays that training changes, and the root key of its randomness.
 
-    `bad_steps` counts the last skipped steps in a row. The key is an argument of the
-    program, not a constant in it: runs that differ in their seed share compiled programs
-    where their shapes agree.
+    `bad_steps` counts the latest skipped steps in a row. The key is an argument of the
+    program, not a constant in it, so that runs with different seeds share compiled
+    programs.
     """
 
     params: Params
@@ -35,7 +35,7 @@ def init_state(
     params: Params,
     rng: jax.Array,
 ) -> TrainState:
-    """The state before the first step of the run whose root key is `rng`."""
+    """Returns the state before the first step of the run with the root key `rng`."""
     zero = jnp.zeros((), jnp.int32)
     words = jax.random.key_data(rng)
     moments = jax.jit(optimiser.init)(params)  # one program, not one for each leaf
@@ -43,7 +43,7 @@ def init_state(
 
 
 def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> Rngs:
-    """The same "method" key on every device; a separate "dropout" key on each."""
+    """Returns the "method" key, the same on all devices, and the device's "dropout" key."""
     method_rng, dropout_rng = jax.random.split(jax.random.fold_in(root, step))
     if axis_name is not None:
         device = jax.lax.axis_index(axis_name)
@@ -61,14 +61,14 @@ def make_update(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns `update(state, batch) -> (state, metrics)` for one device's shard.
 
-    `tasks`: the names of all tasks in the order of the label space. `one_task` promises
-    that every global batch holds a single task. The metrics hold [T] arrays (`losses`,
-    `present`, `weights`, and each term of the method under `terms`) and scalars
-    (`objective`, `scalars`).
+    `tasks`: the names of all tasks in the order of the label space. With `one_task` the
+    caller guarantees that each global batch holds a single task. The metrics hold [T]
+    arrays (`losses`, `present`, `weights`, and each term of the method under `terms`) and
+    scalars (`objective`, `scalars`).
 
-    A step whose objective, gradient or new parameters are not finite is skipped: only its
-    number and `bad_steps` change. All devices compute the same global values, so they
-    skip together.
+    A step whose objective, gradient or new parameters are not finite is skipped: only
+    `step` and `bad_steps` change. All devices compute the same global values, so they
+    skip the same steps.
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -118,11 +118,11 @@ def make_update(
 def make_forward(
     method: Method, *, axis_name: str | None = None
 ) -> Callable[[Params, Batch], tuple[jax.Array, Metrics]]:
-    """Returns `forward(params, batch) -> (outputs, losses)` without dropout.
+    """Returns `forward(params, batch) -> (outputs, metrics)` without dropout.
 
-    `outputs` [B * D, L] are those of the global batch in planned order. `losses` are [T],
-    as in training but without MTRA's perturbation, which needs a gradient (section 3.3).
-    `batch` has one part.
+    `outputs`: [B * D, L], of the global batch in planned order. `metrics`: `losses` [T] and
+    `terms`, as in training but without MTRA's perturbation, which needs a gradient
+    (section 3.3). `batch` has one part.
     """
 
     def forward(params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:

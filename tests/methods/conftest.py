@@ -17,6 +17,6 @@ def mixture(request):
 
 @pytest.fixture
 def float64():
-    """Float64 for one test: what is left are the roundings of a few dozen operations."""
+    """Float64 for one test, so that only rounding errors remain."""
     with jax.enable_x64(True):
         yield

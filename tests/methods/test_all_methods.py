@@ -1,4 +1,4 @@
-"""What every method of the registry keeps to, from one table of them."""
+"""Properties of all methods in the registry."""
 
 import dataclasses
 import functools
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Traits(NamedTuple):
-    """What the tests need to know of a method.
+    """Properties of a method that decide which tests apply.
 
-    A weighting takes the losses of hard parameter sharing, and weighs them.
+    A weighting is a method that weighs the losses of hard parameter sharing.
     """
 
     needs: Needs
@@ -41,7 +41,7 @@ def traits_of(name):
     )
 
 
-# Methods that train each task in a separate run get no batch of several tasks.
+# Methods that train each task in a separate run never get a batch of several tasks.
 METHODS = {
     name: traits_of(name)
     for name, entry in registry.METHODS.items()
@@ -51,7 +51,7 @@ WEIGHTINGS = [name for name, traits in METHODS.items() if traits.is_weighting]
 HAS_MEMORY = [name for name, t in METHODS.items() if t.has_params or t.has_state]
 OF_LOSSES = [name for name, t in METHODS.items() if t.needs is Needs.LOSSES]
 OF_GRAMIANS = [name for name, t in METHODS.items() if t.needs is Needs.GRAMIAN]
-# Their weights are float32 in every precision.
+# Methods whose weights are float32 in every precision.
 FLOAT32_WEIGHTS = {"rlw", "dwa", "tw"}
 
 
@@ -64,10 +64,10 @@ def flatten(tree):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def assert_trees_close(found, expected, **tolerances):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
+def assert_trees_close(actual, expected, **tolerances):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
     flat, _ = jax.tree_util.tree_flatten_with_path(expected)
-    for (path, want), got in zip(flat, jax.tree.leaves(found), strict=True):
+    for (path, want), got in zip(flat, jax.tree.leaves(actual), strict=True):
         name = jax.tree_util.keystr(path)
         np.testing.assert_allclose(got, want, err_msg=name, **tolerances)
 
@@ -105,7 +105,7 @@ PRESENCES = {
 
 @pytest.mark.parametrize("name", OF_LOSSES)
 def test_values_and_derivatives_of_extreme_losses_are_finite(toy, name):
-    """Step after step, so that DWA's ratios of losses are extreme as well."""
+    """Several steps in a row, so that DWA's ratios of losses are extreme too."""
     with jax.enable_x64(False):
         method = toy.make(name)
         params = jax.tree.map(np.float32, toy.params(name)["method"])
@@ -122,7 +122,7 @@ def test_values_and_derivatives_of_extreme_losses_are_finite(toy, name):
                 assert value.dtype == np.float32
                 for leaf in jax.tree.leaves((value, state, by_params, weights)):
                     assert np.isfinite(leaf).all(), key
-                # No loss is to grow, and absent tasks have no part in it.
+                # No loss may grow, and absent tasks have no weight.
                 assert np.all(weights >= 0), key
                 assert np.any(weights > 0), key
                 assert not np.any(weights[~present]), key
@@ -142,7 +142,7 @@ GRAMS = {
     "zero": gram_of(0 * RANDOM),
     "one_gradient": gram_of(np.eye(5)[:, :1] * RANDOM),
     "equal": gram_of(np.tile(RANDOM[:1], (5, 1))),
-    # Two pairs of opposite gradients of unlike length, and one between them.
+    # Two pairs of opposite gradients of different norms, and one between them.
     "conflicts": gram_of([[1, 0], [-3, 0], [0, 1], [0, -1e-3], [1, 1]]),
     "small": gram_of(RANDOM, 1e-8),
     "large": gram_of(RANDOM, 1e8),
@@ -174,7 +174,7 @@ ORDER = (3, 0, 4, 1, 2)
 
 
 def state_of(toy, name):
-    """A state amid training; numbers [T] are those of the tasks in the order of `toy`."""
+    """A state during training; its arrays [T] are in the order of `toy`."""
     rng = np.random.default_rng(5)
 
     def draw(leaf):
@@ -186,7 +186,7 @@ def state_of(toy, name):
 
 
 def of_tasks(tree, toy):
-    """The parameters where a place in an array belongs to a task or a slot, as in `toy`."""
+    """Reorders arrays over tasks or slots to the order of `toy`."""
     places = {
         "z_logits": np.array(toy.order),
         "w_logits": np.array(toy.order),
@@ -194,17 +194,16 @@ def of_tasks(tree, toy):
     }
 
     def place(path, leaf):
-        found = [places[entry.key] for entry in path if entry.key in places]
-        return leaf[found[0]] if found else leaf
+        orders = [places[entry.key] for entry in path if entry.key in places]
+        return leaf[orders[0]] if orders else leaf
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
 def move_draws(monkeypatch, toy):
-    """Lets what is drawn for a task or a slot move with it; the numbers have no name.
+    """Patches `jax.random` so that draws for a task or a slot are reordered with it.
 
-    Draws for all tasks, for each pair of them, for the slots of a text, and PCGrad's
-    orders, each from the key of its task.
+    These are draws [T], [T, T] and [L], and PCGrad's orders, each from its task's key.
     """
     order = np.array(toy.order)
     num_tasks, num_slots = len(order), len(toy.slots)
@@ -242,16 +241,16 @@ def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
     rngs = toy.rngs(0)
     move_draws(monkeypatch, other)
     differentiate = functools.partial(other.gradient, other.make(name))
-    found = jax.jit(differentiate)(params, other.batch(tasks), rngs, state)
+    actual = jax.jit(differentiate)(params, other.batch(tasks), rngs, state)
 
     # The sums have another order.
     rtol = 1e-6 if name in FLOAT32_WEIGHTS else 1e-10
     close = functools.partial(assert_trees_close, rtol=rtol, atol=1e-12)
-    close(found.gradient, of_tasks(expected.gradient, other))
-    close(found.objective, expected.metrics["objective"])
+    close(actual.gradient, of_tasks(expected.gradient, other))
+    close(actual.objective, expected.metrics["objective"])
     for key in ("losses", "weights", "terms"):
-        close(getattr(found, key), move(expected.metrics[key], ORDER))
-    close(found.state, move(expected.state, ORDER))
+        close(getattr(actual, key), move(expected.metrics[key], ORDER))
+    close(actual.state, move(expected.state, ORDER))
 
 
 def move(tree, order):
@@ -264,26 +263,26 @@ def move(tree, order):
 
 @pytest.mark.parametrize("task", [0, 1], ids=["classification", "regression"])
 @pytest.mark.parametrize("name", WEIGHTINGS)
-def test_a_weighting_of_one_task_descends_as_plain_training(toy, name, task):
+def test_a_weighting_of_one_task_has_the_direction_of_plain_training(toy, name, task):
     tasks = [task, task, -1, task, task, *[-1] * 11]
-    seen = toy.differentiate(name, tasks, method=state_of(toy, name))
+    result = toy.differentiate(name, tasks, method=state_of(toy, name))
     _, grads = toy.losses_and_gradients(toy.params(name), toy.batch(tasks))
-    found = flatten([seen.gradient["encoder"], seen.gradient["heads"]])
+    actual = flatten([result.gradient["encoder"], result.gradient["heads"]])
     plain = flatten([grads[task]["encoder"], grads[task]["heads"]])
-    scale = found @ plain / (plain @ plain)
+    scale = actual @ plain / (plain @ plain)
     assert scale > 1e-3
-    np.testing.assert_allclose(found, scale * plain, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(actual, scale * plain, rtol=0, atol=1e-12 * scale)
 
 
 def test_any_two_methods_give_different_gradients(toy):
-    """By the encoder's parameters, on one batch; of length as well as of direction.
+    """Compares norm and direction of the encoder's gradients on one batch.
 
-    Updates would not do: the first of Adamax does not depend on the gradient's scale, and
-    SI and GLS differ in nothing else. Nor would the first step of training do: DWA and
-    IMTL-L begin as the plain sum of the losses.
+    Updates would not differ: the first of Adamax does not depend on the gradient's scale,
+    in which alone SI and GLS differ. Nor would gradients of the first step: DWA and IMTL-L
+    start as the plain sum of the losses.
     """
     tasks = toy.mixtures["all"]
-    found = {
+    actual = {
         name: flatten(
             toy.differentiate(name, tasks, method=state_of(toy, name)).gradient[
                 "encoder"
@@ -294,11 +293,11 @@ def test_any_two_methods_give_different_gradients(toy):
     alike = [
         (one, other)
         for one, other in itertools.combinations(METHODS, 2)
-        if np.linalg.norm(found[one] - found[other])
-        < 1e-2 * max(np.linalg.norm(found[one]), np.linalg.norm(found[other]))
+        if np.linalg.norm(actual[one] - actual[other])
+        < 1e-2 * max(np.linalg.norm(actual[one]), np.linalg.norm(actual[other]))
     ]
     assert not alike
-    si, gls = found["si"], found["gls"]
+    si, gls = actual["si"], actual["gls"]
     cosine = si @ gls / np.linalg.norm(si) / np.linalg.norm(gls)
     np.testing.assert_allclose(cosine, 1, rtol=1e-12)
 
@@ -306,8 +305,8 @@ def test_any_two_methods_give_different_gradients(toy):
 # ---- steps
 
 
-# On four devices position p is on device p % 4: the third step gives two of them nothing
-# of its one task, the last gives one device no text at all.
+# On four devices position p is on device p % 4. In the third step two devices have no text
+# of the only task; in the last step one device has no text at all.
 PLAN = (
     (0, 3, 1, -1, 2, 0, 4, 1, -1, 3, 4, 2, 0, 1, 4, 2),
     (4, 1, 1, 4, -1, 3, 3, 1, 4, 1, -1, -1, 3, 4, -1, 1),
@@ -318,7 +317,7 @@ PLAN = (
 
 
 class Trained:
-    """Five steps one after another: the states and metrics on the host."""
+    """Five consecutive steps, with states and metrics on the host."""
 
     def __init__(self, toy, name, num_devices):
         self.program = toy.program(name, num_devices)
@@ -336,26 +335,26 @@ def train(toy, name, num_devices=1):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_four_devices_do_what_one_does(trained, name):
-    """Noise included: it follows from a text's place in the planned batch."""
+def test_four_devices_equal_one(trained, name):
+    """With noise, which depends on a text's place in the planned batch."""
     one, four = trained(name), trained(name, 4)
-    for found, expected in zip(four.metrics, one.metrics, strict=True):
-        assert_trees_close(found, expected, rtol=1e-9, atol=1e-13)
-    for found, expected in zip(four.states, one.states, strict=True):
-        assert_trees_close(found, expected, rtol=1e-9, atol=1e-13)
+    for actual, expected in zip(four.metrics, one.metrics, strict=True):
+        assert_trees_close(actual, expected, rtol=1e-9, atol=1e-13)
+    for actual, expected in zip(four.states, one.states, strict=True):
+        assert_trees_close(actual, expected, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
 @pytest.mark.parametrize("name", METHODS)
 def test_the_step_compiles_once(trained, name, num_devices):
-    """Whatever tasks are there, and whoever else in these tests took a step."""
-    found = trained(name, num_devices)
-    assert len({tuple(metrics["present"]) for metrics in found.metrics}) == 4
-    assert found.program.num_compilations == 1
+    """For all mixtures of tasks, and across the tests that share the program."""
+    actual = trained(name, num_devices)
+    assert len({tuple(metrics["present"]) for metrics in actual.metrics}) == 4
+    assert actual.program.num_compilations == 1
 
 
 @pytest.mark.parametrize("name", ["ew", *HAS_MEMORY])
-def test_training_goes_on_from_a_checkpoint_to_the_bit(trained, tmp_path, name):
+def test_training_resumes_from_a_checkpoint_to_the_bit(trained, tmp_path, name):
     pytest.importorskip("orbax.checkpoint")
     whole = trained(name)
     store = checkpoints.Checkpoints(tmp_path)
@@ -369,10 +368,10 @@ def test_training_goes_on_from_a_checkpoint_to_the_bit(trained, tmp_path, name):
     state = TrainState(**arrays)
     for batch, expected in zip(whole.batches[3:], whole.states[3:], strict=True):
         state, _ = whole.program(state, batch)
-        found = to_host(state)
-        assert jax.tree.structure(found) == jax.tree.structure(expected)
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
-    # What the method remembers has moved, or there would be nothing to lose.
+        actual = to_host(state)
+        assert jax.tree.structure(actual) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
+    # The method's parameters or state have changed; otherwise the test shows nothing.
     before, after = whole.states[2], whole.states[4]
     for has, pick in [
         (METHODS[name].has_params, lambda state: state.params["method"]),

@@ -1,4 +1,4 @@
-"""The noisy channels of the tasks and their KL terms beside NumPy float64."""
+"""Hierarchical MTL against NumPy float64."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import hierarchical_mtl, randomness
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 BETA, SHARED_BETA = 0.3, 0.7
 RTOL = 1e-11
@@ -37,7 +37,7 @@ def draw_params(toy, method):
 
 
 def draw_noises(shape):
-    """Of the shared bottleneck and of the tasks' channels: two keys from that of the step."""
+    """Noise of the shared bottleneck and of the channels, from two keys of the step's."""
     zeros = np.zeros(shape)
     draw = jax.jit(lambda rngs: randomness.reparameterize(zeros, zeros, rngs, None))
     return [np.asarray(draw(rngs)) for rngs in hierarchical_mtl.split(RNGS)]
@@ -48,15 +48,15 @@ def linear(layer, x):
 
 
 def divergence(mean, variance, prior_variance):
-    """KL(N(mean, variance) ‖ N(0, prior_variance)) of each entry."""
+    """KL(N(mean, variance) ‖ N(0, prior_variance)) for each entry."""
     ratio = (variance + mean**2) / prior_variance
     return (ratio - 1 + np.log(prior_variance / variance)) / 2
 
 
-def task_loss(space, task, found, wanted):
+def task_loss(space, task, predicted, wanted):
     if not space.is_classification[task]:
-        return np.mean((found - wanted) ** 2)
-    logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+        return np.mean((predicted - wanted) ** 2)
+    logs = predicted - np.logaddexp.reduce(predicted, axis=1, keepdims=True)
     return -np.mean(np.sum(wanted * logs, axis=1))
 
 
@@ -82,16 +82,18 @@ def expected(toy, params, batch, noises):
             u[rows] + np.sqrt(variance) * np.broadcast_to(noises[1], u.shape)[rows]
         )
         slots = np.flatnonzero(space.slot_tasks == task)
-        found = linear(params["heads"][name], np.maximum(received, 0))
-        outputs[np.ix_(rows, slots)] = found
-        losses[task] = task_loss(space, task, found, batch.targets[np.ix_(rows, slots)])
+        predicted = linear(params["heads"][name], np.maximum(received, 0))
+        outputs[np.ix_(rows, slots)] = predicted
+        losses[task] = task_loss(
+            space, task, predicted, batch.targets[np.ix_(rows, slots)]
+        )
         kls[task] = np.mean(divergence(u[rows], variance, prior))
     return losses.sum() + BETA * kls.sum() + shared, losses, kls, shared, outputs
 
 
 @functools.cache
 def differentiate(toy, shared_bottleneck):
-    """Parameters, batch, noises, and what the step makes of them."""
+    """Returns parameters, batch, noises, and the gradient of a step."""
     model, method = toy.model, make(toy, shared_bottleneck)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
@@ -106,31 +108,31 @@ shared_or_not = pytest.mark.parametrize(
 
 @shared_or_not
 def test_loss_is_the_sum_of_its_terms(toy, shared_bottleneck):
-    params, batch, noises, seen = differentiate(toy, shared_bottleneck)
+    params, batch, noises, result = differentiate(toy, shared_bottleneck)
     total, losses, kls, shared, _ = expected(toy, params, batch, noises)
-    assert seen.terms.keys() == {"task", "kl"}
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["kl"], kls, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, losses + BETA * kls, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
-    np.testing.assert_array_equal(seen.weights, seen.present)
+    assert result.terms.keys() == {"task", "kl"}
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["kl"], kls, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, losses + BETA * kls, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, total, rtol=RTOL)
+    np.testing.assert_array_equal(result.weights, result.present)
     assert min(*losses[:4], *kls[:4]) > 0.1
     if shared_bottleneck:
-        np.testing.assert_allclose(seen.scalars["batch_loss"], shared, rtol=RTOL)
+        np.testing.assert_allclose(result.scalars["batch_loss"], shared, rtol=RTOL)
         assert shared > 0.1
     else:
-        # u is z: nothing is compressed for all tasks together.
+        # u is z: there is no shared compression.
         assert params["method"].keys() == {"tasks"}
-        assert seen.objective == pytest.approx(np.sum(seen.losses), rel=RTOL)
+        assert result.objective == pytest.approx(np.sum(result.losses), rel=RTOL)
 
 
 @shared_or_not
 def test_gradient_reaches_every_parameter(toy, shared_bottleneck):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
-    params, batch, noises, seen = differentiate(toy, shared_bottleneck)
+    """Compares each array's directional derivative with differences of NumPy's loss."""
+    params, batch, noises, result = differentiate(toy, shared_bottleneck)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    found = jax.tree.leaves(seen.gradient)
+    actual = jax.tree.leaves(result.gradient)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
@@ -141,11 +143,11 @@ def test_gradient_reaches_every_parameter(toy, shared_bottleneck):
             moved = structure.unflatten(moved)
             ends.append(expected(toy, moved, batch, noises)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
-        got = np.sum(found[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        got = np.sum(actual[place] * direction)
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # What belongs to the task without texts rests.
-        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+        # Only the parameters of the task without texts have no gradient.
+        assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
 def test_the_two_draws_of_a_text_are_not_related():
@@ -160,17 +162,17 @@ def test_the_two_draws_of_a_text_are_not_related():
 def test_evaluation_reads_the_mean_of_u(toy, shared_bottleneck):
     model, method = toy.model, make(toy, shared_bottleneck)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    seen = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
+    result = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
     _, losses, kls, shared, outputs = expected(toy, params, batch, (0.0, 0.0))
     own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]
-    found = np.where(own, seen.outputs, 0)
-    np.testing.assert_allclose(found, outputs, rtol=RTOL, atol=1e-14)
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, losses + BETA * kls, rtol=RTOL)
-    np.testing.assert_allclose(seen.batch_loss, shared, rtol=RTOL)
+    actual = np.where(own, result.outputs, 0)
+    np.testing.assert_allclose(actual, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, losses + BETA * kls, rtol=RTOL)
+    np.testing.assert_allclose(result.batch_loss, shared, rtol=RTOL)
 
 
-def test_training_reads_the_channel_behind_the_dropout_of_the_heads(toy):
+def test_training_applies_the_dropout_of_the_heads_to_the_noisy_channel(toy):
     model = toy.model._replace(heads=heads.Heads(toy.model.heads.tasks, 0.5))
     method = hierarchical_mtl.make(model, shared_bottleneck=False)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
@@ -178,15 +180,15 @@ def test_training_reads_the_channel_behind_the_dropout_of_the_heads(toy):
     program = jax.jit(lambda p, b: method.losses(p, b, RNGS, None).outputs)
     outputs = np.asarray(program(params, batch))
     _, heads_rng = randomness.dropout_keys(RNGS)
-    kept = np.asarray(model.head_features(params, np.ones(shape), heads_rng))
-    assert set(np.unique(kept)) == {0, 2}
+    head_factors = np.asarray(model.head_features(params, np.ones(shape), heads_rng))
+    assert set(np.unique(head_factors)) == {0, 2}
     z = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
     z, noise = z[batch.tokens.ravel()], draw_noises(shape)[1]
     for row in np.flatnonzero(batch.where):
         task = batch.tasks[row]
         name = toy.names[task]
         spread = np.exp(params["method"]["tasks"][name]["noise_log_variance"] / 2)
-        features = kept[row] * np.maximum(z[row] + spread * noise[row], 0)
+        features = head_factors[row] * np.maximum(z[row] + spread * noise[row], 0)
         np.testing.assert_allclose(
             outputs[row, model.space.slot_tasks == task],
             linear(params["heads"][name], features),
@@ -210,7 +212,7 @@ def test_the_channels_start_with_little_noise_under_a_standard_prior(toy):
 
 @pytest.mark.parametrize("name", ["beta", "shared_beta"])
 @pytest.mark.parametrize("weight", [-0.5, math.nan, math.inf])
-def test_a_weight_that_is_none_is_refused(toy, name, weight):
+def test_an_invalid_weight_is_refused(toy, name, weight):
     with pytest.raises(InputError) as error:
         hierarchical_mtl.make(toy.model, **{name: weight})
     message = f"method.{name} is {weight}; expected 0 or more, finite"

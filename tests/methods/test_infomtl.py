@@ -1,4 +1,4 @@
-"""InfoMTL's loss from Eq. 2, 4 and 7 of the paper, in NumPy float64 and in PyTorch."""
+"""InfoMTL's loss against Eq. 2, 4 and 7 of the paper in NumPy float64 and PyTorch."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import infomtl, randomness
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 ALPHA, BETA, TEMPERATURE = 0.8, 0.3, 0.4
 RTOL = 1e-11
@@ -28,7 +28,7 @@ each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 class Noisy:
-    """Stands for an encoder: a token's row of the table, times noise for its dropout."""
+    """In place of an encoder: a token's row of the table, times noise as dropout."""
 
     def __init__(self):
         self.keys = []
@@ -69,20 +69,22 @@ def embeddings_of(params):
 
 
 def draw_noises(model, params, batch):
-    """Factors of z and of z⁺ [B, H], of the heads' features [B, H], noise of z_t [B, L]."""
+    """Factors of z, z⁺ and the heads' features [B, H], and the noise of z_t [B, L]."""
     encoder_rng, heads_rng = randomness.dropout_keys(RNGS)
     size, table = len(TASKS), embeddings_of(params)
     keys = encoder_rng, jax.random.fold_in(encoder_rng, infomtl.POSITIVES)
     factors = [noise_factors(key, (1, size), table)[0] for key in keys]
-    kept = model.head_features(params, np.ones((size, model.hidden_size)), heads_rng)
+    head_factors = model.head_features(
+        params, np.ones((size, model.hidden_size)), heads_rng
+    )
     zeros = np.zeros(batch.targets.shape)
     noise = randomness.reparameterize(zeros, zeros, RNGS, None)
-    return jax.device_get((*factors, kept, noise))
+    return jax.device_get((*factors, head_factors, noise))
 
 
 @functools.cache
 def differentiate(toy, variant):
-    """Parameters, batch, noises, and what the step makes of them."""
+    """Returns parameters, batch, noises, and the gradient of a step."""
     model, method = make(toy, variant)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
@@ -97,14 +99,14 @@ def linear(layer, x):
     return x @ layer["kernel"] + layer["bias"]
 
 
-def text_loss(is_classification, found, wanted):
+def text_loss(is_classification, predicted, wanted):
     if is_classification:
-        return -np.sum(wanted * (found - np.logaddexp.reduce(found)))
-    return np.mean((found - wanted) ** 2)
+        return -np.sum(wanted * (predicted - np.logaddexp.reduce(predicted)))
+    return np.mean((predicted - wanted) ** 2)
 
 
 def contrast(z, positives):
-    """Of each z the share of its own positive among all, by their cosines."""
+    """InfoNCE of each z with its positive, by cosine similarity."""
 
     def cosine(a, b):
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
@@ -117,9 +119,9 @@ def contrast(z, positives):
 
 
 def expected(toy, params, batch, noises, variant):
-    """The objective, ℓ_t, the KL terms, α InfoNCE and the own outputs."""
+    """The objective, ℓ_t, the KL terms, α InfoNCE, and the outputs in each text's slots."""
     space, options = toy.model.space, VARIANTS[variant]
-    factors, positive_factors, kept, noise = noises
+    factors, positive_factors, head_factors, noise = noises
     rows = embeddings_of(params)[batch.tokens.ravel()]
     z = rows * factors
     losses, kls, outputs = np.zeros(5), np.zeros(5), np.zeros(batch.targets.shape)
@@ -127,16 +129,18 @@ def expected(toy, params, batch, noises, variant):
         task = batch.tasks[i]
         count = np.sum(batch.where & (batch.tasks == task))
         name, own = toy.names[task], space.slot_tasks == task
-        found = linear(params["heads"][name], np.maximum(z[i], 0) * kept[i])
+        predicted = linear(params["heads"][name], np.maximum(z[i], 0) * head_factors[i])
         if options.get("timin", True):
             variances = params["method"]["tasks"][name]
             log_variance = linear(variances, np.maximum(z[i], 0))
-            terms = -(1 + log_variance - found**2 - np.exp(log_variance)) / 2
+            terms = -(1 + log_variance - predicted**2 - np.exp(log_variance)) / 2
             kls[task] += np.mean(terms) / count
-            found = found + np.exp(log_variance / 2) * noise[i, own]
-        outputs[i, own] = found
+            predicted = predicted + np.exp(log_variance / 2) * noise[i, own]
+        outputs[i, own] = predicted
         wanted = batch.targets[i, own]
-        losses[task] += text_loss(space.is_classification[task], found, wanted) / count
+        losses[task] += (
+            text_loss(space.is_classification[task], predicted, wanted) / count
+        )
     nce = 0.0
     if options.get("simax", True):
         positives = rows * positive_factors
@@ -146,33 +150,33 @@ def expected(toy, params, batch, noises, variant):
 
 @each_variant
 def test_loss_is_that_of_the_paper(toy, variant):
-    params, batch, noises, seen = differentiate(toy, variant)
+    params, batch, noises, result = differentiate(toy, variant)
     total, losses, kls, nce, _ = expected(toy, params, batch, noises, variant)
-    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, losses + BETA * kls, rtol=RTOL)
-    np.testing.assert_array_equal(seen.weights, seen.present)
+    np.testing.assert_allclose(result.objective, total, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, losses + BETA * kls, rtol=RTOL)
+    np.testing.assert_array_equal(result.weights, result.present)
     has_simax = VARIANTS[variant].get("simax", True)
-    assert (seen.scalars.keys() == {"batch_loss"}) == has_simax
+    assert (result.scalars.keys() == {"batch_loss"}) == has_simax
     if has_simax:
-        np.testing.assert_allclose(seen.scalars["batch_loss"], nce, rtol=RTOL)
+        np.testing.assert_allclose(result.scalars["batch_loss"], nce, rtol=RTOL)
         assert nce > 0.1
     if VARIANTS[variant].get("timin", True):
-        assert seen.terms.keys() == {"task", "kl"}
-        np.testing.assert_allclose(seen.terms["kl"], kls, rtol=RTOL)
+        assert result.terms.keys() == {"task", "kl"}
+        np.testing.assert_allclose(result.terms["kl"], kls, rtol=RTOL)
         assert kls[:4].min() > 0.1
     else:
-        assert seen.terms.keys() == {"task"}
+        assert result.terms.keys() == {"task"}
         assert params["method"] == {}
 
 
 @each_variant
 def test_gradient_reaches_every_parameter(toy, variant):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
-    params, batch, noises, seen = differentiate(toy, variant)
+    """Compares each array's directional derivative with differences of NumPy's loss."""
+    params, batch, noises, result = differentiate(toy, variant)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    found = jax.tree.leaves(seen.gradient)
+    actual = jax.tree.leaves(result.gradient)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
@@ -183,11 +187,11 @@ def test_gradient_reaches_every_parameter(toy, variant):
             moved = structure.unflatten(moved)
             ends.append(expected(toy, moved, batch, noises, variant)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
-        got = np.sum(found[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        got = np.sum(actual[place] * direction)
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # What belongs to the task without texts rests.
-        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+        # Only the parameters of the task without texts have no gradient.
+        assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
 # ---- PyTorch, all texts of a task at once
@@ -196,7 +200,7 @@ def test_gradient_reaches_every_parameter(toy, variant):
 def torch_objective(torch, toy, params, batch, noises, options):
     functional, distributions = torch.nn.functional, torch.distributions
     space = toy.model.space
-    factors, positive_factors, kept, noise = map(torch.tensor, noises)
+    factors, positive_factors, head_factors, noise = map(torch.tensor, noises)
     targets = torch.from_numpy(batch.targets)
     tokens = torch.from_numpy(batch.tokens.ravel()).long()
     rows = functional.embedding(tokens, embeddings_of(params))
@@ -210,20 +214,20 @@ def torch_objective(torch, toy, params, batch, noises, options):
         wanted = targets[texts][:, own]
         head = params["heads"][toy.names[task]]
         features = torch.relu(z[texts])
-        found = functional.linear(
-            features * kept[texts], head["kernel"].T, head["bias"]
+        predicted = functional.linear(
+            features * head_factors[texts], head["kernel"].T, head["bias"]
         )
         if options.get("timin", True):
             layer = params["method"]["tasks"][toy.names[task]]
             log_variance = functional.linear(features, layer["kernel"].T, layer["bias"])
-            posterior = distributions.Normal(found, torch.exp(log_variance / 2))
-            prior = distributions.Normal(torch.zeros_like(found), 1.0)
+            posterior = distributions.Normal(predicted, torch.exp(log_variance / 2))
+            prior = distributions.Normal(torch.zeros_like(predicted), 1.0)
             total = total + BETA * distributions.kl_divergence(posterior, prior).mean()
-            found = posterior.loc + posterior.scale * noise[texts][:, own]
+            predicted = posterior.loc + posterior.scale * noise[texts][:, own]
         if space.is_classification[task]:
-            total = total + functional.cross_entropy(found, wanted.argmax(dim=1))
+            total = total + functional.cross_entropy(predicted, wanted.argmax(dim=1))
         else:
-            total = total + functional.mse_loss(found, wanted)
+            total = total + functional.mse_loss(predicted, wanted)
     if options.get("simax", True):
         where = torch.from_numpy(batch.where)
         queries, keys = z[where], positives[where]
@@ -238,17 +242,17 @@ def torch_objective(torch, toy, params, batch, noises, options):
 @each_variant
 def test_loss_and_gradients_are_those_of_pytorch(toy, variant):
     torch = pytest.importorskip("torch")
-    params, batch, noises, seen = differentiate(toy, variant)
+    params, batch, noises, result = differentiate(toy, variant)
     tensors = jax.tree.map(lambda leaf: torch.tensor(leaf, requires_grad=True), params)
     value = torch_objective(torch, toy, tensors, batch, noises, VARIANTS[variant])
     value.backward()
-    np.testing.assert_allclose(seen.objective, value.item(), rtol=RTOL)
-    flat = jax.tree.leaves_with_path(seen.gradient)
-    for (path, found), tensor in zip(flat, jax.tree.leaves(tensors), strict=True):
+    np.testing.assert_allclose(result.objective, value.item(), rtol=RTOL)
+    flat = jax.tree.leaves_with_path(result.gradient)
+    for (path, actual), tensor in zip(flat, jax.tree.leaves(tensors), strict=True):
         gradient = tensor.grad
-        wanted = np.zeros_like(found) if gradient is None else gradient.numpy()
+        wanted = np.zeros_like(actual) if gradient is None else gradient.numpy()
         np.testing.assert_allclose(
-            found, wanted, rtol=1e-9, atol=1e-14, err_msg=jax.tree_util.keystr(path)
+            actual, wanted, rtol=1e-9, atol=1e-14, err_msg=jax.tree_util.keystr(path)
         )
 
 
@@ -268,27 +272,27 @@ def test_positives_come_from_a_second_pass_with_other_dropout(toy, variant, num_
         _, heads_rng = randomness.dropout_keys(RNGS)
         return [jax.random.key_data(key) for key in (*model.encoder.keys, heads_rng)]
 
-    # Nor has the encoder a key of the heads.
+    # The keys of the encoder's passes and of the heads all differ.
     keys = {tuple(key.tolist()) for key in jax.device_get(keys_of(params))}
     assert len(model.encoder.keys) == num_passes
     assert len(keys) == num_passes + 1
 
 
 @pytest.mark.parametrize("variant", ["whole", "without_timin"])
-def test_evaluation_reads_the_means_of_one_pass_and_contrasts_nothing(toy, variant):
+def test_evaluation_reads_the_means_of_one_pass_without_infonce(toy, variant):
     model, method = make(toy, variant)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda p, b: method.losses(p, b, None, None))
-    seen = jax.device_get(program(params, batch))
+    result = jax.device_get(program(params, batch))
     assert model.encoder.keys == [None]
     still = (1.0, 1.0, np.ones((len(TASKS), 1)), np.zeros(batch.targets.shape))
     _, losses, kls, _, outputs = expected(toy, params, batch, still, variant)
     own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]
-    found = np.where(own, seen.outputs, 0)
-    np.testing.assert_allclose(found, outputs, rtol=RTOL, atol=1e-14)
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, losses + BETA * kls, rtol=RTOL)
-    assert seen.batch_loss == 0
+    actual = np.where(own, result.outputs, 0)
+    np.testing.assert_allclose(actual, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, losses + BETA * kls, rtol=RTOL)
+    assert result.batch_loss == 0
 
 
 def test_log_variances_have_a_layer_for_each_task(toy):

@@ -1,4 +1,4 @@
-"""Draws of Gaussians, and MT-VIB's loss, beside NumPy float64."""
+"""Draws of Gaussians, and MT-VIB's loss, against NumPy float64."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import mt_vib, randomness
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 BETA = 0.3
 RTOL = 1e-11
@@ -40,7 +40,7 @@ def test_a_draw_in_evaluation_is_the_mean():
 
 
 def test_draws_have_the_moments_of_their_gaussian():
-    """Five standard errors of each moment, and Kolmogorov and Smirnov's distance."""
+    """Moments within five standard errors, and a Kolmogorov-Smirnov test."""
     mean, log_variance = np.array([[1.0, -2.0]]), np.array([[-3.0, 2.0]])
     size = 20_000
     ones = np.ones((size, 1))
@@ -48,7 +48,7 @@ def test_draws_have_the_moments_of_their_gaussian():
     noise = (draws - mean) * np.exp(-log_variance / 2)
     np.testing.assert_allclose(noise.mean(axis=0), 0, atol=5 / np.sqrt(size))
     np.testing.assert_allclose(noise.var(axis=0), 1, atol=5 * np.sqrt(2 / size))
-    # Neither the columns of a text nor neighbouring texts are related.
+    # Neither the columns of a text nor neighbouring texts are correlated.
     columns = np.mean(noise[:, 0] * noise[:, 1])
     neighbours = np.mean(noise[1:] * noise[:-1], axis=0)
     assert np.abs([columns, *neighbours]).max() < 5 / np.sqrt(size)
@@ -71,7 +71,7 @@ def test_draws_follow_the_key_of_the_method_only():
 
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_noise_follows_the_place_in_the_planned_batch(num_devices):
-    """Position p is row p // D of device p % D; of a matrix for each text too."""
+    """Position p is row p // D of device p % D; each text has a matrix of noise."""
     rng = np.random.default_rng(0)
     mean, log_variance = rng.normal(size=(2, 8, 3, 2))
     expected = np.asarray(draw(mean, log_variance))
@@ -85,19 +85,19 @@ def test_noise_follows_the_place_in_the_planned_batch(num_devices):
         axis_name="data",
         devices=jax.devices()[:num_devices],
     )
-    found = np.asarray(program(*shards))
+    actual = np.asarray(program(*shards))
     for place in range(8):
         np.testing.assert_allclose(
-            found[place % num_devices, place // num_devices],
+            actual[place % num_devices, place // num_devices],
             expected[place],
             rtol=1e-13,
         )
-    # No text has the noise of another.
+    # No two texts share noise.
     noise = (expected - mean) * np.exp(-log_variance / 2)
     assert len(np.unique(np.round(noise, 6))) == noise.size
 
 
-def test_a_draw_moves_with_its_mean_and_its_spread():
+def test_draws_are_differentiable_by_mean_and_log_variance():
     rng = np.random.default_rng(0)
     mean, log_variance, weights = rng.normal(size=(3, 4, 2))
     noise = draw_noise((4, 2))
@@ -130,19 +130,19 @@ def linear(layer, x):
 
 
 def task_losses(space, outputs, batch):
-    """Cross-entropy, or squared error, in each task's own slots; 0 without texts."""
+    """Cross-entropy or squared error in each task's slots; 0 without texts."""
     losses = np.zeros(space.num_tasks)
     for task in range(space.num_tasks):
         rows = np.flatnonzero(batch.where & (batch.tasks == task))
         own = np.ix_(rows, np.flatnonzero(space.slot_tasks == task))
-        found, wanted = outputs[own], batch.targets[own]
+        predicted, wanted = outputs[own], batch.targets[own]
         if not len(rows):
             continue
         if space.is_classification[task]:
-            logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+            logs = predicted - np.logaddexp.reduce(predicted, axis=1, keepdims=True)
             losses[task] = -np.mean(np.sum(wanted * logs, axis=1))
         else:
-            losses[task] = np.mean((found - wanted) ** 2)
+            losses[task] = np.mean((predicted - wanted) ** 2)
     return losses
 
 
@@ -183,7 +183,7 @@ def expected(toy, params, batch, noise, uncertainty):
 
 @functools.cache
 def differentiate(toy, uncertainty):
-    """Parameters, batch, noise, and what the step makes of them."""
+    """Returns parameters, batch, noise, and the gradient of a step."""
     model = toy.model
     method = mt_vib.make(model, beta=BETA, uncertainty=uncertainty)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
@@ -194,23 +194,23 @@ def differentiate(toy, uncertainty):
 
 @pytest.mark.parametrize("uncertainty", [True, False])
 def test_loss_is_the_tasks_and_beta_times_the_divergence(toy, uncertainty):
-    params, batch, noise, seen = differentiate(toy, uncertainty)
+    params, batch, noise, result = differentiate(toy, uncertainty)
     total, losses, compression, _ = expected(toy, params, batch, noise, uncertainty)
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    assert seen.terms.keys() == {"task"}
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.scalars["batch_loss"], compression, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    assert result.terms.keys() == {"task"}
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.scalars["batch_loss"], compression, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, total, rtol=RTOL)
     assert min(*losses[:4], compression) > 0.1
 
 
 @pytest.mark.parametrize("uncertainty", [True, False])
 def test_gradient_reaches_every_parameter(toy, uncertainty):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
-    params, batch, noise, seen = differentiate(toy, uncertainty)
+    """Compares each array's directional derivative with differences of NumPy's loss."""
+    params, batch, noise, result = differentiate(toy, uncertainty)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    found = jax.tree.leaves(seen.gradient)
+    actual = jax.tree.leaves(result.gradient)
     rng, step = np.random.default_rng(2), 1e-5
     absent = toy.names[4]
     for place, leaf in enumerate(leaves):
@@ -222,41 +222,41 @@ def test_gradient_reaches_every_parameter(toy, uncertainty):
             moved = structure.unflatten(moved)
             ends.append(expected(toy, moved, batch, noise, uncertainty)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
-        got = np.sum(found[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        got = np.sum(actual[place] * direction)
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        assert np.any(found[place]) == (f"/{absent}/" not in name), name
+        assert np.any(actual[place]) == (f"/{absent}/" not in name), name
 
 
 def test_evaluation_reads_the_mean(toy):
     model = toy.model
     method = mt_vib.make(model, beta=BETA)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
-    seen = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
+    result = jax.jit(lambda p, b: method.losses(p, b, None, None))(params, batch)
     _, losses, compression, outputs = expected(toy, params, batch, 0.0, True)
-    np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL, atol=1e-14)
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.batch_loss, compression, rtol=RTOL)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    np.testing.assert_allclose(result.batch_loss, compression, rtol=RTOL)
 
 
-def test_training_reads_the_draw_behind_the_dropout_of_the_heads(toy):
+def test_training_applies_the_dropout_of_the_heads_to_the_draw(toy):
     model = toy.model._replace(heads=heads.Heads(toy.model.heads.tasks, 0.5))
     method = mt_vib.make(model, beta=BETA)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     shape = len(TASKS), model.hidden_size
-    seen = jax.jit(lambda p, b: method.losses(p, b, RNGS, None))(params, batch)
+    result = jax.jit(lambda p, b: method.losses(p, b, RNGS, None))(params, batch)
     _, heads_rng = randomness.dropout_keys(RNGS)
-    kept = model.head_features(params, np.ones(shape), heads_rng)
-    assert set(np.unique(kept)) == {0, 2}
+    head_factors = model.head_features(params, np.ones(shape), heads_rng)
+    assert set(np.unique(head_factors)) == {0, 2}
     mean, log_variance = posterior(params, batch)
     u = mean + np.exp(log_variance / 2) * draw_noise(shape)
     np.testing.assert_allclose(
-        seen.outputs, predict(toy, params, kept * u), rtol=RTOL, atol=1e-13
+        result.outputs, predict(toy, params, head_factors * u), rtol=RTOL, atol=1e-13
     )
 
 
 def test_the_network_starts_near_the_one_without_a_bottleneck(toy):
-    """Little noise, and no task weighed more than another."""
+    """Little noise, and equal weights of all tasks."""
     added = jax.jit(mt_vib.make(toy.model).init)(jax.random.key(0))
     shapes = jax.tree.map(jnp.shape, added)
     layer = {"kernel": (6, 6), "bias": (6,)}
@@ -270,7 +270,7 @@ def test_the_network_starts_near_the_one_without_a_bottleneck(toy):
 
 
 @pytest.mark.parametrize("beta", [-0.5, math.nan, math.inf])
-def test_a_weight_that_is_none_is_refused(toy, beta):
+def test_an_invalid_weight_is_refused(toy, beta):
     with pytest.raises(InputError) as error:
         mt_vib.make(toy.model, beta=beta)
     assert str(error.value) == f"method.beta is {beta}; expected 0 or more, finite"

@@ -1,4 +1,4 @@
-"""The bound of each task, ℓ_TA and the ablations beside NumPy float64."""
+"""MTRA's bounds, ℓ_TA and ablations against NumPy float64."""
 
 import math
 
@@ -52,7 +52,7 @@ def embeddings_of(params):
 
 
 def score(z, y):
-    """A critic that works on NumPy and JAX arrays; not monotone, scores of about ±4."""
+    """A non-monotone critic for NumPy and JAX arrays, with scores of about ±4."""
     scale = np.linspace(-1.0, 2.0, HIDDEN)
     slots = np.linspace(1.0, -2.0, NUM_SLOTS)
     return (z * scale).sum(-1) + ((y + 0.5) ** 2 * slots).sum(-1) * (1 + z[..., 0])
@@ -92,22 +92,22 @@ def expected_task_losses(params, z, batch):
     for task, name in enumerate(TOY.names):
         rows = np.flatnonzero(task == TASKS)
         layer, own = params["heads"][name], SPACE.slot_tasks == task
-        found = np.maximum(z[rows], 0) @ layer["kernel"] + layer["bias"]
+        predicted = np.maximum(z[rows], 0) @ layer["kernel"] + layer["bias"]
         wanted = batch.targets[np.ix_(rows, own)]
         if not len(rows):
             continue
         if SPACE.is_classification[task]:
-            log_total = np.logaddexp.reduce(found, axis=1, keepdims=True)
-            losses[task] = -np.sum(wanted * (found - log_total), axis=1).mean()
+            log_total = np.logaddexp.reduce(predicted, axis=1, keepdims=True)
+            losses[task] = -np.sum(wanted * (predicted - log_total), axis=1).mean()
         else:
-            losses[task] = np.mean((found - wanted) ** 2)
+            losses[task] = np.mean((predicted - wanted) ** 2)
     return losses
 
 
 @pytest.mark.parametrize("marginal", mtra.MARGINALS)
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_bound_of_each_task(marginal, num_devices):
-    """Also with the tasks spread unevenly over devices, and partners on other devices."""
+    """With tasks unevenly distributed over devices, and partners on other devices."""
     batch = make_batch()
     z = np.random.default_rng(2).normal(size=(len(TASKS), HIDDEN))
     expected = expected_bounds(score, z, batch, marginal)
@@ -129,9 +129,9 @@ def test_bound_of_each_task(marginal, num_devices):
         out_axes=None,
         devices=jax.devices()[:num_devices],
     )
-    found = program(*shards)
-    np.testing.assert_allclose(found, expected, rtol=RTOL)
-    assert not np.any(found[3:])
+    actual = program(*shards)
+    np.testing.assert_allclose(actual, expected, rtol=RTOL)
+    assert not np.any(actual[3:])
     assert np.abs(expected[:3]).min() > 0.1
 
 
@@ -148,8 +148,8 @@ def test_padding_rows_change_no_bound(marginal):
         lambda z, batch: mtra.bound_per_task(score, z, batch, 5, marginal, None)
     )
     expected = bounds(z, batch)
-    found = bounds(np.where(empty[:, None], 50.0, z), disturbed)
-    np.testing.assert_array_equal(found, expected)
+    actual = bounds(np.where(empty[:, None], 50.0, z), disturbed)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def losses_of(options, params, rngs=None):
@@ -163,14 +163,14 @@ def losses_of(options, params, rngs=None):
 @pytest.mark.parametrize("beta", [2.5, 0.0])
 def test_losses_are_the_tasks_less_beta_times_the_bounds(marginal, beta):
     params, batch = draw_params(), make_batch()
-    seen = losses_of({"beta": beta, "marginal": marginal}, params)
+    result = losses_of({"beta": beta, "marginal": marginal}, params)
     z = representations_of(params, batch)
     task = expected_task_losses(params, z, batch)
     bounds = expected_bounds(network_score(params), z, batch, marginal)
-    assert seen.terms.keys() == {"task", "mi"}
-    np.testing.assert_allclose(seen.terms["task"], task, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["mi"], bounds, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, task - beta * bounds, rtol=RTOL)
+    assert result.terms.keys() == {"task", "mi"}
+    np.testing.assert_allclose(result.terms["task"], task, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["mi"], bounds, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, task - beta * bounds, rtol=RTOL)
 
 
 def differentiate(options, params, one_task=False, batch=None):
@@ -187,7 +187,7 @@ def differentiate(options, params, one_task=False, batch=None):
 
 @jax.jit
 def weighted_gradient(params, batch, weights):
-    """Of Σ w_t ℓ_Task,t with fixed weights, by autodiff."""
+    """Returns the gradient of Σ w_t ℓ_Task,t with fixed weights, by autodiff."""
 
     def weighted(params):
         losses = task_losses.plain(TOY.model)(params, batch, None, None).losses
@@ -210,67 +210,67 @@ def test_without_a_bound_and_a_perturbation_the_losses_are_plain(options, logari
     weights = np.array([1 / x if logarithm else 1.0 for x in losses[:3]] + [0, 0])
     value = np.log(losses[:3]).sum() if logarithm else losses.sum()
     options = {"self_alignment": False, "logarithm": logarithm, **options}
-    seen = differentiate(options, params)
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.weights, weights, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, value, rtol=RTOL)
-    assert seen.scalars == {}
-    assert seen.terms.keys() == ({"task"} if logarithm else {"task", "mi"})
+    result = differentiate(options, params)
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    np.testing.assert_allclose(result.weights, weights, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, value, rtol=RTOL)
+    assert result.scalars == {}
+    assert result.terms.keys() == ({"task"} if logarithm else {"task", "mi"})
     expected = weighted_gradient({**params, "method": {}}, batch, weights)
     for part in ("encoder", "heads"):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14),
-            seen.gradient[part],
+            result.gradient[part],
             expected[part],
         )
-    # Without weight nothing pulls at the critic.
-    for leaf in jax.tree.leaves(seen.gradient["method"]):
+    # The critic has no gradient.
+    for leaf in jax.tree.leaves(result.gradient["method"]):
         assert not np.any(leaf)
 
 
 def test_a_loss_below_the_floor_weighs_one_over_floor():
-    """β so large that ℓ_TA is negative: the logarithm goes on as its tangent."""
+    """β so large that ℓ_TA is negative: the logarithm is continued by its tangent."""
     params = draw_params()
     params["method"]["statistics"]["score"]["kernel"] *= 0.1
     options = {"beta": 100.0, "self_alignment": False, "floor": 0.5}
-    seen = differentiate(options, params)
-    losses = np.asarray(seen.losses[:3])
+    result = differentiate(options, params)
+    losses = np.asarray(result.losses[:3])
     assert (losses < 0).any()
     assert (losses > 0.5).any()
     floored = np.maximum(losses, 0.5)
     values = np.where(losses < 0.5, np.log(0.5) + losses / 0.5 - 1, np.log(floored))
-    np.testing.assert_allclose(seen.objective, values.sum(), rtol=RTOL)
-    np.testing.assert_allclose(seen.weights[:3], 1 / floored, rtol=RTOL)
-    assert not np.any(seen.weights[3:])
+    np.testing.assert_allclose(result.objective, values.sum(), rtol=RTOL)
+    np.testing.assert_allclose(result.weights[:3], 1 / floored, rtol=RTOL)
+    assert not np.any(result.weights[3:])
 
 
 @pytest.mark.parametrize(("one_task", "logarithm"), [(True, True), (False, False)])
-def test_what_is_seen_of_the_two_passes(one_task, logarithm):
+def test_losses_weights_and_terms_of_the_two_passes(one_task, logarithm):
     params, whole = draw_params(), make_batch()
     batch = whole._replace(where=TASKS == 1) if one_task else whole
     options = {"epsilon": 0.25, "logarithm": logarithm}
-    seen = differentiate(options, params, one_task, batch)
+    result = differentiate(options, params, one_task, batch)
     present = np.array([not one_task, True, not one_task, False, False])
-    totals = np.asarray(seen.losses + seen.terms["perturbed"])
+    totals = np.asarray(result.losses + result.terms["perturbed"])
     assert (totals[present] > 0.01).all()
     expected = np.where(present, 1 / np.where(present, totals, 1), 0)
     expected = expected if logarithm else present.astype(float)
-    np.testing.assert_allclose(seen.weights, expected, rtol=RTOL)
+    np.testing.assert_allclose(result.weights, expected, rtol=RTOL)
     terms = np.log(totals[present]) if logarithm else totals[present]
-    np.testing.assert_allclose(seen.objective, terms.sum(), rtol=RTOL)
+    np.testing.assert_allclose(result.objective, terms.sum(), rtol=RTOL)
     for name in ("losses", "weights"):
-        assert not np.any(np.asarray(getattr(seen, name))[~present])
-    assert seen.terms.keys() == {"task", "mi", "perturbed"}
-    for name, values in seen.terms.items():
+        assert not np.any(np.asarray(getattr(result, name))[~present])
+    assert result.terms.keys() == {"task", "mi", "perturbed"}
+    for name, values in result.terms.items():
         assert values.shape == (5,), name
         assert not np.any(np.asarray(values)[~present]), name
-    # A step up: every critic's and head's loss together grows.
-    assert seen.terms["perturbed"].sum() > seen.losses.sum()
-    np.testing.assert_allclose(seen.scalars["norm/perturbation"], 0.25, rtol=RTOL)
-    assert seen.scalars["norm/perturbation_gradient"] > 0
+    # An ascent step: the sum of the losses grows.
+    assert result.terms["perturbed"].sum() > result.losses.sum()
+    np.testing.assert_allclose(result.scalars["norm/perturbation"], 0.25, rtol=RTOL)
+    assert result.scalars["norm/perturbation_gradient"] > 0
 
 
-def test_the_perturbation_reaches_the_word_embeddings_only():
+def test_only_the_word_embeddings_are_perturbed():
     params = draw_params()
     params["encoder"]["embeddings"]["position_embeddings"] = {"embedding": np.ones(2)}
     mask = gradients.word_embeddings(params)

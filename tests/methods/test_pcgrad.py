@@ -1,4 +1,4 @@
-"""Projected gradients beside vectors worked by hand, NumPy loops over vectors and TorchJD."""
+"""PCGrad against examples worked by hand, loops over vectors in NumPy, and TorchJD."""
 
 import itertools
 
@@ -27,16 +27,16 @@ def combine(gram, present=None, rng=None):
 
 
 def by_hand(vectors, orders):
-    """Algorithm 1 on the vectors themselves: g_i' of every task [T, D]."""
-    found = []
+    """Algorithm 1 on the vectors themselves: returns g_i' of all tasks [T, D]."""
+    result = []
     for task, order in enumerate(orders):
         projected = vectors[task].copy()
         for other in order:
             dot = projected @ vectors[other]
             if other != task and dot < 0:
                 projected -= dot / (vectors[other] @ vectors[other]) * vectors[other]
-        found.append(projected)
-    return np.array(found)
+        result.append(projected)
+    return np.array(result)
 
 
 TWO = {
@@ -53,14 +53,14 @@ TWO = {
 @pytest.mark.parametrize("case", TWO)
 @pytest.mark.parametrize("orders", [[[0, 1], [0, 1]], [[1, 0], [1, 0]]], ids=str)
 def test_two_vectors_by_hand(case, orders):
-    """The task itself is skipped, wherever it stands in the order."""
+    """The task itself is skipped, wherever it occurs in the order."""
     vectors, coefficients, projected = map(np.float64, TWO[case])
-    found = project(vectors @ vectors.T, np.array(orders))
-    np.testing.assert_array_equal(found, coefficients)
-    np.testing.assert_array_equal(found @ vectors, projected)
+    actual = project(vectors @ vectors.T, np.array(orders))
+    np.testing.assert_array_equal(actual, coefficients)
+    np.testing.assert_array_equal(actual @ vectors, projected)
 
 
-# All numbers are exact in binary. The order is that of the two other tasks.
+# All numbers are exact in binary. Keys are the task, then the others in their order.
 THREE = {
     # g_1 with g_2: (½, ½), whose product with g_3 is −½ though that of g_1 was 0.
     "a_conflict_arises": (
@@ -99,15 +99,15 @@ def test_three_vectors_by_hand_in_every_order(case):
         for place in range(3):
             order = others.copy()
             order.insert(place, task)
-            found = project(gram, np.array([order] * 3))[task]
-            np.testing.assert_array_equal(found, coefficients, str(order))
-            np.testing.assert_array_equal(found @ vectors, projected, str(order))
+            actual = project(gram, np.array([order] * 3))[task]
+            np.testing.assert_array_equal(actual, coefficients, str(order))
+            np.testing.assert_array_equal(actual @ vectors, projected, str(order))
 
 
 @pytest.mark.parametrize("num_tasks", [2, 3, 6])
 @pytest.mark.parametrize("num_features", [3, 50])
-def test_random_vectors_as_in_a_loop_over_vectors(num_tasks, num_features):
-    """Also more vectors than dimensions."""
+def test_random_vectors_equal_a_loop_over_vectors(num_tasks, num_features):
+    """With fewer and with more vectors than dimensions."""
     rng = np.random.default_rng(num_tasks + num_features)
     for _ in range(20):
         # A common part, of either sign, makes some pairs agree and others conflict.
@@ -115,10 +115,10 @@ def test_random_vectors_as_in_a_loop_over_vectors(num_tasks, num_features):
         vectors = common + rng.normal(size=(num_tasks, num_features))
         orders = np.array([rng.permutation(num_tasks) for _ in range(num_tasks)])
         expected = by_hand(vectors, orders)
-        found = project(vectors @ vectors.T, orders) @ vectors
+        actual = project(vectors @ vectors.T, orders) @ vectors
         scale = np.abs(vectors).max()
-        # A projection may leave little of a vector: absolute to the largest entry.
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * scale)
+        # A projection may leave little of a vector, so the tolerance is absolute.
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * scale)
 
 
 def test_two_projected_gradients_do_not_conflict():
@@ -126,23 +126,23 @@ def test_two_projected_gradients_do_not_conflict():
     rng = np.random.default_rng(0)
     for _ in range(50):
         vectors = rng.normal(size=(2, 3))
-        found = project(vectors @ vectors.T, np.array([[0, 1], [0, 1]])) @ vectors
-        products = [found[0] @ vectors[1], found[1] @ vectors[0]]
+        actual = project(vectors @ vectors.T, np.array([[0, 1], [0, 1]])) @ vectors
+        products = [actual[0] @ vectors[1], actual[1] @ vectors[0]]
         assert min(products) > -1e-14 * np.abs(vectors).max() ** 2
 
 
-def test_weights_are_the_sum_over_the_tasks_that_are_there():
-    """(1, ½) + (1, 1) with both; an absent task is no row, and its gradient is 0."""
+def test_weights_are_the_sum_over_the_tasks_present():
+    """(1, ½) + (1, 1) with both; an absent task adds nothing, and its gradient is 0."""
     vectors = np.array([[1.0, 0], [-1, 1]])
     np.testing.assert_array_equal(combine(vectors @ vectors.T), [2, 1.5])
     for there in ([True, False], [False, True]):
         masked = vectors * np.array(there)[:, None]
-        found = combine(masked @ masked.T, there)
-        np.testing.assert_array_equal(found, there)
+        actual = combine(masked @ masked.T, there)
+        np.testing.assert_array_equal(actual, there)
 
 
-def test_every_task_meets_the_others_in_a_random_order_of_its_own():
-    """Each of the four outcomes of "a conflict arises" comes as often as the others."""
+def test_orders_of_different_tasks_are_independent():
+    """The four possible outcomes of "a conflict arises" are equally frequent."""
     vectors, expected = THREE["a_conflict_arises"]
     vectors = np.float64(vectors)
     gram = jnp.array(vectors @ vectors.T)
@@ -160,7 +160,7 @@ def test_every_task_meets_the_others_in_a_random_order_of_its_own():
 
 
 def orders_of(rng, num_tasks):
-    """As the method draws them: a key for each task, a permutation from each key."""
+    """The method's orders: a key for each task, a permutation from each key."""
     keys = jax.random.split(rng, num_tasks)
     return np.array([jax.random.permutation(key, num_tasks) for key in keys])
 
@@ -177,34 +177,36 @@ def test_a_step_projects_the_gradients_of_the_shared_parameters(toy, mixture, at
     vectors = np.array([table_of(grad).ravel() for grad in grads])
     num_conflicts = np.sum(np.tril(vectors @ vectors.T) < -1e-2)
     assert num_conflicts >= (0 if mixture == toy.mixtures["one"] else 3)
-    # Absent tasks have no gradient to project, and none to be projected on.
+    # Absent tasks have no gradient to project or to project on.
     orders = orders_of(toy.rngs(at)["method"], 5)
     there = [[other for other in order if present[other]] for order in orders]
     projected = by_hand(vectors, there)[present].sum(axis=0)
 
-    seen = toy.differentiate("pcgrad", mixture, step=np.int32(at))
-    found = table_of(seen.gradient)
+    result = toy.differentiate("pcgrad", mixture, step=np.int32(at))
+    actual = table_of(result.gradient)
     scale = np.abs(vectors).max()
-    np.testing.assert_allclose(found.ravel(), projected, rtol=1e-10, atol=1e-13 * scale)
-    weights = seen.metrics["weights"]
+    np.testing.assert_allclose(
+        actual.ravel(), projected, rtol=1e-10, atol=1e-13 * scale
+    )
+    weights = result.metrics["weights"]
     np.testing.assert_allclose(
         weights @ vectors, projected, rtol=1e-10, atol=1e-13 * scale
     )
     assert not np.any(weights[~present])
-    np.testing.assert_allclose(seen.metrics["objective"], losses.sum(), rtol=1e-12)
-    np.testing.assert_allclose(seen.metrics["losses"], losses, rtol=1e-12)
-    # What belongs to one task takes the gradient of its loss, whatever the weights.
+    np.testing.assert_allclose(result.metrics["objective"], losses.sum(), rtol=1e-12)
+    np.testing.assert_allclose(result.metrics["losses"], losses, rtol=1e-12)
+    # Heads take the gradient of their task's loss, whatever the weights.
     for name, grad in zip(toy.names, grads, strict=True):
         for key, expected in grad["heads"][name].items():
             np.testing.assert_allclose(
-                seen.gradient["heads"][name][key], expected, rtol=1e-10, atol=1e-14
+                result.gradient["heads"][name][key], expected, rtol=1e-10, atol=1e-14
             )
 
 
 def test_the_order_is_drawn_anew_each_step(toy):
     def weights(at):
-        seen = toy.differentiate("pcgrad", toy.mixtures["all"], step=np.int32(at))
-        return seen.metrics["weights"]
+        result = toy.differentiate("pcgrad", toy.mixtures["all"], step=np.int32(at))
+        return result.metrics["weights"]
 
     np.testing.assert_array_equal(weights(0), weights(0))
     assert len({tuple(weights(at)) for at in range(6)}) > 1
@@ -215,24 +217,24 @@ def test_the_order_is_drawn_anew_each_step(toy):
     [(1.0, 1e-25), (1e-25, 1e-25), (1.0, 1e-21)],
     ids=str,
 )
-def test_a_gradient_that_has_all_but_vanished_breaks_nothing(scales):
-    """Its square is below the range of float32 where its products are not.
+def test_a_tiny_gradient_gives_finite_weights(scales):
+    """Its square underflows float32 although its products with others do not.
 
     A task whose texts are all classified with certainty has such a gradient.
     """
     with jax.enable_x64(False):
         vectors = np.float32([[1, 0], [-1, 1]]) * np.float32(scales)[:, None]
         gram = np.matmul(vectors, vectors.T)
-        found = combine(gram) @ vectors
-    # Nothing of note is left to project on: at most the projection itself is missing.
-    assert np.isfinite(found).all()
+        actual = combine(gram) @ vectors
+    # At most the projection on the tiny gradient is missing.
+    assert np.isfinite(actual).all()
     expected = by_hand(np.float64(vectors), [[1], [0]]).sum(axis=0)
-    assert np.abs(found - expected).max() <= max(scales)
+    assert np.abs(actual - expected).max() <= max(scales)
 
 
 @pytest.mark.torch
 def test_two_tasks_equal_torchjd():
-    """Its answer is the sum over the tasks too; with two the order does not matter."""
+    """TorchJD sums over the tasks too; with two tasks the order does not matter."""
     torch = pytest.importorskip("torch")
     aggregation = pytest.importorskip("torchjd.aggregation")
     aggregate = aggregation.PCGrad()
@@ -243,14 +245,14 @@ def test_two_tasks_equal_torchjd():
         gram = vectors @ vectors.T
         num_conflicts += gram[0, 1] < 0
         expected = aggregate(torch.from_numpy(vectors)).numpy()
-        found = combine(gram) @ vectors
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+        actual = combine(gram) @ vectors
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-13)
     assert 5 < num_conflicts < 15
 
 
 @pytest.mark.torch
-def test_three_tasks_give_torchjd_s_answers():
-    """Each of its random answers is one of ours, and all of ours come up."""
+def test_three_tasks_give_the_results_of_torchjd():
+    """Each random result of TorchJD is one of ours, and all of ours occur."""
     torch = pytest.importorskip("torch")
     aggregation = pytest.importorskip("torchjd.aggregation")
     aggregate = aggregation.PCGrad()
@@ -271,5 +273,5 @@ def test_three_tasks_give_torchjd_s_answers():
             assert hit.any()
             hits |= hit
     assert hits.all()
-    # Several orders may give one answer, but not all of them.
+    # Some orders may give the same result, but not all of them.
     assert len(np.unique(ours.round(10), axis=0)) > 2

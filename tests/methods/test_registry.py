@@ -1,4 +1,4 @@
-"""Rows of the registry: names, options, and what each method must be."""
+"""Rows of the registry: names, options, tables, and the methods that they make."""
 
 import inspect
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_options_are_the_keywords_of_the_factory():
     ("name", "expected"),
     [("mtr", "unknown method 'mtr'; did you mean mtra?"), ("", "unknown method ''; ")],
 )
-def test_unknown_methods_are_answered_with_the_nearest(name, expected):
+def test_an_unknown_method_is_reported_with_the_nearest_name(name, expected):
     with pytest.raises(InputError) as error:
         registry.options(name)
     assert str(error.value).startswith(expected)
@@ -83,7 +83,7 @@ def test_needs_and_passes_follow_from_the_options(name, options, needs, passes):
         ("mtra_jax/methods/README.md", registry.details),
     ],
 )
-def test_the_tables_of_the_registry_stand_in_their_files(file, table):
+def test_the_tables_of_the_registry_are_in_their_files(file, table):
     text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
     assert f"\n{table()}\n" in text
 
@@ -92,7 +92,7 @@ def rows_of(table):
     return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
 
 
-def test_every_row_of_the_overview_names_a_paper_and_what_the_method_does():
+def test_every_row_of_the_overview_has_a_description_and_a_paper():
     rows = rows_of(registry.overview())
     for name, row in zip(registry.METHODS, rows, strict=True):
         method, does, source = row
@@ -101,7 +101,7 @@ def test_every_row_of_the_overview_names_a_paper_and_what_the_method_does():
         assert source[-4:].isdigit(), row
 
 
-def test_every_row_of_the_details_is_that_of_its_method():
+def test_every_row_of_the_details_describes_its_method():
     folder = Path(__file__).parents[2] / "mtra_jax/methods"
     rows = rows_of(registry.details())
     for name, row in zip(registry.METHODS, rows, strict=True):

@@ -1,4 +1,4 @@
-"""The text CNN of each task on a frozen encoder beside NumPy, a text at a time."""
+"""STL with CNN against NumPy, which computes one text at a time."""
 
 import functools
 
@@ -14,7 +14,7 @@ from mtra_jax.models import heads
 WIDTHS = (3, 4, 5)
 NUM_FILTERS = 4
 # (task, length) of each text in the order of the batch's places; -1 is an empty place.
-# Tasks are mixed in each row, and nothing is of the last.
+# Rows mix tasks, and the last task has no text.
 TEXTS = (
     (0, 5),
     (3, 1),
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Table:
-    """Stands for an encoder: a token's row of the table; notes how it was asked."""
+    """In place of an encoder: a token's row of the table; records its calls."""
 
     def __init__(self):
         self.calls = []
@@ -96,8 +96,8 @@ def tokens_of(batch, text):
 
 
 def features_of(filters, hidden):
-    """The largest response of each filter in the text, windows of 3 tokens first."""
-    found = []
+    """The largest response of each filter in the text, filters of 3 tokens first."""
+    maxima = []
     for width in WIDTHS:
         kernel, bias = (filters[f"width_{width}"][key] for key in ("kernel", "bias"))
         padded = np.concatenate([hidden, np.zeros((width - 1, hidden.shape[1]))])
@@ -105,88 +105,90 @@ def features_of(filters, hidden):
             np.tensordot(padded[start : start + width], kernel, 2) + bias
             for start in range(len(hidden))
         ]
-        found.append(np.maximum(responses, 0).max(axis=0))
-    return np.concatenate(found)
+        maxima.append(np.maximum(responses, 0).max(axis=0))
+    return np.concatenate(maxima)
 
 
-def expected(toy, params, batch, kept=1.0):
-    """Σ ℓ_t, ℓ_t [T], and the outputs in the own slots [B, L]."""
+def expected(toy, params, batch, head_factors=1.0):
+    """Returns Σ ℓ_t, ℓ_t [T], and the outputs in each text's slots [B, L]."""
     space = toy.model.space
     table = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
-    kept = np.broadcast_to(kept, (len(TEXTS), 12))
+    head_factors = np.broadcast_to(head_factors, (len(TEXTS), 12))
     losses, outputs = np.zeros(5), np.zeros(batch.targets.shape)
     for text in np.flatnonzero(TASKS >= 0):
         task = TASKS[text]
         name, own = toy.names[task], space.slot_tasks == task
         hidden = table[tokens_of(batch, text)]
-        features = features_of(params["method"]["tasks"][name], hidden) * kept[text]
+        features = (
+            features_of(params["method"]["tasks"][name], hidden) * head_factors[text]
+        )
         head, wanted = params["heads"][name], batch.targets[text, own]
-        found = features @ head["kernel"] + head["bias"]
-        outputs[text, own] = found
+        predicted = features @ head["kernel"] + head["bias"]
+        outputs[text, own] = predicted
         if space.is_classification[task]:
-            loss = -np.sum(wanted * (found - np.logaddexp.reduce(found)))
+            loss = -np.sum(wanted * (predicted - np.logaddexp.reduce(predicted)))
         else:
-            loss = np.mean((found - wanted) ** 2)
+            loss = np.mean((predicted - wanted) ** 2)
         losses[task] += loss / np.sum(task == TASKS)
     return losses.sum(), losses, outputs
 
 
 @functools.cache
 def differentiate(toy):
-    """Parameters, batch, the calls of the encoder, and what the step makes of them."""
+    """Returns parameters, batch, dropout factors, encoder calls, gradient of a step."""
     model, method = make(toy, dropout=0.5)
     params, batch = draw_params(toy, method), make_batch(toy)
 
     @jax.jit
     def program(params, batch):
-        seen = toy.gradient(method, params, batch, RNGS)
+        result = toy.gradient(method, params, batch, RNGS)
         _, heads_rng = randomness.dropout_keys(RNGS)
         ones = jnp.ones((len(TEXTS), method.num_features))
-        return seen, model.head_features(params, ones, heads_rng)
+        return result, model.head_features(params, ones, heads_rng)
 
-    seen, kept = jax.device_get(program(params, batch))
-    return params, batch, kept, model.encoder.calls, seen
+    result, head_factors = jax.device_get(program(params, batch))
+    return params, batch, head_factors, model.encoder.calls, result
 
 
 def test_each_text_takes_the_filters_and_the_head_of_its_task(toy):
-    params, batch, kept, _, seen = differentiate(toy)
-    total, losses, _ = expected(toy, params, batch, kept)
-    assert set(np.unique(kept)) == {0, 2}
+    params, batch, head_factors, _, result = differentiate(toy)
+    total, losses, _ = expected(toy, params, batch, head_factors)
+    assert set(np.unique(head_factors)) == {0, 2}
     assert losses[:4].min() > 0.1
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    assert seen.terms.keys() == {"task"}
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
-    np.testing.assert_array_equal(seen.weights, seen.present)
-    assert seen.scalars == {}
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    assert result.terms.keys() == {"task"}
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, total, rtol=RTOL)
+    np.testing.assert_array_equal(result.weights, result.present)
+    assert result.scalars == {}
 
 
 def test_evaluation_gives_the_same_features_without_dropout(toy):
     model, method = make(toy, dropout=0.5)
     params, batch = draw_params(toy, method), make_batch(toy)
     program = jax.jit(lambda p, b: method.losses(p, b, None, None))
-    seen = jax.device_get(program(params, batch))
+    result = jax.device_get(program(params, batch))
     _, losses, outputs = expected(toy, params, batch)
     own = (model.space.slot_tasks == batch.tasks[:, None]) & batch.where[:, None]
-    found = np.where(own, seen.outputs, 0)
-    np.testing.assert_allclose(found, outputs, rtol=RTOL, atol=1e-14)
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
+    actual = np.where(own, result.outputs, 0)
+    np.testing.assert_allclose(actual, outputs, rtol=RTOL, atol=1e-14)
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
 
 
 def test_the_encoder_is_frozen(toy):
-    """No gradient, not a small one, and no dropout in training either."""
-    *_, calls, seen = differentiate(toy)
+    """The gradient is exactly 0, and training has no dropout in the encoder."""
+    *_, calls, result = differentiate(toy)
     assert calls == [(True, {})]
-    for leaf in jax.tree.leaves(seen.gradient["encoder"]):
+    for leaf in jax.tree.leaves(result.gradient["encoder"]):
         assert not np.any(leaf)
 
 
 def test_gradient_reaches_every_filter_and_head(toy):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
-    params, batch, kept, _, seen = differentiate(toy)
+    """Compares each array's directional derivative with differences of NumPy's loss."""
+    params, batch, head_factors, _, result = differentiate(toy)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    found = jax.tree.leaves(seen.gradient)
+    actual = jax.tree.leaves(result.gradient)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
@@ -197,16 +199,16 @@ def test_gradient_reaches_every_filter_and_head(toy):
             moved = [*leaves]
             moved[place] = leaf + distance * direction
             moved = structure.unflatten(moved)
-            ends.append(expected(toy, moved, batch, kept)[0])
+            ends.append(expected(toy, moved, batch, head_factors)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
-        got = np.sum(found[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        got = np.sum(actual[place] * direction)
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # What belongs to the task without texts rests.
-        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+        # Only the parameters of the task without texts have no gradient.
+        assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
-def test_filters_of_each_task_start_from_draws_of_their_own(toy):
+def test_filters_of_different_tasks_start_from_independent_draws(toy):
     method = stl_cnn.make(toy.model, num_filters=400)
     tasks = jax.device_get(jax.jit(method.init)(jax.random.key(0)))["tasks"]
     assert tasks.keys() == set(toy.names)
@@ -217,12 +219,12 @@ def test_filters_of_each_task_start_from_draws_of_their_own(toy):
             layer = task[f"width_{width}"]
             assert layer["kernel"].shape == (width, 6, 400)
             np.testing.assert_array_equal(layer["bias"], np.zeros(400))
-            # Variance 1 / inputs of the filter, to four standard errors.
+            # The variance is 1 / inputs of the filter, within four standard errors.
             size = layer["kernel"].size
             spread = np.std(layer["kernel"]) * np.sqrt(6 * width)
             np.testing.assert_allclose(spread, 1, rtol=4 / np.sqrt(2 * size))
             kernels.append(layer["kernel"][0, 0] * np.sqrt(6 * width))
-    # No two of the fifteen are related: 400 draws each, five standard errors.
+    # No two of the fifteen are correlated: 400 draws each, five standard errors.
     related = np.abs(np.corrcoef(kernels) - np.eye(len(kernels)))
     assert related.max() < 5 / np.sqrt(400)
 

@@ -1,4 +1,4 @@
-"""Losses of the tasks, and EW's gradient, beside NumPy float64."""
+"""Task losses, and EW's gradient, against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from mtra_jax.models import heads
 TOY = toys.Toy()
 SPACE, NUM_SLOTS, NAMES, SIZES = TOY.model.space, len(TOY.slots), TOY.names, toys.SIZES
 IS_CLASSIFICATION, STARTS = toys.IS_CLASSIFICATION, toys.STARTS
-# Everything is in float64: the tolerance covers the rounding of a few dozen operations.
+# In float64; the tolerance covers the rounding of a few dozen operations.
 RTOL = 1e-12
 
 
@@ -35,7 +35,7 @@ def draw_outputs(size, seed=1):
 
 
 def loss_and_gradient(outputs, batch):
-    """[T] and d loss[t] / d outputs [T, B, L], row by row from the definitions."""
+    """Returns losses [T] and d loss[t] / d outputs [T, B, L], row by row."""
     losses, grads = np.zeros(5), np.zeros((5, *outputs.shape))
     for task in range(5):
         rows = [
@@ -43,15 +43,17 @@ def loss_and_gradient(outputs, batch):
         ]
         own = own_slots(task)
         for row in rows:
-            found, wanted = outputs[row, own], batch.targets[row, own]
+            predicted, wanted = outputs[row, own], batch.targets[row, own]
             if IS_CLASSIFICATION[task]:
-                log_total = np.logaddexp.reduce(found)
-                losses[task] -= np.sum(wanted * (found - log_total)) / len(rows)
-                grads[task, row, own] = (np.exp(found - log_total) - wanted) / len(rows)
+                log_total = np.logaddexp.reduce(predicted)
+                losses[task] -= np.sum(wanted * (predicted - log_total)) / len(rows)
+                grads[task, row, own] = (np.exp(predicted - log_total) - wanted) / len(
+                    rows
+                )
             else:
                 share = len(rows) * SIZES[task]
-                losses[task] += np.sum((found - wanted) ** 2) / share
-                grads[task, row, own] = 2 * (found - wanted) / share
+                losses[task] += np.sum((predicted - wanted) ** 2) / share
+                grads[task, row, own] = 2 * (predicted - wanted) / share
     return losses, grads
 
 
@@ -85,7 +87,7 @@ def test_losses_of_any_mixture(name):
     expected, expected_jacobian = loss_and_gradient(outputs, batch)
     np.testing.assert_allclose(losses, expected, rtol=RTOL)
     np.testing.assert_allclose(jacobian, expected_jacobian, rtol=1e-10, atol=1e-15)
-    # Zero, not small: in other tasks' slots, padding rows and absent tasks.
+    # Exactly 0 in other tasks' slots, padding rows and absent tasks.
     assert not np.any(np.asarray(jacobian)[expected_jacobian == 0])
     absent = [task not in MIXTURES[name] for task in range(5)]
     assert not np.any(np.asarray(losses)[absent])
@@ -100,8 +102,8 @@ def test_padding_rows_and_other_slots_change_nothing():
         targets=np.where(batch.where[:, None], batch.targets, 7.0),
         tasks=np.where(batch.where, batch.tasks, 3).astype(np.int32),
     )
-    found = losses_and_jacobian(np.where(other, 1e9, outputs), disturbed)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    actual = losses_and_jacobian(np.where(other, 1e9, outputs), disturbed)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -114,7 +116,7 @@ def test_extreme_outputs_give_finite_losses_and_gradients(sign):
     assert losses.dtype == np.float32
     assert np.isfinite(losses).all()
     assert np.isfinite(jacobian).all()
-    # The right class at 5000 below the others, or above them.
+    # The logit of the right class is 10,000 below or above the others.
     wrong = [1e4 + np.log(2), 1e4 + np.log(1)]
     expected = wrong if sign == 1 else [0, 0]
     np.testing.assert_allclose([losses[0], losses[2]], expected, rtol=1e-6)
@@ -136,8 +138,8 @@ def test_mean_per_task():
     values = np.random.default_rng(2).normal(size=16)
     tasks = np.array(MIXTURE)
     expected = [values[tasks == task].mean() for task in range(4)] + [0]
-    found = task_losses.mean(np.where(batch.where, values, np.nan), batch, 5, None)
-    np.testing.assert_allclose(found, expected, rtol=RTOL)
+    actual = task_losses.mean(np.where(batch.where, values, np.nan), batch, 5, None)
+    np.testing.assert_allclose(actual, expected, rtol=RTOL)
 
 
 def test_sizes_of_the_space():
@@ -145,8 +147,8 @@ def test_sizes_of_the_space():
     np.testing.assert_array_equal(SPACE.num_outputs, SIZES)
 
 
-def test_devices_together_see_the_planned_batch():
-    """Losses, present tasks and the order of gathered rows, of unequal shares."""
+def test_losses_and_gathered_rows_are_those_of_the_planned_batch():
+    """On four devices with different numbers of texts of each task."""
     tasks = [4, -1, 0, 1, -1, -1, 0, 1, -1, -1, 3, 1, -1, -1, 3, 1]
     batch = make_batch(tasks)
     outputs = draw_outputs(16)
@@ -174,7 +176,7 @@ def test_gathering_on_one_device_changes_nothing():
 
 
 class Listener(toys.Table):
-    """A table that records the dropout keys of its calls."""
+    """A table that records the arguments for dropout of its calls."""
 
     def __init__(self):
         self.calls = []
@@ -221,14 +223,14 @@ def test_plain_losses_are_those_of_the_first_tokens():
         first_tokens=order[None],
     )
     losses_fn = jax.jit(lambda *args: task_losses.plain(model)(*args, None, None))
-    seen = losses_fn(params, batch)
+    result = losses_fn(params, batch)
     plain = make_batch(MIXTURE)
     _, outputs = predict(params, plain)
     expected, _ = loss_and_gradient(outputs, plain)
-    np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL)
-    np.testing.assert_allclose(seen.losses, expected, rtol=RTOL)
-    assert seen.terms.keys() == {"task"}
-    np.testing.assert_array_equal(seen.terms["task"], seen.losses)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=RTOL)
+    np.testing.assert_allclose(result.losses, expected, rtol=RTOL)
+    assert result.terms.keys() == {"task"}
+    np.testing.assert_array_equal(result.terms["task"], result.losses)
 
 
 def test_dropout_takes_a_key_in_training_only():
@@ -243,7 +245,7 @@ def test_dropout_takes_a_key_in_training_only():
     deterministic, encoder_rngs = model.encoder.calls[1]
     assert not deterministic
     assert not np.allclose(dropped, outputs)
-    # The heads' own key, and not the encoder's: their masks must not be related.
+    # The heads' key differs from the encoder's, so that their masks are independent.
     keys = jax.random.split(rngs["dropout"])
     assert encoder_rngs.keys() == {"dropout"}
     assert encoder_rngs["dropout"] == keys[0]
@@ -252,7 +254,7 @@ def test_dropout_takes_a_key_in_training_only():
 
 @pytest.mark.parametrize("name", ["mixture", "beta"])
 def test_ew_takes_the_mean_over_all_tasks(name):
-    """Weight 1/T for the tasks of the step, whether it holds one or all."""
+    """Each task of the step weighs 1/T, however many tasks it holds."""
     model, params = make_model(), make_params()
     method = ew.make(model)
     assert method.init(jax.random.key(0)) == {}
@@ -261,37 +263,37 @@ def test_ew_takes_the_mean_over_all_tasks(name):
     differentiate = jax.jit(
         lambda params, batch: TOY.gradient(method, params, batch, rngs)
     )
-    seen = differentiate(params, batch)
+    result = differentiate(params, batch)
     z, outputs = predict(params, batch)
     losses, grads = loss_and_gradient(outputs, batch)
     present = np.isin(np.arange(5), MIXTURES[name])
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, losses.sum() / 5, rtol=RTOL)
-    np.testing.assert_allclose(seen.weights, present / 5, rtol=RTOL)
-    assert seen.scalars == {}
-    assert seen.state == ()
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, losses.sum() / 5, rtol=RTOL)
+    np.testing.assert_allclose(result.weights, present / 5, rtol=RTOL)
+    assert result.scalars == {}
+    assert result.state == ()
 
     grad = grads.sum(axis=0) / 5
     for task, task_name in enumerate(NAMES):
-        found = seen.gradient["heads"][task_name]
+        actual = result.gradient["heads"][task_name]
         own = grad[:, own_slots(task)]
         expected = np.maximum(z, 0).T @ own
-        np.testing.assert_allclose(found["kernel"], expected, rtol=1e-10, atol=1e-14)
-        np.testing.assert_allclose(found["bias"], own.sum(0), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(actual["kernel"], expected, rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(actual["bias"], own.sum(0), rtol=1e-10, atol=1e-14)
     kernel = np.concatenate(
         [x["kernel"] for x in map(params["heads"].get, NAMES)], axis=1
     )
     expected = np.where(z > 0, grad @ kernel.T, 0)
     by_table = np.zeros_like(embeddings_of(params))
     np.add.at(by_table, batch.tokens.ravel(), expected)
-    table = embeddings_of(seen.gradient)
+    table = embeddings_of(result.gradient)
     np.testing.assert_allclose(table, by_table, rtol=1e-10, atol=1e-14)
-    assert seen.gradient["method"] == {}
+    assert result.gradient["method"] == {}
 
 
-def test_a_task_without_texts_counts_nothing_in_ew():
-    """Not even where its loss is no number."""
+def test_a_task_without_texts_adds_nothing_to_ew():
+    """Even if its loss is NaN."""
     objective = ew.make(make_model()).gradient.objective
     losses = jnp.array([1.0, jnp.nan, 5.0])
     value, state = objective({}, losses, jnp.array([True, False, True]), "state", None)

@@ -1,4 +1,4 @@
-"""VMTL's posteriors, mixed priors and loss beside NumPy float64."""
+"""VMTL's posteriors, mixed priors and loss against NumPy float64."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import randomness, vmtl
 from mtra_jax.models import heads
 
-# Nothing of the last task; -1 is an empty place.
+# No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
 PRESENT = np.array([True, True, True, True, False])
 BETA, GAMMA, TEMPERATURE = 0.3, 0.7, 0.6
@@ -22,7 +22,7 @@ RTOL = 1e-11
 RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
 pytestmark = pytest.mark.usefixtures("float64")
 
-# Compiled: a tenth of the time of running each operation by itself.
+# Compiled, which is ten times as fast as single operations.
 mix = jax.jit(vmtl.mix)
 
 
@@ -30,7 +30,7 @@ mix = jax.jit(vmtl.mix)
 
 
 def weights_of(logits, present, temperature, key):
-    """The weights [T, T] that `mix` gives the tasks: parts whose means are unit vectors."""
+    """Returns the weights [T, T] of `mix`, read off parts whose means are unit vectors."""
     units = np.eye(len(logits))
     return np.asarray(
         mix(vmtl.Prior(units, units), logits, present, temperature, key).mean
@@ -38,7 +38,7 @@ def weights_of(logits, present, temperature, key):
 
 
 def draw_gumbel(present, key):
-    """The noise of the weights, up to a number for each row that changes no softmax."""
+    """Returns the noise of the weights, up to a constant per row (softmax ignores it)."""
     with np.errstate(divide="ignore"):
         return np.log(weights_of(np.zeros((5, 5)), present, 1.0, key))
 
@@ -48,39 +48,39 @@ def softmax(scores):
     return exps / exps.sum(axis=-1, keepdims=True)
 
 
-def test_the_mixture_leaves_out_the_own_task_and_absent_ones():
+def test_the_mixture_excludes_the_task_itself_and_absent_tasks():
     logits = 2 * np.random.default_rng(0).normal(size=(5, 5))
-    found = weights_of(logits, PRESENT, TEMPERATURE, jax.random.key(0))
+    actual = weights_of(logits, PRESENT, TEMPERATURE, jax.random.key(0))
     allowed = PRESENT & ~np.eye(5, dtype=bool)
-    np.testing.assert_array_equal(found > 0, allowed)
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-14)
+    np.testing.assert_array_equal(actual > 0, allowed)
+    np.testing.assert_allclose(actual.sum(axis=1), 1, rtol=1e-14)
 
 
-def test_one_other_task_has_all_the_weight():
+def test_a_single_other_task_has_all_the_weight():
     logits = np.random.default_rng(0).normal(size=(3, 3))
     present = np.array([True, False, True])
-    found = weights_of(logits, present, TEMPERATURE, jax.random.key(0))
-    np.testing.assert_array_equal(found[[0, 2]], [[0, 0, 1], [1, 0, 0]])
+    actual = weights_of(logits, present, TEMPERATURE, jax.random.key(0))
+    np.testing.assert_array_equal(actual[[0, 2]], [[0, 0, 1], [1, 0, 0]])
 
 
 def test_the_mixture_adds_means_by_weights_and_variances_by_their_squares():
-    """The moments of Σ c x of independent x; variances of the weights sum to less than 1."""
+    """The moments of Σ c x of independent x; the squared weights sum to less than 1."""
     rng = np.random.default_rng(0)
     logits, mean, variance = rng.normal(size=(3, 5, 5))
     parts, key = vmtl.Prior(mean, variance**2), jax.random.key(0)
     weights = weights_of(logits, PRESENT, TEMPERATURE, key)
-    found = mix(parts, logits, PRESENT, TEMPERATURE, key)
+    actual = mix(parts, logits, PRESENT, TEMPERATURE, key)
     for task in range(5):
         total, spread = np.zeros(5), np.zeros(5)
         for other in range(5):
             total += weights[task, other] * mean[other]
             spread += weights[task, other] ** 2 * variance[other] ** 2
-        np.testing.assert_allclose(found.mean[task], total, rtol=1e-12)
-        np.testing.assert_allclose(found.variance[task], spread, rtol=1e-12)
+        np.testing.assert_allclose(actual.mean[task], total, rtol=1e-12)
+        np.testing.assert_allclose(actual.variance[task], spread, rtol=1e-12)
 
 
-def test_cold_weights_choose_as_often_as_the_softmax_says():
-    """Gumbel's noise: its argmax is a draw of the softmax, of the others present only."""
+def test_weights_at_low_temperature_are_draws_from_the_softmax():
+    """The argmax with Gumbel noise is a draw from the softmax over the others present."""
     logits = np.array([[5.0, 0.5, -1.0, 1.0, 3.0], [0.3, 5.0, 0.1, -0.7, 3.0]])
     logits = np.concatenate([logits, np.zeros((3, 5))])
     size = 4000
@@ -92,16 +92,16 @@ def test_cold_weights_choose_as_often_as_the_softmax_says():
     def draw(key):
         return vmtl.mix(vmtl.Prior(units, units), logits, PRESENT, 1e-3, key).mean
 
-    found = np.asarray(draw(keys))
-    # Nearly all of the weight is with one of them.
-    assert np.mean(found.max(axis=-1) > 0.99) > 0.95
+    actual = np.asarray(draw(keys))
+    # One task has nearly all the weight.
+    assert np.mean(actual.max(axis=-1) > 0.99) > 0.95
     allowed = PRESENT & ~np.eye(5, dtype=bool)
     expected = softmax(np.where(allowed, logits, -np.inf))
     # Five standard errors of a share.
     errors = 5 * np.sqrt(expected * (1 - expected) / size)
-    assert np.all(np.abs(found.mean(axis=0) - expected) <= errors + 2e-3)
-    # The draws of two tasks are not related.
-    first, second = found[:, 0, 2] > 0.5, found[:, 1, 2] > 0.5
+    assert np.all(np.abs(actual.mean(axis=0) - expected) <= errors + 2e-3)
+    # The draws of two tasks are not correlated.
+    first, second = actual[:, 0, 2] > 0.5, actual[:, 1, 2] > 0.5
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(size)
 
 
@@ -110,9 +110,9 @@ def test_weights_are_the_softmax_of_logits_and_noise_over_the_temperature():
     key = jax.random.key(0)
     noise = draw_gumbel(PRESENT, key)
     for temperature in (0.3, 1.0, 4.0):
-        found = weights_of(logits, PRESENT, temperature, key)
+        actual = weights_of(logits, PRESENT, temperature, key)
         expected = softmax((logits + noise) / temperature)
-        np.testing.assert_allclose(found, expected, rtol=1e-10)
+        np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_without_another_task_the_prior_is_standard_normal(present):
     gradient, prior = prior_and_gradient(logits)
     np.testing.assert_array_equal(prior.mean[row], [0, 0])
     np.testing.assert_array_equal(prior.variance[row], [1, 1])
-    # One task or none leaves nothing to choose in any row, and no NaN either.
+    # With one task or none the weights are constant, and no gradient is NaN.
     np.testing.assert_allclose(gradient, np.zeros((size, size)), atol=1e-15)
 
 
@@ -152,7 +152,7 @@ def draw_posterior(shape=(16, 6), seed=0):
 
 
 def moments(means, variances):
-    """Of a mixture of Gaussians with equal shares: the law of total variance."""
+    """Moments of an equal mixture of Gaussians, by the law of total variance."""
     return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0) + FLOOR
 
 
@@ -171,35 +171,35 @@ def test_moments_of_a_task_are_those_of_its_texts_on_all_devices(toy, num_device
         out_axes=None,
         devices=jax.devices()[:num_devices],
     )
-    found = jax.device_get(program(shards, toy.batch(TASKS, num_devices)))
+    actual = jax.device_get(program(shards, toy.batch(TASKS, num_devices)))
     for task in range(4):
         rows = np.array(TASKS) == task
         mean, variance = moments(
             posterior.mean[rows], np.exp(posterior.log_variance[rows])
         )
-        np.testing.assert_allclose(found.mean[task], mean, rtol=RTOL, atol=1e-14)
-        np.testing.assert_allclose(found.variance[task], variance, rtol=RTOL)
-    assert np.all(np.isfinite(found.mean[4]) & (found.variance[4] > 0))
+        np.testing.assert_allclose(actual.mean[task], mean, rtol=RTOL, atol=1e-14)
+        np.testing.assert_allclose(actual.variance[task], variance, rtol=RTOL)
+    assert np.all(np.isfinite(actual.mean[4]) & (actual.variance[4] > 0))
 
 
 def test_moments_of_a_classifier_are_those_of_its_columns(toy):
     space = toy.model.space
     kernel = draw_posterior((6, len(space.slot_tasks)))
-    found = jax.jit(lambda kernel: vmtl.moments_of_columns(kernel, space))(kernel)
+    actual = jax.jit(lambda kernel: vmtl.moments_of_columns(kernel, space))(kernel)
     for task in range(5):
         own = space.slot_tasks == task
         columns = kernel.mean[:, own].T, np.exp(kernel.log_variance[:, own].T)
         mean, variance = moments(*columns)
-        np.testing.assert_allclose(found.mean[task], mean, rtol=RTOL, atol=1e-14)
-        np.testing.assert_allclose(found.variance[task], variance, rtol=RTOL)
+        np.testing.assert_allclose(actual.mean[task], mean, rtol=RTOL, atol=1e-14)
+        np.testing.assert_allclose(actual.variance[task], variance, rtol=RTOL)
 
 
 def test_a_variance_that_rounds_below_zero_stays_positive(toy):
-    """Equal texts far from 0 without noise: what is left of their squares is rounding."""
+    """For equal texts far from 0 without noise the difference of squares is rounding."""
     shape = len(TASKS), 6
     posterior = vmtl.Gaussian(np.full(shape, 1e5 / 3), np.full(shape, -60.0))
-    found = vmtl.moments_of_texts(posterior, toy.batch(TASKS), 5, None)
-    assert np.all(np.asarray(found.variance) >= FLOOR)
+    actual = vmtl.moments_of_texts(posterior, toy.batch(TASKS), 5, None)
+    assert np.all(np.asarray(actual.variance) >= FLOOR)
 
 
 def test_the_moments_are_constants(toy):
@@ -231,23 +231,23 @@ def draw_prior(seed=1):
     return vmtl.Prior(rng.normal(size=(5, 6)), rng.uniform(0.1, 3, size=(5, 6)))
 
 
-def test_divergence_of_texts_is_from_the_prior_of_their_own_task(toy):
+def test_divergence_of_texts_is_from_the_prior_of_their_task(toy):
     batch, posterior, prior = toy.batch(TASKS), draw_posterior(), draw_prior()
     program = jax.jit(lambda *args: vmtl.representation_kl(*args, batch, 5, None))
-    found = program(posterior, prior)
+    actual = program(posterior, prior)
     expected = np.zeros(5)
     for task in range(4):
         rows = np.array(TASKS) == task
         variance = np.exp(posterior.log_variance[rows])
         own = prior.mean[task], prior.variance[task]
         expected[task] = np.mean(divergence(posterior.mean[rows], variance, *own))
-    np.testing.assert_allclose(found, expected, rtol=RTOL)
+    np.testing.assert_allclose(actual, expected, rtol=RTOL)
 
 
-def test_divergence_of_classifiers_is_from_the_prior_of_their_own_task(toy):
+def test_divergence_of_classifiers_is_from_the_prior_of_their_task(toy):
     space, prior = toy.model.space, draw_prior()
     kernel = draw_posterior((6, len(space.slot_tasks)))
-    found = jax.jit(lambda *args: vmtl.classifier_kl(*args, space))(kernel, prior)
+    actual = jax.jit(lambda *args: vmtl.classifier_kl(*args, space))(kernel, prior)
     expected = np.zeros(5)
     for task in range(5):
         own = space.slot_tasks == task
@@ -259,7 +259,7 @@ def test_divergence_of_classifiers_is_from_the_prior_of_their_own_task(toy):
             prior.variance[task][:, None],
         )
         expected[task] = terms.mean()
-    np.testing.assert_allclose(found, expected, rtol=RTOL)
+    np.testing.assert_allclose(actual, expected, rtol=RTOL)
 
 
 # ---- the whole loss
@@ -278,9 +278,9 @@ def draw_params(toy, method):
 
 
 def draw_noises(model, params, batch):
-    """Of z, of the outputs, of both mixtures, and the heads' dropout factors.
+    """Noise of z, of the outputs and of both mixtures, and the heads' dropout factors.
 
-    Four keys are made of the step's, in this order.
+    The step's key is split into the four keys of the noises, in this order.
     """
     keys = jax.random.split(RNGS["method"], 4)
 
@@ -304,10 +304,10 @@ def linear(layer, x):
     return x @ layer["kernel"] + layer["bias"]
 
 
-def task_loss(space, task, found, wanted):
+def task_loss(space, task, predicted, wanted):
     if not space.is_classification[task]:
-        return np.mean((found - wanted) ** 2)
-    logs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+        return np.mean((predicted - wanted) ** 2)
+    logs = predicted - np.logaddexp.reduce(predicted, axis=1, keepdims=True)
     return -np.mean(np.sum(wanted * logs, axis=1))
 
 
@@ -318,7 +318,7 @@ def posterior_of(params, batch):
 
 
 def moments_of(toy, params, batch):
-    """(mean, variance) of the texts of each task, None without any; of its columns."""
+    """Returns moments of each task's texts (None without texts), and of its columns."""
     mean, variance = posterior_of(params, batch)
     texts, columns = [], []
     for task, name in enumerate(toy.names):
@@ -331,7 +331,7 @@ def moments_of(toy, params, batch):
 
 
 def mixed(parts, logits, noise):
-    """Σ c μ and Σ c² σ² over the parts that have a weight."""
+    """Returns Σ c μ and Σ c² σ² over the parts with a weight."""
     weights = softmax((logits + noise) / TEMPERATURE)
     pairs = [(c, *part) for c, part in zip(weights, parts, strict=True) if c > 0]
     mean = sum(c * mean for c, mean, _ in pairs)
@@ -339,11 +339,11 @@ def mixed(parts, logits, noise):
 
 
 def expected(toy, params, batch, noises, constants):
-    """The objective, ℓ_t and both KL terms; `constants` are the moments that are mixed."""
+    """Returns the objective, ℓ_t and both KL terms; `constants`: from `moments_of`."""
     space, (texts, columns) = toy.model.space, constants
-    z_noise, output_noise, z_gumbel, w_gumbel, kept = noises
+    z_noise, output_noise, z_gumbel, w_gumbel, head_factors = noises
     mean, variance = posterior_of(params, batch)
-    features = np.maximum(mean + np.sqrt(variance) * z_noise, 0) * kept
+    features = np.maximum(mean + np.sqrt(variance) * z_noise, 0) * head_factors
     losses, z_kls, w_kls = np.zeros((3, 5))
     for task, name in enumerate(toy.names):
         own = params["method"]["tasks"][name]
@@ -355,11 +355,13 @@ def expected(toy, params, batch, noises, constants):
         if not len(rows):
             continue
         slots = np.flatnonzero(space.slot_tasks == task)
-        # Σ_h f_h² exp(log_variance_hl): of a sum of independent Gaussians.
+        # Variance of a sum of independent Gaussians: Σ_h f_h² exp(log_variance_hl).
         deviation = np.sqrt(np.maximum(features[rows] ** 2 @ spread, vmtl.TINY))
-        found = linear(params["heads"][name], features[rows])
-        found = found + deviation * output_noise[np.ix_(rows, slots)]
-        losses[task] = task_loss(space, task, found, batch.targets[np.ix_(rows, slots)])
+        predicted = linear(params["heads"][name], features[rows])
+        predicted = predicted + deviation * output_noise[np.ix_(rows, slots)]
+        losses[task] = task_loss(
+            space, task, predicted, batch.targets[np.ix_(rows, slots)]
+        )
         z_prior = mixed(texts, own["z_logits"], z_gumbel[task])
         z_kls[task] = np.mean(divergence(mean[rows], variance[rows], *z_prior))
     parts = losses + BETA * z_kls + GAMMA * w_kls
@@ -368,7 +370,7 @@ def expected(toy, params, batch, noises, constants):
 
 @functools.cache
 def differentiate(toy):
-    """Parameters, batch, noises, and what the step makes of them."""
+    """Returns parameters, batch, noises, and the gradient of a step."""
     model, method = make(toy)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda params, batch: toy.gradient(method, params, batch, RNGS))
@@ -377,28 +379,28 @@ def differentiate(toy):
 
 
 def test_loss_is_the_mean_over_the_tasks_of_three_terms(toy):
-    params, batch, noises, seen = differentiate(toy)
+    params, batch, noises, result = differentiate(toy)
     constants = moments_of(toy, params, batch)
     total, losses, z_kls, w_kls = expected(toy, params, batch, noises, constants)
-    assert seen.terms.keys() == {"task", "z_kl", "w_kl"}
-    np.testing.assert_allclose(seen.terms["task"], losses, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["z_kl"], z_kls, rtol=RTOL)
-    np.testing.assert_allclose(seen.terms["w_kl"], w_kls, rtol=RTOL)
+    assert result.terms.keys() == {"task", "z_kl", "w_kl"}
+    np.testing.assert_allclose(result.terms["task"], losses, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["z_kl"], z_kls, rtol=RTOL)
+    np.testing.assert_allclose(result.terms["w_kl"], w_kls, rtol=RTOL)
     parts = losses + BETA * z_kls + GAMMA * w_kls
-    np.testing.assert_allclose(seen.losses, parts, rtol=RTOL)
-    np.testing.assert_allclose(seen.objective, total, rtol=RTOL)
-    np.testing.assert_allclose(seen.weights, PRESENT / 5, rtol=1e-14)
-    assert seen.scalars == {}
+    np.testing.assert_allclose(result.losses, parts, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, total, rtol=RTOL)
+    np.testing.assert_allclose(result.weights, PRESENT / 5, rtol=1e-14)
+    assert result.scalars == {}
     assert min(*losses[:4], *z_kls[:4], *w_kls) > 0.1
 
 
-def test_gradient_takes_the_mixed_moments_for_constants(toy):
-    """Each array along a random direction, beside the differences of NumPy's loss."""
-    params, batch, noises, seen = differentiate(toy)
+def test_gradient_treats_the_mixed_moments_as_constants(toy):
+    """Compares each array's directional derivative with differences of NumPy's loss."""
+    params, batch, noises, result = differentiate(toy)
     constants = moments_of(toy, params, batch)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    found = jax.tree.leaves(seen.gradient)
+    actual = jax.tree.leaves(result.gradient)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
@@ -409,15 +411,15 @@ def test_gradient_takes_the_mixed_moments_for_constants(toy):
             moved = structure.unflatten(moved)
             ends.append(expected(toy, moved, batch, noises, constants)[0])
         slope = (ends[0] - ends[1]) / (2 * step)
-        got = np.sum(found[place] * direction)
-        # Of the differences: step² f'''/6, and a rounding of f over the step.
+        got = np.sum(actual[place] * direction)
+        # Errors of the differences: step² f'''/6, and the rounding of f over the step.
         np.testing.assert_allclose(got, slope, rtol=1e-8, atol=1e-8, err_msg=name)
-        # Also of logits, log-variances and bottleneck; only the absent task's rest.
-        assert np.any(found[place]) == (f"/{toy.names[4]}/" not in name), name
+        # Logits, log-variances and bottleneck have one too, except the absent task's.
+        assert np.any(actual[place]) == (f"/{toy.names[4]}/" not in name), name
 
 
 def test_gradient_is_finite_where_a_text_has_no_features(toy):
-    """Its outputs are the biases, their variance nothing."""
+    """Its outputs are the biases with the smallest variance."""
     method = vmtl.make(toy.model)
     params, batch = draw_params(toy, method), toy.batch([0] * 16)
     params["method"]["bottleneck"]["mean"]["bias"] = np.full(6, -1e3)
@@ -425,8 +427,8 @@ def test_gradient_is_finite_where_a_text_has_no_features(toy):
     @jax.jit
     def program(params):
         def value(params):
-            seen = method.losses(params, batch, RNGS, None)
-            return seen.losses[0], seen.outputs
+            result = method.losses(params, batch, RNGS, None)
+            return result.losses[0], result.outputs
 
         return jax.grad(value, has_aux=True)(params)
 
@@ -438,29 +440,29 @@ def test_gradient_is_finite_where_a_text_has_no_features(toy):
     )
     for leaf in jax.tree.leaves(gradient):
         assert np.all(np.isfinite(leaf))
-    # With one task in the batch nothing is mixed for z, but its classifier's prior is.
+    # With one task in the batch only the prior of its classifier is mixed.
     own = gradient["method"]["tasks"][toy.names[0]]
     assert not np.any(own["z_logits"])
     assert np.any(own["w_logits"])
 
 
-def test_evaluation_reads_the_means_and_has_no_other_loss(toy):
+def test_evaluation_reads_the_means_and_has_no_kl_terms(toy):
     model, method = make(toy)
     params, batch = draw_params(toy, method), toy.batch(TASKS)
     program = jax.jit(lambda p, b: method.losses(p, b, None, None))
-    seen = jax.device_get(program(params, batch))
+    result = jax.device_get(program(params, batch))
     mean, _ = posterior_of(params, batch)
     columns = [linear(params["heads"][n], np.maximum(mean, 0)) for n in toy.names]
     outputs = np.concatenate(columns, axis=1)
-    np.testing.assert_allclose(seen.outputs, outputs, rtol=RTOL, atol=1e-13)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=RTOL, atol=1e-13)
     losses = np.zeros(5)
     for task in range(4):
         rows = np.array(TASKS) == task
         own = np.ix_(rows, model.space.slot_tasks == task)
         losses[task] = task_loss(model.space, task, outputs[own], batch.targets[own])
-    np.testing.assert_allclose(seen.losses, losses, rtol=RTOL)
-    assert seen.terms.keys() == {"task"}
-    assert seen.batch_loss == 0
+    np.testing.assert_allclose(result.losses, losses, rtol=RTOL)
+    assert result.terms.keys() == {"task"}
+    assert result.batch_loss == 0
 
 
 def test_the_classifiers_start_with_little_noise_and_equal_logits(toy):

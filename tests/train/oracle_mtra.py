@@ -1,10 +1,10 @@
-"""Turns fixed tiny weights and batches into whole MTRA training steps, by plain autograd.
+"""Fixed tiny weights and batches -> whole MTRA training steps, by plain autograd.
 
-An oracle in PyTorch, float64, CPU, written from the paper alone and with nothing of
-this package: `python tests/train/oracle_mtra.py` checks it (finite differences,
+A reference in PyTorch (float64, CPU), written from the paper alone and independent of this
+package. `python tests/train/oracle_mtra.py` checks it (finite differences,
 `torch.optim.Adamax`) and writes `oracle_mtra.npz` beside it; `compute()` returns the same
-arrays. It is as literal as can be: two forward passes are written down, their losses are
-put into the logarithm, and the logarithm is differentiated.
+arrays. It follows the paper literally: two forward passes, the logarithm of their summed
+losses, and autograd through both.
 
 Source: MTRA, ACL 2026, by equation:
   Eq. 2  bound I_t = mean_i V(y_i|z_i) - log mean_i exp V(y_partner(i)|z_i)
@@ -13,7 +13,7 @@ Source: MTRA, ACL 2026, by equation:
   Eq. 4  l_MI = -I_t. Its brackets are unbalanced as printed; Algorithm 1, line 8, is not
   Eq. 7  delta = +epsilon g / ||g||_2, g = d (sum_t l_TA,t) / d W_emb, a constant for
          differentiation; l_SA = l_TA with W_emb + delta. The paper prints a minus sign,
-         which would be descent: the supremum over delta asks for ascent
+         which would be descent; the supremum over delta requires ascent
   Eq. 9  objective sum_t log(l_TA,t + l_SA,t), and below `floor` the tangent of log there
 Update: clip by the global norm, then Kingma & Ba 2015, Algorithm 2 (Adamax).
 
@@ -32,10 +32,10 @@ such quantity; `<case>/gradients/<parameter>` before clipping, absent where PyTo
 None, and outside `step*` and `several` also for `encoder/encoder.layer.*`, to keep the file
 small (`gradient_norm` is over all); `<case>/after/<parameter>` for `step*` and `several`.
 
-Two things to know when comparing. The gradient of `attention.self.key.bias` is zero in
-exact arithmetic (softmax ignores a shift of all keys), here rounding noise near 1e-17,
-which Adamax divides by its eps of 1e-8: in float64 nothing is seen of it, in float32 these
-biases move at random. And the initial weights are float32 numbers held in float64.
+Notes on comparisons. The gradient of `attention.self.key.bias` is 0 in exact arithmetic
+(softmax ignores a shift of all keys) and rounding noise near 1e-17 here, which Adamax
+divides by its eps of 1e-8: in float64 it has no visible effect, in float32 these biases
+move at random. The initial weights are float64 with float32 values.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ OPTIMISER = {
     "clip_norm": 1.0,
 }
 TANGENT_BETA = 50.0
-SEED = 3161  # one at which the bounds are far from 0 and `tangent` is below the floor
+SEED = 3161  # chosen so that the bounds are far from 0 and `tangent` is below the floor
 
 WORDS = "encoder/embeddings.word_embeddings.weight"
 
@@ -92,7 +92,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What of the method is in force."""
+    """Options of MTRA and its ablations."""
 
     beta: float = METHOD["beta"]
     has_ta: bool = True
@@ -106,7 +106,7 @@ class Variant:
 
 @contextlib.contextmanager
 def one_thread():
-    """Fixes the order of sums; and threads that wait on busy cores cost 50 times the work."""
+    """Fixes the order of sums; waiting threads on busy cores also made it 50 times slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -130,7 +130,7 @@ def encoder():
 
 
 def draw_parameters(rng):
-    """All parameters by key, in float64 but with values that float32 holds exactly."""
+    """All parameters by key, in float64 with values that are exact in float32."""
 
     def normal(shape, mean=0.0, std=0.3):
         return torch.from_numpy(rng.normal(mean, std, shape).astype("f4").astype("f8"))
@@ -155,7 +155,7 @@ def draw_batch(rng, sizes):
     """A batch with `sizes[task]` examples of each task, the tasks interleaved at random."""
     names = rng.permutation([task for task in TASKS for _ in range(sizes.get(task, 0))])
     tasks = np.array([TASKS.index(name) for name in names], np.int32)
-    # Token 0 is left out: PyTorch gives no gradient to the row of the padding token.
+    # Without token 0: PyTorch gives no gradient to the row of the padding token.
     texts = [
         rng.integers(1, ENCODER["vocab_size"], rng.integers(3, 10)).astype(np.int32)
         for _ in names
@@ -168,7 +168,7 @@ def draw_batch(rng, sizes):
             targets[rows, SLOTS[task]] = rng.normal(size=(len(rows), 2))
         else:
             classes = SLOTS[task].stop - SLOTS[task].start
-            # Every class occurs where there are enough examples.
+            # Every class occurs if there are enough examples.
             labels = rng.permutation(np.arange(len(rows)) % classes)
             targets[rows, SLOTS[task].start + labels] = 1
         partners[rows] = rows[asymmetric_permutation(rng, len(rows))]
@@ -176,7 +176,7 @@ def draw_batch(rng, sizes):
 
 
 def asymmetric_permutation(rng, size):
-    """One that differs from its inverse: taking the wrong one of the two must show."""
+    """A permutation that differs from its inverse, so that confusing the two shows."""
     if size == 0:
         return np.arange(0)
     while True:
@@ -233,7 +233,7 @@ def mine_bound(params, z, targets, shuffled, is_all_pairs):
 
 
 def alignment_losses(params, batch, variant):
-    """Per task in the batch: l_Task, the bound (None without TA) and l_TA."""
+    """For each task in the batch: l_Task, the bound (None without TA) and l_TA."""
     z = encode(params, batch.texts)
     targets = torch.from_numpy(batch.targets)
     losses = {}
@@ -256,7 +256,7 @@ def alignment_losses(params, batch, variant):
 
 
 def continued_log(x):
-    """log(x), and below the floor its tangent there."""
+    """log(x), continued below the floor by its tangent there."""
     floor = METHOD["floor"]
     if x.item() >= floor:
         return torch.log(x)
@@ -271,7 +271,7 @@ def word_gradient(params, batch, variant):
 
 
 def objective(params, delta, batch, variant):
-    """Eq. 9 with `delta` held fixed: the objective and the losses it is made of."""
+    """Eq. 9 with a constant `delta`: the objective and the losses in it."""
     clean = alignment_losses(params, batch, variant)
     if variant.has_sa:
         moved = {**params, WORDS: params[WORDS] + delta.detach()}
@@ -296,8 +296,8 @@ def differentiate(params, batch, variant):
     gradients = dict(zip(leaves, gradients, strict=True))
 
     def by_task(losses, part):
-        found = [losses[task][part] if task in losses else None for task in TASKS]
-        return np.array([np.nan if loss is None else loss.item() for loss in found])
+        parts = [losses[task][part] if task in losses else None for task in TASKS]
+        return np.array([np.nan if loss is None else loss.item() for loss in parts])
 
     figures = {
         "task_losses": by_task(clean, 0),
@@ -319,13 +319,13 @@ def global_norm(gradients):
 
 
 def clip(gradients):
-    """Scales all by min(1, c/norm): torch's clip_grad_norm_ without its norm + 1e-6."""
+    """Scales all by min(1, c/norm), like torch's clip_grad_norm_ without its 1e-6."""
     scale = min(1.0, OPTIMISER["clip_norm"] / global_norm(gradients))
     return {key: None if g is None else g * scale for key, g in gradients.items()}
 
 
 def adamax(params, gradients, state):
-    """Kingma & Ba 2015, Algorithm 2, with eps inside the maximum, as torch has it.
+    """Kingma & Ba 2015, Algorithm 2, with eps inside the maximum, as in torch.
 
     `state[key]` is (m, u, t). A parameter without a gradient keeps its value and its state.
     """
@@ -377,18 +377,18 @@ def inputs(seed=SEED):
 
 
 def is_stored(case, key):
-    """Whether the gradient of `key` goes into the file, which is kept small."""
+    """Whether the file has the gradient of `key`; it leaves some out for its size."""
     return is_update(case) or not key.startswith("encoder/encoder.layer.")
 
 
 def is_update(case):
-    """Whether the parameters after the step belong to the case."""
+    """Whether the case has the parameters after the step."""
     return case.startswith("step") or case == "several"
 
 
 @one_thread()
 def compute() -> dict[str, np.ndarray]:
-    """All arrays of the file, by the keys of the module's docstring."""
+    """All arrays of the file, by the keys that the module's docstring lists."""
     initial, cases = inputs()
     arrays = {key: p.numpy() for key, p in initial.items()}
     for name, number in {**ENCODER, **METHOD, **OPTIMISER}.items():

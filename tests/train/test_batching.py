@@ -1,4 +1,4 @@
-"""The shapes of a run: few, the same for runs that differ in their numbers, and enough."""
+"""Shapes of packed batches: their number, independence of the seed, and coverage."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Device(NamedTuple):
 
 
 def make_corpus(sizes, seed):
-    """Texts like tweets; one of fifty is long."""
+    """Texts with lengths like tweets, and a few long ones."""
     rng = np.random.default_rng(seed)
     tasks = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     lengths = rng.normal(28 + 4 * tasks, 10).round().clip(3, 60)
@@ -68,7 +68,7 @@ def shapes_of(**changes):
 
 
 def test_the_cost_of_a_program():
-    # Forward and backward of a token: 6 * 12 * 768^2 operations a layer.
+    # Forward and backward pass of a token: 6 * 12 * 768^2 operations per layer.
     operations = 6 * 12 * 768**2
     cpu, gpu = batching.CPU, batching.ACCELERATOR
     for platform, speed in (("cpu", cpu), ("gpu", gpu), ("cuda", gpu), ("tpu", gpu)):
@@ -80,7 +80,7 @@ def test_the_cost_of_a_program():
     )
 
 
-def test_a_handful_of_shapes_on_accelerators_and_more_on_a_cpu():
+def test_accelerators_have_fewer_shapes_than_cpus():
     on_cpu, on_gpu = shapes_of(), shapes_of(platform="gpu")
     assert 8 <= len(on_cpu[0]) <= 12
     assert 4 <= len(on_cpu[1]) <= 6
@@ -90,14 +90,14 @@ def test_a_handful_of_shapes_on_accelerators_and_more_on_a_cpu():
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_a_positive_number_is_the_most_there_may_be(most):
+def test_max_shapes_limits_the_number_of_shapes(most):
     trains, evaluates = shapes_of(max_shapes=most)
     assert len(trains) == most
     assert len(evaluates) == max(1, most // 2)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
-def test_evaluation_has_shapes_of_training(micro_batches):
+def test_evaluation_uses_shapes_of_training(micro_batches):
     trains, evaluates = shapes_of(micro_batches=micro_batches, num_devices=2)
     whole = {(micro_batches * rows, length) for rows, length in trains}
     assert set(evaluates) <= whole
@@ -138,8 +138,10 @@ def test_a_joint_batch_needs_an_example_of_each_task():
     ("sampling", "is_apart"),
     [("per_task", False), ("joint", False), ("joint", True), ("per_task", True)],
 )
-def test_batches_of_all_seeds_and_epochs_have_a_program(platform, sampling, is_apart):
-    """But for one in a thousand; and few shapes besides the largest are never used."""
+def test_batches_of_all_seeds_and_epochs_have_a_training_shape(
+    platform, sampling, is_apart
+):
+    """Except one in a thousand; and at most one shape besides the largest is unused."""
     used = Counter()
     for seed in (0, 5):
         train, splits = make(platform, is_apart=is_apart, kind=sampling, seed=seed)

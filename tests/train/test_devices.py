@@ -38,7 +38,7 @@ def test_the_first_devices_are_chosen():
 
 
 @pytest.mark.parametrize("count", [-1, 9, 1000])
-def test_more_devices_than_there_are(count):
+def test_an_impossible_number_of_devices_is_refused(count):
     with pytest.raises(InputError) as error:
         choose_devices(count)
     assert str(error.value) == (
@@ -53,13 +53,13 @@ def test_more_devices_than_there_are(count):
         ("localhost:1234", None, "localhost:1234"),
         ("[::1]:1234", None, "[::1]:1234"),
         ("10.0.0.7:1234", None, "10.0.0.7:1234"),
-        # JAX's default: all interfaces, or what the variable says.
+        # JAX's default applies: all interfaces, or the variable's address.
         ("10.0.0.7:1234", "0.0.0.0:1234", None),
         ("node7:1234", None, None),
         (None, None, None),
     ],
 )
-def test_process_0_listens_where_the_others_are_told_to_find_it(
+def test_process_0_listens_at_the_address_of_the_coordinator(
     monkeypatch, coordinator, variable, expected
 ):
     asked = {}
@@ -95,7 +95,7 @@ def make_state():
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
-def test_state_goes_in_and_comes_out_without_a_device_axis(num_devices):
+def test_state_has_no_device_axis_before_and_after_a_step(num_devices):
     devices = choose_devices(num_devices)
     program = Program(add_shards, devices, donate_first=True)
     shards = np.arange(8, dtype=np.float32).reshape(num_devices, -1)
@@ -108,7 +108,7 @@ def test_state_goes_in_and_comes_out_without_a_device_axis(num_devices):
 
 
 @pytest.mark.parametrize("donate", [True, False])
-def test_memory_is_given_away_only_where_asked(donate):
+def test_only_a_donated_state_is_deleted(donate):
     program = Program(add_shards, jax.devices()[:2], donate_first=donate)
     shards = np.ones((2, 1), np.float32)
     state = program(make_state(), shards)
@@ -117,8 +117,8 @@ def test_memory_is_given_away_only_where_asked(donate):
     assert deleted == [donate, donate]
 
 
-def test_a_host_copy_outlives_what_it_was_taken_of():
-    """A view would be overwritten by the step that is given the state's memory."""
+def test_a_host_copy_outlives_its_arrays():
+    """The next step would overwrite a view, because it reuses the state's memory."""
     program = Program(add_shards, jax.devices()[:4], donate_first=True)
     shards = np.ones((4, 1), np.float32)
     state = program(make_state(), shards)
@@ -166,7 +166,7 @@ SHARDS = {n: np.arange(2 * n, dtype=np.float32).reshape(2, n) for n in (1, 2, 3)
 
 @pytest.fixture
 def compilations():
-    """The times at which programs were compiled, from here on."""
+    """The durations of compilations during the test."""
     times = []
 
     def listen(event, duration, **_):
@@ -191,7 +191,7 @@ def test_settings_are_arguments_that_outlive_donation():
 
 def test_programs_compiled_ahead_are_compiled_once(compilations):
     program, state = scaled(2), make_state()
-    # Placed already, so that no program is needed to place it.
+    # On the devices already, so that no program has to place it.
     state = replicate(state, jax.devices()[:2])
     compilations.clear()
     with compiling() as pool:
@@ -237,7 +237,7 @@ def test_a_call_waits_for_its_program_that_is_being_compiled(compilations):
     assert len(compilations) == 1
 
 
-def test_what_is_wrong_with_a_program_is_raised_where_it_is_called():
+def test_an_error_in_compiling_ahead_is_raised_by_the_call():
     def picky(state, shard):
         if shard.shape[-1] == 2:
             raise ValueError("two are too many")
@@ -252,7 +252,7 @@ def test_what_is_wrong_with_a_program_is_raised_where_it_is_called():
             program(np.float32(0), shards[2])
 
 
-def test_what_was_not_begun_is_compiled_by_its_call():
+def test_a_cancelled_compilation_is_done_by_the_call():
     program, gate = scaled(2), threading.Event()
     with compiling() as pool:
         for _ in range(pool._max_workers):
@@ -277,7 +277,7 @@ def test_what_was_not_begun_is_compiled_by_its_call():
         ),
     ],
 )
-def test_products_are_cublas_on_gpus_unless_the_user_has_a_say(
+def test_the_flag_for_triton_is_set_on_gpus_unless_the_user_sets_it(
     plugins, before, after, monkeypatch
 ):
     monkeypatch.setattr(importlib.util, "find_spec", plugins.__contains__)

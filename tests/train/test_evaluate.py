@@ -1,4 +1,4 @@
-"""Losses, predictions and scores of a split whose outputs are known beforehand."""
+"""Losses, predictions and scores of a split with given outputs."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ BENCHMARK = Benchmark(
         Task("irony", "Irony", "classification", ("no", "yes"), ("irony_f1",)),
     ),
 )
-# The last batch of each task is partial, one task has a single text more than a batch.
+# The last batch of each task is partial; one task has one text more than a batch.
 SIZES = (13, 9, 3)
 NUM_EXAMPLES, NUM_SLOTS = sum(SIZES), 7
 BATCH_SIZE = 8
@@ -49,7 +49,7 @@ def make_split(num_devices):
 
 
 class Forward:
-    """Stands for the compiled forward pass: outputs by text, losses by batch."""
+    """In place of the compiled forward pass: outputs by text, losses by batch."""
 
     def __init__(self):
         rng = np.random.default_rng(1)
@@ -61,14 +61,14 @@ class Forward:
         self.calls.append(params)
         num_devices, _, _, size = batch.first_tokens.shape
         tokens = batch.tokens.reshape(num_devices, -1)
-        found = np.full((size, num_devices, NUM_SLOTS), 1e6)
+        outputs = np.full((size, num_devices, NUM_SLOTS), 1e6)
         for device in range(num_devices):
             for place in range(size):
                 if batch.where[device, 0, place]:
                     text = tokens[device, batch.first_tokens[device, 0, 0, place]]
-                    found[place, device] = self.outputs[text]
+                    outputs[place, device] = self.outputs[text]
         losses = self.losses[len(self.calls) - 1]
-        return found.reshape(-1, NUM_SLOTS), {"losses": losses, "terms": {}}
+        return outputs.reshape(-1, NUM_SLOTS), {"losses": losses, "terms": {}}
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
@@ -84,21 +84,21 @@ def test_outputs_are_in_the_order_of_the_examples(num_devices):
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_evaluation(num_devices):
     forward = Forward()
-    found = evaluate.evaluate(forward, {}, make_split(num_devices), BENCHMARK)
+    evaluation = evaluate.evaluate(forward, {}, make_split(num_devices), BENCHMARK)
 
-    # Batches of 8 and 5, 8 and 1, and 3 texts: every text counts the same.
+    # Batches of 8 and 5, 8 and 1, and 3 texts; all texts have equal weight.
     batch_losses = forward.losses
     expected = {
         "stance": (8 * batch_losses[0, 0] + 5 * batch_losses[1, 0]) / 13,
         "mood": (8 * batch_losses[2, 1] + 1 * batch_losses[3, 1]) / 9,
         "irony": batch_losses[4, 2],
     }
-    assert list(found.losses) == list(expected)
+    assert list(evaluation.losses) == list(expected)
     np.testing.assert_allclose(
-        list(found.losses.values()), list(expected.values()), rtol=1e-14
+        list(evaluation.losses.values()), list(expected.values()), rtol=1e-14
     )
-    # But every task counts the same among the tasks.
-    np.testing.assert_allclose(found.loss, sum(expected.values()) / 3, rtol=1e-14)
+    # All tasks have equal weight.
+    np.testing.assert_allclose(evaluation.loss, sum(expected.values()) / 3, rtol=1e-14)
 
     outputs, targets = forward.outputs, make_corpus().targets
     predictions = {
@@ -111,41 +111,41 @@ def test_evaluation(num_devices):
         "mood": targets[13:22, 3:5],
         "irony": targets[22:, 5:].argmax(axis=1),
     }
-    assert list(found.predictions) == list(predictions)
+    assert list(evaluation.predictions) == list(predictions)
     for task in BENCHMARK.tasks:
         np.testing.assert_array_equal(
-            found.predictions[task.name], predictions[task.name]
+            evaluation.predictions[task.name], predictions[task.name]
         )
         scores = metrics.score(task, predictions[task.name], labels[task.name])
-        assert found.scores[task.name] == scores
+        assert evaluation.scores[task.name] == scores
         assert scores.keys() == set(task.metrics)
 
 
-def test_right_outputs_score_all():
+def test_correct_outputs_score_100():
     forward = Forward()
     forward.outputs = make_corpus().targets * 2.0
-    found = evaluate.evaluate(forward, {}, make_split(2), BENCHMARK)
-    assert found.scores["stance"] == {"macro_f1": 100.0}
-    assert found.scores["irony"] == {"irony_f1": 100.0}
-    np.testing.assert_allclose(list(found.scores["mood"].values()), [100, 100])
+    evaluation = evaluate.evaluate(forward, {}, make_split(2), BENCHMARK)
+    assert evaluation.scores["stance"] == {"macro_f1": 100.0}
+    assert evaluation.scores["irony"] == {"irony_f1": 100.0}
+    np.testing.assert_allclose(list(evaluation.scores["mood"].values()), [100, 100])
 
 
-def test_the_bar_sees_every_batch():
-    seen = []
+def test_the_bar_gets_every_batch():
+    shown = []
 
     def bar(items, total):
         assert total == 5
         for item in items:
-            seen.append(item[1]["losses"])
+            shown.append(item[1]["losses"])
             yield item
 
     forward = Forward()
     evaluate.evaluate(forward, {}, make_split(1), BENCHMARK, bar)
-    np.testing.assert_array_equal(seen, forward.losses[:5])
+    np.testing.assert_array_equal(shown, forward.losses[:5])
 
 
 def test_the_next_batch_runs_while_a_result_is_read():
-    """The device must not wait for the host: two batches started before one is read."""
+    """The device must not wait for the host: two batches start before one is read."""
     events = []
     forward = Forward()
 

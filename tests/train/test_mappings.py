@@ -1,4 +1,4 @@
-"""`pmap` and `shard_map` give the same numbers, to the bit."""
+"""`pmap` and `shard_map` give the same numbers to the bit."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from mtra_jax.train.devices import AXIS, MAPPINGS, Program, compiling, to_host
+from mtra_jax.train.devices import Program, compiling, to_host
+from mtra_jax.train.mappings import AXIS, MAPPINGS
 
 
 class State(NamedTuple):
@@ -49,7 +50,7 @@ def batches(num_devices):
 
 
 def run(mapping, num_devices, *, is_ahead=False):
-    """The states and metrics of four steps, on the host."""
+    """Returns the states and metrics of four steps, on the host."""
     params = np.ones((3, 2), np.float32)
     state = to_host(State(params, OPTIMISER.init(params), jax.random.PRNGKey(0)))
     program = Program(
@@ -97,7 +98,7 @@ def test_a_program_compiled_ahead_is_not_compiled_again(mapping):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_both_mappings_give_the_state_its_memory(mapping):
+def test_both_mappings_donate_the_state(mapping):
     program = Program(
         lambda state, shard: state + jax.lax.psum(jnp.sum(shard), AXIS),
         jax.devices()[:2],

@@ -1,4 +1,4 @@
-"""Clipping, Adamax with resting tasks and warm-up beside NumPy float64."""
+"""Clipping, Adamax with absent tasks, and warm-up against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from mtra_jax.train import optimiser
 
 TASKS = ("alpha", "beta")
 SHARED, ALPHA, BETA = model.SHARED, "alpha", "beta"
-# Which tasks each of the steps holds.
+# The tasks present in each step.
 PRESENT = [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0), (0, 0), (1, 1)]
 
 
@@ -22,7 +22,7 @@ def float64():
 
 
 def draw_tree(rng):
-    """Parameters as in `Model`, of a method with parameters for each task."""
+    """Parameters like `Model`'s, for a method with parameters of each task."""
 
     def layer(*shape):
         return {"kernel": rng.normal(size=shape), "bias": rng.normal(size=shape[-1])}
@@ -54,7 +54,7 @@ def test_owners_of_the_parameters():
 
 
 class Adamax:
-    """One array, as in Kingma & Ba 2015, Algorithm 2, with ε beside |g| as in PyTorch."""
+    """Kingma & Ba 2015, Algorithm 2, for one array, with ε added to |g| as in PyTorch."""
 
     def __init__(self, value):
         self.value = np.array(value)
@@ -70,9 +70,9 @@ class Adamax:
 
 
 def gradients_of(step, present):
-    """As the losses give them: zero for the parameters of absent tasks."""
+    """Random gradients, 0 for the parameters of absent tasks."""
     rng = np.random.default_rng(step)
-    # Norms on both sides of the clipping, and entries that vanish.
+    # Norms above and below the limit of clipping, and some entries that are 0.
     scale = 0.02 if step % 2 else 3.0
     tree = jax.tree.map(lambda g: scale * np.trunc(4 * g) / 4, draw_tree(rng))
     absent = {task for task, hit in zip(TASKS, present, strict=True) if not hit}
@@ -112,10 +112,10 @@ def test_several_steps_with_absent_tasks():
             if not is_present:
                 assert_rests(task, (params, state), (new_params, new_state))
         params, state = new_params, new_state
-        # Optax has 1 - b1**count in float32: seven steps of 0.01 off by 2e-7 of them.
+        # Optax computes 1 - b1**count in float32: seven steps of 0.01, each off by 2e-7.
         jax.tree.map(
-            lambda found, moments: np.testing.assert_allclose(
-                found, moments.value, rtol=0, atol=1.4e-8
+            lambda actual, moments: np.testing.assert_allclose(
+                actual, moments.value, rtol=0, atol=1.4e-8
             ),
             params,
             expected,
@@ -127,7 +127,7 @@ def test_several_steps_with_absent_tasks():
 
 
 def inner(state, owner):
-    """Adamax's state of the parameters of `owner`: those of a task laid end to end."""
+    """Adamax's state of the parameters of `owner`; a task's are concatenated."""
     resting = state[1]
     if owner == SHARED:
         return resting.shared
@@ -157,7 +157,7 @@ def after_one_step(grads, clip_norm):
     ("norm", "clip_norm"), [(0.5, 1.0), (1.0, 1.0), (4.0, 1.0), (4.0, 10.0), (0.5, 0.1)]
 )
 def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
-    """Seen in the mean that Adamax keeps, 0.1 g after the first step."""
+    """Adamax's first moment shows it: 0.1 g after the first step."""
     grads = draw_tree(np.random.default_rng(0))
     total = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(grads)))
     grads = jax.tree.map(lambda g: norm / total * g, grads)
@@ -165,13 +165,13 @@ def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
     share = min(1.0, clip_norm / norm)
     for task in TASKS:
         own = grads["heads"][task], grads["method"]["tasks"][task]
-        found = inner(state, task).mu
+        actual = inner(state, task).mu
         leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(own)]
         expected = 0.1 * share * np.concatenate(leaves)
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-    found = inner(state, SHARED).mu["encoder"]["layers"]["kernel"]
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+    actual = inner(state, SHARED).mu["encoder"]["layers"]["kernel"]
     expected = 0.1 * share * grads["encoder"]["layers"]["kernel"]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 10])
@@ -210,7 +210,7 @@ def draw_many(seed, names):
         "heads": {name: layer(4, 1 + i % 4) for i, name in enumerate(names)},
         "method": {
             "statistics": layer(4, 3),
-            # Only some have more than a head, and a scalar is one of the shapes.
+            # Only some tasks have more than a head; scalars are possible too.
             "tasks": {n: {"scale": np.float32(rng.normal())} for n in names[::3]},
         },
     }
@@ -230,7 +230,7 @@ def many_gradients(step, names, present):
 
 
 def walk(optimise, names):
-    """The parameters before the first and after each step."""
+    """Yields the parameters before the first step and after each step."""
     update = jax.jit(optimise.update)
     params = jax.tree.map(jnp.asarray, draw_many(0, names))
     state = optimise.init(params)
@@ -243,7 +243,7 @@ def walk(optimise, names):
 
 
 def optimiser_of_each(schedule, tasks, clip_norm):
-    """The same by optax alone: an Adamax for each task, behind a condition."""
+    """The same optimiser by optax alone: an Adamax for each task, under a condition."""
     groups = {SHARED: optax.scale_by_adamax()}
     for index, task in enumerate(tasks):
         groups[task] = optax.conditionally_mask(
@@ -258,12 +258,12 @@ def optimiser_of_each(schedule, tasks, clip_norm):
     )
 
 
-def test_some_tasks_walk_as_with_an_optimiser_of_each():
+def test_parameters_are_those_of_a_separate_optimiser_per_task():
     names = names_of(12)
     arguments = optimiser.warm_up(0.01, 3), names, 1.0
-    found = walk(optimiser.make(*arguments), names)
+    actual = walk(optimiser.make(*arguments), names)
     expected = walk(optimiser_of_each(*arguments), names)
-    for after, wanted in zip(found, expected, strict=True):
+    for after, wanted in zip(actual, expected, strict=True):
         jax.tree.map(
             lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=3e-7),
             after,
@@ -271,14 +271,14 @@ def test_some_tasks_walk_as_with_an_optimiser_of_each():
         )
 
 
-def test_many_tasks_walk_each_by_its_own_count():
+def test_each_of_many_tasks_has_a_separate_step_count():
     names, clip_norm = names_of(128), 1.0
-    found = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
-    params = next(found)
+    actual = walk(optimiser.make(lambda _: 0.01, names, clip_norm), names)
+    params = next(actual)
     expected = jax.tree.map(lambda leaf: Adamax(np.float64(leaf)), params)
     owners = jax.tree.leaves(model.owners(params))
     presents = many_presents(len(names))
-    for step, (present, new) in enumerate(zip(presents, found, strict=True)):
+    for step, (present, new) in enumerate(zip(presents, actual, strict=True)):
         leaves = jax.tree.leaves(many_gradients(step, names, present))
         clip = min(1.0, clip_norm / np.sqrt(sum(np.sum(g**2) for g in leaves)))
         is_present = {SHARED: True, **dict(zip(names, present, strict=True))}
@@ -299,7 +299,7 @@ def test_many_tasks_walk_each_by_its_own_count():
 
 
 def operations(num_tasks):
-    """How many of some kinds the traced update has."""
+    """Returns the numbers of some kinds of operations in the traced update."""
     names = names_of(num_tasks)
     tree = draw_many(0, names)
     optimise = optimiser.make(optax.constant_schedule(0.1), names)
@@ -326,8 +326,8 @@ def test_no_arithmetic_is_repeated_for_each_task():
     ],
     ids=["adam", "adamw", "sgd", "rmsprop"],
 )
-def test_any_elementwise_transformation_rests(transformation):
-    """Each owner walks as with a separate transformation that skips the absent steps."""
+def test_any_elementwise_transformation_skips_absent_tasks(transformation):
+    """Equals a separate transformation for each owner that skips absent steps."""
     resting = optimiser.resting(transformation, TASKS)
     params = draw_tree(np.random.default_rng(100))
     expected = jax.tree.map(lambda leaf: (leaf, transformation.init(leaf)), params)
@@ -361,7 +361,7 @@ def test_a_task_without_parameters_has_a_count_and_nothing_else():
     optimise = optimiser.make(optax.constant_schedule(0.1), TASKS)
     present = np.array([True, False])
     updates, state = optimise.update(tree, optimise.init(tree), present=present)
-    # Clipped, then divided by itself: a step of the rate.
+    # Clipped, then divided by its magnitude: the update has the size of the rate.
     np.testing.assert_allclose(updates["encoder"]["w"], -0.1, rtol=1e-6)
     assert updates["heads"] == {}
     np.testing.assert_array_equal(state[1].own.count, [1, 0])

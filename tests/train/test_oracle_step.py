@@ -1,7 +1,7 @@
-"""Whole MTRA steps in float64 against PyTorch's, written from the paper by other means.
+"""Whole MTRA steps in float64 against an independent implementation in PyTorch.
 
-`oracle_mtra.npz` holds the figures of `oracle_mtra.py`; where PyTorch is installed they
-are computed again.
+`oracle_mtra.npz` holds the results of `oracle_mtra.py`. If PyTorch is installed, a test
+computes them again.
 """
 
 import importlib.util
@@ -60,15 +60,15 @@ def make_model(oracle):
 
 
 def as_params(oracle, prefix, config, like=None):
-    """The tree of parameters from the oracle's names; absent heads are zeros of `like`.
+    """Parameters as a tree, from the oracle's names; absent heads are zeros of `like`.
 
-    The file leaves the encoder layers of the ablations out, for size: None here.
+    For its size the file has no encoder layers for the ablations, nor has their tree.
     """
     start = len(prefix)
-    found = {k[start:]: v for k, v in oracle.items() if k.startswith(prefix)}
+    arrays = {k[start:]: v for k, v in oracle.items() if k.startswith(prefix)}
     names = {
         k.removeprefix("encoder/"): v
-        for k, v in found.items()
+        for k, v in arrays.items()
         if k.startswith("encoder/")
     }
     stored = any("encoder.layer" in name for name in names)
@@ -86,27 +86,27 @@ def as_params(oracle, prefix, config, like=None):
     if not stored:
         tree["encoder"] = {"embeddings": tree["encoder"]["embeddings"]}
     for task in TASKS:
-        if f"heads/{task}/weight" in found:
+        if f"heads/{task}/weight" in arrays:
             tree["heads"][task] = {
-                "kernel": found[f"heads/{task}/weight"].T,
-                "bias": found[f"heads/{task}/bias"],
+                "kernel": arrays[f"heads/{task}/weight"].T,
+                "bias": arrays[f"heads/{task}/bias"],
             }
         else:
             tree["heads"][task] = jax.tree.map(np.zeros_like, like["heads"][task])
-    if "statistics/W1" in found:
+    if "statistics/W1" in arrays:
         tree["method"]["statistics"] = {
             "from_z": {
-                "kernel": found["statistics/W1"].T,
-                "bias": found["statistics/b"],
+                "kernel": arrays["statistics/W1"].T,
+                "bias": arrays["statistics/b"],
             },
-            "from_y": {"kernel": found["statistics/W2"].T},
-            "score": {"kernel": found["statistics/w3"][:, None]},
+            "from_y": {"kernel": arrays["statistics/W2"].T},
+            "score": {"kernel": arrays["statistics/w3"][:, None]},
         }
     return tree
 
 
 def make_batch(oracle, case, batch_size, num_devices=1):
-    """The case's texts through the real packing, in `batch_size` places."""
+    """Packs the case's texts in a batch of `batch_size` places."""
     offsets = oracle[f"{case}/offsets"]
     size = len(offsets) - 1
     corpus = batches.Corpus(
@@ -141,7 +141,7 @@ def make_method(oracle, model, **options):
 
 
 def run(oracle, cases, batch_size, num_devices=1, one_task=True, **options):
-    """The gradients, metrics and parameters after each case, one step after another."""
+    """Yields the state and metrics after each of the consecutive steps `cases`."""
     model = make_model(oracle)
     method = make_method(oracle, model, **options)
     schedule = optax.constant_schedule(float(oracle["config/learning_rate"]))
@@ -174,7 +174,7 @@ def gradients_of(oracle, case, one_task=True, **options):
         params["method"] = {}
     batch = jax.tree.map(lambda x: x[0], make_batch(oracle, case, 12))
     rngs = step.step_rngs(jax.random.key(0), 0, None)
-    seen = jax.jit(
+    result = jax.jit(
         lambda params, batch: gradients.differentiate(
             method,
             params,
@@ -187,20 +187,20 @@ def gradients_of(oracle, case, one_task=True, **options):
         )
     )(params, batch)
     expected = as_params(oracle, f"{case}/gradients/", model.encoder.config, params)
-    return seen, expected
+    return result, expected
 
 
-def assert_trees_close(found, expected, rtol=RTOL):
-    """To `rtol` of each array's largest entry, or of a rounding of the tree's largest.
+def assert_trees_close(actual, expected, rtol=RTOL):
+    """With `rtol` of each array's largest entry, or the rounding of the tree's largest.
 
-    The biases of the attention's keys have no gradient but rounding.
+    The gradients of the biases of the attention's keys are nothing but rounding.
     """
     rounding = 1e-14 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     if len(expected["encoder"]) == 1:
-        found = {**found, "encoder": {"embeddings": found["encoder"]["embeddings"]}}
+        actual = {**actual, "encoder": {"embeddings": actual["encoder"]["embeddings"]}}
     flat, structure = jax.tree_util.tree_flatten_with_path(expected)
-    assert jax.tree.structure(found) == structure
-    for (path, want), got in zip(flat, jax.tree.leaves(found), strict=True):
+    assert jax.tree.structure(actual) == structure
+    for (path, want), got in zip(flat, jax.tree.leaves(actual), strict=True):
         atol = max(rtol * np.abs(want).max(), rounding)
         np.testing.assert_allclose(
             got, want, rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path)
@@ -216,23 +216,23 @@ def assert_metrics(metrics, oracle, case):
         "ta_losses": metrics["losses"],
         "sa_losses": metrics["terms"]["perturbed"],
     }
-    for name, found in pairs.items():
+    for name, actual in pairs.items():
         expected = oracle[f"{case}/{name}"]
         np.testing.assert_allclose(
-            found[present], expected[present], rtol=RTOL, err_msg=name
+            actual[present], expected[present], rtol=RTOL, err_msg=name
         )
     scalars = metrics["scalars"]
-    for name, found in {
+    for name, actual in {
         "perturbation_gradient_norm": scalars["norm/perturbation_gradient"],
         "objective": metrics["objective"],
         "gradient_norm": scalars["norm/grads"],
     }.items():
-        np.testing.assert_allclose(found, oracle[f"{case}/{name}"], rtol=RTOL)
+        np.testing.assert_allclose(actual, oracle[f"{case}/{name}"], rtol=RTOL)
 
 
 @pytest.mark.slow
 @pytest.mark.torch
-def test_pytorch_gives_the_stored_figures_again(oracle):
+def test_pytorch_reproduces_the_stored_results(oracle):
     pytest.importorskip("torch")
     spec = importlib.util.spec_from_file_location("oracle", HERE / "oracle_mtra.py")
     module = importlib.util.module_from_spec(spec)
@@ -274,16 +274,16 @@ def test_a_step_on_several_tasks_equals_pytorch(oracle, num_devices):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_gradients_of_one_task_equal_pytorch(oracle, case, options):
-    seen, expected = gradients_of(oracle, case, **options)
-    np.testing.assert_allclose(seen.objective, oracle[f"{case}/objective"], rtol=RTOL)
-    norm = optax.tree.norm(seen.gradient)
+    result, expected = gradients_of(oracle, case, **options)
+    np.testing.assert_allclose(result.objective, oracle[f"{case}/objective"], rtol=RTOL)
+    norm = optax.tree.norm(result.gradient)
     np.testing.assert_allclose(norm, oracle[f"{case}/gradient_norm"], rtol=RTOL)
     if not options.get("task_alignment", True):
         expected["method"] = {}
-    assert_trees_close(seen.gradient, expected)
+    assert_trees_close(result.gradient, expected)
 
 
 @pytest.mark.parametrize("case", ["step0", "several"])
 def test_gradients_by_cotangents_equal_pytorch(oracle, case):
-    seen, expected = gradients_of(oracle, case, one_task=False)
-    assert_trees_close(seen.gradient, expected)
+    result, expected = gradients_of(oracle, case, one_task=False)
+    assert_trees_close(result.gradient, expected)

@@ -1,4 +1,4 @@
-"""Keys, the step on several devices, its compilations, its memory, its passes."""
+"""Keys of a step; the step on several devices: compilations, memory, passes."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ SPACE = Space(
 )
 NUM_EXAMPLES, BATCH_SIZE = 18, 8
 HIDDEN = 8
-# Like no other size here, so that the feed-forward products are known by it.
+# Differs from all other sizes, so that it identifies the feed-forward products.
 INTERMEDIATE = 20
 
 
@@ -85,7 +85,7 @@ def encoder_params():
 
 
 def make_parts(name, dropout=0.0, **options):
-    """Model, method, optimiser and the first state on the host."""
+    """Returns model, method, optimiser and the first state on the host."""
     config = make_config(dropout)
     outputs = tuple(zip(TASKS, SIZES, strict=True))
     model = Model(encoder.Encoder(config), heads.Heads(outputs, dropout), SPACE, HIDDEN)
@@ -100,7 +100,7 @@ def make_parts(name, dropout=0.0, **options):
             }
             for task, d in outputs
         },
-        # Only counted here, never run: EW adds nothing, and MTRA has its own tests.
+        # Zeros suffice: EW has none, and the step of MTRA is only traced here.
         "method": jax.tree.map(
             lambda leaf: np.zeros(leaf.shape, leaf.dtype),
             jax.eval_shape(method.init, jax.random.key(1)),
@@ -162,7 +162,7 @@ def test_the_first_state(ew):
 
 
 class Trained:
-    """Three steps: the states and metrics on the host, and what it took."""
+    """Three steps: states and metrics on the host, compilations, donated arrays."""
 
     def __init__(self, parts, num_devices):
         devices = jax.devices()[:num_devices]
@@ -183,15 +183,15 @@ class Trained:
 
 @contextlib.contextmanager
 def count_compilations():
-    """A list that gets an entry for each program that XLA compiles in the block."""
-    found = []
+    """Yields a list that gets an entry for each compilation by XLA in the block."""
+    compilations = []
 
     def listen(event, seconds, **details):
         if event == "/jax/core/compile/backend_compile_duration":
-            found.append(details)
+            compilations.append(details)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield found
+    yield compilations
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
@@ -205,18 +205,18 @@ def four_devices(ew):
     return Trained(ew, 4)
 
 
-def test_four_devices_do_what_one_does(one_device, four_devices):
-    for found, expected in zip(four_devices.metrics, one_device.metrics, strict=True):
+def test_four_devices_equal_one(one_device, four_devices):
+    for actual, expected in zip(four_devices.metrics, one_device.metrics, strict=True):
         jax.tree.map(
             lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-5),
-            found,
+            actual,
             expected,
         )
-    # Absolute: a step is 0.01 long, and some gradients are nothing but rounding.
-    for found, expected in zip(four_devices.states, one_device.states, strict=True):
+    # Absolute, because a step is 0.01 long and some gradients are only rounding.
+    for actual, expected in zip(four_devices.states, one_device.states, strict=True):
         jax.tree.map(
             lambda got, want: np.testing.assert_allclose(got, want, rtol=0, atol=1e-5),
-            found.params,
+            actual.params,
             expected.params,
         )
 
@@ -237,14 +237,14 @@ def test_metrics_of_a_step(ew, one_device):
         for name, tree in {"params": state.params, "updates": updates}.items():
             leaves = [np.float64(leaf) for leaf in jax.tree.leaves(tree)]
             norm = np.sqrt(sum(np.sum(leaf**2) for leaf in leaves))
-            found = metrics["scalars"][f"norm/{name}"]
-            np.testing.assert_allclose(found, norm, rtol=1e-4)
+            actual = metrics["scalars"][f"norm/{name}"]
+            np.testing.assert_allclose(actual, norm, rtol=1e-4)
         assert metrics["scalars"]["norm/grads"] > 0
         params = state.params
     assert [state.step for state in one_device.states] == [1, 2, 3]
 
 
-def test_heads_of_absent_tasks_rest(ew, one_device):
+def test_heads_of_absent_tasks_do_not_change(ew, one_device):
     states = [ew[-1], *one_device.states]
     for before, after, metrics in zip(
         states, states[1:], one_device.metrics, strict=False
@@ -256,12 +256,12 @@ def test_heads_of_absent_tasks_rest(ew, one_device):
 
 
 def test_batches_of_one_shape_compile_once(one_device, four_devices):
-    """Also where the first state comes from the host and the next from the step."""
+    """Even if the first state comes from the host and the next from the step."""
     assert one_device.compilations == [1, 0, 0]
     assert four_devices.compilations == [1, 0, 0]
 
 
-def test_the_old_state_is_given_away(one_device, four_devices):
+def test_the_old_state_is_donated(one_device, four_devices):
     for trained in (one_device, four_devices):
         assert all(trained.deleted)
         assert len(trained.deleted) > 20
@@ -273,7 +273,7 @@ def test_dropout_is_drawn_anew_each_step():
     (batch,) = make_batches(1, PLAN[:1])
     batch = jax.tree.map(lambda x: x[0], batch)
     update = make_update(parts, axis_name=None)
-    # The losses alone, which spares the compilation of the backward pass.
+    # Only the losses, so that the backward pass is not compiled.
     losses_of = jax.jit(lambda state: update(state, batch)[1]["losses"])
     at_0, again, at_1 = (
         losses_of(state._replace(step=np.int32(at))) for at in (0, 0, 1)
@@ -297,13 +297,13 @@ def count_feed_forward(jaxpr):
 @pytest.mark.parametrize(
     ("name", "options", "one_task", "expected"),
     [
-        # Two products forward; backward two for each, by the input and the weights.
+        # Two products forward; backward two for each, by input and by weights.
         ("ew", {}, True, 6),
         ("ew", {}, False, 6),
         ("mtra", {"self_alignment": False}, True, 6),
         ("mtra", {}, True, 12),
         ("mtra", {"task_alignment": False, "logarithm": False}, True, 12),
-        # A third backward pass: the weights are known after the second forward pass.
+        # A third backward pass, because weights depend on the second forward pass.
         ("mtra", {}, False, 16),
     ],
 )
@@ -318,7 +318,7 @@ def test_passes_through_the_encoder(name, options, one_task, expected):
 
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_forward_gives_the_outputs_in_planned_order(ew, num_devices):
-    """Beside one text at a time, without packing and devices."""
+    """Against one text per row, without packing and devices."""
     model, method, _, state = ew
     forward = step.make_forward(method, axis_name=AXIS)
     devices = jax.devices()[:num_devices]
@@ -338,7 +338,7 @@ def test_forward_gives_the_outputs_in_planned_order(ew, num_devices):
 
 
 def outputs_of_texts(model, params):
-    """[N, L] of every text in a row of its own."""
+    """Outputs [N, L] of all texts, each in a separate row."""
     corpus = make_corpus()
     length = np.diff(corpus.tokens.offsets).max()
     rows = np.zeros((3, NUM_EXAMPLES, length), np.int32)
