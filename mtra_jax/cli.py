@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from mtra_jax import failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
@@ -22,7 +22,7 @@ _HEAD, _TAIL = 1500, 500
 class Parser(argparse.ArgumentParser):
     """Reports a wrong flag in one line instead of the usage."""
 
-    def error(self, message: str) -> None:  # pragma: no cover - argparse's own hook
+    def error(self, message: str) -> NoReturn:  # pragma: no cover - argparse's hook
         """Raises InputError."""
         raise InputError(message)
 
@@ -151,8 +151,16 @@ def _end(error: BaseException) -> int:
     return failure.code
 
 
-def _show_warning(message: Warning | str, category: type, *place: Any) -> None:
-    del category, place
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Replaces `warnings.showwarning`, whose arguments it has."""
+    del category, filename, lineno, file, line
     sys.stderr.write(f"warning: {one_line(str(message))}\n")
 
 

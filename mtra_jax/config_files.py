@@ -66,8 +66,9 @@ def _fault(error: BaseException, path: str) -> str:
     place, reason = _place(error, path), str(error)
     if isinstance(error, SyntaxError):
         # The error may be in a module that the file imports.
-        is_other = error.filename not in (None, os.path.abspath(path))
-        file = error.filename if is_other else path
+        file = error.filename
+        if file is None or file == os.path.abspath(path):
+            file = path
         place = file if error.lineno is None else f"{file}:{error.lineno}"
         reason = error.msg
     return f"{place}: {type(error).__name__}: {reason}"

@@ -113,7 +113,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     except OSError as error:
-        if error.filename != str(temporary):
+        if error.errno is None or error.filename != str(temporary):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import Task
 
-Scores = Mapping[str, Mapping[str, float]]
+Scores = Mapping[str, Mapping[str, float | None]]
 """Figures by task and metric; a missing one is NaN or None."""
 
 

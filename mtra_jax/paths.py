@@ -66,7 +66,7 @@ def cache_directory(text: str) -> Path | None:
         if not os.access(directory, os.W_OK | os.X_OK):
             raise InputError(f"{directory}: not writable")
     except (InputError, OSError) as error:
-        reason = error
+        reason = str(error)
         if isinstance(error, OSError):
             reason = f"{error.filename}: {error.strerror}"
         warnings.warn(

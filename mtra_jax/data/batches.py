@@ -1,5 +1,6 @@
 """Tokens and labels of all tasks -> a plan of an epoch -> packed batches."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -169,7 +170,7 @@ def parts(
     """The parts of a planned batch: see `split_by_task`; the whole without `part_size`."""
     if part_size is None:
         return [examples]
-    return split_by_task(examples, corpus.tasks[examples], part_size)
+    return list(split_by_task(examples, corpus.tasks[examples], part_size))
 
 
 class Batcher:
@@ -267,8 +268,14 @@ class Batcher:
             self._pack_rows(examples[share :: self.micro_batches], shape)
             for share in range(self.micro_batches)
         ]
+        tokens, segments, positions, first_tokens = (
+            np.stack(arrays) for arrays in zip(*shares, strict=True)
+        )
         return Batch(
-            *(np.stack(arrays) for arrays in zip(*shares, strict=True)),
+            tokens,
+            segments,
+            positions,
+            first_tokens,
             where=where,
             tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
             targets=np.where(where[:, None], self.corpus.targets[examples], 0),
@@ -315,9 +322,14 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
 
     An exception of the maker is raised here, at its place in the order.
     """
-    iterator, end = iter(items), object()
+    iterator = iter(items)
+
+    def take() -> list[Item]:
+        """The next item, or nothing at the end."""
+        return list(itertools.islice(iterator, 1))
+
     with futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        pending = deque(pool.submit(next, iterator, end) for _ in range(depth))
-        while (item := pending.popleft().result()) is not end:
-            pending.append(pool.submit(next, iterator, end))
-            yield item
+        pending = deque(pool.submit(take) for _ in range(depth))
+        while taken := pending.popleft().result():
+            pending.append(pool.submit(take))
+            yield from taken

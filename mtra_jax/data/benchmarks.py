@@ -1,6 +1,6 @@
 """The place of the data and the share to use -> examples and tokens of every split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +109,7 @@ def _take(part: Examples, rows: np.ndarray) -> Examples:
     """The examples at the sorted `rows`, with the number of each target that remains."""
     names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]
     places = np.searchsorted(np.cumsum(sizes), rows, side="right")
-    counts = np.bincount(places, minlength=len(names)) if names else []
+    counts: Iterable[int] = np.bincount(places, minlength=len(names)) if names else ()
     targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
     return Examples([part.texts[i] for i in rows], part.labels[rows], targets)
 

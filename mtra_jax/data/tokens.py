@@ -156,7 +156,7 @@ def cached_encode(
         return encode(tokenizer, texts, max_length)
     cache_dir = Path(cache_dir)
     key = _key(tokenizer, texts, max_length)
-    paths = Tokens(cache_dir / f"{key}.ids.npy", cache_dir / f"{key}.offsets.npy")
+    paths = (cache_dir / f"{key}.ids.npy", cache_dir / f"{key}.offsets.npy")
     tokens = _read(paths, len(texts), num_ids(tokenizer))
     if tokens is None:
         tokens = encode(tokenizer, texts, max_length)
@@ -188,8 +188,8 @@ def _key(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> str:
     return digest.hexdigest()
 
 
-def _read(paths: Tokens, num_texts: int, num_ids: int) -> Tokens | None:
-    """Maps the cached arrays; None if they are absent or damaged."""
+def _read(paths: tuple[Path, Path], num_texts: int, num_ids: int) -> Tokens | None:
+    """Maps the cached `ids` and `offsets`; None if they are absent or damaged."""
     try:
         ids, offsets = (
             np.load(path, mmap_mode="r", allow_pickle=False) for path in paths

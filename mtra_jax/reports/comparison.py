@@ -269,9 +269,15 @@ def _figure(summary: Mapping[str, Any], key: tuple[str, str]) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
+def _complete(figures: Sequence[float | None]) -> list[float] | None:
+    """Returns `figures`, or None if one of them is missing."""
+    present = [figure for figure in figures if figure is not None]
+    return present if len(present) == len(figures) else None
+
+
 def _cell(summaries: Sequence[Mapping[str, Any]], key: tuple[str, str]) -> Cell:
-    figures = [_figure(summary, key) for summary in summaries]
-    if None in figures:
+    figures = _complete([_figure(summary, key) for summary in summaries])
+    if figures is None:
         return Cell(None, None)
     std = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
     return Cell(float(np.mean(figures)), std)
@@ -289,10 +295,13 @@ def _delta_p(
         return None
 
 
-def _welch(one: list[float | None], other: list[float | None]) -> float | None:
+def _welch(
+    averages: Sequence[float | None], base_averages: Sequence[float | None]
+) -> float | None:
     from scipy import stats  # takes two seconds, which most calls do not need
 
-    if min(len(one), len(other)) < 2 or None in one + other:
+    one, other = _complete(averages), _complete(base_averages)
+    if one is None or other is None or min(len(one), len(other)) < 2:
         return None
     if np.ptp(one) == 0 and np.ptp(other) == 0:
         return None  # the statistic is 0 / 0, or infinite

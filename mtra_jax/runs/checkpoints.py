@@ -155,14 +155,14 @@ class Checkpoints:
             except DamagedError as error:
                 damaged[step] = error
                 continue
-            for later, error in damaged.items():
-                say(f"{error}; continuing from step {step}")
+            for later, fault in damaged.items():
+                say(f"{fault}; continuing from step {step}")
                 self._manager.delete(later)
             self._check_best(step, say)
             return step, *restored
-        for error in damaged.values():
+        for fault in damaged.values():
             raise DamagedError(
-                f"{error}; no other checkpoint is whole: remove {self._directory} to "
+                f"{fault}; no other checkpoint is whole: remove {self._directory} to "
                 "start anew"
             )
         return None

@@ -56,7 +56,7 @@ def check_state(state: Any, signed: Mapping[str, Any], place: str) -> None:
 def _of_arrays(state: Any) -> dict[str, int]:
     # The file formats check only their headers.
     return {
-        name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+        name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
         for name, leaf in by_name(state).items()
     }
 

@@ -60,7 +60,7 @@ def _of_arrays(tree: Any) -> str:
         value = np.ascontiguousarray(leaf)
         name = jax.tree_util.keystr(path)
         digest.update(f"{name} {value.dtype} {value.shape}".encode())
-        digest.update(value.reshape(-1).view(np.uint8))
+        digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -150,7 +150,7 @@ def _keep_until(path: Path, step: int) -> None:
             "their step, or no such file, to go on without those before"
         )
     pairs = zip(lines, steps, strict=False)
-    earlier = [line.decode() for line, at in pairs if at <= step]
+    earlier = [line.decode() for line, at in pairs if at is not None and at <= step]
     files.write_text(path, "".join(f"{line}\n" for line in earlier))
 
 

@@ -1,6 +1,5 @@
 """A configuration -> data, encoder, batches and programs. Only here it is taken apart."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -121,7 +120,7 @@ def make_model(
     config: ConfigDict,
     benchmark: Benchmark,
     encoder_config: EncoderConfig,
-    sizes: Sequence[int] | None = None,
+    sizes: tuple[int, ...] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
 ) -> Model:

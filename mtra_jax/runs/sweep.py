@@ -73,9 +73,9 @@ def make_plan(
         benchmark = configs.benchmark_of(config)
         first = tasks.setdefault(benchmark.tasks, trial.name)
         if len(tasks) > 1:
-            names = ", ".join(benchmark.task_names)
+            task_names = ", ".join(benchmark.task_names)
             raise InputError(
-                f"{first}: tasks {names} of {benchmark.name}; expected those of "
+                f"{first}: tasks {task_names} of {benchmark.name}; expected those of "
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
         directory = workdir / trial.directory
