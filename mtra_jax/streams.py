@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, full or without a reader -> streams that never raise.
+"""Standard streams that may be closed, full or unread -> streams that are safe to write.
 
 A failed write to standard output ends only a script whose output is its product. A failed
 write to standard error ends no script. The interpreter's flush at exit cannot fail either.
@@ -71,7 +71,7 @@ def guard(*, output_is_product: bool) -> None:
 def _occupy_descriptors() -> None:
     """Opens the null device for each of the descriptors 0, 1 and 2 that is closed.
 
-    Otherwise the next opened file would get that number, and receive what libraries print.
+    Otherwise the next opened file would get that number, and the output of libraries.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)

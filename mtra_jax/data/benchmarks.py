@@ -1,4 +1,4 @@
-"""The place of the data and the share to use -> examples and tokens of every split."""
+"""A data directory and options -> examples and tokens of every split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,10 +65,10 @@ def thin(
     limit: int = 0,
     seed: int = 0,
 ) -> Splits:
-    """Draws a random `fraction` of each task's training examples, and noises labels.
+    """Draws a random `fraction` of each task's training examples, and adds label noise.
 
     A share `label_noise` of the drawn examples gets a new label (MTRA, appendix C.3 and
-    C.4). Validation and test stay whole. Then `limit_examples` caps all splits.
+    C.4). Validation and test stay complete. Then `limit_examples` caps all splits.
     """
     thinned = {}
     for task in benchmark.tasks:
@@ -89,8 +89,8 @@ def limit_examples(benchmark: Benchmark, examples: Splits, limit: int) -> Splits
     """At most `limit` examples of each split of each task, for smoke runs; 0 for all.
 
     The choice depends on the task, the split, its labels and `limit`, not on the seed of
-    a run: runs with several seeds, and a later evaluation, see the same examples. See
-    `noise.spread` for the choice, whose examples stay in their order.
+    a run: runs with several seeds, and a later evaluation, see the same examples. They
+    are chosen by `noise.spread`, and stay in their order.
     """
     if not limit:
         return examples

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _CLASSES = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer"}
-# These take `tokenizer.json` as it is.
+# These classes use `tokenizer.json` unchanged.
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _ROLES = {
     "BertTokenizer": {

@@ -1,4 +1,4 @@
-"""A state and its record -> CRC-32s, which detect damage when they are read back."""
+"""A state and its record -> CRC-32 checksums, which detect damage at reading."""
 
 import json
 import zlib
@@ -16,7 +16,7 @@ class DamagedError(InputError):
 
 
 def by_name(tree: Any) -> dict[str, Any]:
-    """The leaves in order by their paths, in the form of the names that Orbax returns."""
+    """The leaves of `tree` by path, in its order, with the path names of Orbax."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
