@@ -1,4 +1,4 @@
-"""What a run shows while it trains: bars on a terminal, lines in a log."""
+"""The output of a run during training: bars on a terminal, lines in a log."""
 
 import io
 import os
@@ -95,7 +95,7 @@ def test_the_rate_leaves_validations_out(clock):
     assert tables[0].splitlines()[-1].endswith("50.00   loss 1.2346, best")
 
 
-def test_an_evaluation_in_a_log_says_how_far_it_is(clock, monkeypatch):
+def test_an_evaluation_in_a_log_reports_its_progress(clock, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     for _ in bars.evaluation_bar(range(12), 12):
