@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         processes.initialise(**joining._asdict())
     start_devices()
     if joining is not None:
-        check_processes(config, is_quiet=flags.quiet)
+        show_devices(is_quiet=flags.quiet)
 
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
@@ -76,9 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_processes(config, *, is_quiet: bool) -> None:
-    """Shows the devices of all processes; they must have the same configuration."""
-    from mtra_jax.config import to_dict
+def show_devices(*, is_quiet: bool) -> None:
+    """Prints the devices of all processes, and warns of idle ones on their hosts."""
     from mtra_jax.reports import bars
     from mtra_jax.runs import agreement, processes
 
@@ -88,7 +87,6 @@ def check_processes(config, *, is_quiet: bool) -> None:
             bars.write_line(line)
         if warning:
             warnings.warn(warning, stacklevel=1)
-    agreement.check_same("--config", to_dict(config))
 
 
 def print_end(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
@@ -96,11 +94,8 @@ def print_end(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
     from mtra_jax.config import to_dict
     from mtra_jax.reports import end_of_run, stored
 
-    results, tasks, method = (
-        outcome.results,
-        outcome.benchmark.tasks,
-        config.method.name,
-    )
+    results, tasks = outcome.results, outcome.benchmark.tasks
+    method = config.method.name
     ew = stored.find(stored.read(), "ew", to_dict(config))
     others = [ew] if ew and method != "ew" else []
     if is_quiet:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtra_jax import config, config_values
+from mtra_jax import config, config_files, config_values
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 
@@ -74,7 +74,9 @@ def message(spec, *overrides):
 
 
 def test_every_preset_is_a_row_of_table_10():
-    assert set(config.PRESETS) == TABLE_10.keys()
+    presets = config_files.execute(MTRA)
+    assert presets.TABLE_10.keys() == TABLE_10.keys()
+    assert PATHS == presets.BACKBONES
 
 
 @pytest.mark.parametrize("name", TABLE_10)
@@ -377,7 +379,7 @@ def test_every_number_is_checked():
 
 
 def test_keys_are_all_values_by_dotted_names():
-    result = config.keys(config.default_config("ew"))
+    result = list(config_values.flat(config.default_config("ew")))
     assert len(result) == len(set(result))
     assert {"seed", "epochs", "batch_size", "learning_rate", "tasks"} <= set(result)
     assert {"backbone.path", "data.dir", "data.fraction", "data.label_noise"} <= set(

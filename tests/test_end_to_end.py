@@ -40,7 +40,8 @@ def test_a_tiny_run_trains_and_leaves_its_files(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "results.json").read_text())
-    assert f"{results['test']['avg']:.2f}" in done.stdout.splitlines()[-2]
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("MTRA"))
+    assert row.endswith(f" {results['test']['avg']:.2f}")
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     objectives = [x["objective"] for x in map(json.loads, lines) if "objective" in x]
     assert len(objectives) == results["steps"]

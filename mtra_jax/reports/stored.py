@@ -20,6 +20,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "mapping",
     "max_bad_steps",
     "micro_batches",
     "sampling",

@@ -1,9 +1,9 @@
 """Values and devices of each process -> whether the processes of a run fit together."""
 
 import json
-import socket
+import platform
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -14,12 +14,14 @@ from mtra_jax.errors import InputError, shown
 from mtra_jax.train.devices import count_local
 
 
-def check_same(what: str, values: Mapping[str, Any]) -> None:
+def check_same(
+    what: str, values: Mapping[str, Any], free: Collection[str] = ()
+) -> None:
     """Compares `values` of every process with those of process 0.
 
     Every process must call it. `values` can be written as JSON; `what` names them in the
-    message. If one process differs, all raise the error: otherwise the rest would wait
-    for it in a collective.
+    message. `free`: dotted keys that may differ. If one process differs, all raise the
+    error: otherwise the rest would wait for it in a collective.
 
     Raises:
       InputError: the values of a process differ; in that process the message names the
@@ -27,7 +29,7 @@ def check_same(what: str, values: Mapping[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    own = _flatten(values)
+    own = {key: value for key, value in _flatten(values).items() if key not in free}
     expected = json.loads(_from_process_0(json.dumps(own, sort_keys=True)))
     own = json.loads(json.dumps(own))
     missing = object()
@@ -72,7 +74,7 @@ def devices_in_use() -> tuple[str, str | None]:
 
     Every process must call it. The line reads "8 of 8 visible devices on 2 hosts".
     """
-    table = np.array([[_number(socket.gethostname()), *count_local()]], np.int32)
+    table = np.array([[_number(platform.node()), *count_local()]], np.int32)
     if jax.process_count() > 1:
         table = multihost_utils.process_allgather(table[0])
     return describe_devices(table)

@@ -14,6 +14,7 @@ from mtra_jax import failures
 from mtra_jax.data import benchmarks, fingerprints
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
+    agreement,
     assembly,
     checkpoints,
     inputs,
@@ -50,10 +51,12 @@ def train(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
 
     Raises:
       InputError: the configuration cannot be run; `directory` holds a run of another
-        configuration, data or encoder, or another process trains there.
+        configuration, data or encoder, or another process trains there; the processes of
+        this run have different configurations or data.
       loop.TrainingError: training failed, or its files cannot be written.
       loop.Stopped: the callbacks' `should_stop` returned True; the same call continues.
     """
+    agreement.check_same("--config", configs.to_dict(config), workdir.OF_A_HOST)
     names = configs.separate_tasks(config)
     if names:
         return _train_separately(config, names, directory, watch_of)
@@ -91,6 +94,7 @@ def _train_together(config: ConfigDict, directory: Path, watch_of: WatchOf) -> O
             locks.check_free(directory)
     preparation.use_compilation_cache(config)
     prepared = preparation.prepare(config)
+    agreement.check_same("inputs", prepared.inputs._asdict())
     with writing(directory):
         # Checked again: another process may have started here in the meantime.
         workdir.check(config, directory)

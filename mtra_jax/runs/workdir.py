@@ -27,7 +27,10 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "mapping",
 )
+# Each host may have its own.
+OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir")
 
 
 def check(config: ConfigDict, workdir: Path) -> None:

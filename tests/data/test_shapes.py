@@ -157,7 +157,7 @@ def test_needed_shapes_are_those_of_the_batches(num_shares):
     batcher = batches.Batcher(
         corpus, num_devices=num_shares, local_devices=range(num_shares)
     )
-    expected = [batch.tokens.shape[1:] for batch in batcher.batches(plan)]
+    expected = [batch.tokens.shape[-2:] for batch in batcher.batches(plan)]
     needs = shapes.needed(corpus, plan, num_shares)
     assert [need[0] for need in needs] == expected
     # The corpus has texts of more than 64 tokens.

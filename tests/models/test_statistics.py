@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from mtra_jax.models import statistics
 
@@ -71,3 +72,35 @@ def test_parameters():
         "from_y": {"kernel": (SLOTS, 128)},
         "score": {"kernel": (128, 1)},
     }
+
+
+def start(hidden, slots, width):
+    """The first parameters, by the fan-in of their layer."""
+    network = statistics.StatisticsNetwork(width)
+    z, y = jnp.zeros((1, hidden)), jnp.zeros((1, slots))
+    params = network.init(jax.random.key(3), z, y)["params"]
+    return {
+        "from_z kernel": (params["from_z"]["kernel"], hidden),
+        "from_z bias": (params["from_z"]["bias"], hidden),
+        "from_y kernel": (params["from_y"]["kernel"], slots),
+        "score kernel": (params["score"]["kernel"], width),
+    }
+
+
+@pytest.mark.parametrize("name", start(2, 2, 2))
+def test_weights_and_biases_start_uniform_within_one_over_the_root_of_fan_in(name):
+    values, fan_in = start(hidden=300, slots=20, width=2000)[name]
+    values = np.ravel(np.float64(values)) * np.sqrt(fan_in)
+    assert np.abs(values).max() <= 1 + 1e-6
+    assert stats.kstest(values, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", start(2, 2, 2))
+def test_the_start_has_the_distribution_of_pytorch(name):
+    torch = pytest.importorskip("torch")
+    values, fan_in = start(hidden=300, slots=20, width=2000)[name]
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(fan_in, max(values.shape))
+    theirs = (layer.bias if "bias" in name else layer.weight).detach().numpy()
+    assert stats.ks_2samp(np.ravel(values), np.ravel(theirs)).pvalue > 1e-3

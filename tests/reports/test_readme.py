@@ -1,4 +1,4 @@
-"""The tables of README.md and results/README.md against the stored runs."""
+"""The pages against the stored runs, the files that they name and the code they show."""
 
 import math
 import re
@@ -12,6 +12,14 @@ from mtra_jax.tasks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "results").glob("*.jsonl"))
+FOLDERS = ("", "results", "scripts", "scripts/benchmarking", "tests")
+PAGES = [
+    "CONTRIBUTING.md",
+    "mtra_jax/methods/README.md",
+    *(f"{folder}/README.md".lstrip("/") for folder in FOLDERS),
+]
+# Files that the worked examples of CONTRIBUTING.md add.
+ADDED = {"mtra_jax/methods/ls.py", "mtra_jax/runs/csv_table.py"}
 
 
 def test_there_are_results():
@@ -34,6 +42,25 @@ def test_every_run_has_its_origin(path):
         assert len(revision) == 40, "a commit without changes"
         assert values["environment"]["packages"]["jax"]
         assert values["date"]
+
+
+def test_the_example_of_the_readme_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert math.isfinite(names["value"])
+    assert names["grads"].keys() == names["params"].keys()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    paths = re.findall(r"\b(?:configs|mtra_jax|scripts|tests)/[\w/-]+\.\w+", text)
+    missing = [x for x in links if not ((ROOT / page).parent / x).exists()]
+    missing += [x for x in paths if not (ROOT / x).exists() and x not in ADDED]
+    assert not missing
 
 
 # ---- the stored figures of the built-in benchmark: `make figures` refreshes them

@@ -24,6 +24,7 @@ def results_of(name, scores, steps, seconds):
         "examples": {name: {"train": steps, "test": 3}},
         "parameters": {"encoder": 100, "heads": steps},
         "train_seconds": seconds,
+        "scoring_seconds": seconds / 10,
     }
 
 
@@ -55,6 +56,7 @@ def test_figures_are_by_task_and_costs_are_sums():
         },
         "parameters": {"encoder": 200, "heads": 30},
         "train_seconds": 3.3,
+        "scoring_seconds": 0.3,
     }
 
 

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 pytest.importorskip("orbax.checkpoint")
+pytestmark = [pytest.mark.processes, pytest.mark.hostile]
 START = "mtra_jax.runs.inputs:write"
 STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 # Once the previous checkpoint is complete.

@@ -93,6 +93,7 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
     assert progress.best_summary == {"avg": losses[best - 1]}
 
 
+@pytest.mark.slow
 def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
     """The steps are so large that the parameters overflow: all are skipped."""
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")

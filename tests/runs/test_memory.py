@@ -125,6 +125,7 @@ def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
         fit(prepared.run, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_allocation_that_fails_while_saving_is_reported(
     config, tmp_path, monkeypatch
 ):

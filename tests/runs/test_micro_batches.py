@@ -398,6 +398,7 @@ def test_only_training_is_in_micro_batches():
     assert held_out.first_tokens.shape == (2, 1, 1, config.batch_size // 2)
 
 
+@pytest.mark.processes
 def test_a_run_in_micro_batches_has_the_objectives_of_whole_batches(
     script, undisturbed, tmp_path
 ):
