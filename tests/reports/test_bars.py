@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import select
 import termios
 
 import pytest
@@ -108,6 +109,14 @@ def test_an_evaluation_in_a_log_reports_its_progress(clock, monkeypatch):
     ]
 
 
+def read_all(descriptor):
+    """The text that a terminal shows; it may arrive in several parts."""
+    parts = []
+    while select.select([descriptor], [], [], 0.5)[0]:
+        parts.append(os.read(descriptor, 9999))
+    return b"".join(parts).decode()
+
+
 @pytest.mark.parametrize("columns", [30, 48, 100])
 def test_a_terminal_shows_all_losses_below_the_bar(columns, monkeypatch):
     leader, follower = pty.openpty()
@@ -120,7 +129,7 @@ def test_a_terminal_shows_all_losses_below_the_bar(columns, monkeypatch):
         )
         bar._bar.mininterval = 0
         bar.step(1, 1, {f"loss/{name}": loss for name, loss in LOSSES.items()}, 8)
-        text = os.read(leader, 9999).decode()
+        text = read_all(leader)
         bar.close()
     drawn = [line.rstrip() for line in re.split("\r|\n|\x1b.A", text)]
     assert bars.loss_line(LOSSES, columns - 1) in drawn
