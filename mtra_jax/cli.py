@@ -1,4 +1,4 @@
-"""Arguments of a script -> flags and configuration; failures -> one line and a code."""
+"""Arguments of a script -> flags and configuration; failures -> a line and an exit code."""
 
 import argparse
 import os
@@ -9,20 +9,20 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from mtra_jax import failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 PREFIX = "--config."
-# Characters of a long message that are shown: a path may have 4,096.
+# Characters shown of a long message, which may contain a path of 4,096.
 _HEAD, _TAIL = 1500, 500
 
 
 class Parser(argparse.ArgumentParser):
     """Reports a wrong flag in one line instead of the usage."""
 
-    def error(self, message: str) -> None:  # pragma: no cover - argparse's own hook
+    def error(self, message: str) -> NoReturn:  # pragma: no cover - argparse's hook
         """Raises InputError."""
         raise InputError(message)
 
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def split_overrides(
     arguments: Sequence[str],
 ) -> tuple[list[str], list[tuple[str, str]]]:
-    """Takes `--config.key=value` and `--config.key value` out of `arguments`.
+    """Separates `--config.key=value` and `--config.key value` from other `arguments`.
 
     >>> split_overrides(["--workdir", "w", "--config.data.fraction=0.1"])
     (['--workdir', 'w'], [('data.fraction', '0.1')])
@@ -71,7 +71,7 @@ def with_config(
 
     Returns the flags and a ConfigDict.
     """
-    # Not at the top: it imports JAX, whose failures only `run` reports in one line.
+    # Imported here: it imports JAX, and `run` reports a failure of that in one line.
     from mtra_jax import config
 
     parser.add_argument(
@@ -125,10 +125,10 @@ def run(
 ) -> None:
     """Runs `main(arguments)` for a script; reports a failure in one line.
 
-    `~` in the arguments is expanded. After a failure `leave` is called with the code of
-    `failures.explain`. A traceback is shown for internal errors only, or for all failures
-    if the variable `failures.DEBUG` is set. A full disk under standard output is a failure
-    only if `output_is_product`.
+    `~` in the arguments is expanded. After a failure `leave` is called with the exit code
+    of `failures.explain`. A traceback is shown for internal errors, or for all failures if
+    the environment sets `failures.DEBUG`. A full disk under standard output is a failure
+    only with `output_is_product`.
     """
     streams.guard(output_is_product=output_is_product)
     warnings.showwarning = _show_warning
@@ -142,7 +142,7 @@ def run(
 
 
 def _end(error: BaseException) -> int:
-    """Prints the line of `error`, and returns the exit code."""
+    """Prints the line that describes `error`, and returns the exit code."""
     failure = failures.explain(error)
     if failure.is_internal or os.environ.get(failures.DEBUG):
         traceback.print_exception(error)
@@ -151,8 +151,16 @@ def _end(error: BaseException) -> int:
     return failure.code
 
 
-def _show_warning(message: Warning | str, category: type, *place: Any) -> None:
-    del category, place
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Replaces `warnings.showwarning`, whose arguments it has."""
+    del category, filename, lineno, file, line
     sys.stderr.write(f"warning: {one_line(str(message))}\n")
 
 
@@ -169,9 +177,9 @@ def one_line(message: str) -> str:
 
 
 def stop(line: str, number: int) -> NoReturn:
-    """Ends a process that a signal stopped, with a line and the code 128 + `number`.
+    """Exits after a signal, with a line and the code 128 + `number`.
 
-    `number` is 0 if another process of the run received the signal; SIGTERM then counts.
+    `number` is 0 if another process of the run received the signal; SIGTERM is assumed.
     """
     sys.stderr.write(line + "\n")
     sys.exit(128 + (number or signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""Defaults, a file's values and a user's overrides -> a configuration, checked."""
+"""Defaults, values of a file and a user's overrides -> a checked configuration."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,35 +12,35 @@ from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS, Benchmark
 
 PRESETS = Path(__file__).resolve().parents[1] / "configs" / "baselines.py"
-"""Every method with every preset; a clone has the file, an installed package has not."""
+"""Every method with every preset; part of the repository, not of the package."""
 
 
 def default_config(method: str = "mtra") -> ConfigDict:
-    """The default of every key; `method` decides `sampling` and the options.
+    """The default of every key; `sampling` and the options depend on `method`.
 
     The numbers are those that all configurations of the paper share (MTRA, Table 10).
     """
     config = ConfigDict(
         {
             "benchmark": "tweeteval",
-            "tasks": (),  # names; all of the benchmark where empty
+            "tasks": (),  # names; empty: all of the benchmark
             "seed": 0,
             "epochs": 20,
             "patience": 3,  # epochs without a better validation loss
             "batch_size": 128,  # of all devices together
-            "micro_batches": 1,  # in turn on each device: less memory, the same update
+            "micro_batches": 1,  # one after the other: less memory, same update
             "sampling": registry.sampling(method),  # or the other one
             "learning_rate": 5e-5,
             "warm_up": 0.1,  # share of all planned steps
             "clip_norm": 1.0,
             "head_dropout": 0.2,
             "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
-            "devices": 0,  # all where 0
-            "mapping": "pmap",  # or shard_map: the same numbers by jax.jit over a mesh
-            "max_bad_steps": 10,  # in a row, not finite and skipped; then the run ends
-            "checkpoint_every": 0,  # steps; at the end of each epoch only where 0
+            "devices": 0,  # 0: all
+            "mapping": "pmap",  # or shard_map: jax.jit over a mesh, with the same numbers
+            "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
+            "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
             "backbone": {
-                "path": "",  # directory or hub name; a new encoder of these sizes if empty
+                "path": "",  # directory or hub name; empty: new encoder of these sizes
                 "vocab_size": 2000,
                 "hidden_size": 128,
                 "num_hidden_layers": 2,
@@ -51,11 +51,11 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "data": {
                 "dir": "",  # root of the benchmarks' files, or "hub"
                 "fraction": 1.0,  # share of the training examples of each task
-                "limit": 0,  # most examples of each split of each task; all where 0
+                "limit": 0,  # examples of each split of each task; 0: all
                 "label_noise": 0.0,  # share of them with a label drawn anew
                 "max_length": 256,  # tokens
-                "max_shapes": 0,  # most shapes of training batches; 0: by their cost
-                "cache_dir": paths.DEFAULT_CACHE,  # tokens and programs; none if empty
+                "max_shapes": 0,  # limit on shapes of training batches; 0: by cost
+                "cache_dir": paths.DEFAULT_CACHE,  # of tokens and programs; empty: none
             },
             "method": {"name": method, **registry.options(method)},
         }
@@ -64,7 +64,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
 
 
 def make(method: str, values: Mapping[str, Any]) -> ConfigDict:
-    """The defaults of `method` with `values`, by dotted key, in their place.
+    """The defaults of `method`, with `values` (by dotted key) in place of some.
 
     Raises:
       InputError: an unknown method.
@@ -91,7 +91,8 @@ def preset(name: str, method: str) -> ConfigDict:
 def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     """The configuration of `FILE:NAME` with `overrides` of (dotted key, text).
 
-    Raises InputError: no such file or preset, an unknown key, or an unfit value.
+    Raises:
+      InputError: no such file or preset, an unknown key, or a value that does not fit.
     """
     path, config = config_files.call(spec, "get_config", "configs/mtra.py")
     if not isinstance(config, ConfigDict):
@@ -111,7 +112,7 @@ def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDic
     Raises:
       InputError: an unknown key, or a value that does not fit.
     """
-    # The method first: it decides which other keys there are.
+    # The method first, because the other keys depend on it.
     for key, text in overrides:
         if key == "method.name":
             _choose_method(config, text)
@@ -135,7 +136,7 @@ def _choose_method(config: ConfigDict, name: str) -> None:
 
 
 def from_dict(values: dict[str, Any]) -> ConfigDict:
-    """The inverse of `to_dict`, checked.
+    """The checked configuration of `values`, the inverse of `to_dict`.
 
     Raises:
       InputError: a key is missing or unknown, or a value does not fit.
@@ -156,7 +157,7 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
 
 
 def benchmark_of(config: ConfigDict) -> Benchmark:
-    """The benchmark, with the chosen tasks only."""
+    """The benchmark with only the chosen tasks."""
     benchmark = BENCHMARKS[config.benchmark]
     return benchmark.select(config.tasks or benchmark.task_names)
 
@@ -169,5 +170,5 @@ def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
 
 
 def of_task(config: ConfigDict, name: str) -> ConfigDict:
-    """The same configuration for the task `name` alone."""
+    """The same configuration with `name` as the only task."""
     return from_dict({**to_dict(config), "tasks": [name]})

@@ -1,4 +1,4 @@
-"""A user's Python file -> the result of a function in it, or the line at fault."""
+"""A user's Python file -> the result of one of its functions, or the line at fault."""
 
 import importlib.util
 import os
@@ -27,7 +27,7 @@ def execute(path: str) -> ModuleType:
 
 
 def call(spec: str, function: str, example: str) -> tuple[str, Any]:
-    """FILE and the result of `function(NAME)` in it, for `spec` FILE:NAME.
+    """FILE, and the result of its `function(NAME)`, for `spec` FILE:NAME.
 
     Errors inside this package, called by the file, pass through unchanged.
 
@@ -42,7 +42,7 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
         return path, getattr(module, function)(name)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # of any type: the code is the user's
+    except (Exception, SystemExit) as error:  # user code raises any type
         if not _is_internal(error, path):
             raise InputError(_fault(error, path)) from error
         error.add_note(f"called from {_place(error, path)}")
@@ -66,8 +66,9 @@ def _fault(error: BaseException, path: str) -> str:
     place, reason = _place(error, path), str(error)
     if isinstance(error, SyntaxError):
         # The error may be in a module that the file imports.
-        is_other = error.filename not in (None, os.path.abspath(path))
-        file = error.filename if is_other else path
+        file = error.filename
+        if file is None or file == os.path.abspath(path):
+            file = path
         place = file if error.lineno is None else f"{file}:{error.lineno}"
         reason = error.msg
     return f"{place}: {type(error).__name__}: {reason}"

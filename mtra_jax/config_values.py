@@ -1,4 +1,4 @@
-"""Text or JSON -> values of the right type and range, or the line that names the fault."""
+"""Text or JSON -> values of the right type and range, or an error that names the fault."""
 
 import math
 import os
@@ -96,7 +96,7 @@ def member(values: Mapping[str, Any], key: str, kind: type, prefix: str = "") ->
 
 
 def _is_text(value: Any) -> bool:
-    """Whether `value` is a string that a file can be named by."""
+    """Whether `value` is a string that can name a file."""
     try:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:  # half of a surrogate pair
@@ -144,7 +144,7 @@ def _parse(key: str, text: str, default: Any) -> Any:
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises InputError with the key, the value and what was expected."""
+    """Raises InputError if a value is out of range; it names key, value and range."""
     for key, names in CHOICES.items():
         if config[key] not in names:
             hint = did_you_mean(config[key], names)
@@ -158,7 +158,7 @@ def validate(config: ConfigDict) -> None:
     sizes = {f"backbone.{k}": 1 for k, v in config.backbone.items() if type(v) is int}
     for key, low in {**AT_LEAST, **sizes}.items():
         _check_range(values, key, low, math.inf)
-    # JAX's keys take 32 bits and would drop the rest.
+    # JAX's keys use 32 bits of a seed and would drop the rest.
     _check_range(values, "seed", 0, 2**32 - 1)
     for key in ("learning_rate", "clip_norm"):
         _check_range(values, key, 0, math.inf, open_low=True)

@@ -1,4 +1,4 @@
-"""A file -> whether it is what its name says, or what a failed download left instead."""
+"""A file -> an error if a failed download left something else in its place."""
 
 import re
 from pathlib import Path
@@ -25,9 +25,9 @@ _ANSWERS = (
 def check(path: Path) -> None:
     """Raises InputError if `path` holds a git-lfs pointer, a web page or a refusal.
 
-    A file that is absent or cannot be opened passes: its reader reports that.
+    A file that is absent or cannot be opened passes: its reader reports those faults.
     """
-    if not path.is_file():  # nor a pipe, which would be waited for
+    if not path.is_file():  # a pipe would block
         return
     try:
         with path.open("rb") as stream:

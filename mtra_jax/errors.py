@@ -1,4 +1,4 @@
-"""Failures that a user can mend: one line with the place, the fault and what was expected."""
+"""Faults that a user can correct -> one line with the place, the fault and the remedy."""
 
 import contextlib
 import difflib
@@ -21,27 +21,27 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """Work that fails though its input is right. Scripts print its line, exit code 1."""
+    """A failure despite correct input. Scripts print its single line and exit with code 1."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns the nearest known names as the end of an error message.
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Returns the `choices` nearest to `name` as the end of an error message.
 
     >>> did_you_mean("emotoin", ["emotion", "irony"])
     'did you mean emotion?'
     >>> did_you_mean("xyz", ["emotion", "irony"])
     'known: emotion, irony'
     """
-    known = list(known)
-    # Comparing takes time that grows with the lengths, and a name is short.
-    near = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=3, cutoff=0.6)
+    choices = list(choices)
+    # The time of a comparison grows with the length, and names are short.
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], choices, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}"
+    return f"known: {', '.join(choices)}"
 
 
 def shown(value: object) -> str:
-    """Returns `value` as Python writes it, on one line and cut where it is long.
+    """Returns the `repr` of `value` on one line, cut if it is long.
 
     >>> shown("a\\nb")
     "'a\\\\nb'"
@@ -53,21 +53,22 @@ def shown(value: object) -> str:
 
 @contextlib.contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Turns any failure of a library that reads a user's file into an InputError.
+    """Turns any exception of the body into an InputError.
 
-    For libraries in Rust, whose errors and panics have no narrower class.
+    For libraries in Rust that read a user's file: their errors and panics have no
+    narrower class.
     """
     try:
         yield
     except (KeyboardInterrupt, SystemExit, InputError):
         raise
-    except BaseException as error:  # a panic is no Exception
+    except BaseException as error:  # a panic is not an Exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what}: {reason}") from error
 
 
 def check_name(name: str, what: str) -> None:
-    """Raises InputError about `what` where `name` cannot stand in a line of a table."""
+    """Raises InputError about `what` if `name` does not fit on one line of a table."""
     if _CONTROL.search(name):
         raise InputError(
             f"{what} {shown(name)}; expected no line breaks or control characters"
@@ -75,7 +76,7 @@ def check_name(name: str, what: str) -> None:
 
 
 def system_error(error: BaseException) -> int | None:
-    """The error number of the system call that failed, None where no call is known.
+    """The error number of the failed system call; None if no such call is the cause.
 
     >>> system_error(RuntimeError("I/O error: No space left on device (os error 28)"))
     28
@@ -90,7 +91,7 @@ def system_error(error: BaseException) -> int | None:
 def naming(path: str | Path) -> Iterator[None]:
     """Turns a failed write of the body into an OSError with the name of the file.
 
-    `write` and `fsync` report no file name; Rust libraries raise classes of their own.
+    `write` and `fsync` report no file name, and Rust libraries raise other classes.
     """
     try:
         yield

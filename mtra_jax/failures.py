@@ -1,7 +1,7 @@
 """An exception -> the line and the exit code that a script ends with.
 
-The one place that tells apart wrong input, the user's surroundings (memory, disks, streams,
-devices, installed packages) and faults of this program, which keep their traceback.
+Only this module distinguishes wrong input, failures outside the program (memory, disks,
+streams, devices, installed packages) and faults of this program, which get a traceback.
 """
 
 import errno
@@ -15,25 +15,25 @@ from mtra_jax.errors import InputError, RunError, system_error
 from mtra_jax.streams import OutputError
 
 DEBUG = "MTRA_JAX_DEBUG"
-"""Environment variable: where it is set, every failure shows its traceback."""
+"""Environment variable; if it is set, every failure shows its traceback."""
 INTERRUPTED = "interrupted; the same command continues"
 _PACKAGE = Path(__file__).resolve().parent
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "Out of memory")
-# Raised by importing JAX, which this module does not; jaxlib had another name for it.
+# By name, since this module does not import JAX. jaxlib used the second name.
 _JAX = ("JaxRuntimeError", "XlaRuntimeError")
 
 
 class Failure(NamedTuple):
-    """How a script ends: `line` on standard error, empty for nothing, and its code."""
+    """The end of a script: `line` for standard error, empty for none, and the exit code."""
 
     line: str
     code: int
     is_internal: bool = False
-    """A fault of this program: the traceback is shown as well."""
+    """Whether it is a fault of this program, which is shown with its traceback."""
 
 
 def explain(error: BaseException) -> Failure:
-    """Says how a script ends that raised `error`."""
+    """Returns the line and the exit code of a script that raised `error`."""
     if isinstance(error, InputError):
         return Failure(f"error: {error}", 2)
     if isinstance(error, OutputError) and error.is_unread:
@@ -55,7 +55,7 @@ def explain(error: BaseException) -> Failure:
 
 
 def surroundings(error: BaseException) -> str | None:
-    """Says what failed around the program; None where the fault is its own."""
+    """Describes a failure outside the program; None for a fault of the program."""
     memory = out_of_memory(error)
     if memory is not None:
         return (
@@ -79,7 +79,7 @@ def surroundings(error: BaseException) -> str | None:
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """What could not be allocated, on the host or a device; None for other errors."""
+    """Describes a failed allocation on the host or a device; None for other errors."""
     if isinstance(error, MemoryError):
         return first_line(error)
     if isinstance(error, OSError):
@@ -97,7 +97,7 @@ def is_of_jax(error: BaseException) -> bool:
 
 
 def os_error(error: BaseException) -> str:
-    """The file and the reason of a failed system call; its place without a file."""
+    """The file and the reason of a failed system call; without a file, its place."""
     number, name = system_error(error), getattr(error, "filename", None)
     reason = getattr(error, "strerror", None)
     if reason is None:
@@ -110,17 +110,17 @@ def os_error(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the message, or the type where there is no message."""
+    """The first line of the message, or the type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def place(error: BaseException) -> str:
-    """FILE:LINE of this package where `error` passed last, or else where it was raised."""
+    """FILE:LINE of the last frame of `error` in this package, or else of its last frame."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return "unknown place"
-    # Every script is called by `cli.run`.
+    # `cli.run` is a frame of every script.
     own = [f for f in frames if _is_inside(f.filename) and f.name != "run"]
     frame = (own or frames)[-1]
     path = Path(frame.filename)
@@ -138,16 +138,16 @@ def _is_inside(file: str) -> bool:
 
 
 def _below_own(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames of others that `error` was raised under, the innermost last."""
+    """The frames below the last one of this package, the innermost last."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [i for i, frame in enumerate(frames) if _is_inside(frame.filename)]
     return list(frames[own[-1] + 1 :] if own else frames)
 
 
 def _of_an_import(error: BaseException) -> str | None:
-    """FILE:LINE where a package of others raised `error` while it was imported."""
+    """FILE:LINE where another package raised `error` during its import; None otherwise."""
     frames = _below_own(error)
-    # Python leaves its own frames of the import out.
+    # Python omits the frames of its import system.
     if not any(frame.name == "<module>" for frame in frames):
         return None
     return f"{frames[-1].filename}:{frames[-1].lineno}"

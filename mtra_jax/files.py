@@ -1,4 +1,4 @@
-"""Paths -> text, lines and JSON; text, bytes, JSON and directories -> replaced whole."""
+"""Paths -> text, lines, JSON; text, bytes, JSON, directories -> atomic replacements."""
 
 import contextlib
 import json
@@ -99,8 +99,8 @@ def read_json(path: Path, advice: str = "") -> Any:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`; the body writes there.
 
-    A body that ends replaces `path` at once; one that fails leaves `path` as it was.
-    Missing parent directories are made.
+    If the body succeeds, the file atomically replaces `path`; if it fails, `path` stays as
+    it was. Missing parent directories are created.
 
     Raises:
       OSError: a write failed; it names `path`, not the temporary file.
@@ -113,7 +113,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     except OSError as error:
-        if error.filename != str(temporary):
+        if error.errno is None or error.filename != str(temporary):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
@@ -123,18 +123,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces `path` by a file of `content`, see `replacing`."""
+    """Replaces `path` by a file with `content`, see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces `path` by a UTF-8 file of `text`, with line ends as they are in it."""
+    """Replaces `path` by a UTF-8 file with `text`, whose line ends stay as they are."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replaces `path` by the JSON of `value`, see `plain`, on indented lines."""
+    """Replaces `path` by the indented JSON of `plain(value)`."""
     text = json.dumps(plain(value), indent=2, allow_nan=False)
     write_text(path, f"{text}\n")
 
@@ -154,10 +154,10 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def replacing_directory(path: Path) -> Iterator[Path]:
-    """Yields an empty directory beside `path`; a body that ends puts it in its place.
+    """Yields an empty directory beside `path`, which replaces `path` if the body succeeds.
 
-    The temporary name is fixed, so that the next call removes what a killed process left.
-    Between the removal of `path` and the renaming a kill leaves no directory there.
+    The temporary name is fixed, so the next call removes leftovers of a killed process.
+    A kill between the removal of `path` and the renaming leaves no directory at `path`.
     """
     temporary = path.with_name(f".{path.name}")
     shutil.rmtree(temporary, ignore_errors=True)

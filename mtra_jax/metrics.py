@@ -9,7 +9,7 @@ import numpy as np
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import Task
 
-Scores = Mapping[str, Mapping[str, float]]
+Scores = Mapping[str, Mapping[str, float | None]]
 """Figures by task and metric; a missing one is NaN or None."""
 
 
@@ -126,7 +126,7 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
 def not_positive(
     scores: Mapping[str, Mapping[str, float | None]], tasks: Iterable[Task]
 ) -> Iterator[tuple[Task, str, float]]:
-    """Yields (task, metric, figure) for the figures that Δp cannot be relative to.
+    """Yields (task, metric, figure) for figures that cannot be the baseline of Δp.
 
     Missing figures (None) are skipped.
     """
@@ -156,7 +156,7 @@ def summarize(scores: Scores, tasks: Iterable[Task]) -> dict[str, Any]:
 def majority_baseline(
     task: Task, train_labels: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-    """The metrics of always predicting the most frequent training class, or their mean.
+    """The metrics of always predicting the most frequent training class, or the mean value.
 
     Ties between classes go to the first. Shapes and errors are those of `score`.
     """
@@ -206,10 +206,10 @@ def _macro_recall(
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    # Imported late: it takes two seconds, and is needed at the end of an epoch only.
+    # Imported late: it takes two seconds, and is only needed at the end of an epoch.
     from scipy import stats
 
-    # Covers a single example too, for which scipy raises.
+    # Also covers a single example, for which scipy raises.
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return float(stats.pearsonr(x, y).statistic)

@@ -1,4 +1,4 @@
-"""`~` in a path -> the home directory; the default cache -> a directory or none."""
+"""`~` in a path -> the home directory; `data.cache_dir` -> a directory, or None."""
 
 import os
 import re
@@ -47,8 +47,8 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
 def cache_directory(text: str) -> Path | None:
     """The directory that `data.cache_dir` names; None for no cache.
 
-    `DEFAULT_CACHE` is below `XDG_CACHE_HOME` where that is set. Where it cannot be
-    written there is no cache, with a warning: nobody asked for that place.
+    `DEFAULT_CACHE` is below `XDG_CACHE_HOME` if that is set. If it cannot be written, a
+    warning replaces the error, because the user did not choose that place.
 
     Raises:
       InputError: another path begins with an unknown `~user`.
@@ -59,14 +59,14 @@ def cache_directory(text: str) -> Path | None:
         return Path(expand(text))
     try:
         above = os.environ.get("XDG_CACHE_HOME", "")
-        # Relative values are to be ignored, by the XDG base directory specification.
+        # The XDG base directory specification requires relative values to be ignored.
         above = above if os.path.isabs(above) else expand(os.path.dirname(text))
         directory = Path(above, os.path.basename(text))
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise InputError(f"{directory}: not writable")
     except (InputError, OSError) as error:
-        reason = error
+        reason = str(error)
         if isinstance(error, OSError):
             reason = f"{error.filename}: {error.strerror}"
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, full or without a reader -> streams that never raise.
+"""Standard streams that may be closed, full or unread -> streams that are safe to write.
 
 A failed write to standard output ends only a script whose output is its product. A failed
 write to standard error ends no script. The interpreter's flush at exit cannot fail either.
@@ -10,8 +10,12 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
 
 from mtra_jax.errors import RunError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 CLOSED = OSError(errno.EBADF, os.strerror(errno.EBADF))
 
@@ -35,7 +39,7 @@ class _Descriptor(io.FileIO):
         self._is_closed = is_closed
         self._has_failed = False
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: "ReadableBuffer", /) -> int:
         """Writes as much as the system accepts; after a failure it discards all data."""
         size = memoryview(data).nbytes
         if self._has_failed:
@@ -67,7 +71,7 @@ def guard(*, output_is_product: bool) -> None:
 def _occupy_descriptors() -> None:
     """Opens the null device for each of the descriptors 0, 1 and 2 that is closed.
 
-    Otherwise the next opened file would get that number, and receive what libraries print.
+    Otherwise the next opened file would get that number, and the output of libraries.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -75,10 +79,9 @@ def _occupy_descriptors() -> None:
 
 
 def _guarded(
-    stream: io.TextIOBase | None, number: int, on_failure: Callable[[OSError], None]
-) -> io.TextIOBase:
-    is_closed = stream is None
-    if not is_closed:
+    stream: TextIO | None, number: int, on_failure: Callable[[OSError], None]
+) -> TextIO:
+    if stream is not None:
         if not isinstance(stream, io.TextIOWrapper):
             return stream
         # Names given by the user may hold bytes that are not text.
@@ -90,11 +93,11 @@ def _guarded(
         if _number_of(stream) != number:  # redirected within Python
             return stream
     return io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(number, on_failure, is_closed=is_closed)),
-        encoding="utf-8" if is_closed else stream.encoding,
+        io.BufferedWriter(_Descriptor(number, on_failure, is_closed=stream is None)),
+        encoding="utf-8" if stream is None else stream.encoding,
         errors="backslashreplace",
-        line_buffering=not is_closed and stream.line_buffering,
-        write_through=not is_closed and stream.write_through,
+        line_buffering=stream is not None and stream.line_buffering,
+        write_through=stream is not None and stream.write_through,
     )
 
 

@@ -1,4 +1,4 @@
-"""Tasks and benchmarks as data: names, kinds, labels, metrics, slots of the outputs."""
+"""Tasks and benchmarks as data: names, kinds, labels, metrics and output slots."""
 
 import dataclasses
 from collections.abc import Sequence

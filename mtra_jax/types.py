@@ -1,4 +1,4 @@
-"""The records that cross rooms, and the letters of their axes.
+"""Records shared by several packages, and the letters of their axes.
 
 `B` texts per device, `R` rows, `S` tokens per row, `H` width, `L` slots of the joint
 label space, `T` tasks, `D` devices, `P` parts of a batch, `K` micro-batches per device.
@@ -19,16 +19,16 @@ Rngs = dict[str, jax.Array]
 class Batch(NamedTuple):
     """Texts packed end to end into rows, with their targets.
 
-    The axes P and K are always there, of length 1 where unused. On the host the arrays
-    have a leading axis D; the train step sees one device, without D; a method's losses
-    see one part, without P.
+    The axes P and K are always present, with length 1 if unused. On the host the arrays
+    have a leading axis D. The train step sees one device, without D; a method's losses see
+    one part, without P.
 
     The text at position p of the planned batch is text p // D of device p % D, so that
     the empty places of a batch are spread evenly over the devices. On each device text i
     lies in micro-batch i % K, at place i // K.
 
-    A batch has several parts where the method needs the gradient of each task. Each part
-    then holds the texts of one task, and `tasks` names that task at empty places too.
+    A batch has several parts if the method needs the gradient of each task. Each part then
+    has the texts of one task, and `tasks` names that task at empty places too.
     """
 
     tokens: Array
@@ -47,4 +47,4 @@ class Batch(NamedTuple):
     """float32 [P, B, L]: one-hot or values in the slots of the text's task; 0 elsewhere."""
     partners: Array
     """int32 [P, B]: a random permutation of the texts of each task, as positions in the
-    part: the text whose target is paired with this text under the product of the marginals."""
+    part. A text with the target of its partner is a draw from the product of marginals."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from mtra_jax import cli
 from mtra_jax.errors import InputError
 
-# Its modules import each other by their plain names.
+# The modules of that directory import each other by plain names.
 sys.path.append(str(Path(__file__).resolve().parent / "benchmarking"))
 
 NUMBERS = "a comma-separated list of numbers"
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--compile", action="store_true", help="with torch.compile")
     parser.add_argument("--packed", action="store_true", help="PyTorch packs as we do")
     parser.add_argument(
-        "--threads", type=int, help="of PyTorch; its own choice if absent"
+        "--threads", type=int, help="CPU threads of PyTorch; its default if absent"
     )
     parser.add_argument("--trace", metavar="DIR", help="where a profile is written")
     parser.add_argument(
@@ -43,12 +43,14 @@ def main(arguments: Sequence[str]) -> None:
         metavar="1,2,4,12",
         help="size and compile time of the step, by layers per iteration of its loop",
     )
-    parser.add_argument("--unroll", type=int, help="layers an iteration, in the steps")
     parser.add_argument(
-        "--host", action="store_true", help="texts a second of the host"
+        "--unroll", type=int, help="layers per iteration of the encoder's loop"
     )
     parser.add_argument(
-        "--alone", choices=["ours", "torch"], help="take steps, and nothing else"
+        "--host", action="store_true", help="speed of planning and packing on the host"
+    )
+    parser.add_argument(
+        "--alone", choices=["ours", "torch"], help="run only the steps of one side"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     flags, config = cli.with_config(parser, arguments)
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def numbers(text: str) -> list[int]:
-    """`1,2,4` as a list; each at least 1."""
+    """The list of numbers, each at least 1, in text such as `1,2,4`."""
     try:
         values = [int(part) for part in text.split(",")]
     except ValueError:
@@ -91,14 +93,14 @@ def machine() -> dict[str, object]:
 
 
 def alone(flags, config) -> None:
-    """Takes the steps of one side in this process; `run_costs.alone` reads its output."""
+    """Runs our steps or PyTorch's in this process; `run_costs.alone` reads the output."""
     import host_costs
     import run_costs
     import workload
 
     print(run_costs.LIBRARIES, flush=True)
     loaded = workload.load(config, flags.steps, flags.unroll)
-    items = loaded.items[: flags.steps]  # more where each task has one
+    items = loaded.items[: flags.steps]  # there may be more: one per task at least
     if flags.alone == "ours":  # PyTorch is not imported then
         step = workload.stepper_of(loaded.prepared)
         print(run_costs.DATA, flush=True)
@@ -129,9 +131,9 @@ def torch_options(flags) -> dict[str, object]:
 
 
 def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, object]]:
-    """Yields the machine, then each figure that the flags ask for, once it is measured.
+    """Yields the machine, then each requested figure as soon as it is measured.
 
-    Without such a flag: the figures of the step and of the run around it.
+    Without a flag that requests one: the figures of the step and of the run around it.
     """
     import program_costs
     import run_costs
@@ -145,7 +147,7 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
     others.append("trace")
     is_plain = not any(getattr(flags, name) for name in others)
     if is_plain:
-        # First: this process is small, and has taken no memory of a device yet.
+        # First, while this process is small and has not taken memory of a device.
         command = alone_command(arguments, "ours", 1)
         yield "starts", run_costs.starts(command)
     yield "machine", machine()
@@ -162,7 +164,7 @@ def measure(flags, config, arguments: Sequence[str]) -> Iterator[tuple[str, obje
     elif flags.against:
         loaded = workload.load(config, flags.steps, flags.unroll)
         yield "versus", versus_torch.versus_torch(loaded, **torch_options(flags))
-        # Memory of the host does not matter where another device computes.
+        # Memory of the host matters only if the host computes.
         if loaded.prepared.devices[0].platform == "cpu":
             yield "resident", resident(arguments)
     else:
@@ -209,7 +211,7 @@ def of_the_step(flags, config) -> Iterator[tuple[str, object]]:
 
 
 def resident(arguments: Sequence[str], num_steps: int = 6) -> tuple:
-    """Peak memory of a process that takes our steps, and of one for PyTorch's."""
+    """Peak memory of a process that runs our steps, and of one that runs PyTorch's."""
     import run_costs
     import versus_torch
 
@@ -221,7 +223,7 @@ def resident(arguments: Sequence[str], num_steps: int = 6) -> tuple:
 
 
 def alone_command(arguments: Sequence[str], side: str, num_steps: int) -> list[str]:
-    # Later flags win.
+    # Later flags override earlier ones.
     flags = [f"--alone={side}", f"--steps={num_steps}"]
     return [sys.executable, __file__, *arguments, *flags]
 
@@ -236,7 +238,7 @@ def trace(directory: Path, loaded, stepper) -> dict[str, float]:
 
 
 def use_devices(count: int) -> None:
-    """Asks JAX for virtual devices if it runs on a CPU; before JAX looks for any."""
+    """Sets the number of virtual devices on a CPU; call it before JAX starts them."""
     import jax
 
     if os.environ.get("JAX_PLATFORMS", "cpu") == "cpu":

@@ -1,4 +1,4 @@
-"""Scores a finished run again, or anyone's prediction files.
+"""Scores a finished run again, or prediction files from any source.
 
 python scripts/evaluate.py --workdir runs/tiny [--split test]
 python scripts/evaluate.py --predictions DIR --benchmark tweeteval --data_dir DATA
@@ -20,13 +20,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     parser.add_argument("--predictions", help="prediction files in TweetEval's layout")
     parser.add_argument("--benchmark", default="tweeteval")
-    parser.add_argument("--tasks", default="", help="of them, separated by commas")
+    parser.add_argument(
+        "--tasks", default="", help="names separated by commas; all if empty"
+    )
     parser.add_argument("--data_dir", help="root of the benchmarks' files, or hub")
     parser.add_argument(
         "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
     )
-    parser.add_argument("--devices", type=int, default=0, help="all where 0")
-    parser.add_argument("--batch_size", type=int, help="that of training if not given")
+    parser.add_argument(
+        "--devices", type=int, default=0, help="their number; 0 for all"
+    )
+    parser.add_argument("--batch_size", type=int, help="default: as in training")
     flags = cli.parse(parser, arguments)
     if (flags.workdir is None) == (flags.predictions is None):
         raise InputError("expected either --workdir DIR or --predictions DIR")

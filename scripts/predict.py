@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     task = saved.benchmark.tasks[names.index(flags.task)]
     predict = scoring.make_predictor(saved, task.name)
     texts = files.read_lines(flags.input)
-    # Neither before an error that comes at once, nor left above a later one.
+    # Delayed and then removed, so that it does not stand beside an error message.
     shown = {"delay": 1, "leave": False, "disable": flags.input is None}
     with tqdm.tqdm(unit="text", **shown) as bar:
         for chunk in files.chunks(texts, CHUNK):

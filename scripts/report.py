@@ -16,23 +16,25 @@ RESULTS = "results.jsonl"
 
 def main(arguments: Sequence[str]) -> None:
     parser = cli.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", metavar="DIR_OR_JSONL", help="of scripts/sweep.py")
+    parser.add_argument(
+        "results", metavar="DIR_OR_JSONL", help="output of scripts/sweep.py"
+    )
     parser.add_argument("--split", default="test", choices=comparison.SPLITS)
     parser.add_argument("--format", default="text", choices=formats.FORMATS)
     parser.add_argument(
-        "--baseline", help="Δp and p refer to this row; that of the sweep if not given"
+        "--baseline", help="row that Δp and p refer to; default: that of the sweep"
     )
     parser.add_argument("--out", help="a file instead of standard output")
     flags = cli.parse(parser, arguments)
     path = Path(flags.results)
-    if os.path.isdir(path):  # unlike that of `Path`, False for a name that is too long
+    if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
         path /= RESULTS
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
     baseline = flags.baseline or comparison.baseline_of(entries)
-    found = comparison.compare(entries, flags.split, baseline)
-    table = formats.FORMATS[flags.format](found)
+    compared = comparison.compare(entries, flags.split, baseline)
+    table = formats.FORMATS[flags.format](compared)
     if flags.out is None:
         print(table)
         return

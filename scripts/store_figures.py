@@ -58,7 +58,7 @@ def stored_run(method: str, config: str, workdir: Path, machine: str):
         name: json.loads((workdir / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("config", "environment", "results")
     }
-    # The same file on every machine.
+    # So that the file is the same on every machine.
     values["config"]["data"]["cache_dir"] = ""
     commit = values["environment"]["git_revision"]
     if not re.fullmatch("[0-9a-f]{40}", commit or ""):
@@ -77,7 +77,7 @@ def stored_run(method: str, config: str, workdir: Path, machine: str):
 
 
 def machine() -> str:
-    """The number of cores and the kind of the CPU, as far as Linux names it."""
+    """The number of cores, and the model of the CPU if Linux reports it."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     model = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Trains every run of a sweep, or what is left of it, and compares the results.
+"""Trains the runs of a sweep that have not finished, and compares the results.
 
     python scripts/sweep.py --config configs/sweep.py:synthetic --workdir runs/synthetic \
         [--config.epochs=3] [--config.data.fraction=0.1]
@@ -16,11 +16,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE:NAME", help="configs/sweep.py:NAME"
     )
+    parser.add_argument("--workdir", required=True, help="the directory of all runs")
     parser.add_argument(
-        "--workdir", required=True, help="where the runs leave their files"
-    )
-    parser.add_argument(
-        "--only", default="", metavar="NAME,...", help="of its rows, as mtra,ew"
+        "--only", default="", metavar="NAME,...", help="rows to train, such as mtra,ew"
     )
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest)
@@ -50,12 +48,12 @@ def main(arguments: Sequence[str]) -> None:
     own = {(trial.name, trial.seed) for trial in chosen.trials}
     entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
     if any(entry.name == chosen.baseline for entry in entries):
-        found = comparison.compare(entries, baseline=chosen.baseline)
-        print(f"\n{formats.text(found)}\nfiles in {plan.workdir}")
+        compared = comparison.compare(entries, baseline=chosen.baseline)
+        print(f"\n{formats.text(compared)}\nfiles in {plan.workdir}")
     else:
         print(f"no table without a finished run of {chosen.baseline}")
     if failed:
-        sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs broke down")
+        sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs failed")
 
 
 if __name__ == "__main__":

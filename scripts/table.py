@@ -28,10 +28,10 @@ def main(arguments: Sequence[str]) -> None:
         if name in rows:
             raise InputError(f"name {name} is there twice; expected names that differ")
         workdir = cli.existing_directory(path)
-        found = files.read_benchmark(workdir)
-        if benchmark is not None and found != benchmark:
+        own = files.read_benchmark(workdir)
+        if benchmark is not None and own != benchmark:
             raise InputError(f"{workdir}: other tasks than the first run's")
-        benchmark = found
+        benchmark = own
         results = files.read_results(workdir)
         if results is None:
             file = workdir / files.RESULTS

@@ -16,46 +16,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtra_jax import cli
-from mtra_jax.errors import InputError
-
-JOINING = (
-    "coordinator",
-    "num_processes",
-    "process_id",
-    "local_device_ids",
-    "initialization_timeout",
-)
-"""Flags that need --distributed."""
+from mtra_jax.runs import joining_flags
 
 
 def main(arguments: Sequence[str]) -> None:
     flags, config = cli.with_config(make_parser(), arguments)
     workdir = cli.output_directory(flags.workdir)
-    check_joining(flags)
-    devices_here = device_ids(flags.local_device_ids)
+    joining = joining_flags.read(flags)
 
+    # These import JAX. Imported here, a failure of JAX is one line on standard error.
     from mtra_jax.reports import bars
-    from mtra_jax.runs import (
-        display,
-        joining,
-        loop,
-        processes,
-        signals,
-        training,
-    )
+    from mtra_jax.runs import display, loop, processes, signals, training
     from mtra_jax.train.devices import start_devices
 
-    if flags.distributed:
-        processes.initialise(
-            flags.coordinator,
-            flags.num_processes,
-            flags.process_id,
-            flags.initialization_timeout or joining.TIMEOUT_SECONDS,
-            devices_here,
-        )
+    if joining is not None:
+        processes.initialise(**joining._asdict())
     start_devices()
-    if flags.distributed:
+    if joining is not None:
         show_devices(is_quiet=flags.quiet)
+
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
         view = display.Display(
@@ -65,10 +44,10 @@ def main(arguments: Sequence[str]) -> None:
             quiet=flags.quiet,
         )
 
-        def watch_of(prepared, at) -> loop.Watch:
+        def watch_of(prepared, progress) -> loop.Watch:
             if processes.is_writer():
-                return view.watch(prepared, at)
-            return loop.Watch(lambda *_: None, lambda *_: None, should_stop=should_stop)
+                return view.watch(prepared, progress)
+            return loop.Watch(should_stop=should_stop)
 
         try:
             outcome = training.train(config, workdir, watch_of)
@@ -76,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
         finally:
             view.close()
+
     if processes.is_writer():
         print_end(outcome, config, workdir, is_quiet=flags.quiet)
 
@@ -92,43 +72,12 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print nothing but the table at the end, and problems on standard error",
     )
-    parser.add_argument(
-        "--distributed",
-        action="store_true",
-        help="join the other processes of a pod or cluster, each running this command",
-    )
-    parser.add_argument("--coordinator", help="HOST:PORT of process 0, if not detected")
-    parser.add_argument(
-        "--num_processes", type=int, help="their number, if not detected"
-    )
-    parser.add_argument(
-        "--process_id", type=int, help="the number of this one, if not detected"
-    )
-    parser.add_argument(
-        "--local_device_ids",
-        metavar="N,...",
-        help="GPUs of its host that this process uses, where not found",
-    )
-    parser.add_argument(
-        "--initialization_timeout",
-        type=int,
-        metavar="SECONDS",
-        help="longest wait for the other processes; 300 if not given",
-    )
+    joining_flags.add(parser)
     return parser
 
 
-def device_ids(text: str | None) -> list[int] | None:
-    """The numbers in `text`, as 0,1,2."""
-    if text is None:
-        return None
-    numbers = text.split(",")
-    if not all(number.isdecimal() and len(number) < 5 for number in numbers):
-        raise InputError(f"--local_device_ids is {text}; expected numbers, as 0,1,2")
-    return [int(number) for number in numbers]
-
-
 def show_devices(*, is_quiet: bool) -> None:
+    """Prints the devices of all processes, and warns of idle ones on their hosts."""
     from mtra_jax.reports import bars
     from mtra_jax.runs import agreement, processes
 
@@ -140,40 +89,26 @@ def show_devices(*, is_quiet: bool) -> None:
             warnings.warn(warning, stacklevel=1)
 
 
-def check_joining(flags) -> None:
-    given = [name for name in JOINING if getattr(flags, name) is not None]
-    if given and not flags.distributed:
-        raise InputError(f"--{given[0]}: expected with --distributed only")
-    seconds = flags.initialization_timeout
-    if seconds is not None and seconds < 1:
-        raise InputError(f"--initialization_timeout is {seconds}; expected at least 1")
-
-
 def print_end(outcome, config, workdir: Path, *, is_quiet: bool) -> None:
-    from mtra_jax import config as configs
+    """Prints the test figures, beside those of a stored EW run with the same settings."""
+    from mtra_jax.config import to_dict
     from mtra_jax.reports import end_of_run, stored
 
     results, tasks = outcome.results, outcome.benchmark.tasks
     method = config.method.name
-    ew = stored.find(stored.read(), "ew", configs.to_dict(config))
+    ew = stored.find(stored.read(), "ew", to_dict(config))
     others = [ew] if ew and method != "ew" else []
-    table = end_of_run.table(results, tasks, method, others)
     if is_quiet:
-        print(table)
+        print(end_of_run.table(results, tasks, method, others))
         return
-    print(f"\n{table}")
-    if lacking := end_of_run.without_figures(results["test"]):
-        print(f"test outputs not finite, no figures: {', '.join(lacking)}")
-    print(end_of_run.legend(tasks, has_ew=bool(others) or method == "ew"))
-    for run in others:
-        print(f"{end_of_run.title(run.method)} (stored): {run.command}; {run.origin}")
-    print(f"next: {next_command(workdir, tasks[0].name)}")
+    print(f"\n{end_of_run.report(results, tasks, method, others)}")
+    print(f"next: {prediction_command(workdir, tasks[0].name)}")
     print(f"{end_of_run.seconds(results)}; files in {workdir}")
 
 
-def next_command(workdir: Path, task: str) -> str:
+def prediction_command(workdir: Path, task: str) -> str:
     """A command that predicts the label of a text with the trained model."""
-    # Within a virtual environment that is not active, "python" is another one.
+    # In a virtual environment that is not active, "python" is another interpreter.
     executable = sys.executable
     if shutil.which("python") == executable:
         executable = "python"
@@ -184,7 +119,7 @@ def next_command(workdir: Path, task: str) -> str:
 
 
 def leave(code: int) -> None:
-    """Calls `processes.leave`; before that module is imported, `sys.exit`."""
+    """Exits with `code`: by `processes.leave` once that module is imported."""
     processes = sys.modules.get("mtra_jax.runs.processes")
     (processes.leave if processes else sys.exit)(code)
 

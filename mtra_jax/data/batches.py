@@ -1,5 +1,6 @@
 """Tokens and labels of all tasks -> a plan of an epoch -> packed batches."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -57,15 +58,15 @@ def plan_epoch(
     epoch: int,
     sampling: str = "per_task",
 ) -> np.ndarray:
-    """Which examples each batch of an epoch holds: int64 [num_batches, batch_size].
+    """The examples of each batch of an epoch: int64 [num_batches, batch_size].
 
-    Examples are numbered through the tasks; -1 marks an empty place. A pure function of
-    its arguments, so every process plans the same and a run can go on anywhere.
+    Examples are numbered across tasks; -1 marks an empty place. A pure function of
+    its arguments, so all processes have the same plan and a run can continue at any batch.
 
-    `sampling="per_task"` (MTRA, Algorithm 1): each task is split into random batches, all
-    batches are visited in random order, the last one of a task may be smaller.
-    `sampling="joint"`: every batch holds an equal share of every task; as many batches as
-    show the same number of examples, tasks that run out are shuffled again.
+    `sampling="per_task"` (MTRA, Algorithm 1): each task is split into random batches, and
+    all batches are visited in random order. The last batch of a task may be smaller.
+    `sampling="joint"`: every batch has an equal share of every task. The number of batches
+    is such that the epoch has as many examples; tasks that run out are reshuffled.
 
     Raises:
       ValueError: an unknown `sampling`, or `joint` with more tasks than places.
@@ -132,7 +133,7 @@ def draw_partners(tasks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def split_by_task(
     examples: np.ndarray, tasks: np.ndarray, part_size: int
 ) -> np.ndarray:
-    """The texts of each task of a planned batch, in a part each: int64 [P, part_size].
+    """Splits a planned batch into one part per task: int64 [P, part_size].
 
     `tasks` [B] are those of `examples` [B]. Parts are in the order of the tasks; -1 marks
     an empty place.
@@ -157,7 +158,7 @@ def device_shares(
 ) -> list[np.ndarray]:
     """The lengths of the texts in each share of one planned batch.
 
-    A device has a share; with micro-batches it has one for each: `num_shares` is D * K.
+    Each device has one share per micro-batch, so `num_shares` is D * K.
     """
     shares = (examples[share::num_shares] for share in range(num_shares))
     return [lengths[share[share >= 0]] for share in shares]
@@ -166,20 +167,20 @@ def device_shares(
 def parts(
     corpus: Corpus, examples: np.ndarray, part_size: int | None
 ) -> Sequence[np.ndarray]:
-    """The parts of a planned batch: see `split_by_task`; the whole without `part_size`."""
+    """The parts of a planned batch, see `split_by_task`; one part without `part_size`."""
     if part_size is None:
         return [examples]
-    return split_by_task(examples, corpus.tasks[examples], part_size)
+    return list(split_by_task(examples, corpus.tasks[examples], part_size))
 
 
 class Batcher:
     """Packs planned batches of a corpus for the devices of this process.
 
-    `local_devices` are this process's places on the axis of `num_devices` devices. Each
-    has its texts in `micro_batches` shares, packed as if every share had its own device.
-    With `part_size` each task of a batch is packed separately, as a part of at
-    most that many texts. A batch has the first of `shapes` that holds it, see
-    `shapes.choose`; without any, every batch has the smallest that does.
+    `local_devices`: the indices of this process's devices among all `num_devices`. The
+    texts of a device are divided into `micro_batches` shares, each packed separately.
+    With `part_size` each task of a batch is packed separately, as a part of at most that
+    many texts. A batch gets the first of `shapes` that holds it, see `shapes.choose`;
+    without `shapes` it gets the smallest possible one.
     """
 
     def __init__(
@@ -205,13 +206,13 @@ class Batcher:
     def batches(
         self, plan: np.ndarray, *, epoch: int = 0, start: int = 0
     ) -> Iterator[Batch]:
-        """The packed batches of `plan` from batch `start` on; arrays are [D, ...]."""
+        """Yields the packed batches of `plan` from batch `start` on; arrays are [D, ...]."""
         for index in range(start, len(plan)):
             rng = np.random.default_rng([self.seed, epoch, index, 1])
             yield self.pack(plan[index], rng)
 
     def pack(self, examples: np.ndarray, rng: np.random.Generator) -> Batch:
-        """One batch of `examples` [batch_size], -1 for empty places."""
+        """Packs a batch of `examples` [batch_size]; -1 marks an empty place."""
         own = parts(self.corpus, examples, self.part_size)
         num_shares = self.num_devices * self.micro_batches
         shares = [
@@ -222,7 +223,7 @@ class Batcher:
         return self._pack(own, packing.needed_shape(shares), rng)
 
     def blanks(self, examples: np.ndarray) -> list[Batch]:
-        """A batch without texts in each of the shapes, to compile programs with.
+        """Batches without texts, one of each shape, to compile programs with.
 
         `examples` [batch_size] are those of any batch of the plan.
         """
@@ -240,7 +241,7 @@ class Batcher:
         )
         if self.part_size is None:
             return batch
-        # A device may have no text of a part, and still names the task of the part.
+        # Devices without a text of the part need its task too.
         owners = np.stack([self.corpus.tasks[part[:1]] for part in planned])
         return batch._replace(tasks=np.broadcast_to(owners, batch.tasks.shape))
 
@@ -267,8 +268,14 @@ class Batcher:
             self._pack_rows(examples[share :: self.micro_batches], shape)
             for share in range(self.micro_batches)
         ]
+        tokens, segments, positions, first_tokens = (
+            np.stack(arrays) for arrays in zip(*shares, strict=True)
+        )
         return Batch(
-            *(np.stack(arrays) for arrays in zip(*shares, strict=True)),
+            tokens,
+            segments,
+            positions,
+            first_tokens,
             where=where,
             tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
             targets=np.where(where[:, None], self.corpus.targets[examples], 0),
@@ -313,11 +320,16 @@ def _ranks(places: packing.Places) -> np.ndarray:
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     """Yields `items`, made up to `depth` ahead in a separate thread.
 
-    An exception of the maker is raised here, at its place in the order.
+    An exception of `items` is raised here, after the items that precede it.
     """
-    iterator, end = iter(items), object()
+    iterator = iter(items)
+
+    def take() -> list[Item]:
+        """The next item, or nothing at the end."""
+        return list(itertools.islice(iterator, 1))
+
     with futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        pending = deque(pool.submit(next, iterator, end) for _ in range(depth))
-        while (item := pending.popleft().result()) is not end:
-            pending.append(pool.submit(next, iterator, end))
-            yield item
+        pending = deque(pool.submit(take) for _ in range(depth))
+        while taken := pending.popleft().result():
+            pending.append(pool.submit(take))
+            yield from taken

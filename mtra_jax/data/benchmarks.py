@@ -1,6 +1,6 @@
-"""The place of the data and the share to use -> examples and tokens of every split."""
+"""A data directory and options -> examples and tokens of every split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +65,10 @@ def thin(
     limit: int = 0,
     seed: int = 0,
 ) -> Splits:
-    """Draws a random `fraction` of each task's training examples, and noises labels.
+    """Draws a random `fraction` of each task's training examples, and adds label noise.
 
     A share `label_noise` of the drawn examples gets a new label (MTRA, appendix C.3 and
-    C.4). Validation and test stay whole. Then `limit_examples` caps all splits.
+    C.4). Validation and test stay complete. Then `limit_examples` caps all splits.
     """
     thinned = {}
     for task in benchmark.tasks:
@@ -89,8 +89,8 @@ def limit_examples(benchmark: Benchmark, examples: Splits, limit: int) -> Splits
     """At most `limit` examples of each split of each task, for smoke runs; 0 for all.
 
     The choice depends on the task, the split, its labels and `limit`, not on the seed of
-    a run: runs with several seeds, and a later evaluation, see the same examples. See
-    `noise.spread` for the choice, whose examples stay in their order.
+    a run: runs with several seeds, and a later evaluation, see the same examples. They
+    are chosen by `noise.spread`, and stay in their order.
     """
     if not limit:
         return examples
@@ -109,7 +109,7 @@ def _take(part: Examples, rows: np.ndarray) -> Examples:
     """The examples at the sorted `rows`, with the number of each target that remains."""
     names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]
     places = np.searchsorted(np.cumsum(sizes), rows, side="right")
-    counts = np.bincount(places, minlength=len(names)) if names else []
+    counts: Iterable[int] = np.bincount(places, minlength=len(names)) if names else ()
     targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
     return Examples([part.texts[i] for i in rows], part.labels[rows], targets)
 

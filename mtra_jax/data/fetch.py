@@ -47,8 +47,9 @@ def copy_benchmark(
 ) -> None:
     """Copies the files of `benchmark` from one data root to another, over existing ones.
 
-    Raises: InputError as `sources.load_benchmark` for `from_dir`, with nothing copied;
-    or where a file cannot be written.
+    Raises:
+      InputError: as `sources.load_benchmark` for `from_dir`, before anything is copied; or
+        a file cannot be written.
     """
     sources.load_benchmark(benchmark, from_dir)
     for task in benchmark.tasks:
@@ -66,12 +67,13 @@ def download_benchmark(
 ) -> None:
     """Fetches from `publishers` the tasks that cannot be read from `data_dir`.
 
-    Tasks that can be read stay as they are, so that a second call fetches only what the
-    first did not get. Shows a bar for each download on stderr.
+    Tasks that can be read stay as they are, so a second call fetches only the missing
+    ones. Shows a bar for each download on stderr.
 
-    Raises: InputError, one line with the address, where a download fails or ends early,
-    an archive lacks a file or cannot be opened, a file has another SHA-256 than its
-    publisher's, or the content cannot be read.
+    Raises:
+      InputError: a download fails or ends early, an archive lacks a file or cannot be
+        opened, a file has another SHA-256 than its publisher's, or the content cannot be
+        read. The message is one line with the address.
     """
     missing = [task for task in benchmark.tasks if not _is_readable(task, data_dir)]
     for name, publisher in publishers.items():
@@ -83,10 +85,10 @@ def download_benchmark(
 def count_table(
     benchmark: Benchmark, examples: Mapping[str, Mapping[str, sources.Examples]]
 ) -> str:
-    """Numbers of rows beside those of the paper's Table 9, a line per task and split.
+    """A table of row counts beside the paper's Table 9, a line per task and split.
 
-    `examples`: as `sources.load_benchmark` returns them. A difference is shown and is not
-    an error: the publishers' SentiEval and GoEmotions differ from the paper's.
+    `examples`: from `sources.load_benchmark`. A difference is shown but is not an error:
+    the publishers' SentiEval and GoEmotions differ from the paper's.
     """
     table = [("task", "in Table 9", "split", "rows", "paper", "difference")]
     for task in benchmark.tasks:
@@ -100,7 +102,7 @@ def count_table(
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, the last three columns (numbers) to the right."""
+    """Aligns names left and the last three columns, numbers, right."""
     names = [c.ljust(w) for c, w in zip(cells[:-3], widths[:-3], strict=True)]
     numbers = [c.rjust(w) for c, w in zip(cells[-3:], widths[-3:], strict=True)]
     return "  ".join(names + numbers)
@@ -148,7 +150,7 @@ def _download(
 
 
 def _check_digests(publisher: Publisher, root: Path) -> None:
-    """Raises InputError if a file below `root` is not the publisher's of that name."""
+    """Raises InputError if a file below `root` differs from the publisher's."""
     for name, expected in publisher.sha256.items():
         path = root / publisher.target / name
         if not path.is_file():
@@ -177,7 +179,7 @@ def _retrieve(address: str, target: Path) -> None:
                     bar.update(stream.write(block))
                     if stream.tell() > _LARGEST_DOWNLOAD:
                         raise OSError(f"more than {_LARGEST_DOWNLOAD} bytes came")
-            # `read` ends without an error where a connection breaks off.
+            # `read` ends without an error if the connection breaks off.
             if total is not None and stream.tell() != total:
                 raise OSError(f"{stream.tell()} of {total} bytes came")
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -194,7 +196,7 @@ def _extract(
     extras: Sequence[str],
     root: Path,
 ) -> None:
-    """Writes `wanted`, and those of `extras` that the archive has, under `root`.
+    """Writes the `wanted` files, and any `extras` in the archive, under `root`.
 
     Targets are our own names, never the archive's, so that no member can leave `root`.
     """
@@ -221,8 +223,8 @@ def _extract(
 def _members(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The members by their names below the archive's single top folder.
 
-    That folder has the name of a commit or a release. Absolute and parent paths are left
-    out.
+    That folder is named after a commit or a release. Absolute and parent paths are
+    ignored.
     """
     members = {}
     for member in zipped.infolist():
@@ -235,10 +237,11 @@ def _members(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _copy_member(
     zipped: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path
 ) -> None:
-    """Writes a plain file of `_LARGEST_FILE` bytes at most.
+    """Writes a plain file of at most `_LARGEST_FILE` bytes.
 
-    Raises: zipfile.BadZipFile where it is a link, a device, larger, or compressed in
-    another way than deflate, whose reader may make gigabytes of a few bytes.
+    Raises:
+      zipfile.BadZipFile: the member is a link, a device or larger, or not compressed by
+        deflate. Readers of other formats may turn a few bytes into gigabytes.
     """
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         raise zipfile.BadZipFile(f"{member.filename!r} is a link or a device")

@@ -30,5 +30,5 @@ def _of_examples(examples: Examples) -> dict[str, Any]:
 
 
 def of_tokenizer(tokenizer: Tokenizer) -> str:
-    """SHA-256 of the serialised tokenizer, which decides its ids."""
+    """SHA-256 of the serialised tokenizer, which determines its ids."""
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()

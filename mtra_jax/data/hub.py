@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub -> the examples of `sources.load_benchmark`.
+"""Data sets of the Hugging Face hub -> the same examples as `sources.load_benchmark`.
 
 Only data files are read, through `datasets`, which does not run code of a repository.
 """
@@ -68,7 +68,7 @@ def _load_config(root: str, name: str) -> Mapping[str, Any]:
         ValueError,  # no such configuration, a broken data file
         RuntimeError,  # a repository that consists of code
     ) as error:
-        # `datasets` hides the fault of a file behind "An error occurred".
+        # `datasets` hides the cause behind "An error occurred".
         cause = f"; {error.__cause__}" if error.__cause__ else ""
         reason = " ".join(f"{error}{cause}".split())
         raise InputError(f"{root}, configuration {name!r}: {reason}") from None
@@ -77,7 +77,7 @@ def _load_config(root: str, name: str) -> Mapping[str, Any]:
 def _examples(
     task: Task, configs: Mapping[str, Mapping[str, Any]], split: str
 ) -> sources.Examples:
-    """One split of the task: the rows of all its configurations, in order."""
+    """One split of the task, with the rows of all its configurations in order."""
     rows: sources.Rows = []
     sizes = []
     for where, dataset in configs.items():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _CLASSES = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer"}
-# These take `tokenizer.json` as it is.
+# These classes use `tokenizer.json` unchanged.
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _ROLES = {
     "BertTokenizer": {
@@ -53,13 +53,13 @@ _WITHOUT_EFFECT = {
 }
 # Settings that change ids, and their expected values. `load_tokenizer` applies the
 # first two.
-_EFFECTS = {
+_EFFECTS: Mapping[str, tuple[object, ...]] = {
     "split_special_tokens": (False, True),
     "truncation_side": ("right", "left"),
     "additional_special_tokens": ([],),
     "extra_special_tokens": ([], {}),
 }
-_EFFECTS_BY_CLASS = {
+_EFFECTS_BY_CLASS: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "BertTokenizer": {
         "do_basic_tokenize": (True,),
         "do_lower_case": (False, True),
@@ -104,7 +104,7 @@ def _class(settings: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
     if not name:
         if not config:
             return "TokenizersBackend"
-        name = _CLASSES.get(config.get("model_type"))
+        name = _CLASSES.get(config.get("model_type", ""))
     if name not in _GENERIC and isinstance(name, str):
         name = name.removesuffix("Fast")
     return name if name in _FITS and "model_name" not in config else None

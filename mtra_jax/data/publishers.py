@@ -114,9 +114,9 @@ EI_REG_SHA256 = {
 class Publisher(NamedTuple):
     """Address and layout of a source: `address` is a zip archive's, or a folder's.
 
-    `inside` is the folder within the archive, below its single top folder, whose files
-    the data root holds under `target`. `sha256` has the digests of the files by their
-    paths below `target`; a file without one is not checked.
+    `inside` is a folder of the archive, below its single top folder; its files are placed
+    under `target` of the data root. `sha256` has the digests of the files by their paths
+    below `target`; a file without a digest is not checked.
     """
 
     address: str

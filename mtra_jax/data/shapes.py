@@ -17,7 +17,7 @@ from mtra_jax.data.packing import Shape
 PLANNED_BATCHES = 256
 """Number of batches of a plan that are measured."""
 RESERVE = 4.5
-"""In standard deviations; a normal distribution exceeds it once in 300,000 draws."""
+"""In standard deviations. A normal variable exceeds it once in 300,000 draws."""
 
 Need = tuple[Shape, ...]
 """The smallest shapes that hold a batch, one for each row length, shortest first."""
@@ -30,10 +30,10 @@ def needed(
     part_size: int | None = None,
     longest_row: int = 0,
 ) -> list[Need]:
-    """The needs of the batches of `plan`; of a long plan, those of every n-th batch.
+    """The needs of the batches of `plan`, or of every n-th batch if the plan is long.
 
     `num_shares`: see `batches.device_shares`. `part_size`: see `batches.Batcher`. The
-    longest rows hold the longest text of the corpus, and at least `longest_row` tokens.
+    longest rows hold the longest text of the corpus and at least `longest_row` tokens.
     """
     longest_row = max(longest_row, longest_row_of(corpus))
     sampled = _shares(corpus, plan, num_shares, part_size)
@@ -68,7 +68,7 @@ def reserve(
 ) -> Shape:
     """A shape that holds nearly every batch of all plans that are drawn like `plan`.
 
-    The number of tokens in n random texts is about normal, so it rarely exceeds its mean
+    The number of tokens in n random texts is nearly normal, so it rarely exceeds its mean
     by more than `RESERVE` standard deviations. The rows of `needs`, the needs of `plan`,
     are multiplied by the ratio of this bound to the largest share of `plan`.
     """

@@ -250,8 +250,7 @@ def generate(
 
     `sizes`: the number of examples of the three splits, by task. The texts of a task do
     not depend on the other tasks, and its test texts not on the size of its training
-    split. `label_noise`: the share of training labels that `noise.flip_labels` replaces;
-    it changes nothing else.
+    split. `label_noise`: the share of training labels that `noise.flip_labels` draws anew.
 
     Raises:
       InputError: an unknown task, or a share outside [0, 1].

@@ -1,6 +1,6 @@
 """Words and sentence frames of the benchmark `synthetic`.
 
-Of words in one string, separated by blanks, earlier ones are drawn more often.
+A string holds words separated by blanks; earlier words are drawn more often.
 """
 
 TOPICS = {

@@ -1,4 +1,4 @@
-"""A raw text of any source -> the text that is tokenised."""
+"""A raw text -> the text that is tokenised."""
 
 
 def normalize(text: str) -> str:

@@ -25,8 +25,8 @@ _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt")
 # Tokenizers that truncate at the left keep a truncation of this length, beyond any text:
 # `tokens.encode` reads the side from it.
 _NO_LIMIT = 2**31 - 1
-# Word tables are padded to multiples of 8 to 128, large ones by some hundreds of rows. A
-# tokenizer for less than half of the rows belongs to another encoder.
+# Word tables are padded to multiples of 8 to 128, large ones by hundreds of rows. A
+# tokenizer with tokens for less than half of the rows belongs to another encoder.
 _LEAST_SHARE = 0.5
 _PADDING_ROWS = 128
 

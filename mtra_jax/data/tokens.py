@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _NUM_SAMPLES = 300
-"""About the number of texts that `check_fit` encodes."""
+"""Approximate number of texts that `check_fit` encodes."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -74,7 +74,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
             f"data.max_length must be above the {num_special} special tokens; "
             f"found {max_length}"
         )
-    # Nothing here forks: the library can use all cores, without its warning about forks.
+    # Nothing here forks, so the library may use all cores without warning about forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     before = tokenizer.truncation
     side = before["direction"] if before else "right"
@@ -104,7 +104,7 @@ def check_fit(tokenizer: Tokenizer, texts: Sequence[str], where: object) -> None
     the unknown token, or drops them. The check encodes about 300 evenly spaced texts.
 
     Raises:
-      InputError: it covers fewer characters. The message begins with `where`.
+      InputError: the tokens cover fewer characters. The message begins with `where`.
     """
     step = max(1, len(texts) // _NUM_SAMPLES)
     texts = _without_surrogates(texts[::step])
@@ -156,7 +156,7 @@ def cached_encode(
         return encode(tokenizer, texts, max_length)
     cache_dir = Path(cache_dir)
     key = _key(tokenizer, texts, max_length)
-    paths = Tokens(cache_dir / f"{key}.ids.npy", cache_dir / f"{key}.offsets.npy")
+    paths = (cache_dir / f"{key}.ids.npy", cache_dir / f"{key}.offsets.npy")
     tokens = _read(paths, len(texts), num_ids(tokenizer))
     if tokens is None:
         tokens = encode(tokenizer, texts, max_length)
@@ -188,8 +188,8 @@ def _key(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> str:
     return digest.hexdigest()
 
 
-def _read(paths: Tokens, num_texts: int, num_ids: int) -> Tokens | None:
-    """Maps the cached arrays; None if they are absent or damaged."""
+def _read(paths: tuple[Path, Path], num_texts: int, num_ids: int) -> Tokens | None:
+    """Maps the cached `ids` and `offsets`; None if they are absent or damaged."""
     try:
         ids, offsets = (
             np.load(path, mmap_mode="r", allow_pickle=False) for path in paths

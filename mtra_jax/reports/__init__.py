@@ -1,1 +1,1 @@
-"""Predictions, figures and progress -> files, tables and lines for people and tools."""
+"""Predictions, figures and progress -> files, tables and lines of text."""

@@ -11,7 +11,7 @@ from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
 
 LINE_SECONDS = 5.0
-"""Least time between two lines of a log."""
+"""Minimum time between two lines of a log."""
 
 
 class TrainingView(Protocol):
@@ -25,7 +25,7 @@ class TrainingView(Protocol):
     def epoch(
         self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
     ) -> None:
-        """Takes the validation figures of an epoch."""
+        """Shows the validation figures of an epoch."""
 
     def close(self) -> None:
         """Ends the view."""
@@ -52,8 +52,8 @@ def has_terminal() -> bool:
 def evaluation_bar(items: Iterable, total: int, *, position: int = 0) -> Iterable:
     """Yields `items` and shows how many of the `total` batches are evaluated.
 
-    On a terminal a bar on line `position`, counted from the top one, which disappears
-    at the end. In a log a line at the start, and one every `LINE_SECONDS`.
+    On a terminal this is a bar on line `position` below the top one, which disappears at
+    the end. In a log it is a line at the start, and one every `LINE_SECONDS`.
     """
     if not has_terminal():
         return _evaluation_lines(items, total)
@@ -79,7 +79,7 @@ def _evaluation_lines(items: Iterable, total: int) -> Iterator:
 
 
 def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
-    """A bar of runs on the top line, `initial` of which have finished before.
+    """A bar of runs on the top line, `initial` of which have already finished.
 
     In a log it shows nothing: a sweep writes a line for each run anyway.
     """
@@ -99,10 +99,10 @@ def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
 def loss_line(losses: Mapping[str, float], width: int) -> str:
     """The losses of all tasks on one line of at most `width` characters.
 
-    Task names are cut to the longest common length that fits, but not below the prefix
-    that tells a name from the others. Where even these do not fit, the losses stand
-    without names, in the order of the tasks. The choice depends on the names and
-    `width` alone, so that the line does not change its form between steps.
+    Task names are cut to the longest common length that fits, but never so short that
+    two become equal. If even these do not fit, the losses are shown without names, in the
+    order of the tasks. The form depends on the names and `width` alone, so that it does
+    not change between steps.
 
     >>> losses = {"polarity": 1.08, "target": 1.4, "irony": 0.69, "intensity": 4.1}
     >>> loss_line(losses, 80)
@@ -148,13 +148,13 @@ class _Pace:
         self._examples = 0
 
     def step(self, examples: int) -> float:
-        """Counts the examples of a step; returns the rate."""
+        """Counts the examples of a step, and returns the rate."""
         self._examples += examples
         self._last_step = time.monotonic()
         return self._examples / max(self._last_step - self._started, 1e-9)
 
     def leave_out(self) -> None:
-        """Takes the time since the last step out of the rate."""
+        """Excludes the time since the last step from the rate."""
         self._started += time.monotonic() - self._last_step
 
 
@@ -166,7 +166,7 @@ class _Losses:
         self._latest: dict[str, float] = {}
 
     def update(self, flat: Mapping[str, float]) -> dict[str, float]:
-        """Takes the `loss/<task>` of a step; returns the latest of all tasks."""
+        """Reads `loss/<task>` of a step; returns the latest losses of all tasks."""
         for name in self._names:
             if f"loss/{name}" in flat:
                 self._latest[name] = flat[f"loss/{name}"]
@@ -187,8 +187,8 @@ def _epoch_line(
 class TrainingBar:
     """A bar with step, epoch and examples/s, and below it the losses of all tasks.
 
-    Both are drawn on standard error, on the lines `position` and `position` + 1. The
-    table after each epoch goes to `say`.
+    Both are drawn on standard error, on the lines `position` and `position` + 1. `say`
+    writes the table after each epoch.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class TrainingBar:
     def epoch(
         self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
     ) -> None:
-        """Says the validation figures of an epoch, whose time the rate leaves out."""
+        """Writes the validation figures of an epoch; the rate excludes its time."""
         self._pace.leave_out()
         self._bar.refresh()
         line = _epoch_line(epoch, loss, summary, note, self._tasks)
@@ -251,7 +251,7 @@ class TrainingBar:
 
 
 class TrainingLines:
-    """What `TrainingBar` shows, as a line of a log every `LINE_SECONDS`."""
+    """The content of `TrainingBar` as a log line every `LINE_SECONDS`."""
 
     def __init__(
         self,
@@ -287,7 +287,7 @@ class TrainingLines:
     def epoch(
         self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
     ) -> None:
-        """Says the validation figures of an epoch, whose time the rate leaves out."""
+        """Writes the validation figures of an epoch; the rate excludes its time."""
         self._pace.leave_out()
         self._say(_epoch_line(epoch, loss, summary, note, self._tasks))
 

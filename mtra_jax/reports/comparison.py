@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Rows in the order in which their names first occur. `note`: why Δp is missing."""
+    """Rows in order of first occurrence. `note`: why Δp is missing."""
 
     tasks: tuple[Task, ...]
     rows: list[Row]
@@ -114,8 +114,8 @@ def check_results(results: Any, source: str) -> None:
     """Checks the content of a results.json before it is shown.
 
     Each split, and "majority", must hold an object for each task (figures in percent by
-    metric) and "avg". A figure may be null or NaN. Epochs are numbers, or one number for
-    each task if the tasks were trained apart.
+    metric) and "avg". A figure may be null or NaN. Epochs are numbers, or one number per
+    task if the tasks were trained separately.
 
     Raises:
       InputError: a value is missing or of another kind; the message begins with `source`.
@@ -212,8 +212,8 @@ def compare(
     """Means and standard deviations (ddof 1) over seeds, Δp and p against `baseline`.
 
     A figure that is missing in one seed is missing in the row. Δp is computed from the
-    means. p is that of Welch's two-sided t-test of Avg. It needs two seeds in both rows,
-    and figures that are not all equal.
+    means. p is from Welch's two-sided t-test of Avg.; it needs two seeds in both rows, and
+    figures that are not all equal.
 
     Raises:
       InputError: `entries` is empty, or has no run of the baseline.
@@ -250,7 +250,7 @@ def compare(
 
 
 def baseline_of(entries: Sequence[Entry]) -> str:
-    """The baseline that the last line with one names; "ew" without such a line."""
+    """The baseline of the last entry that names one; "ew" if none does."""
     names = [entry.values.get("baseline") for entry in entries]
     return next((name for name in reversed(names) if name), "ew")
 
@@ -269,9 +269,15 @@ def _figure(summary: Mapping[str, Any], key: tuple[str, str]) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
+def _complete(figures: Sequence[float | None]) -> list[float] | None:
+    """Returns `figures`, or None if one of them is missing."""
+    present = [figure for figure in figures if figure is not None]
+    return present if len(present) == len(figures) else None
+
+
 def _cell(summaries: Sequence[Mapping[str, Any]], key: tuple[str, str]) -> Cell:
-    figures = [_figure(summary, key) for summary in summaries]
-    if None in figures:
+    figures = _complete([_figure(summary, key) for summary in summaries])
+    if figures is None:
         return Cell(None, None)
     std = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
     return Cell(float(np.mean(figures)), std)
@@ -289,10 +295,13 @@ def _delta_p(
         return None
 
 
-def _welch(one: list[float | None], other: list[float | None]) -> float | None:
+def _welch(
+    averages: Sequence[float | None], base_averages: Sequence[float | None]
+) -> float | None:
     from scipy import stats  # takes two seconds, which most calls do not need
 
-    if min(len(one), len(other)) < 2 or None in one + other:
+    one, other = _complete(averages), _complete(base_averages)
+    if one is None or other is None or min(len(one), len(other)) < 2:
         return None
     if np.ptp(one) == 0 and np.ptp(other) == 0:
         return None  # the statistic is 0 / 0, or infinite

@@ -1,4 +1,4 @@
-"""The results of a run -> the table at its end, and one line that explains its names."""
+"""The results of a run -> the table at its end, with lines that explain it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,19 @@ Results = Mapping[str, Any]
 
 
 class Compared(Protocol):
-    """A run beside which another one is shown."""
+    """A finished run whose figures are shown beside those of another run."""
 
     @property
     def method(self) -> str:
-        """Its name in the registry."""
+        """The method's name in the registry."""
+
+    @property
+    def command(self) -> str:
+        """The command that trained it."""
+
+    @property
+    def origin(self) -> str:
+        """Seed, machine, version, day and commit, as text."""
 
     @property
     def results(self) -> dict[str, Any]:
@@ -35,7 +43,7 @@ def title(method: str) -> str:
 def figure_rows(
     results: Results, method: str, others: Sequence[Compared] = ()
 ) -> dict[str, Mapping[str, Any]]:
-    """Test figures by row name: the majority, the `others`, the run of `results`."""
+    """Test figures by row name: the majority, the `others`, then the run itself."""
     rows = {"majority": results["majority"]}
     rows |= {f"{title(run.method)} (stored)": run.results["test"] for run in others}
     return {**rows, title(method): results["test"]}
@@ -47,7 +55,7 @@ def table(
     method: str,
     others: Sequence[Compared] = (),
 ) -> str:
-    """The test figures of a run beside the majority and `others`, under one head line."""
+    """The test figures of a run, the majority and `others`, below a head line."""
     text = tables.score_table(figure_rows(results, method, others), tasks)
     average = results["validation"]["avg"]
     validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
@@ -55,6 +63,21 @@ def table(
         f"Test figures in percent. Best epoch {best_epochs(results)}, "
         f"validation Avg. {validation}.\n{text}"
     )
+
+
+def report(
+    results: Results,
+    tasks: Sequence[Task],
+    method: str,
+    others: Sequence[Compared] = (),
+) -> str:
+    """The table, followed by lines on missing figures, names and stored runs."""
+    lines = [table(results, tasks, method, others)]
+    if lacking := without_figures(results["test"]):
+        lines.append(f"test outputs not finite, no figures: {', '.join(lacking)}")
+    lines.append(legend(tasks, has_ew=bool(others) or method == "ew"))
+    lines += [f"{title(o.method)} (stored): {o.command}; {o.origin}" for o in others]
+    return "\n".join(lines)
 
 
 def legend(tasks: Sequence[Task], has_ew: bool) -> str:
@@ -76,7 +99,7 @@ def legend(tasks: Sequence[Task], has_ew: bool) -> str:
 
 
 def best_epochs(results: Results) -> str:
-    """The best epoch and their number, or both for each task that has its own run."""
+    """The best epoch and the number of epochs; for each task if trained separately."""
     best, last = results["best_epoch"], results["epochs"]
     if not isinstance(best, dict):
         return f"{best} of {last}"
@@ -84,7 +107,7 @@ def best_epochs(results: Results) -> str:
 
 
 def without_figures(test: Mapping[str, Any]) -> list[str]:
-    """The tasks with a figure that is NaN, or null if it was read from a file.
+    """The tasks with a missing figure, NaN or (read from a file) None.
 
     `test`: the test figures of `results.json`.
     """

@@ -126,7 +126,7 @@ def _layout(
 
 
 def _column(cells: Sequence[Cell], digits: str, style: Style) -> list[str]:
-    """The cells of one column. With several rows, the best mean and its equals are bold."""
+    """The cells of one column; with several rows the best mean, or ties of it, are bold."""
     means = [None if c.mean is None else format(c.mean, digits) for c in cells]
     present = [c.mean for c in cells if c.mean is not None]
     best = format(max(present), digits) if present and len(cells) > 1 else None

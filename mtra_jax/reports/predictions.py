@@ -19,7 +19,7 @@ from mtra_jax.errors import InputError, shown
 from mtra_jax.tasks import Task
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# The syntax of C: `float` would also read "1_000" and digits of other scripts.
+# Numbers as in C; `float` would also accept "1_000" and digits of other scripts.
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -30,7 +30,7 @@ def write_predictions(
     predictions: np.ndarray,
     target_sizes: Mapping[str, int] | None = None,
 ) -> None:
-    """Writes class ids, int [N], or values, float [N, D]; each file appears whole.
+    """Writes class ids, int [N], or values, float [N, D]; each file appears complete.
 
     `target_sizes`: the number of examples of each target, in the order of the examples;
     each target becomes a file. Without it the task is one file. Reading the values back

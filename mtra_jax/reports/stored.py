@@ -1,4 +1,4 @@
-"""Figures of runs that come with the package -> rows and text that they are compared in.
+"""Stored runs of the package -> rows and text to compare other runs with.
 
 `stored_runs.json` holds them; `scripts/store_figures.py` trains the runs and writes it.
 """
@@ -13,8 +13,8 @@ from mtra_jax.reports import end_of_run, tables
 from mtra_jax.tasks import BENCHMARKS, Task
 
 PATH = Path(__file__).with_name("stored_runs.json")
-# Keys of the configuration under which figures can be compared although they differ:
-# the method and its sampling, the seed, where things lie, and how they are computed.
+# Keys that may differ between runs whose figures are compared: sampling (it belongs to
+# the method), the seed, paths, and the way of computing.
 FREE_KEYS = (
     "checkpoint_every",
     "data.cache_dir",
@@ -29,7 +29,7 @@ FREE_KEYS = (
 
 
 class StoredRun(NamedTuple):
-    """A finished run: who made it where, its configuration and its results."""
+    """A finished run: its command, origin, configuration and results."""
 
     method: str
     command: str
@@ -83,7 +83,7 @@ def find(
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values that figures depend on, by their dotted keys."""
+    """The values on which figures depend, by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -100,7 +100,7 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def text_block(runs: Sequence[StoredRun]) -> str:
     """The table of README.md, as a run prints it, and the origin of both runs.
 
-    `runs`: EW, then MTRA; the table is the one of the last.
+    `runs`: EW, then MTRA, whose table it is.
     """
     *others, own = runs
     return (

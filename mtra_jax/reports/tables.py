@@ -41,7 +41,7 @@ Head = tuple[str, str]
 def score_table(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
 ) -> str:
-    """A plain-text table: a line a row, task titles above the names of the metrics.
+    """A plain-text table with task titles above the names of the metrics.
 
     `rows`: summaries as in results.json (`metrics.summarize`), by the name of the method
     or split. A missing figure is shown as "-". With `baseline`, the name of a row, the
@@ -73,7 +73,7 @@ def delta_p_note(
     figures: Mapping[str, Mapping[str, float | None]],
     tasks: Sequence[Task],
 ) -> str | None:
-    """The reason why Δp over `baseline` is undefined; None if it is defined.
+    """Why Δp over `baseline` is undefined; None if it is defined.
 
     `figures`: the figures of the baseline, by task and metric; None for a missing one.
     """

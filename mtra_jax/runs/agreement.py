@@ -1,4 +1,4 @@
-"""What every process of a run has -> whether all have the same, in one line if not."""
+"""Values and devices of each process -> whether the processes of a run fit together."""
 
 import json
 import platform
@@ -17,15 +17,15 @@ from mtra_jax.train.devices import count_local
 def check_same(
     what: str, values: Mapping[str, Any], free: Collection[str] = ()
 ) -> None:
-    """Compares `values`, which JSON can hold, with those of process 0.
+    """Compares `values` of every process with those of process 0.
 
-    `what`: their name in the message. `free`: dotted keys that may differ.
-
-    Every process must call it. All raise the error where one of them differs, so that
-    none waits for the others in a step that they do not reach.
+    Every process must call it. `values` can be written as JSON; `what` names them in the
+    message. `free`: dotted keys that may differ. If one process differs, all raise the
+    error: otherwise the rest would wait for it in a collective.
 
     Raises:
-      InputError: the values of some process differ; its own message names the key.
+      InputError: the values of a process differ; in that process the message names the
+        key.
     """
     if jax.process_count() == 1:
         return
@@ -61,7 +61,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _from_process_0(text: str) -> str:
-    """The text of process 0; the processes may hold texts of different lengths."""
+    """Returns the `text` of process 0; texts may differ in length between processes."""
     content = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
     padded = np.zeros(size, np.uint8)
@@ -70,7 +70,7 @@ def _from_process_0(text: str) -> str:
 
 
 def devices_in_use() -> tuple[str, str | None]:
-    """A line about the devices of this run, and a warning where some stay idle.
+    """A line about the devices of this run, and a warning if some stay idle.
 
     Every process must call it. The line reads "8 of 8 visible devices on 2 hosts".
     """
@@ -83,8 +83,8 @@ def devices_in_use() -> tuple[str, str | None]:
 def describe_devices(table: np.ndarray) -> tuple[str, str | None]:
     """The line and the warning of `devices_in_use`.
 
-    `table` int [P, 3], a row for each process: a number that stands for its host, its
-    devices, the devices that are visible on its host.
+    `table`: int [N, 3], one row for each of N processes: a number that identifies its
+    host, its devices, and the devices that are visible on its host.
 
     >>> describe_devices(np.array([[5, 1, 8], [7, 1, 8]]))[0]
     '2 of 16 visible devices on 2 hosts'
@@ -95,7 +95,7 @@ def describe_devices(table: np.ndarray) -> tuple[str, str | None]:
         rows = table[table[:, 0] == host]
         used = int(rows[:, 1].sum())
         in_use += used
-        # Processes that see one device each (`--gpus-per-task=1`) see it under one name.
+        # With `--gpus-per-task=1` each process sees one device, all under the same name.
         visible += max(used, int(rows[:, 2].max()))
     on = f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}"
     line = f"{in_use} of {visible} visible device{'s' if visible > 1 else ''} on {on}"

@@ -17,9 +17,10 @@ from mtra_jax.tasks import Benchmark
 def results_of_all(
     benchmark: Benchmark, results: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """One `results.json` from that of each task's run.
+    """Combines the `results.json` of the tasks' runs into one.
 
-    Figures, examples and best epochs are by task; parameters, steps and times are sums.
+    Figures, examples and best epochs are listed by task; parameters, steps and times are
+    summed.
     """
     names = benchmark.task_names
     runs = [results[name] for name in names]
@@ -48,7 +49,7 @@ def results_of_all(
 
 
 def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> None:
-    """Writes the files of all tasks into `directory`, which holds the run of each.
+    """Writes the files of all tasks into `directory`, which contains their runs.
 
     `results.json` comes last: once it exists, the others are complete.
     """

@@ -38,7 +38,7 @@ def _rank(score: float, step: int) -> tuple[float, int]:
 
 
 class Checkpoints:
-    """The checkpoints of one run: a state of arrays and a record of plain values each.
+    """The checkpoints of one run, each with a state of arrays and a record of plain values.
 
     The directory keeps the latest and the one with the lowest `score`. With `read_only`
     nothing is created, moved or deleted, so another process may be training there.
@@ -129,7 +129,7 @@ class Checkpoints:
 
     def _delete_removed(self) -> None:
         if processes.is_writer():
-            # A later call deletes the rest; it does no harm meanwhile.
+            # Leftovers do no harm; a later call deletes them.
             shutil.rmtree(self._directory / REMOVED, ignore_errors=True)
 
     def latest_step(self) -> int | None:
@@ -155,14 +155,14 @@ class Checkpoints:
             except DamagedError as error:
                 damaged[step] = error
                 continue
-            for later, error in damaged.items():
-                say(f"{error}; continuing from step {step}")
+            for later, fault in damaged.items():
+                say(f"{fault}; continuing from step {step}")
                 self._manager.delete(later)
             self._check_best(step, say)
             return step, *restored
-        for error in damaged.values():
+        for fault in damaged.values():
             raise DamagedError(
-                f"{error}; no other checkpoint is whole: remove {self._directory} to "
+                f"{fault}; no other checkpoint is whole: remove {self._directory} to "
                 "start anew"
             )
         return None
@@ -251,7 +251,7 @@ class Checkpoints:
         return jax.tree.map(np.asarray, state["params"])
 
     def _read(self, step: int) -> tuple[Any, dict[str, Any]]:
-        """The state and the record, checked by their checksums."""
+        """The state and the record, after a check of their checksums."""
         args = self._ocp.args
         # Without a target: given one, Orbax accepts arrays of other shapes.
         state = self._restore(step, state=args.StandardRestore())
@@ -320,10 +320,10 @@ def _describe(leaf: Any) -> str:
 def open_store(directory: Path) -> Checkpoints:
     """The checkpoints in `directory`, after a test that they can be read back there.
 
-    The test writes and reads a small checkpoint, so that a failure shows before training.
+    The test writes and reads a small checkpoint, so that faults appear before training.
 
     Raises:
-      InputError: `orbax_paths.check` refuses the path.
+      InputError: Orbax could not read checkpoints from this path.
       WriteError: the small checkpoint cannot be written, or read back.
     """
     place = directory.with_name(f".{directory.name}_trial")

@@ -1,4 +1,4 @@
-"""A state and its record -> CRC-32s, which detect damage when they are read back."""
+"""A state and its record -> CRC-32 checksums, which detect damage at reading."""
 
 import json
 import zlib
@@ -16,7 +16,7 @@ class DamagedError(InputError):
 
 
 def by_name(tree: Any) -> dict[str, Any]:
-    """The leaves in order by their paths, in the form of the names that Orbax returns."""
+    """The leaves of `tree` by path, in its order, with the path names of Orbax."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -56,7 +56,7 @@ def check_state(state: Any, signed: Mapping[str, Any], place: str) -> None:
 def _of_arrays(state: Any) -> dict[str, int]:
     # The file formats check only their headers.
     return {
-        name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+        name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
         for name, leaf in by_name(state).items()
     }
 

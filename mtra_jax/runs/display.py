@@ -1,4 +1,4 @@
-"""A prepared run -> callbacks that show it: a bar or log lines, and a table an epoch."""
+"""A prepared run -> callbacks that show a bar or log lines, and a table per epoch."""
 
 import functools
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from mtra_jax.runs import loop, preparation
 class Display:
     """Shows one run after another, with bars if standard error is a terminal.
 
-    `say` takes the lines, `position` is the line of the first bar. `warn` takes the
-    lines on recovered problems (`say` if not given). `should_stop` is that of
-    `loop.Watch`. With `quiet` only `warn` is called.
+    `say` writes a line; `warn` writes a line about a recovered problem (default: `say`).
+    `position` is the terminal line of the first bar. `should_stop`: see `loop.Watch`.
+    With `quiet` only `warn` is called.
     """
 
     def __init__(
@@ -36,16 +36,11 @@ class Display:
     def watch(self, prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
         """Returns the callbacks of a run that continues from `at`.
 
-        The view of the run before is closed.
+        Closes the view of the previous run.
         """
         self.close()
         if self._quiet:
-            return loop.Watch(
-                lambda *_: None,
-                lambda *_: None,
-                say=self._warn,
-                should_stop=self._should_stop,
-            )
+            return loop.Watch(say=self._warn, should_stop=self._should_stop)
         self._introduce(prepared, at)
         view = self._view = self._open(prepared.run, at.step)
 

@@ -1,4 +1,4 @@
-"""Figures that are not finite -> lines that report them, and whether training ends."""
+"""Nonfinite figures -> lines that report them, and whether training ends."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ OWN_KEYS = ("seed", "method.name")
 
 
 class Trial(NamedTuple):
-    """One training run: `name` is its row of the table, the same for all seeds."""
+    """One training run; `name` is its row in the table, the same for all seeds."""
 
     name: str
     method: str
@@ -48,7 +48,7 @@ def grid(
     seeds: Sequence[int],
     overrides: Overrides = (),
 ) -> tuple[Trial, ...]:
-    """Every method with every seed; the rows have the methods' names."""
+    """Every method with every seed; rows are named after the methods."""
     return tuple(
         Trial(method, method, preset, seed, tuple(overrides))
         for method in methods
@@ -72,7 +72,7 @@ def variants(
 
 
 def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
-    """The configuration of `trial`; the user's `overrides` come last but for the seed.
+    """The configuration of `trial`. The user's `overrides` take precedence, except the seed.
 
     Raises:
       InputError: an unknown name or key, a value that does not fit, or a key of `OWN_KEYS`.
@@ -105,8 +105,8 @@ def load(spec: str) -> Sweep:
 def check(sweep: Sweep, source: str) -> None:
     """Raises InputError, beginning with `source`, if trials cannot form a table.
 
-    Two trials share a directory, a name has no letter or digit to make a directory of, or
-    the baseline is missing.
+    That is so if two trials share a directory, a name has no letter or digit from which
+    to make a directory name, or the baseline is missing.
     """
     names = list(dict.fromkeys(trial.name for trial in sweep.trials))
     if sweep.baseline not in names:
@@ -129,5 +129,5 @@ def check(sweep: Sweep, source: str) -> None:
 
 
 def _slug(name: str) -> str:
-    """`name` in lower case, with a dash for other characters than a-z, 0-9 and _."""
+    """`name` in lower case; a dash replaces characters other than a-z, 0-9 and _."""
     return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")

@@ -1,8 +1,8 @@
 """Data and encoder of a run -> `inputs.json` in its directory, and later differences.
 
 The file holds counts and hashes of every split, and hashes of the encoder's tokenizer,
-configuration and weights. A run continues, and is scored, with the same content; the
-paths of the files may change.
+configuration and weights. A run may only be continued or scored with the same content;
+the paths of the files may change.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 class Inputs(NamedTuple):
     """Fingerprints of the data and the encoder of a run.
 
-    `data`: task -> split -> {"examples", "sha256"}, before data are thinned.
+    `data`: task -> split -> {"examples", "sha256"}, before examples are drawn from it.
     `encoder`: SHA-256 of the "tokenizer", the "configuration" and the first "weights".
     """
 
@@ -38,9 +38,10 @@ class Inputs(NamedTuple):
 def of_encoder(
     configuration: EncoderConfig, tokenizer: Tokenizer, weights: Params
 ) -> dict[str, str]:
-    """`Inputs.encoder`; `weights` are empty for a new encoder.
+    """The hashes of `Inputs.encoder`; `weights` are empty for a new encoder.
 
-    Random weights follow from the seed, but their last bits depend on the processor.
+    New weights are left out: the seed determines them except for their last bits, which
+    depend on the processor.
     """
     return {
         "tokenizer": fingerprints.of_tokenizer(tokenizer),
@@ -60,7 +61,7 @@ def _of_arrays(tree: Any) -> str:
         value = np.ascontiguousarray(leaf)
         name = jax.tree_util.keystr(path)
         digest.update(f"{name} {value.dtype} {value.shape}".encode())
-        digest.update(value.reshape(-1).view(np.uint8))
+        digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -80,8 +81,8 @@ def read(directory: Path) -> Inputs:
         values = files.read_json(path)
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file, so that nothing tells whether data and encoder are "
-            "those of the run; expected a new --workdir"
+            f"{path}: no such file, so data and encoder cannot be compared with those of "
+            "the run; expected a new --workdir"
         ) from None
     try:
         return _checked(values)

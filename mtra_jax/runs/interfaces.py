@@ -32,9 +32,9 @@ class Callbacks(Protocol):
 
 
 class Store(Protocol):
-    """Checkpoints: a state, a tree of host arrays, and a record of plain values each.
+    """Checkpoints, each with a state (a tree of host arrays) and a record of plain values.
 
-    `checkpoints.Checkpoints` keeps them in a directory and documents the methods.
+    `checkpoints.Checkpoints` implements it in a directory and documents the methods.
     """
 
     def save(
@@ -51,7 +51,7 @@ class Store(Protocol):
 
 
 class Log(Protocol):
-    """Takes the figures of steps and epochs; `metrics_log.MetricsLog` writes files."""
+    """Records figures of steps and epochs; `metrics_log.MetricsLog` writes them to files."""
 
     def add(self, step: int, values: dict[str, Any]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Arguments of a process -> it joins its run, or one line names the missing process.
+"""Arguments of a process -> the process joins its run, or one line names who is missing.
 
 JAX's runtime waits in silence and then aborts the process. Here it waits in a thread, so
 that the wait can be reported, interrupted and ended in time.
@@ -22,19 +22,19 @@ TIMEOUT_SECONDS = 300
 NOTICE_SECONDS = 10
 """After this time the wait is reported."""
 NAME_SECONDS = 30
-"""How long a host name may stay unknown: clusters publish names as hosts start."""
+"""How long a host name may have no address: clusters publish names as hosts start."""
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"
 """JAX's variable for the address, HOST:PORT, that process 0 listens on."""
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 NO_PROXIES = ("no_grpc_proxy", "no_proxy")
-"""Variables that gRPC reads, the first that is set."""
+"""Variables of exempt hosts; gRPC reads the first that is set."""
 _ADDRESS = re.compile(r"(?:\[([^][\s]+)\]|([^][\s:/]+)):([0-9]{1,5})")
 EXPECTED = "expected HOST:PORT of process 0, with a port from 1 to 65535"
 
 
 class Address(NamedTuple):
-    """The address of process 0, and the one it listens on; JAX finds them if None."""
+    """The address of process 0, and the one it listens on; JAX chooses them if None."""
 
     coordinator: str | None
     bind: str | None
@@ -61,7 +61,7 @@ def check(
 
 
 def check_network(address: Address, process_id: int | None, timeout: float) -> None:
-    """Checks for conditions at which the runtime would abort.
+    """Checks for faults of the network at which JAX's runtime would abort.
 
     Raises:
       InputError: the host has had no address for `timeout` seconds (at most
@@ -91,7 +91,7 @@ def pass_proxies(host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is a name of this machine alone; False where it has no address."""
+    """Whether all addresses of `host` are loopback; False if it has no address."""
     try:
         places = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
@@ -135,15 +135,16 @@ def wait_for(
     for error in errors:
         raise InputError(
             f"--distributed: {failures.first_line(error)}; expected --coordinator, "
-            "--num_processes and --process_id, or a cluster that JAX knows"
+            "--num_processes and --process_id, or a cluster that JAX supports"
         ) from error
 
 
 def split_address(address: str, name: str = "--coordinator") -> tuple[str, int]:
-    """Host and port of HOST:PORT, or [IPv6]:PORT; `name`: the flag or variable, for the message.
+    """Host and port of HOST:PORT, or [IPv6]:PORT.
 
     Raises:
-      InputError: it is not of that form.
+      InputError: `address` has another form; the message begins with `name`, the flag or
+        variable that holds it.
 
     >>> split_address("[::1]:1234")
     ('::1', 1234)
@@ -214,7 +215,7 @@ def _check_port(address: str, name: str, *, is_all: bool) -> None:
 def missing(
     coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> str:
-    """Names the processes that this one waits for, as far as it can tell."""
+    """Names the processes that this one waits for, as far as it can find out."""
     if coordinator is None or process_id is None:
         return "the other processes"
     if process_id == 0:

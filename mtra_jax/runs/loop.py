@@ -23,13 +23,13 @@ from mtra_jax.train.step import TrainState
 from mtra_jax.types import Params
 
 ADVICE = "expected more micro_batches, or a smaller batch_size or data.max_length"
-"""Remedies for a training step that is out of memory."""
+"""Advice for a training step that runs out of memory."""
 STEPS_BEHIND = 2
 """Metrics are read this many steps late, so that the device never waits for the host."""
 
 
 class TrainingError(RunError):
-    """Training ended without a result; the message says at which step and task."""
+    """Training ended without a result; the message names step and task."""
 
 
 class Stopped(Exception):
@@ -52,21 +52,22 @@ class Run(NamedTuple):
     state: TrainState
 
 
+def _ignore(*_: Any) -> None:
+    """A callback that does nothing."""
+
+
 class Watch(NamedTuple):
     """The callbacks of a training run, see `interfaces.Callbacks`."""
 
-    step: Callable[[int, int, dict[str, float], int], Any]
-    epoch: Callable[[int, float, dict[str, Any], Progress], Any]
+    step: Callable[[int, int, dict[str, float], int], Any] = _ignore
+    epoch: Callable[[int, float, dict[str, Any], Progress], Any] = _ignore
     bar: evaluate.Bar = evaluate.no_bar
-    say: Callable[[str], Any] = lambda text: None
+    say: Callable[[str], Any] = _ignore
     should_stop: Callable[[int | None], bool] = lambda step: False
 
 
 class Step(NamedTuple):
-    """The state after a step, and what the loop does with it.
-
-    `is_due`: it is saved. `is_last`: training stops.
-    """
+    """The state after a step. `is_due`: it must be saved. `is_last`: training must stop."""
 
     state: TrainState
     step: int
@@ -79,7 +80,7 @@ class Step(NamedTuple):
 
 
 Save = Callable[[TrainState, Progress, float], None]
-"""Saves a state and its progress under a score, the lower the better."""
+"""Saves a state and its progress under a score; lower scores are better."""
 
 
 def fit(
@@ -110,9 +111,9 @@ def fit(
 def _compile_ahead(run: Run, pool: futures.Executor) -> None:
     """Starts to compile the programs of all shapes, training's first.
 
-    A step waits for the program of its own shape even if that of the largest shape,
-    which holds any batch, is ready: the last bits of a result depend on the shape, and
-    must not depend on how long a compilation takes.
+    A step waits for the program of its batch's shape, although that of the largest shape
+    holds any batch and may be ready earlier: the last bits of a result depend on the
+    shape, and must not depend on the duration of a compilation.
     """
     validation = run.validation
     run.update.compile_ahead(pool, run.state, run.train.blanks(run.schedule.plan(0)[0]))
@@ -168,7 +169,7 @@ def _validate(
     save: Save,
     started: float,
 ) -> Progress:
-    """Validates the epoch that has ended, logs and saves it; returns the progress.
+    """Validates the epoch that has ended, and logs and saves it; returns the progress.
 
     `started`: when training began, on the monotonic clock.
     """
@@ -209,7 +210,10 @@ def _restore_best(
         raise TrainingError(
             f"{reason}, the last good checkpoint is kept; {divergence.ADVICE}"
         )
-    best, best_record = store.restore(store.best_step(), state._asdict())
+    step = store.best_step()
+    if step is None:
+        raise _lost_best(progress.best_epoch)
+    best, best_record = store.restore(step, state._asdict())
     check_best(best_record, progress.best_epoch)
     return best["params"]
 
@@ -217,14 +221,18 @@ def _restore_best(
 def check_best(record: dict[str, Any], best_epoch: int) -> None:
     """Raises InputError if the checkpoint with this record is not of `best_epoch`."""
     if record["best_epoch"] != best_epoch:
-        raise InputError(
-            f"the checkpoint of the best epoch, {best_epoch}, is missing; remove the "
-            "run's checkpoints to train again"
-        )
+        raise _lost_best(best_epoch)
+
+
+def _lost_best(best_epoch: int) -> InputError:
+    return InputError(
+        f"the checkpoint of the best epoch, {best_epoch}, is missing; remove the "
+        "run's checkpoints to train again"
+    )
 
 
 def stoppable(watch: Callbacks, step: int) -> evaluate.Bar:
-    """The bar of `watch`; it raises `Stopped` once `watch.should_stop` returns True."""
+    """The bar of `watch`, which raises `Stopped` once `watch.should_stop` returns True."""
 
     def bar(items: Iterable, total: int) -> Iterator:
         for item in watch.bar(items, total):
@@ -284,7 +292,7 @@ def _epoch(
 
 
 def resume(run: Run, store: Store, say: Callable[[str], Any]) -> tuple[Run, Progress]:
-    """The run and its progress at the latest checkpoint; at the start without one.
+    """The run and its progress at the latest checkpoint, or at the start without one.
 
     `say` reports each damaged checkpoint in a line; an earlier one is used instead.
     """

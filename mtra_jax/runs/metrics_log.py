@@ -99,7 +99,7 @@ class MetricsLog:
             self._events = _tensorboard(self._directory, step)
 
     def add(self, step: int, values: dict[str, Any]) -> None:
-        """One line of `metrics.jsonl`, and a TensorBoard point for every number."""
+        """Adds a line to `metrics.jsonl`, and a TensorBoard point for every number."""
         if not self._active:
             return
         line = files.plain({"step": step, **values})
@@ -110,7 +110,7 @@ class MetricsLog:
                 self._events.add(step, values)
 
     def flush(self) -> None:
-        """Puts all lines on disk."""
+        """Writes all lines to disk."""
         if not self._active:
             return
         with naming(self._path):
@@ -136,7 +136,7 @@ def _keep_until(path: Path, step: int) -> None:
     """Drops the lines of `path` after `step`, and a last line that was cut off.
 
     Raises:
-      InputError: a line before another one is damaged.
+      InputError: a line other than the last is damaged.
     """
     if not path.exists():
         return
@@ -147,10 +147,10 @@ def _keep_until(path: Path, step: int) -> None:
     if None in steps:
         raise InputError(
             f"{path}:{steps.index(None) + 1}: damaged; expected a line of figures with "
-            "their step, or no such file, to go on without those before"
+            "their step, or no such file, to continue without the earlier figures"
         )
     pairs = zip(lines, steps, strict=False)
-    earlier = [line.decode() for line, at in pairs if at <= step]
+    earlier = [line.decode() for line, at in pairs if at is not None and at <= step]
     files.write_text(path, "".join(f"{line}\n" for line in earlier))
 
 

@@ -1,4 +1,4 @@
-"""Failures in Orbax and TensorStore -> their reason in one line, without tracebacks."""
+"""Failures of Orbax and TensorStore -> one line with the reason, without tracebacks."""
 
 import functools
 import logging
@@ -15,17 +15,17 @@ from mtra_jax.errors import RunError, system_error
 
 
 class WriteError(RunError):
-    """A checkpoint could not be written; the message says why."""
+    """A checkpoint could not be written; the message gives the reason."""
 
 
 def reason(error: Exception) -> str:
-    """The reason of a failure: the system's, or else the first line of the error."""
+    """The reason of a failure: the system's message, or else the first line of the error."""
     number = system_error(error)
     return failures.first_line(error) if number is None else os.strerror(number)
 
 
 def hush() -> None:
-    """Keeps Orbax and TensorStore from printing tracebacks of errors that they raise."""
+    """Stops Orbax and TensorStore from printing tracebacks of errors that they also raise."""
     logging.getLogger("absl").addFilter(_is_not_from_orbax)
     logging.getLogger("asyncio").addFilter(_is_not_a_failed_write)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -42,7 +42,7 @@ def _is_not_a_failed_write(record: logging.LogRecord) -> bool:
     """Whether to print a record of `asyncio`.
 
     Orbax raises the first failed write of a checkpoint and abandons the other writes.
-    `asyncio` then prints those that fail as well, and those that never end.
+    `asyncio` then reports those that also fail, and those that never end.
     """
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
@@ -52,7 +52,7 @@ def _is_not_a_failed_write(record: logging.LogRecord) -> bool:
 
 
 def _is_from_storage(error: BaseException) -> bool:
-    # The futures of TensorStore have no traceback, but their messages end so.
+    # TensorStore's futures have no traceback, but their messages end like this.
     return "[tensorstore_spec=" in str(error) or any(
         _is_orbax(frame.filename) for frame in traceback.extract_tb(error.__traceback__)
     )

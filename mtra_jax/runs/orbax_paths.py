@@ -1,4 +1,4 @@
-"""A directory -> an error if Orbax cannot read back the checkpoints it writes there."""
+"""A directory -> an error if Orbax could not read back checkpoints from there."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mtra_jax.errors import InputError
 
-# Orbax globs paths unescaped, and takes gs:, s3: and az: for addresses of buckets.
+# Orbax globs paths without escaping them, and reads gs:, s3: and az: as buckets.
 _NOT_READ_BACK = re.compile(r"\[|\\|\*\*|(?<![^/])(gs|s3|az):/")
 
 

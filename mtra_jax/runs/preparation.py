@@ -1,6 +1,5 @@
-"""A configuration -> data, encoder, batches and programs. Only here it is taken apart."""
+"""A configuration -> data, encoder, batches and programs; no other module unpacks it."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ from mtra_jax.train.devices import choose_devices, to_host
 
 
 class Prepared(NamedTuple):
-    """A run before its first step, and the data and encoder that it is made from."""
+    """A run before its first step, with its data, encoder and devices."""
 
     run: loop.Run
     test: evaluate.Split
@@ -108,7 +107,7 @@ def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:
 
 
 def fingerprints_of(config: ConfigDict, backbone: Backbone) -> dict[str, str]:
-    """`Inputs.encoder` of the configured encoder; new weights are left out."""
+    """`Inputs.encoder` of the configured encoder, without the weights of a new one."""
     is_pretrained = bool(config.backbone.path)
     return inputs.of_encoder(
         backbone.config,
@@ -121,7 +120,7 @@ def make_model(
     config: ConfigDict,
     benchmark: Benchmark,
     encoder_config: EncoderConfig,
-    sizes: Sequence[int] | None = None,
+    sizes: tuple[int, ...] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
 ) -> Model:
@@ -149,7 +148,7 @@ def compute_dtype(config: ConfigDict) -> type:
 
 
 def use_compilation_cache(config: ConfigDict) -> None:
-    """Stores compiled programs in the cache, so that the next start is quick."""
+    """Caches compiled programs on disk, so that the next start is quick."""
     build.use_compilation_cache(paths.cache_directory(config.data.cache_dir))
 
 

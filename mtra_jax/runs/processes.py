@@ -1,4 +1,4 @@
-"""The processes of one run: joining, who writes, stopping together, leaving."""
+"""The processes of one run: how they join, write files, stop together and exit."""
 
 import contextlib
 import functools
@@ -17,13 +17,13 @@ from mtra_jax.runs import joining
 from mtra_jax.train.devices import start_devices
 
 HEARTBEAT_SECONDS = 60
-"""The processes end if one of them is silent for this time."""
+"""The processes end if one of them sends no heartbeat for this time."""
 GRACE_SECONDS = 5
 """How long process 0 waits after an error, so that the others can report theirs."""
 BIND_ADDRESS = joining.BIND_ADDRESS
 
 WATCH_SECONDS = 1
-"""How often a process asks whether another has ended with an error."""
+"""Time between two checks whether another process has ended with an error."""
 
 _ENDED = "mtra_jax/ended"
 _joined = threading.Event()
@@ -37,10 +37,10 @@ def initialise(
     timeout: int = joining.TIMEOUT_SECONDS,
     local_device_ids: Sequence[int] | None = None,
 ) -> None:
-    """Joins the processes of a run; call before anything else touches a device.
+    """Joins the processes of a run; call it before any use of a device.
 
-    On TPU pods, SLURM and Open MPI JAX finds the three arguments. Elsewhere `coordinator`
-    is HOST:PORT of process 0. If HOST is an IP address, process 0 listens on that address
+    On TPU pods, SLURM and Open MPI, JAX detects the first three arguments. Elsewhere
+    `coordinator` is HOST:PORT of process 0. If HOST is an IP address, process 0 listens on that address
     only, unless the environment sets `BIND_ADDRESS`. `timeout`: seconds.
     `local_device_ids`: the GPUs of its host that this process uses; JAX's choice if None.
 
@@ -77,7 +77,7 @@ def initialise(
 
 
 def _client() -> Any:
-    """The runtime's store of keys, which JAX has no public name for; None without it."""
+    """The runtime's key-value store, which is private in JAX; None without it."""
     try:
         from jax._src import distributed
     except ImportError:
@@ -116,9 +116,9 @@ def _watch_the_others() -> None:
 def leave(code: int) -> NoReturn:
     """Ends this process with an exit code.
 
-    After a failure it ends without cleaning up: other processes may be lost (they end
-    with process 0), and threads of Orbax may wait for ever. Wrong input, code 2, ends in
-    the usual way unless processes have joined.
+    After a failure it exits without cleaning up: other processes may be lost (they end
+    with process 0), and threads of Orbax may wait for ever. Wrong input, code 2, ends
+    with `sys.exit` unless processes have joined.
     """
     _leaving.set()
     if code == 2 and not _joined.is_set():
@@ -150,8 +150,8 @@ def stop_together(asked: Callable[[], bool]) -> Callable[[int | None], bool]:
     """`should_stop(step)` for `loop.Watch`: True at the same step in every process.
 
     `asked`: whether this process received a signal. A single process stops at once, also
-    in an evaluation (`step` None). With several, JAX passes a SIGTERM of one process on
-    to all and picks a step that no process has passed.
+    in an evaluation (`step` None). With several processes, JAX forwards the SIGTERM of
+    one to all, and picks a step that no process has passed.
     """
 
     @functools.cache

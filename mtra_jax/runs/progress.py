@@ -1,4 +1,4 @@
-"""Validation losses -> where a training run stands, and whether early stopping ends it."""
+"""Validation losses -> the progress of a training run, and whether it has ended."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ class Progress(NamedTuple):
 
     step: int = 0
     validated: int = 0
-    """Epochs whose validation is done; the state may be saved after an epoch's last step
-    and before its validation."""
+    """Validated epochs. The state may be saved between the last step of an epoch and its
+    validation."""
     skipped_steps: int = 0
     best_loss: float = math.inf
     best_epoch: int = 0

@@ -1,4 +1,4 @@
-"""A prepared run and its best parameters -> its encoder, environment, predictions, results."""
+"""A prepared run and its best parameters -> encoder files, environment and results."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ from mtra_jax.types import Params
 
 
 def write_encoder_files(directory: Path, backbone: Backbone) -> None:
-    """Writes tokenizer and encoder configuration, which reading a checkpoint needs."""
+    """Writes tokenizer and encoder configuration; loading a checkpoint needs both."""
     length = backbone.config.max_length
     with files.replacing_directory(directory / workdir.ENCODER) as temporary:
         tokens.save_tokenizer(backbone.tokenizer, temporary, length)
@@ -32,7 +32,7 @@ def write_encoder_files(directory: Path, backbone: Backbone) -> None:
 def write_environment(
     directory: Path, run: loop.Run, devices: list[jax.Device]
 ) -> None:
-    """Writes versions, devices and the shapes of evaluation."""
+    """Writes versions, devices and the shapes of the batches in evaluation."""
     shapes = run.validation.batcher.shapes
     environment = metrics_log.environment(devices)
     environment["evaluation_shapes"] = [list(shape) for shape in shapes]

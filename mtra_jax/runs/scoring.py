@@ -40,9 +40,11 @@ class Saved(NamedTuple):
 
 
 class Score(NamedTuple):
-    """`summary`: as one split of `results.json`. `difference`: from the data of the run.
+    """The score of a run on one split.
 
-    `limit`: the most examples of a task that were scored (`data.limit`); 0 for all.
+    `summary`: as one split of `results.json`. `difference`: how the data differ from those
+    of the run. `limit`: the largest number of scored examples per task (`data.limit`);
+    0 for all.
     """
 
     benchmark: Benchmark
@@ -69,8 +71,8 @@ class Options(NamedTuple):
 def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
     """The best model of the run in `directory` for `task`.
 
-    The run is untrusted: the cache that its configuration names is not used, but
-    `cache_dir`, or the default for None.
+    The run is untrusted, so the cache path in its configuration is ignored. `cache_dir`
+    replaces it; None stands for the default cache.
 
     Raises:
       InputError: there is no run or no checkpoint, the run has no such task, or its
@@ -86,7 +88,7 @@ def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
 
 
 def load_one(directory: Path, cache_dir: str | None = None) -> Saved:
-    """As `load`, for a run of all its tasks together."""
+    """As `load`, for a run that trained all tasks together."""
     config = workdir.read_config(directory)
     own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
     config.data.cache_dir = own
@@ -134,7 +136,7 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
     Only the files of that split are read.
 
     Raises:
-      InputError: as `load`; or the run's data are the hub's, and `options.data_dir` is not
+      InputError: as `load`; or the run has data of the hub, and `options.data_dir` is not
         "hub".
     """
     options = options or Options()
@@ -180,7 +182,7 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     size += -size % len(devices)
     trained: tuple[packing.Shape, ...] = ()
     if size == config.batch_size:
-        # The same programs as in training give the same figures, to the bit.
+        # With the shapes of training, programs and figures are the same to the bit.
         trained = _shapes_of_training(directory, len(devices))
     packed = _split(corpora[split], size, devices, trained)
     params = replicate(saved.params, devices)
@@ -223,7 +225,7 @@ def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
 
 
 def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
-    """The shapes of evaluation in `environment.json`; () if it has none for the devices."""
+    """The evaluation shapes in `environment.json`; () without any for these devices."""
     try:
         values = files.read_json(directory / workdir.ENVIRONMENT)
         if len(values["devices"]) != num_devices:
@@ -241,9 +243,9 @@ def _split(
     devices: list[jax.Device],
     chosen: tuple[packing.Shape, ...] = (),
 ) -> evaluate.Split:
-    """Batches of one split in order, in the `chosen` shapes or a few that fit it."""
+    """Batches of one split in order, in the `chosen` shapes, or in a few that fit it."""
     plan = batches.plan_evaluation(corpus.sizes, batch_size)
-    # Each shape is compiled, for few batches.
+    # Each shape costs a compilation, and there are few batches.
     chosen = chosen or shapes.choose(
         shapes.needed(corpus, plan, len(devices)), program_cost=0.0, max_shapes=2
     )

@@ -50,8 +50,8 @@ def caught(
 def _ending_at_once() -> Iterator[None]:
     """Ends the process at a SIGINT that is not the first signal.
 
-    A separate thread does so: a handler would wait for the main thread, which may be in a
-    compiler, and an exception would wait for the checkpoint in work.
+    A separate thread ends it: a handler would wait for the main thread, which may be in a
+    compiler, and an exception would wait for the checkpoint that is being written.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

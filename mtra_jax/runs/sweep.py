@@ -32,8 +32,8 @@ class Job(NamedTuple):
 class Plan(NamedTuple):
     """A sweep in a work directory, as requested by one command.
 
-    `overrides` are the user's; `command` is stored in `results.jsonl`. `jobs` are ordered
-    by seed, so that every row of the table soon has a figure.
+    `overrides`: the user's. `command`: stored in `results.jsonl`. `jobs`: ordered by seed,
+    so that every row of the table soon has a figure.
     """
 
     sweep: experiments.Sweep
@@ -54,10 +54,10 @@ def make_plan(
     command: str = "",
     only: Sequence[str] = (),
 ) -> Plan:
-    """The jobs of the sweep, or of the rows in `only`; writes nothing.
+    """Plans the jobs of the sweep, or of the rows in `only`; writes nothing.
 
     Raises:
-      InputError: an unknown row in `only`; a trial has no valid configuration, or other
+      InputError: `only` has an unknown row; a trial has no valid configuration, or other
         tasks than the first; its directory holds another run; `results.jsonl` is damaged.
     """
     names = {trial.name for trial in sweep.trials}
@@ -73,9 +73,9 @@ def make_plan(
         benchmark = configs.benchmark_of(config)
         first = tasks.setdefault(benchmark.tasks, trial.name)
         if len(tasks) > 1:
-            names = ", ".join(benchmark.task_names)
+            task_names = ", ".join(benchmark.task_names)
             raise InputError(
-                f"{first}: tasks {names} of {benchmark.name}; expected those of "
+                f"{first}: tasks {task_names} of {benchmark.name}; expected those of "
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
         directory = workdir / trial.directory
@@ -97,7 +97,7 @@ def run_all(
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool] = lambda step: False,
 ) -> list[Job]:
-    """Trains the jobs that are not finished; returns those that broke down.
+    """Trains the jobs that are not finished; returns those that failed.
 
     `say` receives a line as each run starts and ends. Bars go to standard error.
 
@@ -115,13 +115,13 @@ def run_all(
             if job.state == "finished":
                 say(f"{label}: finished before, Avg. {update_results(plan, job):.2f}")
                 continue
-            say(f"{label}: {'goes on' if job.state == 'begun' else 'starts'}")
+            say(f"{label}: {'continues' if job.state == 'begun' else 'starts'}")
             started = time.monotonic()
             try:
                 _train(plan, job, say, should_stop)
             except RunError as error:
                 failed.append(job)
-                say(f"{label}: broke down: {error}")
+                say(f"{label}: failed: {error}")
             else:
                 seconds = time.monotonic() - started
                 say(f"{label}: Avg. {update_results(plan, job):.2f}, {seconds:.0f} s")
@@ -136,7 +136,7 @@ def _train(
     should_stop: Callable[[int | None], bool],
 ) -> None:
     config = experiments.config_of(job.trial, plan.overrides)
-    # It prints no lines: those of many runs would hide the sweep's.
+    # No lines of the runs themselves: they would hide those of the sweep.
     shown = display.Display(
         say=lambda text: None, position=1, warn=warn, should_stop=should_stop
     )
@@ -153,7 +153,7 @@ def update_results(plan: Plan, job: Job) -> float:
     """Puts the line of a finished run into `results.jsonl`; returns its test average.
 
     A line with the same results stays as it is; another line with the same name and seed
-    is replaced. The lines are in the order of the sweep, followed by those of others.
+    is replaced. Lines are in the order of the sweep; those of other sweeps come last.
     """
     results = run_files.read_results(job.directory)
     assert results is not None, job.directory

@@ -1,7 +1,7 @@
-"""A run's figures -> TensorBoard's event files, written by the calling thread.
+"""Figures of a run -> TensorBoard event files, written by the calling thread.
 
-`SummaryWriter` writes in another thread. A full disk ends that thread, and the run would
-wait for it for ever.
+`SummaryWriter` writes in another thread. A full disk would end that thread, and the run
+would wait for it for ever.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ def is_available() -> bool:
 
 
 class Events:
-    """Appends to a new event file; TensorBoard drops earlier points from `step` on."""
+    """Writes a new event file; TensorBoard then hides points from `step` on in older ones."""
 
     def __init__(self, directory: Path, step: int) -> None:
         from tensorboardX import event_file_writer
@@ -30,7 +30,7 @@ class Events:
         self._write(step=step, session_log=start)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """A point for every value."""
+        """Adds a point for every value."""
         points = [
             self._summary.Value(tag=name, simple_value=value)
             for name, value in values.items()
@@ -41,7 +41,7 @@ class Events:
         self._writer.write_event(self._event(wall_time=time.time(), **fields))
 
     def flush(self) -> None:
-        """Puts all points on disk."""
+        """Writes all points to disk."""
         self._writer.flush()
 
     def close(self) -> None:

@@ -46,14 +46,14 @@ def train(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
     """Trains in the work directory `directory`, or continues the run that is there.
 
     If the run has finished, its stored results are returned. A method that trains its
-    tasks separately has a run in `directory/TASK` for each task, and `directory` gets the
-    results of all.
+    tasks separately has one run per task in `directory/TASK`; `directory` then holds the
+    results of all tasks.
 
     Raises:
       InputError: the configuration cannot be run; `directory` holds a run of another
         configuration, data or encoder, or another process trains there; the processes of
         this run have different configurations or data.
-      loop.TrainingError: training broke down, or its files cannot be written.
+      loop.TrainingError: training failed, or its files cannot be written.
       loop.Stopped: the callbacks' `should_stop` returned True; the same call continues.
     """
     agreement.check_same("--config", configs.to_dict(config), workdir.OF_A_HOST)
@@ -96,7 +96,7 @@ def _train_together(config: ConfigDict, directory: Path, watch_of: WatchOf) -> O
     prepared = preparation.prepare(config)
     agreement.check_same("inputs", prepared.inputs._asdict())
     with writing(directory):
-        # Again: another process may have begun here meanwhile.
+        # Checked again: another process may have started here in the meantime.
         workdir.check(config, directory)
         return _fit_and_score(config, directory, prepared, watch_of)
 
@@ -111,7 +111,7 @@ def _fit_and_score(
         if store.latest_step() is not None:
             inputs.check(directory, prepared.inputs)
         elif processes.is_writer():
-            # An earlier try without a checkpoint may have left some of these files.
+            # A run that ended before its first checkpoint may have left some of these files.
             results.write_encoder_files(directory, prepared.backbone)
             inputs.write(directory, prepared.inputs)
         if processes.is_writer():
@@ -132,7 +132,7 @@ def _fit_and_score(
 
 
 class CurrentInputs:
-    """Fingerprints of data and encoders as they are now; each is read once."""
+    """Fingerprints of current data and encoders, each computed once."""
 
     def __init__(self) -> None:
         self._data: dict[Any, dict[str, Any]] = {}
@@ -171,8 +171,8 @@ def check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) ->
 def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
     made_from = inputs.read(directory)
     inputs.check_data(directory, made_from, current.data(config))
-    # A new encoder follows from data and configuration. An encoder from the hub is taken
-    # to be the same under the same name.
+    # Data and configuration determine a new encoder. A hub name is taken to stand for the
+    # same encoder as before.
     path = config.backbone.path
     is_local = os.path.isdir(os.path.expanduser(path))
     if is_local or path != workdir.read_config(directory).backbone.path:
@@ -181,11 +181,11 @@ def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -
 
 @contextlib.contextmanager
 def writing(workdir: Path) -> Iterator[None]:
-    """Holds the lock of `workdir`, and names failures of disks, devices and processes.
+    """Holds the lock of `workdir`, and explains failures of disks, devices and processes.
 
     Raises:
       InputError: another process trains there.
-      loop.TrainingError: such a failure, or too little memory.
+      loop.TrainingError: a disk, a device or another process fails, or memory runs out.
     """
     with (
         _named_failures(),

@@ -1,4 +1,4 @@
-"""A work directory -> the configuration and the results of its run, and their names."""
+"""A work directory -> the configuration and results of its run, and its file names."""
 
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ RESULTS = "results.json"
 PREDICTIONS = "predictions"
 ENCODER = "encoder"
 CHECKPOINTS = "checkpoints"
-# These may differ when a run is continued. Data and weights may move: `inputs.json` tells
-# whether their content is the same.
+# Keys that may differ when a run is continued. Data and weights may move: their content
+# is compared with `inputs.json`.
 FREE_KEYS = (
     "backbone.path",
     "checkpoint_every",
@@ -36,7 +36,7 @@ OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir")
 def check(config: ConfigDict, workdir: Path) -> None:
     """Raises InputError if the run of `config` cannot be in `workdir`.
 
-    That is so if checkpoints cannot be read back from this path, or if the directory
+    That is so if Orbax could not read checkpoints from this path, or if the directory
     holds the run of another configuration, or parts of a run without `config.json`.
     """
     path = workdir / CONFIG

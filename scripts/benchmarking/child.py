@@ -26,13 +26,13 @@ def main(module: str, options: str) -> None:
     importlib.import_module(module).measure(values, emit)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # closing the libraries would take seconds of the next measurement
+    os._exit(0)  # shutting down libraries would take seconds
 
 
 def compile_quickly() -> None:
-    """Asks XLA, before it is loaded, for programs that are compiled fast and run slowly."""
+    """Makes XLA compile quickly, at the cost of slow programs; call before it is loaded."""
     flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
-    # XLA ends the process at a flag that it does not have.
+    # XLA aborts at an unknown flag.
     if metadata.version("jaxlib").startswith("0.10."):
         flags.append("--xla_cpu_use_fusion_emitters=false")
     os.environ["XLA_FLAGS"] = " ".join(flags)

@@ -1,4 +1,4 @@
-"""What JAX reports while it compiles -> seconds of each part, programs compiled or read."""
+"""Events of JAX's compiler -> seconds of each part, and programs compiled or read."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class Events:
             self.saved = max(self.saved, duration)
 
     def values(self) -> dict[str, Any]:
-        """The seconds by name; compiling is None for a program that was read, and reversed."""
+        """The seconds by name: either of compiling or of reading the program; None for the other."""
         is_read = self.num_read > 0
         return {
             "trace_seconds": self.trace,

@@ -107,7 +107,7 @@ def copy_seconds(device: jax.Device, num_bytes: int) -> float:
 def median_seconds(
     function: Callable[[], jax.Array], calls: int = 10, groups: int = 9
 ) -> float:
-    """Seconds of a call: the median over groups of calls, each waited for once."""
+    """Seconds per call: the median over groups of calls, with one wait per group."""
     jax.block_until_ready([function() for _ in range(3)])
     times = []
     for _ in range(groups):

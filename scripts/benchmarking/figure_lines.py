@@ -17,7 +17,7 @@ from mtra_jax.reports import tables
 
 Lines = list[tuple[str, str]]
 LABEL_WIDTH = 24
-"""Width of the labels, so that parts printed one by one share their columns."""
+"""Width of the labels, so that parts printed one by one align."""
 
 
 def plain(value: Any) -> Any:

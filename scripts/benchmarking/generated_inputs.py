@@ -33,7 +33,7 @@ SMALL = dataclasses.replace(
     max_position_embeddings=130,
 )
 TRAINED_ON = 20_000
-"""The most texts on which the tokenizer is trained."""
+"""Limit on the texts on which the tokenizer is trained."""
 EVALUATED = 256
 """Validation and test texts of each task."""
 
@@ -87,7 +87,7 @@ def fill(tokenizer: Tokenizer, size: int) -> None:
 def random_encoder(config: EncoderConfig, seed: int = 0) -> Params:
     """New parameters like those of `pretrained.init_encoder`, drawn by NumPy.
 
-    XLA takes longer to compile the drawing of 125 million numbers than NumPy to draw.
+    NumPy draws 125 million numbers faster than XLA compiles a program to draw them.
     """
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(pretrained.init_encoder, config, jax.random.key(0))

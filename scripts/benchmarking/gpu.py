@@ -22,7 +22,7 @@ from supervisor import Measurement
 
 SHARED = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
 """Leaves memory for PyTorch: JAX takes three quarters of a device by default."""
-# The most valuable first: they get their time first.
+# The most valuable first, so that they get time before the others.
 MEASUREMENTS = (
     Measurement(
         "prepare",
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         "backbone": absolute(flags.backbone),
     }
     chosen = choose(flags.only)
-    # SIGTERM becomes an exception: children are killed, temporary files removed.
+    # SIGTERM becomes an exception, so children are killed and temporary files removed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return supervisor.run(chosen, options, directory, 60 * flags.minutes)

@@ -1,4 +1,4 @@
-"""Generated texts like tweets -> time and memory in which the host plans and packs them."""
+"""Generated texts like tweets -> time and memory of planning and packing on the host."""
 
 import multiprocessing
 import resource
@@ -26,7 +26,7 @@ STATUS = Path("/proc/self/status")
 class Throughput(NamedTuple):
     """Seconds of an epoch on the host, by stage: medians of some epochs.
 
-    CPU seconds of the one working thread, as on a core that nothing else uses.
+    CPU seconds of the single thread, as on an otherwise idle core.
     """
 
     num_texts: int
@@ -34,7 +34,7 @@ class Throughput(NamedTuple):
     plan_seconds: float
     """Choosing the texts of each batch."""
     shapes_seconds: float
-    """Choosing the shapes of batches: once a run, over at most 512 batches."""
+    """Choosing the shapes of batches, once per run, from at most 512 batches."""
     pack_seconds: float
     """Placing texts in rows, and building the arrays of all batches."""
     wall_seconds: float
@@ -117,7 +117,7 @@ def throughput(
     num_epochs: int = 3,
     seed: int = 0,
 ) -> Throughput:
-    """Seconds in which one core plans and packs an epoch for one device."""
+    """The seconds for one core to plan and pack an epoch for one device."""
     tokens = random_tokens(num_texts, VOCAB_SIZE, 120, seed)
     corpus = corpus_of(benchmark, tokens, seed)
     seconds, started = [], time.perf_counter()
@@ -169,8 +169,8 @@ def ten_million(
     """Memory and time of planning and packing `num_texts` texts, in a new process.
 
     Writes their tokens, 1.2 GB for ten million, into `directory`, and leaves them there.
-    The new process does not inherit the memory of this one. A calling script needs
-    `if __name__ == "__main__"`.
+    The new process is spawned, so it does not inherit the memory of this one; the calling
+    script needs `if __name__ == "__main__"`.
     """
     write_tokens(directory, num_texts, seed)
     context = multiprocessing.get_context("spawn")

@@ -27,8 +27,8 @@ KINDS = (
     ("element by element", r"fusion|wrapped|loop"),
     ("other", r""),
 )
-"""Kinds by the kernel's name, in lower case: the first that fits."""
-# Instructions that run others, which the profile has too.
+"""Kinds by a pattern of the kernel's lower-case name; the first match counts."""
+# Instructions that run others, which the profile also contains.
 OUTER = re.compile(r"^(while|call|conditional|end: )")
 NUMBERS = re.compile(r"(?:[._]\d+)+(?=$|_)")
 ANNOTATED = re.compile(r"\bhlo_op=([\w.\-]+)")

@@ -64,7 +64,7 @@ def profile(steps: workload.Steps, directory: Path) -> Path:
 
 
 def emit_gaps(kernels: list[Kernel], step: float, emit: Any) -> None:
-    """Emits the time per step in which the device computes, and in which it waits."""
+    """Emits the time per step in which the device computes, and the time in which it waits."""
     busy = kernel_events.busy_seconds(kernels) / NUM_STEPS
     gaps = kernel_events.gaps(kernels)
     idle = sum(gaps) / NUM_STEPS

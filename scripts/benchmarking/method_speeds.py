@@ -23,7 +23,7 @@ SECONDS = 2.0
 
 def measure(options: dict[str, Any], emit: Any) -> None:
     names = [name for name, entry in registry.METHODS.items() if not entry.is_separate]
-    # The first two were measured before: the cache has their programs.
+    # The first two were measured before, so the cache has their programs.
     names.sort(key=lambda name: name not in ("ew", "mtra"))
     if options["small"]:
         names = names[:NUM_SMALL]
@@ -54,7 +54,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
 
 
 def groups(names: list[str]) -> Iterator[list[str]]:
-    """The first two alone, because a process reads one cache at a time; then several."""
+    """The first two methods alone, because a process reads one cache; then groups."""
     yield from ([name] for name in names[:2])
     for start in range(2, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]

@@ -1,4 +1,4 @@
-"""A run around its steps -> the cost of starting, feeding, saving and memory."""
+"""A run -> the cost of its start, its input, its checkpoints and its memory."""
 
 import subprocess
 import tempfile
@@ -27,7 +27,7 @@ PEAK = "peak bytes"
 
 
 class Alone(NamedTuple):
-    """Figures of a process that only takes steps."""
+    """Figures of a process that only runs steps."""
 
     stages: dict[str, float]
     """Seconds from its start to the end of each of `STAGES`."""
@@ -47,7 +47,7 @@ class Starts(NamedTuple):
 
 
 class Feeding(NamedTuple):
-    """Seconds of the host: to plan an epoch, to pack a batch, to wait for one."""
+    """Seconds of the host to plan an epoch, to pack a batch, and to wait for one."""
 
     plan: float
     pack: float

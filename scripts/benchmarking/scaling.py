@@ -50,7 +50,7 @@ class TaskCost(NamedTuple):
 
     num_tasks: int
     compile_seconds: float
-    """The first step less a later one: tracing and compiling."""
+    """The first step minus a later one: tracing and compiling."""
     step_seconds: float
     """The median."""
     ratio: float
@@ -86,7 +86,8 @@ def tasks(
 ) -> list[TaskCost]:
     """The cost of MTRA's step with each of `counts` tasks, on one device.
 
-    Model, method, optimiser, update and packed batches are those of a run. The numbers of tasks take turns, `num_rounds` times, `num_steps` steps each.
+    Model, method, optimiser, update and packed batches are those of a run. The numbers of
+    tasks take turns, `num_rounds` times, `num_steps` steps each.
     With a filled compilation cache, `compile_seconds` is the time of reading it.
 
     Raises:
@@ -106,8 +107,8 @@ def tasks(
 def task_costs(
     counts: Sequence[int], first: np.ndarray, later: np.ndarray, num_steps: int = 1
 ) -> list[TaskCost]:
-    """Costs from `first` [C], seconds of compiling and `num_steps` steps, and `later` [R, C],
-    seconds per step in R rounds."""
+    """Costs from `first` [C], the seconds of compiling and `num_steps` steps, and `later`
+    [R, C], the seconds per step in R rounds."""
     medians = np.median(later, axis=0)
     ratios = np.median(later / later[:, :1], axis=0)
     rows = zip(

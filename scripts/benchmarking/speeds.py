@@ -1,4 +1,4 @@
-"""Workloads -> the speeds of their train steps, and what these steps send and hold."""
+"""Workloads -> speed, memory and collectives of their train steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Fill(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """What a method's train step costs on this machine."""
+    """Cost of a method's train step on this machine."""
 
     method: str
     seconds: list[float]

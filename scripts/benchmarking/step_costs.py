@@ -41,7 +41,7 @@ class Collective(NamedTuple):
 
 
 def forward_flops(config: EncoderConfig, lengths: np.ndarray) -> float:
-    """Operations of one forward pass over texts of `lengths`, their real tokens only.
+    """Operations of one forward pass over texts of `lengths`, counting real tokens only.
 
     Each multiplication of a matrix product counts as two. The last layer computes most
     of its products for first tokens only, and only those count. Heads and norms are left
@@ -66,7 +66,7 @@ def step_flops(config: EncoderConfig, lengths: np.ndarray, passes: int) -> float
 
 
 def matrix_rate(dtype: Any, device: jax.Device, seconds: float = 1.0) -> float:
-    """Operations per second of a large matrix product of `dtype`, the best of many."""
+    """Operations per second of a large matrix product of `dtype`, the maximum of many."""
     size = 2048 if device.platform == "cpu" else 8192
     rows = jax.device_put(jnp.ones((size, size), dtype), device)
     product = jax.jit(jnp.matmul)

@@ -13,7 +13,7 @@ import training_run
 from training_run import Loaded
 
 FIRST_LOOK, LONG_LOOK = 2.0, 8.0
-"""Seconds of timed steps: for a first figure, and for the one that counts."""
+"""Seconds of timed steps: for a first figure, and for the final one."""
 
 
 def measure(options: dict[str, Any], emit: Any) -> None:
@@ -120,7 +120,7 @@ def emit_speed(
 
 
 def emit_memory(loaded: Loaded, compiled: jax.stages.Compiled, emit: Any) -> None:
-    """The most that was in use on the device, and what the program asks for."""
+    """The peak of memory in use on the device, and the memory that the program requests."""
     stats = loaded.prepared.devices[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     needed = step_costs.memory(compiled)

@@ -1,4 +1,4 @@
-"""A few steps -> a profiler trace on disk, and where their time goes."""
+"""A few steps -> a profiler trace on disk, and the time of each part of the model."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ INSTRUCTION = re.compile(
     r'^\s*(?:ROOT )?%(?P<name>\S+) = .*?metadata=\{[^}]*op_name="(?P<op>[^"]*)"',
     re.MULTILINE,
 )
-# An instruction that runs others, which are counted themselves.
+# An instruction that runs others, which are counted separately.
 OUTER = re.compile(r"^(while|call|conditional|fusion_call)[.\d]*$")
 
 

@@ -1,8 +1,8 @@
 """Measurements and a deadline -> processes with time limits, and a file of figures.
 
 Every child writes its figures, JSON lines, to a pipe. This process appends them to
-`measurements.jsonl` and prints them as they come, so that a kill, of a child at its
-limit or of this process, loses no figure that was measured before.
+`measurements.jsonl` and prints them as they arrive, so that no measured figure is lost
+if a child is killed at its limit, or this process is.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Measurement:
 
 
 class Record:
-    """Figures as lines of a file and of the terminal, each written once it is measured."""
+    """Writes each figure to a file and the terminal as soon as it is measured."""
 
     def __init__(self, directory: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

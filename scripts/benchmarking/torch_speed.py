@@ -17,7 +17,7 @@ SECONDS = 8.0
 
 def measure(options: dict[str, Any], emit: Any) -> None:
     method = options["method"]
-    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
+    torch.set_float32_matmul_precision("high")  # TF32 for float32 operations
     if options["small"]:
         torch.set_num_threads(1)
     loaded = training_run.load(options, method)
@@ -34,7 +34,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
             theirs.take(2 * len(loaded.items))
         except (
             Exception
-        ) as error:  # no compiler, no memory: the other one is still timed
+        ) as error:  # without a compiler or memory the other one is still timed
             reason = " ".join(str(error).split())[:200]
             emit(f"PyTorch {name}", f"failed: {type(error).__name__}: {reason}")
             continue

@@ -1,4 +1,4 @@
-"""A packed batch -> the same training step in PyTorch, to compare our times with.
+"""A packed batch -> the same training step in PyTorch, for comparison with ours.
 
 The step that a careful user of PyTorch and transformers would write: SDPA, autocast,
 fused updates of many tensors, and one wait for the device a step. The caller sets the
@@ -22,7 +22,7 @@ from mtra_jax.types import Batch, Params
 
 try:
     import torch
-except ImportError:  # an extra: only `TorchTrainer` needs it
+except ImportError:  # optional: only `TorchTrainer` needs it
     torch = None
 
 METHODS = ("ew", "mtra")
@@ -114,7 +114,7 @@ class TorchTrainer:
 
         modules = self.encoder, self.heads, self.statistics
         self.parameters = [p for module in modules for p in module.parameters()]
-        # Many tensors in one kernel; on a CPU, which has no kernels, one by one is quicker.
+        # One kernel for many tensors; on a CPU a loop over tensors is quicker.
         self.optimiser = torch.optim.Adamax(
             self.parameters, lr=learning_rate, foreach=self.device.type == "cuda"
         )
@@ -274,7 +274,7 @@ class TorchTrainer:
         Returns the objective; with MTRA the sum of the two losses, whose logarithm it is.
         """
         self._train(True)
-        # None, not zero: the optimiser then skips the heads of absent tasks.
+        # With None instead of zero the optimiser skips the heads of absent tasks.
         self.optimiser.zero_grad(set_to_none=True)
         loss, _ = self._loss(batch)
         if not self.is_aligned:
@@ -337,7 +337,7 @@ def _check_compiler(device: Any) -> None:
     try:
         torch.compiler.reset()
         torch.compile(lambda x: x.sin() + x.cos())(torch.ones(2, device=device))
-    except Exception as error:  # each of its stages raises kinds of its own
+    except Exception as error:  # each stage raises other types
         reason = " ".join(str(error).split())
         raise InputError(
             f"torch.compile does not work on {device}; expected a compiler: "

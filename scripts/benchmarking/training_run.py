@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
     processed: int
     """Tokens of a batch with its padding."""
     mean_flops: float
-    """Operations of the encoder's matrix products on real tokens, all passes of a step."""
+    """Operations of the encoder's matrix products on real tokens, in all passes of a step."""
     dtype: str
     num_shapes: int
     """Distinct shapes of the batches that were packed."""
@@ -67,7 +67,7 @@ def load(
     directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    compilation_cache.reset_cache()  # else JAX stays with its first directory
+    compilation_cache.reset_cache()  # otherwise JAX keeps its first directory
     config = workload_files.configuration(options, method, scale)
     prepared = preparation.prepare(config, backbone, options.get("unroll"))
     run = prepared.run

@@ -17,7 +17,7 @@ from mtra_jax.runs import preparation
 from mtra_jax.train.devices import replicate
 
 LOSS_TOLERANCE = 1e-3
-"""Relative: float32 sums in another order; for bfloat16 it is 0.03."""
+"""Relative tolerance for float32 sums in another order; 0.03 for bfloat16."""
 
 
 class Versus(NamedTuple):
@@ -26,13 +26,13 @@ class Versus(NamedTuple):
     ours: list[float]
     theirs: list[float]
     ratio: timing.Ratio
-    """Their time over ours: how many times as fast ours is."""
+    """Their time over ours, the speed-up of our step."""
     losses: dict[str, tuple[float, float]]
-    """Our loss and theirs on the first batch, without dropout, by name."""
+    """By name, our loss and theirs on the first batch, without dropout."""
 
 
 class Resident(NamedTuple):
-    """Peak resident memory, in bytes, of a process that only took steps."""
+    """Peak resident memory, in bytes, of a process that only ran steps."""
 
     ours: int
     theirs: int

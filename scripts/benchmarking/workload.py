@@ -1,4 +1,4 @@
-"""A configuration -> the real train step, and real batches of all its tasks to run it on."""
+"""A configuration -> its train step, and batches of all its tasks to run it on."""
 
 import itertools
 import time
@@ -58,7 +58,7 @@ def load(config: ConfigDict, num_batches: int, unroll: int | None = None) -> Wor
 
 
 def choose(tasks: np.ndarray, plan: np.ndarray, number: int) -> list[int]:
-    """Full batches of `plan`, in its order: each task's share, at least one per task.
+    """Full batches of `plan`, in its order: a proportional number per task, at least one.
 
     `tasks` [N] are the tasks of the examples; the first text gives that of a batch. If no
     batch is full, all batches are candidates.
@@ -97,7 +97,7 @@ class Stepper:
         return self.state, measured
 
     def __call__(self, item: Item) -> Any:
-        """Takes a step, waits for all of it and returns the metrics."""
+        """Runs a step, waits for all results and returns the metrics."""
         return jax.block_until_ready(self.launch(item.batch))[1]
 
     def compiled(self, batch: Batch) -> jax.stages.Compiled:

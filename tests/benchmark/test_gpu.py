@@ -1,4 +1,4 @@
-"""The GPU instrument: its figures survive children that fail or hang, and its own end."""
+"""The GPU instrument: figures survive if a child fails or hangs, or it is killed itself."""
 
 import json
 import os
@@ -146,7 +146,7 @@ def test_a_failure_leaves_a_line_and_the_next_one_starts(fakes, tmp_path):
 
 def test_a_measurement_past_its_limit_keeps_its_figures(fakes, tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "SLACK", 1.0)
-    # Half of the time is the share of the first of two.
+    # The share of the first of two is half of the time.
     seconds = 2 * 8.0 + supervisor.MARGIN
     code, figures, lines = run(["endless", "quick"], tmp_path / "out", seconds)
     assert code == 0
@@ -253,7 +253,7 @@ def test_instructions_and_kernels_are_counted():
     size = program_size.size(PROGRAM)
     assert size.instructions == 2 + 3 + 7 + 4 + 4 + 6
     assert size.fusions == 1
-    # Of the body a fusion and a product, of the condition a comparison, of the call two.
+    # A fusion and a product in the body, a comparison in the condition, two in the call.
     assert size.kernels == 5
     assert size.started == 3 * 3 + 2
     assert size.kinds == {
@@ -444,7 +444,7 @@ def test_the_instrument_measures_a_small_run(tmp_path):
         (["--threads=2"], "unrecognized arguments: --threads=2"),
     ],
 )
-def test_a_wrong_flag_is_answered_in_one_line(flags, message, tmp_path):
+def test_a_wrong_flag_is_reported_in_one_line(flags, message, tmp_path):
     (tmp_path / "file").touch()
     flags = [flag.format(tmp_path) for flag in flags]
     command = [sys.executable, str(INSTRUMENT / "gpu.py"), f"--out={tmp_path}", *flags]

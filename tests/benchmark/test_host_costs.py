@@ -78,7 +78,7 @@ def test_tokens_are_written_piece_by_piece(tmp_path, monkeypatch):
 
 
 def test_a_footprint_is_that_of_a_fresh_process(tmp_path):
-    # What this process holds must not show there.
+    # The memory of this process must not be included.
     ballast = np.ones(200_000_000 // 8)
     figures = host_costs.ten_million(20_000, directory=tmp_path, num_batches=5)
     assert figures.num_texts == 20_000

@@ -127,6 +127,6 @@ def test_compilations_are_counted_once_each():
 
 
 def test_the_rate_of_products_is_that_of_a_processor():
-    """Between a hundredth and a million times 1e9 operations: the unit is right."""
+    """It is 0.01 to 1e6 times 1e9 operations per second, so the unit is right."""
     rate = step_costs.matrix_rate(jnp.float32, jax.devices()[0], seconds=0.05)
     assert 1e7 < rate < 1e15

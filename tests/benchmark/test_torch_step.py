@@ -35,7 +35,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Threads that wait on busy cores cost many times the work."""
+    """Threads that wait for busy cores take many times longer than the work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -246,7 +246,7 @@ def test_step_equals_ours(kind, method, task, packed, tmp_path):
 
 @pytest.mark.parametrize("method", ["ew", "mtra"])
 def test_gradients_have_their_weight(method, tmp_path):
-    """Clipping, which hides any factor, out of reach."""
+    """The limit of clipping is so high that it does not hide a factor."""
     params = ours("bert", method)[2]
     _, gradient, norm, *_ = our_step("bert", method, 1)
     trainer = make_trainer(tmp_path, "bert", method, params, clip_norm=1e9)
@@ -267,7 +267,7 @@ def test_gradients_below_the_floor_have_the_weight_of_the_tangent(tmp_path):
     assert_gradients(trainer, scaled, norm * scale)
 
 
-def test_head_of_an_absent_task_rests(tmp_path):
+def test_the_head_of_an_absent_task_does_not_change(tmp_path):
     _, _, params = ours("bert", "mtra")
     trainer = make_trainer(tmp_path, "bert", "mtra", params)
     trainer.step(trainer.place(make_batch(0)))
@@ -349,7 +349,7 @@ def test_unknown_method_is_refused(tmp_path):
         make_trainer(tmp_path, "bert", "mtr", params)
 
 
-def test_missing_compiler_is_said_in_one_line(tmp_path, monkeypatch):
+def test_a_missing_compiler_is_reported_in_one_line(tmp_path, monkeypatch):
     def fail(*args, **options):
         raise RuntimeError("no C++ compiler\nset CXX")
 
@@ -359,7 +359,7 @@ def test_missing_compiler_is_said_in_one_line(tmp_path, monkeypatch):
         make_trainer(tmp_path, "bert", "ew", params, compile_model=True)
 
 
-def test_missing_pytorch_is_said(tmp_path, monkeypatch):
+def test_missing_pytorch_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_step, "torch", None)
     _, _, params = ours("bert", "ew")
     with pytest.raises(InputError, match="PyTorch is not installed"):

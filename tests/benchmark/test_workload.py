@@ -35,7 +35,7 @@ def test_every_task_is_chosen_in_proportion_and_full():
     assert chosen == sorted(chosen)
     assert np.all(plan[chosen] >= 0)
     owners = tasks[plan[chosen, 0]]
-    # Of 20, 2 and 1 full batches.
+    # The tasks have 20, 2 and 1 full batches.
     np.testing.assert_array_equal(np.bincount(owners), [10, 1, 1])
 
 

@@ -135,7 +135,7 @@ def test_joint_batches_hold_an_equal_share_of_each_task(batch_size):
     assert sum(share) == batch_size
 
 
-def test_joint_sampling_shuffles_short_tasks_again_when_all_were_seen():
+def test_joint_sampling_reshuffles_tasks_that_run_out():
     plan = batches.plan_epoch(SIZES, 8, seed=0, epoch=0, sampling="joint")
     for task, size in enumerate(SIZES):
         visited = plan[TASK_OF[plan] == task] - STARTS[task]
@@ -285,7 +285,7 @@ def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
 @pytest.mark.parametrize("num_devices", [1, 2])
 @pytest.mark.parametrize("micro_batches", [2, 4])
 def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batches):
-    """Part m of device d has the rows of device m * D + d of as many devices as parts."""
+    """Part m of device d has the rows of device m * D + d, if each part had a device."""
     plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0)
     num_shares = num_devices * micro_batches
     needed = shapes.needed(corpus, plan, num_shares)
@@ -347,7 +347,7 @@ def test_tasks_apart_are_packed_as_separate_batches(corpus, sampling, num_device
         assert batch.tokens.shape[3:] == need[0]
         for index, own in enumerate(parts):
             part = type(batch)(*(a[:, index : index + 1] for a in batch))
-            # At empty places too, where a batch of mixed tasks has 0.
+            # Also at empty places, where a batch of mixed tasks has 0.
             task = corpus.tasks[own[0]]
             assert np.all(part.tasks == task)
             tasks = np.where(part.where, part.tasks, 0)
@@ -400,7 +400,7 @@ def test_devices_without_text_hold_padding_of_the_same_shape(corpus):
     assert not batch.segments[3:].any()
 
 
-def test_batches_go_on_anywhere(corpus):
+def test_batches_continue_at_any_batch(corpus):
     plan = batches.plan_epoch(corpus.sizes, 16, seed=0, epoch=3)
 
     def packed(start, epoch=3, seed=7):
@@ -517,7 +517,7 @@ def prefetch_threads():
 
 
 class Maker:
-    """Counts what was made of an endless series."""
+    """An endless series that counts the items taken from it."""
 
     def __init__(self, fails_at=None):
         self.made = 0
@@ -536,7 +536,7 @@ class Maker:
         deadline = time.monotonic() + 10
         while self.made < count and time.monotonic() < deadline:
             time.sleep(0.001)
-        # Time to make one too many.
+        # Time to take one too many.
         time.sleep(0.01)
         return self.made
 

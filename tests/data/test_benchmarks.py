@@ -31,7 +31,7 @@ def labels_of(examples):
 # ---- examples
 
 
-def test_by_default_all_examples_are_there_in_order(made):
+def test_by_default_all_examples_are_read_in_order(made):
     actual = load(seed=5)
     assert tuple(actual) == SYNTHETIC.task_names
     for name, splits in made.items():
@@ -141,7 +141,7 @@ def test_a_limit_does_not_depend_on_the_seed_and_larger_ones_hold_smaller_ones()
 
 
 def test_a_limit_is_a_random_choice(made):
-    """Not the first texts, and not the same places in validation and test."""
+    """Not the first texts, and other places in validation than in test."""
     actual = load(limit=100)["intensity"]
     rows = {
         split: {
@@ -221,7 +221,7 @@ def test_wrong_shares_are_refused(options, message):
 
 
 @pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)
-def test_empty_data_dir_is_answered_with_the_two_choices(benchmark):
+def test_an_empty_data_dir_is_refused_with_the_two_choices(benchmark):
     with pytest.raises(InputError) as caught:
         benchmarks.read_examples(benchmark, "")
     assert_mentions(
@@ -287,7 +287,7 @@ def test_choose_benchmark(tasks, expected):
         ),
     ],
 )
-def test_unknown_names_are_answered_with_known_ones(names, message):
+def test_unknown_names_are_refused_with_similar_ones(names, message):
     with pytest.raises(InputError) as caught:
         benchmarks.choose_benchmark(*names)
     assert str(caught.value) == message

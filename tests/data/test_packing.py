@@ -150,7 +150,7 @@ def test_needed_shape(shares, expected):
 
 
 def share_of(*rows):
-    """One share of texts that fill the given rows, nothing fits beside them."""
+    """One share of texts that fill the given rows completely."""
     return [np.array(rows)]
 
 

@@ -190,14 +190,14 @@ def test_absent_files_change_nothing(tmp_path, make):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_usual_layouts_do_not_wait_for_transformers(tmp_path, make):
+def test_the_usual_layouts_do_not_import_transformers(tmp_path, make):
     write(tmp_path, make())
     assert imported(tmp_path) == "False"
 
 
 @pytest.mark.processes
 @pytest.mark.shared
-def test_a_real_checkpoint_does_not_wait_for_transformers(minilm):
+def test_a_real_checkpoint_does_not_import_transformers(minilm):
     assert imported(minilm) == "False"
 
 

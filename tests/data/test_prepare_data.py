@@ -50,7 +50,7 @@ def write(path: Path, content: bytes) -> None:
 
 @pytest.fixture
 def source(tmp_path):
-    """A small data root, with files that belong to no task beside it."""
+    """A small data root, with additional files that no task needs."""
     root = tmp_path / "source"
     for task in ALL.tasks:
         for file in sources.task_files(task):
@@ -295,7 +295,7 @@ def test_downloads_what_is_missing_once(script, site, source, tmp_path, capsys):
     ]
     expected = files_under(source)
     del expected["tweeteval/datasets/emoji/train_text.txt"]
-    del expected["affecteval/goemotions/emotions.txt"]  # nothing reads it
+    del expected["affecteval/goemotions/emotions.txt"]  # not needed by any reader
     assert files_under(target) == expected
     assert not list(tmp_path.rglob("outside.txt"))
 
@@ -320,7 +320,7 @@ def test_affecteval_takes_only_emotion_of_the_archive(script, site, tmp_path, ca
 
 
 def break_site(site: Site, fault: str) -> str:
-    """Returns what the message must hold."""
+    """Breaks the site; returns the expected parts of the message."""
     pages = site.pages
     if fault == "absent":
         del pages["/goemotions/test.tsv"]

@@ -126,7 +126,7 @@ def test_the_choice_is_near_the_cheapest_of_all_sets():
     assert spent <= 1.01 * cheapest
 
 
-def test_a_dearer_program_never_means_more_shapes():
+def test_a_higher_program_cost_never_means_more_shapes():
     for needs in NEEDS:
         counts = [
             len(shapes.choose(needs, program_cost=cost))

@@ -184,8 +184,8 @@ def ids(tokenizer, max_length):
     ]
 
 
-def test_the_texts_tell_the_settings_apart(tmp_path):
-    """Without this the comparisons below could not fail."""
+def test_the_texts_distinguish_the_settings(tmp_path):
+    """Otherwise the comparisons below could not fail."""
     ids_by_layout = {}
     for name, settings in SETTINGS.items():
         for layout, write in LAYOUTS.items():
@@ -380,7 +380,7 @@ def test_the_cache_keeps_ids_beyond_the_number_of_tokens(tmp_path, monkeypatch):
     assert again.ids.tolist() == [2, size - 1, 3]
 
 
-def test_the_cache_tells_the_sides_and_the_splitting_of_special_tokens_apart(tmp_path):
+def test_the_cache_distinguishes_sides_and_splitting_of_special_tokens(tmp_path):
     long = "the quick brown fox [MASK]"
     actual = []
     for settings in ({}, {"truncation_side": "left"}, {"split_special_tokens": True}):

@@ -1,9 +1,10 @@
-"""What a run shows while it trains: bars on a terminal, lines in a log."""
+"""The output of a run during training: bars on a terminal, lines in a log."""
 
 import io
 import os
 import pty
 import re
+import select
 import termios
 
 import pytest
@@ -95,7 +96,7 @@ def test_the_rate_leaves_validations_out(clock):
     assert tables[0].splitlines()[-1].endswith("50.00   loss 1.2346, best")
 
 
-def test_an_evaluation_in_a_log_says_how_far_it_is(clock, monkeypatch):
+def test_an_evaluation_in_a_log_reports_its_progress(clock, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     for _ in bars.evaluation_bar(range(12), 12):
@@ -106,6 +107,14 @@ def test_an_evaluation_in_a_log_says_how_far_it_is(clock, monkeypatch):
         "evaluated 6 of 12 batches",
         "evaluated 9 of 12 batches",
     ]
+
+
+def read_all(descriptor):
+    """The text that a terminal shows; it may arrive in several parts."""
+    parts = []
+    while select.select([descriptor], [], [], 0.5)[0]:
+        parts.append(os.read(descriptor, 9999))
+    return b"".join(parts).decode()
 
 
 @pytest.mark.parametrize("columns", [30, 48, 100])
@@ -120,7 +129,7 @@ def test_a_terminal_shows_all_losses_below_the_bar(columns, monkeypatch):
         )
         bar._bar.mininterval = 0
         bar.step(1, 1, {f"loss/{name}": loss for name, loss in LOSSES.items()}, 8)
-        text = os.read(leader, 9999).decode()
+        text = read_all(leader)
         bar.close()
     drawn = [line.rstrip() for line in re.split("\r|\n|\x1b.A", text)]
     assert bars.loss_line(LOSSES, columns - 1) in drawn

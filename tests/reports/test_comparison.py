@@ -390,7 +390,7 @@ def test_a_run_that_occurs_twice_is_refused():
     )
 
 
-def test_an_unknown_baseline_is_answered_with_the_nearest():
+def test_an_unknown_baseline_is_refused_with_the_nearest_name():
     with pytest.raises(InputError) as error:
         comparison.compare(parse(LINES), baseline="mtra")
     assert_mentions(error.value, "'mtra'", "mtra_x")

@@ -34,7 +34,7 @@ def test_the_table_is_what_the_report_prints(path):
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_every_run_says_how_it_was_made(path):
+def test_every_run_has_its_origin(path):
     for entry in comparison.read(path):
         values = entry.values
         assert values["command"].startswith("python scripts/sweep.py --config ")
@@ -151,7 +151,7 @@ def test_the_legend_explains_every_column():
         assert line.endswith("EW: equal weighting, the mean of the task losses")
 
 
-def test_a_run_apart_for_each_task_names_the_best_epochs_of_all():
+def test_separate_runs_of_tasks_list_their_best_epochs():
     results = {"best_epoch": {"a": 1, "b": 3}, "epochs": {"a": 4, "b": 6}}
     assert end_of_run.best_epochs(results) == "a 1 of 4, b 3 of 6"
 

@@ -13,7 +13,7 @@ def summary(benchmark, figures):
     return metrics.summarize(scores, benchmark.tasks)
 
 
-# Table 2 of the paper. MTRA's printed figures have the mean 69.955; the paper says 69.96.
+# Table 2 of the paper. MTRA's printed figures have the mean 69.955; the paper prints 69.96.
 TWEETEVAL_ROWS = {
     "EW": summary(TWEETEVAL, (74.37, 44.08, 65.32, 79.04, 70.64, 63.59)),
     "MTRA": summary(TWEETEVAL, (76.97, 55.48, 68.11, 80.10, 72.05, 67.02)),

@@ -11,7 +11,7 @@ from mtra_jax.train import devices
 
 
 class Processes:
-    """Stands for the collectives of three processes, of which this is number 1."""
+    """Replaces the collectives of three processes; this one is number 1."""
 
     def __init__(self, texts):
         self._texts = texts
@@ -30,7 +30,7 @@ class Processes:
 
 
 def check(monkeypatch, *values):
-    """What process 1 of those with `values` raises; None if nothing."""
+    """The error of process 1, if the processes have `values`; None without one."""
     flat = [agreement._flatten(value) for value in values]
     others = Processes([json.dumps(value, sort_keys=True) for value in flat])
     monkeypatch.setattr(agreement, "multihost_utils", others)

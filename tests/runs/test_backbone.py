@@ -106,11 +106,11 @@ def lines_at_start(backbone):
         benchmark=BENCHMARKS["tweeteval"].select(["irony"]),
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(2,))),
     )
-    said = []
-    shown = display.Display(said.append)
+    lines = []
+    shown = display.Display(lines.append)
     shown.watch(SimpleNamespace(run=run, backbone=backbone), SimpleNamespace(step=0))
     shown.close()
-    return said
+    return lines
 
 
 def test_unused_weights_are_listed_at_the_start(tmp_path):

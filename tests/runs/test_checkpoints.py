@@ -57,7 +57,7 @@ SMALL = {"params": {"w": np.arange(3.0)}, "method": ()}
         ([3.0, 2.0, 1.0], [3], 3),
         ([1.0, 2.0, 3.0], [1, 3], 1),
         ([2.0, 1.0, 3.0, 4.0], [2, 4], 2),
-        # Within an epoch there is no score yet.
+        # Within an epoch the score is not available yet.
         ([INF], [1], 1),
         ([INF, INF], [2], 2),
         ([INF, 5.0, INF, 6.0, INF], [2, 5], 2),
@@ -105,7 +105,7 @@ def test_a_store_that_is_opened_again_continues(tmp_path, scores):
 def test_a_kill_during_a_deletion_leaves_only_complete_checkpoints(
     tmp_path, monkeypatch
 ):
-    """The deletion stops after the record, as a kill may stop it."""
+    """The deletion stops after the record, as it may after a kill."""
     removed = []
 
     def die_halfway(directory, ignore_errors):
@@ -118,7 +118,7 @@ def test_a_kill_during_a_deletion_leaves_only_complete_checkpoints(
     for step, score in enumerate([3.0, 1.0], start=1):
         store.save(step, SMALL, {}, score)
     store._wait()
-    # The first one is out of the way before anything of it is gone.
+    # The first one is moved away before any of its files is deleted.
     assert (tmp_path / checkpoints.REMOVED / "1" / "record").is_dir()
     monkeypatch.setattr(
         checkpoints.shutil,
@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
-    """Later ones are not: a faulty directory shows at the first."""
+    """Later ones are not: a faulty directory is detected at the first."""
     store = checkpoints.Checkpoints(tmp_path)
     read = []
     monkeypatch.setattr(store, "verify", read.append)

@@ -65,7 +65,7 @@ class Fitted:
 
     def __init__(self, prepared, directory, faults, **changes):
         directory.mkdir(exist_ok=True)
-        self.said, self.scores = [], []
+        self.reports, self.scores = [], []
         store = checkpoints.Checkpoints(directory / "checkpoints")
         save = store.save
         store.save = lambda step, state, record, score: (
@@ -75,7 +75,7 @@ class Fitted:
             changes["update"].compile_ahead = prepared.run.update.compile_ahead
         run = prepared.run._replace(**changes)
         run = run._replace(forward=Forward(run, faults))
-        watch = loop.Watch(lambda *_: None, lambda *_: None, say=self.said.append)
+        watch = loop.Watch(say=self.reports.append)
         record = metrics_log.MetricsLog(directory, step=0)
         try:
             self.params, self.progress = loop.fit(
@@ -94,7 +94,7 @@ def fail(constant):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
 def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
-    """Epochs 1 and 3 have the fault."""
+    """The fault is in epochs 1 and 3."""
     fitted = Fitted(prepared, tmp_path, {1: fault, 3: fault})
     assert fitted.progress.best_epoch in (2, 4)
     assert math.isfinite(fitted.progress.best_loss)
@@ -105,7 +105,7 @@ def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
         if "loss" in fault
         else f"intensity: {-(-size // batch_size)} of {size} outputs not finite"
     )
-    assert fitted.said == [
+    assert fitted.reports == [
         f"epoch {epoch}: {expected}; it cannot be the best" for epoch in (1, 3)
     ]
     validations = [x for x in fitted.lines if "validation/loss" in x]
@@ -117,7 +117,7 @@ def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
 
 
 def test_a_run_without_a_finite_validation_fails_with_a_message(prepared, tmp_path):
-    """After two epochs, its patience."""
+    """It fails after two epochs, its patience."""
     message = (
         "the validation of none of 2 epochs is finite, the last good checkpoint is kept; "
         "the run has diverged: a lower learning_rate (or smaller regression targets) may "
@@ -150,8 +150,8 @@ def test_divergence_after_a_finite_epoch_returns_its_parameters(prepared, tmp_pa
     assert (fitted.progress.best_epoch, fitted.progress.step) == (1, 7)
     assert fitted.progress.skipped_steps == 2
     jax.tree.map(np.testing.assert_array_equal, fitted.params, sound.params)
-    assert fitted.said[-1].startswith("step 7 on ")
-    assert fitted.said[-1].endswith(
+    assert fitted.reports[-1].startswith("step 7 on ")
+    assert fitted.reports[-1].endswith(
         "; 2 such steps in a row; training ends: epoch 1 is the best"
     )
 
@@ -195,24 +195,24 @@ def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp
 
 @pytest.mark.slow
 def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
-    """After so large a step, products of the parameters overflow float32."""
+    """The step is so large that products of the parameters overflow float32."""
     config = make_config(
         ("learning_rate", "1e15"), ("warm_up", "0"), ("max_bad_steps", "99")
     )
-    said = []
+    reports = []
 
     def watch_of(prepared, at):
-        return loop.Watch(lambda *_: None, lambda *_: None, say=said.append)
+        return loop.Watch(say=reports.append)
 
     with pytest.raises(
         loop.TrainingError, match=r"^the validation of none of 3 epochs"
     ):
         training.train(config, tmp_path, watch_of)
-    assert any("outputs not finite; it cannot be the best" in x for x in said)
+    assert any("outputs not finite; it cannot be the best" in x for x in reports)
     assert not (tmp_path / "results.json").exists()
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=fail)
-    # The same command says so again.
+    # The same command reports it again.
     with pytest.raises(
         loop.TrainingError, match=r"^the validation of none of 3 epochs"
     ):

@@ -13,7 +13,7 @@ pytest.importorskip("orbax.checkpoint")
 pytestmark = [pytest.mark.processes, pytest.mark.hostile]
 START = "mtra_jax.runs.inputs:write"
 STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
-# Once the checkpoint before is whole.
+# Once the previous checkpoint is complete.
 RETAIN = "mtra_jax.runs.checkpoints:_LatestAndBest.should_preserve"
 SCORING = "mtra_jax.runs.results:finish"
 EPOCH = "mtra_jax.data.batches:Batcher.batches"
@@ -50,7 +50,7 @@ def files_of(workdir):
 
 @contextlib.contextmanager
 def mounted(directory, *options):
-    """Mounts something at `directory`, where the system lets this user."""
+    """Mounts a file system at `directory`, if this user may."""
     directory.mkdir()
     done = subprocess.run(
         ["mount", *options, directory], capture_output=True, text=True, check=False
@@ -86,13 +86,13 @@ def full_disk(tmp_path):
 def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
     script, same_end, tmp_path
 ):
-    """At the start, when a checkpoint begins, while it is written, and when scoring."""
+    """The disk is full at the start, at and during a checkpoint, and when scoring."""
     with full_disk(tmp_path) as (workdir, fault, reason):
         checkpoint = (
             f"/checkpoints: a checkpoint cannot be written: {reason}; those before it "
             "are kept"
         )
-        for place, call, room, steps, said in (
+        for place, call, room, steps, message in (
             (START, 1, 0, [], f"/inputs.json: {reason}"),
             (RETAIN, 4, 0, [4], checkpoint),
             (RETAIN, 4, 1 << 16, [8], checkpoint),
@@ -100,7 +100,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
         ):
             faults = [(place, call, *fault(room))]
             errors = script.train(workdir, code=1, faults=faults)
-            assert errors == f"error: {workdir}{said}\n"
+            assert errors == f"error: {workdir}{message}\n"
             assert steps_kept(workdir) == steps
             assert not (workdir / "results.json").exists()
         fault(0)
@@ -112,7 +112,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
 def read_only(directory, tmp_path):
     """Yields the directory, read-only, and the reason of a failed write."""
     if os.geteuid() == 0:
-        # No mode keeps root from writing.
+        # Root can write in spite of the mode.
         with mounted(tmp_path / "run", "--bind", "-o", "ro", directory) as result:
             yield result, "Read-only file system"
         return
@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_one_bef
     same_end(copied)
 
 
-def test_if_all_checkpoints_are_damaged_the_message_says_how_to_start_anew(
+def test_if_all_checkpoints_are_damaged_the_message_tells_how_to_start_anew(
     script, same_end, copied
 ):
     damage(copied, 4, flip)
@@ -203,7 +203,7 @@ def test_if_all_checkpoints_are_damaged_the_message_says_how_to_start_anew(
     same_end(copied)
 
 
-# ---- whose work directory it is
+# ---- the owner of a work directory
 
 
 def test_a_second_process_is_refused_and_the_first_finishes(script, same_end, tmp_path):
@@ -250,19 +250,19 @@ def test_the_work_directory_of_another_run_is_refused_and_unchanged(
 # ---- numbers
 
 
-def test_non_finite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
+def test_nonfinite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")
     faults = [(EPOCH, 1, "not finite", [1, 2, 3])]
     output, errors = script.run("train.py", *flags, code=1, faults=faults)
-    said = [line for line in output.splitlines() if "not finite" in line]
-    assert [line.partition(" on ")[0] for line in said] == ["step 2", "step 3"]
-    counts = [line.rpartition("; skipped, ")[2] for line in said]
+    reports = [line for line in output.splitlines() if "not finite" in line]
+    assert [line.partition(" on ")[0] for line in reports] == ["step 2", "step 3"]
+    counts = [line.rpartition("; skipped, ")[2] for line in reports]
     assert counts == ["1 in a row", "2 in a row"]
     assert errors.startswith("error: step 4 on ")
     assert "; 3 such steps in a row, the last good checkpoint is kept; " in errors
     assert errors.count("\n") == 1
-    for line in (*said, errors):
+    for line in (*reports, errors):
         task = line.partition(" on ")[2].partition(":")[0]
         assert task in ("irony", "intensity")
         assert f" on {task}: not finite: objective, loss/{task}, " in line

@@ -62,7 +62,7 @@ class MemoryLog:
 
 
 class Callbacks:
-    """An object with methods is as good as `loop.Watch`."""
+    """An object with methods, in place of a `loop.Watch`."""
 
     def __init__(self, stop_at=None):
         self.steps, self.epochs, self.stop_at = [], [], stop_at
@@ -142,7 +142,7 @@ def whole(run):
 
 
 def test_the_protocols_are_those_of_the_loop():
-    """The stand-ins have every member, so that no test passes by an unused one."""
+    """The stand-ins have every member of the protocols."""
     for protocol, kind in (
         (interfaces.Store, MemoryStore),
         (interfaces.Log, MemoryLog),

@@ -154,7 +154,7 @@ def test_white_space_around_texts_does_not_count_as_a_change(data, finished, tmp
     train(other, finished)
 
 
-def test_a_moved_directory_with_the_same_content_is_fine(
+def test_a_moved_directory_with_the_same_content_is_accepted(
     data, stopped, finished, copy, tmp_path
 ):
     moved, place = shutil.copytree(data, tmp_path / "moved"), copy(stopped)
@@ -197,7 +197,7 @@ def test_without_a_checkpoint_all_files_are_written_again(
     assert inputs.read(place) == inputs.read(finished) != old
     expected = workdir.read_results(finished)
     assert results["test"] == expected["test"]
-    # The tokenizer beside the checkpoints is that of the second try.
+    # The tokenizer beside the checkpoints is the second one.
     assert scoring.evaluate_run(place, "test").summary == results["test"]
     for name in ("tokenizer.json", "config.json"):
         written = (place / "encoder" / name).read_bytes()
@@ -383,7 +383,7 @@ def test_scoring_takes_any_number_of_devices_and_texts(
 
 
 def test_prediction_reads_raw_texts_as_training_did(data, finished):
-    """Published lines end with a blank; other white space around them is ignored too."""
+    """Published lines end with a blank; all white space around texts is ignored."""
     lines = (data / "tweeteval/datasets/emotion/test_text.txt").read_text().split("\n")
     published = lines[:-1]
     examples = sources.load_benchmark(

@@ -7,8 +7,9 @@ import jax
 import pytest
 from messages import assert_mentions
 
+from mtra_jax import cli
 from mtra_jax.errors import InputError, RunError
-from mtra_jax.runs import joining, processes
+from mtra_jax.runs import joining, joining_flags, processes
 from mtra_jax.train.devices import _ADVICE, choose_devices, start_devices
 
 
@@ -50,6 +51,40 @@ def test_invalid_addresses_are_refused(address):
     with pytest.raises(InputError) as error:
         joining.check(address, 2, 0)
     assert_mentions(error.value, "--coordinator", repr(address), "HOST:PORT", 1, 65535)
+
+
+def read_flags(*arguments):
+    parser = cli.Parser()
+    joining_flags.add(parser)
+    return joining_flags.read(parser.parse_args(arguments))
+
+
+def test_flags_are_the_arguments_of_a_process():
+    assert read_flags() is None
+    assert read_flags("--distributed") == (None, None, None, 300, None)
+    assert read_flags(
+        "--distributed",
+        "--coordinator=host:1",
+        "--num_processes=2",
+        "--process_id=1",
+        "--local_device_ids=0,12",
+        "--initialization_timeout=7",
+    ) == ("host:1", 2, 1, 7, [0, 12])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--process_id=0"], "--process_id: expected with --distributed only"),
+        (["--local_device_ids="], "--local_device_ids: expected with --distributed"),
+        (["--distributed", "--initialization_timeout=0"], "is 0; expected at least 1"),
+        (["--distributed", "--local_device_ids=0,"], "is 0,; expected numbers, as 0"),
+        (["--distributed", "--local_device_ids=-1"], "is -1; expected numbers"),
+    ],
+)
+def test_wrong_flags_of_a_process_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        read_flags(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +132,7 @@ def test_a_used_port_is_refused_by_process_0_only(taken):
 
 
 def test_an_address_of_another_machine_is_refused_by_process_0():
-    address = joining.check("192.0.2.1:1234", 2, 0)  # kept for documentation
+    address = joining.check("192.0.2.1:1234", 2, 0)  # reserved for documentation
     with pytest.raises(
         InputError, match="cannot listen there: Cannot assign requested"
     ):
@@ -128,9 +163,9 @@ def test_a_host_without_an_address_is_refused_after_some_tries():
 
 
 def test_joining_in_time_gives_no_warning(recwarn):
-    seen = []
-    joining.wait_for(lambda: seen.append(1), lambda: "nobody", 60)
-    assert (seen, len(recwarn)) == ([1], 0)
+    calls = []
+    joining.wait_for(lambda: calls.append(1), lambda: "nobody", 60)
+    assert (calls, len(recwarn)) == ([1], 0)
 
 
 def test_missing_processes_are_named_in_a_warning_and_in_the_error():
@@ -150,7 +185,7 @@ def test_a_late_process_is_waited_for():
     late = threading.Event()
 
     def missing():
-        late.set()  # comes as it is called
+        late.set()  # it arrives during this call
         return "process 7"
 
     with pytest.warns(UserWarning, match="^waiting for process 7"):
@@ -173,7 +208,7 @@ def test_missing_arguments_of_jax_are_reported_in_one_line(error):
 
 def test_the_warning_names_the_processes_that_are_waited_for(taken):
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # and nobody listens
+        free.bind(("127.0.0.1", 0))  # and does not listen
         closed = f"127.0.0.1:{free.getsockname()[1]}"
         assert joining.missing(closed, 2, 1) == (
             f"process 0 at {closed} (Connection refused; every host has its own 127.0.0.1)"
@@ -247,8 +282,8 @@ def test_the_coordinator_is_exempt_from_proxies(monkeypatch, variables, expected
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(joining.os, "environ", dict(joining.os.environ))
     joining.pass_proxies("node7")
-    found = joining.os.environ.get("no_grpc_proxy")
-    assert found == (expected or variables.get("no_grpc_proxy"))
+    exempt = joining.os.environ.get("no_grpc_proxy")
+    assert exempt == (expected or variables.get("no_grpc_proxy"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mtra_jax.runs import checkpoints
 pytest.importorskip("orbax.checkpoint")
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.processes, pytest.mark.nightly]
-# Together they have every kind of state that a run must restore.
+# Together they have all kinds of state that a run must restore.
 METHODS = ("mtra", "uw", "dwa", "pcgrad")
 KILLS = int(os.environ.get("KILLS", "16"))
 SEED = int(os.environ.get("KILLS_SEED", "0"))
@@ -51,7 +51,7 @@ def start(method, workdir, cache):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # A new process group: the kill must reach whatever the script starts.
+        # A new process group, so that the kill reaches the children of the script.
         start_new_session=True,
     )
 

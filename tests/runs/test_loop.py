@@ -30,20 +30,20 @@ def make_config(*overrides, preset="configs/mtra.py:tiny_synthetic"):
 
 
 def silent():
-    return loop.Watch(lambda *_: None, lambda *_: None)
+    return loop.Watch()
 
 
 @pytest.fixture
 def compilations():
-    """Names of the programs compiled from here on."""
-    found = []
+    """Names of the programs that are compiled during the test."""
+    names = []
 
     def listen(event, duration, **details):
         if event == "/jax/core/compile/backend_compile_duration":
-            found.append(details.get("fun_name", ""))
+            names.append(details.get("fun_name", ""))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield found
+    yield names
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
@@ -63,7 +63,7 @@ def test_two_epochs_compile_each_shape_once(compilations, tmp_path):
         silent(),
     )
     record.close()
-    # The step and the evaluation, once a shape, and no operation outside of the two.
+    # The step and the evaluation, once per shape, and no operation outside of these two.
     shapes = len(run.train.shapes), len(run.validation.batcher.shapes)
     assert 2 <= len(compilations) <= sum(shapes), compilations
 
@@ -99,8 +99,8 @@ def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
     prepared = preparation.prepare(make_config(*overrides))
     record = metrics_log.MetricsLog(tmp_path, step=0)
-    said = []
-    watch = silent()._replace(say=said.append)
+    reports = []
+    watch = silent()._replace(say=reports.append)
     expected = (
         r"step 3 on (irony|intensity): not finite: norm/.*; 3 such steps in a row, "
         "the last good checkpoint is kept"
@@ -113,9 +113,9 @@ def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
             loop.Progress(),
             watch,
         )
-    assert [line[:6] for line in said] == ["step 1", "step 2"]
+    assert [line[:6] for line in reports] == ["step 1", "step 2"]
     assert all(
-        line.endswith(f"skipped, {n} in a row") for n, line in enumerate(said, 1)
+        line.endswith(f"skipped, {n} in a row") for n, line in enumerate(reports, 1)
     )
 
 
@@ -136,7 +136,7 @@ class Poisoned:
                 ("learning_rate", str(RATE)),
             )
         )
-        run, self.states, self.said = prepared.run, {}, []
+        run, self.states, self.reports = prepared.run, {}, []
         batches = run.train.batches
 
         def poisoned(plan, **where):
@@ -158,7 +158,7 @@ class Poisoned:
             checkpoints.Checkpoints(directory / "checkpoints"),
             record,
             loop.Progress(),
-            silent()._replace(say=self.said.append),
+            silent()._replace(say=self.reports.append),
         )
         record.close()
         text = (directory / "metrics.jsonl").read_text()
@@ -176,7 +176,7 @@ def poisoned(tmp_path_factory):
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
     run = poisoned[num_devices]
-    states, progress, said, steps = run.states, run.progress, run.said, run.lines
+    states, progress, reports, steps = run.states, run.progress, run.reports, run.lines
     for step in (3, 5):
         before, after = states[step - 1], states[step]
         jax.tree.map(
@@ -189,8 +189,8 @@ def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
     assert not all(jax.tree.leaves(changed))
     assert states[4].bad_steps == 0
     assert progress.skipped_steps == 2
-    assert [line.partition(" on ")[0] for line in said] == ["step 3", "step 5"]
-    assert all("not finite: objective, loss/" in line for line in said)
+    assert [line.partition(" on ")[0] for line in reports] == ["step 3", "step 5"]
+    assert all("not finite: objective, loss/" in line for line in reports)
     assert list(steps) == list(range(1, progress.step + 1))
     assert steps[3]["objective"] is None
     assert steps[3]["bad_steps"] == 1
@@ -211,7 +211,7 @@ def test_devices_skip_together_and_end_with_the_parameters_of_one(poisoned):
         np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(parts)])
         for parts in ((distance["encoder"], distance["heads"]), distance["method"])
     )
-    # As in test_processes.py: the critic has gradients that are nothing but rounding.
+    # As in test_processes.py: some gradients of the critic are only rounding.
     assert max(network.max(), critic.max()) <= 2 * last * RATE
     assert np.quantile(network, 0.99) <= 1e-3 * last * RATE
 

@@ -86,7 +86,7 @@ def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):
     update = failing_at(note, call, fail)
     with pytest.raises(RunError) as error:
         fit(run._replace(update=update), tmp_path)
-    # The batch that failed was not noted; those before it were of at most its shape, or
+    # The batch that failed was not noted; those before it had at most its shape, or
     # not.
     batch = next(run.train.batches(run.schedule.plan(0), epoch=0, start=call - 1))
     shapes.append(np.shape(batch.tokens)[-2:])
@@ -129,7 +129,7 @@ def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
 def test_an_allocation_that_fails_while_saving_is_reported(
     config, tmp_path, monkeypatch
 ):
-    """Saving does not have the shape of a step."""
+    """The message about a failed save does not name the shape of a batch."""
     save = checkpoints.Checkpoints.save
     for fail in (on_a_device, on_the_host):
         failing = failing_at(save, 2, fail)  # after the trial

@@ -57,7 +57,7 @@ def test_lines_are_on_disk_after_a_flush(tmp_path):
 
 
 def test_a_continued_run_drops_the_steps_it_repeats(tmp_path):
-    # A step can have two lines: its own, and that of the validation after it.
+    # A step can have two lines: one of training, and one of the validation after it.
     first = [(1, {"x": 1}), (2, {"x": 2}), (2, {"validation": 2}), (3, {"x": 3})]
     write(tmp_path, step=0, lines=first)
     write(tmp_path, step=2, lines=[(3, {"x": 30}), (4, {"x": 40})])
@@ -102,7 +102,7 @@ def test_a_damaged_line_before_another_one_is_refused(tmp_path, line):
         metrics_log.MetricsLog(tmp_path, step=3)
     assert str(error.value) == (
         f"{path}:2: damaged; expected a line of figures with their step, or no such "
-        "file, to go on without those before"
+        "file, to continue without the earlier figures"
     )
     assert path.read_bytes() == before
 
@@ -132,7 +132,7 @@ def test_no_temporary_file_is_left(tmp_path):
 
 @pytest.mark.parametrize("step", [0, 7])
 def test_events_hold_every_number(tmp_path, monkeypatch, step):
-    """The file read by its format: length, checksum, protocol buffer, checksum."""
+    """Parses the file format: length, checksum, protocol buffer, checksum."""
     monkeypatch.undo()
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     lines = [(8, {"epoch": 1, "loss/a": 0.5}), (9, {"loss/a": math.nan})]
@@ -158,7 +158,7 @@ def test_events_hold_every_number(tmp_path, monkeypatch, step):
 
 
 def test_metrics_of_a_step_by_name():
-    """Only the tasks that the batch held, in the order of the tasks."""
+    """Only the tasks of the batch, in the order of the tasks."""
     measured = {
         "objective": np.float32(1.5),
         "losses": np.array([0.5, 9.0, 0.25], np.float32),

@@ -1,4 +1,4 @@
-"""A step on micro-batches beside the step on the whole batch, in float64."""
+"""A step on micro-batches against a step on the whole batch, in float64."""
 
 import functools
 import json
@@ -205,7 +205,7 @@ def test_micro_batches_give_the_same_step_as_the_whole_batch(
 def test_rows_of_one_task_each_give_the_same_step_as_mixed_rows(
     sampling, micro_batches, num_devices
 ):
-    """PCGrad in one pass over rows of one task each: as in a pass for each task."""
+    """PCGrad in one pass over rows of one task each equals PCGrad in a pass per task."""
     actual = run("pcgrad", PLANS[sampling], micro_batches, num_devices, part_size=8)
     for got, expected in zip(actual, run_whole("pcgrad", sampling), strict=True):
         for (path, want), leaf in zip(
@@ -218,7 +218,7 @@ def test_rows_of_one_task_each_give_the_same_step_as_mixed_rows(
 
 @pytest.mark.slow
 def test_tasks_apart_take_the_operations_of_one_pass():
-    """For each token of the rows as many as EW's step, not T times."""
+    """Per token of the rows they equal those of EW's step, not T times as many."""
 
     def operations(name, part_size=None):
         update, state = make_update(name, JOINT)
@@ -233,7 +233,7 @@ def test_tasks_apart_take_the_operations_of_one_pass():
 
 
 def test_the_compared_steps_use_bound_perturbation_and_contrast():
-    """Each step moves; the bound, the perturbation and InfoNCE are there."""
+    """Each step changes the parameters, and has a bound, a perturbation or InfoNCE."""
     for name in ("mtra", "infomtl"):
         before = None
         for params, metrics in run_whole(name, "joint"):
@@ -262,7 +262,7 @@ def represent(model, batch, rng):
 
 
 def test_dropout_differs_between_micro_batches():
-    """Four times the same text, two in each part and in the same places there."""
+    """The same text four times, twice in each part and at the same places there."""
     model = make_model(dropout=0.4)
     plan = np.array([[7, 7, 7, 7]])
     (batch,) = make_batches(plan, micro_batches=2)
@@ -279,7 +279,7 @@ def test_dropout_differs_between_micro_batches():
 
 @pytest.mark.slow
 def test_dropout_differs_between_the_two_passes():
-    """Nothing else does, with no perturbation."""
+    """Without perturbation, only dropout differs."""
     model = make_model(dropout=0.4)
     method = registry.METHODS["mtra"].make(model, epsilon=0.0, width=6)
     params = init_params(model, method)
@@ -294,7 +294,7 @@ def test_dropout_differs_between_the_two_passes():
 
 
 def test_the_backward_pass_has_the_masks_of_the_forward_pass():
-    """It computes them again. Beside a plain loop over the parts, all activations held."""
+    """It recomputes them. Compared with a plain loop that stores all activations."""
     model = make_model(dropout=0.4)
     params = {"encoder": random_encoder()}
     (batch,) = make_batches(JOINT[:1], micro_batches=2)
@@ -333,7 +333,7 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
 
 
 def temporary_bytes(name, micro_batches):
-    """Memory of a step on 32 texts of 60 tokens, beside parameters and batch."""
+    """Memory of a step on 32 texts of 60 tokens, without parameters and batch."""
     model = make_model(
         dropout=0.1,
         dtype=np.float32,
@@ -361,7 +361,7 @@ def test_four_micro_batches_take_less_memory():
     assert split < 0.6 * whole
 
 
-# ---- as users set it
+# ---- configuration
 
 
 def test_a_batch_that_cannot_be_split_is_refused():
@@ -384,7 +384,7 @@ def test_a_batch_that_cannot_be_split_is_refused():
 
 
 def test_only_training_is_in_micro_batches():
-    """Evaluation holds little, and its figures stay those of whole batches."""
+    """Evaluation needs little memory, and works on whole batches."""
     config = configs.preset("tiny_synthetic", "ew")
     config.update(tasks=("irony",), micro_batches=4, devices=2)
     config.data.update(fraction=0.1, cache_dir="")

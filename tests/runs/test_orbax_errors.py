@@ -1,4 +1,4 @@
-"""Log records that Orbax's abandoned writes leave: dropped, and no others."""
+"""Only log records of Orbax's abandoned writes are dropped."""
 
 import asyncio
 import errno
@@ -30,7 +30,7 @@ async def wait_until(is_done):
 
 
 async def abandon_future(path):
-    """Starts to write an array at `path` and never asks how that ended."""
+    """Starts to write an array at `path` and never reads the result."""
     spec = {
         "driver": "zarr",
         "kvstore": {"driver": "file", "path": str(path)},
@@ -80,7 +80,7 @@ def test_a_failed_write_of_tensorstore_is_not_printed(records, tmp_path):
 
 
 def test_asyncio_prints_it_without_the_filter(records, tmp_path):
-    """The test above would otherwise pass where nothing is abandoned."""
+    """Without this, the test above could pass although nothing is abandoned."""
     logging.getLogger("asyncio").filters.clear()
     (tmp_path / "file").touch()
     asyncio.run(abandon_future(tmp_path / "file" / "array"))

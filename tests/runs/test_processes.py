@@ -57,7 +57,7 @@ def start(workdir, cache, num_devices, *flags, faults=(), variables=()):
 
 
 def start_two(workdir, caches, faults=((), ()), flags=((), ()), variables=()):
-    """Two processes of two devices each, with own faults and flags."""
+    """Two processes of two devices each, with faults and flags for each."""
     port = choose_port()
     return [
         start(
@@ -102,16 +102,16 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ended(cache, tmp_path_factory):
-    """The work directories of one process and of two, and what the second of those said.
+    """The work directories of one process and of two, and the second one's output.
 
-    To the second the system gives no byte in any file.
+    The system does not let the second process write any byte to a file.
     """
     root = tmp_path_factory.mktemp("runs")
     forbidden = [("mtra_jax.runs.training:train", 1, "largest file", 0)]
     one = start(root / "one", cache, 4)
     two = start_two(root / "two", (cache, ""), ((), forbidden))
-    said = [finish(process)[0] for process in (one, *two)]
-    return root / "one", root / "two", said[-1]
+    outputs = [finish(process)[0] for process in (one, *two)]
+    return root / "one", root / "two", outputs[-1]
 
 
 def losses_of(workdir):
@@ -137,10 +137,10 @@ def test_two_processes_of_two_devices_equal_one_of_four(ended):
 
 
 def test_two_processes_end_with_the_parameters_of_one(ended):
-    """Rounding changes a gradient by a thousandth, and so a step by that of the rate.
+    """Rounding changes gradients by a thousandth, and steps by a thousandth of the rate.
 
-    A gradient that is nothing but rounding has a whole step's length, of either sign:
-    that of the critic's bias, to which the bound is all but blind.
+    A gradient that is only rounding moves its parameter by a whole step in either
+    direction. This happens for the critic's bias, which hardly changes the bound.
     """
     one, two = map(params_of, ended[:2])
     distance = np.abs(one - two)
@@ -149,10 +149,10 @@ def test_two_processes_end_with_the_parameters_of_one(ended):
 
 
 def test_only_process_0_writes_and_prints(ended):
-    _, two, said = ended
-    assert all(line.startswith("[Gloo] ") for line in said.splitlines())
-    found = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
-    assert found == {"ocdbt.process_0"}
+    _, two, output = ended
+    assert all(line.startswith("[Gloo] ") for line in output.splitlines())
+    writers = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
+    assert writers == {"ocdbt.process_0"}
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
     assert len(list((two / "tensorboard").iterdir())) == 1
 
@@ -203,7 +203,7 @@ def test_a_killed_process_ends_the_other_and_both_continue(ended, cache, tmp_pat
 
 FIRST_STEP = "mtra_jax.runs.loop:fit"
 END_SECONDS = processes.HEARTBEAT_SECONDS + processes.GRACE_SECONDS
-"""After this time at most no process outlives another, see `runs/processes.py`."""
+"""The longest time for which a process outlives another, see `runs/processes.py`."""
 
 
 def end_of_the_other(victim, other, code):
@@ -222,7 +222,7 @@ def test_a_process_killed_before_the_first_step_ends_the_other(number, cache, tm
     started = start_two(tmp_path / "run", (cache, cache), faults)
     seconds, errors = end_of_the_other(started[number], started[1 - number], -KILL)
     assert seconds < END_SECONDS
-    # Without process 0 the runtime may abort with lines of its own.
+    # Without process 0 the runtime may abort and print its own lines.
     assert number == 0 or "another process of this run is lost" in errors
 
 
@@ -264,8 +264,8 @@ def test_processes_with_different_configurations_do_not_begin(cache, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_proxy_does_not_catch_what_the_processes_exchange(ended, cache, tmp_path):
-    proxy = {"http_proxy": f"http://127.0.0.1:{choose_port()}"}  # where nobody listens
+def test_processes_do_not_connect_through_a_proxy(ended, cache, tmp_path):
+    proxy = {"http_proxy": f"http://127.0.0.1:{choose_port()}"}  # which is not in use
     started = start_two(tmp_path, (cache, cache), variables=proxy)
     output, errors = finish(started[0])
     finish(started[1])

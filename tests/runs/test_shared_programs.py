@@ -24,7 +24,7 @@ SMALL = [
     ("devices", "1"),
 ]
 PRESET = str(ROOT / "configs/mtra.py:tiny_synthetic")
-# With the data of a seed: a share of the examples is drawn by it.
+# With data that depend on the seed, which draws a share of the examples.
 WHOLE = [pair for pair in SMALL if pair[0] != "data.fraction"]
 
 

@@ -12,7 +12,7 @@ START = "mtra_jax.runs.checkpoints:open_store"
 STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
 EVALUATION = "mtra_jax.train.evaluate:predict_outputs"
 SCORING = "mtra_jax.runs.results:finish"
-# Each continues the one before: place, number of the call there, step that is saved.
+# Each continues the previous one: place, number of the call there, saved step.
 STOPS = (
     (START, 1, 0),
     (STEP, 1, 3),
@@ -40,7 +40,7 @@ def test_a_signal_at_any_time_saves_and_the_same_command_continues(
 def test_a_second_sigint_ends_the_run_at_once_and_does_no_damage(
     first, script, same_end, tmp_path
 ):
-    """Even if the checkpoint that the first signal waits for never ends."""
+    """Even if the checkpoint after the first signal never completes."""
     write = "orbax.checkpoint.checkpoint_manager:CheckpointManager._finalize"
     faults = [
         (STEP, 6, "signal", signal.Signals[first].value),

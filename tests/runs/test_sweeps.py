@@ -77,11 +77,11 @@ def test_the_users_values_override_those_of_the_trial():
     run = experiments.Trial(
         "x", "mtra", "tiny_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
     )
-    found = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
+    config = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
     expected = configs.preset("tiny_synthetic", "mtra")
     expected.epochs, expected.seed = 3, 5
     expected.method.beta, expected.data.fraction = 0.5, 0.1
-    assert found == expected
+    assert config == expected
 
 
 @pytest.mark.parametrize(
@@ -133,16 +133,16 @@ def test_a_sweep_needs_its_baseline():
 
 
 def test_invalid_sweep_files_are_refused(tmp_path):
-    found = answer(experiments.load, "no/such.py:x")
-    assert found == "no/such.py: no such configuration file"
+    message = answer(experiments.load, "no/such.py:x")
+    assert message == "no/such.py: no such configuration file"
     text = tmp_path / "values.txt"
     text.write_text("epochs: 3\n")
     assert answer(experiments.load, f"{text}:x") == f"{text}: not a Python file"
     presets = ROOT / "configs" / "mtra.py"
-    found = answer(experiments.load, f"{presets}:tiny_synthetic")
-    assert found == f"{presets}: no function get_sweep; see configs/sweep.py"
-    found = answer(experiments.load, f"{SWEEPS}:synthetik")
-    assert found.startswith("unknown sweep 'synthetik'; did you mean synthetic")
+    message = answer(experiments.load, f"{presets}:tiny_synthetic")
+    assert message == f"{presets}: no function get_sweep; see configs/sweep.py"
+    message = answer(experiments.load, f"{SWEEPS}:synthetik")
+    assert message.startswith("unknown sweep 'synthetik'; did you mean synthetic")
 
 
 @pytest.mark.parametrize(
@@ -156,20 +156,20 @@ def test_invalid_sweep_files_are_refused(tmp_path):
     ],
 )
 def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
-    found = experiments.load(f"{SWEEPS}:{name}")
-    assert found.baseline == found.trials[0].name == "ew"
-    assert {(r.name, r.method, r.preset, r.seed) for r in found.trials} == {
+    chosen = experiments.load(f"{SWEEPS}:{name}")
+    assert chosen.baseline == chosen.trials[0].name == "ew"
+    assert {(r.name, r.method, r.preset, r.seed) for r in chosen.trials} == {
         (method, method, preset, seed) for method in registry.METHODS for seed in seeds
     }
     if name != "minilm_tweeteval_small":
-        assert all(run.overrides == () for run in found.trials)
+        assert all(run.overrides == () for run in chosen.trials)
 
 
-def test_the_ablations_switch_off_what_their_names_say():
-    found = experiments.load(f"{SWEEPS}:ablations_synthetic")
+def test_ablations_switch_off_the_parts_in_their_names():
+    chosen = experiments.load(f"{SWEEPS}:ablations_synthetic")
     parts = ("task_alignment", "self_alignment", "logarithm")
     switched = {}
-    for run in found.trials:
+    for run in chosen.trials:
         method = experiments.config_of(run).method
         assert method.name == ("ew" if run.name == "ew" else "mtra")
         switched[run.name] = tuple(method.get(part) for part in parts)
@@ -181,12 +181,12 @@ def test_the_ablations_switch_off_what_their_names_say():
         "mtra w/o SI": (True, True, False),
         "mtra w/o all": (False, False, False),
     }
-    assert sorted(run.seed for run in found.trials) == [0] * 6 + [1] * 6
+    assert sorted(run.seed for run in chosen.trials) == [0] * 6 + [1] * 6
 
 
 def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
-    found = experiments.load(f"{SWEEPS}:minilm_tweeteval_small")
-    for run in found.trials:
+    chosen = experiments.load(f"{SWEEPS}:minilm_tweeteval_small")
+    for run in chosen.trials:
         config = experiments.config_of(run)
         assert config.tasks == ("emotion", "irony")
         assert (config.data.fraction, config.data.max_shapes) == (0.2, 3)
@@ -251,12 +251,12 @@ def trainer(monkeypatch):
 
 
 def run_all(workdir, of=THREE, overrides=SMALL, command="the command"):
-    """(lines said, jobs that broke down)"""
-    said = []
+    """The lines of the sweep, and the jobs that failed."""
+    lines = []
     failed = sweep.run_all(
-        sweep.make_plan(of, workdir, overrides, command), said.append
+        sweep.make_plan(of, workdir, overrides, command), lines.append
     )
-    return said, failed
+    return lines, failed
 
 
 def lines_of(workdir):
@@ -286,7 +286,7 @@ def test_a_row_that_is_not_in_the_sweep_is_refused(tmp_path):
 def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
     tmp_path, trainer
 ):
-    said, failed = run_all(tmp_path)
+    lines, failed = run_all(tmp_path)
     assert trainer.trained == [(m, s) for s in (0, 1) for m in ("ew", "tw", "mtra")]
     assert trainer.cleared == 6
     assert not failed
@@ -294,7 +294,7 @@ def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
         (m, s) for m in ("ew", "tw", "mtra") for s in (0, 1)
     ]
     # Avg.: irony at the level, intensity three above it.
-    assert [re.sub(r"\d+ s$", "N s", line) for line in said[:4]] == [
+    assert [re.sub(r"\d+ s$", "N s", line) for line in lines[:4]] == [
         "[1/6] ew, seed 0: starts",
         "[1/6] ew, seed 0: Avg. 51.50, N s",
         "[2/6] tw, seed 0: starts",
@@ -341,11 +341,11 @@ def test_a_finished_sweep_trains_nothing(tmp_path, trainer):
     run_all(tmp_path)
     before = (tmp_path / "results.jsonl").read_bytes()
     trainer.trained.clear()
-    said, _ = run_all(tmp_path, command="another command")
+    lines, _ = run_all(tmp_path, command="another command")
     assert not trainer.trained
     assert (tmp_path / "results.jsonl").read_bytes() == before
-    assert said[0] == "[1/6] ew, seed 0: finished before, Avg. 51.50"
-    assert len(said) == 6
+    assert lines[0] == "[1/6] ew, seed 0: finished before, Avg. 51.50"
+    assert len(lines) == 6
 
 
 def test_only_unfinished_trials_are_trained(tmp_path, trainer):
@@ -357,12 +357,12 @@ def test_only_unfinished_trials_are_trained(tmp_path, trainer):
     trainer.trained.clear()
     plan = sweep.make_plan(THREE, tmp_path, SMALL, "the command")
     assert [plan.count(s) for s in ("finished", "begun", "new")] == [4, 1, 1]
-    said = []
-    sweep.run_all(plan, said.append)
+    lines = []
+    sweep.run_all(plan, lines.append)
     assert trainer.trained == [("tw", 0), ("ew", 1)]
-    assert "[2/6] tw, seed 0: starts" in said
-    assert "[4/6] ew, seed 1: goes on" in said
-    # Trained again to the same results: no second line of either.
+    assert "[2/6] tw, seed 0: starts" in lines
+    assert "[4/6] ew, seed 1: continues" in lines
+    # Training again gives the same results, and no second line.
     assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
@@ -410,15 +410,15 @@ def test_a_larger_sweep_reuses_the_finished_runs_of_a_smaller_one(tmp_path, trai
     ]
 
 
-def test_the_other_trials_run_after_one_breaks_down(tmp_path, trainer):
+def test_the_other_trials_run_after_one_fails(tmp_path, trainer):
     trainer.broken = {("tw", 0)}
-    said, failed = run_all(tmp_path)
+    lines, failed = run_all(tmp_path)
     assert len(trainer.trained) == trainer.cleared == 6
     assert [(job.trial.name, job.trial.seed) for job in failed] == [("tw", 0)]
-    expected = "[2/6] tw, seed 0: broke down: step 7 on irony: not finite: loss/irony"
-    assert expected in said
+    expected = "[2/6] tw, seed 0: failed: step 7 on irony: not finite: loss/irony"
+    assert expected in lines
     assert len(lines_of(tmp_path)) == 5
-    # Mended, it takes its place in the file.
+    # Once it succeeds, its line has its place in the file.
     trainer.broken = set()
     run_all(tmp_path)
     assert [line["name"] for line in lines_of(tmp_path)][2:4] == ["tw", "tw"]
@@ -445,21 +445,19 @@ def test_a_directory_of_another_configuration_is_refused_before_training(
     run_all(tmp_path)
     trainer.trained.clear()
     (tmp_path / "ew" / "seed0" / "results.json").unlink()
-    found = answer(run_all, tmp_path, overrides=[*SMALL, ("epochs", "3")])
-    assert "epochs is 9 there and 3 here" in found
+    message = answer(run_all, tmp_path, overrides=[*SMALL, ("epochs", "3")])
+    assert "epochs is 9 there and 3 here" in message
     assert not trainer.trained
 
 
 def test_a_damaged_file_of_results_is_refused_before_training(tmp_path, trainer):
     (tmp_path / "results.jsonl").write_text('{"name": "ew", "se')
-    found = answer(run_all, tmp_path)
-    assert found.startswith(f"{tmp_path / 'results.jsonl'}:1: damaged: ")
+    message = answer(run_all, tmp_path)
+    assert message.startswith(f"{tmp_path / 'results.jsonl'}:1: damaged: ")
     assert not trainer.trained
 
 
-def test_tasks_that_cannot_stand_in_one_table_are_refused_before_training(
-    tmp_path, trainer
-):
+def test_trials_with_different_tasks_are_refused_before_training(tmp_path, trainer):
     both = experiments.Sweep(
         (
             *experiments.grid(["ew"], "tiny_synthetic", (0,)),
@@ -538,7 +536,7 @@ def test_the_script_ends_with_the_table(tmp_path, sweep_file, trainer, capsys):
     )
 
 
-def test_the_script_fails_at_the_end_where_a_run_broke_down(
+def test_the_script_fails_at_the_end_if_a_run_failed(
     tmp_path, sweep_file, trainer, capsys
 ):
     trainer.broken = {("tw", 1)}
@@ -550,10 +548,10 @@ def test_the_script_fails_at_the_end_where_a_run_broke_down(
                 "--config.tasks=irony,intensity",
             ]
         )
-    # `sys.exit` of a text: the text on standard error, and code 1.
-    assert stop.value.code == "error: 1 of 4 runs broke down"
+    # `sys.exit` with a text prints it to standard error and exits with code 1.
+    assert stop.value.code == "error: 1 of 4 runs failed"
     output = capsys.readouterr().out
-    assert "tw, seed 1: broke down: step 7" in output
+    assert "tw, seed 1: failed: step 7" in output
     assert "\ntw " in output
 
 
@@ -609,7 +607,7 @@ def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, c
     assert "against ew; " in capsys.readouterr().out
 
 
-def test_the_report_refuses_what_is_no_result(finished, tmp_path):
+def test_the_report_refuses_files_without_results(finished, tmp_path):
     report = script("report")
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -622,10 +620,10 @@ def test_the_report_refuses_what_is_no_result(finished, tmp_path):
     )
     (empty / "results.jsonl").write_bytes(b"\xff\n")
     assert "not UTF-8 text" in answer(report, [str(empty)])
-    found = answer(report, [str(finished), "--baseline=mtr"])
-    assert found == "unknown baseline 'mtr'; did you mean mtra?"
-    found = answer(report, [str(finished), f"--out={tmp_path / 'no' / 'file'}"])
-    assert found == f"{tmp_path / 'no' / 'file'}: No such file or directory"
+    message = answer(report, [str(finished), "--baseline=mtr"])
+    assert message == "unknown baseline 'mtr'; did you mean mtra?"
+    message = answer(report, [str(finished), f"--out={tmp_path / 'no' / 'file'}"])
+    assert message == f"{tmp_path / 'no' / 'file'}: No such file or directory"
 
 
 # ---- a real sweep
@@ -640,7 +638,7 @@ FLAGS = (
 
 
 @pytest.mark.processes
-def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
+def test_a_sweep_starts_continues_and_is_not_trained_twice(tmp_path, sweep_file):
     sweep_file.write_text(FILE.replace("(0, 1)", "(0,)"))
     workdir = tmp_path / "w"
     command = [
@@ -666,7 +664,7 @@ def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.split("\n"), done.stderr
 
-    # As a run leaves it that was killed before its first checkpoint.
+    # The files of a run that was killed before its first checkpoint.
     overrides = [tuple(flag[9:].split("=", 1)) for flag in command[2:]]
     run = experiments.Trial("ew", "ew", "tiny_synthetic", 0)
     begun = workdir / run.directory
@@ -677,7 +675,7 @@ def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
     output, bars = start()
     assert output[:2] == [
         "2 runs: 0 finished, 1 begun, 1 new",
-        "[1/2] ew, seed 0: goes on",
+        "[1/2] ew, seed 0: continues",
     ]
     assert "sweep:" not in bars
     assert ", epoch 1/1, " in bars
@@ -688,7 +686,7 @@ def test_a_sweep_starts_goes_on_and_is_not_trained_twice(tmp_path, sweep_file):
             assert line[name] == json.loads((directory / f"{name}.json").read_text())
         avg = metrics.average(line["results"]["test"], TASKS)
         assert line["results"]["test"]["avg"] == pytest.approx(avg, rel=1e-12)
-        assert any(f"Avg. {avg:.2f}, " in said for said in output)
+        assert any(f"Avg. {avg:.2f}, " in text for text in output)
 
     def files():
         return {
