@@ -353,11 +353,11 @@ def test_presets_of_every_file_are_known():
 @pytest.mark.parametrize("file", sorted(PRESETS))
 def test_every_preset_loads_and_is_valid(file):
     for name in PRESETS[file]:
-        found = config.load(f"{ROOT / file}:{name}")
-        config_values.validate(found)
+        loaded = config.load(f"{ROOT / file}:{name}")
+        config_values.validate(loaded)
         backbone, benchmark = name.split("_")[-2:]
-        assert found.benchmark == benchmark
-        assert found.backbone.path == MTRA.BACKBONES[backbone]
+        assert loaded.benchmark == benchmark
+        assert loaded.backbone.path == MTRA.BACKBONES[backbone]
 
 
 @pytest.mark.parametrize("file", sorted(SWEEPS))
@@ -366,9 +366,9 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file):
         experiments.load(f"{ROOT / file}:none of them")
     assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
     for name, preset in SWEEPS[file].items():
-        found = experiments.load(f"{ROOT / file}:{name}")
-        assert {trial.preset for trial in found.trials} == {preset}
-        for run in found.trials:
+        loaded = experiments.load(f"{ROOT / file}:{name}")
+        assert {trial.preset for trial in loaded.trials} == {preset}
+        for run in loaded.trials:
             config_values.validate(experiments.config_of(run))
 
 
