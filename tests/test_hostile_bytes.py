@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 
 from mtra_jax import cli, files
 from mtra_jax import config as configs
-from mtra_jax.data import batches, sources, tokens
+from mtra_jax.data import batches, plain_tokenizers, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
@@ -643,7 +643,11 @@ def test_tokenizers(place, content):
         return [part.tolist() for part in np.split(result.ids, result.offsets[1:-1])]
 
     result = read_or_refused(encoded, place)
-    if result is not None:
+    # Otherwise `transformers` adds parts that the file lacks, such as a pre-tokenizer;
+    # tests/data/test_tokenizer_files.py compares with it.
+    if result is not None and plain_tokenizers.is_whole(
+        json.loads(content), {}, {}, {}
+    ):
         reference = Tokenizer.from_str(str(content, "utf-8"))
         reference.no_padding()
         reference.enable_truncation(5)
@@ -755,9 +759,9 @@ def test_odd_and_long_texts_come_out_of_files_tokens_and_rows_in_order(
     plan = batches.plan_evaluation(corpus.sizes, 4)
     out, targets = [], []
     for batch in batches.Batcher(corpus).batches(plan):
-        for i in np.flatnonzero(batch.where[0]):
+        for i in np.flatnonzero(batch.where[0, 0]):
             out.append(unpacked(batch, i, len(expected[len(out)])))
-            targets.append(int(batch.targets[0, i].argmax()))
+            targets.append(int(batch.targets[0, 0, i].argmax()))
     assert out == expected
     assert targets == [i % 2 for i in range(len(texts))]
 
