@@ -29,6 +29,8 @@ class Prepared(NamedTuple):
     backbone: Backbone
     devices: list[jax.Device]
     inputs: inputs.Inputs
+    mapping: str = "pmap"
+    """The mapping of the run's programs, see `devices.Program`."""
 
 
 def prepare(
@@ -90,7 +92,9 @@ def prepare(
     run = loop.Run(
         benchmark, schedule, update, forward, train, parts["validation"], state
     )
-    return Prepared(run, parts["test"], examples, backbone, devices, made_from)
+    return Prepared(
+        run, parts["test"], examples, backbone, devices, made_from, config.mapping
+    )
 
 
 def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:

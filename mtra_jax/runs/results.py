@@ -53,7 +53,7 @@ def finish(
     """
     run = prepared.run
     tasks = run.benchmark.tasks
-    placed = replicate(params, prepared.devices)
+    placed = replicate(params, prepared.devices, prepared.mapping)
     started = time.monotonic()
     evaluation = evaluate.evaluate(
         run.forward, placed, prepared.test, run.benchmark, bar

@@ -19,7 +19,7 @@ import numpy as np
 
 from mtra_jax import failures
 from mtra_jax.errors import InputError, RunError
-from mtra_jax.train.mappings import AXIS, MAPPINGS, Pmap
+from mtra_jax.train.mappings import AXIS, MAPPINGS
 
 __all__ = [
     "AXIS",
@@ -200,13 +200,16 @@ def _shapes(tree: Any) -> tuple:
     return tuple(leaf.shape for leaf in jax.tree.leaves(tree))
 
 
-def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+def replicate(tree: Any, devices: list[jax.Device], mapping: str = "pmap") -> Any:
     """Copies the host's arrays to each of this process's devices among `devices`.
+
+    `mapping`: that of the programs which take the result; with `shard_map` the copies on
+    the devices of all processes are one array.
 
     Passing host arrays to a program instead would compile it twice, and copy them in
     every call. A `jax.Array` stays where it is.
     """
-    return Pmap(devices).replicate(tree)
+    return MAPPINGS[mapping](devices).replicate(tree)
 
 
 def to_host(tree: Any) -> Any:
