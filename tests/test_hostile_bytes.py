@@ -633,8 +633,10 @@ TOKENIZER = tokens.train_tokenizer(WORDS, 60).to_str().encode()
 @every_reader
 @given(content=hostile(TOKENIZER) | altered(json.loads(TOKENIZER)))
 def test_tokenizers(place, content):
-    path = place / "tokenizer.json"
-    write(path, content)
+    # Other files in its directory would decide how `tokenizer.json` is read.
+    place = place / "tokenizer"
+    place.mkdir(exist_ok=True)
+    write(place / "tokenizer.json", content)
 
     def encoded():
         tokenizer = tokens.load_tokenizer(place)
