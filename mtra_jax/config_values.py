@@ -3,11 +3,12 @@
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from mtra_jax import files
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS
@@ -41,17 +42,9 @@ AT_LEAST = {
 }
 
 
-def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
+def flat(config: ConfigDict) -> dict[str, Any]:
     """All values by their dotted keys, in order."""
-    return dict(_items(config, prefix))
-
-
-def _items(config: ConfigDict, prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _items(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return files.flatten(config.to_dict())
 
 
 def conform(

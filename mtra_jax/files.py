@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -137,6 +137,21 @@ def write_json(path: Path, value: Any) -> None:
     """Replaces `path` by the indented JSON of `plain(value)`."""
     text = json.dumps(plain(value), indent=2, allow_nan=False)
     write_text(path, f"{text}\n")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested objects by their dotted keys, in order.
+
+    >>> flatten({"seed": 1, "data": {"dir": "d", "limit": 0}})
+    {'seed': 1, 'data.dir': 'd', 'data.limit': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def plain(value: Any) -> Any:

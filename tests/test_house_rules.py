@@ -41,7 +41,7 @@ ROOMS = {
     "metrics": "tasks types errors",
     "methods": "objectives models types errors",
     "reports": "files metrics tasks types errors",
-    "config_values": "methods tasks errors",
+    "config_values": "files methods tasks errors",
     "config": "methods paths config_files config_values tasks errors",
     "train": "data models methods metrics tasks types failures errors",
     "runs": "files train config config_files config_values data models methods metrics "

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtra_jax import files
 from mtra_jax.reports import end_of_run, tables
 from mtra_jax.tasks import BENCHMARKS, Task
 
@@ -82,17 +83,11 @@ def find(
     return None
 
 
-def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values on which figures depend, by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _settings(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
     return {
         key: value
-        for key, value in flat.items()
+        for key, value in files.flatten(config).items()
         if key not in FREE_KEYS and not key.startswith("method.") and key != "format"
     }
 

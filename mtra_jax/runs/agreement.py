@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mtra_jax import files
 from mtra_jax.errors import InputError, shown
 from mtra_jax.train.devices import count_local
 
@@ -29,7 +30,9 @@ def check_same(
     """
     if jax.process_count() == 1:
         return
-    own = {key: value for key, value in _flatten(values).items() if key not in free}
+    own = {
+        key: value for key, value in files.flatten(values).items() if key not in free
+    }
     expected = json.loads(_from_process_0(json.dumps(own, sort_keys=True)))
     own = json.loads(json.dumps(own))
     missing = object()
@@ -48,16 +51,6 @@ def check_same(
         raise InputError(
             f"{what}: process {', '.join(others)} differs from process 0; {advice}"
         )
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _from_process_0(text: str) -> str:

@@ -20,8 +20,6 @@ HEARTBEAT_SECONDS = 60
 """The processes end if one of them sends no heartbeat for this time."""
 GRACE_SECONDS = 5
 """How long process 0 waits after an error, so that the others can report theirs."""
-BIND_ADDRESS = joining.BIND_ADDRESS
-
 WATCH_SECONDS = 1
 """Time between two checks whether another process has ended with an error."""
 
@@ -40,8 +38,9 @@ def initialise(
     """Joins the processes of a run; call it before any use of a device.
 
     On TPU pods, SLURM and Open MPI, JAX detects the first three arguments. Elsewhere
-    `coordinator` is HOST:PORT of process 0. If HOST is an IP address, process 0 listens on that address
-    only, unless the environment sets `BIND_ADDRESS`. `timeout`: seconds.
+    `coordinator` is HOST:PORT of process 0. If HOST is an IP address, process 0 listens
+    on that address only, unless the environment sets `joining.BIND_ADDRESS`. `timeout`:
+    seconds.
     `local_device_ids`: the GPUs of its host that this process uses; JAX's choice if None.
 
     Raises:

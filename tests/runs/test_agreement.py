@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mtra_jax import files
 from mtra_jax.errors import InputError
 from mtra_jax.runs import agreement
 from mtra_jax.train import devices
@@ -31,7 +32,7 @@ class Processes:
 
 def check(monkeypatch, *values):
     """The error of process 1, if the processes have `values`; None without one."""
-    flat = [agreement._flatten(value) for value in values]
+    flat = [files.flatten(value) for value in values]
     others = Processes([json.dumps(value, sort_keys=True) for value in flat])
     monkeypatch.setattr(agreement, "multihost_utils", others)
     monkeypatch.setattr(agreement.jax, "process_count", others.process_count)

@@ -67,9 +67,9 @@ def test_process_0_listens_at_the_address_of_the_coordinator(
         jax.distributed, "initialize", lambda *_, **options: asked.update(options)
     )
     monkeypatch.setattr(joining, "check_network", lambda *_: None)
-    monkeypatch.delenv(processes.BIND_ADDRESS, raising=False)
+    monkeypatch.delenv(joining.BIND_ADDRESS, raising=False)
     if variable is not None:
-        monkeypatch.setenv(processes.BIND_ADDRESS, variable)
+        monkeypatch.setenv(joining.BIND_ADDRESS, variable)
     processes.initialise(coordinator, 2, 0)
     assert asked["coordinator_bind_address"] == expected
 
