@@ -1,4 +1,4 @@
-"""MTRA and its ablations, with the values of Table 10 of the paper.
+"""MTRA and its ablations, with the values of the paper's Table 10 (not for tiny).
 
     python scripts/train.py --config configs/mtra.py:PRESET --workdir runs/mtra --config.data.dir=data
 
