@@ -177,7 +177,11 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    yield temporary
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if path.exists():
         shutil.rmtree(path)
     temporary.rename(path)

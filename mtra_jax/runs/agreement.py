@@ -30,21 +30,20 @@ def check_same(
     """
     if jax.process_count() == 1:
         return
-    own = {
-        key: value for key, value in files.flatten(values).items() if key not in free
-    }
-    expected = json.loads(_from_process_0(json.dumps(own, sort_keys=True)))
-    own = json.loads(json.dumps(own))
-    missing = object()
+    # As text: NaN is not equal to itself, and JSON has no tuples.
+    flat = files.flatten(values)
+    own = {key: json.dumps(flat[key]) for key in flat if key not in free}
+    expected = json.loads(_from_process_0(json.dumps(own)))
     keys = [*expected, *(key for key in own if key not in expected)]
-    different = [k for k in keys if own.get(k, missing) != expected.get(k, missing)]
+    different = [k for k in keys if own.get(k) != expected.get(k)]
     flags = multihost_utils.process_allgather(np.int32(bool(different)))
     others = [str(process) for process in np.flatnonzero(flags)]
     advice = "expected every process to run the same command on the same files"
     if different:
         key = different[0]
         here, there = (
-            shown(side[key]) if key in side else "absent" for side in (own, expected)
+            shown(json.loads(side[key])) if key in side else "absent"
+            for side in (own, expected)
         )
         raise InputError(f"{what} {key}: {here} here, {there} in process 0; {advice}")
     if others:

@@ -63,4 +63,5 @@ def _gather_predictions(directory: Path, names: tuple[str, ...]) -> None:
     with files.replacing_directory(directory / workdir.PREDICTIONS) as temporary:
         for name in names:
             source = directory / name / workdir.PREDICTIONS
-            shutil.copytree(source, temporary, dirs_exist_ok=True)
+            if source.is_dir():  # absent if the task's test outputs are not finite
+                shutil.copytree(source, temporary, dirs_exist_ok=True)

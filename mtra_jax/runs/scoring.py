@@ -232,7 +232,7 @@ def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shap
             return ()
         stored = values["evaluation_shapes"]
         trained = tuple(packing.Shape(*map(int, shape)) for shape in stored)
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, OverflowError):
         return ()
     return trained if all(min(shape) > 0 for shape in trained) else ()
 

@@ -30,6 +30,7 @@ from mtra_jax.runs import (
 )
 from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
+from mtra_jax.train.devices import replicate
 
 WatchOf = Callable[[Prepared, loop.Progress], interfaces.Callbacks]
 """(a prepared run, its progress) -> the callbacks of its training."""
@@ -118,6 +119,9 @@ def _fit_and_score(
             results.write_environment(directory, prepared.run, prepared.devices)
             workdir.write_config(config, directory)
         run, progress = loop.resume(prepared.run, store, damages.append)
+        # Once: a run stopped in a validation would copy them for every batch of it.
+        state = replicate(run.state, prepared.devices, prepared.mapping)
+        run = run._replace(state=state)
         log = metrics_log.MetricsLog(
             directory, step=progress.step, active=processes.is_writer()
         )

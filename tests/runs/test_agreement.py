@@ -33,7 +33,8 @@ class Processes:
 def check(monkeypatch, *values):
     """The error of process 1, if the processes have `values`; None without one."""
     flat = [files.flatten(value) for value in values]
-    others = Processes([json.dumps(value, sort_keys=True) for value in flat])
+    encoded = [{k: json.dumps(v) for k, v in value.items()} for value in flat]
+    others = Processes([json.dumps(value) for value in encoded])
     monkeypatch.setattr(agreement, "multihost_utils", others)
     monkeypatch.setattr(agreement.jax, "process_count", others.process_count)
     try:
@@ -71,6 +72,11 @@ def test_a_missing_key_is_named(monkeypatch):
 def test_a_process_that_agrees_names_the_one_that_differs(monkeypatch):
     message = check(monkeypatch, SAME, SAME, SAME | {"seed": 3})
     assert "process 2 differs from process 0" in message
+
+
+def test_nan_agrees_with_nan(monkeypatch):
+    values = SAME | {"beta": float("nan")}
+    assert check(monkeypatch, values, dict(values)) is None
 
 
 def test_one_process_agrees_with_itself(monkeypatch):

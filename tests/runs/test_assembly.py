@@ -73,3 +73,16 @@ def test_predictions_are_gathered_and_old_ones_removed(tmp_path):
     assert json.loads((tmp_path / "environment.json").read_text()) == "intensity"
     assert json.loads((tmp_path / "results.json").read_text()) == {"steps": 30}
     assert not (tmp_path / ".predictions").exists()
+
+
+def test_a_task_without_predictions_does_not_stop_the_others(tmp_path):
+    """A task whose test outputs are not finite has no predictions."""
+    for name in ("irony", "intensity"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "environment.json").write_text("{}")
+    (tmp_path / "irony" / "predictions").mkdir()
+    (tmp_path / "irony" / "predictions" / "irony.txt").write_text("1\n")
+    assembly.write(tmp_path, ("irony", "intensity"), {"avg": 1.0})
+    gathered = [path.name for path in (tmp_path / "predictions").iterdir()]
+    assert gathered == ["irony.txt"]
+    assert json.loads((tmp_path / "results.json").read_text()) == {"avg": 1.0}
