@@ -8,28 +8,48 @@ import numpy as np
 
 from mtra_jax.errors import InputError, did_you_mean
 
+Kind = Literal["classification", "regression", "multi_label"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One task: its outputs and its metrics.
+    """One task: its outputs, its metrics, and how its outputs are read.
 
-    `labels`: class names in the order of their ids, or the names of the regression
-    dimensions. `metrics`: keys of `mtra_jax.metrics.METRICS`, in the order of the tables.
+    `labels`: class names in the order of their ids, the labels of a multi-label task, or
+    the names of the regression dimensions. `metrics`: names that `metrics.find` accepts,
+    in the order of the tables. `is_pair`: an example has two texts.
+
+    The other fields depend on the training data. They are set once the data are read
+    (`data.targets.resolved`), and stored with a run:
+
+    `means`, `deviations`: of the training targets of each regression dimension. The model
+    then predicts (value − mean) / deviation. Empty where it predicts the values.
+    `thresholds`: a label of a multi-label task is predicted from this probability on.
+    Empty before the first validation, when 0.5 is used. `class_weights`: the weight of
+    each class in the cross-entropy, or "none" or "balanced" before the data are read; ""
+    leaves the choice to the configuration, as None does for `label_smoothing`.
     """
 
     name: str
     title: str
-    kind: Literal["classification", "regression"]
+    kind: Kind
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
+    is_pair: bool = False
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    class_weights: str | tuple[float, ...] = ""
+    label_smoothing: float | None = None
 
     @property
     def num_outputs(self) -> int:
-        """The number of classes, or of regression dimensions."""
+        """The number of classes, labels or regression dimensions."""
         return len(self.labels)
 
     @property
     def is_classification(self) -> bool:
+        """Whether each example has exactly one class."""
         return self.kind == "classification"
 
 

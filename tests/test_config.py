@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtra_jax import config, config_files, config_values
+from mtra_jax import config, config_files, config_help, config_values
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 
@@ -459,3 +459,11 @@ def test_the_configuration_of_a_task_differs_in_its_tasks_only():
     result = config.of_task(whole, "irony")
     assert config.benchmark_of(result).task_names == ("irony",)
     assert {**result.to_dict(), "tasks": ()} == whole.to_dict()
+
+
+def test_every_key_is_explained():
+    keys = [
+        key for key in config_values.flat(config.default_config()) if key.count(".") < 2
+    ]
+    options = [f"method.{name}" for name in registry.options("mtra")]
+    assert list(config_help.KEYS) == [key for key in keys if key not in options]

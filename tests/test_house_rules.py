@@ -33,6 +33,7 @@ ROOMS = {
     "failures": "streams errors",
     "paths": "errors",
     "config_files": "errors",
+    "config_help": "",
     "types": "",
     "tasks": "errors",
     "objectives": "",

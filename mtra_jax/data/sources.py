@@ -61,14 +61,17 @@ Rows = list[tuple[str, Any]]
 class Examples(NamedTuple):
     """One split of one task, in the order of its files.
 
-    `texts`: N strings. `labels`: class ids, int32 [N]; or values, float32 [N, D].
+    `texts`: N strings. `labels`: class ids, int32 [N]; values, float32 [N, D]; or 0 and 1
+    for each label of a multi-label task, float32 [N, D].
     `targets`: for StanceEval, (target, number of examples) in the order of the examples;
     they divide the predictions into the leaderboard's five files. Empty for other tasks.
+    `second_texts`: N strings for a task of pairs of texts; empty for other tasks.
     """
 
     texts: list[str]
     labels: np.ndarray
     targets: tuple[tuple[str, int], ...] = ()
+    second_texts: Sequence[str] = ()
 
 
 Splits = dict[str, dict[str, Examples]]

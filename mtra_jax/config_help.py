@@ -1,0 +1,45 @@
+"""The keys of a configuration -> what each of them means, in a sentence or two."""
+
+KEYS = {
+    "benchmark": "Tasks that are trained together: tweeteval, affecteval, synthetic, or own "
+    "for those of data.tasks.",
+    "tasks": "Names of the benchmark's tasks to train; empty for all.",
+    "seed": "Seed of new weights, the order of the examples, dropout and drawn examples.",
+    "epochs": "Passes over the training examples, at most.",
+    "patience": "Training ends after this many epochs without a better validation.",
+    "batch_size": "Examples of a step, of all devices together.",
+    "micro_batches": "Parts of a device's batch that are encoded one after the other: less memory, "
+    "the same update.",
+    "sampling": "per_task: a batch holds one task (MTRA, Algorithm 1). joint: a batch holds "
+    "an equal share of every task.",
+    "learning_rate": "Learning rate after the warm-up.",
+    "warm_up": "Share of all planned steps over which the learning rate rises linearly from "
+    "0.",
+    "clip_norm": "Largest L2 norm of the gradient; a longer one is scaled down to it.",
+    "head_dropout": "Dropout rate before the heads' linear layers, in [0, 1).",
+    "compute_dtype": "Precision of the encoder: float32, bfloat16, or auto (bfloat16 on "
+    "accelerators).",
+    "devices": "Number of devices to use; 0 for all.",
+    "mapping": "How a step is mapped over devices: pmap or shard_map, with the same numbers.",
+    "max_bad_steps": "The run ends after this many steps in a row whose gradient is not finite.",
+    "checkpoint_every": "Steps between checkpoints within an epoch; 0 for a checkpoint after each "
+    "epoch only.",
+    "backbone.path": "Encoder to fine-tune: a directory or a hub name. Empty for a new encoder of "
+    "the sizes below.",
+    "backbone.vocab_size": "Vocabulary size of a new encoder and its tokenizer.",
+    "backbone.hidden_size": "Width of a new encoder.",
+    "backbone.num_hidden_layers": "Number of layers of a new encoder.",
+    "backbone.num_attention_heads": "Attention heads of a new encoder; they divide its width.",
+    "backbone.intermediate_size": "Width of the feed-forward layers of a new encoder.",
+    "backbone.dropout": "Dropout rate of a new encoder; a pretrained one has its checkpoint's.",
+    "data.dir": "Root of the benchmark's files, as scripts/prepare_data.py writes it, or hub.",
+    "data.fraction": "Share of each task's training examples to use, drawn with the seed.",
+    "data.limit": "Examples of each split of each task, at most; 0 for all. For quick trials.",
+    "data.label_noise": "Share of the training examples whose label is drawn anew.",
+    "data.max_length": "Longest text in tokens, special tokens included; longer texts are cut.",
+    "data.max_shapes": "Most shapes of training batches, each of which is compiled; 0 chooses by "
+    "cost.",
+    "data.cache_dir": "Directory of tokenised texts and compiled programs; empty for none.",
+    "method.name": "Method to train with; `mtra-jax config method` lists them.",
+}
+"""The options of a method are explained by the docstring of its factory."""
