@@ -7,9 +7,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config_files, config_values, paths
-from mtra_jax.errors import InputError, shown
+from mtra_jax.data import task_file
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
-from mtra_jax.tasks import BENCHMARKS, Benchmark
+from mtra_jax.tasks import BENCHMARKS, OWN
 
 PRESETS = Path(__file__).resolve().parents[1] / "configs" / "baselines.py"
 """Every method with every preset; part of the repository, not of the package."""
@@ -22,7 +23,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
     """
     config = ConfigDict(
         {
-            "benchmark": "tweeteval",
+            "benchmark": "tweeteval",  # or own, the tasks of data.tasks
             "tasks": (),  # names; empty: all of the benchmark
             "seed": 0,
             "epochs": 20,
@@ -50,6 +51,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             },
             "data": {
                 "dir": "",  # root of the benchmarks' files, or "hub"
+                "tasks": "",  # TOML file of own tasks
                 "fraction": 1.0,  # share of the training examples of each task
                 "limit": 0,  # examples of each split of each task; 0: all
                 "label_noise": 0.0,  # share of them with a label drawn anew
@@ -120,9 +122,22 @@ def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDic
         if key != "method.name":
             config_values.set_text(config, key, text)
     config.data.dir = paths.expand(config.data.dir)
+    config.data.tasks = paths.expand(config.data.tasks)
     config.backbone.path = paths.expand(config.backbone.path)
+    if config.benchmark == OWN and config.data.tasks:
+        config.tasks = _chosen(task_file.names(config.data.tasks), config)
     config_values.validate(config)
     return config
+
+
+def _chosen(names: tuple[str, ...], config: ConfigDict) -> tuple[str, ...]:
+    """The tasks of the file that `config` chooses, in the order of the file; or all."""
+    for name in config.tasks:
+        if name not in names:
+            raise InputError(
+                f"{config.data.tasks}: no task {name!r}; {did_you_mean(name, names)}"
+            )
+    return tuple(name for name in names if name in (config.tasks or names))
 
 
 def _choose_method(config: ConfigDict, name: str) -> None:
@@ -156,15 +171,17 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
     return values
 
 
-def benchmark_of(config: ConfigDict) -> Benchmark:
-    """The benchmark with only the chosen tasks."""
+def task_names(config: ConfigDict) -> tuple[str, ...]:
+    """The chosen tasks, in the order of the benchmark."""
+    if config.benchmark == OWN:
+        return config.tasks  # all of them since the file was read
     benchmark = BENCHMARKS[config.benchmark]
-    return benchmark.select(config.tasks or benchmark.task_names)
+    return benchmark.select(config.tasks or benchmark.task_names).task_names
 
 
 def separate_tasks(config: ConfigDict) -> tuple[str, ...]:
     """The tasks that the method trains in separate runs; () for one run of all tasks."""
-    names = benchmark_of(config).task_names
+    names = task_names(config)
     is_separate = registry.METHODS[config.method.name].is_separate
     return names if is_separate and len(names) > 1 else ()
 

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from mtra_jax import files
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
-from mtra_jax.tasks import BENCHMARKS
+from mtra_jax.tasks import BENCHMARKS, OWN
 
 CHOICES = {
-    "benchmark": tuple(BENCHMARKS),
+    "benchmark": (*BENCHMARKS, OWN),
     "sampling": ("per_task", "joint"),
     "compute_dtype": ("auto", "float32", "bfloat16"),
     "mapping": ("pmap", "shard_map"),
@@ -142,7 +142,7 @@ def validate(config: ConfigDict) -> None:
         if config[key] not in names:
             hint = did_you_mean(config[key], names)
             raise InputError(f"{key} is {shown(config[key])}; {hint}")
-    BENCHMARKS[config.benchmark].select(config.tasks)
+    _check_tasks(config)
     registry.options(config.method.name)
     values = flat(config)
     for key, value in values.items():
@@ -160,6 +160,15 @@ def validate(config: ConfigDict) -> None:
     _check_range(values, "backbone.dropout", 0, 1, open_high=True)
     _check_range(values, "data.fraction", 0, 1, open_low=True)
     _check_range(values, "data.label_noise", 0, 1)
+
+
+def _check_tasks(config: ConfigDict) -> None:
+    if config.benchmark != OWN:
+        BENCHMARKS[config.benchmark].select(config.tasks)
+    elif not config.tasks:
+        raise InputError(
+            "data.tasks is empty; own tasks need --config.data.tasks=FILE, a TOML file"
+        )
 
 
 def _check_range(

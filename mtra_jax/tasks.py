@@ -212,6 +212,8 @@ SYNTHETIC = Benchmark(
     ),
 )
 
+OWN = "own"
+"""The name of a benchmark of the user's tasks, which a file defines."""
 BENCHMARKS = {
     "tweeteval": TWEETEVAL,
     "affecteval": AFFECTEVAL,

@@ -35,7 +35,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
 from mtra_jax.runs import preparation, scoring, workdir
-from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
+from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
 pytestmark = [pytest.mark.hostile, pytest.mark.nightly]
@@ -804,7 +804,7 @@ def saved():
     config.tasks, config.batch_size, config.data.cache_dir = ("irony",), 16, ""
     config.backbone.update({"hidden_size": 8, "intermediate_size": 8})
     config.backbone.update({"num_hidden_layers": 1, "vocab_size": 60})
-    benchmark = configs.benchmark_of(config)
+    benchmark = SYNTHETIC.select(config.tasks)
     backbone = preparation.load_backbone(config, WORDS)
     model = preparation.make_model(config, benchmark, backbone.config, (0,))
     method = build.make_method(model, preparation.choice_of(config))

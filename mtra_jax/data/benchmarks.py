@@ -6,13 +6,34 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtra_jax.data import batches, hub, noise, sources, synthetic, tokens
+from mtra_jax.data import batches, hub, noise, sources, synthetic, task_file, tokens
 from mtra_jax.data.batches import Corpus
 from mtra_jax.data.sources import Examples, Splits
+from mtra_jax.data.task_file import Data
 from mtra_jax.errors import InputError, did_you_mean, shown
-from mtra_jax.tasks import BENCHMARKS, Benchmark
+from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark
 
 HUB = "hub"
+
+
+def load(
+    name: str,
+    names: Sequence[str] = (),
+    *,
+    data_dir: str = "",
+    task_path: str = "",
+) -> Data:
+    """The tasks `names` of benchmark `name` (all of them if empty), with all splits.
+
+    `task_path`: the TOML file of own tasks. `data_dir`: see `read_examples`.
+
+    Raises:
+      InputError: an unknown benchmark or task; the data are missing or invalid.
+    """
+    if name == OWN:
+        return task_file.load(task_path, tuple(names))
+    benchmark = choose_benchmark(name, ",".join(names))
+    return Data(benchmark, read_examples(benchmark, data_dir))
 
 
 def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
@@ -32,13 +53,20 @@ def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
 
 
 def read_examples(
-    benchmark: Benchmark, data_dir: str, splits: Sequence[str] = sources.SPLITS
+    benchmark: Benchmark,
+    data_dir: str,
+    splits: Sequence[str] = sources.SPLITS,
+    task_path: str = "",
 ) -> Splits:
     """Reads splits of a benchmark from files or the hub, or generates the synthetic one.
+
+    `task_path`: the TOML file of own tasks, whose labels are those of `benchmark`.
 
     Raises:
       InputError: the data are missing or invalid.
     """
+    if benchmark.name == OWN:
+        return task_file.read(task_path, benchmark, splits)
     if benchmark.name == "synthetic":
         # The data do not depend on the seed of the run.
         made = synthetic.generate(seed=0)

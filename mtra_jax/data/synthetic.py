@@ -262,10 +262,10 @@ def generate(
     if label_noise:
         for task in tasks:
             rng = np.random.default_rng([seed, SYNTHETIC.task_names.index(task.name)])
-            texts, labels, _ = benchmark[task.name]["train"]
+            train = benchmark[task.name]["train"]
             classes = task.num_outputs if task.is_classification else None
-            flipped = noise.flip_labels(labels, classes, label_noise, rng)
-            benchmark[task.name]["train"] = Examples(texts, flipped)
+            flipped = noise.flip_labels(train.labels, classes, label_noise, rng)
+            benchmark[task.name]["train"] = train._replace(labels=flipped)
     return benchmark
 
 

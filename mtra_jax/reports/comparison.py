@@ -133,7 +133,7 @@ def _entry(values: Any) -> Entry:
     if "baseline" in values:
         _member(values, "baseline", str)
     check_name(name, "name")
-    benchmark = _benchmark_name(values)
+    benchmark = benchmark_name(values)
     if benchmark not in BENCHMARKS:
         raise InputError(
             f"benchmark {shown(benchmark)}; {did_you_mean(benchmark, BENCHMARKS)}"
@@ -147,7 +147,12 @@ def _entry(values: Any) -> Entry:
     return Entry(name, seed, tasks, results, values)
 
 
-def _benchmark_name(values: Mapping[str, Any]) -> str:
+def benchmark_name(values: Mapping[str, Any]) -> str:
+    """The benchmark of a run record.
+
+    Raises:
+      InputError: the record does not name it.
+    """
     overrides = _member(values, "overrides", dict)
     if "benchmark" in overrides:
         return _member(overrides, "benchmark", str)
@@ -203,7 +208,7 @@ def _member(values: Any, key: str, kind: type) -> Any:
 
 def _describe(entry: Entry) -> str:
     names = ", ".join(task.name for task in entry.tasks)
-    return f"{names} of {_benchmark_name(entry.values)}"
+    return f"{names} of {benchmark_name(entry.values)}"
 
 
 def compare(

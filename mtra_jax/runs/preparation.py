@@ -10,6 +10,7 @@ from mtra_jax import config as configs
 from mtra_jax import metrics, paths
 from mtra_jax.data import benchmarks, fingerprints
 from mtra_jax.data.sources import Splits
+from mtra_jax.data.task_file import Data
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs import inputs, loop
@@ -34,21 +35,25 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    config: ConfigDict, backbone: Backbone | None = None, unroll: int | None = None
+    config: ConfigDict,
+    backbone: Backbone | None = None,
+    unroll: int | None = None,
+    data: Data | None = None,
 ) -> Prepared:
     """Reads the data and builds the run; `backbone` replaces the configured one.
 
-    `unroll`: see `encoder.Encoder`.
+    `unroll`: see `encoder.Encoder`. `data` replaces the configured tasks and examples.
 
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
-    benchmark = configs.benchmark_of(config)
+    if data is None:
+        data = load_data(config)
+    benchmark, splits = data
     metrics.check_metrics(benchmark.tasks)
     devices = choose_devices(config.devices)
     sampling = _sampling(config)
     batching.check_batch_size(sampling.batch_size, len(devices), sampling.micro_batches)
-    splits = benchmarks.read_examples(benchmark, config.data.dir)
     examples = _thin(config, benchmark, splits)
     if backbone is None:
         backbone = load_backbone(config, benchmarks.train_texts(benchmark, examples))
@@ -94,6 +99,16 @@ def prepare(
     )
     return Prepared(
         run, parts["test"], examples, backbone, devices, made_from, config.mapping
+    )
+
+
+def load_data(config: ConfigDict) -> Data:
+    """The configured tasks with their examples, see `benchmarks.load`."""
+    return benchmarks.load(
+        config.benchmark,
+        configs.task_names(config),
+        data_dir=config.data.dir,
+        task_path=config.data.tasks,
     )
 
 

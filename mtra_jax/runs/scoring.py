@@ -17,6 +17,7 @@ from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
 from mtra_jax.runs import (
     checkpoints,
+    definitions,
     inputs,
     loop,
     preparation,
@@ -56,13 +57,14 @@ class Score(NamedTuple):
 class Options(NamedTuple):
     """Options of `evaluate_run`.
 
-    `data_dir` and `cache_dir`: None for the run's data and for your own cache. `num_devices`:
-    0 for all. `batch_size`: None for that of training; it is rounded up to a multiple of
+    `data_dir` and `cache_dir`: None for the run's data and for your own cache. `task_path`:
+    the TOML file of own tasks; None for the run's. `num_devices`: 0 for all. `batch_size`: None for that of training; it is rounded up to a multiple of
     the devices.
     """
 
     data_dir: str | None = None
     cache_dir: str | None = None
+    task_path: str | None = None
     num_devices: int = 0
     batch_size: int | None = None
     bar: evaluate.Bar = evaluate.no_bar
@@ -79,7 +81,7 @@ def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
         tokenizer or encoder configuration was changed.
     """
     config = workdir.read_config(directory)
-    names = configs.benchmark_of(config).task_names
+    names = configs.task_names(config)
     if task not in names:
         hint = did_you_mean(task, names)
         raise InputError(f"unknown task {task!r} of this run; {hint}")
@@ -107,7 +109,8 @@ def load_one(directory: Path, cache_dir: str | None = None) -> Saved:
             )
     params = load_best_params(directory)
     backbone = Backbone(encoder_config, params["encoder"], tokenizer)
-    return Saved(config, configs.benchmark_of(config), backbone, params, made_from)
+    benchmark = definitions.read(directory)
+    return Saved(config, benchmark, backbone, params, made_from)
 
 
 def load_best_params(directory: Path) -> Params:
@@ -146,7 +149,7 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
         return _evaluate_one(directory, split, options)
     parts = [_evaluate_one(directory / name, split, options) for name in names]
     scores = {n: part.summary[n] for n, part in zip(names, parts, strict=True)}
-    benchmark = configs.benchmark_of(config)
+    benchmark = definitions.read(directory)
     differences = [part.difference for part in parts if part.difference is not None]
     return Score(
         benchmark,
@@ -168,7 +171,8 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     saved = load_one(directory, options.cache_dir)
     config, benchmark = saved.config, saved.benchmark
     devices = choose_devices(options.num_devices)
-    examples = benchmarks.read_examples(benchmark, data_dir, [split])
+    task_path = options.task_path or config.data.tasks
+    examples = benchmarks.read_examples(benchmark, data_dir, [split], task_path)
     limit = config.data.limit
     corpora = benchmarks.build_corpora(
         benchmark,

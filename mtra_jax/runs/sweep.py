@@ -60,22 +60,21 @@ def make_plan(
       InputError: `only` has an unknown row; a trial has no valid configuration, or other
         tasks than the first; its directory holds another run; `results.jsonl` is damaged.
     """
-    names = {trial.name for trial in sweep.trials}
+    rows = {trial.name for trial in sweep.trials}
     for name in only:
-        if name not in names:
-            raise InputError(f"--only {name}: {did_you_mean(name, sorted(names))}")
+        if name not in rows:
+            raise InputError(f"--only {name}: {did_you_mean(name, sorted(rows))}")
     jobs, current = [], training.CurrentInputs()
-    tasks = {entry.tasks: f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
+    tasks = {_tasks_of(entry): f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
     for trial in sorted(sweep.trials, key=lambda trial: trial.seed):
         if only and trial.name not in only:
             continue
         config = experiments.config_of(trial, overrides)
-        benchmark = configs.benchmark_of(config)
-        first = tasks.setdefault(benchmark.tasks, trial.name)
+        own = config.benchmark, configs.task_names(config)
+        first = tasks.setdefault(own, trial.name)
         if len(tasks) > 1:
-            task_names = ", ".join(benchmark.task_names)
             raise InputError(
-                f"{first}: tasks {task_names} of {benchmark.name}; expected those of "
+                f"{first}: tasks {', '.join(own[1])} of {own[0]}; expected those of "
                 f"{next(iter(tasks.values()))}, to stand in one table"
             )
         directory = workdir / trial.directory
@@ -83,6 +82,12 @@ def make_plan(
         training.check_inputs(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
+
+
+def _tasks_of(entry: comparison.Entry) -> tuple[str, tuple[str, ...]]:
+    """The benchmark and the names of the tasks of a run record."""
+    names = tuple(task.name for task in entry.tasks)
+    return comparison.benchmark_name(entry.values), names
 
 
 def state_of(directory: Path) -> State:

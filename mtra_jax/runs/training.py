@@ -1,6 +1,7 @@
 """A configuration and a work directory -> a finished run with all its files."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import failures
-from mtra_jax.data import benchmarks, fingerprints
+from mtra_jax.data import fingerprints
+from mtra_jax.data.task_file import Data
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
     agreement,
     assembly,
     checkpoints,
+    definitions,
     inputs,
     interfaces,
     locks,
@@ -43,8 +46,12 @@ class Outcome(NamedTuple):
     results: dict[str, Any]
 
 
-def train(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
+def train(
+    config: ConfigDict, directory: Path, watch_of: WatchOf, data: Data | None = None
+) -> Outcome:
     """Trains in the work directory `directory`, or continues the run that is there.
+
+    `data` replaces the tasks and examples that `config` names.
 
     If the run has finished, its stored results are returned. A method that trains its
     tasks separately has one run per task in `directory/TASK`; `directory` then holds the
@@ -60,41 +67,55 @@ def train(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
     agreement.check_same("--config", configs.to_dict(config), workdir.OF_A_HOST)
     names = configs.separate_tasks(config)
     if names:
-        return _train_separately(config, names, directory, watch_of)
-    return _train_together(config, directory, watch_of)
+        return _train_separately(config, names, directory, watch_of, data)
+    return _train_together(config, directory, watch_of, data)
 
 
 def _train_separately(
-    config: ConfigDict, names: tuple[str, ...], directory: Path, watch_of: WatchOf
+    config: ConfigDict,
+    names: tuple[str, ...],
+    directory: Path,
+    watch_of: WatchOf,
+    data: Data | None,
 ) -> Outcome:
     workdir.check(config, directory)
     with writing(directory):
         if processes.is_writer():
             workdir.write_config(config, directory)
-        by_task = {}
+        if data is None:
+            data = preparation.load_data(config)
+        outcomes = {}
         for name in names:
             own = configs.of_task(config, name)
-            by_task[name] = _train_together(own, directory / name, watch_of).results
-        benchmark = configs.benchmark_of(config)
-        of_all = assembly.results_of_all(benchmark, by_task)
+            outcomes[name] = _train_together(
+                own, directory / name, watch_of, data.select([name])
+            )
+        parts = (outcome.benchmark.tasks for outcome in outcomes.values())
+        benchmark = Benchmark(config.benchmark, tuple(itertools.chain(*parts)))
+        of_all = assembly.results_of_all(
+            benchmark, {name: outcome.results for name, outcome in outcomes.items()}
+        )
         if processes.is_writer():
+            definitions.write(directory, benchmark)
             assembly.write(directory, names, of_all)
     return Outcome(benchmark, of_all)
 
 
-def _train_together(config: ConfigDict, directory: Path, watch_of: WatchOf) -> Outcome:
+def _train_together(
+    config: ConfigDict, directory: Path, watch_of: WatchOf, data: Data | None
+) -> Outcome:
     """One run of all tasks of `config`."""
     workdir.check(config, directory)
     finished = workdir.read_results(directory)
     if finished is not None:
         comparison.check_results(finished, str(directory / workdir.RESULTS))
-        _check_inputs(config, directory, CurrentInputs())
-        return Outcome(configs.benchmark_of(config), finished)
+        _check_inputs(config, directory, CurrentInputs(data))
+        return Outcome(definitions.read(directory), finished)
     if processes.is_writer():
         with _named_failures():
             locks.check_free(directory)
     preparation.use_compilation_cache(config)
-    prepared = preparation.prepare(config)
+    prepared = preparation.prepare(config, data=data)
     agreement.check_same("inputs", prepared.inputs._asdict())
     with writing(directory):
         # Checked again: another process may have started here in the meantime.
@@ -111,10 +132,12 @@ def _fit_and_score(
         opened.callback(store.close)
         if store.latest_step() is not None:
             inputs.check(directory, prepared.inputs)
+            definitions.check(directory, prepared.run.benchmark)
         elif processes.is_writer():
             # A run that ended before its first checkpoint may have left some of these files.
             results.write_encoder_files(directory, prepared.backbone)
             inputs.write(directory, prepared.inputs)
+            definitions.write(directory, prepared.run.benchmark)
         if processes.is_writer():
             results.write_environment(directory, prepared.run, prepared.devices)
             workdir.write_config(config, directory)
@@ -136,19 +159,23 @@ def _fit_and_score(
 
 
 class CurrentInputs:
-    """Fingerprints of current data and encoders, each computed once."""
+    """Fingerprints of current data and encoders, each computed once.
 
-    def __init__(self) -> None:
-        self._data: dict[Any, dict[str, Any]] = {}
+    `data` replaces the tasks and examples that configurations name.
+    """
+
+    def __init__(self, data: Data | None = None) -> None:
+        self._given = data
+        self._data: dict[Any, tuple[Benchmark, dict[str, Any]]] = {}
         self._encoders: dict[str, dict[str, str]] = {}
 
-    def data(self, config: ConfigDict) -> dict[str, Any]:
-        """As `Inputs.data`."""
-        benchmark = configs.benchmark_of(config)
-        key = benchmark, config.data.dir
+    def data(self, config: ConfigDict) -> tuple[Benchmark, dict[str, Any]]:
+        """The tasks, and `Inputs.data`."""
+        names = configs.task_names(config)
+        key = config.benchmark, names, config.data.dir, config.data.tasks
         if key not in self._data:
-            splits = benchmarks.read_examples(benchmark, config.data.dir)
-            self._data[key] = fingerprints.of_splits(splits)
+            data = self._given or preparation.load_data(config)
+            self._data[key] = data.benchmark, fingerprints.of_splits(data.splits)
         return self._data[key]
 
     def encoder(self, config: ConfigDict) -> dict[str, str]:
@@ -174,7 +201,9 @@ def check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) ->
 
 def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
     made_from = inputs.read(directory)
-    inputs.check_data(directory, made_from, current.data(config))
+    benchmark, fingerprint = current.data(config)
+    definitions.check(directory, benchmark)
+    inputs.check_data(directory, made_from, fingerprint)
     # Data and configuration determine a new encoder. A hub name is taken to stand for the
     # same encoder as before.
     path = config.backbone.path

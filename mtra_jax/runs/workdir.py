@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import orbax_paths
+from mtra_jax.runs import definitions, orbax_paths
 from mtra_jax.tasks import Benchmark
 
 CONFIG = "config.json"
@@ -26,11 +26,12 @@ FREE_KEYS = (
     "checkpoint_every",
     "data.cache_dir",
     "data.dir",
+    "data.tasks",
     "devices",
     "mapping",
 )
 # Each host may have its own.
-OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir")
+OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir", "data.tasks")
 
 
 def check(config: ConfigDict, workdir: Path) -> None:
@@ -67,8 +68,7 @@ def has_begun(directory: Path) -> bool:
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
     """The values by their dotted keys; tasks by name, in the benchmark's order."""
-    names = configs.benchmark_of(config).task_names
-    return {**config_values.flat(config), "tasks": names}
+    return {**config_values.flat(config), "tasks": configs.task_names(config)}
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -106,6 +106,11 @@ def write_config(config: ConfigDict, workdir: Path) -> None:
     files.write_json(workdir / CONFIG, values)
 
 
+def read_benchmark(workdir: Path) -> Benchmark:
+    """The benchmark and tasks of the run in `workdir`, see `definitions.read`."""
+    return definitions.read(workdir)
+
+
 def read_results(workdir: Path) -> dict[str, Any] | None:
     """The results of the run in `workdir`; None if it has not finished.
 
@@ -123,8 +128,3 @@ def read_results(workdir: Path) -> dict[str, Any] | None:
             "again"
         )
     return results
-
-
-def read_benchmark(workdir: Path) -> Benchmark:
-    """The benchmark and tasks of the run in `workdir`."""
-    return configs.benchmark_of(read_config(workdir))

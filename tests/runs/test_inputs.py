@@ -25,6 +25,7 @@ from mtra_jax.runs import (
     training,
     workdir,
 )
+from mtra_jax.tasks import TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -386,9 +387,8 @@ def test_prediction_reads_raw_texts_as_training_did(data, finished):
     """Published lines end with a blank; all white space around texts is ignored."""
     lines = (data / "tweeteval/datasets/emotion/test_text.txt").read_text().split("\n")
     published = lines[:-1]
-    examples = sources.load_benchmark(
-        configs.benchmark_of(make_config(data)), data, ["test"]
-    )
+    benchmark = TWEETEVAL.select(make_config(data).tasks)
+    examples = sources.load_benchmark(benchmark, data, ["test"])
     predict = scoring.make_predictor(scoring.load_one(finished), "emotion")
     expected = predict(examples["emotion"]["test"].texts)
     np.testing.assert_array_equal(predict(published), expected)

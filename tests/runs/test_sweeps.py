@@ -14,15 +14,24 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
-from mtra_jax.data import fingerprints, sources
+from mtra_jax.data import fingerprints, sources, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs import display, experiments, inputs, loop, sweep, training
+from mtra_jax.runs import (
+    definitions,
+    display,
+    experiments,
+    inputs,
+    loop,
+    sweep,
+    training,
+)
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = ROOT / "configs" / "sweep.py"
-TASKS = SYNTHETIC.select(["irony", "intensity"]).tasks
+BENCHMARK = SYNTHETIC.select(["irony", "intensity"])
+TASKS = BENCHMARK.tasks
 SMALL = [("tasks", "irony,intensity")]
 
 
@@ -233,6 +242,7 @@ class Trainer:
         (workdir / "environment.json").write_text('{"python": "3.11"}')
         encoder = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
         inputs.write(workdir, inputs.Inputs(fingerprints.of_splits(DATA), encoder))
+        definitions.write(workdir, BENCHMARK)
         if name in self.broken:
             raise loop.TrainingError("step 7 on irony: not finite: loss/irony")
         (workdir / "results.json").write_text(json.dumps(results_of(config)))
@@ -246,7 +256,8 @@ def trainer(monkeypatch):
     trainer = Trainer()
     monkeypatch.setattr(sweep.training, "train", trainer.train)
     monkeypatch.setattr(sweep.jax, "clear_caches", trainer.clear)
-    monkeypatch.setattr(training.benchmarks, "read_examples", lambda *_: DATA)
+    data = task_file.Data(BENCHMARK, DATA)
+    monkeypatch.setattr(training.preparation, "load_data", lambda _: data)
     return trainer
 
 

@@ -1,0 +1,45 @@
+"""Your own tasks, defined in a TOML file beside their data.
+
+    python scripts/train.py --config configs/own.py:tasks=my/tasks.toml --workdir runs/mine \
+        --config.backbone.path=DIR_OR_HUB_NAME
+
+README.md shows such a file. MTRA trains unless `--config.method.name` chooses another
+method. Its values are those of the paper's Table 10 for RoBERTa on TweetEval. Differences
+from the presets of the papers: regression targets are standardized, and heads start at the
+base rates of the labels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtra_jax import config, config_files, errors, tasks
+
+MTRA = config_files.execute(str(Path(__file__).with_name("mtra.py")))
+KEY = "tasks"
+
+
+def values(path: str) -> dict[str, Any]:
+    """Returns the values of the tasks in the file `path`, by dotted key."""
+    return {
+        **MTRA.values("roberta_tweeteval"),
+        "benchmark": tasks.OWN,
+        "data.tasks": path,
+        "data.standardize": True,
+        "heads.start": "base_rate",
+    }
+
+
+def get_config(spec: str) -> ConfigDict:
+    """Returns the configuration of `tasks=FILE`.
+
+    Raises:
+      InputError: `spec` is not of this form, or the file does not define tasks.
+    """
+    key, _, path = spec.partition("=")
+    if key != KEY or not path:
+        raise errors.InputError(
+            f"{errors.shown(spec)}; expected {KEY}=FILE, as in configs/own.py:{KEY}=my/tasks.toml"
+        )
+    return config.make("mtra", values(path))
