@@ -28,6 +28,9 @@ FREE_KEYS = (
     "seed",
 )
 
+ADDED_KEYS = {"selection": "loss"}
+"""Keys that configurations of older versions lack, with the value that they acted by."""
+
 
 class StoredRun(NamedTuple):
     """A finished run: its command, origin, configuration and results."""
@@ -87,7 +90,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values on which figures depend, by their dotted keys."""
     return {
         key: value
-        for key, value in files.flatten(config).items()
+        for key, value in {**ADDED_KEYS, **files.flatten(config)}.items()
         if key not in FREE_KEYS and not key.startswith("method.") and key != "format"
     }
 

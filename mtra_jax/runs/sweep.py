@@ -13,9 +13,10 @@ import jax
 from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
-from mtra_jax.reports import bars, comparison
+from mtra_jax.reports import bars, comparison, run_tasks
 from mtra_jax.runs import display, experiments, training
 from mtra_jax.runs import workdir as run_files
+from mtra_jax.tasks import BENCHMARKS, Task
 
 RESULTS = "results.jsonl"
 State = Literal["finished", "begun", "new"]
@@ -65,13 +66,17 @@ def make_plan(
         if name not in names:
             raise InputError(f"--only {name}: {did_you_mean(name, sorted(names))}")
     jobs, current = [], training.CurrentInputs()
-    tasks = {entry.tasks: f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
+    tasks = {
+        _columns(entry.tasks, "tasks" in entry.values): f"{workdir / RESULTS}"
+        for entry in read(workdir)[:1]
+    }
     for trial in sorted(sweep.trials, key=lambda trial: trial.seed):
         if only and trial.name not in only:
             continue
         config = experiments.config_of(trial, overrides)
         benchmark = configs.benchmark_of(config)
-        first = tasks.setdefault(benchmark.tasks, trial.name)
+        is_own = benchmark.name not in BENCHMARKS
+        first = tasks.setdefault(_columns(benchmark.tasks, is_own), trial.name)
         if len(tasks) > 1:
             task_names = ", ".join(benchmark.task_names)
             raise InputError(
@@ -83,6 +88,14 @@ def make_plan(
         training.check_inputs(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
+
+
+def _columns(tasks: Sequence[Task], is_own: bool) -> tuple[Any, ...]:
+    """What all trials must have in common before they run.
+
+    The labels of own tasks may follow from data that are not read yet.
+    """
+    return tuple(t.name for t in tasks) if is_own else run_tasks.columns_of(tasks)
 
 
 def state_of(directory: Path) -> State:
@@ -177,6 +190,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
     trial = job.trial
     ended = (job.directory / run_files.RESULTS).stat().st_mtime
     environment = files.read_json(job.directory / run_files.ENVIRONMENT)
+    tasks = run_tasks.described(run_files.read_benchmark(job.directory))
     return {
         "name": trial.name,
         "method": trial.method,
@@ -187,6 +201,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "command": plan.command,
         "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
+        **({} if tasks is None else {"tasks": tasks}),
         "results": results,
     }
 

@@ -26,6 +26,7 @@ from mtra_jax.runs import (
     preparation,
     processes,
     results,
+    selection,
     workdir,
 )
 from mtra_jax.runs.preparation import Prepared
@@ -68,6 +69,9 @@ def _train_separately(
     config: ConfigDict, names: tuple[str, ...], directory: Path, watch_of: WatchOf
 ) -> Outcome:
     workdir.check(config, directory)
+    benchmark = configs.benchmark_of(config)
+    for name in names:  # all of them before the first one trains
+        selection.make(config.selection, benchmark.select([name]))
     with writing(directory):
         if processes.is_writer():
             workdir.write_config(config, directory)
@@ -75,7 +79,6 @@ def _train_separately(
         for name in names:
             own = configs.of_task(config, name)
             by_task[name] = _train_together(own, directory / name, watch_of).results
-        benchmark = configs.benchmark_of(config)
         of_all = assembly.results_of_all(benchmark, by_task)
         if processes.is_writer():
             assembly.write(directory, names, of_all)

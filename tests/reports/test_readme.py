@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.reports import comparison, end_of_run, formats, stored, tables
+from mtra_jax import metrics
+from mtra_jax.reports import comparison, end_of_run, formats, stored
 from mtra_jax.tasks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +148,7 @@ def test_the_legend_explains_every_column():
         assert "\n" not in line
         for task in benchmark.tasks:
             for metric in task.metrics:
-                assert f"{tables.SHORT_NAMES[metric]}: " in line
+                assert f"{metrics.find(metric, task).title}: " in line
         assert line.endswith("EW: equal weighting, the mean of the task losses")
 
 

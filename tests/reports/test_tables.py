@@ -105,12 +105,6 @@ def test_markdown_escapes_bars_in_names():
     assert actual.split("\n")[-1].startswith(r"| I(X;Y\|Z) | 74.37 |")
 
 
-@pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)
-def test_every_metric_has_a_short_name(benchmark):
-    for task in benchmark.tasks:
-        assert set(task.metrics) <= set(tables.SHORT_NAMES)
-
-
 def test_align_refuses_ragged_rows():
     with pytest.raises(ValueError, match="zip"):
         tables.align([["a", "b"], ["c"]])
