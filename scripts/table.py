@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
     print(make(rows, tasks, baseline=baseline))
+    if note := tables.unit_note(tasks):
+        print(f"\n{note}" if flags.markdown else note)
 
 
 if __name__ == "__main__":

@@ -61,12 +61,11 @@ def table(
     average = results["validation"]["avg"]
     validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
     selection = results.get("selection", "loss")  # absent in runs of older versions
-    by = "" if selection == "loss" else f" by {selection}"
-    unit = "in percent"
-    if errors := tables.errors_of(tasks):
-        unit += f", {', '.join(errors)} in the task's unit"
+    by = "" if selection == "loss" else f" by {selection}:"
+    errors = tables.errors_of(tasks)
+    unit = f", {errors} in the task's unit" if errors else ""
     return (
-        f"Test figures {unit}. Best epoch{by} {best_epochs(results)}, "
+        f"Test figures in percent{unit}. Best epoch{by} {best_epochs(results)}, "
         f"validation Avg. {validation}.\n{text}"
     )
 
@@ -93,16 +92,20 @@ def legend(tasks: Sequence[Task], has_ew: bool) -> str:
     >>> print(legend(AFFECTEVAL.select(["ei-reg"]).tasks, has_ew=False))
     majority: the most frequent class, or the mean; Avg.: mean over the tasks; Pear: Pearson correlation; Spear: Spearman correlation
     """
-    kinds = {task.kind for task in tasks}
-    majority = "majority: the most frequent class, or the mean"
-    if "multi_label" in kinds:
-        majority += ", of each label of a multi-label task the more frequent value"
-    parts = [majority, f"Avg.: mean over the tasks{_left_out(tasks)}"]
-    chosen = [metrics.find(name, task) for task in tasks for name in task.metrics]
-    parts += dict.fromkeys(f"{m.title}: {m.meaning}" for m in chosen)
+    constant = "the most frequent class, or the mean"
+    if any(task.kind == "multi_label" for task in tasks):
+        constant = "the most frequent class, the mean, or each label's frequent value"
+    parts = [f"majority: {constant}", f"Avg.: mean over the tasks{_left_out(tasks)}"]
+    chosen = (metrics.find(name, task) for task in tasks for name in task.metrics)
+    parts += dict.fromkeys(map(_meaning, chosen))
     if has_ew:
         parts.append("EW: equal weighting, the mean of the task losses")
     return "; ".join(parts)
+
+
+def _meaning(metric: metrics.Metric) -> str:
+    direction = "" if metric.higher_is_better else ", lower is better"
+    return f"{metric.title}: {metric.meaning}{direction}"
 
 
 def _left_out(tasks: Sequence[Task]) -> str:
@@ -112,8 +115,8 @@ def _left_out(tasks: Sequence[Task]) -> str:
         return ""
     shares = [[metrics.find(m, t).is_share for m in t.metrics] for t in tasks]
     absent = [t.title for t, share in zip(tasks, shares, strict=True) if not any(share)]
-    without = f" and so without {', '.join(absent)}" if absent else ""
-    return f", without {', '.join(errors)}{without}"
+    so = f" (and so without {', '.join(absent)})" if absent else ""
+    return f" without {errors}{so}"
 
 
 def best_epochs(results: Results) -> str:

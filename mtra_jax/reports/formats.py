@@ -49,10 +49,8 @@ def text(comparison: Comparison) -> str:
         "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
         f"against {comparison.baseline}; * p < {SIGNIFICANT}"
     )
-    if errors := tables.errors_of(comparison.tasks):
-        legend += (
-            f"; {', '.join(errors)} in the task's unit, lower is better, not in Avg."
-        )
+    if note := tables.unit_note(comparison.tasks):
+        legend += f"\n{note}"
     return f"{tables.grouped(heads, body)}\n{legend}" + _note_after(comparison, "\n")
 
 

@@ -46,10 +46,17 @@ def digits(metric: metrics.Metric, value: float) -> str:
     return f".{max(0, 3 - exponent)}f"
 
 
-def errors_of(tasks: Sequence[Task]) -> list[str]:
-    """The titles of the metrics that are in a task's unit."""
+def errors_of(tasks: Sequence[Task]) -> str:
+    """The titles of the metrics that are in a task's unit, such as "RMSE, MAE"."""
     chosen = (metrics.find(name, task) for task in tasks for name in task.metrics)
-    return list(dict.fromkeys(m.title for m in chosen if not m.is_share))
+    return ", ".join(dict.fromkeys(m.title for m in chosen if not m.is_share))
+
+
+def unit_note(tasks: Sequence[Task]) -> str:
+    """How to read the errors in a table of `tasks`; empty without any."""
+    errors = errors_of(tasks)
+    note = f"{errors}: in the task's unit, lower is better, not in Avg."
+    return note if errors else ""
 
 
 def score_table(
