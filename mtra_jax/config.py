@@ -27,7 +27,8 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "tasks": (),  # names; empty: all of the benchmark
             "seed": 0,
             "epochs": 20,
-            "patience": 3,  # epochs without a better validation loss
+            "patience": 3,  # epochs without a better validation
+            "selection": "loss",  # of the best epoch; or log_sum, average, TASK/METRIC
             "batch_size": 128,  # of all devices together
             "micro_batches": 1,  # one after the other: less memory, same update
             "sampling": registry.sampling(method),  # or the other one

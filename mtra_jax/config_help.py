@@ -7,6 +7,8 @@ KEYS = {
     "seed": "Seed of new weights, the order of the examples, dropout and drawn examples.",
     "epochs": "Passes over the training examples, at most.",
     "patience": "Training ends after this many epochs without a better validation.",
+    "selection": "Chooses the best epoch, on validation: loss (mean over tasks), log_sum (sum of "
+    "their logarithms), average (Avg.), or TASK/METRIC for a figure of one task.",
     "batch_size": "Examples of a step, of all devices together.",
     "micro_batches": "Parts of a device's batch that are encoded one after the other: less memory, "
     "the same update.",

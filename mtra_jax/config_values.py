@@ -19,6 +19,8 @@ CHOICES = {
     "compute_dtype": ("auto", "float32", "bfloat16"),
     "mapping": ("pmap", "shard_map"),
 }
+SELECTIONS = ("loss", "log_sum", "average")
+"""Names of `selection` besides TASK/METRIC."""
 KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -144,6 +146,7 @@ def validate(config: ConfigDict) -> None:
             raise InputError(f"{key} is {shown(config[key])}; {hint}")
     _check_tasks(config)
     registry.options(config.method.name)
+    _check_selection(config)
     values = flat(config)
     for key, value in values.items():
         if type(value) is int and key != "seed" and value > LARGEST:
@@ -168,6 +171,28 @@ def _check_tasks(config: ConfigDict) -> None:
     elif not config.tasks:
         raise InputError(
             "data.tasks is empty; own tasks need --config.data.tasks=FILE, a TOML file"
+        )
+
+
+def _check_selection(config: ConfigDict) -> None:
+    """Checks `selection`, except for the metric, which needs the tasks themselves."""
+    chosen = config.selection
+    if chosen in SELECTIONS:
+        return
+    names = config.tasks or BENCHMARKS[config.benchmark].task_names
+    if not any(chosen.startswith(f"{name}/") for name in names):
+        task, slash, _ = chosen.partition("/")
+        hint = (
+            f"expected a task of the run: {did_you_mean(task, names)}"
+            if slash
+            else did_you_mean(chosen, (*SELECTIONS, "TASK/METRIC"))
+        )
+        raise InputError(f"selection is {shown(chosen)}; {hint}")
+    method = config.method.name
+    if registry.METHODS[method].is_separate and len(names) > 1:
+        raise InputError(
+            f"selection is {shown(chosen)}, and method {method} trains each task in a "
+            "run without the others; expected loss, log_sum or average"
         )
 
 

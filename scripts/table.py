@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError, check_name
-from mtra_jax.reports import comparison, tables
+from mtra_jax.reports import comparison, run_tasks, tables
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.runs import workdir as files
 
-    rows, benchmark = {}, None
+    rows, tasks = {}, None
     for run in flags.runs:
         name, has_path, path = run.partition("=")
         if not has_path or not name:
@@ -28,10 +28,10 @@ def main(arguments: Sequence[str]) -> None:
         if name in rows:
             raise InputError(f"name {name} is there twice; expected names that differ")
         workdir = cli.existing_directory(path)
-        own = files.read_benchmark(workdir)
-        if benchmark is not None and own != benchmark:
-            raise InputError(f"{workdir}: other tasks than the first run's")
-        benchmark = own
+        own = run_tasks.columns_of(files.read_benchmark(workdir).tasks)
+        tasks = tasks or own
+        if difference := run_tasks.difference(own, tasks):
+            raise InputError(f"{workdir}: {difference}, as in the first run")
         results = files.read_results(workdir)
         if results is None:
             file = workdir / files.RESULTS
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> None:
         rows[name] = results[flags.split]
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
-    print(make(rows, benchmark.tasks, baseline=baseline))
+    print(make(rows, tasks, baseline=baseline))
+    if note := tables.unit_note(tasks):
+        print(f"\n{note}" if flags.markdown else note)
 
 
 if __name__ == "__main__":

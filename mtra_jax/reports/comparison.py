@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +11,12 @@ import numpy as np
 
 from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.reports import tables
-from mtra_jax.tasks import BENCHMARKS, Task
+from mtra_jax.reports import run_tasks, tables
+from mtra_jax.reports.json_members import member
+from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 
 SPLITS = ("validation", "test")
 AVG = ("", "avg")
-KINDS = {str: "a text", int: "a whole number", dict: "an object"}
 # In percent, with room for a figure of 100 that was rounded up.
 LARGEST = 100.001
 
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A figure in percent over the seeds. None: it is missing, or has one seed only."""
+    """A figure over the seeds. None: it is missing, or has one seed only."""
 
     mean: float | None
     std: float | None
@@ -94,11 +95,8 @@ def parse(text: str, source: str) -> list[Entry]:
             raise InputError(f"{where}: damaged: nested too deep") from error
         except ValueError as error:  # besides ours, a number of thousands of digits
             raise InputError(f"{where}: damaged: {error}") from error
-        if entries and entry.tasks != entries[0].tasks:
-            raise InputError(
-                f"{where}: tasks {_describe(entry)}; expected those of the first run, "
-                f"{_describe(entries[0])}"
-            )
+        if entries:
+            _check_same_tasks(entry, entries[0], where)
         key = (entry.name, entry.seed)
         if key in places:
             raise InputError(
@@ -110,11 +108,28 @@ def parse(text: str, source: str) -> list[Entry]:
     return entries
 
 
+def _check_same_tasks(entry: Entry, first: Entry, where: str) -> None:
+    difference = run_tasks.difference(entry.tasks, first.tasks)
+    if difference is None:
+        return
+    if "tasks" in entry.values and "tasks" in first.values:
+        raise InputError(f"{where}: {difference}, as in the first run")
+    raise InputError(
+        f"{where}: tasks {_describe(entry)}; expected those of the first run, "
+        f"{_describe(first)}"
+    )
+
+
+def _describe(entry: Entry) -> str:
+    names = ", ".join(task.name for task in entry.tasks)
+    is_own = "tasks" in entry.values
+    return f"{names} of {'own tasks' if is_own else benchmark_name(entry.values)}"
+
+
 def check_results(results: Any, source: str) -> None:
     """Checks the content of a results.json before it is shown.
 
-    Each split, and "majority", must hold an object for each task (figures in percent by
-    metric) and "avg". A figure may be null or NaN. Epochs are numbers, or one number per
+    Each split, and "majority", must hold an object for each task (figures by metric) and "avg". A figure may be null or NaN. Epochs are numbers, or one number per
     task if the tasks were trained separately.
 
     Raises:
@@ -129,22 +144,29 @@ def check_results(results: Any, source: str) -> None:
 
 def _entry(values: Any) -> Entry:
     """Raises InputError if `values` is not a run record."""
-    name, seed = _member(values, "name", str), _member(values, "seed", int)
+    name, seed = member(values, "name", str), member(values, "seed", int)
     if "baseline" in values:
-        _member(values, "baseline", str)
+        member(values, "baseline", str)
     check_name(name, "name")
+    results = member(values, "results", dict)
+    _check_results(results, SPLITS)
+    names = [name for name in results["test"] if name != "avg"]
+    if not names:
+        raise InputError("results without a task; expected at least one")
+    return Entry(name, seed, _tasks(values, names), results, values)
+
+
+def _tasks(values: Mapping[str, Any], names: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks `names` of a line: its own "tasks", or those of its benchmark."""
+    if "tasks" in values:
+        own = Benchmark("own", run_tasks.read(values))
+        return own.select(names).tasks
     benchmark = benchmark_name(values)
     if benchmark not in BENCHMARKS:
         raise InputError(
             f"benchmark {shown(benchmark)}; {did_you_mean(benchmark, BENCHMARKS)}"
         )
-    results = _member(values, "results", dict)
-    _check_results(results, SPLITS)
-    names = [name for name in results["test"] if name != "avg"]
-    if not names:
-        raise InputError("results without a task; expected at least one")
-    tasks = BENCHMARKS[benchmark].select(names).tasks
-    return Entry(name, seed, tasks, results, values)
+    return run_tasks.columns_of(BENCHMARKS[benchmark].select(names).tasks)
 
 
 def benchmark_name(values: Mapping[str, Any]) -> str:
@@ -153,26 +175,28 @@ def benchmark_name(values: Mapping[str, Any]) -> str:
     Raises:
       InputError: the record does not name it.
     """
-    overrides = _member(values, "overrides", dict)
+    overrides = member(values, "overrides", dict)
     if "benchmark" in overrides:
-        return _member(overrides, "benchmark", str)
-    return _member(values, "preset", str).partition("_")[2]
+        return member(overrides, "benchmark", str)
+    return member(values, "preset", str).partition("_")[2]
 
 
 def _check_results(results: Any, splits: Sequence[str]) -> None:
     for split in splits:
-        summary = _member(results, split, dict)
-        for task in summary:
-            if task == "avg":
-                _check_figure(summary["avg"], split, "avg")
-                continue
-            for metric, figure in _member(summary, task, dict).items():
-                _check_figure(figure, split, task, metric)
+        summary = member(results, split, dict)
+        is_bounded = True
+        for task in (name for name in summary if name != "avg"):
+            for metric, figure in member(summary, task, dict).items():
+                if not metrics.is_bounded(metric):
+                    is_bounded = False
+                _check_figure(figure, metrics.is_bounded(metric), split, task, metric)
+        if "avg" in summary:
+            _check_figure(summary["avg"], is_bounded, split, "avg")
 
 
 def _check_epochs_and_times(results: dict[str, Any]) -> None:
     kind = dict if isinstance(results.get("epochs"), dict) else int
-    best, last = (_member(results, key, kind) for key in ("best_epoch", "epochs"))
+    best, last = (member(results, key, kind) for key in ("best_epoch", "epochs"))
     if kind is dict and best.keys() != last.keys():
         raise InputError(
             f"'epochs' of {shown(list(last))}; expected those of {shown(list(best))}"
@@ -185,30 +209,15 @@ def _check_epochs_and_times(results: dict[str, Any]) -> None:
             raise InputError(f"{key!r} is {shown(seconds)}; expected a number")
 
 
-def _check_figure(figure: Any, *place: str) -> None:
-    is_number = type(figure) in (int, float) and not abs(figure) > LARGEST
+def _check_figure(figure: Any, is_bounded: bool, *place: str) -> None:
+    largest = LARGEST if is_bounded else sys.float_info.max
+    is_number = type(figure) in (int, float) and not abs(figure) > largest
     if figure is not None and not is_number:
+        range_ = " from -100 to 100" if is_bounded else ""
         raise InputError(
-            f"figure {shown(figure)} of {shown('/'.join(place))}; expected a number "
-            "from -100 to 100, or null"
+            f"figure {shown(figure)} of {shown('/'.join(place))}; expected a number"
+            f"{range_}, or null"
         )
-
-
-def _member(values: Any, key: str, kind: type) -> Any:
-    if not isinstance(values, dict):
-        raise InputError(f"{shown(values)}; expected an object with {shown(key)}")
-    if key not in values:
-        raise InputError(f"no {shown(key)}; expected {KINDS[kind]}")
-    if type(values[key]) is not kind:
-        raise InputError(
-            f"{shown(key)} is {shown(values[key])}; expected {KINDS[kind]}"
-        )
-    return values[key]
-
-
-def _describe(entry: Entry) -> str:
-    names = ", ".join(task.name for task in entry.tasks)
-    return f"{names} of {benchmark_name(entry.values)}"
 
 
 def compare(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from mtra_jax import metrics
 from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
 
@@ -59,8 +60,12 @@ def table(
     text = tables.score_table(figure_rows(results, method, others), tasks)
     average = results["validation"]["avg"]
     validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
+    selection = results.get("selection", "loss")  # absent in runs of older versions
+    by = "" if selection == "loss" else f" by {selection}:"
+    errors = tables.errors_of(tasks)
+    unit = f", {errors} in the task's unit" if errors else ""
     return (
-        f"Test figures in percent. Best epoch {best_epochs(results)}, "
+        f"Test figures in percent{unit}. Best epoch{by} {best_epochs(results)}, "
         f"validation Avg. {validation}.\n{text}"
     )
 
@@ -87,15 +92,31 @@ def legend(tasks: Sequence[Task], has_ew: bool) -> str:
     >>> print(legend(AFFECTEVAL.select(["ei-reg"]).tasks, has_ew=False))
     majority: the most frequent class, or the mean; Avg.: mean over the tasks; Pear: Pearson correlation; Spear: Spearman correlation
     """
-    metrics = dict.fromkeys(metric for task in tasks for metric in task.metrics)
-    parts = [
-        "majority: the most frequent class, or the mean",
-        "Avg.: mean over the tasks",
-    ]
-    parts += [f"{tables.SHORT_NAMES[m]}: {tables.MEANINGS[m]}" for m in metrics]
+    constant = "the most frequent class, or the mean"
+    if any(task.kind == "multi_label" for task in tasks):
+        constant = "the most frequent class, the mean, or each label's frequent value"
+    parts = [f"majority: {constant}", f"Avg.: mean over the tasks{_left_out(tasks)}"]
+    chosen = (metrics.find(name, task) for task in tasks for name in task.metrics)
+    parts += dict.fromkeys(map(_meaning, chosen))
     if has_ew:
         parts.append("EW: equal weighting, the mean of the task losses")
     return "; ".join(parts)
+
+
+def _meaning(metric: metrics.Metric) -> str:
+    direction = "" if metric.higher_is_better else ", lower is better"
+    return f"{metric.title}: {metric.meaning}{direction}"
+
+
+def _left_out(tasks: Sequence[Task]) -> str:
+    """What Avg. leaves out, as the end of its explanation; empty for nothing."""
+    errors = tables.errors_of(tasks)
+    if not errors:
+        return ""
+    shares = [[metrics.find(m, t).is_share for m in t.metrics] for t in tasks]
+    absent = [t.title for t, share in zip(tasks, shares, strict=True) if not any(share)]
+    so = f" (and so without {', '.join(absent)})" if absent else ""
+    return f" without {errors}{so}"
 
 
 def best_epochs(results: Results) -> str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from mtra_jax import metrics
+from mtra_jax.metrics import Metric
 from mtra_jax.reports import tables
 from mtra_jax.reports.comparison import AVG, Cell, Comparison
 
@@ -47,6 +49,8 @@ def text(comparison: Comparison) -> str:
         "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
         f"against {comparison.baseline}; * p < {SIGNIFICANT}"
     )
+    if note := tables.unit_note(comparison.tasks):
+        legend += f"\n{note}"
     return f"{tables.grouped(heads, body)}\n{legend}" + _note_after(comparison, "\n")
 
 
@@ -108,36 +112,48 @@ def _layout(
 ) -> tuple[list[tables.Head], list[list[str]]]:
     """Heads, and for each row its name and cells."""
     rows = comparison.rows
-    heads = [
-        (task.title, tables.SHORT_NAMES[metric])
-        for task in comparison.tasks
-        for metric in task.metrics
-    ]
-    columns = [
-        _column([row.cells[key] for row in rows], "z.2f", style)
-        for key in rows[0].cells
-    ]
-    changes = [Cell(row.delta_p, None) for row in rows]
-    columns.append(_column(changes, "+z.2f", style))
+    heads, columns = [], []
+    for task in comparison.tasks:
+        for name in task.metrics:
+            metric = metrics.find(name, task)
+            heads.append((task.title, metric.title))
+            columns.append(
+                _column([r.cells[task.name, name] for r in rows], style, metric)
+            )
+    columns.append(_column([row.cells[AVG] for row in rows], style))
+    columns.append(_column([Cell(row.delta_p, None) for row in rows], style, sign="+"))
     columns.append([_p_cell(row.p, style) for row in rows])
     names = [row.name for row in rows]
     heads += [("", "Avg."), ("", "Δp"), ("", "p")]
     return heads, [list(cells) for cells in zip(names, *columns, strict=True)]
 
 
-def _column(cells: Sequence[Cell], digits: str, style: Style) -> list[str]:
-    """The cells of one column; with several rows the best mean, or ties of it, are bold."""
-    means = [None if c.mean is None else format(c.mean, digits) for c in cells]
-    present = [c.mean for c in cells if c.mean is not None]
-    best = format(max(present), digits) if present and len(cells) > 1 else None
+def _column(
+    cells: Sequence[Cell], style: Style, metric: Metric | None = None, sign: str = ""
+) -> list[str]:
+    """The cells of one column; with several rows the best mean, or ties of it, are bold.
+
+    `metric`: None for percent.
+    """
+    digits = [
+        ".2f" if metric is None or c.mean is None else tables.digits(metric, c.mean)
+        for c in cells
+    ]
+    means = [
+        None if c.mean is None else format(c.mean, f"{sign}z{form}")
+        for c, form in zip(cells, digits, strict=True)
+    ]
+    present = [(c.mean, mean) for c, mean in zip(cells, means, strict=True) if mean]
+    better = max if metric is None or metric.higher_is_better else min
+    best = better(present)[1] if present and len(cells) > 1 else None
     texts = []
-    for cell, mean in zip(cells, means, strict=True):
+    for cell, mean, form in zip(cells, means, digits, strict=True):
         if mean is None:
             texts.append(style.missing)
             continue
         shown = style.bold(mean) if mean == best else style.number(mean)
         if cell.std is not None:
-            shown += f" {style.plus_minus} {cell.std:.2f}"
+            shown += f" {style.plus_minus} {cell.std:{form}}"
         texts.append(shown)
     return texts
 

@@ -1,41 +1,62 @@
 """Summaries of results -> aligned tables for the terminal, and Markdown."""
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtra_jax import metrics
 from mtra_jax.tasks import Task
 
-# As in the paper's tables, short enough for six tasks on a terminal.
-SHORT_NAMES = {
-    "macro_f1": "M-F1",
-    "irony_f1": "F1(i.)",
-    "macro_recall": "M-Rec",
-    "favor_against_f1": "F1(a.f.)",
-    "pearson_v": "V",
-    "pearson_a": "A",
-    "pearson_d": "D",
-    "pearson": "Pear",
-    "spearman": "Spear",
-}
-MEANINGS = {
-    "macro_f1": "macro-averaged F1",
-    "irony_f1": "F1 of the ironic class",
-    "macro_recall": "macro-averaged recall",
-    "favor_against_f1": "mean F1 of against and favor",
-    "pearson_v": "Pearson correlation of valence",
-    "pearson_a": "of arousal",
-    "pearson_d": "of dominance",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-}
 MISSING = "-"
 GAP = "  "
+WIDTH = 132
+"""Wider tables of plain text are split; 132 columns are a terminal's wide mode."""
 
 Summary = Mapping[str, Any]
 Head = tuple[str, str]
 """The title of a task (empty for a column without one), and the name of a column."""
+
+Group = tuple[str, list[int]]
+"""A title and its columns in a table, whose column 0 holds the names of the rows."""
+
+
+def figure(metric: metrics.Metric, value: float | None) -> str:
+    """A figure as text: percent with two decimals; an error with four significant digits.
+
+    >>> from mtra_jax.tasks import SYNTHETIC
+    >>> task = SYNTHETIC.tasks[-1]
+    >>> figure(metrics.find("pearson", task), 57.3781)
+    '57.38'
+    >>> figure(metrics.find("rmse", task), 9.6218), figure(metrics.find("rmse", task), 0)
+    ('9.622', '0')
+    """
+    if value is None or math.isnan(value):
+        return MISSING
+    return format(value, digits(metric, value))
+
+
+def digits(metric: metrics.Metric, value: float) -> str:
+    """The format of the figure `value`, and of its deviation, such as ".2f"."""
+    if metric.is_share:
+        return ".2f"
+    exponent = int(f"{value:.3e}".partition("e")[2])
+    if not value or not -4 <= exponent < 7:
+        return ".3e" if value else ".0f"
+    return f".{max(0, 3 - exponent)}f"
+
+
+def errors_of(tasks: Sequence[Task]) -> str:
+    """The titles of the metrics that are in a task's unit, such as "RMSE, MAE"."""
+    chosen = (metrics.find(name, task) for task in tasks for name in task.metrics)
+    return ", ".join(dict.fromkeys(m.title for m in chosen if not m.is_share))
+
+
+def unit_note(tasks: Sequence[Task]) -> str:
+    """How to read the errors in a table of `tasks`; empty without any."""
+    errors = errors_of(tasks)
+    note = f"{errors}: in the task's unit, lower is better, not in Avg."
+    return note if errors else ""
 
 
 def score_table(
@@ -78,8 +99,9 @@ def delta_p_note(
     `figures`: the figures of the baseline, by task and metric; None for a missing one.
     """
     bad = [
-        f"{task.title} {SHORT_NAMES[metric]} of {baseline} is {figure:.2f}"
-        for task, metric, figure in metrics.not_positive(figures, tasks)
+        f"{task.title} {metric.title} of {baseline} is {figure(metric, value)}"
+        for task, name, value in metrics.not_positive(figures, tasks)
+        for metric in [metrics.find(name, task)]
     ]
     if not bad:
         return None
@@ -89,26 +111,56 @@ def delta_p_note(
 def grouped(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
     """Plain text: two lines of heads above `body`, rows of a name and a cell per head.
 
-    Each title is centred above its columns.
+    Each title is centred above its columns. A table wider than `WIDTH` is split between
+    titles into several, one below the other, each with the names of the rows.
     """
     lines = [["", *(name for _, name in heads)], *body]
     widths = _widths(lines)
-    titles = []
-    for title, columns in groups([title for title, _ in heads]):
-        lacking = len(title) - len(GAP.join(" " * widths[c] for c in columns))
+    titles = _split(groups([title for title, _ in heads]), widths)
+    for title, columns in titles:
+        lacking = width(title) - _total(widths, columns)
         widths[columns[0]] += max(0, lacking)
-        titles.append(title.center(len(GAP.join(" " * widths[c] for c in columns))))
-    top = GAP.join([" " * widths[0], *titles]).rstrip()
-    return f"{top}\n{align(lines, widths)}"
+    parts: list[list[Group]] = [[]]
+    for group in titles:
+        columns = [0, *(c for _, part in [*parts[-1], group] for c in part)]
+        if parts[-1] and _total(widths, columns) > WIDTH:
+            parts.append([])
+        parts[-1].append(group)
+    return "\n\n".join(_part(part, lines, widths) for part in parts)
+
+
+def _split(titles: Sequence[Group], widths: Sequence[int]) -> list[Group]:
+    """The groups, those wider than `WIDTH` as several of the same title."""
+    result: list[Group] = []
+    for title, columns in titles:
+        part: list[int] = []
+        for column in columns:
+            if part and _total(widths, [0, *part, column]) > WIDTH:
+                result.append((title, part))
+                part = []
+            part = [*part, column]
+        result.append((title, part))
+    return result
+
+
+def _part(
+    titles: Sequence[Group],
+    lines: Sequence[Sequence[str]],
+    widths: Sequence[int],
+) -> str:
+    """The columns of `titles` as a table, after that of the names."""
+    tops = [_centred(title, _total(widths, columns)) for title, columns in titles]
+    columns = [0, *(c for _, part in titles for c in part)]
+    top = GAP.join([" " * widths[0], *tops]).rstrip()
+    cells = [[line[c] for c in columns] for line in lines]
+    return f"{top}\n{align(cells, [widths[c] for c in columns])}"
 
 
 def markdown(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
     """The table of `grouped` in Markdown, with title and name in one head."""
-    lines = [
-        ["", *(f"{title} {name}".strip() for title, name in heads)],
-        ["---", *("---:" for _ in heads)],
-        *([cell.replace("|", r"\|") for cell in cells] for cells in body),
-    ]
+    rows = [["", *(f"{title} {name}".strip() for title, name in heads)], *body]
+    first, *others = ([cell.replace("|", r"\|") for cell in cells] for cells in rows)
+    lines = [first, ["---", *("---:" for _ in heads)], *others]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -122,16 +174,17 @@ def align(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) ->
     widths = widths or _widths(rows)
     return "\n".join(
         GAP.join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            cell.rjust(size - wide) if column else cell.ljust(size - wide)
+            for column, (cell, size) in enumerate(zip(cells, widths, strict=True))
+            for wide in [width(cell) - len(cell)]
         ).rstrip()
         for cells in rows
     )
 
 
-def groups(titles: Sequence[str]) -> list[tuple[str, list[int]]]:
+def groups(titles: Sequence[str]) -> list[Group]:
     """Consecutive equal titles, each with its table columns; column 0 holds the names."""
-    grouped_titles: list[tuple[str, list[int]]] = []
+    grouped_titles: list[Group] = []
     for column, title in enumerate(titles, start=1):
         if grouped_titles and title and grouped_titles[-1][0] == title:
             grouped_titles[-1][1].append(column)
@@ -140,30 +193,50 @@ def groups(titles: Sequence[str]) -> list[tuple[str, list[int]]]:
     return grouped_titles
 
 
+def width(text: str) -> int:
+    """The columns that `text` takes on a terminal.
+
+    >>> width("Ironie"), width("皮肉"), width("e\u0301")
+    (6, 4, 1)
+    """
+    return sum(_columns_of(character) for character in text)
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def _centred(text: str, size: int) -> str:
+    return text.center(size - (width(text) - len(text)))
+
+
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [max(map(width, column)) for column in zip(*rows, strict=True)]
+
+
+def _total(widths: Sequence[int], columns: Sequence[int]) -> int:
+    """The width of `columns` with the gaps between them."""
+    return sum(widths[c] for c in columns) + len(GAP) * (len(columns) - 1)
 
 
 def _cells(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None
 ) -> tuple[list[Head], list[list[str]]]:
     """The heads of the columns of figures, and the name and figures of each row."""
-    keys = [(task, metric) for task in tasks for metric in task.metrics]
-    heads = [(task.title, SHORT_NAMES[metric]) for task, metric in keys]
+    keys = [(task, metrics.find(name, task)) for task in tasks for name in task.metrics]
+    heads = [(task.title, metric.title) for task, metric in keys]
     heads.append(("", "Avg."))
     body = []
     for name, summary in rows.items():
-        figures = [summary.get(task.name, {}).get(metric) for task, metric in keys]
-        figures.append(summary.get("avg"))
-        body.append(
-            [
-                name,
-                *(
-                    MISSING if f is None or math.isnan(f) else f"{f:.2f}"
-                    for f in figures
-                ),
-            ]
-        )
+        cells = [
+            figure(metric, summary.get(task.name, {}).get(metric.name))
+            for task, metric in keys
+        ]
+        average = summary.get("avg")
+        is_missing = average is None or math.isnan(average)
+        body.append([name, *cells, MISSING if is_missing else f"{average:.2f}"])
     if baseline is not None:
         heads.append(("", "Δp"))
         for cells, summary in zip(body, rows.values(), strict=True):

@@ -35,6 +35,7 @@ def results_of_all(
         "best_epoch": {name: results[name]["best_epoch"] for name in names},
         "best_validation_loss": sum(run["best_validation_loss"] for run in runs)
         / len(runs),
+        **_selection(results),
         "epochs": {name: results[name]["epochs"] for name in names},
         "steps": sum(run["steps"] for run in runs),
         "skipped_steps": sum(run["skipped_steps"] for run in runs),
@@ -46,6 +47,18 @@ def results_of_all(
             for key in ("train_seconds", "scoring_seconds")
         },
     }
+
+
+def _selection(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How the best epochs were chosen, with the value of each task's.
+
+    Empty for runs of older versions.
+    """
+    if not all("selection" in run for run in results.values()):
+        return {}
+    (name,) = {run["selection"] for run in results.values()}
+    values = {task: run["selection_value"] for task, run in results.items()}
+    return {"selection": name, "selection_value": values}
 
 
 def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> None:

@@ -43,11 +43,13 @@ class Display:
             return loop.Watch(say=self._warn, should_stop=self._should_stop)
         self._introduce(prepared, at)
         view = self._view = self._open(prepared.run, at.step)
+        name = prepared.run.selection.name
+        by = "" if name == "loss" else f" {name}"
 
         def after_epoch(
             epoch: int, loss: float, summary: dict[str, Any], at: loop.Progress
         ) -> None:
-            note = ", best so far" if at.stale_epochs == 0 else ""
+            note = f", best{by} so far" if at.stale_epochs == 0 else ""
             view.epoch(epoch, loss, summary, note)
 
         evaluation = functools.partial(bars.evaluation_bar, position=self._position)

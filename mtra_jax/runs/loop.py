@@ -15,6 +15,7 @@ from mtra_jax.errors import InputError, RunError
 from mtra_jax.runs import divergence, metrics_log
 from mtra_jax.runs.interfaces import Callbacks, Log, Store
 from mtra_jax.runs.progress import Progress
+from mtra_jax.runs.selection import Selection
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate, memory
 from mtra_jax.train.batching import Schedule
@@ -50,6 +51,7 @@ class Run(NamedTuple):
     train: batches.Batcher
     validation: evaluate.Split
     state: TrainState
+    selection: Selection = Selection()
 
 
 def _ignore(*_: Any) -> None:
@@ -183,13 +185,13 @@ def _validate(
         save(state, progress, math.inf)
         raise
     summary = metrics.summarize(scored.scores, run.benchmark.tasks)
-    loss = math.inf if scored.faults else scored.loss
-    progress = progress.after_epoch(epoch, loss, summary)
+    score = run.selection.score(scored, summary)
+    progress = progress.after_epoch(epoch, scored.loss, summary, score)
     progress = progress._replace(seconds=time.monotonic() - started)
     figures = metrics_log.of_validation(scored.losses, scored.scores)
     means = {"validation/loss": scored.loss, "validation/avg": summary["avg"]}
     log.add(progress.step, {"epoch": epoch + 1, **figures, **means})
-    save(state, progress, loss)
+    save(state, progress, score)
     watch.epoch(epoch + 1, scored.loss, summary, progress)
     divergence.report_validation(epoch + 1, scored.faults, watch.say)
     return progress
@@ -300,4 +302,6 @@ def resume(run: Run, store: Store, say: Callable[[str], Any]) -> tuple[Run, Prog
     if latest is None:
         return run, Progress()
     _, arrays, record = latest
-    return run._replace(state=TrainState(**arrays)), Progress(**record)
+    # Runs of older versions are chosen by the loss.
+    progress = Progress(**{"best_score": record["best_loss"], **record})
+    return run._replace(state=TrainState(**arrays)), progress

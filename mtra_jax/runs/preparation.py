@@ -13,7 +13,7 @@ from mtra_jax.data.sources import Splits
 from mtra_jax.data.task_file import Data
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import inputs, loop
+from mtra_jax.runs import inputs, loop, selection
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import backbone as backbones
 from mtra_jax.train import batching, build, evaluate
@@ -51,6 +51,7 @@ def prepare(
         data = load_data(config)
     benchmark, splits = data
     metrics.check_metrics(benchmark.tasks)
+    chosen = selection.make(config.selection, benchmark)
     devices = choose_devices(config.devices)
     sampling = _sampling(config)
     batching.check_batch_size(sampling.batch_size, len(devices), sampling.micro_batches)
@@ -95,7 +96,7 @@ def prepare(
     )
     forward = build.make_forward(model, method, devices, mapping=config.mapping)
     run = loop.Run(
-        benchmark, schedule, update, forward, train, parts["validation"], state
+        benchmark, schedule, update, forward, train, parts["validation"], state, chosen
     )
     return Prepared(
         run, parts["test"], examples, backbone, devices, made_from, config.mapping

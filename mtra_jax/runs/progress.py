@@ -1,4 +1,4 @@
-"""Validation losses -> the progress of a training run, and whether it has ended."""
+"""Validation scores -> the progress of a training run, and whether it has ended."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,11 +15,14 @@ class Progress(NamedTuple):
     validation."""
     skipped_steps: int = 0
     best_loss: float = math.inf
+    """The validation loss of the best epoch."""
     best_epoch: int = 0
     stale_epochs: int = 0
     seconds: float = 0.0
     best_summary: dict[str, Any] | None = None
     """The validation figures of the best epoch, as in `results.json`."""
+    best_score: float = math.inf
+    """The score of the best epoch, see `selection.Selection`; lower is better."""
 
     def is_over(self, schedule: Schedule) -> bool:
         """Whether training has ended."""
@@ -28,15 +31,17 @@ class Progress(NamedTuple):
         )
 
     def after_epoch(
-        self, epoch: int, loss: float, summary: dict[str, Any]
+        self, epoch: int, loss: float, summary: dict[str, Any], score: float
     ) -> "Progress":
         """The progress after the validation of `epoch` (from 0).
 
-        A loss that is not finite never counts as better, negative infinity included.
+        The best epoch has the lowest `score`, the first of equals. A score that is not
+        finite never counts as better, negative infinity included.
         """
         validated = self._replace(validated=epoch + 1)
-        if math.isfinite(loss) and loss < self.best_loss:
+        if math.isfinite(score) and score < self.best_score:
             return validated._replace(
+                best_score=score,
                 best_loss=loss,
                 best_epoch=epoch + 1,
                 stale_epochs=0,

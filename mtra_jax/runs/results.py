@@ -65,6 +65,8 @@ def finish(
         "majority": majority(prepared.examples, run.benchmark),
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
+        "selection": run.selection.name,
+        "selection_value": run.selection.figure_of(progress.best_score),
         "epochs": progress.step // run.schedule.steps_per_epoch,
         "steps": progress.step,
         "skipped_steps": progress.skipped_steps,

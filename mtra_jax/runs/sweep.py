@@ -13,9 +13,10 @@ import jax
 from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
-from mtra_jax.reports import bars, comparison
+from mtra_jax.reports import bars, comparison, run_tasks
 from mtra_jax.runs import display, experiments, training
 from mtra_jax.runs import workdir as run_files
+from mtra_jax.tasks import OWN
 
 RESULTS = "results.jsonl"
 State = Literal["finished", "begun", "new"]
@@ -87,7 +88,8 @@ def make_plan(
 def _tasks_of(entry: comparison.Entry) -> tuple[str, tuple[str, ...]]:
     """The benchmark and the names of the tasks of a run record."""
     names = tuple(task.name for task in entry.tasks)
-    return comparison.benchmark_name(entry.values), names
+    is_own = "tasks" in entry.values
+    return OWN if is_own else comparison.benchmark_name(entry.values), names
 
 
 def state_of(directory: Path) -> State:
@@ -182,6 +184,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
     trial = job.trial
     ended = (job.directory / run_files.RESULTS).stat().st_mtime
     environment = files.read_json(job.directory / run_files.ENVIRONMENT)
+    tasks = run_tasks.described(run_files.read_benchmark(job.directory))
     return {
         "name": trial.name,
         "method": trial.method,
@@ -192,6 +195,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "command": plan.command,
         "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
+        **({} if tasks is None else {"tasks": tasks}),
         "results": results,
     }
 

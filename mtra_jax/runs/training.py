@@ -29,6 +29,7 @@ from mtra_jax.runs import (
     preparation,
     processes,
     results,
+    selection,
     workdir,
 )
 from mtra_jax.runs.preparation import Prepared
@@ -84,6 +85,8 @@ def _train_separately(
             workdir.write_config(config, directory)
         if data is None:
             data = preparation.load_data(config)
+        for name in names:  # all of them before the first one trains
+            selection.make(config.selection, data.benchmark.select([name]))
         outcomes = {}
         for name in names:
             own = configs.of_task(config, name)

@@ -1,6 +1,7 @@
 """Comparisons of runs against figures worked by hand and Welch's formula."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -10,8 +11,10 @@ import pytest
 from messages import assert_mentions
 from scipy import stats
 
+from mtra_jax import metrics
 from mtra_jax.errors import InputError
-from mtra_jax.reports import comparison, formats
+from mtra_jax.reports import comparison, formats, run_tasks
+from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 
 
 def summary(irony, pearson, spearman):
@@ -388,6 +391,102 @@ def test_a_run_that_occurs_twice_is_refused():
     assert refused([*LINES, LINES[1]]) == (
         "w/results.jsonl:6: ew, seed 1 is on line 2 already; expected each run once"
     )
+
+
+# ---- tasks of a user
+
+OWN = [
+    Task("reviews", "Reviews", "classification", ("x", "y"), ("accuracy",)),
+    Task("stars", "Stars", "regression", ("stars",), ("rmse", "r2")),
+]
+
+
+def own_line(name, seed, accuracy, rmse, r2, tasks=OWN):
+    scores = {"reviews": {"accuracy": accuracy}, "stars": {"rmse": rmse, "r2": r2}}
+    own = run_tasks.described(Benchmark("own", tuple(tasks)))
+    summary = metrics.summarize(scores, OWN)
+    return line(name, seed, summary, preset="own", tasks=own)
+
+
+OWN_LINES = [
+    own_line("ew", 0, 60.0, 240.0, 10.0),
+    own_line("ew", 1, 60.0, 160.0, 10.0),
+    own_line("mtra", 0, 70.0, 90.0, 20.0),
+    own_line("mtra", 1, 72.0, 110.0, 20.0),
+]
+
+
+def test_runs_of_own_tasks_are_compared_by_the_tasks_of_their_lines():
+    compared = comparison.compare(parse(OWN_LINES))
+    assert compared.tasks == tuple(OWN)
+    # Reviews: 11 of 60. Stars: RMSE 200 to 100, and R² 10 to 20.
+    expected = (100 * 11 / 60 + (50 + 100) / 2) / 2
+    assert row(compared, "mtra").delta_p == pytest.approx(expected, rel=1e-12)
+    assert row(compared, "mtra").cells["stars", "rmse"].mean == 100.0
+    # Avg. has no RMSE: (60 + 10) / 2 in both seeds; (70 + 20) / 2 and (72 + 20) / 2.
+    assert row(compared, "ew").cells[comparison.AVG] == (35.0, 0.0)
+    assert row(compared, "mtra").p == pytest.approx(welch([35.0, 35.0], [45.0, 46.0]))
+
+
+def test_the_lowest_error_is_bold_and_in_its_unit():
+    compared = comparison.compare(parse(OWN_LINES))
+    ew, mtra = formats.markdown(compared).split("\n")[2:4]
+    assert ew.startswith("| ew | 60.00 ± 0.00 | 200.0 ± 56.6 | 10.00 ± 0.00 | ")
+    assert mtra.startswith(
+        "| mtra | **71.00** ± 1.41 | **100.0** ± 14.1 | **20.00** ± 0.00 | "
+    )
+    note = "RMSE: in the task's unit, lower is better, not in Avg."
+    assert formats.text(compared).split("\n")[-1] == note
+
+
+def test_determination_far_below_zero_is_a_figure():
+    lines = [own_line("ew", 0, 60.0, 2000.0, -5000.0)]
+    parsed = parse(lines)
+    assert parsed[0].results["test"]["avg"] == -2470.0
+    lines[0]["results"]["test"]["reviews"]["accuracy"] = 101.0
+    assert "figure 101.0 of 'test/reviews/accuracy'; expected a number from -100" in (
+        refused(lines)
+    )
+
+
+def test_the_tasks_of_a_line_survive_json():
+    tasks = parse(OWN_LINES)[0].tasks
+    assert tasks == run_tasks.columns_of(OWN)
+    assert run_tasks.described(BENCHMARKS["tweeteval"]) is None
+    resolved = [dataclasses.replace(task, thresholds=(0.4,)) for task in OWN]
+    assert run_tasks.difference(run_tasks.columns_of(resolved), tasks) is None
+
+
+def test_own_tasks_that_differ_from_the_first_runs_are_refused():
+    other = dataclasses.replace(OWN[1], metrics=("rmse",))
+    answer = refused([OWN_LINES[0], own_line("tw", 0, 1.0, 2.0, 3.0, [OWN[0], other])])
+    assert answer == (
+        "w/results.jsonl:2: metrics of stars: ('rmse',); expected ('rmse', 'r2'), as in "
+        "the first run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"kind": "ranking"}, "kind 'ranking'; known: classification"),
+        ({"kind": 3}, "'kind' is 3; expected a text"),
+        ({"labels": "x"}, "'labels' is 'x'; expected a list"),
+        ({"labels": ["x", 2]}, "2 in 'labels'; expected a text"),
+        ({"title": "a\nb"}, "name 'a\\nb'; expected no line breaks"),
+        (
+            {"metrics": ["acuracy"]},
+            "metric 'acuracy' is unknown; did you mean accuracy",
+        ),
+        ({"metrics": []}, "task reviews: no metric"),
+    ],
+)
+def test_a_damaged_task_of_a_line_is_named(change, expected):
+    own = {**OWN_LINES[0], "tasks": [*OWN_LINES[0]["tasks"]]}
+    own["tasks"][0] = {**own["tasks"][0], **change}
+    answer = refused([own])
+    assert answer.startswith("w/results.jsonl:1: damaged: ")
+    assert expected in answer
 
 
 def test_an_unknown_baseline_is_refused_with_the_nearest_name():

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.reports import comparison, end_of_run, formats, stored, tables
-from mtra_jax.tasks import BENCHMARKS
+from mtra_jax import metrics
+from mtra_jax.reports import comparison, end_of_run, formats, stored
+from mtra_jax.tasks import BENCHMARKS, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "results").glob("*.jsonl"))
@@ -147,8 +148,33 @@ def test_the_legend_explains_every_column():
         assert "\n" not in line
         for task in benchmark.tasks:
             for metric in task.metrics:
-                assert f"{tables.SHORT_NAMES[metric]}: " in line
+                assert f"{metrics.find(metric, task).title}: " in line
         assert line.endswith("EW: equal weighting, the mean of the task losses")
+
+
+def test_the_legend_and_the_head_explain_errors_and_several_labels():
+    tasks = (
+        Task("t", "Topics", "multi_label", ("x", "y"), ("accuracy", "f1:x")),
+        Task("s", "Stars", "regression", ("a", "b"), ("pearson", "rmse:b")),
+        Task("p", "Price", "regression", ("euro",), ("mae",)),
+    )
+    line = end_of_run.legend(tasks, has_ew=False)
+    assert line.split("; ") == [
+        "majority: the most frequent class, the mean, or each label's frequent value",
+        "Avg.: mean over the tasks without RMSE(b), MAE (and so without Price)",
+        "Acc: accuracy (multi-label: of whole label sets)",
+        "F1(x): F1 of x",
+        "Pear: Pearson correlation, mean over the dimensions",
+        "RMSE(b): root of the mean squared error of b, lower is better",
+        "MAE: mean absolute error, lower is better",
+    ]
+    figures = {"t": {}, "s": {}, "p": {}, "avg": 50.0}
+    results = dict.fromkeys(("validation", "test", "majority"), figures)
+    results |= {"best_epoch": 2, "epochs": 3, "selection": "p/mae"}
+    assert end_of_run.table(results, tasks, "ew").startswith(
+        "Test figures in percent, RMSE(b), MAE in the task's unit. Best epoch by p/mae: 2 "
+        "of 3, validation Avg. 50.00.\n"
+    )
 
 
 def test_separate_runs_of_tasks_list_their_best_epochs():

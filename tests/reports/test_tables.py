@@ -1,5 +1,7 @@
 """Tables: every figure in the column of its metric, on lines that align."""
 
+import math
+
 import pytest
 
 from mtra_jax import metrics
@@ -105,10 +107,105 @@ def test_markdown_escapes_bars_in_names():
     assert actual.split("\n")[-1].startswith(r"| I(X;Y\|Z) | 74.37 |")
 
 
-@pytest.mark.parametrize("benchmark", [TWEETEVAL, AFFECTEVAL], ids=lambda b: b.name)
-def test_every_metric_has_a_short_name(benchmark):
-    for task in benchmark.tasks:
-        assert set(task.metrics) <= set(tables.SHORT_NAMES)
+# ---- tasks of a user
+
+REVIEWS = Task("r", "Reviews", "classification", ("x", "y"), ("accuracy", "f1:y"))
+STARS = Task("s", "Stars", "regression", ("stars",), ("pearson", "rmse"))
+PRICE = Task("p", "Price", "regression", ("euro",), ("mae",))
+
+
+def own(accuracy, rmse, mae):
+    return metrics.summarize(
+        {
+            "r": {"accuracy": accuracy, "f1:y": 50.0},
+            "s": {"pearson": 40.0, "rmse": rmse},
+            "p": {"mae": mae},
+        },
+        (REVIEWS, STARS, PRICE),
+    )
+
+
+def test_errors_have_four_digits_and_stay_out_of_avg():
+    rows = {"majority": own(60.0, 24.31, 12345.678), "EW": own(70.0, 9.99996, 0.012345)}
+    actual = tables.score_table(rows, (REVIEWS, STARS, PRICE), baseline="majority")
+    # Avg.: (60 + 50) / 2 and 40; (70 + 50) / 2 and 40. Δp: 1/6, 0; 0, 14.31 of 24.31; 1.
+    assert actual.split("\n") == [
+        "            Reviews        Stars       Price",
+        "            Acc  F1(y)   Pear   RMSE      MAE   Avg.      Δp",
+        "majority  60.00  50.00  40.00  24.31    12346  47.50   +0.00",
+        "EW        70.00  50.00  40.00  10.00  0.01235  50.00  +45.92",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, "0"),
+        (0.00012345, "0.0001234"),
+        (0.99996, "1.000"),
+        (999.96, "1000"),
+        (2115.4, "2115"),
+        (12345678.0, "1.235e+07"),
+        (1e-9, "1.000e-09"),
+        (None, "-"),
+        (math.nan, "-"),
+    ],
+)
+def test_an_error_is_shown_with_four_digits(value, expected):
+    assert tables.figure(metrics.find("mae", PRICE), value) == expected
+
+
+def test_an_error_of_zero_is_why_there_is_no_delta_p():
+    rows = {"EW": own(70.0, 9.5, 0.0)}
+    table = tables.score_table(rows, (REVIEWS, STARS, PRICE), baseline="EW")
+    assert table.split("\n")[-1].startswith("no Δp: Price MAE of EW is 0; ")
+
+
+def test_twelve_tasks_are_split_into_tables_below_each_other():
+    named = [f"A task with a name {number}" for number in range(12)]
+    tasks = [Task(n, n, "classification", ("x", "y"), ("accuracy",)) for n in named]
+    rows = {"MTRA": metrics.summarize({n: {"accuracy": 50.0} for n in named}, tasks)}
+    parts = tables.score_table(rows, tasks).split("\n\n")
+    assert len(parts) == 3
+    titles = "".join(part.split("\n")[0] for part in parts)
+    assert all(name in titles for name in named)
+    for part in parts:
+        top, heads, row = part.split("\n")
+        assert max(map(len, (top, heads, row))) <= tables.WIDTH
+        assert row.startswith("MTRA ")
+        assert len(heads.split()) == len(row.split()) - 1
+    assert parts[-1].endswith("50.00  50.00")  # Avg. comes last
+
+
+def test_a_task_with_many_metrics_repeats_its_title():
+    labels = tuple(f"label{number}" for number in range(28))
+    chosen = tuple(f"f1:{label}" for label in labels)
+    task = Task("t", "Topics", "multi_label", labels, chosen)
+    rows = {"EW": metrics.summarize({"t": dict.fromkeys(chosen, 12.5)}, [task])}
+    parts = tables.score_table(rows, [task]).split("\n\n")
+    assert [part.split("\n")[0].strip() for part in parts] == ["Topics"] * 3
+    heads = [name for part in parts for name in part.split("\n")[1].split()]
+    assert heads == [*(f"F1({label})" for label in labels), "Avg."]
+
+
+def test_wide_characters_align():
+    """Each of 話題 takes two columns, and so does each letter of the row."""
+    task = Task("t", "話題の分類", "classification", ("x", "y"), ("accuracy",))
+    rows = {
+        n: {"t": {"accuracy": a}, "avg": a} for n, a in (("手法", 5.0), ("EW", 50.0))
+    }
+    assert tables.score_table(rows, [task]).split("\n") == [
+        "      話題の分類",
+        "             Acc   Avg.",
+        "手法        5.00   5.00",
+        "EW         50.00  50.00",
+    ]
+
+
+def test_markdown_escapes_bars_in_titles():
+    task = Task("t", "a|b", "classification", ("x", "y"), ("accuracy",))
+    head = tables.markdown_table({"EW": {}}, [task]).split("\n")[0]
+    assert head == r"|  | a\|b Acc | Avg. |"
 
 
 def test_align_refuses_ragged_rows():

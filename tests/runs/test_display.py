@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mtra_jax.reports import bars
-from mtra_jax.runs import display
+from mtra_jax.runs import display, selection
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import evaluate
 
@@ -14,6 +14,7 @@ PREPARED = SimpleNamespace(
         schedule=SimpleNamespace(steps_per_epoch=4, epochs=3),
         benchmark=BENCHMARKS["synthetic"].select(["irony", "stance"]),
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10))),
+        selection=selection.Selection(),
     ),
     backbone=SimpleNamespace(dropped=()),
 )
@@ -42,6 +43,13 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
     assert capsys.readouterr().err == "evaluating 2 batches\n"
+
+
+def test_the_best_epoch_is_marked_with_its_selection(monkeypatch):
+    chosen = selection.Selection("irony/macro_f1", "irony", "macro_f1", True)
+    monkeypatch.setattr(PREPARED.run, "selection", chosen)
+    lines, _ = watch()
+    assert lines[1].endswith("50.00   loss 0.2500, best irony/macro_f1 so far")
 
 
 def test_quiet_passes_problems_on_only(capsys):

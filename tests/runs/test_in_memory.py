@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.data import benchmarks
-from mtra_jax.runs import interfaces, loop
+from mtra_jax.runs import interfaces, loop, selection
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import backbone, batching, build, evaluate
 from mtra_jax.train.devices import choose_devices, to_host
@@ -181,6 +181,55 @@ def test_a_stopped_run_continues_to_the_same_parameters(run, whole):
     expected, expected_progress = whole[0]
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     assert progress.best_loss == expected_progress.best_loss
+
+
+def with_falling_losses(run):
+    """The run with the validation losses 9, 8, ... in its epochs."""
+    calls = []
+
+    def forward(params, batch):
+        outputs, measured = run.forward(params, batch)
+        loss = 9.0 - len(calls) // len(run.validation.plan)
+        calls.append(loss)
+        return outputs, {**measured, "losses": np.full(2, loss)}
+
+    forward.compile_ahead = run.forward.compile_ahead
+    return run._replace(forward=forward)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "key"),
+    [
+        ("loss", "validation/loss"),
+        ("average", "validation/avg"),
+        ("intensity/pearson", "validation/intensity/pearson"),
+    ],
+)
+def test_the_parameters_are_those_of_the_selected_epoch(run, chosen, key):
+    """The losses fall; of two epochs the first has the better Avg."""
+    made = selection.make(chosen, run.benchmark)
+    changed = with_falling_losses(run._replace(selection=made))
+    (params, progress), store, log, _ = fit(changed)
+    lines = [x for x in log.lines if "validation/loss" in x]
+    assert [x["validation/loss"] for x in lines] == [9.0, 8.0]
+    assert lines[0]["validation/avg"] > lines[1]["validation/avg"]
+    values = [x[key] for x in lines]
+    best = (min if chosen == "loss" else max)(values)
+    assert progress.best_epoch == values.index(best) + 1
+    assert made.figure_of(progress.best_score) == best
+    assert progress.best_loss == lines[progress.best_epoch - 1]["validation/loss"]
+    step = progress.best_epoch * run.schedule.steps_per_epoch
+    assert store.best_step() == step
+    expected = store.checkpoints[step][0]["params"]
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_a_record_of_an_older_version_continues_by_its_loss(run):
+    _, store, _, callbacks = fit(run, stop_at=run.schedule.steps_per_epoch + 1)
+    for _, record, _ in store.checkpoints.values():
+        del record["best_score"]
+    _, progress = loop.resume(run, store, callbacks.say)
+    assert progress.best_score == progress.best_loss < math.inf
 
 
 def test_the_first_state_follows_from_the_seed(run):

@@ -86,7 +86,7 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
         if progress.is_over(schedule):
             break
         progress = progress._replace(step=7 * (epoch + 1))
-        progress = progress.after_epoch(epoch, loss, {"avg": loss})
+        progress = progress.after_epoch(epoch, loss, {"avg": loss}, loss)
     assert progress.is_over(schedule)
     assert progress.step == 7 * epochs
     assert progress.best_epoch == best

@@ -1,0 +1,114 @@
+"""Figures of the tasks -> Avg., Δp, and the summary of a split."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mtra_jax.metrics.table import Metric, find
+from mtra_jax.tasks import Task
+
+Scores = Mapping[str, Mapping[str, float | None]]
+"""Figures by task and metric; a missing one is NaN or None."""
+
+
+def average(scores: Scores, tasks: Iterable[Task]) -> float:
+    """Avg.: the mean over tasks of the mean over the task's shares, in percent.
+
+    Errors in a task's unit are left out, and so is a task without any other metric. NaN
+    if no task is left. `scores`: metric figures by task name.
+
+    Raises:
+      ValueError: there is no task.
+
+    Source: appendix B.3.
+
+    >>> from mtra_jax.tasks import AFFECTEVAL
+    >>> tasks = AFFECTEVAL.select(["emotion", "ei-reg"]).tasks
+    >>> average({"emotion": {"macro_f1": 80.0},
+    ...          "ei-reg": {"pearson": 50.0, "spearman": 60.0}}, tasks)
+    67.5
+    """
+    return _mean_over_tasks(scores, tasks, lambda metric: metric.is_share)
+
+
+def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> float:
+    """Δp: the mean relative improvement over a baseline, in percent.
+
+    Averaged over a task's metrics, then over tasks. The change of a metric that is better
+    when lower is counted with the other sign.
+
+    Raises:
+      ValueError: a figure of the baseline is 0 or negative (a correlation can be), which
+        makes the ratio undefined or its sign wrong; or a figure is missing.
+
+    Source: appendix B.3.
+    """
+    tasks = tuple(tasks)
+    improvements: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        improvements[task.name] = {}
+        for metric in task.metrics:
+            figure, base = (
+                _number(of[task.name][metric]) for of in (scores, baseline_scores)
+            )
+            if not base > 0 or math.isnan(figure):
+                raise ValueError(
+                    f"Δp needs positive figures of the baseline; found {base} for "
+                    f"{metric} of {task.name}, and {figure} to compare"
+                )
+            change = (
+                figure - base if find(metric, task).higher_is_better else base - figure
+            )
+            improvements[task.name][metric] = 100.0 * change / base
+    return _mean_over_tasks(improvements, tasks, lambda metric: True)
+
+
+def not_positive(
+    scores: Scores, tasks: Iterable[Task]
+) -> Iterator[tuple[Task, str, float]]:
+    """Yields (task, metric, figure) for figures that cannot be the baseline of Δp.
+
+    Missing figures (None) are skipped.
+    """
+    for task in tasks:
+        for metric in task.metrics:
+            figure = scores[task.name][metric]
+            if figure is not None and figure <= 0:
+                yield task, metric, figure
+
+
+def summarize(scores: Scores, tasks: Iterable[Task]) -> dict[str, Any]:
+    """One split of results.json: `{"emotion": {"macro_f1": 76.97}, ..., "avg": 69.96}`.
+
+    `average` and `delta_p` accept the result as `scores`.
+    """
+    tasks = tuple(tasks)
+    summary: dict[str, Any] = {
+        task.name: {
+            metric: _number(scores[task.name][metric]) for metric in task.metrics
+        }
+        for task in tasks
+    }
+    summary["avg"] = average(scores, tasks)
+    return summary
+
+
+def _mean_over_tasks(
+    figures: Scores, tasks: Iterable[Task], is_counted: Callable[[Metric], bool]
+) -> float:
+    tasks = tuple(tasks)
+    if not tasks:
+        raise ValueError("an average needs at least one task; found none")
+    means = []
+    for task in tasks:
+        counted = [m for m in task.metrics if is_counted(find(m, task))]
+        if counted:
+            means.append(np.mean([_number(figures[task.name][m]) for m in counted]))
+    return float(np.mean(means)) if means else math.nan
+
+
+def _number(figure: float | None) -> float:
+    """The figure, or NaN for null in JSON, which makes every mean over it NaN too."""
+    return math.nan if figure is None else float(figure)
