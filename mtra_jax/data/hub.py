@@ -6,7 +6,8 @@ Only data files are read, through `datasets`, which does not run code of a repos
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtra_jax.data import sources
+from mtra_jax.data.examples import SPLITS, Examples, Rows, Splits, make_examples
+from mtra_jax.data.tweeteval import STANCE_TARGETS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 
@@ -19,8 +20,8 @@ HUB_DATASETS = {
 def load_hub(
     benchmark: Benchmark,
     roots: Mapping[str, str] = HUB_DATASETS,
-    splits: Sequence[str] = sources.SPLITS,
-) -> sources.Splits:
+    splits: Sequence[str] = SPLITS,
+) -> Splits:
     """Reads the tasks of `benchmark` from the hub, or from its cache on this machine.
 
     `roots`: hub names or local copies (directories) of the two repositories, with the
@@ -35,7 +36,7 @@ def load_hub(
 
 def _load_task(
     task: Task, roots: Mapping[str, str], splits: Sequence[str]
-) -> dict[str, sources.Examples]:
+) -> dict[str, Examples]:
     key = "tweeteval" if task.name in TWEETEVAL.task_names else task.name
     if key not in HUB_DATASETS:
         raise InputError(
@@ -53,7 +54,7 @@ def _load_task(
 
 def _configs(task: Task) -> list[str]:
     if task.name == "stance":
-        return [f"stance_{target}" for target in sources.STANCE_TARGETS]
+        return [f"stance_{target}" for target in STANCE_TARGETS]
     return ["simplified"] if task.name == "goemotions" else [task.name]
 
 
@@ -76,22 +77,22 @@ def _load_config(root: str, name: str) -> Mapping[str, Any]:
 
 def _examples(
     task: Task, configs: Mapping[str, Mapping[str, Any]], split: str
-) -> sources.Examples:
+) -> Examples:
     """One split of the task, with the rows of all its configurations in order."""
-    rows: sources.Rows = []
+    rows: Rows = []
     sizes = []
     for where, dataset in configs.items():
         if split not in dataset:
             raise InputError(f"{where}: no split {split!r}; found {', '.join(dataset)}")
         rows += (part := _rows(task, dataset[split], f"{where}, {split}"))
         sizes.append(len(part))
-    names = sources.STANCE_TARGETS if task.name == "stance" else ()
+    names = STANCE_TARGETS if task.name == "stance" else ()
     targets = tuple(zip(names, sizes, strict=True)) if names else ()
     where = f"{', '.join(configs)}, {split}"
-    return sources.make_examples(rows, task, where, targets)
+    return make_examples(rows, task, where, targets)
 
 
-def _rows(task: Task, dataset: Any, where: str) -> sources.Rows:
+def _rows(task: Task, dataset: Any, where: str) -> Rows:
     label_column = "labels" if task.name == "goemotions" else "label"
     for name in ("text", label_column):
         if name not in dataset.column_names:
