@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtra_jax import files
-from mtra_jax.data import tables
+from mtra_jax.data import delimited
 from mtra_jax.errors import InputError, shown
 from mtra_jax.tasks import Task
 
@@ -66,11 +66,11 @@ def read_csv(
     """Yields "file:line" of the first line of each record, and its fields.
 
     Raises:
-      InputError: as `read_text` and `tables.csv_records`.
+      InputError: as `read_text` and `delimited.csv_records`.
     """
     # Only a line feed ends a line, as in the other files.
     lines = io.StringIO(read_text(root, file), newline="\n")
-    return tables.csv_records(lines, str(root / file), delimiter)
+    return delimited.csv_records(lines, str(root / file), delimiter)
 
 
 def read_text(root: Path, file: str) -> str:

@@ -1,14 +1,17 @@
-"""Data sets of the Hugging Face hub -> the same examples as `sources.load_benchmark`.
+"""Data sets of the Hugging Face hub, or directories of data files -> examples and rows.
 
 Only data files are read, through `datasets`, which does not run code of a repository.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from mtra_jax.data import tables
 from mtra_jax.data.examples import SPLITS, Examples, Rows, Splits, make_examples
+from mtra_jax.data.tables import Row
 from mtra_jax.data.tweeteval import STANCE_TARGETS
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, shown
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 
 HUB_DATASETS = {
@@ -45,7 +48,7 @@ def _load_task(
         )
     if key not in roots:
         raise InputError(f"no hub data set given for {key!r}; found {sorted(roots)}")
-    loaded = {name: _load_config(roots[key], name) for name in _configs(task)}
+    loaded = {name: open_splits(roots[key], name) for name in _configs(task)}
     return {
         split: _examples(task, {f"{roots[key]}/{n}": loaded[n] for n in loaded}, split)
         for split in splits
@@ -58,21 +61,76 @@ def _configs(task: Task) -> list[str]:
     return ["simplified"] if task.name == "goemotions" else [task.name]
 
 
-def _load_config(root: str, name: str) -> Mapping[str, Any]:
+def open_splits(root: str, config: str = "") -> Mapping[str, Any]:
+    """The `datasets.Dataset` of each split, by the names of the splits.
+
+    `root`: a hub name, a directory of data files, or one that `save_to_disk` wrote; a
+    single data set there is the split "train". `config`: one of its configurations.
+
+    Raises:
+      InputError: there is no such repository, directory or configuration, a data file is
+        broken, or the repository consists of code.
+    """
     import datasets  # takes seconds to import, and files do not need it
 
+    where = f"{root}, configuration {config!r}" if config else root
+    saved = [Path(root) / name for name in ("dataset_dict.json", "state.json")]
     try:
-        return datasets.load_dataset(root, name)
+        if any(path.is_file() for path in saved):
+            loaded = datasets.load_from_disk(root)
+        else:
+            loaded = datasets.load_dataset(root, config or None)
     except (
-        datasets.exceptions.DatasetsError,
-        OSError,  # no network, no such repository or directory
-        ValueError,  # no such configuration, a broken data file
-        RuntimeError,  # a repository that consists of code
-    ) as error:
+        Exception
+    ) as error:  # of network, files, Arrow, each with a class of its package
         # `datasets` hides the cause behind "An error occurred".
         cause = f"; {error.__cause__}" if error.__cause__ else ""
-        reason = " ".join(f"{error}{cause}".split())
-        raise InputError(f"{root}, configuration {name!r}: {reason}") from None
+        reason = " ".join(f"{error}{cause}".split()) or type(error).__name__
+        raise InputError(f"{where}: {reason}") from None
+    return {"train": loaded} if isinstance(loaded, datasets.Dataset) else loaded
+
+
+def rows(
+    dataset: Any, columns: Sequence[str], named: Sequence[str], where: str
+) -> Iterator[Row]:
+    """Yields the cells of `columns` of a `datasets.Dataset`, with "where, row N".
+
+    Numbers of classes in the columns `named` become the names that the data set declares.
+
+    Raises:
+      InputError: a column is missing, or a number has no name.
+    """
+    tables.check_needed(dataset.column_names, columns, where)
+    names = {column: class_names(dataset, column) for column in named}
+    # A saved data set may ask for the tensors of another framework.
+    plain = dataset.select_columns(list(columns)).with_format(None)
+    for number, row in enumerate(plain, 1):
+        place = f"{where}, row {number}"
+        cells = {
+            column: _named(row[column], names.get(column, ()), f"{place}: {column}")
+            for column in columns
+        }
+        yield Row(place, cells)
+
+
+def class_names(dataset: Any, column: str) -> tuple[str, ...]:
+    """The names of the classes that the data set declares; () if it declares none."""
+    feature = dataset.features.get(column)
+    # Lists of classes have the class as their feature.
+    names = getattr(getattr(feature, "feature", feature), "names", None)
+    return tuple(names or ())
+
+
+def _named(cell: Any, names: Sequence[str], where: str) -> Any:
+    if not names or cell is None:
+        return cell
+    if isinstance(cell, list):
+        return [_named(item, names, where) for item in cell]
+    if not isinstance(cell, int) or not 0 <= cell < len(names):
+        raise InputError(
+            f"{where} {shown(cell)}; expected an integer from 0 to {len(names) - 1}"
+        )
+    return names[cell]
 
 
 def _examples(
@@ -84,7 +142,7 @@ def _examples(
     for where, dataset in configs.items():
         if split not in dataset:
             raise InputError(f"{where}: no split {split!r}; found {', '.join(dataset)}")
-        rows += (part := _rows(task, dataset[split], f"{where}, {split}"))
+        rows += (part := _single_label_rows(task, dataset[split], f"{where}, {split}"))
         sizes.append(len(part))
     names = STANCE_TARGETS if task.name == "stance" else ()
     targets = tuple(zip(names, sizes, strict=True)) if names else ()
@@ -92,7 +150,7 @@ def _examples(
     return make_examples(rows, task, where, targets)
 
 
-def _rows(task: Task, dataset: Any, where: str) -> Rows:
+def _single_label_rows(task: Task, dataset: Any, where: str) -> Rows:
     label_column = "labels" if task.name == "goemotions" else "label"
     for name in ("text", label_column):
         if name not in dataset.column_names:

@@ -3,35 +3,25 @@
 Text is UTF-8, with or without a byte-order mark; lines end with LF or CRLF. Blank lines
 hold no row. The first line of CSV and TSV names the columns, unless `columns` does.
 
-* CSV: fields with commas, quotes or line breaks stand in quotes, and a quote within them
-  is doubled. Cells are strings.
-* TSV: quotes are ordinary characters, as in GLUE's files, except around a whole field
-  whose inner quotes are doubled, as pandas writes it. Such a field may contain tabs and
-  line breaks. A quote that opens the last field and does not close it on its line is an
-  ordinary character if the next line has the right number of columns. Cells are strings.
+* CSV and TSV, with quotes as `delimited` describes them: cells are strings.
 * JSON lines: one object a line; the keys are the columns, which may differ by row.
 * Parquet: cells are the Python values of pyarrow.
 """
 
 import collections
-import csv
 import functools
-import itertools
 import json
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtra_jax import files
+from mtra_jax.data import delimited
 from mtra_jax.errors import InputError, did_you_mean, refusing, shown
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 """Names of the formats, which are the suffixes of their files."""
 
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
-# The default refuses fields of more than 131,072 characters.
-_LONGEST_FIELD = 2**31 - 1
 _PARQUET_ROWS = 1024  # read at a time
 
 
@@ -89,7 +79,7 @@ def rows(
     format = format or _format_of(path)
     if format not in FORMATS:
         raise InputError(f"format {shown(format)}; {did_you_mean(format, FORMATS)}")
-    if columns and format not in _RECORDS:
+    if columns and format not in delimited.RECORDS:
         raise InputError(
             f"{_name(path)}: columns are given; the columns of {format} have names"
         )
@@ -146,7 +136,7 @@ def _delimited_rows(
     columns: Sequence[str],
     needs: Sequence[str],
 ) -> Iterator[Row]:
-    records = _RECORDS[format](_without_nul(lines, name), name, len(columns))
+    records = delimited.RECORDS[format](_without_nul(lines, name), name, len(columns))
     header = list(columns)
     check_needed(header or needs, needs, f"{name}: columns")
     for where, fields in records:
@@ -172,131 +162,6 @@ def _without_nul(lines: Iterator[str], name: str) -> Iterator[str]:
         if "\0" in line:
             raise InputError(f"{name}:{number}: a NUL byte; expected UTF-8 text")
         yield line
-
-
-def csv_records(
-    lines: Iterable[str], name: str, delimiter: str = ","
-) -> Iterator[tuple[str, list[str]]]:
-    """Yields "file:line" of the first line of each record, and its fields.
-
-    `lines`: with their ends. A blank line is a record without fields.
-
-    Raises:
-      InputError: quoting that CSV does not allow.
-    """
-    # strict: a quote that never closes would swallow the rest of the file.
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    place = f"{name}:1"
-    while True:
-        try:
-            fields = _next_record(reader)
-        except csv.Error as error:
-            reason = str(error).partition(" - ")[0]
-            raise InputError(
-                f"{place}: quoting that CSV does not allow: {reason}"
-            ) from None
-        if fields is None:
-            return
-        yield place, fields
-        place = f"{name}:{reader.line_num + 1}"
-
-
-def _next_record(reader: Iterator[list[str]]) -> list[str] | None:
-    # The limit belongs to the process, so it is changed for this call only.
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        return next(reader, None)
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _csv_records(
-    lines: Iterable[str], name: str, _width: int
-) -> Iterator[tuple[str, list[str]]]:
-    return csv_records(lines, name)
-
-
-class _Lines:
-    """Lines with the number of the last one, and a look at the next."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self.number = 0
-        self._lines = lines
-        self._next: list[str] = []
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._next.pop() if self._next else next(self._lines)
-        self.number += 1
-        return line
-
-    def peek(self) -> str:
-        """The next line; empty at the end."""
-        if not self._next:
-            self._next = list(itertools.islice(self._lines, 1))
-        return self._next[0] if self._next else ""
-
-
-def _tsv_records(
-    lines: Iterator[str], name: str, width: int
-) -> Iterator[tuple[str, list[str]]]:
-    """As `csv_records`, for TSV of `width` columns; 0: as many as the first line has."""
-    reader = _Lines(lines)
-    for line in reader:
-        place = f"{name}:{reader.number}"
-        text = _without_end(line)
-        fields = text.split("\t") if text else []
-        width = width or len(fields)
-        if '"' not in text:
-            yield place, fields
-        elif len(fields) == width and not _is_open(fields[-1], reader.peek(), width):
-            yield place, [_unquoted(field) for field in fields]
-        else:
-            yield place, _quoted_record(line, reader, fields, width, place)
-
-
-def _without_end(line: str) -> str:
-    return line.removesuffix("\n").removesuffix("\r")
-
-
-def _unquoted(field: str) -> str:
-    match = _QUOTED.fullmatch(field)
-    return match[1].replace('""', '"') if match else field
-
-
-def _is_open(field: str, following: str, width: int) -> bool:
-    """Whether a quoted last `field` of a line extends to the `following` line."""
-    starts = field.startswith('"') and not _QUOTED.fullmatch(field)
-    return (
-        starts and _without_end(following) != "" and following.count("\t") != width - 1
-    )
-
-
-def _quoted_record(
-    line: str, following: _Lines, fields: list[str], width: int, place: str
-) -> list[str]:
-    """The fields of a record with tabs or line breaks in quotes.
-
-    `fields`: of the line without regard to quotes. They are returned if the quotes are
-    wrong and the caller will refuse their number.
-    """
-    chained = itertools.chain([line], following)
-    try:
-        return _next_record(csv.reader(chained, delimiter="\t", strict=True)) or fields
-    except csv.Error:
-        if len(fields) != width:
-            return fields
-        raise InputError(
-            f"{place}: {shown(fields[-1])} opens a quote that is not closed before the "
-            "next tab or quote; expected doubled quotes, or one line a row"
-        ) from None
-
-
-_RECORDS: dict[
-    str, Callable[[Iterator[str], str, int], Iterator[tuple[str, list[str]]]]
-] = {"csv": _csv_records, "tsv": _tsv_records}
 
 
 # ---- JSON lines
@@ -350,8 +215,10 @@ def _parquet_rows(path: str | Path | None, needs: Sequence[str]) -> Iterator[Row
 
 
 def _rows_of_parquet(path: Path, needs: Sequence[str]) -> Iterator[Row]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     with refusing(f"{path}: cannot be read as Parquet"):
         from pyarrow import parquet  # of `datasets`; only Parquet needs it
 
