@@ -125,10 +125,7 @@ def _checked(path: Path, text: str, name: str, table: Any) -> dict[str, Any]:
 
 def _entry(table: Table) -> Entry:
     place = table.place()
-    name = table.string("kind", "classification")
-    if name not in _KINDS:
-        raise table.fault("kind", did_you_mean(name, _KINDS))
-    kind = _KINDS[name]
+    kind = _KINDS[table.choice("kind", _KINDS, "classification")]
     text = table.strings("text", ("text",))
     if len(text) > 2:
         raise table.fault("text", "one column, or a pair of them")
@@ -155,15 +152,12 @@ def _entry(table: Table) -> Entry:
         class_weights="" if isinstance(weights, dict) else weights,
         label_smoothing=smoothing,
     )
-    form = table.string("format")
-    if form and form not in FORMATS:
-        raise table.fault("format", did_you_mean(form, FORMATS))
     return Entry(
         place,
         task,
         columns,
         paths,
-        form,
+        table.choice("format", FORMATS, ""),
         table.strings("columns"),
         *_dataset(table),
         _shares(table, paths),
@@ -257,7 +251,7 @@ def _dataset(table: Table) -> tuple[str, str, dict[str, str]]:
         raise table.fault("dataset", "a name without a NUL character")
     if name and (table.path.parent / name).is_dir():
         name = str(table.path.parent / name)
-    elif name and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    elif name and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise table.fault("dataset", "a directory that exists, or a hub name ORG/NAME")
     return name, config, splits
 

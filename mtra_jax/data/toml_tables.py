@@ -2,12 +2,12 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtra_jax import files
-from mtra_jax.errors import InputError, shown
+from mtra_jax.errors import InputError, did_you_mean, shown
 
 _LOCATION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -51,6 +51,16 @@ class Table(NamedTuple):
         return InputError(
             f"{self.place(key)}: {self.name}.{key}{is_}; expected {expected}"
         )
+
+    def choice(self, key: str, choices: Collection[str], default: str) -> str:
+        """One of `choices`; `default` where there is no such key."""
+        value = self.string(key, default)
+        if value not in choices and key in self.values:
+            hint = did_you_mean(value, choices)
+            raise InputError(
+                f"{self.place(key)}: {self.name}.{key} is {shown(value)}; {hint}"
+            )
+        return value
 
     def string(self, key: str, default: str = "") -> str:
         """A text that is not empty; `default` where there is no such key."""
@@ -103,7 +113,7 @@ def _line_of(text: str, name: str, key: str = "") -> int:
     The parser keeps no lines. A line inside of a text of several lines may be mistaken
     for the one that is looked for, which misplaces the message but nothing else.
     """
-    table = re.compile(rf"\s*\[\s*{_key(name)}\s*(?:\.\s*(.+?)\s*)?\]")
+    table = re.compile(rf"\s*\[{{1,2}}\s*{_key(name)}\s*(?:\.\s*(.+?)\s*)?\]")
     first = 0
     is_inside = False
     for number, line in enumerate(text.split("\n"), 1):
