@@ -6,8 +6,8 @@ function names the column and the place of a cell that it refuses. Rules:
 * White space around a label or a number does not count.
 * An integer with a decimal point and zeros, as pandas writes integers beside missing
   values, is that integer: 1.0 and "1.0" name the class 1. "01" and "1" are two classes.
-* true and false in JSON, Parquet or Python name the classes "true" and "false". They are
-  not numbers; as cells of 0 and 1 they are accepted.
+* true and false in JSON, Parquet or Python name the classes "true" and "false". They
+  are not numbers; as cells of 0 and 1 they are accepted.
 * null and NaN are never labels. The text "NaN" is a class, but not a number.
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 
 from mtra_jax.errors import InputError, check_name, shown
 
-# Stricter than float(), which accepts "1_0" and "nan". Each character matches in one way
-# only, so the match takes linear time.
+# Stricter than float(), which accepts "1_0" and "nan". Each character matches in one
+# way only, so the match takes linear time.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"([+-]?[0-9]+)\.0*")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)

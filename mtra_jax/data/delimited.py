@@ -1,7 +1,7 @@
 """Lines of CSV or TSV -> records of fields, each with the place of its first line.
 
-* CSV: fields with commas, quotes or line breaks stand in quotes, and a quote within them
-  is doubled.
+* CSV: fields with commas, quotes or line breaks stand in quotes, and a quote within
+  them is doubled.
 * TSV: quotes are ordinary characters, as in GLUE's files, except around a whole field
   whose inner quotes are doubled, as pandas writes it. Such a field may contain tabs and
   line breaks. A quote that opens the last field and does not close it on its line is an
@@ -91,7 +91,7 @@ class _Lines:
 def _tsv_records(
     lines: Iterator[str], name: str, width: int
 ) -> Iterator[tuple[str, list[str]]]:
-    """As `csv_records`, for TSV of `width` columns; 0: as many as the first line has."""
+    """As `csv_records`, for TSV of `width` columns; 0: as many as the first line."""
     reader = _Lines(lines)
     for line in reader:
         place = f"{name}:{reader.number}"

@@ -31,8 +31,8 @@ def load_hub(
     keys of `HUB_DATASETS`. The result equals that of `sources.load_benchmark`.
 
     Raises:
-      InputError: a repository, split or column is missing, a label is not a class id, or
-        a task has no official repository (EmoBank, EI-Reg).
+      InputError: a repository, split or column is missing, a label is not a class id,
+        or a task has no official repository (EmoBank, EI-Reg).
     """
     return {task.name: _load_task(task, roots, splits) for task in benchmark.tasks}
 
@@ -68,8 +68,8 @@ def open_splits(root: str, config: str = "") -> Mapping[str, Any]:
     single data set there is the split "train". `config`: one of its configurations.
 
     Raises:
-      InputError: there is no such repository, directory or configuration, a data file is
-        broken, or the repository consists of code.
+      InputError: there is no such repository, directory or configuration, a data file
+        is broken, or the repository consists of code.
     """
     import datasets  # takes seconds to import, and files do not need it
 
@@ -95,7 +95,8 @@ def rows(
 ) -> Iterator[Row]:
     """Yields the cells of `columns` of a `datasets.Dataset`, with "where, row N".
 
-    Numbers of classes in the columns `named` become the names that the data set declares.
+    Numbers of classes in the columns `named` become the names that the data set
+    declares.
 
     Raises:
       InputError: a column is missing, or a number has no name.

@@ -1,7 +1,7 @@
 """Rows of a table, or pairs of a Python list -> texts and labels of a task.
 
-Labels go by their names until `stack` turns them into ids, so the training data can decide
-which labels there are.
+Labels go by their names until `stack` turns them into ids, so the training data can
+decide which labels there are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ from mtra_jax.tasks import Kind, Task
 class Columns(NamedTuple):
     """Where a row has its texts and its label.
 
-    `text`: one column, or two for a pair. `label`: one column; or, for regression, one for
-    each dimension. `has_flags`: the columns of a multi-label task hold 0 and 1, one for
+    `text`: one column, or two for a pair. `label`: one column; or, for regression, one
+    for each dimension. `has_flags`: the columns of a multi-label task hold 0 and 1, one for
     each label. `separator`: divides the labels of a cell, see `cells.label_names`.
     """
 
@@ -115,8 +115,8 @@ def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:
     """The arrays of `examples`, with the ids of the labels of `task`.
 
     Raises:
-      InputError: a label is not one of the task's; or `examples` is empty, and the message
-        begins with `where`.
+      InputError: a label is not one of the task's; or `examples` is empty, and the
+        message begins with `where`.
     """
     if not examples:
         raise InputError(f"{where}: no example of {task.title}; expected at least one")

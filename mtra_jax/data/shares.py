@@ -1,8 +1,8 @@
 """Training examples and shares -> the examples of the splits that have no data.
 
 Which split an example goes to depends on its texts, its labels and the seed, not on the
-name of the task: tasks that are read from the same texts have mostly the same test texts,
-so a test text of one task is rarely a training text of another.
+name of the task: tasks that are read from the same texts have mostly the same test
+texts, so a test text of one task is rarely a training text of another.
 """
 
 import hashlib
@@ -29,7 +29,8 @@ def cut(
     label. Examples of a class with the same texts stay together.
 
     Raises:
-      InputError: too few examples for a split to get any; the message begins with `where`.
+      InputError: too few examples for a split to get any; the message begins with
+      `where`.
     """
     strata = _strata(task, examples)
     sizes = np.bincount(strata)
@@ -43,10 +44,11 @@ def cut(
     rows = {split: np.flatnonzero(places == split) for split in ("train", *quotas)}
     for split in quotas:
         if not len(rows[split]):
+            number = np.count_nonzero(sizes)
             raise InputError(
-                f"{where}: {len(strata)} examples in {np.count_nonzero(sizes)} classes; "
-                f"none is left for {split}, whose share is {shares[split]}; expected more "
-                f"examples, or data for {split}"
+                f"{where}: {len(strata)} examples in {number} classes; none is left for "
+                f"{split}, whose share is {shares[split]}; expected more examples, or "
+                f"data for {split}"
             )
     return {split: take(examples, rows[split]) for split in rows}
 
@@ -74,8 +76,8 @@ def _strata(task: Task, examples: Examples) -> np.ndarray:
 def _quotas(sizes: np.ndarray, share: float, left: np.ndarray) -> np.ndarray:
     """The examples of each class that a split gets: [C], at most `left`.
 
-    By the largest remainder: the classes whose rounded share is furthest below the exact
-    one get an example more.
+    By the largest remainder: the classes whose rounded share is furthest below the
+    exact one get an example more.
     """
     exact = sizes * share
     quota = np.minimum(np.floor(exact).astype(int), np.maximum(left, 0))

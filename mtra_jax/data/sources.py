@@ -1,8 +1,8 @@
 """Files in their publishers' layouts -> texts and labels of each task and split.
 
-A row of `SOURCES` has the reader of a built-in task and the files that it reads under one
-data root; `tweeteval` and `affecteval` describe their layouts. Tasks in the form of tables
-need no row here: `task_file` reads them as a TOML file describes them.
+A row of `SOURCES` has the reader of a built-in task and the files that it reads under
+one data root; `tweeteval` and `affecteval` describe their layouts. Tasks in the form of
+tables need no row here: `task_file` reads them as a TOML file describes them.
 
 Every text passes through `texts.normalize`. Empty texts are legal: HatEval
 holds eight, each with a label.

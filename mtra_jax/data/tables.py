@@ -68,8 +68,8 @@ def rows(
     """Yields the rows of a file, or of standard input for None, as they are read.
 
     `format`: one of `FORMATS`; by default the suffix of `path`. `columns`: the names of
-    the columns of a CSV or TSV file without a line of names. `needs`: columns that every
-    row must have.
+    the columns of a CSV or TSV file without a line of names. `needs`: columns that
+    every row must have.
 
     Raises:
       InputError: the format is unknown, the file cannot be read or does not follow its
@@ -122,7 +122,8 @@ def check_unique(names: Iterable[str], place: str | Path) -> None:
     for name, count in collections.Counter(names).items():
         if count > 1:
             raise InputError(
-                f"{place}: column {shown(name)} is there {count} times; expected it once"
+                f"{place}: column {shown(name)} is there {count} times; expected it "
+                "once"
             )
 
 

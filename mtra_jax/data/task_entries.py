@@ -18,12 +18,12 @@ label_smoothing = 0.1
 `label`: a column of class names; for regression a column or several, one for each
 dimension; for multi-label a column of lists of names, or a list of columns of 0 and 1.
 `label_separator` divides the names in a text. Paths are relative to the TOML file.
-`format` is that of files with another suffix (csv, tsv, jsonl, parquet), `columns` has the
-names of the columns of CSV and TSV files whose first line is a row.
+`format` is that of files with another suffix (csv, tsv, jsonl, parquet), `columns` has
+the names of the columns of CSV and TSV files whose first line is a row.
 
 In place of `files`: `dataset`, a directory that `datasets` reads or a name on the hub,
-with `config` and the names of its splits, `splits = { validation = "dev" }`. A share that
-is written down is cut from train even if the data set has such a split.
+with `config` and the names of its splits, `splits = { validation = "dev" }`. A share
+that is written down is cut from train even if the data set has such a split.
 """
 
 import re
@@ -64,11 +64,11 @@ _RESERVED = ("avg", "checkpoints", "encoder", "predictions", "tensorboard")
 class Entry(NamedTuple):
     """One task of the file.
 
-    `place`: file and line of its table. `task`: without `labels` where they are read from
-    the data. `weights`: of classes by their names. `files`: split -> paths; empty if the
-    data are `dataset`, with `splits` as split -> its name there. `shares`: of the training
-    data, for each split that may have to be cut from them; those in `cut` are cut even if
-    `dataset` has such a split.
+    `place`: file and line of its table. `task`: without `labels` where they are read
+    from the data. `weights`: of classes by their names. `files`: split -> paths; empty
+    if the data are `dataset`, with `splits` as split -> its name there. `shares`: of the training
+    data, for each split that may have to be cut from them; those in `cut` are cut even
+    if `dataset` has such a split.
     """
 
     place: str
@@ -90,8 +90,9 @@ def read(path: str | Path) -> dict[str, Entry]:
     """The entries of a TOML file by the names of their tasks, in the file's order.
 
     Raises:
-      InputError: the file cannot be read, is not TOML, has no task, or a key is unknown,
-        missing or has a wrong value. The message is one line with file and line.
+      InputError: the file cannot be read, is not TOML, has no task, or a key is
+        unknown, missing or has a wrong value. The message is one line with file and
+        line.
     """
     path = Path(path)
     text, values = toml_tables.read(path)
@@ -111,15 +112,15 @@ def _checked(path: Path, text: str, name: str, table: Any) -> dict[str, Any]:
         )
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in _RESERVED:
         raise InputError(
-            f"{place}: the task's name is {shown(name)}; expected at most {_LONGEST_NAME} "
-            f"letters, digits, '_' and '-', not '-' first, and none of {', '.join(_RESERVED)}"
+            f"{place}: the task's name is {shown(name)}; expected at most "
+            f"{_LONGEST_NAME} letters, digits, '_' and '-', not '-' first, and none of "
+            f"{', '.join(_RESERVED)}"
         )
     for key in table:
         if key not in KEYS:
-            raise InputError(
-                f"{toml_tables.place(path, text, name, key)}: {name} has an unknown key "
-                f"{shown(key)}; {did_you_mean(key, KEYS)}"
-            )
+            place = toml_tables.place(path, text, name, key)
+            hint = did_you_mean(key, KEYS)
+            raise InputError(f"{place}: {name} has an unknown key {shown(key)}; {hint}")
     return table
 
 
@@ -196,7 +197,7 @@ def _labels(table: Table, kind: str) -> tuple[str, ...]:
 
 
 def _weights(table: Table, kind: str) -> str | dict[str, float]:
-    """ "none" or "balanced"; weights by the names of the classes; or "" if there are none."""
+    """The weights by the names of the classes, "none", "balanced", or "" for no key."""
     key = "class_weights"
     for name in (key, "label_smoothing"):
         if name in table.values and kind != "classification":

@@ -1,7 +1,7 @@
 """Own tasks, in a TOML file or as Python lists -> a benchmark and its examples.
 
-`task_entries` describes the file, `tables` the formats of the data, `cells` what a label
-may be, and `shares` how splits without data are cut from the training data.
+`task_entries` describes the file, `tables` the formats of the data, `cells` what a
+label may be, and `shares` how splits without data are cut from the training data.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ BENCHMARK = "own"
 
 
 class Data(NamedTuple):
-    """Tasks with the labels of their training data, and the examples of their splits."""
+    """Tasks with the labels of their training data, and examples of their splits."""
 
     benchmark: Benchmark
     splits: Splits
@@ -72,12 +72,12 @@ def read(
 ) -> Splits:
     """Reads splits of the tasks of `benchmark`, whose labels are known.
 
-    Only the data of `splits` need to exist; a split that is a share of the training data
-    needs these.
+    Only the data of `splits` need to exist; a split that is a share of the training
+    data needs these.
 
     Raises:
-      InputError: as `load`; or the file has no such task, or one of another kind or with
-        other columns.
+      InputError: as `load`; or the file has no such task, or one of another kind or
+        with other columns.
     """
     sources.check_splits(splits)
     entries = task_entries.read(path)
@@ -85,7 +85,8 @@ def read(
     for task in benchmark.tasks:
         if task.name not in entries:
             raise InputError(
-                f"{path}: no task {shown(task.name)}; {did_you_mean(task.name, entries)}"
+                f"{path}: no task {shown(task.name)}; "
+                f"{did_you_mean(task.name, entries)}"
             )
         entry = entries[task.name]
         _check_same(entry, task)
@@ -96,8 +97,8 @@ def read(
 def examples(task: Task, pairs: Iterable[Any]) -> Examples:
     """Examples of a Python list of (text, label), or ((text, text), label) for pairs.
 
-    `label`: the name of a class; the list of the names of a multi-label example's labels;
-    or the number of a regression, or a list of its numbers.
+    `label`: the name of a class; the list of the names of a multi-label example's
+    labels; or the number of a regression, or a list of its numbers.
 
     Raises:
       InputError: an example does not fit `task`, by its index; or there is none.
@@ -111,13 +112,13 @@ def _check_same(entry: Entry, task: Task) -> None:
     for key in ("kind", "is_pair"):
         if getattr(own, key) != getattr(task, key):
             raise InputError(
-                f"{entry.place}: {task.name}: {key} is {getattr(own, key)}; the task was "
-                f"trained with {getattr(task, key)}"
+                f"{entry.place}: {task.name}: {key} is {getattr(own, key)}; the task "
+                f"was trained with {getattr(task, key)}"
             )
     if own.labels and own.labels != task.labels:
         raise InputError(
-            f"{entry.place}: {task.name}: the labels are {shown(list(own.labels))}; the "
-            f"task was trained with {shown(list(task.labels))}"
+            f"{entry.place}: {task.name}: the labels are {shown(list(own.labels))}; "
+            f"the task was trained with {shown(list(task.labels))}"
         )
 
 
@@ -203,8 +204,8 @@ class _Dataset:
         for split, name in entry.splits.items():
             if name not in self._splits:
                 raise InputError(
-                    f"{entry.place}: {self._name} has no split {shown(name)} for {split}; "
-                    f"found {', '.join(self._splits)}"
+                    f"{entry.place}: {self._name} has no split {shown(name)} for "
+                    f"{split}; found {', '.join(self._splits)}"
                 )
 
     @property

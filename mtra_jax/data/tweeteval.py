@@ -1,7 +1,7 @@
 """TweetEval's files -> texts and class ids.
 
-`tweeteval/datasets/TASK/{train,val,test}_{text,labels}.txt`, one example a line; `stance`
-has one such folder for each of its five targets, which together are the task.
+`tweeteval/datasets/TASK/{train,val,test}_{text,labels}.txt`, one example a line;
+`stance` has one such folder for each of its five targets, which together are the task.
 """
 
 from pathlib import Path
