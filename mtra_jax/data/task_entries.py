@@ -139,9 +139,10 @@ def _entry(table: Table) -> Entry:
     check_name(title, f"{place}: title")
     weights = _weights(table, kind)
     smoothing = table.values.get("label_smoothing")
-    if smoothing not in (None, 0):
-        what = "a number from 0 to less than 1"
-        smoothing = table.number("label_smoothing", smoothing, 0, 1, what)
+    if smoothing is not None:
+        if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
+            raise table.fault("label_smoothing", "a number from 0 to less than 1")
+        smoothing = float(smoothing)
     is_flagged = columns.has_flags or kind == "regression"
     task = Task(
         table.name,

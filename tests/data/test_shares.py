@@ -68,7 +68,7 @@ def test_the_choice_is_the_same_in_every_version():
     assert parts["test"].texts == WRITTEN_DOWN
 
 
-WRITTEN_DOWN = ["text 0"]
+WRITTEN_DOWN = ["text 6", "text 9", "text 12", "text 14", "text 15"]
 
 
 def test_tasks_of_the_same_texts_have_mostly_the_same_test_texts():

@@ -496,6 +496,7 @@ BAD_TOML = [
     (f"[t]\n{FILES}class_weights = {{ x = inf }}\n", [":3", "inf", "above 0"]),
     (f"[t]\n{FILES}label_smoothing = 1\n", [":3", "1", "less than 1"]),
     (f"[t]\n{FILES}label_smoothing = '0'\n", [":3", "'0'", "less than 1"]),
+    (f"[t]\n{FILES}label_smoothing = false\n", [":3", "False", "less than 1"]),
     (
         f"[t]\n{FILES}label_smoothing = 0.1\nkind = 'regression'\n",
         [":3", "0.1", "classification only", "regression"],
