@@ -152,7 +152,8 @@ def test_no_class_leaves_training_and_no_example_is_lost(
     try:
         parts = cut(CLASSES, examples, {"validation": validation, "test": test})
     except InputError:
-        assert len(labels) < 40
+        distinct = set(zip(examples.texts, labels, strict=True))
+        assert len(labels) < 6 or len(distinct) < len(labels)
         return
     rows = Counter(
         row
