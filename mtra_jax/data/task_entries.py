@@ -51,7 +51,7 @@ METRICS = {
 }
 """kind -> the metrics of a task that names none"""
 SHARE = 0.1
-"""Of the training data, for a split that has neither data nor a share."""
+"""The share of the training data of a split that has neither data nor a share."""
 
 # Names are directories, parts of lists separated by commas, and of TASK/METRIC.
 _NAME = re.compile(r"\w[\w-]*")

@@ -101,7 +101,7 @@ def examples(task: Task, pairs: Iterable[Any]) -> Examples:
     labels; or the number of a regression, or a list of its numbers.
 
     Raises:
-      InputError: an example does not fit `task`, by its index; or there is none.
+      InputError: an example does not fit `task`, by its index; or `pairs` is empty.
     """
     read = [labelled.of_pair(task, index, pair) for index, pair in enumerate(pairs)]
     return labelled.stack(task, read, task.name)
