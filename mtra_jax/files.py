@@ -38,10 +38,11 @@ def _not_utf8(
     return InputError(f"{place}: byte 0x{byte:02x} is not UTF-8{fault}")
 
 
-def read_lines(path: str | None) -> Iterator[str]:
+def read_lines(path: str | None, *, keep_ends: bool = False) -> Iterator[str]:
     """Yields the lines of `path`, or of standard input for None, without their ends.
 
-    Only a line feed ends a line, and a carriage return before it is dropped.
+    Only a line feed ends a line, and a carriage return before it is dropped; `keep_ends`
+    keeps both.
     `str.splitlines` also splits at U+2028 and U+0085, which tweets contain.
 
     Raises:
@@ -57,7 +58,7 @@ def read_lines(path: str | None) -> Iterator[str]:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise _not_utf8(f"{name}:{number}", error) from error
-            yield text.removesuffix("\n").removesuffix("\r")
+            yield text if keep_ends else text.removesuffix("\n").removesuffix("\r")
 
 
 def _open(path: str) -> BinaryIO:

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer
 
 from mtra_jax.data import batches, hub, noise, sources, synthetic, task_file, tokens
 from mtra_jax.data.batches import Corpus
+from mtra_jax.data.examples import Data
 from mtra_jax.data.sources import Examples, Splits
-from mtra_jax.data.task_file import Data
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark
 

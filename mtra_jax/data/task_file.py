@@ -1,31 +1,258 @@
-"""A TOML file that defines own tasks -> the tasks and their examples."""
+"""Own tasks, in a TOML file or as Python lists -> a benchmark and its examples.
 
-from collections.abc import Sequence
-from typing import NamedTuple
+`task_entries` describes the file, `tables` the formats of the data, `cells` what a
+label may be, and `shares` how splits without data are cut from the training data.
+"""
 
-from mtra_jax.data.sources import SPLITS, Splits
-from mtra_jax.tasks import Benchmark
+import dataclasses
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-
-class Data(NamedTuple):
-    """Tasks with their examples."""
-
-    benchmark: Benchmark
-    splits: Splits
-
-    def select(self, names: Sequence[str]) -> "Data":
-        """Only the tasks `names`."""
-        splits = {name: self.splits[name] for name in names}
-        return Data(self.benchmark.select(names), splits)
-
-
-def names(path: str) -> tuple[str, ...]:
-    raise NotImplementedError(path)
+from mtra_jax.data import cells, hub, labelled, shares, sources, tables, task_entries
+from mtra_jax.data.examples import SPLITS, Data, Examples, Splits
+from mtra_jax.data.labelled import Labelled
+from mtra_jax.data.task_entries import Entry
+from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.tasks import OWN, Benchmark, Task
 
 
-def load(path: str, names: tuple[str, ...] = ()) -> Data:
-    raise NotImplementedError(path)
+def names(path: str | Path) -> tuple[str, ...]:
+    """The names of the tasks in a TOML file; no data are read.
+
+    Raises:
+      InputError: as `task_entries.read`.
+    """
+    return tuple(task_entries.read(path))
 
 
-def read(path: str, benchmark: Benchmark, splits: Sequence[str] = SPLITS) -> Splits:
-    raise NotImplementedError(path)
+def load(
+    path: str | Path, names: Sequence[str] = (), splits: Sequence[str] = SPLITS
+) -> Data:
+    """Reads the tasks `names` of a TOML file, by default all, in the file's order.
+
+    Labels that the file does not list are those of the training data: in the order of
+    numbers if all are numbers, otherwise by code point. Warns of test texts that are
+    training texts too.
+
+    Raises:
+      InputError: as `task_entries.read`, `tables.rows` and `hub.open_splits`; a task or
+        split is unknown; a cell does not fit its column; a label is not one of the
+        task's; there is a single class; or a split is empty.
+    """
+    sources.check_splits(splits)
+    entries = task_entries.read(path)
+    for name in names:
+        if name not in entries:
+            raise InputError(
+                f"{path}: unknown task {shown(name)}; {did_you_mean(name, entries)}"
+            )
+    tasks, read_splits = [], {}
+    for name, entry in entries.items():
+        if name in names or not names:
+            task, read_splits[name] = _read(entry, None, splits)
+            tasks.append(task)
+            _warn_of_shared_texts(entry, read_splits[name])
+    return Data(Benchmark(OWN, tuple(tasks)), read_splits)
+
+
+def read(
+    path: str | Path, benchmark: Benchmark, splits: Sequence[str] = SPLITS
+) -> Splits:
+    """Reads splits of the tasks of `benchmark`, whose labels are known.
+
+    Only the data of `splits` need to exist; a split that is a share of the training
+    data needs these.
+
+    Raises:
+      InputError: as `load`; or the file has no such task, or one of another kind or
+        with other columns.
+    """
+    sources.check_splits(splits)
+    entries = task_entries.read(path)
+    result: Splits = {}
+    for task in benchmark.tasks:
+        if task.name not in entries:
+            raise InputError(
+                f"{path}: no task {shown(task.name)}; "
+                f"{did_you_mean(task.name, entries)}"
+            )
+        entry = entries[task.name]
+        _check_same(entry, task)
+        _, result[task.name] = _read(entry, task, splits)
+    return result
+
+
+def examples(task: Task, pairs: Iterable[Any]) -> Examples:
+    """Examples of a Python list of (text, label), or ((text, text), label) for pairs.
+
+    `label`: the name of a class; the list of the names of a multi-label example's
+    labels; or the number of a regression, or a list of its numbers.
+
+    Raises:
+      InputError: an example does not fit `task`, by its index; or `pairs` is empty.
+    """
+    read = [labelled.of_pair(task, index, pair) for index, pair in enumerate(pairs)]
+    return labelled.stack(task, read, task.name)
+
+
+def _check_same(entry: Entry, task: Task) -> None:
+    own = entry.task
+    for key in ("kind", "is_pair"):
+        if getattr(own, key) != getattr(task, key):
+            raise InputError(
+                f"{entry.place}: {task.name}: {key} is {getattr(own, key)}; the task "
+                f"was trained with {getattr(task, key)}"
+            )
+    if own.labels and own.labels != task.labels:
+        raise InputError(
+            f"{entry.place}: {task.name}: the labels are {shown(list(own.labels))}; "
+            f"the task was trained with {shown(list(task.labels))}"
+        )
+
+
+# ---- one task
+
+
+def _read(
+    entry: Entry, task: Task | None, splits: Sequence[str]
+) -> tuple[Task, dict[str, Examples]]:
+    """The task with its labels, which are `task`'s if it is given, and its `splits`."""
+    source = _Files(entry) if entry.files else _Dataset(entry)
+    missing = [split for split in entry.shares if not source.has(split)]
+    needs_train = "train" in splits or any(split in missing for split in splits)
+    wanted = [split for split in splits if split not in missing and split != "train"]
+    read = {split: list(source.read(split)) for split in wanted}
+    if needs_train or (task is None and not source.labels(entry.task)):
+        read["train"] = list(source.read("train"))
+    if task is None:
+        labels = source.labels(entry.task) or labelled.names_in(read["train"])
+        task = _resolved(entry, labels)
+    stacked = {
+        split: labelled.stack(task, part, f"{entry.place}: {entry.task.name}, {split}")
+        for split, part in read.items()
+    }
+    if needs_train and missing:
+        chosen = {split: entry.shares[split] for split in missing}
+        where = f"{entry.place}: {task.name}"
+        stacked |= shares.cut(task, stacked["train"], chosen, entry.seed, where)
+    return task, {split: stacked[split] for split in splits}
+
+
+def _resolved(entry: Entry, labels: Sequence[str]) -> Task:
+    task = dataclasses.replace(entry.task, labels=tuple(labels))
+    if task.is_classification and len(labels) < 2:
+        raise InputError(
+            f"{entry.place}: {task.name}: the label of every training example is "
+            f"{shown(labels[0]) if labels else 'missing'}; expected two classes or more"
+        )
+    if not labels:
+        raise InputError(f"{entry.place}: {task.name}: no training example has a label")
+    for name in entry.weights:
+        if name not in labels:
+            raise InputError(
+                f"{entry.place}: {task.name}: class_weights of {shown(name)}; "
+                f"{did_you_mean(name, labels)}"
+            )
+    if entry.weights:
+        weights = tuple(entry.weights.get(label, 1.0) for label in labels)
+        task = dataclasses.replace(task, class_weights=weights)
+    return task
+
+
+class _Files:
+    """The splits of a task whose data are table files."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    def has(self, split: str) -> bool:
+        return split in self._entry.files
+
+    def labels(self, task: Task) -> tuple[str, ...]:
+        """The labels that are known before the data are read; () for none."""
+        return task.labels
+
+    def read(self, split: str) -> Iterator[Labelled]:
+        entry = self._entry
+        if split not in entry.files:
+            raise InputError(f"{entry.place}: {entry.task.name}: no files of {split}")
+        for path in entry.files[split]:
+            needs = entry.columns.all
+            rows = tables.read(path, entry.format, columns=entry.header, needs=needs)
+            for row in rows:
+                yield labelled.of_row(row, entry.task.kind, entry.columns)
+
+
+class _Dataset:
+    """The splits of a task whose data `datasets` reads."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._splits: Mapping[str, Any] = hub.open_splits(entry.dataset, entry.config)
+        for split, name in entry.splits.items():
+            if name not in self._splits:
+                raise InputError(
+                    f"{entry.place}: {self._name} has no split {shown(name)} for "
+                    f"{split}; found {', '.join(self._splits)}"
+                )
+
+    @property
+    def _name(self) -> str:
+        return "/".join(filter(None, (self._entry.dataset, self._entry.config)))
+
+    def has(self, split: str) -> bool:
+        name = self._entry.splits.get(split, split)
+        return name in self._splits and split not in self._entry.cut
+
+    def labels(self, task: Task) -> tuple[str, ...]:
+        """The labels that are known before the data are read; () for none."""
+        if task.labels or not self._named or not self.has("train"):
+            return task.labels
+        train = self._splits[self._entry.splits.get("train", "train")]
+        return tuple(
+            cells.class_name(name, self._named[0], self._name)
+            for name in hub.class_names(train, self._named[0])
+        )
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """The columns whose numbers may have names."""
+        has_numbers = self._entry.task.kind == "regression"
+        columns = self._entry.columns
+        return () if has_numbers or columns.has_flags else columns.label
+
+    def read(self, split: str) -> Iterator[Labelled]:
+        entry = self._entry
+        name = entry.splits.get(split, split)
+        if name not in self._splits:
+            raise InputError(
+                f"{entry.place}: {self._name} has no split {shown(name)}; "
+                f"found {', '.join(self._splits)}"
+            )
+        where = f"{self._name}, {name}"
+        data = self._splits[name]
+        for row in hub.rows(data, entry.columns.all, self._named, where):
+            yield labelled.of_row(row, entry.task.kind, entry.columns)
+
+
+def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
+    if not {"train", "test"} <= splits.keys():
+        return
+    train, test = (set(_texts(splits[split])) for split in ("train", "test"))
+    shared = (
+        sum(text in train for text in _texts(splits["test"])) if train & test else 0
+    )
+    if shared:
+        warnings.warn(
+            f"{entry.place}: {entry.task.name}: {shared} of "
+            f"{len(splits['test'].texts)} test texts are training texts too",
+            stacklevel=3,
+        )
+
+
+def _texts(part: Examples) -> Iterable[tuple[str, ...]]:
+    return zip(
+        part.texts, *([part.second_texts] if part.second_texts else []), strict=True
+    )

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import metrics, paths
 from mtra_jax.data import benchmarks, fingerprints
+from mtra_jax.data.examples import Data
 from mtra_jax.data.sources import Splits
-from mtra_jax.data.task_file import Data
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs import inputs, loop, selection

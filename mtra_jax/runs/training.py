@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import failures
 from mtra_jax.data import fingerprints
-from mtra_jax.data.task_file import Data
+from mtra_jax.data.examples import Data
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
     agreement,

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mtra_jax.data import hub, sources
+from mtra_jax.data.tweeteval import STANCE_TARGETS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, GOEMOTIONS_LABELS, TWEETEVAL
 
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 TEXTS = ["plain @user", "inner  blanks\tand\u2028breaks", "", 'quote "x"', "\u200bz"]
-STANCE_CONFIGS = [f"stance_{target}" for target in sources.STANCE_TARGETS]
+STANCE_CONFIGS = [f"stance_{target}" for target in STANCE_TARGETS]
 TWEET_CONFIGS = [*TWEETEVAL.task_names[:-1], *STANCE_CONFIGS]
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mtra_jax.data import sources
+from mtra_jax.data import benchmark_files, sources
+from mtra_jax.data.tweeteval import STANCE_TARGETS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, GOEMOTIONS_LABELS, TWEETEVAL, Benchmark
 
@@ -35,7 +36,7 @@ def write(root: Path, file: str, content: str | bytes) -> None:
 def root(tmp_path):
     """A few examples of every task and split; each text names its place."""
     folders = [f"tweeteval/datasets/{name}" for name in TWEETEVAL.task_names[:-1]]
-    folders += [f"tweeteval/datasets/stance/{t}" for t in sources.STANCE_TARGETS]
+    folders += [f"tweeteval/datasets/stance/{t}" for t in STANCE_TARGETS]
     for folder in folders:
         name = folder.rpartition("/")[2]
         for part in ("train", "val", "test"):
@@ -128,7 +129,7 @@ def test_an_unknown_split_is_refused(root):
 
 def test_a_reader_without_a_layout_is_an_internal_error(tmp_path):
     with pytest.raises(KeyError, match="no row of _LAYOUTS for elsewhere/x"):
-        sources._read_text(tmp_path, "elsewhere/x")
+        benchmark_files.read_text(tmp_path, "elsewhere/x")
 
 
 def test_only_a_line_feed_ends_a_text(root):
@@ -422,7 +423,7 @@ def real(shared_data):
 @pytest.mark.parametrize("name", CLASS_COUNTS)
 def test_real_classes_are_counted_as_by_other_tools(real, name):
     for split, counts in zip(sources.SPLITS, CLASS_COUNTS[name], strict=True):
-        texts, labels, _ = real[name][split]
+        texts, labels, *_ = real[name][split]
         assert labels.shape == (len(texts),) == (sum(counts),)
         assert np.bincount(labels).tolist() == counts
 
@@ -431,7 +432,7 @@ def test_real_classes_are_counted_as_by_other_tools(real, name):
 @pytest.mark.parametrize("name", VALUE_SUMS)
 def test_real_values_sum_as_by_other_tools(real, name):
     for split, (rows, sums) in zip(sources.SPLITS, VALUE_SUMS[name], strict=True):
-        texts, labels, _ = real[name][split]
+        texts, labels, *_ = real[name][split]
         assert labels.shape == (rows, len(sums))
         assert len(texts) == rows
         # Each value is rounded to float32 once: at most 2**-24 of it.
@@ -458,7 +459,7 @@ def test_the_real_hate_task_has_empty_texts(real):
 @pytest.mark.shared
 def test_real_stance_sizes_cut_the_task_into_its_targets(real, shared_data):
     sizes = dict(real["stance"]["test"].targets)
-    assert tuple(sizes) == sources.STANCE_TARGETS
+    assert tuple(sizes) == STANCE_TARGETS
     assert list(sizes.values()) == [280, 220, 169, 285, 295]
     parts = np.split(real["stance"]["test"].labels, np.cumsum(list(sizes.values())))
     for target, part in zip(sizes, parts[:-1], strict=True):

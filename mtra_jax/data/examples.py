@@ -1,0 +1,68 @@
+"""Texts and labels of one split of a task, as every reader returns them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtra_jax.data import texts
+from mtra_jax.errors import InputError
+from mtra_jax.tasks import Benchmark, Task
+
+SPLITS = ("train", "validation", "test")
+
+Rows = list[tuple[str, Any]]
+"""Pairs of a raw text and its label: a class id, or a list of values."""
+
+
+class Examples(NamedTuple):
+    """One split of one task, in the order of its files.
+
+    `texts`: N strings. `labels`: class ids, int32 [N]; values, float32 [N, D]; or 0 and 1
+    for each label of a multi-label task, float32 [N, D].
+    `targets`: for StanceEval, (target, number of examples) in the order of the examples;
+    they divide the predictions into the leaderboard's five files. Empty for other tasks.
+    `second_texts`: N strings for a task of pairs of texts; empty for other tasks.
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+    targets: tuple[tuple[str, int], ...] = ()
+    second_texts: Sequence[str] = ()
+
+
+Splits = dict[str, dict[str, Examples]]
+"""task name -> split -> examples"""
+
+
+class Data(NamedTuple):
+    """Tasks with the labels of their training data, and the examples of their splits."""
+
+    benchmark: Benchmark
+    splits: Splits
+
+    def select(self, names: Sequence[str]) -> "Data":
+        """Only the tasks `names`, in the order of the benchmark."""
+        benchmark = self.benchmark.select(names)
+        splits = {name: self.splits[name] for name in benchmark.task_names}
+        return Data(benchmark, splits)
+
+
+def make_examples(
+    rows: Rows,
+    task: Task,
+    where: str | Path,
+    targets: tuple[tuple[str, int], ...] = (),
+) -> Examples:
+    """Stacks (raw text, label) pairs.
+
+    Raises:
+      InputError: `rows` is empty; the message begins with `where`.
+    """
+    if not rows:
+        raise InputError(f"{where}: no example of {task.title}; expected at least one")
+    raw, labels = zip(*rows, strict=True)
+    dtype = np.int32 if task.is_classification else np.float32
+    normalized = [texts.normalize(text) for text in raw]
+    return Examples(normalized, np.asarray(labels, dtype), targets)
