@@ -39,6 +39,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "mapping": "pmap",  # or shard_map: jax.jit over a mesh, with the same numbers
             "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
             "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
+            "loggers": ("tensorboard",),  # besides metrics.jsonl
             "backbone": {
                 "path": "",  # directory or hub name; empty: new encoder of these sizes
                 "vocab_size": 2000,

@@ -19,6 +19,7 @@ CHOICES = {
     "compute_dtype": ("auto", "float32", "bfloat16"),
     "mapping": ("pmap", "shard_map"),
 }
+LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
 KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -142,6 +143,11 @@ def validate(config: ConfigDict) -> None:
         if config[key] not in names:
             hint = did_you_mean(config[key], names)
             raise InputError(f"{key} is {shown(config[key])}; {hint}")
+    for name in config.loggers:
+        if name not in LOGGERS:
+            raise InputError(
+                f"loggers: unknown logger {shown(name)}; {did_you_mean(name, LOGGERS)}"
+            )
     BENCHMARKS[config.benchmark].select(config.tasks)
     registry.options(config.method.name)
     values = flat(config)

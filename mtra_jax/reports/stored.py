@@ -21,6 +21,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "loggers",
     "mapping",
     "max_bad_steps",
     "micro_batches",

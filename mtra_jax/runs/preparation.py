@@ -90,7 +90,15 @@ def prepare(
     )
     forward = build.make_forward(model, method, devices, mapping=config.mapping)
     run = loop.Run(
-        benchmark, schedule, update, forward, train, parts["validation"], state
+        benchmark,
+        schedule,
+        update,
+        forward,
+        train,
+        parts["validation"],
+        state,
+        # In double precision, as in the configuration.
+        build.make_rate(settings._replace(learning_rate=config.learning_rate)),
     )
     return Prepared(
         run, parts["test"], examples, backbone, devices, made_from, config.mapping

@@ -27,6 +27,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "loggers",
     "mapping",
 )
 # Each host may have its own.

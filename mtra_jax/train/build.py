@@ -155,8 +155,12 @@ def make_optimiser(
     task_names: tuple[str, ...], settings: Settings
 ) -> optax.GradientTransformationExtraArgs:
     """Makes the optimiser with the rate, the warm-up and the clipping of `settings`."""
-    rate = optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
-    return optimiser.make(rate, task_names, settings.clip_norm)
+    return optimiser.make(make_rate(settings), task_names, settings.clip_norm)
+
+
+def make_rate(settings: Settings) -> optax.Schedule:
+    """Makes the schedule of `settings`: (steps taken before, as an array) -> rate."""
+    return optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
 
 
 def make_update(
