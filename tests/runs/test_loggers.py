@@ -278,6 +278,7 @@ def stored(tmp_path, monkeypatch):
             (logger,) = registry.start([name], describe(tmp_path, first), lines.append)
             for step in steps:
                 logger.log(step, {"objective": 1 / step, "loss/irony": math.nan})
+            logger.log(step, {"validation/loss": 0.5, "validation/loss/f1:é": 0.25})
             logger.flush()
             logger.log(6, {"test/avg": 50.0}) if first else None
             logger.close()
@@ -359,6 +360,8 @@ def test_mlflow_files(stored):
     history = client.get_metric_history(run.info.run_id, "objective")
     assert [(x.step, x.value) for x in history] == list(OBJECTIVES.items())
     assert run.data.metrics["test/avg"] == 50.0
+    assert run.data.metrics["validation/loss"] == 0.5
+    assert run.data.metrics["validation/loss.f1_é"] == 0.25
     assert run.data.params["tasks"] == '["irony"]'
     assert run.data.params["method.name"] == "mtra"
     assert run.info.status == "FINISHED"

@@ -9,7 +9,7 @@ from typing import IO, Any
 from mtra_jax.runs.loggers.contract import Logger, RunDescription
 
 DIRECTORY = "loggers"
-"""Of the work directory; holds one file for each tracker."""
+"""Folder of the work directory with one file for each tracker."""
 SIZE = 400
 """Bytes of a file, padded with spaces, so that each write replaces all of the last one."""
 KINDS = ("validation", "test")

@@ -76,9 +76,7 @@ class Mlflow:
 
         now = int(time.time() * 1000)
         for name, value in values.items():
-            # Names of tasks and labels may hold what MLflow refuses.
-            allowed = re.sub(r"[^/\w.\- ]", "_", name)
-            self._waiting.append(Metric(allowed, float(value), now, step))
+            self._waiting.append(Metric(_allowed(name), float(value), now, step))
         is_due = time.monotonic() - self._sent_at >= SECONDS
         if is_due or len(self._waiting) >= MOST_METRICS:
             self.flush()
@@ -94,3 +92,15 @@ class Mlflow:
         """Sends all figures and ends the run."""
         self.flush()
         self._client.set_terminated(self._id)
+
+
+def _allowed(name: str) -> str:
+    """`name` with one folder, and without the characters that MLflow refuses.
+
+    MLflow's files cannot hold both "validation/loss" and "validation/loss/irony".
+
+    >>> _allowed("validation/loss/irony")
+    'validation/loss.irony'
+    """
+    folder, slash, rest = name.partition("/")
+    return re.sub(r"[^/\w.\- ]", "_", f"{folder}{slash}{rest.replace('/', '.')}")
