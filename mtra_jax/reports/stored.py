@@ -21,6 +21,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "gradient_pieces",
     "loggers",
     "mapping",
     "max_bad_steps",

@@ -145,6 +145,7 @@ def make_model(
         sizes=sizes,
         steps_per_epoch=steps_per_epoch,
         unroll=unroll,
+        in_pieces=config.gradient_pieces,
     )
 
 

@@ -27,6 +27,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "gradient_pieces",
     "loggers",
     "mapping",
 )

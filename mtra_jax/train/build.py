@@ -81,11 +81,13 @@ def make_model(
     sizes: tuple[int, ...] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
+    in_pieces: bool = False,
 ) -> Model:
     """Makes the network, without parameters.
 
     `sizes`: the number of training examples of each task. Only training uses `sizes` and
-    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`.
+    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the gradient of each
+    layer is averaged over the devices as soon as it is made, not all of it at the end.
     """
     space = Space(
         benchmark.task_names,
@@ -96,10 +98,11 @@ def make_model(
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     return Model(
-        encoder.Encoder(encoder_config, dtype, unroll),
+        encoder.Encoder(encoder_config, dtype, unroll, AXIS if in_pieces else None),
         heads.Heads(outputs, head_dropout),
         space,
         encoder_config.hidden_size,
+        in_pieces,
     )
 
 
@@ -185,6 +188,7 @@ def make_update(
             tasks=model.space.names,
             one_task=one_task,
             axis_name=AXIS,
+            in_pieces=model.in_pieces,
         )(state, batch)
 
     return Program(
