@@ -9,11 +9,13 @@ import optax
 import pytest
 import step_costs
 
+from mtra_jax import config as configs
 from mtra_jax.data import batches, shapes
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
+from mtra_jax.runs import preparation
 from mtra_jax.train import optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
 
@@ -130,3 +132,13 @@ def test_every_gradient_is_averaged_once_and_those_of_layers_once_a_pass(name, t
     leaves = jax.tree.leaves(state.params["encoder"]["layers"])
     layers = sum(4 * leaf.size for leaf in leaves)
     assert sizes[True] - sizes[False] == times * layers
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_the_key_of_the_configuration_reaches_the_encoder(in_pieces):
+    overrides = [("gradient_pieces", str(in_pieces))]
+    config = configs.load("configs/mtra.py:tiny_synthetic", overrides)
+    benchmark = configs.benchmark_of(config)
+    model = preparation.make_model(config, benchmark, CONFIG)
+    assert model.in_pieces is in_pieces
+    assert model.encoder.mean_over == (AXIS if in_pieces else None)
