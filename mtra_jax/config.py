@@ -39,8 +39,10 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
             "devices": 0,  # 0: all
             "mapping": "pmap",  # or shard_map: jax.jit over a mesh, with the same numbers
+            "gradient_pieces": False,  # average each layer's gradient as it is made
             "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
             "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
+            "loggers": ("tensorboard",),  # besides metrics.jsonl
             "backbone": {
                 "path": "",  # directory or hub name; empty: new encoder of these sizes
                 "vocab_size": 2000,

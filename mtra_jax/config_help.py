@@ -23,9 +23,13 @@ KEYS = {
     "accelerators).",
     "devices": "Number of devices to use; 0 for all.",
     "mapping": "How a step is mapped over devices: pmap or shard_map, with the same numbers.",
+    "gradient_pieces": "Whether devices average each layer's gradient as soon as it is made, "
+    "instead of the whole gradient at the end.",
     "max_bad_steps": "The run ends after this many steps in a row whose gradient is not finite.",
     "checkpoint_every": "Steps between checkpoints within an epoch; 0 for a checkpoint after each "
     "epoch only.",
+    "loggers": "Where figures go besides metrics.jsonl: tensorboard, wandb, trackio, mlflow; "
+    "empty for none.",
     "backbone.path": "Encoder to fine-tune: a directory or a hub name. Empty for a new encoder of "
     "the sizes below.",
     "backbone.vocab_size": "Vocabulary size of a new encoder and its tokenizer.",

@@ -21,6 +21,7 @@ CHOICES = {
 }
 SELECTIONS = ("loss", "log_sum", "average")
 """Names of `selection` besides TASK/METRIC."""
+LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
 KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -145,6 +146,11 @@ def validate(config: ConfigDict) -> None:
             hint = did_you_mean(config[key], names)
             raise InputError(f"{key} is {shown(config[key])}; {hint}")
     _check_tasks(config)
+    for name in config.loggers:
+        if name not in LOGGERS:
+            raise InputError(
+                f"loggers: unknown logger {shown(name)}; {did_you_mean(name, LOGGERS)}"
+            )
     registry.options(config.method.name)
     _check_selection(config)
     values = flat(config)

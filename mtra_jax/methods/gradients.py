@@ -49,6 +49,7 @@ class Inputs(NamedTuple):
     rngs: Rngs
     state: State
     axis_name: str | None
+    in_pieces: bool = False
 
 
 def word_embeddings(params: Params) -> Any:
@@ -56,6 +57,19 @@ def word_embeddings(params: Params) -> Any:
     mask = jax.tree.map(lambda _: False, params)
     mask["encoder"]["embeddings"]["word_embeddings"]["embedding"] = True
     return mask
+
+
+def layers(params: Params) -> Any:
+    """Returns a mask of the encoder's layers."""
+    mask = jax.tree.map(lambda _: False, params)
+    mask["encoder"]["layers"] = True
+    return mask
+
+
+def nothing(params: Params) -> Any:
+    """Returns a mask without a parameter."""
+    del params
+    return False
 
 
 def differentiate(
@@ -68,8 +82,11 @@ def differentiate(
     tasks: tuple[str, ...],
     one_task: bool,
     axis_name: str | None,
+    in_pieces: bool = False,
 ) -> Gradient:
     """Returns the gradient of the method's objective, averaged over the devices.
+
+    `in_pieces`: the losses average the gradients of the encoder's layers themselves.
 
     `batch` has the axis P of `types.Batch`. `tasks` are the names of all tasks, in the
     order of the label space. With `one_task` the caller guarantees that the global batch
@@ -79,7 +96,9 @@ def differentiate(
       ValueError: `batch` has several parts, but the method does not need the Gramian.
     """
     present = task_losses.present(batch, len(tasks), axis_name)
-    inputs = Inputs(method.losses, params, batch, present, rngs, state, axis_name)
+    inputs = Inputs(
+        method.losses, params, batch, present, rngs, state, axis_name, in_pieces
+    )
     gradient = method.gradient
     if gradient.needs is Needs.GRAMIAN:
         if len(batch.tasks) == 1 and not one_task:
@@ -92,7 +111,7 @@ def differentiate(
 
 
 def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
-    loss_function, params, batch, present, rngs, state, axis_name = inputs
+    loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
 
     def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, State]:
         return gradient.objective(
@@ -109,8 +128,7 @@ def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
     )
     losses = outcome.losses
     weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
-    if axis_name is not None:
-        grads = jax.lax.pmean(grads, axis_name)
+    grads = _mean_over_devices(grads, axis_name, in_pieces=in_pieces)
     has_batch_loss = not isinstance(outcome.batch_loss, float)
     scalars = {"batch_loss": outcome.batch_loss} if has_batch_loss else {}
     return Gradient(
@@ -153,7 +171,7 @@ def _gradients_of_parts(
     Each text is in one part, so all gradients together cost one forward and one backward
     pass. A backward pass per task over a whole batch would process all texts each time.
     """
-    loss_function, params, batch, _, rngs, _, axis_name = inputs
+    loss_function, params, batch, _, rngs, _, axis_name, in_pieces = inputs
 
     def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
         dropout_rng = jax.random.fold_in(rngs["dropout"], index)
@@ -170,9 +188,19 @@ def _gradients_of_parts(
     places = jnp.arange(len(batch.tasks))
     (_, (losses, terms)), grads = jax.vmap(of_part)(batch, places)
     losses, terms = jax.tree.map(lambda rows: jnp.sum(rows, axis=0), (losses, terms))
-    if axis_name is not None:
-        grads = jax.lax.pmean(grads, axis_name)
-    return losses, terms, grads
+    return (
+        losses,
+        terms,
+        _mean_over_devices(grads, axis_name, in_pieces=in_pieces),
+    )
+
+
+def _mean_over_devices(
+    grads: Params, axis_name: str | None, *, in_pieces: bool
+) -> Params:
+    """Averages the gradients that are not averaged yet."""
+    averaged = layers if in_pieces else nothing
+    return objectives.mean_over(grads, axis_name, averaged(grads))
 
 
 def _gramian(
@@ -195,7 +223,7 @@ def _inner_products(leaf: jax.Array) -> jax.Array:
 
 
 def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gradient:
-    loss_function, params, batch, present, rngs, state, axis_name = inputs
+    loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
 
     def per_task(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
         outcome = loss_function(params, batch, rngs, axis_name)
@@ -218,6 +246,7 @@ def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gr
         floor=gradient.floor,
         logarithm=gradient.logarithm,
         axis_name=axis_name,
+        averaged=layers if in_pieces else nothing,
     )
     (value, passes), grads = aligned(params, *arguments)
     # [T] in both cases: with one task the aligned gradient returns that task's scalars.

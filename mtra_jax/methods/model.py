@@ -61,6 +61,8 @@ class Model(NamedTuple):
     heads: TaskHeads
     space: Space
     hidden_size: int
+    in_pieces: bool = False
+    """Whether the encoder averages its layers' gradients over devices, one by one."""
 
     def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
         """Returns the last hidden states of all tokens [R, S, H], rows as in `merged`.

@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+
+from mtra_jax.models import averaged
 
 
 class LayerFunction(Protocol):
@@ -16,20 +18,33 @@ class LayerFunction(Protocol):
     ) -> jax.Array: ...
 
 
+class Loop(NamedTuple):
+    """How the `depth` layers are applied.
+
+    All layers but the last run in a loop of `unroll` layers per iteration. There is no
+    loop if one iteration would hold them all. With `mean_over`, an axis of devices, each
+    layer's gradient is averaged over it as soon as it is made.
+    """
+
+    depth: int
+    unroll: int
+    mean_over: str | None = None
+
+
 def apply(
     function: LayerFunction,
     layers: Any,
     hidden: jax.Array,
     wanted: jax.Array | None,
-    *,
-    depth: int,
-    unroll: int,
+    loop: Loop,
 ) -> jax.Array:
     """Applies all layers in turn; only the last gets `wanted`.
 
-    `layers`: a tree of arrays [`depth`, ...]. All layers but the last run in a loop of
-    `unroll` layers per iteration. There is no loop if one iteration would hold them all.
+    `layers`: a tree of arrays [`depth`, ...], and of keys for the dropout.
     """
+    depth, unroll, mean_over = loop
+    if mean_over is not None:
+        function = _averaging(function, mean_over)
     if unroll >= depth - 1:
         once = jax.jit(function)  # traced once for all layers
         *earlier, last = _split(layers, (1,) * depth)
@@ -48,6 +63,16 @@ def apply(
     earlier, last = _split(layers, (depth - 1, 1))
     hidden, _ = jax.lax.scan(body, hidden, earlier, unroll=unroll)
     return function(_only(last), hidden, wanted)
+
+
+def _averaging(function: LayerFunction, axis_name: str) -> LayerFunction:
+    def apply(
+        layer: Any, hidden: jax.Array, wanted: jax.Array | None = None
+    ) -> jax.Array:
+        layer = averaged.with_mean_gradient(layer, axis_name)
+        return function(layer, hidden, wanted)
+
+    return apply
 
 
 def _split(layers: Any, sizes: Sequence[int]) -> list[Any]:

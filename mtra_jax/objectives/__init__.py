@@ -10,6 +10,7 @@ from mtra_jax.objectives.aligned import (
     Aligned,
     aligned_tasks_value_and_grad,
     aligned_value_and_grad,
+    mean_over,
 )
 from mtra_jax.objectives.balance import floored_log, log_sum
 from mtra_jax.objectives.bounds import (
@@ -42,6 +43,7 @@ __all__ = [
     "log_mean_exp",
     "log_sum",
     "masked_mean",
+    "mean_over",
     "mean_squared_error",
     "squared_error_terms",
 ]

@@ -48,6 +48,7 @@ def aligned_value_and_grad(
     floor: float = 1e-2,
     logarithm: bool = True,
     axis_name: str | None = None,
+    averaged: Callable[[Params], Any] = lambda params: False,
 ) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
     """Returns `(params, *args) -> ((value, Aligned), grads)` of log(ℓ(θ) + ℓ(θ + δ)).
 
@@ -62,7 +63,9 @@ def aligned_value_and_grad(
     same in both passes.
 
     Inside `pmap` with `axis_name`, `loss_fn` must return the global loss; the gradient
-    that yields δ and the returned gradients are averaged over the axis.
+    that yields δ and the returned gradients are averaged over the axis, except for the
+    leaves that `averaged(params)` selects, as `select` does: for these `loss_fn` averages
+    the gradient of each backward pass itself.
 
     Raises:
       ValueError: `epsilon` is negative, `floor` is not positive, or the loss is not scalar.
@@ -95,7 +98,7 @@ def aligned_value_and_grad(
         aligned = Aligned(
             loss, moved_loss, weight, gradient_norm, delta_norm, aux, moved_aux
         )
-        return (value, aligned), _mean_over(grads, axis_name)
+        return (value, aligned), mean_over(grads, axis_name, averaged(params))
 
     return value_and_grad
 
@@ -108,6 +111,7 @@ def aligned_tasks_value_and_grad(
     floor: float = 1e-2,
     logarithm: bool = True,
     axis_name: str | None = None,
+    averaged: Callable[[Params], Any] = lambda params: False,
 ) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
     """Like `aligned_value_and_grad`, for a batch that holds several tasks.
 
@@ -150,7 +154,7 @@ def aligned_tasks_value_and_grad(
         aligned = Aligned(
             losses, moved_losses, weights, gradient_norm, delta_norm, aux, moved_aux
         )
-        return (value, aligned), _mean_over(grads, axis_name)
+        return (value, aligned), mean_over(grads, axis_name, averaged(params))
 
     return value_and_grad
 
@@ -207,7 +211,7 @@ def _perturb(
     leaves, structure = jax.tree.flatten(params)
     chosen = jax.tree.leaves(jax.tree.broadcast(select(params), params))
     ascent = [g for g, hit in zip(jax.tree.leaves(grads), chosen, strict=True) if hit]
-    ascent = _mean_over(ascent, axis_name)
+    ascent = mean_over(ascent, axis_name)
     delta = perturbation.fgm_perturbation(ascent, epsilon)
     steps = iter(delta)
     moved = [
@@ -221,8 +225,24 @@ def _perturb(
     )
 
 
-def _mean_over(tree: Any, axis_name: str | None) -> Any:
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+def mean_over(tree: Any, axis_name: str | None, averaged: Any = False) -> Any:
+    """Averages over the axis the leaves that the mask `averaged`, or a prefix, leaves out.
+
+    None for `axis_name` means no axis.
+    """
+    if axis_name is None:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    done = jax.tree.leaves(jax.tree.broadcast(averaged, tree))
+    means = iter(
+        jax.lax.pmean(
+            [leaf for leaf, hit in zip(leaves, done, strict=True) if not hit], axis_name
+        )
+    )
+    return jax.tree.unflatten(
+        structure,
+        [leaf if hit else next(means) for leaf, hit in zip(leaves, done, strict=True)],
+    )
 
 
 def _with_fresh_keys(args: Any) -> Any:

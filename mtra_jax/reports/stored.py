@@ -21,6 +21,8 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "gradient_pieces",
+    "loggers",
     "mapping",
     "max_bad_steps",
     "micro_batches",

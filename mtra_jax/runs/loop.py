@@ -51,6 +51,8 @@ class Run(NamedTuple):
     train: batches.Batcher
     validation: evaluate.Split
     state: TrainState
+    rate: Callable[[np.ndarray], Any]
+    """(steps taken before) -> the learning rate, without a device."""
     selection: Selection = Selection()
 
 
@@ -267,10 +269,15 @@ def _epoch(
     waiting: deque = deque()
     shapes: deque = deque(maxlen=STEPS_BEHIND + 1)
     most = run.schedule.max_bad_steps
+    skipped_before = progress.skipped_steps
 
     def read(step: int, measured: Any) -> dict[str, float]:
+        nonlocal skipped_before
         flat = metrics_log.flatten(to_host(measured), run.benchmark.task_names)
-        log.add(step, {"epoch": epoch + 1, **flat})
+        # Skipped steps do not count for the schedule of the rate.
+        rate = float(run.rate(np.asarray(step - 1 - skipped_before)))
+        skipped_before += flat["bad_steps"] > 0
+        log.add(step, {"epoch": epoch + 1, "learning_rate": rate, **flat})
         watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
         return flat
 

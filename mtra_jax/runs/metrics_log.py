@@ -1,10 +1,11 @@
-"""Figures of a run -> `metrics.jsonl`, TensorBoard events and JSON files."""
+"""Figures of a run -> `metrics.jsonl` and the loggers; versions of packages."""
 
 import contextlib
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 
 from mtra_jax import files
 from mtra_jax.errors import InputError, naming
-from mtra_jax.runs import tensorboard
+from mtra_jax.runs.loggers.contract import Logger
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+TEST = b'"test/'
+"""Begins each name of a test figure in a line of `metrics.jsonl`."""
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
@@ -79,35 +82,51 @@ def of_validation(
     return named
 
 
-class MetricsLog:
-    """Appends figures to the files of a run; does nothing with `active=False`.
+def of_test(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The test figures of `results.json` as `test/...`.
 
-    Opened at `step`, it first drops all lines after that step, so that a continued run
-    has each step once.
+    >>> of_test({"emotion": {"macro_f1": 76.5}, "avg": 76.5})
+    {'test/emotion/macro_f1': 76.5, 'test/avg': 76.5}
+    """
+    named: dict[str, float] = {}
+    for name, figures in summary.items():
+        of_task = figures if isinstance(figures, Mapping) else {"": figures}
+        named |= {f"test/{name}/{key}".rstrip("/"): v for key, v in of_task.items()}
+    return named
+
+
+class MetricsLog:
+    """Passes figures to `metrics.jsonl` and loggers; does nothing with `active=False`.
+
+    Opened at `step`, it first drops all lines after that step, and the test figures, so
+    that a continued run has each step once. `start` starts the loggers and returns them.
     """
 
-    def __init__(self, directory: Path, *, step: int, active: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        step: int,
+        active: bool = True,
+        start: Callable[[], Iterable[Logger]] = tuple,
+    ) -> None:
         self._active = active
-        self._events = None
         if not active:
             return
         self._path = directory / "metrics.jsonl"
         _keep_until(self._path, step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._directory = directory / "tensorboard"
-        with naming(self._directory):
-            self._events = _tensorboard(self._directory, step)
+        self._loggers = tuple(start())
 
     def add(self, step: int, values: dict[str, Any]) -> None:
-        """Adds a line to `metrics.jsonl`, and a TensorBoard point for every number."""
+        """Adds a line to `metrics.jsonl`, and all values to each logger."""
         if not self._active:
             return
         line = files.plain({"step": step, **values})
         with naming(self._path):
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        if self._events is not None:
-            with naming(self._directory):
-                self._events.add(step, values)
+        for logger in self._loggers:
+            logger.log(step, values)
 
     def flush(self) -> None:
         """Writes all lines to disk."""
@@ -116,24 +135,23 @@ class MetricsLog:
         with naming(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        if self._events is not None:
-            with naming(self._directory):
-                self._events.flush()
+        for logger in self._loggers:
+            logger.flush()
 
     def close(self) -> None:
         """Flushes and closes."""
+        if not self._active:
+            return
         with contextlib.ExitStack() as opened:
-            if self._events is not None:
-                opened.enter_context(naming(self._directory))
-                opened.callback(self._events.close)
-            if self._active:
-                opened.enter_context(naming(self._path))
-                opened.callback(self._file.close)
-                self.flush()
+            for logger in self._loggers:
+                opened.callback(logger.close)
+            opened.enter_context(naming(self._path))
+            opened.callback(self._file.close)
+            self.flush()
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Drops the lines of `path` after `step`, and a last line that was cut off.
+    """Drops the lines of `path` after `step`, the test figures and a line that was cut off.
 
     Raises:
       InputError: a line other than the last is damaged.
@@ -150,7 +168,11 @@ def _keep_until(path: Path, step: int) -> None:
             "their step, or no such file, to continue without the earlier figures"
         )
     pairs = zip(lines, steps, strict=False)
-    earlier = [line.decode() for line, at in pairs if at is not None and at <= step]
+    earlier = [
+        line.decode()
+        for line, at in pairs
+        if at is not None and at <= step and TEST not in line
+    ]
     files.write_text(path, "".join(f"{line}\n" for line in earlier))
 
 
@@ -161,10 +183,3 @@ def _step_of(line: bytes) -> int | None:
     except (ValueError, TypeError, KeyError):
         return None
     return step if type(step) is int else None
-
-
-def _tensorboard(directory: Path, step: int) -> tensorboard.Events | None:
-    """Event files for the points after `step`; None without tensorboardX."""
-    return (
-        tensorboard.Events(directory, step + 1) if tensorboard.is_available() else None
-    )

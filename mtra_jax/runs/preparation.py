@@ -96,7 +96,16 @@ def prepare(
     )
     forward = build.make_forward(model, method, devices, mapping=config.mapping)
     run = loop.Run(
-        benchmark, schedule, update, forward, train, parts["validation"], state, chosen
+        benchmark,
+        schedule,
+        update,
+        forward,
+        train,
+        parts["validation"],
+        state,
+        # In double precision, as in the configuration.
+        build.make_rate(settings._replace(learning_rate=config.learning_rate)),
+        chosen,
     )
     return Prepared(
         run, parts["test"], examples, backbone, devices, made_from, config.mapping
@@ -153,6 +162,7 @@ def make_model(
         sizes=sizes,
         steps_per_epoch=steps_per_epoch,
         unroll=unroll,
+        in_pieces=config.gradient_pieces,
     )
 
 

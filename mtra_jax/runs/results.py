@@ -13,6 +13,7 @@ from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
 from mtra_jax.runs import loop, metrics_log, processes, workdir
+from mtra_jax.runs.interfaces import Log
 from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
@@ -45,8 +46,11 @@ def finish(
     params: Params,
     progress: loop.Progress,
     bar: evaluate.Bar,
+    log: Log,
 ) -> dict[str, Any]:
     """Scores the best parameters on the test set and writes the files of a finished run.
+
+    `log` gets the test figures at the run's last step.
 
     Returns the content of `results.json`, which is written last: if it exists, the
     other files are complete.
@@ -59,7 +63,7 @@ def finish(
         run.forward, placed, prepared.test, run.benchmark, bar
     )
     scoring_seconds = time.monotonic() - started
-    results = {
+    results: dict[str, Any] = {
         "validation": progress.best_summary,
         "test": metrics.summarize(evaluation.scores, tasks),
         "majority": majority(prepared.examples, run.benchmark),
@@ -78,6 +82,8 @@ def finish(
         "train_seconds": round(progress.seconds, 1),
         "scoring_seconds": round(scoring_seconds, 1),
     }
+    log.add(progress.step, metrics_log.of_test(results["test"]))
+    log.flush()
     if processes.is_writer():
         for task in tasks:
             if task.name in evaluation.faults:  # its outputs are not finite

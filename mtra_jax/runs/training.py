@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import failures
+from mtra_jax import config_values, failures
 from mtra_jax.data import fingerprints
 from mtra_jax.data.examples import Data
 from mtra_jax.reports import comparison
@@ -32,6 +32,8 @@ from mtra_jax.runs import (
     selection,
     workdir,
 )
+from mtra_jax.runs.loggers import contract
+from mtra_jax.runs.loggers import registry as loggers
 from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train.devices import replicate
@@ -66,6 +68,7 @@ def train(
       loop.Stopped: the callbacks' `should_stop` returned True; the same call continues.
     """
     agreement.check_same("--config", configs.to_dict(config), workdir.OF_A_HOST)
+    loggers.check(config.loggers)
     names = configs.separate_tasks(config)
     if names:
         return _train_separately(config, names, directory, watch_of, data)
@@ -130,35 +133,50 @@ def _fit_and_score(
     config: ConfigDict, directory: Path, prepared: Prepared, watch_of: WatchOf
 ) -> Outcome:
     damages: list[str] = []
-    with contextlib.ExitStack() as opened:
-        store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
-        opened.callback(store.close)
-        if store.latest_step() is not None:
-            inputs.check(directory, prepared.inputs)
-            definitions.check(directory, prepared.run.benchmark)
-        elif processes.is_writer():
-            # A run that ended before its first checkpoint may have left some of these files.
-            results.write_encoder_files(directory, prepared.backbone)
-            inputs.write(directory, prepared.inputs)
-            definitions.write(directory, prepared.run.benchmark)
-        if processes.is_writer():
-            results.write_environment(directory, prepared.run, prepared.devices)
-            workdir.write_config(config, directory)
-        run, progress = loop.resume(prepared.run, store, damages.append)
-        # Once: a run stopped in a validation would copy them for every batch of it.
-        state = replicate(run.state, prepared.devices, prepared.mapping)
-        run = run._replace(state=state)
-        log = metrics_log.MetricsLog(
-            directory, step=progress.step, active=processes.is_writer()
-        )
-        opened.callback(log.close)
-        watch = watch_of(prepared, progress)
-        for line in damages:
-            watch.say(line)
-        params, progress = loop.fit(run, store, log, progress, watch)
-    bar = loop.stoppable(watch, progress.step)
-    scored = results.finish(directory, prepared, params, progress, bar)
+    with contextlib.ExitStack() as logging:
+        with contextlib.ExitStack() as opened:
+            store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
+            opened.callback(store.close)
+            if store.latest_step() is not None:
+                inputs.check(directory, prepared.inputs)
+                definitions.check(directory, prepared.run.benchmark)
+            elif processes.is_writer():
+                # A run that ended before its first checkpoint may have left some of these.
+                results.write_encoder_files(directory, prepared.backbone)
+                inputs.write(directory, prepared.inputs)
+                definitions.write(directory, prepared.run.benchmark)
+            if processes.is_writer():
+                results.write_environment(directory, prepared.run, prepared.devices)
+                workdir.write_config(config, directory)
+            run, progress = loop.resume(prepared.run, store, damages.append)
+            # Once: a run stopped in a validation would copy them for every batch of it.
+            state = replicate(run.state, prepared.devices, prepared.mapping)
+            run = run._replace(state=state)
+            watch = watch_of(prepared, progress)
+            for line in damages:
+                watch.say(line)
+            log = _open_log(config, directory, progress.step, watch)
+            logging.callback(log.close)
+            params, progress = loop.fit(run, store, log, progress, watch)
+        bar = loop.stoppable(watch, progress.step)
+        scored = results.finish(directory, prepared, params, progress, bar, log)
     return Outcome(run.benchmark, scored)
+
+
+def _open_log(
+    config: ConfigDict, directory: Path, step: int, watch: interfaces.Callbacks
+) -> metrics_log.MetricsLog:
+    """The log of the run in `directory` after `step`; process 0 alone writes and sends."""
+    # Two components: that of a task trained separately is only the task's name.
+    name = "/".join(directory.absolute().parts[-2:])
+    values = config_values.flat(config)
+    run = contract.RunDescription(directory, name, values, step)
+    return metrics_log.MetricsLog(
+        directory,
+        step=step,
+        active=processes.is_writer(),
+        start=lambda: loggers.start(config.loggers, run, watch.say),
+    )
 
 
 class CurrentInputs:

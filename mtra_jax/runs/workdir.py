@@ -28,6 +28,8 @@ FREE_KEYS = (
     "data.dir",
     "data.tasks",
     "devices",
+    "gradient_pieces",
+    "loggers",
     "mapping",
 )
 # Each host may have its own.

@@ -81,11 +81,13 @@ def make_model(
     sizes: tuple[int, ...] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
+    in_pieces: bool = False,
 ) -> Model:
     """Makes the network, without parameters.
 
     `sizes`: the number of training examples of each task. Only training uses `sizes` and
-    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`.
+    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the gradient of each
+    layer is averaged over the devices as soon as it is made, not all of it at the end.
     """
     space = Space(
         benchmark.task_names,
@@ -96,10 +98,11 @@ def make_model(
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     return Model(
-        encoder.Encoder(encoder_config, dtype, unroll),
+        encoder.Encoder(encoder_config, dtype, unroll, AXIS if in_pieces else None),
         heads.Heads(outputs, head_dropout),
         space,
         encoder_config.hidden_size,
+        in_pieces,
     )
 
 
@@ -155,8 +158,12 @@ def make_optimiser(
     task_names: tuple[str, ...], settings: Settings
 ) -> optax.GradientTransformationExtraArgs:
     """Makes the optimiser with the rate, the warm-up and the clipping of `settings`."""
-    rate = optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
-    return optimiser.make(rate, task_names, settings.clip_norm)
+    return optimiser.make(make_rate(settings), task_names, settings.clip_norm)
+
+
+def make_rate(settings: Settings) -> optax.Schedule:
+    """Makes the schedule of `settings`: (steps taken before, as an array) -> rate."""
+    return optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
 
 
 def make_update(
@@ -181,6 +188,7 @@ def make_update(
             tasks=model.space.names,
             one_task=one_task,
             axis_name=AXIS,
+            in_pieces=model.in_pieces,
         )(state, batch)
 
     return Program(

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -26,14 +27,15 @@ def warm_up(learning_rate: ArrayLike, num_warm_up_steps: ArrayLike) -> optax.Sch
     """Returns a schedule with linear warm-up over n steps, and a constant rate after it.
 
     The rate at step k (from 0) is (k + 1)/n of `learning_rate`, so that the first step
-    moves. Both arguments may be traced.
+    moves. Both arguments may be traced. Without JAX arrays the rate is computed by NumPy.
     """
 
-    def rate(step: jax.Array) -> jax.Array:
-        num_steps = jnp.maximum(num_warm_up_steps, 1)
+    def rate(step: Any) -> Any:
+        xp = jnp if isinstance(step, jax.Array) else np
+        num_steps = xp.maximum(num_warm_up_steps, 1)
         # The share is exactly 1 after the last step of the warm-up.
-        share = jnp.minimum(step + 1, num_steps) / num_steps
-        return jnp.multiply(learning_rate, share)
+        share = xp.minimum(step + 1, num_steps) / num_steps
+        return xp.multiply(learning_rate, share)
 
     return rate
 

@@ -58,9 +58,11 @@ def make_update(
     tasks: tuple[str, ...],
     one_task: bool,
     axis_name: str | None = None,
+    in_pieces: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns `update(state, batch) -> (state, metrics)` for one device's shard.
 
+    `in_pieces`: see `gradients.differentiate`.
     `tasks`: the names of all tasks in the order of the label space. With `one_task` the
     caller guarantees that each global batch holds a single task. The metrics hold [T]
     arrays (`losses`, `present`, `weights`, and each term of the method under `terms`) and
@@ -83,6 +85,7 @@ def make_update(
             tasks=tasks,
             one_task=one_task,
             axis_name=axis_name,
+            in_pieces=in_pieces,
         )
         updates, optimiser_state = optimiser.update(
             gradient.gradient, state.optimiser, state.params, present=gradient.present

@@ -42,21 +42,28 @@ MEASUREMENTS = (
     Measurement("mtra-128-again", "step_speed", weight=2, options={"method": "mtra"}),
     Measurement("start", "start_stages", weight=5, options={"method": "mtra"}),
     Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),
-    Measurement(
-        "torch-mtra",
-        "torch_speed",
-        weight=4,
-        options={"method": "mtra"},
-        environment=SHARED,
-    ),
-    Measurement(
-        "torch-ew",
-        "torch_speed",
-        weight=3,
-        options={"method": "ew"},
-        environment=SHARED,
+    *(
+        Measurement(
+            f"torch-{method}",
+            "torch_speed",
+            weight,
+            options={"method": method, "compile": False},
+            environment=SHARED,
+        )
+        for method, weight in (("mtra", 3), ("ew", 2))
     ),
     Measurement("methods", "method_speeds", weight=8),
+    # Compiling may take minutes: the last ones get all the time that is left.
+    *(
+        Measurement(
+            f"torch-compile-{method}",
+            "torch_speed",
+            weight,
+            options={"method": method, "compile": True},
+            environment=SHARED,
+        )
+        for method, weight in (("mtra", 16), ("ew", 8))
+    ),
 )
 
 # Switches of the step, each compared with the default; measured only if --only names them.

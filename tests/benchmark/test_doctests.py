@@ -5,7 +5,14 @@ import importlib
 
 import pytest
 
-NAMES = ("kernel_events", "step_costs", "step_trace", "supervisor", "timing")
+NAMES = (
+    "kernel_events",
+    "mean_costs",
+    "step_costs",
+    "step_trace",
+    "supervisor",
+    "timing",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

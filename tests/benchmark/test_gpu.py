@@ -351,7 +351,7 @@ def test_made_up_texts_are_read_as_tweeteval(tmp_path):
     generated_inputs.write_texts(tmp_path, num_train=50)
     examples = sources.load_benchmark(TWEETEVAL, tmp_path)
     for task in TWEETEVAL.tasks:
-        texts, labels, _ = examples[task.name]["train"]
+        texts, labels, *_ = examples[task.name]["train"]
         assert len(texts) == 50
         assert set(np.unique(labels)) <= set(range(task.num_outputs))
     words = [len(t.split()) for t in examples["sentiment"]["train"].texts]

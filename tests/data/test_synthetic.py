@@ -86,14 +86,14 @@ def label_of(task, text):
 
 @pytest.mark.parametrize("task", SYNTHETIC.task_names)
 def test_a_reader_of_the_text_alone_finds_every_label(benchmark, task):
-    for texts, labels, _ in benchmark[task].values():
+    for texts, labels, *_ in benchmark[task].values():
         actual = np.array([label_of(task, text) for text in texts], np.float32)
         np.testing.assert_allclose(actual, labels.reshape(-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", SYNTHETIC.task_names)
 def test_a_single_word_does_not_predict_the_label(benchmark, task):
-    texts, labels, _ = benchmark[task]["train"]
+    texts, labels, *_ = benchmark[task]["train"]
     words = [set(re.findall(r"[#@]?\w+|\S", text)) for text in texts]
     vocabulary = sorted({word for bag in words for word in bag})
     has = np.array([[word in bag for word in vocabulary] for bag in words])
@@ -133,7 +133,7 @@ def test_sizes_types_and_ranges(benchmark):
         assert tuple(splits) == ("train", "validation", "test")
         sizes = tuple(len(examples.texts) for examples in splits.values())
         assert sizes == synthetic.DEFAULT_SIZES[task.name]
-        for texts, labels, _ in splits.values():
+        for texts, labels, *_ in splits.values():
             if task.is_classification:
                 assert (labels.dtype, labels.shape) == (np.int32, (len(texts),))
                 counts = np.bincount(labels)
@@ -187,7 +187,7 @@ def test_the_seed_decides_the_data():
 
 
 def test_the_data_of_a_seed_stay_as_they_are(benchmark):
-    texts, labels, _ = benchmark["irony"]["train"]
+    texts, labels, *_ = benchmark["irony"]["train"]
     assert texts[0] == "oh absolutely stunning. my flight came with a gift."
     assert labels[0] == 0
     everything = [

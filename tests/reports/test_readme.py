@@ -20,7 +20,7 @@ PAGES = [
     *(f"{folder}/README.md".lstrip("/") for folder in FOLDERS),
 ]
 # Files that the worked examples of CONTRIBUTING.md add.
-ADDED = {"mtra_jax/methods/ls.py", "mtra_jax/runs/csv_table.py"}
+ADDED = {"mtra_jax/methods/ls.py", "mtra_jax/runs/loggers/csv_table.py"}
 
 
 def test_there_are_results():

@@ -177,7 +177,12 @@ def finish(prepared, directory, faults):
         step=4, validated=1, best_loss=1.0, best_epoch=1, best_summary={"avg": 1.0}
     )
     params = run.state.params
-    results.finish(directory, prepared, params, progress, lambda items, total: items)
+    directory.mkdir()
+    log = metrics_log.MetricsLog(directory, step=4)
+    results.finish(directory, prepared, params, progress, lambda items, _: items, log)
+    log.close()
+    text = (directory / "metrics.jsonl").read_text()
+    json.loads(text, parse_constant=fail)
     return json.loads((directory / "results.json").read_text(), parse_constant=fail)
 
 

@@ -118,6 +118,7 @@ def make_run(epochs=2, seed=0):
         train,
         splits["validation"],
         to_host(state),
+        build.make_rate(settings),
     )
 
 

@@ -134,6 +134,7 @@ class Poisoned:
                 ("backbone.dropout", "0"),
                 ("head_dropout", "0"),
                 ("learning_rate", str(RATE)),
+                ("warm_up", "1"),
             )
         )
         run, self.states, self.reports = prepared.run, {}, []
@@ -195,6 +196,11 @@ def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
     assert steps[3]["objective"] is None
     assert steps[3]["bad_steps"] == 1
     assert steps[4]["bad_steps"] == 0
+    # The rate of a step by the optimiser's count; the warm-up takes all steps.
+    for step in range(2, progress.step + 1):
+        count = int(states[step - 1].optimiser[-1].count)
+        rate = RATE * (count + 1) / progress.step
+        assert steps[step]["learning_rate"] == pytest.approx(rate, rel=1e-12)
 
 
 def test_devices_skip_together_and_end_with_the_parameters_of_one(poisoned):

@@ -10,6 +10,8 @@ import pytest
 from mtra_jax import files
 from mtra_jax.errors import InputError
 from mtra_jax.runs import metrics_log
+from mtra_jax.runs.loggers import tensorboard
+from mtra_jax.runs.loggers.contract import RunDescription
 
 
 def read_lines(directory):
@@ -23,12 +25,6 @@ def write(directory, *, step, lines, active=True):
     for number, values in lines:
         record.add(number, values)
     record.close()
-
-
-@pytest.fixture(autouse=True)
-def no_events(monkeypatch):
-    """Event files are tested once, below."""
-    monkeypatch.setattr(metrics_log, "_tensorboard", lambda directory, step: None)
 
 
 def test_one_line_a_step(tmp_path):
@@ -68,6 +64,14 @@ def test_a_continued_run_drops_the_steps_it_repeats(tmp_path):
         {"step": 3, "x": 30},
         {"step": 4, "x": 40},
     ]
+
+
+def test_a_run_that_is_scored_again_has_its_test_figures_once(tmp_path):
+    figures = metrics_log.of_test({"a": {"f1": 50.0}, "avg": 50.0})
+    write(tmp_path, step=0, lines=[(1, {"x": 1}), (1, figures)])
+    write(tmp_path, step=1, lines=[(1, figures)])
+    expected = {"step": 1, "test/a/f1": 50.0, "test/avg": 50.0}
+    assert read_lines(tmp_path) == [{"step": 1, "x": 1}, expected]
 
 
 def test_a_restarted_run_drops_all_lines(tmp_path):
@@ -131,12 +135,16 @@ def test_no_temporary_file_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 7])
-def test_events_hold_every_number(tmp_path, monkeypatch, step):
+def test_events_hold_every_number(tmp_path, step):
     """Parses the file format: length, checksum, protocol buffer, checksum."""
-    monkeypatch.undo()
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     lines = [(8, {"epoch": 1, "loss/a": 0.5}), (9, {"loss/a": math.nan})]
-    write(tmp_path, step=step, lines=lines)
+    run = RunDescription(tmp_path, "a", {"seed": 3}, step)
+    writer = tensorboard.TensorBoard()
+    writer.start(run)
+    for number, values in lines:
+        writer.log(number, values)
+    writer.close()
     (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
     rest, result = file.read_bytes(), []
     while rest:
@@ -147,6 +155,10 @@ def test_events_hold_every_number(tmp_path, monkeypatch, step):
     # Readers drop the points of earlier files from this step on.
     assert result[1].session_log.status == event_pb2.SessionLog.START
     assert result[1].step == step + 1
+    if step == 0:
+        (text,) = result.pop(2).summary.value
+        assert text.metadata.plugin_data.plugin_name == "text"
+        assert b"| seed | 3 |" in text.tensor.string_val[0]
     points = [
         (event.step, point.tag, point.simple_value)
         for event in result[2:]

@@ -1,0 +1,1 @@
+"""Figures of a run -> TensorBoard and experiment trackers; `registry.LOGGERS` lists them."""
