@@ -32,7 +32,7 @@ KEYS = {
     "backbone.num_attention_heads": "Attention heads of a new encoder; they divide its width.",
     "backbone.intermediate_size": "Width of the feed-forward layers of a new encoder.",
     "backbone.dropout": "Dropout rate of a new encoder; a pretrained one has its checkpoint's.",
-    "data.dir": "Root of the benchmark's files, as scripts/prepare_data.py writes it, or hub.",
+    "data.dir": "Root of the benchmark's files, as `mtra-jax prepare` writes it, or hub.",
     "data.fraction": "Share of each task's training examples to use, drawn with the seed.",
     "data.limit": "Examples of each split of each task, at most; 0 for all. For quick trials.",
     "data.label_noise": "Share of the training examples whose label is drawn anew.",
