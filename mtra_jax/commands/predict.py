@@ -5,8 +5,9 @@
   mtra-jax predict --workdir runs/mine --task entails --input pairs.jsonl --text a b
 
 Lines of text, JSONL and Parquet give JSON lines; CSV and TSV give the same table with more
-columns. The columns of the input stay. A task whose name is a column of the input writes
-to predicted_TASK. With --task, lines of text give the prediction alone.
+columns. The columns of the input stay; what would take the name of one is called
+predicted_NAME. Without --task all tasks that read one text are predicted, or those that
+read a pair for --text A B. With --task, lines of text give the prediction alone.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from mtra_jax.errors import InputError, shown
 
 FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
 TEXT = "text"
-SIZES = (64, 4096)
+SIZES = (64, 1024)
 """Rows of the first chunk, which is answered quickly, and of the others."""
 WAIT_SECONDS = 0.2
 """How long a chunk waits for its next row, if rows come through a pipe."""

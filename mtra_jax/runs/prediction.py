@@ -23,10 +23,10 @@ from mtra_jax.train import build, evaluate, step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 
-BATCH_TOKENS = (64, 512, 4096)
+BATCH_TOKENS = (64, 512, 2048)
 """Tokens of the batches, places for padding included: for one text, for a few, for many."""
 TOKENS_PER_TEXT = 16
-"""A batch has a place for a text in every so much room."""
+"""Room of a batch for which it has one place for a text."""
 
 
 def load(directory: Path, task: str = "", cache_dir: str | None = None) -> "Predictor":
@@ -64,8 +64,8 @@ class Predictor:
         fitting = tuple(task for task in self.tasks if task.is_pair == has_pairs)
         if not fitting:
             names = ", ".join(task.name for task in self.tasks)
-            wanted = "one text" if has_pairs else "two texts, a pair"
-            raise InputError(f"{names}: expected {wanted}, for each example")
+            wanted = "one text, not a pair," if has_pairs else "a pair of texts"
+            raise InputError(f"{names}: expected {wanted} for each example")
         return fitting
 
     def __call__(
