@@ -146,9 +146,10 @@ def executable(name: str) -> str:
         path = Path(sys.executable)
     if shutil.which(name) == str(path):
         return name
-    return str(
-        path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    )
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    relative = path.relative_to(Path.cwd())
+    return f"./{relative}" if len(relative.parts) == 1 else str(relative)
 
 
 def run(

@@ -1328,5 +1328,5 @@ def test_texts_before_an_invalid_line_are_labelled(tmp_path, monkeypatch, capsys
     assert stop.value.code == 2
     output, errors = capsys.readouterr()
     labels = [json.loads(line)["label"] for line in output.splitlines()]
-    assert labels == ["neutral"] * (64 + 4096)
+    assert labels == ["neutral"] * (64 + 4 * 1024)
     assert errors == f"error: standard input:5001: byte 0xff {NOT_UTF8}\n"

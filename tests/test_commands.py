@@ -131,8 +131,8 @@ def test_another_command_is_started_in_the_same_way(monkeypatch, program, expect
     ("path", "here", "expected"),
     [
         ("{bin}", "/", "mtra-jax"),
-        ("", "/", "{bin}/mtra-jax"),
-        ("", "{bin}", "mtra-jax"),
+        ("", "/usr", "{bin}/mtra-jax"),
+        ("", "{bin}", "./mtra-jax"),
         ("", "{bin}/..", "bin/mtra-jax"),
     ],
 )
@@ -204,13 +204,12 @@ def test_a_preset_file_is_found_here_first_and_then_in_the_package(
     [
         (
             "configs/mtar.py",
-            "no such configuration file; did you mean configs/mtra.py?",
+            "no such configuration file; did you mean configs/mtra.py",
         ),
-        ("mtar", "no such configuration file; did you mean configs/mtra.py?"),
+        ("mtar", "no such configuration file; did you mean configs/mtra.py"),
         ("mtra.py", "no such configuration file"),
         ("own/configs/mtra.py", "no such configuration file"),
         ("configs/../mtra.py", "no such configuration file"),
-        ("", "no such configuration file; known: "),
     ],
 )
 def test_a_missing_preset_file_is_answered_with_the_nearest(

@@ -94,11 +94,11 @@ def test_one_task_of_lines_of_text_is_its_prediction_alone(labelled):
 
 
 def test_many_lines_come_in_order_and_in_chunks(labelled):
-    lines = ["a" * (n % 7) for n in range(10_000)]
+    lines = ["a" * (n % 7) for n in range(3000)]
     output = labelled("\n".join(lines) + "\n", "--task=stars")
     values = [json.loads(line)["values"]["stars"] for line in output.splitlines()]
     assert values == [10 * len(line) for line in lines]
-    assert labelled.fake.sizes == [64, 4096, 4096, 10_000 - 64 - 2 * 4096]
+    assert labelled.fake.sizes == [64, 1024, 1024, 3000 - 64 - 2 * 1024]
 
 
 def test_a_prediction_that_is_not_finite_has_no_label():
@@ -256,8 +256,8 @@ def test_fast_rows_fill_their_chunks_and_no_more_are_read_ahead():
             yield number
 
     parts = predict.chunks(rows(), waits=True)
-    assert [len(next(parts)) for _ in range(3)] == [64, 4096, 4096]
-    assert len(taken) < 64 + 2 * 4096 + 2 * 4096 + 3
+    assert [len(next(parts)) for _ in range(3)] == [64, 1024, 1024]
+    assert len(taken) < 64 + 2 * 1024 + 2 * 1024 + 3
 
 
 def test_files_do_not_wait_and_pipes_do(tmp_path, monkeypatch):

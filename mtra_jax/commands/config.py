@@ -26,8 +26,8 @@ def main(arguments: Sequence[str]) -> None:
     """Prints the table of all keys, or what there is to say about one."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("key", nargs="?", metavar="KEY")
-    key = cli.parse(parser, arguments).key
-    print(overview() if key is None else explained(key.removeprefix("--config.")))
+    key = cli.parse(parser, [text.removeprefix(cli.PREFIX) for text in arguments]).key
+    print(overview() if key is None else explained(key))
 
 
 def overview() -> str:

@@ -125,7 +125,7 @@ def test_no_text_gives_no_row(predictor):
 
 def test_extreme_outputs_are_probabilities():
     outputs = np.array([[-1e4, 1e4]], np.float32)
-    with np.errstate(all="raise"):
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
         assert prediction.in_units(TASKS[2], outputs).tolist() == [[0, 1]]
     np.testing.assert_array_equal(prediction.in_units(TASKS[0], outputs), [[0, 1]])
 
@@ -147,7 +147,7 @@ def test_single_texts_and_pairs_have_their_tasks(saved):
     mixed = prediction.Predictor([make_saved((*TASKS[:1], pair))])
     assert [task.name for task in mixed.tasks_for(has_pairs=True)] == ["same"]
     assert list(mixed(["so good"])) == ["mood"]
-    with pytest.raises(InputError, match=r"^mood, .*raw: .* two texts"):
+    with pytest.raises(InputError, match=r"^mood, .*raw: expected one text"):
         prediction.Predictor([saved])(["a"], ["b"])
     with pytest.raises(ValueError, match="must have 1 texts; found 2"):
         mixed(["a"], ["b", "c"])
@@ -174,16 +174,16 @@ def test_a_plan_holds_every_text_once_and_every_batch_fits(seed):
     assert set(per_length) <= {64, 128, 256, 512, 700}
 
 
-def test_plans_of_many_tweets_have_the_same_two_shapes_and_little_padding():
+def test_plans_of_many_tweets_have_one_shape_and_little_padding():
     rng = np.random.default_rng(0)
     shapes = set()
     for _ in range(10):
-        lengths = rng.integers(8, 60, 4096)
+        lengths = rng.integers(8, 60, 1024)
         planned = prediction.plan(lengths, 256)
         shapes |= set(planned)
         places = sum(shape.num_tokens * len(rows) for shape, rows in planned.items())
-        assert lengths.sum() / places > 0.93
-    assert shapes == {packing.Shape(64, 64)}
+        assert lengths.sum() / places > 0.9
+    assert shapes == {packing.Shape(32, 64)}
     assert list(prediction.plan(np.array([20]), 256)) == [packing.Shape(1, 64)]
     assert list(prediction.plan(np.full(10, 20), 256)) == [packing.Shape(8, 64)]
 
