@@ -58,6 +58,7 @@ ROOMS = {
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {
+        "scripts/benchmarking/prediction_speed.py",
         "scripts/benchmarking/torch_speed.py",
         "scripts/benchmarking/torch_step.py",
     },

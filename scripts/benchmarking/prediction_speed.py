@@ -93,10 +93,12 @@ def torch_predictor(
         attn_implementation="sdpa",
         dtype=torch.float32,
         local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
     )
     encoder.eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(
-        backbone, local_files_only=True
+        backbone, local_files_only=True, trust_remote_code=False
     )
     heads = [saved.params["heads"][name] for name in saved.benchmark.task_names]
     kernel = torch.from_numpy(np.concatenate([h["kernel"] for h in heads], axis=1))
