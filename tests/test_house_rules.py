@@ -51,7 +51,7 @@ ROOMS = {
     "reports tasks types "
     "failures paths errors",
     "cli": "config failures paths streams errors",
-    "commands": "cli config config_help config_values preset_files version runs train "
+    "commands": "cli config config_files config_help config_values preset_files version runs train "
     "reports methods data files tasks errors",
     "__main__": "commands",
 }

@@ -4,11 +4,10 @@
       [--method ew,mtra] [--against torch] [--trace DIR] [--json]
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtra_jax import cli
+from mtra_jax import cli, config_files
 from mtra_jax.errors import InputError
 
 SCRIPT = Path("scripts", "benchmark.py")
@@ -30,9 +29,4 @@ def main(arguments: Sequence[str]) -> None:
             f"no {SCRIPT} here, nor beside the package in {ROOT}: the measurements are not "
             "installed; expected this command in a clone of the repository"
         )
-    spec = importlib.util.spec_from_file_location("benchmark", clones[0] / SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(arguments)
+    config_files.execute(str(clones[0] / SCRIPT)).main(arguments)
