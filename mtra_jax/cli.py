@@ -1,7 +1,8 @@
-"""Arguments of a script -> flags and configuration; failures -> a line and an exit code."""
+"""Arguments of a command -> flags and configuration; failures -> a line and an exit code."""
 
 import argparse
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -14,13 +15,20 @@ from typing import Any, NoReturn, TextIO
 from mtra_jax import failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
 
+PROGRAM = "mtra-jax"
 PREFIX = "--config."
 # Characters shown of a long message, which may contain a path of 4,096.
 _HEAD, _TAIL = 1500, 500
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong flag in one line instead of the usage."""
+    """Reports a wrong flag in one line instead of the usage; shows texts as they are."""
+
+    def __init__(self, **options: Any) -> None:
+        # Python 3.14 has another default for programs that `-m` starts.
+        options.setdefault("prog", os.path.basename(sys.argv[0]))
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:  # pragma: no cover - argparse's hook
         """Raises InputError."""
@@ -71,14 +79,15 @@ def with_config(
 
     Returns the flags and a ConfigDict.
     """
-    # Imported here: it imports JAX, and `run` reports a failure of that in one line.
-    from mtra_jax import config
-
     parser.add_argument(
         "--config", required=True, metavar="FILE:NAME", help="configs/mtra.py:NAME"
     )
     rest, overrides = split_overrides(arguments)
     flags = parse(parser, rest)
+
+    # Imported here: it imports JAX, and `run` reports a failure of that in one line.
+    from mtra_jax import config
+
     return flags, config.load(flags.config, overrides)
 
 
@@ -117,13 +126,39 @@ def output_directory(path: str) -> Path:
     return Path(path)
 
 
+def command(verb: str) -> list[str]:
+    """The words that start `verb` as this command was started.
+
+    `mtra-jax VERB`, or `python scripts/VERB.py` for a script.
+    """
+    if sys.argv[0].endswith(".py"):
+        return ["python", f"scripts/{verb}.py"]
+    return [PROGRAM, verb]
+
+
+def executable(name: str) -> str:
+    """How to start the program `name` that lies beside this interpreter, from here.
+
+    In a virtual environment that is not active, the bare name is another program.
+    """
+    path = Path(sys.executable).with_name(name)
+    if name == "python":
+        path = Path(sys.executable)
+    if shutil.which(name) == str(path):
+        return name
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    relative = path.relative_to(Path.cwd())
+    return f"./{relative}" if len(relative.parts) == 1 else str(relative)
+
+
 def run(
     main: Callable[[Sequence[str]], None],
     leave: Callable[[int], Any] = sys.exit,
     *,
     output_is_product: bool = True,
 ) -> None:
-    """Runs `main(arguments)` for a script; reports a failure in one line.
+    """Runs `main(arguments)` of a command; reports a failure in one line.
 
     `~` in the arguments is expanded. After a failure `leave` is called with the exit code
     of `failures.explain`. A traceback is shown for internal errors, or for all failures if

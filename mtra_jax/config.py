@@ -1,19 +1,18 @@
 """Defaults, values of a file and a user's overrides -> a checked configuration."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtra_jax import config_files, config_values, paths
+from mtra_jax import config_files, config_values, paths, preset_files
 from mtra_jax.data import task_file
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS, OWN
 
-PRESETS = Path(__file__).resolve().parents[1] / "configs" / "baselines.py"
-"""Every method with every preset; part of the repository, not of the package."""
+PRESETS = preset_files.DIRECTORY / "baselines.py"
+"""Every method with every preset."""
 
 
 def default_config(method: str = "mtra") -> ConfigDict:
@@ -81,14 +80,14 @@ def make(method: str, values: Mapping[str, Any]) -> ConfigDict:
 
 
 def preset(name: str, method: str) -> ConfigDict:
-    """The preset `name`, BACKBONE_BENCHMARK, for `method`, from `configs/`.
+    """The preset `name`, BACKBONE_BENCHMARK, for `method`.
 
     Raises:
-      InputError: an unknown preset or method, or there is no `configs/`.
+      InputError: an unknown preset or method, or the package lacks its presets.
     """
     if not PRESETS.is_file():
         raise InputError(
-            f"{PRESETS}: no such file; presets need a clone of the repository"
+            f"{PRESETS}: no such file; expected an installed wheel, or a clone"
         )
     return config_files.execute(str(PRESETS)).preset(name, method)
 

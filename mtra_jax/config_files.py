@@ -6,6 +6,7 @@ import traceback
 from types import ModuleType
 from typing import Any
 
+from mtra_jax import preset_files
 from mtra_jax.errors import InputError
 
 
@@ -29,12 +30,14 @@ def execute(path: str) -> ModuleType:
 def call(spec: str, function: str, example: str) -> tuple[str, Any]:
     """FILE, and the result of its `function(NAME)`, for `spec` FILE:NAME.
 
-    Errors inside this package, called by the file, pass through unchanged.
+    `preset_files.find` looks FILE up. Errors inside this package, called by the file, pass
+    through unchanged.
 
     Raises:
       InputError: no such file or function (`example` has one), or an error in the file.
     """
     path, _, name = spec.partition(":")
+    path = preset_files.find(path)
     try:
         module = execute(path)
         if not hasattr(module, function):

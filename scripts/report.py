@@ -1,48 +1,9 @@
-"""Prints the results of a sweep as a table: means over seeds, Δp, p.
+"""Prints the results of a sweep as a table, as `mtra-jax report` does.
 
-python scripts/report.py runs/synthetic [--format latex] [--baseline ew] [--out FILE]
+python scripts/report.py runs/synthetic --format markdown
 """
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-
-from mtra_jax import cli
-from mtra_jax.errors import InputError
-from mtra_jax.reports import comparison, formats
-
-RESULTS = "results.jsonl"
-
-
-def main(arguments: Sequence[str]) -> None:
-    parser = cli.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "results", metavar="DIR_OR_JSONL", help="output of scripts/sweep.py"
-    )
-    parser.add_argument("--split", default="test", choices=comparison.SPLITS)
-    parser.add_argument("--format", default="text", choices=formats.FORMATS)
-    parser.add_argument(
-        "--baseline", help="row that Δp and p refer to; default: that of the sweep"
-    )
-    parser.add_argument("--out", help="a file instead of standard output")
-    flags = cli.parse(parser, arguments)
-    path = Path(flags.results)
-    if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
-        path /= RESULTS
-    entries = comparison.read(path)
-    if not entries:
-        raise InputError(f"{path}: empty; expected a finished run")
-    baseline = flags.baseline or comparison.baseline_of(entries)
-    compared = comparison.compare(entries, flags.split, baseline)
-    table = formats.FORMATS[flags.format](compared)
-    if flags.out is None:
-        print(table)
-        return
-    try:
-        Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{flags.out}: {error.strerror}") from error
-
+from mtra_jax.commands import verbs
 
 if __name__ == "__main__":
-    cli.run(main)
+    verbs.run("report")

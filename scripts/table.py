@@ -1,49 +1,9 @@
-"""Prints the results of finished runs as one table, Δp against the first.
+"""Prints the results of finished runs as one table, as `mtra-jax table` does.
 
-python scripts/table.py EW=runs/ew MTRA=runs/mtra [--split test] [--markdown]
+python scripts/table.py EW=runs/ew MTRA=runs/tiny --markdown
 """
 
-from collections.abc import Sequence
-
-from mtra_jax import cli
-from mtra_jax.errors import InputError, check_name
-from mtra_jax.reports import comparison, run_tasks, tables
-
-
-def main(arguments: Sequence[str]) -> None:
-    parser = cli.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="NAME=WORKDIR")
-    parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--markdown", action="store_true")
-    flags = cli.parse(parser, arguments)
-
-    from mtra_jax.runs import workdir as files
-
-    rows, tasks = {}, None
-    for run in flags.runs:
-        name, has_path, path = run.partition("=")
-        if not has_path or not name:
-            raise InputError(f"{run}: expected NAME=WORKDIR")
-        check_name(name, "name")
-        if name in rows:
-            raise InputError(f"name {name} is there twice; expected names that differ")
-        workdir = cli.existing_directory(path)
-        own = run_tasks.columns_of(files.read_benchmark(workdir).tasks)
-        tasks = tasks or own
-        if difference := run_tasks.difference(own, tasks):
-            raise InputError(f"{workdir}: {difference}, as in the first run")
-        results = files.read_results(workdir)
-        if results is None:
-            file = workdir / files.RESULTS
-            raise InputError(f"{file}: no such file; the run has not finished")
-        comparison.check_results(results, str(workdir / files.RESULTS))
-        rows[name] = results[flags.split]
-    make = tables.markdown_table if flags.markdown else tables.score_table
-    baseline = next(iter(rows)) if len(rows) > 1 else None
-    print(make(rows, tasks, baseline=baseline))
-    if note := tables.unit_note(tasks):
-        print(f"\n{note}" if flags.markdown else note)
-
+from mtra_jax.commands import verbs
 
 if __name__ == "__main__":
-    cli.run(main)
+    verbs.run("table")

@@ -6,8 +6,6 @@ of the test, `{root}` for that of the repository.
 """
 
 import dataclasses
-import functools
-import importlib.util
 import io
 import json
 import os
@@ -25,9 +23,10 @@ from messages import assert_mentions
 
 from mtra_jax import cli
 from mtra_jax import config as configs
+from mtra_jax.commands import verbs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
-from mtra_jax.runs import loop, scoring
+from mtra_jax.runs import loop, prediction
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -375,20 +374,20 @@ ROWS = {
     "long name of results": Row(nothing, ("report", LONG), (LONG, "name")),
     "copied and downloaded": Row(
         nothing,
-        ("prepare_data", "--data_dir={tmp}", "--from_dir=x", "--download"),
+        ("prepare", "--data_dir={tmp}", "--from_dir=x", "--download"),
         ("--download", "--from_dir"),
     ),
     "data directory that is a file": Row(
         put("data", "x"),
-        ("prepare_data", "--data_dir={tmp}/data"),
+        ("prepare", "--data_dir={tmp}/data"),
         ("{tmp}/data", "directory", "name"),
     ),
     "empty data directory": Row(
-        nothing, ("prepare_data", "--data_dir="), ("''", "empty", "name", "directory")
+        nothing, ("prepare", "--data_dir="), ("''", "empty", "name", "directory")
     ),
     "unknown flag of prepare_data": Row(
         nothing,
-        ("prepare_data", "--data_dri={tmp}", "--data_dir={tmp}"),
+        ("prepare", "--data_dri={tmp}", "--data_dir={tmp}"),
         ("--data_dri", "--data_dir"),
     ),
     # configurations
@@ -1227,13 +1226,8 @@ def nothing_is_trained(monkeypatch):
     monkeypatch.setattr(loop, "fit", fit)
 
 
-@functools.cache
 def main_of(name: str) -> Callable:
-    path = ROOT / "scripts" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"script_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return verbs.VERBS[name].module.main
 
 
 def answer(monkeypatch, capsys, root: Path, command: tuple[str, ...]) -> str:
@@ -1274,13 +1268,15 @@ def test_bad_input_ends_with_one_line_and_code_2(
 @pytest.fixture
 def outputs_of_lengths(monkeypatch):
     """In place of a model: polarity 0, 1 or 2 by the length of the text, modulo 3."""
-    saved = types.SimpleNamespace(benchmark=SYNTHETIC)
-    monkeypatch.setattr(scoring, "load", lambda workdir, task, cache_dir: saved)
 
-    def make_predictor(saved, task):
-        return lambda texts: np.eye(3)[[len(text) % 3 for text in texts]]
+    class Predictor:
+        def tasks_for(self, *, has_pairs):
+            return SYNTHETIC.tasks[:1]
 
-    monkeypatch.setattr(scoring, "make_predictor", make_predictor)
+        def __call__(self, texts):
+            return {"polarity": np.eye(3)[[len(text) % 3 for text in texts]]}
+
+    monkeypatch.setattr(prediction, "load", lambda *_: Predictor())
 
 
 LABEL = ("predict", "--workdir={tmp}", "--task=polarity")
@@ -1332,5 +1328,5 @@ def test_texts_before_an_invalid_line_are_labelled(tmp_path, monkeypatch, capsys
     assert stop.value.code == 2
     output, errors = capsys.readouterr()
     labels = [json.loads(line)["label"] for line in output.splitlines()]
-    assert labels == ["neutral"] * 4096
+    assert labels == ["neutral"] * (64 + 4 * 1024)
     assert errors == f"error: standard input:5001: byte 0xff {NOT_UTF8}\n"

@@ -435,6 +435,7 @@ NEVER_IMPORTED = {
 }
 # PyTorch's step is timed beside ours; what it can read are pickles, so it reads nothing.
 TORCH_IN = {
+    "scripts/benchmarking/prediction_speed.py",
     "scripts/benchmarking/torch_speed.py",
     "scripts/benchmarking/torch_step.py",
 }

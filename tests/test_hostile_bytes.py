@@ -9,7 +9,6 @@ import contextlib
 import copy
 import csv
 import dataclasses
-import importlib.util
 import io
 import json
 import math
@@ -18,7 +17,6 @@ import re
 import signal
 import struct
 import types
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -30,6 +28,7 @@ from tokenizers import Tokenizer
 
 from mtra_jax import cli, files
 from mtra_jax import config as configs
+from mtra_jax.commands import predict
 from mtra_jax.data import batches, plain_tokenizers, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
@@ -39,7 +38,6 @@ from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
 pytestmark = [pytest.mark.hostile, pytest.mark.nightly]
-PREDICT = Path(__file__).resolve().parents[1] / "scripts" / "predict.py"
 NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
 every_reader = settings(
     derandomize="HOSTILE_EXAMPLES" not in os.environ,
@@ -815,9 +813,6 @@ def saved():
 
 def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
     """From a file and from standard input, in order and backwards."""
-    spec = importlib.util.spec_from_file_location("predict", PREDICT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     monkeypatch.setattr(scoring, "load", lambda *_: saved)
     flags = [f"--workdir={place}", "--task=irony"]
 
@@ -826,7 +821,7 @@ def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
         (place / "texts").write_bytes(content)
         stdin = types.SimpleNamespace(buffer=io.BytesIO(content))
         monkeypatch.setattr("sys.stdin", stdin)
-        script.main([*flags, *more])
+        predict.main([*flags, *more])
         output = capsys.readouterr().out.splitlines()
         records = [json.loads(line) for line in output]
         return np.array([list(r["probabilities"].values()) for r in records])

@@ -32,7 +32,9 @@ ROOMS = {
     "streams": "errors",
     "failures": "streams errors",
     "paths": "errors",
-    "config_files": "errors",
+    "version": "",
+    "preset_files": "errors",
+    "config_files": "preset_files errors",
     "config_help": "",
     "types": "",
     "tasks": "errors",
@@ -43,16 +45,20 @@ ROOMS = {
     "methods": "objectives models types errors",
     "reports": "files metrics tasks types errors",
     "config_values": "files methods tasks errors",
-    "config": "data methods paths config_files config_values tasks errors",
+    "config": "data methods paths preset_files config_files config_values tasks errors",
     "train": "data models methods metrics tasks types failures errors",
     "runs": "files train config config_files config_values data models methods metrics "
     "reports tasks types "
     "failures paths errors",
     "cli": "config failures paths streams errors",
+    "commands": "cli config config_files config_help config_values preset_files version runs train "
+    "reports methods data files tasks errors",
+    "__main__": "commands",
 }
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {
+        "scripts/benchmarking/prediction_speed.py",
         "scripts/benchmarking/torch_speed.py",
         "scripts/benchmarking/torch_step.py",
     },
@@ -223,8 +229,8 @@ def modules_say_what_they_do(module):
         yield 1, "no docstring"
 
 
-def the_package_does_not_print(module):
-    if module.is_in("mtra_jax"):
+def only_commands_print(module):
+    if module.is_in("mtra_jax") and not module.is_in("mtra_jax/commands"):
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Name) and node.id == "print":
                 yield node.lineno, "print"
@@ -247,7 +253,7 @@ RULES = (
     bodies_are_short,
     modules_are_named_after_their_subject,
     modules_say_what_they_do,
-    the_package_does_not_print,
+    only_commands_print,
     no_machine_is_named,
 )
 
@@ -447,7 +453,7 @@ BREACHES = [
     (modules_are_named_after_their_subject, "data/utils.py", ""),
     (modules_are_named_after_their_subject, "helpers/a.py", ""),
     (modules_say_what_they_do, "data/a.py", "x = 1"),
-    (the_package_does_not_print, "data/a.py", "print('done')"),
+    (only_commands_print, "data/a.py", "print('done')"),
     (no_machine_is_named, "data/a.py", f"# see {OWNED}/a.py"),
     (no_machine_is_named, "data/a.py", f"ROOT = '{OWNED}'"),
 ]

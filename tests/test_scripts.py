@@ -190,6 +190,24 @@ def test_predict_gives_the_labels_of_the_test_file(default_run, cache):
             np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+def test_predict_gives_all_tasks_of_one_pass(default_run, cache):
+    workdir, _ = default_run
+    examples = benchmarks.read_examples(SYNTHETIC, "")
+    texts = examples["polarity"]["test"].texts[:50]
+    flags = (f"--workdir={workdir}", f"--cache_dir={cache}")
+    content = "\n".join(texts) + "\n"
+    records = [
+        json.loads(line)
+        for line in run("predict.py", *flags, text=content).stdout.splitlines()
+    ]
+    assert [record.pop("text") for record in records] == list(texts)
+    for task in SYNTHETIC.tasks:
+        alone = run("predict.py", *flags, f"--task={task.name}", text=content)
+        assert [record[task.name] for record in records] == [
+            json.loads(line) for line in alone.stdout.splitlines()
+        ]
+
+
 def test_transformers_loads_the_encoder(default_run):
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -372,6 +390,9 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     assert json.loads(scored.stdout) == actual["test"]
     said = run("predict.py", *own, "--task", "irony", text="so good\n")
     assert json.loads(said.stdout)["label"] in ("sincere", "ironic")
+    both = json.loads(run("predict.py", *own, text="so good\n").stdout)
+    assert both["irony"] == json.loads(said.stdout)
+    assert list(both) == ["text", "irony", "intensity"]
     before = (workdir / "results.json").read_bytes()
     again = train(preset, workdir, cache, *flags)
     assert "steps an epoch" not in again.stdout

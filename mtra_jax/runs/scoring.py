@@ -1,18 +1,15 @@
-"""The best model of a finished run -> figures of a split, or predictions of new texts."""
+"""The best model of a finished run -> figures of a split."""
 
 import contextlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
 from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
-from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
 from mtra_jax.runs import (
@@ -201,27 +198,6 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     )
 
 
-def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:
-    """Returns `predict(raw texts) -> outputs [N, d]`: probabilities, or values."""
-    own = saved.benchmark.slots(task_name)
-    index = saved.benchmark.task_names.index(task_name)
-    task = saved.benchmark.tasks[index]
-    devices = choose_devices(1)
-    forward = _forward(saved, devices)
-    params = replicate(saved.params, devices)
-
-    def predict(texts: list[str]) -> np.ndarray:
-        packed = _unlabelled(saved, texts, devices)
-        outputs, _ = evaluate.predict_outputs(forward, params, packed)
-        values = outputs[:, own].astype(np.float64)
-        if task.is_classification:
-            values = np.exp(values - values.max(axis=1, keepdims=True))
-            values /= values.sum(axis=1, keepdims=True)
-        return values
-
-    return predict
-
-
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
     config = saved.config
     model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
@@ -258,18 +234,3 @@ def _split(
         corpus, chosen, num_devices=len(devices), local_devices=places
     )
     return evaluate.Split(batcher, plan)
-
-
-def _unlabelled(
-    saved: Saved, texts: Sequence[str], devices: list[jax.Device]
-) -> evaluate.Split:
-    """Batches of raw `texts` without labels, in order."""
-    texts = [normalize(text) for text in texts]
-    config = saved.config
-    corpus = batches.Corpus(
-        tokens.encode(saved.backbone.tokenizer, texts, config.data.max_length),
-        np.zeros(len(texts), np.int32),
-        np.zeros((len(texts), saved.benchmark.num_slots), np.float32),
-        (len(texts),),
-    )
-    return _split(corpus, config.batch_size, devices)

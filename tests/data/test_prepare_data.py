@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.server
-import importlib.util
 import io
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mtra_jax import cli
+from mtra_jax.commands import prepare
 from mtra_jax.data import fetch, sources
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
@@ -71,10 +71,7 @@ def files_under(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return prepare
 
 
 def run(script, capsys, *flags) -> tuple[int, str, str]:

@@ -20,6 +20,7 @@ from mtra_jax.runs import (
     experiments,
     inputs,
     loop,
+    prediction,
     scoring,
     sweep,
     training,
@@ -389,7 +390,11 @@ def test_prediction_reads_raw_texts_as_training_did(data, finished):
     published = lines[:-1]
     benchmark = TWEETEVAL.select(make_config(data).tasks)
     examples = sources.load_benchmark(benchmark, data, ["test"])
-    predict = scoring.make_predictor(scoring.load_one(finished), "emotion")
+    predictor = prediction.load(finished)
+
+    def predict(texts):
+        return predictor(texts)["emotion"]
+
     expected = predict(examples["emotion"]["test"].texts)
     np.testing.assert_array_equal(predict(published), expected)
     np.testing.assert_array_equal(predict([f"\t {x}\r\n" for x in published]), expected)

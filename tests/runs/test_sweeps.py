@@ -1,6 +1,5 @@
 """Sweeps: trials and their configurations, the jobs that are trained, both scripts."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
+from mtra_jax.commands import verbs
 from mtra_jax.data import fingerprints, sources, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
@@ -496,12 +496,7 @@ def test_trials_with_different_tasks_are_refused_before_training(tmp_path, train
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(
-        f"script_{name}", ROOT / "scripts" / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return verbs.VERBS[name].module.main
 
 
 FILE = """
@@ -519,13 +514,16 @@ def sweep_file(tmp_path):
     return path
 
 
-def test_the_script_ends_with_the_table(tmp_path, sweep_file, trainer, capsys):
+def test_the_script_ends_with_the_table(
+    tmp_path, sweep_file, trainer, monkeypatch, capsys
+):
     arguments = [
         f"--config={sweep_file}:ew+mtra",
         "--workdir",
         str(tmp_path / "a b"),
         "--config.tasks=irony,intensity",
     ]
+    monkeypatch.setattr(sys, "argv", ["scripts/sweep.py"])
     script("sweep")(arguments)
     output = capsys.readouterr().out.split("\n")
     assert output[0] == "4 runs: 0 finished, 0 begun, 4 new"

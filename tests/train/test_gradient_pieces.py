@@ -16,6 +16,7 @@ from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.runs import preparation
+from mtra_jax.tasks import SYNTHETIC
 from mtra_jax.train import optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
 
@@ -138,7 +139,7 @@ def test_every_gradient_is_averaged_once_and_those_of_layers_once_a_pass(name, t
 def test_the_key_of_the_configuration_reaches_the_encoder(in_pieces):
     overrides = [("gradient_pieces", str(in_pieces))]
     config = configs.load("configs/mtra.py:tiny_synthetic", overrides)
-    benchmark = configs.benchmark_of(config)
+    benchmark = SYNTHETIC
     model = preparation.make_model(config, benchmark, CONFIG)
     assert model.in_pieces is in_pieces
     assert model.encoder.mean_over == (AXIS if in_pieces else None)

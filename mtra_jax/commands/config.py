@@ -1,0 +1,193 @@
+"""Lists the keys of a configuration, or explains one of them.
+
+mtra-jax config                 all keys with their defaults and meanings
+mtra-jax config KEY             one key: default, type, range and meaning
+mtra-jax config method          the methods
+mtra-jax config method.NAME     the options of a method
+"""
+
+import inspect
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mtra_jax import cli, config_help
+from mtra_jax.errors import InputError, did_you_mean
+
+METHOD = "method"
+PREFIX = f"{METHOD}."
+NAME = f"{PREFIX}name"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the table of all keys, or what there is to say about one."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("key", nargs="?", metavar="KEY")
+    key = cli.parse(parser, [text.removeprefix(cli.PREFIX) for text in arguments]).key
+    print(overview() if key is None else explained(key))
+
+
+def overview() -> str:
+    """Every key with its default and its meaning."""
+    values = defaults()
+    rows = [(key, shown(values[key]), text) for key, text in config_help.KEYS.items()]
+    return table([("key", "default", "meaning"), *rows])
+
+
+def explained(key: str) -> str:
+    """What a user should know about `key`.
+
+    Raises:
+      InputError: there is no such key, method or option.
+    """
+    from mtra_jax.methods import registry
+
+    values = defaults()
+    if key in values and key in config_help.KEYS:
+        return explained_key(key, values[key])
+    if key == METHOD:
+        return table([("method", "what it does"), *described_methods()])
+    name = key.removeprefix(PREFIX)
+    if key != name and name in registry.METHODS:
+        return explained_method(name)
+    owners = [m for m in registry.METHODS if name in registry.options(m)]
+    if key != name and owners:
+        # The default method first.
+        owners.sort(key=lambda owner: owner != values[NAME])
+        return explained_option(name, owners)
+    options = {option for m in registry.METHODS for option in registry.options(m)}
+    of_methods = [f"{PREFIX}{x}" for x in (*registry.METHODS, *sorted(options))]
+    names = [*config_help.KEYS, METHOD, *of_methods]
+    raise InputError(f"unknown key {key}; {did_you_mean(key, names)}")
+
+
+def defaults() -> dict[str, Any]:
+    """The default of every key by its dotted name."""
+    from mtra_jax import config, config_values
+
+    return config_values.flat(config.default_config())
+
+
+def explained_key(key: str, default: Any) -> str:
+    """Default, type, range and meaning of a key that all methods have."""
+    rows = [("default", shown(default)), ("expected", expected(key, default))]
+    rows.append(("meaning", config_help.KEYS[key]))
+    if key == NAME:
+        rows.append(("see", "mtra-jax config method"))
+    return f"{key}\n{table(rows, indent=2)}"
+
+
+def expected(key: str, default: Any) -> str:
+    """The type of a value and its range or choices, as the checks report them."""
+    from mtra_jax import config, config_values
+
+    kind = config_values.KINDS[type(default)]
+    values = config.default_config()
+    parent, _, last = key.rpartition(".")
+    group = values[parent] if parent else values
+    try:
+        if type(default) not in WRONG:
+            return kind
+        group[last] = WRONG[type(default)]
+        config_values.validate(values)
+    except InputError as error:
+        return with_rule(kind, f"{key} is ", str(error))
+    return kind
+
+
+WRONG: dict[type, Any] = {int: -1, float: math.nan, str: "?"}
+"""A value of each type that no range and no list of choices holds."""
+
+
+def with_rule(kind: str, start: str, message: str) -> str:
+    """Adds to `kind` what a refusal of a wrong value, in `message`, expects."""
+    if not message.startswith(start):
+        return kind
+    rule = message.rpartition("; ")[2]
+    choices = rule.removeprefix("known: ")
+    if choices != rule:
+        return f"one of {choices}"
+    return f"{kind}, {rule.removeprefix('expected ')}"
+
+
+def described_methods() -> list[tuple[str, str]]:
+    """The name and the first line of the docstring of every method."""
+    from mtra_jax.methods import registry
+
+    modules = {m: sys.modules[e.make.__module__] for m, e in registry.METHODS.items()}
+    return [(m, (inspect.getdoc(x) or "").split("\n")[0]) for m, x in modules.items()]
+
+
+def explained_method(name: str) -> str:
+    """The options of a method with their defaults, and the text of its factory."""
+    from mtra_jax.methods import registry
+
+    rows = [
+        (f"{PREFIX}{option}", shown(default), expected_option(name, option, default))
+        for option, default in registry.options(name).items()
+    ]
+    doc = inspect.getdoc(registry.METHODS[name].make) or ""
+    parts = [dict(described_methods())[name], doc.partition("\n\nRaises:")[0]]
+    options = table([("option", "default", "expected"), *rows], indent=2)
+    parts.append(options if rows else "It has no options.")
+    parts.append(f"Default of `sampling`: {registry.sampling(name)}.")
+    return "\n\n".join([name, *parts])
+
+
+def expected_option(method: str, option: str, default: Any) -> str:
+    """As `expected`, for an option of a method."""
+    from mtra_jax import config_values
+    from mtra_jax.methods import registry
+
+    kind = config_values.KINDS[type(default)]
+    try:
+        if type(default) in WRONG:
+            registry.example(method, **{option: WRONG[type(default)]})
+    except InputError as error:
+        return with_rule(kind, f"{PREFIX}{option} is ", str(error))
+    return kind
+
+
+def explained_option(option: str, owners: Iterable[str]) -> str:
+    """An option in every method that has it."""
+    from mtra_jax.methods import registry
+
+    rows = []
+    for owner in owners:
+        default = registry.options(owner)[option]
+        rows.append((owner, shown(default), expected_option(owner, option, default)))
+    lines = table([("method", "default", "expected"), *rows], indent=2)
+    see = f"`mtra-jax config {PREFIX}{rows[0][0]}` explains it."
+    return f"{PREFIX}{option}\n{lines}\n{see}"
+
+
+def shown(value: Any) -> str:
+    """A value as a user would write it after `--config.KEY=`."""
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "(empty)" if value == "" else str(value)
+
+
+def table(rows: Sequence[tuple[str, ...]], indent: int = 0) -> str:
+    """Aligned columns; the last one is wrapped at the width of the terminal."""
+    widths = [
+        max(map(len, column)) + 2 for column in list(zip(*rows, strict=True))[:-1]
+    ]
+    start = indent + sum(widths)
+    width = max(shutil.get_terminal_size((100, 24)).columns, start + 30)
+    lines = []
+    for *cells, last in rows:
+        first = "".join(f"{c:{n}}" for c, n in zip(cells, widths, strict=True))
+        lines += textwrap.wrap(
+            last or "-",
+            width,
+            initial_indent=" " * indent + first,
+            subsequent_indent=" " * start,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)

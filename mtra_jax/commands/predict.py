@@ -1,0 +1,241 @@
+"""Labels texts, or the rows of a table, with a trained model.
+
+  mtra-jax predict --workdir runs/tiny < texts.txt
+  mtra-jax predict --workdir runs/mine --input reviews.csv --text body > labelled.csv
+  mtra-jax predict --workdir runs/mine --task entails --input pairs.jsonl --text a b
+
+Lines of text, JSONL and Parquet give JSON lines; CSV and TSV give the same table with more
+columns. The columns of the input stay; what would take the name of one is called
+predicted_NAME. Without --task all tasks that read one text are predicted, or those that
+read a pair for --text A B. With --task, lines of text give the prediction alone.
+"""
+
+import contextlib
+import csv
+import functools
+import itertools
+import json
+import os
+import queue
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError, shown
+
+FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
+TEXT = "text"
+SIZES = (64, 1024)
+"""Rows of the first chunk, which is answered quickly, and of the others."""
+WAIT_SECONDS = 0.2
+"""How long a chunk waits for its next row, if rows come through a pipe."""
+READER = "reading"
+"""The thread that reads them."""
+
+
+class Item(NamedTuple):
+    """An example to label: its one or two `texts`, and the `columns` of its row."""
+
+    texts: tuple[str, ...]
+    columns: dict[str, Any]
+
+
+Write = Callable[[Item, dict[str, Any]], None]
+"""Writes an example and the outputs [d] of each task."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads examples in chunks, and writes each chunk before it reads the next."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--workdir", required=True, help="the directory of a run")
+    parser.add_argument("--task", default="", help="one task; all if not given")
+    parser.add_argument("--input", help="a file; standard input if not given")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="of the input; default: by its suffix, or text",
+    )
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        metavar="COLUMN",
+        help=f"the column of the text, or the two of a pair; default: {TEXT}",
+    )
+    parser.add_argument(
+        "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
+    )
+    flags = cli.parse(parser, arguments)
+    workdir = cli.existing_directory(flags.workdir)
+    form = flags.format or format_of(flags.input)
+    names = flags.text or [TEXT]
+    if len(names) > 2:
+        raise InputError(f"--text {' '.join(names)}: expected one column, or two")
+    if form == TEXT and flags.text:
+        raise InputError("--text: expected with --format csv, tsv, jsonl or parquet")
+
+    import tqdm
+
+    from mtra_jax.runs import prediction
+    from mtra_jax.train.devices import start_devices
+
+    start_devices()
+    predictor = prediction.load(workdir, flags.task, flags.cache_dir)
+    tasks = predictor.tasks_for(has_pairs=len(names) == 2)
+    write = writer(form, tasks, is_bare=form == TEXT and bool(flags.task))
+    # Delayed and then removed, so that it does not stand beside an error message.
+    shown_bar = {"delay": 1, "leave": False, "disable": flags.input is None}
+    with tqdm.tqdm(unit="text", **shown_bar) as bar:
+        for chunk in chunks(items(flags.input, form, names), waits=waits(flags.input)):
+            outputs = predictor(*zip(*(item.texts for item in chunk), strict=True))
+            for number, item in enumerate(chunk):
+                write(item, {name: rows[number] for name, rows in outputs.items()})
+            sys.stdout.flush()
+            bar.update(len(chunk))
+
+
+def format_of(path: str | None) -> str:
+    """The format that the suffix of `path` names; text for others."""
+    suffix = Path(path or "").suffix.lower().removeprefix(".")
+    return suffix if suffix in FORMATS else TEXT
+
+
+def items(path: str | None, form: str, names: Sequence[str]) -> Iterator[Item]:
+    """Yields the examples of a file, or of standard input for None.
+
+    Raises:
+      InputError: a line is invalid, or the text of a row is not a string.
+    """
+    if form == TEXT:
+        from mtra_jax import files
+
+        for line in files.read_lines(path):
+            yield Item((line,), {TEXT: line})
+        return
+
+    from mtra_jax.data import tables
+
+    for row in tables.rows(path, form, needs=names):
+        texts = tuple(row.cells[name] for name in names)
+        for name, text in zip(names, texts, strict=True):
+            if not isinstance(text, str):
+                raise InputError(
+                    f"{row.place}: {name} is {shown(text)}; expected a text"
+                )
+        yield Item(texts, row.cells)
+
+
+def waits(path: str | None) -> bool:
+    """Whether rows may come slowly: from a pipe, a socket or a terminal."""
+    try:
+        mode = os.stat(sys.stdin.fileno() if path is None else path).st_mode
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # reading it will raise, or it is memory
+        return False
+    return not stat.S_ISREG(mode)
+
+
+def chunks(examples: Iterator[Item], *, waits: bool) -> Iterator[list[Item]]:
+    """Yields lists of `SIZES` examples, each as soon as it is full.
+
+    With `waits` a shorter one is yielded once no example has come for `WAIT_SECONDS`.
+    """
+    take = arriving(examples) if waits else functools.partial(upto, examples)
+    for size in itertools.chain(SIZES, itertools.repeat(SIZES[-1])):
+        chunk = take(size)
+        if not chunk:
+            return
+        yield chunk
+
+
+def upto(examples: Iterator[Item], size: int) -> list[Item]:
+    """The next `size` examples; fewer at the end."""
+    return list(itertools.islice(examples, size))
+
+
+def arriving(examples: Iterator[Item]) -> Callable[[int], list[Item]]:
+    """Reads `examples` in a thread; returns `take(size)`, the next ones that have come.
+
+    `take` waits for the first example, and `WAIT_SECONDS` for each further one. It gives
+    nothing at the end, and raises the errors of `examples` in their place.
+    """
+    waiting: queue.Queue[Item | BaseException | None] = queue.Queue(2 * SIZES[-1])
+
+    def read() -> None:
+        try:
+            for example in examples:
+                waiting.put(example)
+            waiting.put(None)
+        except BaseException as error:
+            waiting.put(error)
+
+    threading.Thread(target=read, name=READER, daemon=True).start()
+
+    def take(size: int) -> list[Item]:
+        chunk: list[Item] = []
+        with contextlib.suppress(queue.Empty):
+            while len(chunk) < size:
+                example = waiting.get(timeout=WAIT_SECONDS if chunk else None)
+                if isinstance(example, BaseException):
+                    raise example
+                if example is None:
+                    waiting.put(None)  # for the next call
+                    break
+                chunk.append(example)
+        return chunk
+
+    return take
+
+
+def leave(code: int) -> None:
+    """Exits with `code`, at once if the thread still waits for input.
+
+    The interpreter aborts if it has to close a stream that a thread is reading.
+    """
+    if any(thread.name == READER for thread in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def writer(form: str, tasks: Sequence[Any], *, is_bare: bool) -> Write:
+    """Returns the function that writes an example to standard output.
+
+    `is_bare`: only the prediction of the one task, without the columns of the input.
+    """
+    from mtra_jax import files
+    from mtra_jax.reports import answers
+
+    def write_json(item: Item, outputs: dict[str, Any]) -> None:
+        predicted = {
+            task.name: answers.answer(task, outputs[task.name]) for task in tasks
+        }
+        record = answers.beside(item.columns, predicted)
+        if is_bare:
+            record = predicted[tasks[0].name]
+        print(json.dumps(files.plain(record), ensure_ascii=False, default=str))
+
+    if form not in ("csv", "tsv"):
+        return write_json
+    delimiter = "," if form == "csv" else "\t"
+    rows = csv.writer(sys.stdout, delimiter=delimiter, lineterminator="\n")
+    is_first = True
+
+    def write_cells(item: Item, outputs: dict[str, Any]) -> None:
+        nonlocal is_first
+        predicted: dict[str, Any] = {}
+        for task in tasks:
+            predicted |= answers.cells(task, outputs[task.name])
+        row = answers.beside(item.columns, predicted)
+        if is_first:
+            rows.writerow(row)
+            is_first = False
+        rows.writerow(row.values())
+
+    return write_cells

@@ -1,0 +1,46 @@
+"""Prints the results of a sweep as a table: means over seeds, Δp, p.
+
+mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError
+
+RESULTS = "results.jsonl"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the table, or writes it to a file."""
+    from mtra_jax.reports import comparison, formats
+
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "results", metavar="DIR_OR_JSONL", help="output of mtra-jax sweep"
+    )
+    parser.add_argument("--split", default="test", choices=comparison.SPLITS)
+    parser.add_argument("--format", default="text", choices=formats.FORMATS)
+    parser.add_argument(
+        "--baseline", help="row that Δp and p refer to; default: that of the sweep"
+    )
+    parser.add_argument("--out", help="a file instead of standard output")
+    flags = cli.parse(parser, arguments)
+    path = Path(flags.results)
+    if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
+        path /= RESULTS
+    entries = comparison.read(path)
+    if not entries:
+        raise InputError(f"{path}: empty; expected a finished run")
+    baseline = flags.baseline or comparison.baseline_of(entries)
+    compared = comparison.compare(entries, flags.split, baseline)
+    table = formats.FORMATS[flags.format](compared)
+    if flags.out is None:
+        print(table)
+        return
+    try:
+        Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{flags.out}: {error.strerror}") from error

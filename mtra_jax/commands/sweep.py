@@ -1,0 +1,57 @@
+"""Trains the runs of a sweep that have not finished, and compares the results.
+
+  mtra-jax sweep --config configs/sweep.py:synthetic --workdir runs/synthetic \\
+      [--config.epochs=3] [--config.data.fraction=0.1]
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from mtra_jax import cli
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains the runs, and prints the table of those that have finished."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--config", required=True, metavar="FILE:NAME", help="configs/sweep.py:NAME"
+    )
+    parser.add_argument("--workdir", required=True, help="the directory of all runs")
+    parser.add_argument(
+        "--only", default="", metavar="NAME,...", help="rows to train, such as mtra,ew"
+    )
+    rest, overrides = cli.split_overrides(arguments)
+    flags = cli.parse(parser, rest)
+    workdir = cli.output_directory(flags.workdir)
+
+    from mtra_jax.reports import bars, comparison, formats
+    from mtra_jax.runs import experiments, loop, processes, signals, sweep
+    from mtra_jax.train.devices import start_devices
+
+    chosen = experiments.load(flags.config)
+    start_devices()
+    plan = sweep.make_plan(
+        chosen,
+        workdir,
+        overrides,
+        command=shlex.join([*cli.command("sweep"), *arguments]),
+        only=[name for name in flags.only.split(",") if name],
+    )
+    counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
+    bars.write_line(f"{len(plan.jobs)} runs: {counts}")
+    with signals.caught(processes.own_signals()) as requests:
+        try:
+            should_stop = processes.stop_together(requests.should_stop)
+            failed = sweep.run_all(plan, bars.write_line, should_stop)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+    own = {(trial.name, trial.seed) for trial in chosen.trials}
+    entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
+    if any(entry.name == chosen.baseline for entry in entries):
+        compared = comparison.compare(entries, baseline=chosen.baseline)
+        print(f"\n{formats.text(compared)}\nfiles in {plan.workdir}")
+    else:
+        print(f"no table without a finished run of {chosen.baseline}")
+    if failed:
+        sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs failed")

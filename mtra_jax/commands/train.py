@@ -1,0 +1,184 @@
+"""Trains a method on your tasks or on a benchmark; continues a run that was stopped."""
+
+import argparse
+import shlex
+import sys
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mtra_jax import cli, config_help, preset_files
+from mtra_jax.errors import InputError
+from mtra_jax.runs import joining_flags
+
+USAGE = """
+  mtra-jax train --tasks my/tasks.toml --backbone DIR_OR_HUB --workdir runs/mine
+  mtra-jax train --config configs/mtra.py:tiny_synthetic --workdir runs/tiny
+
+The same command continues a stopped run. --config.data.limit=100 is a smoke run: each
+split of each task has at most 100 examples."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains the run that the flags describe, and prints its figures."""
+    rest, overrides = cli.split_overrides(arguments)
+    flags = cli.parse(make_parser(), rest)
+    spec = config_of(flags)
+    joining = joining_flags.read(flags)
+
+    # These import JAX. Imported here, a failure of JAX is one line on standard error.
+    from mtra_jax import config as configs
+
+    config = configs.load(spec, [*overrides_of(flags), *overrides])
+    workdir = cli.output_directory(flags.workdir)
+
+    from mtra_jax.reports import bars
+    from mtra_jax.runs import display, loop, processes, signals, training
+    from mtra_jax.train.devices import start_devices
+
+    if joining is not None:
+        processes.initialise(**joining._asdict())
+    start_devices()
+    if joining is not None:
+        show_devices(is_quiet=flags.quiet)
+
+    with signals.caught(processes.own_signals()) as requests:
+        should_stop = processes.stop_together(requests.should_stop)
+        view = display.Display(
+            bars.write_line,
+            warn=bars.write_log_line if flags.quiet else None,
+            should_stop=should_stop,
+            quiet=flags.quiet,
+        )
+
+        def watch_of(prepared: Any, progress: Any) -> loop.Watch:
+            if processes.is_writer():
+                return view.watch(prepared, progress)
+            return loop.Watch(should_stop=should_stop)
+
+        try:
+            outcome = training.train(config, workdir, watch_of)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+        finally:
+            view.close()
+
+    if processes.is_writer():
+        print_end(outcome, config, workdir, is_quiet=flags.quiet)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags, with a help that lists presets and keys."""
+    parser = cli.Parser(description=(__doc__ or "") + USAGE, epilog=epilog())
+    parser.add_argument("--tasks", metavar="FILE", help="your tasks, a TOML file")
+    parser.add_argument(
+        "--config", metavar="FILE:NAME", help="a preset, instead of --tasks; see below"
+    )
+    parser.add_argument(
+        "--backbone",
+        metavar="DIR_OR_HUB",
+        help="the encoder to fine-tune, as --config.backbone.path",
+    )
+    parser.add_argument("--method", metavar="NAME", help="as --config.method.name")
+    parser.add_argument(
+        "--workdir", required=True, help="the directory of the run and its files"
+    )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing but the table at the end, and problems on standard error",
+    )
+    joining_flags.add(parser)
+    return parser
+
+
+def epilog() -> str:
+    """The presets, the methods and the keys, of the files that define them."""
+    presets = preset_files.keys(preset_files.DIRECTORY / "mtra.py", "TABLE_10")
+    methods = preset_files.keys(preset_files.REGISTRY, "METHODS")
+    paragraphs = [
+        "presets, from the working directory or else from the package:",
+        "  configs/own.py:tasks=FILE, which --tasks FILE stands for",
+        _wrapped("  configs/mtra.py:NAME, NAME one of ", presets),
+        _wrapped("  configs/baselines.py:METHOD_NAME, METHOD one of ", methods),
+        "",
+        _wrapped("keys of --config.KEY=VALUE: ", config_help.KEYS),
+        "",
+        "`mtra-jax config` lists the keys with defaults and meanings, `mtra-jax config KEY`",
+        "explains one.",
+    ]
+    return "\n".join(paragraphs)
+
+
+def _wrapped(start: str, names: Sequence[str] | dict[str, str]) -> str:
+    return textwrap.fill(
+        start + ", ".join(names),
+        width=88,
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+    )
+
+
+def config_of(flags: argparse.Namespace) -> str:
+    """FILE:NAME of the configuration.
+
+    Raises:
+      InputError: neither `--tasks` nor `--config` is given, or both are.
+    """
+    if (flags.tasks is None) == (flags.config is None):
+        raise InputError(
+            "expected either --tasks FILE, for your tasks, or --config FILE:NAME, such as "
+            "configs/mtra.py:tiny_synthetic"
+        )
+    return flags.config or f"configs/own.py:tasks={flags.tasks}"
+
+
+def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
+    """The overrides that flags stand for; later ones take precedence."""
+    given = {"backbone.path": flags.backbone, "method.name": flags.method}
+    return [(key, value) for key, value in given.items() if value is not None]
+
+
+def show_devices(*, is_quiet: bool) -> None:
+    """Prints the devices of all processes, and warns of idle ones on their hosts."""
+    from mtra_jax.reports import bars
+    from mtra_jax.runs import agreement, processes
+
+    line, warning = agreement.devices_in_use()
+    if processes.is_writer():
+        if not is_quiet:
+            bars.write_line(line)
+        if warning:
+            warnings.warn(warning, stacklevel=1)
+
+
+def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> None:
+    """Prints the test figures, beside those of a stored EW run with the same settings."""
+    from mtra_jax.config import to_dict
+    from mtra_jax.reports import end_of_run, stored
+
+    results, tasks = outcome.results, outcome.benchmark.tasks
+    method = config.method.name
+    ew = stored.find(stored.read(), "ew", to_dict(config))
+    others = [ew] if ew and method != "ew" else []
+    if is_quiet:
+        print(end_of_run.table(results, tasks, method, others))
+        return
+    print(f"\n{end_of_run.report(results, tasks, method, others)}")
+    print(f"next: {prediction_command(workdir)}")
+    print(f"{end_of_run.seconds(results)}; files in {workdir}")
+
+
+def prediction_command(workdir: Path) -> str:
+    """A command that labels a text with the trained model."""
+    program, *words = cli.command("predict")
+    command = [cli.executable(program), *words, "--workdir", str(workdir)]
+    return f"echo 'what a lovely day' | {shlex.join(command)}"
+
+
+def leave(code: int) -> None:
+    """Exits with `code`: by `processes.leave` once that module is imported."""
+    processes = sys.modules.get("mtra_jax.runs.processes")
+    (processes.leave if processes else sys.exit)(code)

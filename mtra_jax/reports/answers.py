@@ -1,0 +1,73 @@
+"""Predicted probabilities or values of one text -> a JSON object, or cells of a table."""
+
+from typing import Any
+
+import numpy as np
+
+from mtra_jax.tasks import Task
+
+HALF = 0.5
+"""The threshold of a label whose task has none."""
+
+
+def answer(task: Task, outputs: np.ndarray) -> dict[str, Any]:
+    """The prediction of a task from its `outputs` [d], see `prediction.in_units`.
+
+    A classification has its `label` (None unless all outputs are finite), a multi-label
+    task its `labels`, both with `probabilities`; a regression has `values`.
+    """
+    figures = {
+        name: round(float(value), 6)
+        for name, value in zip(task.labels, outputs, strict=True)
+    }
+    if task.kind == "regression":
+        return {"values": figures}
+    if task.kind == "multi_label":
+        thresholds = task.thresholds or (HALF,) * task.num_outputs
+        chosen = [
+            name
+            for name, value, least in zip(task.labels, outputs, thresholds, strict=True)
+            if value >= least
+        ]
+        return {"labels": chosen, "probabilities": figures}
+    is_sound = np.isfinite(outputs).all()
+    label = task.labels[outputs.argmax()] if is_sound else None
+    return {"label": label, "probabilities": figures}
+
+
+def cells(task: Task, outputs: np.ndarray) -> dict[str, Any]:
+    """The prediction of a task as the cells of a table, by the names of their columns.
+
+    TASK holds the label, the labels separated by commas, or the value. TASK_probability
+    is that of the label, TASK_LABEL that of each label of a multi-label task. A
+    regression with several dimensions has TASK_DIMENSION for each.
+    """
+    answered, name = answer(task, outputs), task.name
+    if task.kind == "regression":
+        values = answered["values"]
+        if len(values) == 1:
+            return {name: next(iter(values.values()))}
+        return {f"{name}_{dimension}": value for dimension, value in values.items()}
+    probabilities = answered["probabilities"]
+    if task.kind == "multi_label":
+        each = {f"{name}_{label}": value for label, value in probabilities.items()}
+        return {name: ",".join(answered["labels"]), **each}
+    label = answered["label"]
+    return {
+        name: "" if label is None else label,
+        f"{name}_probability": probabilities.get(label, ""),
+    }
+
+
+def beside(columns: dict[str, Any], predicted: dict[str, Any]) -> dict[str, Any]:
+    """`columns` and `predicted` in one row; a taken name gets `predicted_` before it.
+
+    >>> beside({"text": "so good", "mood": "glad"}, {"mood": "sad"})
+    {'text': 'so good', 'mood': 'glad', 'predicted_mood': 'sad'}
+    """
+    row = dict(columns)
+    for name, value in predicted.items():
+        while name in row:
+            name = f"predicted_{name}"
+        row[name] = value
+    return row
