@@ -257,13 +257,16 @@ def _split(
 
 
 def _unlabelled(
-    saved: Saved, texts: Sequence[str], devices: list[jax.Device]
+    saved: Saved,
+    texts: Sequence[str],
+    devices: list[jax.Device],
+    second_texts: Sequence[str] = (),
 ) -> evaluate.Split:
-    """Batches of raw `texts` without labels, in order."""
-    texts = [normalize(text) for text in texts]
-    config = saved.config
+    """Batches of raw `texts`, or pairs with `second_texts`, without labels, in order."""
+    texts, second_texts = ([normalize(t) for t in ts] for ts in (texts, second_texts))
+    config, tokenizer = saved.config, saved.backbone.tokenizer
     corpus = batches.Corpus(
-        tokens.encode(saved.backbone.tokenizer, texts, config.data.max_length),
+        tokens.encode(tokenizer, texts, config.data.max_length, second_texts),
         np.zeros(len(texts), np.int32),
         np.zeros((len(texts), saved.benchmark.num_slots), np.float32),
         (len(texts),),

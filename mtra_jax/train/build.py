@@ -100,6 +100,7 @@ def make_model(
         heads.Heads(outputs, head_dropout),
         space,
         encoder_config.hidden_size,
+        reads_types=any(task.is_pair for task in benchmark.tasks),
     )
 
 
