@@ -5,12 +5,12 @@ from tokenizers import Tokenizer, models
 from mtra_jax.errors import InputError
 
 
-def num_types(tokenizer: Tokenizer, where: object = "the tokenizer") -> int:
+def num_types(tokenizer: Tokenizer) -> int:
     """One more than the largest type of a token of a pair.
 
     Raises:
       InputError: a pair lacks a text, or its first token, which the encoder reads, is not
-        that of a single text. The message begins with `where`.
+        that of a single text.
     """
     # The post-processor alone makes pairs. This vocabulary gives every text a token.
     maker = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
@@ -19,7 +19,7 @@ def num_types(tokenizer: Tokenizer, where: object = "the tokenizer") -> int:
     first, expected = ((e.ids[:1], e.sequence_ids[:1]) for e in (pair, one))
     if first != expected or not {0, 1} <= set(pair.sequence_ids):
         raise InputError(
-            f"{where}: the tokenizer makes no pair of two texts; expected a "
+            "the tokenizer makes no pair of two texts; expected a "
             "post_processor whose pair has both, after the first token of a single text"
         )
     return 1 + max(pair.type_ids)
@@ -33,7 +33,10 @@ def check(tokenizer: Tokenizer, num_rows: int, where: object) -> None:
     Raises:
       InputError: as `num_types`; or a type has no row. The message begins with `where`.
     """
-    count = num_types(tokenizer, where)
+    try:
+        count = num_types(tokenizer)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if count > num_rows:
         raise InputError(
             f"{where}: the tokenizer gives tokens of a pair the type {count - 1}; the "
