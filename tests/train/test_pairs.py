@@ -1,5 +1,6 @@
 """Pairs of texts against PyTorch, from the raw texts to z and the gradient of the types."""
 
+import functools
 import json
 
 import jax
@@ -169,6 +170,13 @@ def test_packed_pairs_have_the_states_and_gradients_of_pytorch(
         model = build.make_model(benchmark, config, dtype=jnp.float64, head_dropout=0.0)
         state = {k: v.detach().numpy() for k, v in torch_model.state_dict().items()}
         params = {"encoder": from_huggingface(state, config)}
+
+        @jax.jit
+        @functools.partial(jax.grad, has_aux=True)
+        def differentiate(params, local, factors):
+            z = model.represent(params, local, None)
+            return jnp.sum(factors * z), (z, model.encode(params, local, None))
+
         is_seen = np.zeros(size, bool)
         gradient = 0.0
         for device in range(2):
@@ -176,14 +184,8 @@ def test_packed_pairs_have_the_states_and_gradients_of_pytorch(
                 local = jax.tree.map(lambda x, d=device, p=part: x[d, p], batch)
                 own = planned[device::2]
                 factors = np.where(own[:, None] >= 0, weights[own], 0)
-
-                def value(params, local=local, factors=factors):
-                    z = model.represent(params, local, None)
-                    return jnp.sum(factors * z), z
-
-                grads, z = jax.jit(jax.grad(value, has_aux=True))(params)
-                hidden = model.encode(params, local, None)
-                rows = hidden.reshape(-1, 12)
+                grads, (z, hidden) = differentiate(params, local, factors)
+                rows = np.reshape(hidden, (-1, 12))
                 merged = first_places(local)
                 for place in np.flatnonzero(own >= 0):
                     np.testing.assert_allclose(
