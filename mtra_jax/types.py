@@ -37,6 +37,9 @@ class Batch(NamedTuple):
     """int32 [P, K, R, S]: 1, 2, ... for the texts of a row; 0 is padding."""
     positions: Array
     """int32 [P, K, R, S]: restarts at 0 with each text."""
+    types: Array
+    """int32 [P, K, R, S]: of the tokens, from the tokenizer. In BERT 1 for the second text
+    of a pair; 0 elsewhere. A pair is one text of the batch."""
     first_tokens: Array
     """int32 [P, K, B / K]: where each text starts in the flattened [R * S]."""
     where: Array

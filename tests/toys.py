@@ -137,6 +137,7 @@ class Toy:
             tokens=rng.integers(VOCABULARY, size=(1, 1, size), dtype=np.int32),
             segments=np.ones((1, 1, size), np.int32),
             positions=np.zeros((1, 1, size), np.int32),
+            types=np.zeros((1, 1, size), np.int32),
             first_tokens=np.arange(size, dtype=np.int32)[None],
             where=tasks >= 0,
             tasks=np.array([places.get(task, 0) for task in tasks], np.int32),
@@ -217,17 +218,17 @@ def shards(batch, num_devices):
     Position p of the planned batch is text p // D of device p % D.
     """
     devices = range(num_devices)
-    flat = jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[3:])), batch[:3])
-    tokens, segments, positions = (
+    flat = jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[3:])), batch[:4])
+    per_token = (
         np.stack([x[d::num_devices] for d in devices])[:, None, None, None]
         for x in flat
     )
-    starts = np.arange(tokens.shape[-1], dtype=np.int32)
+    starts = np.arange(flat[0].shape[0] // num_devices, dtype=np.int32)
     first_tokens = np.tile(starts, (num_devices, 1, 1, 1))
     per_text = (
-        np.stack([x[d::num_devices] for d in devices])[:, None] for x in batch[4:]
+        np.stack([x[d::num_devices] for d in devices])[:, None] for x in batch[5:]
     )
-    return Batch(tokens, segments, positions, first_tokens, *per_text)
+    return Batch(*per_token, first_tokens, *per_text)
 
 
 class Program:

@@ -268,13 +268,14 @@ class Batcher:
             self._pack_rows(examples[share :: self.micro_batches], shape)
             for share in range(self.micro_batches)
         ]
-        tokens, segments, positions, first_tokens = (
+        tokens, segments, positions, types, first_tokens = (
             np.stack(arrays) for arrays in zip(*shares, strict=True)
         )
         return Batch(
             tokens,
             segments,
             positions,
+            types,
             first_tokens,
             where=where,
             tasks=np.where(where, self.corpus.tasks[examples], 0).astype(np.int32),
@@ -282,10 +283,8 @@ class Batcher:
             partners=partners,
         )
 
-    def _pack_rows(
-        self, examples: np.ndarray, shape: Shape
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Tokens, segments and positions [R, S], and where each text starts."""
+    def _pack_rows(self, examples: np.ndarray, shape: Shape) -> tuple[np.ndarray, ...]:
+        """Tokens, segments, positions, types [R, S], and where each text starts."""
         where = examples >= 0
         valid = examples[where]
         lengths = self.lengths[valid]
@@ -299,12 +298,13 @@ class Batcher:
         columns = np.arange(total) - np.repeat(text_starts, lengths)
         destinations = np.repeat(starts, lengths) + columns
         sources = np.repeat(self.corpus.tokens.offsets[valid], lengths) + columns
-        flat = np.zeros((3, shape.num_tokens), np.int32)
+        flat = np.zeros((4, shape.num_tokens), np.int32)
         flat[0, destinations] = self.corpus.tokens.ids[sources]
         flat[1, destinations] = np.repeat(_ranks(places), lengths)
         flat[2, destinations] = columns
-        tokens, segments, positions = flat.reshape(3, *shape)
-        return tokens, segments, positions, first_tokens
+        if self.corpus.tokens.types is not None:
+            flat[3, destinations] = self.corpus.tokens.types[sources]
+        return *flat.reshape(4, *shape), first_tokens
 
 
 def _ranks(places: packing.Places) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A data directory and options -> examples and tokens of every split."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mtra_jax.data.batches import Corpus
 from mtra_jax.data.examples import Data
 from mtra_jax.data.sources import Examples, Splits
 from mtra_jax.errors import InputError, did_you_mean, shown
-from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark
+from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
 
 HUB = "hub"
 
@@ -108,7 +109,7 @@ def thin(
         labels = noise.flip_labels(train.labels[drawn], num_classes, label_noise, rng)
         thinned[task.name] = {
             **examples[task.name],
-            "train": Examples([train.texts[i] for i in drawn], labels),
+            "train": _take(train, drawn)._replace(labels=labels, targets=()),
         }
     return limit_examples(benchmark, thinned, limit)
 
@@ -139,14 +140,18 @@ def _take(part: Examples, rows: np.ndarray) -> Examples:
     places = np.searchsorted(np.cumsum(sizes), rows, side="right")
     counts: Iterable[int] = np.bincount(places, minlength=len(names)) if names else ()
     targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
-    return Examples([part.texts[i] for i in rows], part.labels[rows], targets)
+    second_texts = [part.second_texts[i] for i in rows] if part.second_texts else ()
+    texts = [part.texts[i] for i in rows]
+    return Examples(texts, part.labels[rows], targets, second_texts)
 
 
 def train_texts(benchmark: Benchmark, examples: Splits) -> list[str]:
-    """The training texts of all tasks, on which a new tokenizer is trained."""
-    return [
-        text for name in benchmark.task_names for text in examples[name]["train"].texts
-    ]
+    """The training texts of all tasks, on which a new tokenizer is trained.
+
+    First and second texts of pairs are separate texts.
+    """
+    parts = [examples[name]["train"] for name in benchmark.task_names]
+    return [text for part in parts for text in (*part.texts, *part.second_texts)]
 
 
 def build_corpora(
@@ -161,12 +166,30 @@ def build_corpora(
     """The tokens and targets of each split, with all tasks end to end.
 
     Raises:
-      InputError: as `tokens.cached_encode`.
+      InputError: as `tokens.cached_encode`; or a task of pairs lacks second texts, or
+        another task has some.
     """
+    encode = functools.partial(tokens.cached_encode, cache_dir, tokenizer)
     corpora = {}
     for split in splits:
         mine = {name: examples[name][split] for name in benchmark.task_names}
-        texts = [text for part in mine.values() for text in part.texts]
-        encoded = tokens.cached_encode(cache_dir, tokenizer, texts, max_length)
+        for task in benchmark.tasks:
+            _check_second_texts(task, mine[task.name], split)
+        if any(task.is_pair for task in benchmark.tasks):
+            encoded = tokens.end_to_end(
+                [encode(p.texts, max_length, p.second_texts) for p in mine.values()]
+            )
+        else:
+            texts = [text for part in mine.values() for text in part.texts]
+            encoded = encode(texts, max_length)
         corpora[split] = batches.build_corpus(benchmark, mine, encoded)
     return corpora
+
+
+def _check_second_texts(task: Task, part: Examples, split: str) -> None:
+    expected = len(part.texts) if task.is_pair else 0
+    if (count := len(part.second_texts)) != expected:
+        raise InputError(
+            f"{task.name}, {split}: {len(part.texts)} texts, {count} second texts; "
+            f"expected {expected} second texts, because is_pair is {task.is_pair}"
+        )

@@ -1,6 +1,7 @@
 """Examples and tokenizers -> counts and hashes that show whether they changed."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,20 @@ def of_splits(splits: Splits) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _of_examples(examples: Examples) -> dict[str, Any]:
-    texts = examples.texts
-    lengths = np.fromiter(map(len, texts), np.int64, count=len(texts))
-    digest = hashlib.sha256("".join(texts).encode(errors="surrogatepass"))
-    # The lengths distinguish ["a", "b"] from ["ab", ""].
-    digest.update(lengths.astype("<i8").tobytes())
+    digest = hashlib.sha256(_of_texts(examples.texts))
     labels = examples.labels
     digest.update(labels.astype(labels.dtype.newbyteorder("<")).tobytes())
     digest.update(repr(examples.targets).encode())
-    return {"examples": len(texts), "sha256": digest.hexdigest()}
+    if examples.second_texts:
+        digest.update(_of_texts(examples.second_texts))
+    return {"examples": len(examples.texts), "sha256": digest.hexdigest()}
+
+
+def _of_texts(texts: Sequence[str]) -> bytes:
+    """The characters of all texts, then the lengths: ["a", "b"] is not ["ab", ""]."""
+    lengths = np.fromiter(map(len, texts), np.int64, count=len(texts))
+    characters = "".join(texts).encode(errors="surrogatepass")
+    return characters + lengths.astype("<i8").tobytes()
 
 
 def of_tokenizer(tokenizer: Tokenizer) -> str:

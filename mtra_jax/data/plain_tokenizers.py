@@ -39,6 +39,7 @@ _WITHOUT_EFFECT = {
     "is_local",
     "local_files_only",
     "max_length",
+    "model_input_names",
     "model_max_length",
     "name_or_path",
     "pad_to_multiple_of",

@@ -1,5 +1,6 @@
 """A checkpoint's directory -> the tokenizer that `transformers` reads from it, and back."""
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from mtra_jax import downloads, files
-from mtra_jax.data import auto_tokenizers, plain_tokenizers
+from mtra_jax.data import auto_tokenizers, pairs, plain_tokenizers
 from mtra_jax.errors import InputError, refusing, shown
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 _ROBERTA_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+
+_INPUTS_WITH_TYPES = ["input_ids", "token_type_ids", "attention_mask"]
 
 _WHOLE = "tokenizer.json"
 _SETTINGS = "tokenizer_config.json"
@@ -190,7 +193,7 @@ def save_tokenizer(
     """Writes `tokenizer.json` and `tokenizer_config.json`.
 
     `load_tokenizer` and `transformers.AutoTokenizer` read a tokenizer with the same ids
-    from the directory. `max_length`: the longest text of the encoder, in tokens.
+    and types from the directory. `max_length`: the longest text of the encoder, in tokens.
     """
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.no_padding()
@@ -202,6 +205,10 @@ def save_tokenizer(
     }
     if tokenizer.truncation is not None:
         settings["truncation_side"] = tokenizer.truncation["direction"]
+    with contextlib.suppress(InputError):  # it makes no pairs
+        if pairs.num_types(tokenizer) > 1:
+            # By default the generic class of `transformers` leaves out the types.
+            settings["model_input_names"] = _INPUTS_WITH_TYPES
     if tokenizer.encode_special_tokens:
         settings["split_special_tokens"] = True
     # `transformers` makes every token with a role special, so others get no role.

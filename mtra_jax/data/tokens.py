@@ -1,4 +1,4 @@
-"""Texts and a tokenizer -> ragged token ids; texts -> a new tokenizer."""
+"""Texts, or pairs of texts, and a tokenizer -> ragged token ids and types."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -17,6 +17,7 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
 from mtra_jax import files
+from mtra_jax.data import pairs
 from mtra_jax.data.tokenizer_files import (
     SPECIAL_TOKENS,
     load_tokenizer,
@@ -41,14 +42,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokens(NamedTuple):
-    """Texts of unequal lengths, end to end.
+    """Texts of unequal lengths, end to end; a pair of texts is one text.
 
     `ids`: int32 [sum of lengths]. `offsets`: int64 [N + 1]; text i is
     `ids[offsets[i]:offsets[i + 1]]`, which includes special tokens and is never empty.
+    `types`: int32 [sum of lengths], of the tokens; None if all are 0, as without pairs.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
+    types: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -56,22 +59,38 @@ class Tokens(NamedTuple):
         return np.diff(self.offsets)
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
+def encode(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    max_length: int,
+    second_texts: Sequence[str] = (),
+) -> Tokens:
     """Turns N texts into token ids with the tokenizer's special tokens.
+
+    With N `second_texts` each text and its second make a pair, which is one text of the
+    result: [CLS] a [SEP] b [SEP] in BERT, <s> a </s></s> b </s> in RoBERTa.
 
     `max_length`: the largest number of tokens of a text, including the special tokens,
     which truncation preserves. Texts are cut at the end, or at the start if the
-    tokenizer's own truncation is at the left. Lone surrogates, which tokenizers refuse,
-    become U+FFFD.
+    tokenizer's own truncation is at the left. Of a pair the longer text is cut, and both
+    to half of the room if both are longer than that. Lone surrogates, which tokenizers
+    refuse, become U+FFFD.
 
     Raises:
       InputError: `max_length` leaves no room for a token of the text, or the tokenizer
-        needs an unknown token and has none.
+        needs an unknown token and has none, or makes no pairs.
+      ValueError: there are second texts, but not one for each text.
     """
-    num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    num_types = _num_types(tokenizer, second_texts)
+    is_pair = len(second_texts) > 0
+    inputs: list[Any] = _without_surrogates(texts)
+    if is_pair:
+        inputs = list(zip(inputs, _without_surrogates(second_texts), strict=True))
+    num_special = tokenizer.num_special_tokens_to_add(is_pair)
     if max_length <= num_special:
+        of_pair = " of a pair of texts" if is_pair else ""
         raise InputError(
-            f"data.max_length must be above the {num_special} special tokens; "
+            f"data.max_length must be above the {num_special} special tokens{of_pair}; "
             f"found {max_length}"
         )
     # Nothing here forks, so the library may use all cores without warning about forks.
@@ -81,7 +100,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
     tokenizer.enable_truncation(max_length, direction=side)
     try:
         with refusing("the tokenizer cannot encode a text"):
-            encodings = tokenizer.encode_batch_fast(_without_surrogates(texts))
+            encodings = tokenizer.encode_batch_fast(inputs)
     finally:
         tokenizer.no_truncation()
         if before:
@@ -89,8 +108,32 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Token
     rows = [encoding.ids for encoding in encodings]
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
-    ids = (token for row in rows for token in row)
-    return Tokens(np.fromiter(ids, np.int32, count=offsets[-1]), offsets)
+    tokens = Tokens(_flat(rows, offsets), offsets)
+    if num_types == 1:
+        return tokens
+    return tokens._replace(types=_flat([e.type_ids for e in encodings], offsets))
+
+
+def _num_types(tokenizer: Tokenizer, second_texts: Sequence[str]) -> int:
+    """One more than the largest type of a token."""
+    return pairs.num_types(tokenizer) if second_texts else 1
+
+
+def _flat(rows: list[list[int]], offsets: np.ndarray) -> np.ndarray:
+    numbers = (number for row in rows for number in row)
+    return np.fromiter(numbers, np.int32, count=offsets[-1])
+
+
+def end_to_end(parts: Sequence[Tokens]) -> Tokens:
+    """Lays the texts of all `parts` end to end."""
+    ids = np.concatenate([part.ids for part in parts])
+    lengths = np.concatenate([part.lengths for part in parts])
+    types = None
+    if any(part.types is not None for part in parts):
+        types = np.concatenate(
+            [np.zeros_like(p.ids) if p.types is None else p.types for p in parts]
+        )
+    return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), types)
 
 
 def _without_surrogates(texts: Sequence[str]) -> list[str]:
@@ -142,10 +185,11 @@ def cached_encode(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     max_length: int,
+    second_texts: Sequence[str] = (),
 ) -> Tokens:
     """Returns the result of `encode`, which later calls map from files in `cache_dir`.
 
-    The key is a hash of the tokenizer, `max_length`, the library's version and the
+    The key is a hash of the tokenizer, `max_length`, the library's version and all
     texts, so a stale file is never read. A damaged file is rebuilt. `cache_dir` None
     disables the cache. A file that cannot be written only causes a warning.
 
@@ -153,13 +197,15 @@ def cached_encode(
       InputError: the directory cannot be made; and the errors of `encode`.
     """
     if cache_dir is None:
-        return encode(tokenizer, texts, max_length)
+        return encode(tokenizer, texts, max_length, second_texts)
     cache_dir = Path(cache_dir)
-    key = _key(tokenizer, texts, max_length)
-    paths = (cache_dir / f"{key}.ids.npy", cache_dir / f"{key}.offsets.npy")
-    tokens = _read(paths, len(texts), num_ids(tokenizer))
+    key = _key(tokenizer, texts, max_length, second_texts)
+    num_types = _num_types(tokenizer, second_texts)
+    names = Tokens._fields if num_types > 1 else Tokens._fields[:2]
+    paths = [cache_dir / f"{key}.{name}.npy" for name in names]
+    tokens = _read(paths, len(texts), num_ids(tokenizer), num_types)
     if tokens is None:
-        tokens = encode(tokenizer, texts, max_length)
+        tokens = encode(tokenizer, texts, max_length, second_texts)
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -167,7 +213,8 @@ def cached_encode(
                 f"{cache_dir}: cannot write the cache: {error.strerror}"
             ) from error
         try:
-            for path, array in zip(paths, tokens, strict=True):
+            arrays = (array for array in tokens if array is not None)
+            for path, array in zip(paths, arrays, strict=True):
                 _write(path, array)
         except OSError as error:  # for example a full disk; the tokens are in memory
             warnings.warn(
@@ -176,39 +223,51 @@ def cached_encode(
     return tokens
 
 
-def _key(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> str:
-    digest = hashlib.sha256()
+def _key(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    max_length: int,
+    second_texts: Sequence[str],
+) -> str:
+    # A key of single texts begins with a small length, so no key of pairs equals it.
+    digest = hashlib.sha256(b"pairs of texts" if second_texts else b"")
     header = [tokenizers.__version__, str(max_length), tokenizer.to_str()]
     if tokenizer.encode_special_tokens:  # `to_str` leaves this out
         header.append("special tokens are split")
-    for part in (*header, *texts):
+    for part in (*header, *texts, *second_texts):
         data = part.encode("utf-8", "surrogatepass")
         # The length distinguishes ["a", "b"] from ["ab"].
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
 
 
-def _read(paths: tuple[Path, Path], num_texts: int, num_ids: int) -> Tokens | None:
-    """Maps the cached `ids` and `offsets`; None if they are absent or damaged."""
+def _read(
+    paths: Sequence[Path], num_texts: int, num_ids: int, num_types: int
+) -> Tokens | None:
+    """Maps the cached arrays of `Tokens`; None if they are absent or damaged."""
     try:
-        ids, offsets = (
-            np.load(path, mmap_mode="r", allow_pickle=False) for path in paths
-        )
+        arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
     except Exception:  # some ten types: three parsers read the header
         return None
+    if not all(isinstance(a, np.ndarray) for a in arrays):  # an archive of arrays
+        return None
+    ids, offsets, *types = arrays
     well_formed = (
-        isinstance(ids, np.ndarray)  # not an archive of arrays
-        and isinstance(offsets, np.ndarray)
-        and ids.dtype == np.int32
-        and offsets.dtype == np.int64
-        and ids.ndim == 1
+        offsets.dtype == np.int64
         and offsets.shape == (num_texts + 1,)
         and offsets[0] == 0
-        and offsets[-1] == len(ids)
+        and offsets[-1] == ids.size
         and np.all(np.diff(offsets) > 0)
-        and np.all((ids >= 0) & (ids < num_ids))
+        and _are_numbers(ids, ids.size, num_ids)
+        and all(_are_numbers(array, ids.size, num_types) for array in types)
     )
-    return Tokens(ids, offsets) if well_formed else None
+    return Tokens(ids, offsets, *types) if well_formed else None
+
+
+def _are_numbers(array: np.ndarray, size: int, limit: int) -> bool:
+    """Whether `array` is int32 [size], of numbers in [0, limit)."""
+    of_form = array.dtype == np.int32 and array.shape == (size,)
+    return of_form and bool(np.all((array >= 0) & (array < limit)))
 
 
 def _write(path: Path, array: np.ndarray) -> None:

@@ -38,12 +38,12 @@ def merged(batch: Batch) -> Batch:
     num_parts, num_rows, row_length = batch.tokens.shape
     if num_parts == 1:
         return batch
-    tokens, segments, positions = (
-        rows.reshape(1, -1, row_length) for rows in batch[:3]
+    tokens, segments, positions, types = (
+        rows.reshape(1, -1, row_length) for rows in batch[:4]
     )
     starts = jnp.arange(num_parts, dtype=jnp.int32) * (num_rows * row_length)
     first_tokens = (batch.first_tokens + starts[:, None]).T.reshape(1, -1)
-    return Batch(tokens, segments, positions, first_tokens, *batch[4:])
+    return Batch(tokens, segments, positions, types, first_tokens, *batch[5:])
 
 
 def gather(rows: jax.Array, axis_name: str | None) -> jax.Array:

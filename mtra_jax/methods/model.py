@@ -48,6 +48,16 @@ class TaskHeads(Network, Protocol):
         ...
 
 
+class _Rows(NamedTuple):
+    """What the encoder reads of a batch, see `Encoder.__call__`."""
+
+    tokens: Array
+    segments: Array
+    positions: Array
+    wanted: Array | None
+    types: Array | None
+
+
 class Model(NamedTuple):
     """The network that all methods share, as functions of its parameters.
 
@@ -63,6 +73,8 @@ class Model(NamedTuple):
     hidden_size: int
     in_pieces: bool = False
     """Whether the encoder averages its layers' gradients over devices, one by one."""
+    reads_types: bool = False
+    """Whether the encoder reads the types of the tokens: a task has pairs of texts."""
 
     def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> jax.Array:
         """Returns the last hidden states of all tokens [R, S, H], rows as in `merged`.
@@ -70,9 +82,8 @@ class Model(NamedTuple):
         All micro-batches are encoded at once, because the caller holds all their states
         anyway. `rng` is the dropout key; None turns dropout off.
         """
-        rows = layout.merged(batch)
-        arrays = rows.tokens[0], rows.segments[0], rows.positions[0], None
-        return self._encode(params, arrays, rng)
+        rows = self._rows(layout.merged(batch))._replace(wanted=None)
+        return self._encode(params, jax.tree.map(lambda x: x[0], rows), rng)
 
     def represent(
         self, params: Params, batch: Batch, rng: jax.Array | None
@@ -86,12 +97,12 @@ class Model(NamedTuple):
 
         Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
         """
-        rows = batch.tokens, batch.segments, batch.positions, batch.first_tokens
+        rows = self._rows(batch)
         num_micro_batches = len(batch.tokens)
         if num_micro_batches == 1:  # no loop, no second forward pass, no folded key
             return self._encode(params, jax.tree.map(lambda x: x[0], rows), rng)
 
-        def encode(part: tuple) -> jax.Array:
+        def encode(part: tuple[jax.Array, _Rows]) -> jax.Array:
             index, rows = part
             key = None if rng is None else jax.random.fold_in(rng, index)
             return self._encode(params, rows, key)
@@ -101,16 +112,19 @@ class Model(NamedTuple):
         z = jax.lax.map(encode, (jnp.arange(num_micro_batches), rows))
         return z.swapaxes(0, 1).reshape(-1, z.shape[-1])  # [K, B / K, H] -> [B, H]
 
-    def _encode(
-        self,
-        params: Params,
-        rows: tuple[Array, Array, Array, Array | None],
-        rng: jax.Array | None,
-    ) -> jax.Array:
-        """`rows`: tokens, segments, positions, and the places of the wanted states."""
+    def _rows(self, batch: Batch) -> _Rows:
+        # Without pairs the programs do not take the types.
+        types = batch.types if self.reads_types else None
+        return _Rows(
+            batch.tokens, batch.segments, batch.positions, batch.first_tokens, types
+        )
+
+    def _encode(self, params: Params, rows: _Rows, rng: jax.Array | None) -> jax.Array:
+        *arrays, types = rows
         return self.encoder.apply(
             {"params": params["encoder"]},
-            *rows,
+            *arrays,
+            **({} if types is None else {"types": types}),
             deterministic=rng is None,
             rngs={} if rng is None else {"dropout": rng},
         )

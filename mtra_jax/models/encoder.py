@@ -15,6 +15,7 @@ from mtra_jax.models import stacked
 from mtra_jax.models.activations import ACTIVATIONS
 from mtra_jax.models.dropout import dropout
 from mtra_jax.models.network import Network
+from mtra_jax.models.norm import Norm
 from mtra_jax.types import Params
 
 DROPOUTS = 3
@@ -113,30 +114,6 @@ def _dense(config: EncoderConfig, width: int, dtype: Any, name: str) -> nn.Dense
     return nn.Dense(width, dtype=dtype, kernel_init=normal, name=name)
 
 
-class Norm(nn.Module):
-    """Layer normalisation of the last axis, with statistics in at least float32.
-
-    With this order of products the backward pass stores less than that of `nn.LayerNorm`,
-    which also stores the scale broadcast over all tokens.
-
-    Source: Ba et al. 2016, Eq. 3-4.
-    """
-
-    epsilon: float
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        # E[x²] − E[x]² would lose digits that the comparison with PyTorch needs.
-        variance = jnp.mean(centred**2, axis=-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
-        return (normal * scale + bias).astype(self.dtype)
-
-
 def _norm(config: EncoderConfig, dtype: Any, name: str) -> Norm:
     return Norm(config.layer_norm_eps, dtype, name=name)
 
@@ -149,9 +126,16 @@ class Embeddings(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: jax.Array, positions: jax.Array, key: jax.Array | None = None
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        key: jax.Array | None = None,
+        types: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns states [R, S, H]. `key`: for the dropout; None disables it."""
+        """Returns states [R, S, H]. `key`: for the dropout; None disables it.
+
+        `types`: of the tokens, int32 [R, S]; None if all are 0.
+        """
         config = self.config
         # No dtype: lookups and the sums of their gradients have the table's precision.
         # In bfloat16 the sums over frequent tokens would be too coarse.
@@ -162,9 +146,10 @@ class Embeddings(nn.Module):
         )
         words = table(config.vocab_size, name="word_embeddings")
         places = table(config.max_position_embeddings, name="position_embeddings")
-        types = table(config.type_vocab_size, name="token_type_embeddings")
+        kinds = table(config.type_vocab_size, name="token_type_embeddings")
         hidden = words(tokens) + places(positions + config.position_offset)
-        hidden = _norm(config, self.dtype, "norm")(hidden + types.embedding[0])
+        hidden += kinds.embedding[0] if types is None else kinds(types)
+        hidden = _norm(config, self.dtype, "norm")(hidden)
         return dropout(hidden, key, config.hidden_dropout_prob)
 
 
@@ -288,26 +273,31 @@ class Encoder(nn.Module):
         positions: jax.Array,
         wanted: jax.Array | None = None,
         *,
+        types: jax.Array | None = None,
         deterministic: bool,
     ) -> jax.Array:
         """Returns the last hidden states [R, S, H] of R rows of S tokens.
 
         `tokens`: ids, int32 [R, S]. `segments`: int32 [R, S], the same positive number
         on all tokens of a text, 0 on padding. `positions`: int32 [R, S], from 0 in each
-        text, less than `config.max_length`. All tokens have type 0. States at padding are
-        finite and arbitrary.
+        text, less than `config.max_length`. `types`: int32 [R, S]; None if all are 0.
+        States at padding are finite and arbitrary.
 
         `wanted`: int32 [B], indices of tokens in the flattened [R * S]. With it only their
         states [B, H] are returned, and the last layer computes only keys and values for
         all tokens.
 
         Raises:
-          ValueError: `tokens`, `segments` and `positions` differ in shape.
+          ValueError: `tokens`, `segments`, `positions` and `types` differ in shape.
         """
         if not tokens.shape == segments.shape == positions.shape:
             raise ValueError(
                 "`tokens`, `segments` and `positions` must have one shape [R, S]; "
                 f"found {tokens.shape}, {segments.shape} and {positions.shape}."
+            )
+        if types is not None and types.shape != tokens.shape:
+            raise ValueError(
+                f"`types` must have the shape {tokens.shape}; found {types.shape}."
             )
         depth, first_key, keys = self.config.num_hidden_layers, None, None
         if not deterministic:
@@ -315,7 +305,7 @@ class Encoder(nn.Module):
             keys = jax.random.split(self.make_rng("dropout"), 1 + depth * DROPOUTS)
             first_key, keys = keys[0], keys[1:].reshape(depth, DROPOUTS)
         hidden = Embeddings(self.config, self.dtype, name="embeddings")(
-            tokens, positions, first_key
+            tokens, positions, first_key, types
         )
         same_text = jnp.equal(segments[:, :, None], segments[:, None, :])
         # Not a submodule, which would own the parameters of a single layer.

@@ -58,6 +58,7 @@ def prepare(
     examples = _thin(config, benchmark, splits)
     if backbone is None:
         backbone = load_backbone(config, benchmarks.train_texts(benchmark, examples))
+    backbones.check_pairs(backbone, benchmark, config.backbone.path)
     made_from = inputs.Inputs(
         fingerprints.of_splits(splits), fingerprints_of(config, backbone)
     )

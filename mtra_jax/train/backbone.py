@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 from tokenizers import Tokenizer
 
-from mtra_jax.data import tokens
+from mtra_jax.data import pairs, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
+from mtra_jax.tasks import Benchmark
 from mtra_jax.types import Params
 
 
@@ -56,6 +57,12 @@ def load(
             f"{loaded.config.max_length}, the positions of the encoder"
         )
     return loaded
+
+
+def check_pairs(backbone: Backbone, benchmark: Benchmark, where: object) -> None:
+    """Checks that the backbone reads pairs of texts if a task has them: `pairs.check`."""
+    if any(task.is_pair for task in benchmark.tasks):
+        pairs.check(backbone.tokenizer, backbone.config.type_vocab_size, where)
 
 
 def _pretrained(path: str, train_texts: list[str]) -> Backbone:

@@ -102,7 +102,8 @@ def make_model(
         heads.Heads(outputs, head_dropout),
         space,
         encoder_config.hidden_size,
-        in_pieces,
+        in_pieces=in_pieces,
+        reads_types=any(task.is_pair for task in benchmark.tasks),
     )
 
 

@@ -212,7 +212,7 @@ def measure_footprint(
     library_bytes = peak_bytes()
     times = [time.perf_counter()]
     # As `tokens.cached_encode` opens them.
-    paths = [directory / f"{name}.npy" for name in Tokens._fields]
+    paths = [directory / f"{name}.npy" for name in ("ids", "offsets")]
     tokens = Tokens(
         *(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
     )

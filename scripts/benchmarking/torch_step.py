@@ -135,7 +135,7 @@ class TorchTrainer:
             shape = batch.tokens.shape[:3]
             raise ValueError(f"`batch` must have axes of (1, 1, 1); found {shape}.")
         local = Batch(*(np.asarray(array)[0, 0] for array in batch))
-        local = Batch(*(array[0] for array in local[:4]), *local[4:])
+        local = Batch(*(array[0] for array in local[:5]), *local[5:])
         tasks = np.unique(local.tasks[local.where])
         if len(tasks) != 1:
             raise ValueError(f"`batch` must hold one task; found {tasks.tolist()}.")

@@ -43,7 +43,8 @@ def make_corpus(sizes=(70, 30, 25), longest=60, seed=0):
         name: Examples([f"{name} {i}" for i in range(len(actual))], actual)
         for name, actual in labels.items()
     }
-    actual = tokens.Tokens(ids, offsets)
+    types = rng.integers(0, 3, len(ids)).astype(np.int32)
+    actual = tokens.Tokens(ids, offsets, types)
     return batches.build_corpus(BENCHMARK, examples, actual), labels
 
 
@@ -54,7 +55,8 @@ def corpus():
 
 def text_of(corpus, example):
     start, end = corpus.tokens.offsets[example : example + 2]
-    return corpus.tokens.ids[start:end].tolist()
+    ids, types = corpus.tokens.ids[start:end], corpus.tokens.types[start:end]
+    return ids.tolist(), types.tolist()
 
 
 # ---- corpus
@@ -195,7 +197,7 @@ def test_partners_are_uniform_over_the_permutations():
 
 
 def unpack(shard, slot):
-    """The token ids of the text in `slot` of one device, read from its first token."""
+    """Ids and types of the text in `slot` of one device, read from its first token."""
     row_length = shard.tokens.shape[1]
     row, column = divmod(int(shard.first_tokens[slot]), row_length)
     segment = shard.segments[row, column]
@@ -205,14 +207,15 @@ def unpack(shard, slot):
     while end < row_length and shard.segments[row, end] == segment:
         assert shard.positions[row, end] == end - column
         end += 1
-    return shard.tokens[row, column:end].tolist()
+    own = slice(column, end)
+    return shard.tokens[row, own].tolist(), shard.types[row, own].tolist()
 
 
 def check_rows(shard, num_texts):
     """Segments count 1, 2, ... from the left, each one run; the rest is zero."""
     actual = 0
-    for tokens_, segments, positions in zip(
-        shard.tokens, shard.segments, shard.positions, strict=True
+    for tokens_, segments, positions, types in zip(
+        shard.tokens, shard.segments, shard.positions, shard.types, strict=True
     ):
         runs = [key for key, _ in itertools.groupby(segments.tolist())]
         texts = [key for key in runs if key]
@@ -220,21 +223,22 @@ def check_rows(shard, num_texts):
         assert runs in (texts, [*texts, 0])
         assert not tokens_[segments == 0].any()
         assert not positions[segments == 0].any()
+        assert not types[segments == 0].any()
         actual += len(texts)
     assert actual == num_texts
 
 
 def only_part(batch):
     """A batch of one part and one micro-batch without their axes: [D, R, S], [D, B]."""
-    rows = (array[:, 0, 0] for array in batch[:4])
-    return type(batch)(*rows, *(array[:, 0] for array in batch[4:]))
+    rows = (array[:, 0, 0] for array in batch[:5])
+    return type(batch)(*rows, *(array[:, 0] for array in batch[5:]))
 
 
 def check_batch(batch, examples, corpus, num_devices):
     """`batch` of all devices holds the planned `examples` and nothing else."""
     batch = only_part(batch)
     assert [a.shape[0] for a in batch] == [num_devices] * len(batch)
-    integers = (batch.tokens, batch.segments, batch.positions, batch.first_tokens)
+    integers = batch[:5]
     integers += (batch.tasks, batch.partners)
     assert {a.dtype for a in integers} == {np.dtype(np.int32)}
     assert batch.where.dtype == bool
@@ -313,7 +317,7 @@ def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batc
             micro_batches,
             16 // num_shares,
         )
-        for name in ("tokens", "segments", "positions", "first_tokens"):
+        for name in ("tokens", "segments", "positions", "types", "first_tokens"):
             rows, expected = getattr(split, name), getattr(spread, name)
             rows = rows[:, 0].swapaxes(0, 1).reshape(expected.shape)
             np.testing.assert_array_equal(rows, expected)
@@ -423,8 +427,21 @@ def test_batches_continue_at_any_batch(corpus):
     assert not np.array_equal(one, other), "two batches draw the same permutation"
 
 
+def test_tokens_without_types_have_the_type_0(corpus):
+    plan = batches.plan_evaluation(corpus.sizes, 16)
+    bare = corpus._replace(tokens=corpus.tokens._replace(types=None))
+    with_types = batches.Batcher(corpus).batches(plan)
+    without = batches.Batcher(bare).batches(plan)
+    for batch, other in zip(without, with_types, strict=True):
+        assert other.types.any()
+        expected = other._replace(types=np.zeros_like(other.types))
+        for actual, wanted in zip(batch, expected, strict=True):
+            np.testing.assert_array_equal(actual, wanted)
+            assert actual.dtype == wanted.dtype
+
+
 def test_tokens_may_be_mapped_from_disk(corpus, tmp_path):
-    paths = [tmp_path / "ids.npy", tmp_path / "offsets.npy"]
+    paths = [tmp_path / f"{name}.npy" for name in tokens.Tokens._fields]
     for path, array in zip(paths, corpus.tokens, strict=True):
         np.save(path, array)
     mapped = tokens.Tokens(*(np.load(path, mmap_mode="r") for path in paths))

@@ -1,8 +1,10 @@
 """Tokenizer files of checkpoints: the ids of `AutoTokenizer`, and one-line refusals."""
 
+import itertools
 import json
 import os
 
+import numpy as np
 import pytest
 from tokenizers import (
     Tokenizer,
@@ -157,7 +159,7 @@ SETTINGS = {
 
 
 def check_ids(directory, place):
-    """The ids equal `AutoTokenizer`'s, truncated or not, also after saving."""
+    """Ids and types equal `AutoTokenizer`'s, truncated or not, also after saving."""
     theirs = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     expected = [
         [theirs(t, truncation=True, max_length=n)["input_ids"] for t in TEXTS]
@@ -165,6 +167,7 @@ def check_ids(directory, place):
     ]
     tokenizer = tokens.load_tokenizer(directory)
     assert [ids(tokenizer, n) for n in (512, 9)] == expected
+    check_pairs(tokenizer, theirs, return_token_type_ids=True)
     saved = place / "saved"
     tokens.save_tokenizer(tokenizer, saved, 512)
     put(saved, "config.json", model_type="bert")
@@ -174,14 +177,34 @@ def check_ids(directory, place):
     for length, rows in zip((512, 9), expected, strict=True):
         actual = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
         assert actual == rows
+    check_pairs(again, theirs)
+
+
+def check_pairs(tokenizer, theirs, **options):
+    """Each text with each as the second, whole and cut."""
+    pairs = list(itertools.product(TEXTS, TEXTS))
+    firsts, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
+    for length in (512, 30, 9):
+        expected = theirs(
+            firsts, seconds, truncation=True, max_length=length, **options
+        )
+        actual = tokens.encode(tokenizer, firsts, length, seconds)
+        assert rows(actual.ids, actual) == expected["input_ids"]
+        if actual.types is not None:
+            assert rows(actual.types, actual) == expected["token_type_ids"]
+        else:
+            assert not np.any(np.concatenate(expected.get("token_type_ids", [[0]])))
 
 
 def ids(tokenizer, max_length):
     actual = tokens.encode(tokenizer, TEXTS, max_length)
-    return [
-        actual.ids[start:end].tolist()
-        for start, end in zip(actual.offsets, actual.offsets[1:], strict=False)
-    ]
+    return rows(actual.ids, actual)
+
+
+def rows(values, encoded):
+    """The values of each text's tokens."""
+    edges = zip(encoded.offsets, encoded.offsets[1:], strict=False)
+    return [values[start:end].tolist() for start, end in edges]
 
 
 def test_the_texts_distinguish_the_settings(tmp_path):

@@ -67,6 +67,7 @@ def pack(texts, packing=PACKING, slots=SLOTS):
         np.zeros((1, *shape), np.int32),
         segments[None],
         positions[None],
+        np.zeros((1, *shape), np.int32),
         first_tokens[None],
         where,
         nothing,

@@ -61,6 +61,7 @@ def apply(
     dtype=jnp.float32,
     key=None,
     unroll=None,
+    types=None,
 ):
     """Hidden states [R, S, H], with dropout if a key is given."""
     return Encoder(config, dtype, unroll).apply(
@@ -68,15 +69,19 @@ def apply(
         tokens,
         segments,
         positions,
+        types=types,
         deterministic=key is None,
         rngs=None if key is None else {"dropout": key},
     )
 
 
-def hidden_of_texts(config, params, texts, length, dtype=jnp.float32, unroll=None):
+def hidden_of_texts(
+    config, params, texts, length, dtype=jnp.float32, unroll=None, types=None
+):
     """The hidden states of each text, [tokens, H], from rows of `length`."""
-    tokens, segments, positions, index = pack(texts, length)
-    hidden = apply(config, params, tokens, segments, positions, dtype, unroll=unroll)
+    *packed, index = pack(texts, length)
+    types = None if types is None else pack(types, length)[0]
+    hidden = apply(config, params, *packed, dtype, unroll=unroll, types=types)
     hidden = np.asarray(hidden).reshape(-1, config.hidden_size)
     return [
         hidden[start : start + len(text)]
@@ -164,17 +169,20 @@ def test_hidden_states_equal_those_stored_from_pytorch(
     assert difference <= tolerance
 
 
-def torch_hidden(model, texts):
+def torch_hidden(model, texts, types=None):
     """PyTorch's hidden states, with the texts padded to one length."""
     import torch
 
     width = max(map(len, texts))
     ids = np.full((len(texts), width), model.config.pad_token_id)
+    kinds = np.zeros_like(ids)
     for row, text in enumerate(texts):
         ids[row, : len(text)] = text
+        kinds[row, : len(text)] = types[row] if types else 0
     mask = torch.tensor(np.arange(width) < np.array([[len(text)] for text in texts]))
+    inputs = torch.tensor(ids), mask.long(), torch.tensor(kinds)
     with torch.no_grad():
-        hidden = model(torch.tensor(ids), mask.long()).last_hidden_state.numpy()
+        hidden = model(*inputs).last_hidden_state.numpy()
     return [row[: len(text)] for row, text in zip(hidden, texts, strict=True)]
 
 
@@ -251,17 +259,61 @@ def test_hidden_states_equal_those_of_the_real_weights_in_pytorch(minilm):
     assert difference <= 1e-4
 
 
+@pytest.mark.torch
+@pytest.mark.shared
+def test_hidden_states_of_pairs_equal_those_of_the_real_weights_in_pytorch(minilm):
+    torch = pytest.importorskip("torch")
+    from tokenizers import Tokenizer
+    from transformers import AutoModel
+
+    tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    pairs = [
+        ("A man inspects a uniform.", "The man is sleeping."),
+        ("An older and a younger man smiling.", "Two men are smiling at the cats."),
+        ("ok", ""),
+        ("", "Ça va être génial, 日本"),
+        ("word " * 20, "other " * 30),
+    ]
+    encoded = tokenizer.encode_batch(pairs)
+    texts, types = [e.ids for e in encoded], [e.type_ids for e in encoded]
+    model = AutoModel.from_pretrained(
+        minilm, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    config, params = load_encoder(minilm)
+    actual = hidden_of_texts(config, params, texts, 64, types=types)
+    expected = torch_hidden(model, texts, types)
+    assert largest_difference(torch_hidden(model, texts), expected) > 0.1
+    difference = largest_difference(actual, expected)
+    print(f"MiniLM on pairs: largest difference {difference:.2e}")
+    assert difference <= 1e-4
+
+
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("unroll", UNROLL)
 def test_packed_rows_equal_one_text_per_row(kind, unroll):
     config = dataclasses.replace(DEEP, model_type=kind, pad_token_id=1)
     params = random_params(config)
     texts = some_texts([9, 1, 14, 3, 20, 6, 6, 2, 30])
-    packed = hidden_of_texts(config, params, texts, 30, unroll=unroll)
+    rng = np.random.default_rng(1)
+    types = [rng.integers(0, 2, len(text)).tolist() for text in texts]
+    packed = hidden_of_texts(config, params, texts, 30, unroll=unroll, types=types)
     arrays = np.concatenate([pack([text], 30)[:3] for text in texts], axis=1)
-    rows = np.asarray(apply(config, params, *arrays, unroll=unroll))
+    own = np.concatenate([pack([one], 30)[0] for one in types])
+    rows = np.asarray(apply(config, params, *arrays, unroll=unroll, types=own))
     apart = [row[: len(text)] for row, text in zip(rows, texts, strict=True)]
     assert largest_difference(packed, apart) <= 1e-5
+
+
+def test_without_types_all_are_0(small):
+    arrays = pack(some_texts([5, 3, 11]), 12)[:3]
+    expected = apply(SMALL, small, *arrays)
+    types = np.zeros_like(arrays[0])
+    np.testing.assert_array_equal(apply(SMALL, small, *arrays, types=types), expected)
+    types[0, 4] = 1
+    changed = np.any(apply(SMALL, small, *arrays, types=types) != expected, axis=2)
+    assert changed.tolist() == (arrays[1] == arrays[1][0, 4]).tolist()
 
 
 def test_the_content_of_padding_changes_nothing(small):
@@ -559,6 +611,10 @@ def test_arrays_of_unequal_shapes_are_refused(small):
     with pytest.raises(ValueError, match=r"\(2, 4\), \(2, 3\) and \(2, 4\)"):
         Encoder(SMALL).apply(
             {"params": small}, ids, ids[:, 1:], ids, deterministic=True
+        )
+    with pytest.raises(ValueError, match=r"`types` .* \(2, 4\); found \(1, 4\)"):
+        Encoder(SMALL).apply(
+            {"params": small}, ids, ids, ids, types=ids[:1], deterministic=True
         )
 
 

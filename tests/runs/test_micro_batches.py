@@ -46,6 +46,7 @@ PER_TASK = np.array(
         [30, 26, 28, -1, -1, -1, -1, -1],
     ]
 )
+ROWS = ("tokens", "segments", "positions", "types", "first_tokens")
 OPTIONS = {"mtra": {"epsilon": 0.5, "width": 6}, "stl_cnn": {"num_filters": 3}}
 
 
@@ -68,7 +69,8 @@ def make_corpus(lengths, vocab_size=30):
             width, start = (3, 0) if task == 0 else (2, 5)
             targets[row, start + row % width] = 1
     sizes = (len(lengths) // 3,) * 3
-    return batches.Corpus(Tokens(ids, offsets), tasks, targets, sizes)
+    types = rng.integers(0, 2, size=len(ids)).astype(np.int32)
+    return batches.Corpus(Tokens(ids, offsets, types), tasks, targets, sizes)
 
 
 def make_batches(plan, micro_batches=1, num_devices=1, corpus=None, part_size=None):
@@ -105,6 +107,7 @@ def make_model(dropout=0.0, dtype=np.float64, **sizes):
         heads.Heads(outputs, dropout),
         SPACE,
         config.hidden_size,
+        reads_types=True,
     )
 
 
@@ -309,10 +312,7 @@ def test_the_backward_pass_has_the_masks_of_the_forward_pass():
         total = 0.0
         for part in range(2):
             one = batch._replace(
-                **{
-                    name: getattr(batch, name)[part : part + 1]
-                    for name in ("tokens", "segments", "positions", "first_tokens")
-                }
+                **{name: getattr(batch, name)[part : part + 1] for name in ROWS}
             )
             z = model.represent(params, one, jax.random.fold_in(rng, part))
             total += jnp.sum(mix[part::2] * z**2)
