@@ -18,9 +18,11 @@ from mtra_jax.objectives.bounds import (
     gaussian_kl_terms,
     info_nce,
 )
-from mtra_jax.objectives.masked import log_mean_exp, masked_mean
+from mtra_jax.objectives.masked import log_mean_exp, masked_mean, weighted_mean
 from mtra_jax.objectives.perturbation import fgm_perturbation
 from mtra_jax.objectives.task_losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_terms,
     cross_entropy,
     cross_entropy_terms,
     mean_squared_error,
@@ -31,6 +33,8 @@ __all__ = [
     "Aligned",
     "aligned_tasks_value_and_grad",
     "aligned_value_and_grad",
+    "binary_cross_entropy",
+    "binary_cross_entropy_terms",
     "cross_entropy",
     "cross_entropy_terms",
     "dv_bound",
@@ -44,4 +48,5 @@ __all__ = [
     "masked_mean",
     "mean_squared_error",
     "squared_error_terms",
+    "weighted_mean",
 ]
