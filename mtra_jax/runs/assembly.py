@@ -32,6 +32,12 @@ def results_of_all(
             )
             for split in ("validation", "test", "majority")
         },
+        "thresholds": {
+            # Runs of older versions have no thresholds.
+            name: chosen
+            for run in runs
+            for name, chosen in run.get("thresholds", {}).items()
+        },
         "best_epoch": {name: results[name]["best_epoch"] for name in names},
         "best_validation_loss": sum(run["best_validation_loss"] for run in runs)
         / len(runs),

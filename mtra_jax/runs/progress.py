@@ -20,6 +20,8 @@ class Progress(NamedTuple):
     seconds: float = 0.0
     best_summary: dict[str, Any] | None = None
     """The validation figures of the best epoch, as in `results.json`."""
+    best_thresholds: dict[str, list[float]] | None = None
+    """The thresholds of the best epoch, see `Evaluation.thresholds`."""
 
     def is_over(self, schedule: Schedule) -> bool:
         """Whether training has ended."""
@@ -28,7 +30,11 @@ class Progress(NamedTuple):
         )
 
     def after_epoch(
-        self, epoch: int, loss: float, summary: dict[str, Any]
+        self,
+        epoch: int,
+        loss: float,
+        summary: dict[str, Any],
+        thresholds: dict[str, list[float]] | None = None,
     ) -> "Progress":
         """The progress after the validation of `epoch` (from 0).
 
@@ -41,5 +47,6 @@ class Progress(NamedTuple):
                 best_epoch=epoch + 1,
                 stale_epochs=0,
                 best_summary=summary,
+                best_thresholds=thresholds,
             )
         return validated._replace(stale_epochs=self.stale_epochs + 1)
