@@ -13,7 +13,12 @@ Scores = Mapping[str, Mapping[str, float | None]]
 """Figures by task and metric; a missing one is NaN or None."""
 
 
-def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def score(
+    task: Task,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray | None = None,
+) -> dict[str, float]:
     """The metrics of one task, in percent, in the order of `task.metrics`.
 
     Classification: class ids, int [N]. Regression: values, float [N, D]. The figures
@@ -32,6 +37,7 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
     >>> score(irony, np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]))
     {'irony_f1': 50.0}
     """
+    del probabilities
     predictions = check_values(task, predictions, "predictions")
     labels = check_values(task, labels, "labels")
     if len(predictions) != len(labels):
@@ -77,6 +83,17 @@ def check_values(task: Task, values: np.ndarray, name: str) -> np.ndarray:
             f"at index {place[0]}"
         )
     return values
+
+
+def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The threshold of each label with the highest F1, the nearest to 0.5: [D]."""
+    best = []
+    for p, y in zip(probabilities.T, labels.T > 0, strict=True):
+        cuts = np.unique([*p, 0.5])
+        f1 = [2 * np.sum(y & (p >= t)) / (np.sum(p >= t) + np.sum(y)) for t in cuts]
+        order = np.lexsort((np.abs(cuts - 0.5), -np.asarray(f1)))
+        best.append(cuts[order[0]])
+    return np.array(best)
 
 
 def average(scores: Scores, tasks: Iterable[Task]) -> float:
@@ -238,6 +255,11 @@ def _column(statistic: Callable, index: int) -> Callable:
 
 
 METRICS = {
+    "micro_f1": Metric(
+        "multi_label",
+        1,
+        lambda x, y, n: float(2 * np.sum(x * y) / max(np.sum(x + y), 1)),
+    ),
     "macro_f1": Metric("classification", 1, lambda x, y, n: _f1(x, y, range(n))),
     "irony_f1": Metric("classification", 2, lambda x, y, n: _f1(x, y, [1])),
     "favor_against_f1": Metric("classification", 3, lambda x, y, n: _f1(x, y, [1, 2])),
