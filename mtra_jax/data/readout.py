@@ -19,12 +19,21 @@ def probabilities(task: Task, outputs: np.ndarray) -> np.ndarray | None:
     """
     if task.kind == "regression":
         return None
+    of_kind = class_probabilities if task.is_classification else label_probabilities
+    return of_kind(outputs)
+
+
+def class_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Returns the softmax of each row: float64 [N, C]."""
     outputs = outputs.astype(np.float64)
-    if task.is_classification:
-        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
-    # exp of a negative number never overflows.
-    powers = np.exp(-np.abs(outputs))
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def label_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Returns the logistic function of each output: float64 [N, D]."""
+    outputs = outputs.astype(np.float64)
+    powers = np.exp(-np.abs(outputs))  # of a positive number it could overflow
     return np.where(outputs >= 0, 1.0, powers) / (1 + powers)
 
 
@@ -38,8 +47,8 @@ def predictions(task: Task, outputs: np.ndarray) -> np.ndarray:
     if task.is_classification:
         return outputs.argmax(axis=1)
     if task.kind == "multi_label":
-        thresholds = task.thresholds or THRESHOLD
-        return np.asarray(probabilities(task, outputs) >= thresholds, np.int64)
+        thresholds = np.array(task.thresholds or THRESHOLD)
+        return (label_probabilities(outputs) >= thresholds).astype(np.int64)
     if task.means:
         return outputs.astype(np.float64) * task.deviations + task.means
     return outputs

@@ -47,11 +47,13 @@ def of_outputs(
     """
     own = jnp.asarray(space.slot_tasks) == batch.tasks[:, None]
     targets = jnp.asarray(batch.targets)
-    smoothing = space.label_smoothing
-    if smoothing is not None:
-        smoothing = jnp.asarray(smoothing, outputs.dtype)[batch.tasks]
+    weights, smoothing = space.class_weights, space.label_smoothing
     entropies = objectives.cross_entropy_terms(
-        outputs, targets, own, weights=space.class_weights, smoothing=smoothing
+        outputs,
+        targets,
+        own,
+        weights=None if weights is None else jnp.asarray(weights),
+        smoothing=None if smoothing is None else jnp.asarray(smoothing)[batch.tasks],
     )
     errors = objectives.squared_error_terms(outputs, targets, own)
     is_classification = jnp.asarray(space.is_classification)[batch.tasks]
@@ -61,13 +63,12 @@ def of_outputs(
         labels = own & is_multi_label[:, None]
         entropies = objectives.binary_cross_entropy_terms(outputs, targets, labels)
         rows = jnp.where(is_multi_label, entropies, rows)
-    if space.class_weights is None:
+    if weights is None:
         return mean(rows, batch, space.num_tasks, axis_name)
-    slot_weights = jnp.asarray(space.class_weights, targets.dtype)
-    of_classes = jnp.sum(targets * slot_weights, axis=-1)
-    weights = jnp.where(is_classification, of_classes, 1)
+    of_classes = jnp.sum(targets * jnp.asarray(weights, targets.dtype), axis=-1)
+    of_texts = jnp.where(is_classification, of_classes, 1)
     weighted_mean = jax.vmap(objectives.weighted_mean, in_axes=(None, None, 0, None))
-    return weighted_mean(rows, weights, members(batch, space.num_tasks), axis_name)
+    return weighted_mean(rows, of_texts, members(batch, space.num_tasks), axis_name)
 
 
 def plain(model: Model) -> LossFunction:

@@ -146,7 +146,7 @@ def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
     return lines
 
 
-def _parse(task: Task, line: str, place: str) -> int | list[float]:
+def _parse(task: Task, line: str, place: str) -> int | list[int] | list[float]:
     if task.is_classification:
         return _label(task, line.strip(), place)
     if task.kind == "multi_label":

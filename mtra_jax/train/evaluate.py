@@ -160,7 +160,7 @@ def choose_thresholds(
         own = outputs[corpus.tasks == index, benchmark.slots(task.name)]
         if task.kind == "multi_label" and np.isfinite(own).all():
             best = metrics.best_thresholds(
-                readout.probabilities(task, own), corpus.labels[index]
+                readout.label_probabilities(own), corpus.labels[index]
             )
             thresholds[task.name] = best.tolist()
     return targets.with_thresholds(benchmark, thresholds)
