@@ -67,8 +67,8 @@ def of_outputs(
         return mean(rows, batch, space.num_tasks, axis_name)
     of_classes = jnp.sum(targets * jnp.asarray(weights, targets.dtype), axis=-1)
     of_texts = jnp.where(is_classification, of_classes, 1)
-    weighted_mean = jax.vmap(objectives.weighted_mean, in_axes=(None, None, 0, None))
-    return weighted_mean(rows, of_texts, members(batch, space.num_tasks), axis_name)
+    ratio = jax.vmap(objectives.masked_ratio, in_axes=(None, None, 0, None))
+    return ratio(rows, of_texts, members(batch, space.num_tasks), axis_name)
 
 
 def plain(model: Model) -> LossFunction:

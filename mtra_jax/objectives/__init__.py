@@ -18,7 +18,7 @@ from mtra_jax.objectives.bounds import (
     gaussian_kl_terms,
     info_nce,
 )
-from mtra_jax.objectives.masked import log_mean_exp, masked_mean, weighted_mean
+from mtra_jax.objectives.masked import log_mean_exp, masked_mean, masked_ratio
 from mtra_jax.objectives.perturbation import fgm_perturbation
 from mtra_jax.objectives.task_losses import (
     binary_cross_entropy,
@@ -46,7 +46,7 @@ __all__ = [
     "log_mean_exp",
     "log_sum",
     "masked_mean",
+    "masked_ratio",
     "mean_squared_error",
     "squared_error_terms",
-    "weighted_mean",
 ]

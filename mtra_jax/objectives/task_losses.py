@@ -43,7 +43,7 @@ def cross_entropy(
     if weights is None:
         return masked.masked_mean(terms, where, axis_name)
     row_weights = jnp.sum(targets * _as_weights(weights, targets), axis=-1)
-    return masked.weighted_mean(terms, row_weights, where, axis_name)
+    return masked.masked_ratio(terms, row_weights, where, axis_name)
 
 
 def cross_entropy_terms(

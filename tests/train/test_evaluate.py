@@ -38,7 +38,12 @@ def make_corpus():
         else:
             width, start = (3, 0) if task == 0 else (2, 5)
             targets[row, start + row % width] = 1
-    return batches.Corpus(Tokens(ids, offsets), tasks, targets, SIZES)
+    labels = (
+        targets[:13, :3].argmax(axis=1),
+        targets[13:22, 3:5],
+        targets[22:, 5:].argmax(axis=1),
+    )
+    return batches.Corpus(Tokens(ids, offsets), tasks, targets, SIZES, labels)
 
 
 def make_split(num_devices):
