@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import failures
-from mtra_jax.data import benchmarks, fingerprints
+from mtra_jax.data import benchmarks, fingerprints, targets
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
     agreement,
@@ -132,7 +132,8 @@ def _fit_and_score(
         params, progress = loop.fit(run, store, log, progress, watch)
     bar = loop.stoppable(watch, progress.step)
     scored = results.finish(directory, prepared, params, progress, bar)
-    return Outcome(run.benchmark, scored)
+    benchmark = targets.with_thresholds(run.benchmark, scored["thresholds"])
+    return Outcome(benchmark, scored)
 
 
 class CurrentInputs:
