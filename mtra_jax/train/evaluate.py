@@ -31,13 +31,13 @@ class Evaluation(NamedTuple):
     losses: dict[str, float]
     """Loss of each task, without a perturbation (ℓ_TA for MTRA)."""
     predictions: dict[str, np.ndarray]
-    """Those of each task in the order of its examples, see `readout.predictions`."""
+    """Each task's, in the order of its examples, see `readout.predictions`."""
     scores: dict[str, dict[str, float]]
     """NaN for a task with outputs that are not finite; its predictions are meaningless."""
     faults: dict[str, str]
     """Tasks whose outputs or losses are not finite, with a description for a message."""
     thresholds: dict[str, list[float]]
-    """Of each multi-label task, those that its predictions were made with."""
+    """The thresholds of each multi-label task with which its labels were predicted."""
 
 
 class Split(NamedTuple):
