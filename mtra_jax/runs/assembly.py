@@ -5,7 +5,8 @@ the files that every run has, without checkpoints.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,7 @@ def results_of_all(
             )
             for split in ("validation", "test", "majority")
         },
-        "thresholds": {
-            # Runs of older versions have no thresholds.
-            name: chosen
-            for run in runs
-            for name, chosen in run.get("thresholds", {}).items()
-        },
+        **_thresholds(runs),
         "best_epoch": {name: results[name]["best_epoch"] for name in names},
         "best_validation_loss": sum(run["best_validation_loss"] for run in runs)
         / len(runs),
@@ -52,6 +48,12 @@ def results_of_all(
             for key in ("train_seconds", "scoring_seconds")
         },
     }
+
+
+def _thresholds(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The thresholds of all tasks; empty for runs of older versions, which have none."""
+    parts = [run["thresholds"] for run in runs if "thresholds" in run]
+    return {"thresholds": dict(ChainMap(*parts))} if parts else {}
 
 
 def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> None:
