@@ -177,9 +177,17 @@ def kinds_split():
     return evaluate.Split(batches.Batcher(corpus), plan)
 
 
-def test_values_are_predicted_and_scored_in_their_unit():
-    forward = Forward()
-    evaluation = evaluate.evaluate(forward, {}, kinds_split(), KINDS)
+def test_values_are_predicted_and_scored_in_their_unit(monkeypatch):
+    forward, split, scored = Forward(), kinds_split(), {}
+
+    def score(task, predictions, labels, probabilities):
+        scored[task.name] = predictions, labels
+        return dict.fromkeys(task.metrics, 1.0)
+
+    monkeypatch.setattr(metrics, "score", score)
+    evaluation = evaluate.evaluate(forward, {}, split, KINDS)
+    assert scored["mood"][0] is evaluation.predictions["mood"]
+    assert scored["mood"][1] is split.batcher.corpus.labels[1]
     expected = forward.outputs[13:22, 3:5] * (10.0, 0.1) + (50.0, -3.0)
     np.testing.assert_allclose(evaluation.predictions["mood"], expected, rtol=1e-14)
 
