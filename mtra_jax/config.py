@@ -35,6 +35,9 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "warm_up": 0.1,  # share of all planned steps
             "clip_norm": 1.0,
             "head_dropout": 0.2,
+            "heads": {"start": "zero"},  # biases; base_rate: those of the training set
+            "class_weights": "none",  # of the cross-entropy; or balanced
+            "label_smoothing": 0.0,  # of the cross-entropy
             "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
             "devices": 0,  # 0: all
             "mapping": "pmap",  # or shard_map: jax.jit over a mesh, with the same numbers
@@ -57,6 +60,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
                 "fraction": 1.0,  # share of the training examples of each task
                 "limit": 0,  # examples of each split of each task; 0: all
                 "label_noise": 0.0,  # share of them with a label drawn anew
+                "standardize": False,  # targets of regression, by mean and deviation
                 "max_length": 256,  # tokens
                 "max_shapes": 0,  # limit on shapes of training batches; 0: by cost
                 "cache_dir": paths.DEFAULT_CACHE,  # of tokens and programs; empty: none

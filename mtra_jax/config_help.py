@@ -19,6 +19,12 @@ KEYS = {
     "0.",
     "clip_norm": "Largest L2 norm of the gradient; a longer one is scaled down to it.",
     "head_dropout": "Dropout rate before the heads' linear layers, in [0, 1).",
+    "heads.start": "Biases of the heads before training: zero, or base_rate for those that predict "
+    "the shares of the classes and labels and the mean values of the training set.",
+    "class_weights": "Weights of the classes in the cross-entropy: none, or balanced for the inverse "
+    "of their shares. A task of data.tasks may set its own.",
+    "label_smoothing": "Share of each target of the cross-entropy that is spread over all classes. A "
+    "task of data.tasks may set its own.",
     "compute_dtype": "Precision of the encoder: float32, bfloat16, or auto (bfloat16 on "
     "accelerators).",
     "devices": "Number of devices to use; 0 for all.",
@@ -43,6 +49,8 @@ KEYS = {
     "data.fraction": "Share of each task's training examples to use, drawn with the seed.",
     "data.limit": "Examples of each split of each task, at most; 0 for all. For quick trials.",
     "data.label_noise": "Share of the training examples whose label is drawn anew.",
+    "data.standardize": "Whether regression tasks are trained on values less their mean, divided by "
+    "their standard deviation; predictions and figures stay in the data's unit.",
     "data.max_length": "Longest text in tokens, special tokens included; longer texts are cut.",
     "data.max_shapes": "Most shapes of training batches, each of which is compiled; 0 chooses by "
     "cost.",

@@ -18,6 +18,8 @@ CHOICES = {
     "sampling": ("per_task", "joint"),
     "compute_dtype": ("auto", "float32", "bfloat16"),
     "mapping": ("pmap", "shard_map"),
+    "heads.start": ("zero", "base_rate"),
+    "class_weights": ("none", "balanced"),
 }
 SELECTIONS = ("loss", "log_sum", "average")
 """Names of `selection` besides TASK/METRIC."""
@@ -141,10 +143,11 @@ def _parse(key: str, text: str, default: Any) -> Any:
 
 def validate(config: ConfigDict) -> None:
     """Raises InputError if a value is out of range; it names key, value and range."""
+    values = flat(config)
     for key, names in CHOICES.items():
-        if config[key] not in names:
-            hint = did_you_mean(config[key], names)
-            raise InputError(f"{key} is {shown(config[key])}; {hint}")
+        if values[key] not in names:
+            hint = did_you_mean(values[key], names)
+            raise InputError(f"{key} is {shown(values[key])}; {hint}")
     _check_tasks(config)
     for name in config.loggers:
         if name not in LOGGERS:
@@ -153,7 +156,6 @@ def validate(config: ConfigDict) -> None:
             )
     registry.options(config.method.name)
     _check_selection(config)
-    values = flat(config)
     for key, value in values.items():
         if type(value) is int and key != "seed" and value > LARGEST:
             raise InputError(f"{key} is {shown(value)}; expected at most {LARGEST}")
@@ -166,6 +168,7 @@ def validate(config: ConfigDict) -> None:
         _check_range(values, key, 0, math.inf, open_low=True)
     _check_range(values, "warm_up", 0, 1)
     _check_range(values, "head_dropout", 0, 1, open_high=True)
+    _check_range(values, "label_smoothing", 0, 1, open_high=True)
     _check_range(values, "backbone.dropout", 0, 1, open_high=True)
     _check_range(values, "data.fraction", 0, 1, open_low=True)
     _check_range(values, "data.label_noise", 0, 1)

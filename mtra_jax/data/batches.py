@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from mtra_jax.data import packing
+from mtra_jax.data import targets as task_targets
 from mtra_jax.data.packing import Shape
 from mtra_jax.data.sources import Examples
 from mtra_jax.data.tokens import Tokens
@@ -30,24 +31,27 @@ class Corpus(NamedTuple):
     """float32 [N, L], in the joint label space."""
     sizes: tuple[int, ...]
     """Examples per task."""
+    labels: tuple[np.ndarray, ...] = ()
+    """The labels of each task's examples, as in `Examples`; () where nothing is scored."""
 
 
 def build_corpus(
     benchmark: Benchmark, examples: Mapping[str, Examples], tokens: Tokens
 ) -> Corpus:
-    """Lays the tasks' `examples` end to end; `tokens` holds their texts in that order."""
+    """Lays the tasks' `examples` end to end; `tokens` holds their texts in that order.
+
+    The targets of a task are those of `targets.of_labels`.
+    """
     sizes = tuple(len(examples[name].texts) for name in benchmark.task_names)
+    labels = tuple(examples[name].labels for name in benchmark.task_names)
     targets = np.zeros((sum(sizes), benchmark.num_slots), np.float32)
     start = 0
-    for task, size in zip(benchmark.tasks, sizes, strict=True):
-        labels, slots = examples[task.name].labels, benchmark.slots(task.name)
-        if task.is_classification:
-            targets[np.arange(start, start + size), slots.start + labels] = 1
-        else:
-            targets[start : start + size, slots] = labels
+    for task, size, own in zip(benchmark.tasks, sizes, labels, strict=True):
+        slots = benchmark.slots(task.name)
+        targets[start : start + size, slots] = task_targets.of_labels(task, own)
         start += size
     tasks = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    return Corpus(tokens, tasks, targets, sizes)
+    return Corpus(tokens, tasks, targets, sizes, labels)
 
 
 def plan_epoch(

@@ -13,12 +13,13 @@ def flip_labels(
 ) -> np.ndarray:
     """Returns a copy in which a random share of the labels is drawn anew.
 
-    `labels`: class ids [N], or regression values [N, D] with `num_classes` None.
-    `share` in [0, 1]: round(share * N) examples are chosen. A new class is drawn
-    uniformly from all K = `num_classes`, the right one included, so that about 1 - 1/K of
-    the chosen labels become wrong. New regression values are the whole row of an example
-    drawn uniformly, with replacement, from all N (the paper adds noise to classification
-    only). With the same `rng` state a larger share changes a superset of the examples.
+    `labels`: class ids [N]; or, with `num_classes` None, regression values or the 0 and 1
+    of several labels, [N, D]. `share` in [0, 1]: round(share * N) examples are chosen. A
+    new class is drawn uniformly from all K = `num_classes`, the right one included, so
+    that about 1 - 1/K of the chosen labels become wrong. New values, or a new set of
+    labels, are the whole row of an example drawn uniformly, with replacement, from all N
+    (the paper adds noise to classification only). With the same `rng` state a larger share
+    changes a superset of the examples.
 
     Raises:
       InputError: `share` is outside [0, 1].

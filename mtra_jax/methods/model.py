@@ -22,16 +22,30 @@ class Space(NamedTuple):
     slot_tasks: np.ndarray
     """int32 [L]: the task that owns each slot."""
     is_classification: np.ndarray
-    """bool [T]"""
+    """bool [T]: an example has exactly one class."""
     num_examples: tuple[int, ...]
     """Training examples per task."""
     steps_per_epoch: int = 1
     """Training steps per epoch."""
+    is_multi_label: np.ndarray | None = None
+    """bool [T]; None if no task is."""
+    class_weights: np.ndarray | None = None
+    """float [L]: the weight of each class in the cross-entropy, 1 in the slots of tasks
+    without weights; None if no task has weights."""
+    label_smoothing: np.ndarray | None = None
+    """float [T]: the smoothing of the cross-entropy; None if no task has any."""
 
     @property
     def num_tasks(self) -> int:
         """The number T of tasks."""
         return len(self.names)
+
+    @property
+    def has_cross_entropy(self) -> np.ndarray:
+        """bool [T]: whether the loss is a cross-entropy, not a squared error."""
+        if self.is_multi_label is None:
+            return self.is_classification
+        return self.is_classification | self.is_multi_label
 
     @property
     def num_outputs(self) -> np.ndarray:

@@ -66,7 +66,7 @@ def make(
         del rng
         if uncertainty:
             scales = uw.log_variances(params, space)
-            losses = uw.uncertain(losses, scales, space.is_classification)
+            losses = uw.uncertain(losses, scales, space.has_cross_entropy)
         return task_losses.total(losses, present), state
 
     return contract.Method(init, forward, contract.Weighted(objective))

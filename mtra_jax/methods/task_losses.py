@@ -38,17 +38,37 @@ def of_outputs(
 ) -> jax.Array:
     """Returns ℓ_Task of every task [T] for outputs [B, L]; 0 for absent tasks.
 
-    The loss of a text is the cross-entropy over its task's slots in classification, and
-    the mean squared error over them in regression. Both are computed for every text, so
-    that one program serves any mixture of tasks.
+    The loss of a text is the cross-entropy over its task's slots in classification, the
+    mean binary cross-entropy over them for a multi-label task, and the mean squared error
+    over them in regression. All are computed for every text, so that one program serves
+    any mixture of tasks; a kind that no task has is left out. The loss of a task is the
+    mean over its texts in the global batch; with class weights it is Σ w_y ℓ / Σ w_y, w_y
+    the weight of a text's class (see `objectives.cross_entropy`).
     """
     own = jnp.asarray(space.slot_tasks) == batch.tasks[:, None]
     targets = jnp.asarray(batch.targets)
-    entropies = objectives.cross_entropy_terms(outputs, targets, own)
+    weights, smoothing = space.class_weights, space.label_smoothing
+    entropies = objectives.cross_entropy_terms(
+        outputs,
+        targets,
+        own,
+        weights=None if weights is None else jnp.asarray(weights),
+        smoothing=None if smoothing is None else jnp.asarray(smoothing)[batch.tasks],
+    )
     errors = objectives.squared_error_terms(outputs, targets, own)
     is_classification = jnp.asarray(space.is_classification)[batch.tasks]
     rows = jnp.where(is_classification, entropies, errors)
-    return mean(rows, batch, space.num_tasks, axis_name)
+    if space.is_multi_label is not None:
+        is_multi_label = jnp.asarray(space.is_multi_label)[batch.tasks]
+        labels = own & is_multi_label[:, None]
+        entropies = objectives.binary_cross_entropy_terms(outputs, targets, labels)
+        rows = jnp.where(is_multi_label, entropies, rows)
+    if weights is None:
+        return mean(rows, batch, space.num_tasks, axis_name)
+    of_classes = jnp.sum(targets * jnp.asarray(weights, targets.dtype), axis=-1)
+    of_texts = jnp.where(is_classification, of_classes, 1)
+    ratio = jax.vmap(objectives.masked_ratio, in_axes=(None, None, 0, None))
+    return ratio(rows, of_texts, members(batch, space.num_tasks), axis_name)
 
 
 def plain(model: Model) -> LossFunction:

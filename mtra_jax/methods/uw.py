@@ -16,7 +16,8 @@ from mtra_jax.types import Params
 def make(model: Model) -> contract.Method:
     """Makes UW: exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared error.
 
-    The factors are the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here
+    The binary cross-entropy of a multi-label task has the factor of cross-entropy. The
+    factors are the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here
     s = log σ² starts at 0 and has the learning rate of all parameters. It does not change
     in steps without its task.
     """
@@ -30,7 +31,7 @@ def make(model: Model) -> contract.Method:
         rng: jax.Array,
     ) -> tuple[jax.Array, contract.State]:
         del rng
-        terms = uncertain(losses, log_variances(params, space), space.is_classification)
+        terms = uncertain(losses, log_variances(params, space), space.has_cross_entropy)
         return task_losses.total(terms, present), state
 
     return contract.Method(
@@ -51,8 +52,8 @@ def log_variances(params: Params, space: Space) -> jax.Array:
 
 
 def uncertain(
-    losses: jax.Array, log_variance: jax.Array, is_classification: np.ndarray
+    losses: jax.Array, log_variance: jax.Array, has_cross_entropy: np.ndarray
 ) -> jax.Array:
     """Returns the losses [T] weighted by their uncertainties exp(`log_variance`) [T]."""
-    factors = jnp.where(jnp.asarray(is_classification), 1.0, 0.5)
+    factors = jnp.where(jnp.asarray(has_cross_entropy), 1.0, 0.5)
     return factors * jnp.exp(-log_variance) * losses + log_variance / 2

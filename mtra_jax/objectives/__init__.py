@@ -19,9 +19,11 @@ from mtra_jax.objectives.bounds import (
     gaussian_kl_terms,
     info_nce,
 )
-from mtra_jax.objectives.masked import log_mean_exp, masked_mean
+from mtra_jax.objectives.masked import log_mean_exp, masked_mean, masked_ratio
 from mtra_jax.objectives.perturbation import fgm_perturbation
 from mtra_jax.objectives.task_losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_terms,
     cross_entropy,
     cross_entropy_terms,
     mean_squared_error,
@@ -32,6 +34,8 @@ __all__ = [
     "Aligned",
     "aligned_tasks_value_and_grad",
     "aligned_value_and_grad",
+    "binary_cross_entropy",
+    "binary_cross_entropy_terms",
     "cross_entropy",
     "cross_entropy_terms",
     "dv_bound",
@@ -43,6 +47,7 @@ __all__ = [
     "log_mean_exp",
     "log_sum",
     "masked_mean",
+    "masked_ratio",
     "mean_over",
     "mean_squared_error",
     "squared_error_terms",

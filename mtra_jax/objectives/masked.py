@@ -79,6 +79,31 @@ def masked_mean(
     return total / jnp.maximum(count, 1)
 
 
+def masked_ratio(
+    values: jax.Array,
+    weights: jax.Array,
+    where: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Returns Σ values / Σ weights over the valid rows; 0 if the weights add up to 0.
+
+    `values` and `weights` [B]: a weighted mean if the values contain the weights, which
+    are at least 0. Both sums are reduced over `axis_name`.
+
+    >>> masked_ratio(jnp.array([3.0, 3.0]), jnp.array([3.0, 1.0]))
+    Array(1.5, dtype=float32)
+    """
+    values, weights = as_floats("values", values), as_floats("weights", weights)
+    check_ndim("values", values, 1)
+    check_same_shape("values", values, "weights", weights)
+    where = as_mask(where, values.shape[0])
+    total = jnp.sum(jnp.where(where, values, 0))
+    weight = jnp.sum(jnp.where(where, weights, 0))
+    if axis_name is not None:
+        total, weight = jax.lax.psum((total, weight), axis_name)
+    return jnp.where(weight > 0, total, 0) / jnp.where(weight > 0, weight, 1)
+
+
 def log_mean_exp(
     values: jax.Array, where: jax.Array | None = None, axis_name: str | None = None
 ) -> jax.Array:

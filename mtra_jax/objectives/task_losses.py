@@ -14,14 +14,24 @@ def cross_entropy(
     targets: jax.Array,
     where: jax.Array | None = None,
     axis_name: str | None = None,
+    *,
+    weights: jax.Array | None = None,
+    smoothing: float | jax.Array | None = None,
 ) -> jax.Array:
     """Returns the mean cross-entropy in nats over the valid rows.
 
     `logits` [B, C]; `targets` [B, C], one-hot or probabilities; `where` [B] bool.
+    `weights` [C]: the mean is Σ w_y ℓ / Σ w_y over the global batch, with w_y the weight
+    of a row's class; 0 if no row has a weight. `smoothing` in [0, 1): that share of each
+    target is spread evenly over the classes. For one-hot targets both, also together, are
+    the options `weight` and `label_smoothing` of PyTorch's `CrossEntropyLoss`.
 
     Raises:
       ValueError: the shapes do not fit.
       TypeError: `where` is not boolean.
+
+    Source: label smoothing is that of Szegedy et al. 2016, "Rethinking the Inception
+    Architecture for Computer Vision", section 7.
 
     >>> cross_entropy(jnp.zeros((2, 4)), jnp.eye(4)[:2])  # log 4
     Array(1.3862944, dtype=float32)
@@ -29,16 +39,27 @@ def cross_entropy(
     logits, targets = _pair("logits", logits, "targets", targets)
     where = masked.as_mask(where, logits.shape[0])
     logits, targets = (masked.mask_rows(x, where) for x in (logits, targets))
-    return masked.masked_mean(cross_entropy_terms(logits, targets), where, axis_name)
+    terms = cross_entropy_terms(logits, targets, weights=weights, smoothing=smoothing)
+    if weights is None:
+        return masked.masked_mean(terms, where, axis_name)
+    row_weights = jnp.sum(targets * _as_weights(weights, targets), axis=-1)
+    return masked.masked_ratio(terms, row_weights, where, axis_name)
 
 
 def cross_entropy_terms(
-    logits: jax.Array, targets: jax.Array, columns: jax.Array | None = None
+    logits: jax.Array,
+    targets: jax.Array,
+    columns: jax.Array | None = None,
+    *,
+    weights: jax.Array | None = None,
+    smoothing: float | jax.Array | None = None,
 ) -> jax.Array:
     """Returns the cross-entropy of each row in nats: [B].
 
     `logits` [B, C]; `targets` [B, C], one-hot or probabilities; `columns` [B, C] bool
     selects each row's own classes where rows of several tasks share a label space.
+    `weights` [C]: each class's part is multiplied by its weight. `smoothing`, a number or
+    [B]: as in `cross_entropy`, over the row's own classes.
 
     Raises:
       ValueError: the shapes do not fit.
@@ -48,14 +69,73 @@ def cross_entropy_terms(
     Array([1.3862944, 1.3862944], dtype=float32)
     """
     logits, targets = _pair("logits", logits, "targets", targets)
-    has_probability = targets != 0
     if columns is not None:
         columns = _as_columns(columns, logits)
+    if smoothing is not None:
+        targets = _smooth(targets, columns, smoothing)
+    if weights is not None:
+        targets = targets * _as_weights(weights, targets)
+    has_probability = targets != 0
+    if columns is not None:
         logits = jnp.where(columns, logits, OUTSIDE)
         has_probability &= columns
     # A class without probability adds 0, even if its logit is −inf.
     log_probabilities = jnp.where(has_probability, jax.nn.log_softmax(logits), 0)
     return -jnp.sum(targets * log_probabilities, axis=-1)
+
+
+def binary_cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    where: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Returns the mean binary cross-entropy in nats over the valid rows and all labels.
+
+    `logits` [B, D], of independent labels; `targets` [B, D], 0 and 1 or probabilities;
+    `where` [B] bool.
+
+    Raises:
+      ValueError: the shapes do not fit.
+      TypeError: `where` is not boolean.
+
+    Source: Nam et al. 2014, "Large-scale Multi-label Text Classification - Revisiting
+    Neural Networks", section 3.2; PyTorch's `BCEWithLogitsLoss`.
+
+    >>> binary_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]))  # log 2
+    Array(0.6931472, dtype=float32)
+    """
+    logits, targets = _pair("logits", logits, "targets", targets)
+    where = masked.as_mask(where, logits.shape[0])
+    logits, targets = (masked.mask_rows(x, where) for x in (logits, targets))
+    terms = binary_cross_entropy_terms(logits, targets)
+    return masked.masked_mean(terms, where, axis_name)
+
+
+def binary_cross_entropy_terms(
+    logits: jax.Array, targets: jax.Array, columns: jax.Array | None = None
+) -> jax.Array:
+    """Returns the binary cross-entropy of each row in nats, mean over its labels: [B].
+
+    `logits` and `targets` [B, D]; `columns` [B, D] bool selects each row's own labels
+    where rows of several tasks share an output space. A row without any has 0.
+
+    Raises:
+      ValueError: the shapes do not fit.
+      TypeError: `columns` is not boolean.
+
+    >>> binary_cross_entropy_terms(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]))  # log 2
+    Array([0.6931472], dtype=float32)
+    """
+    logits, targets = _pair("logits", logits, "targets", targets)
+    if columns is not None:
+        columns = _as_columns(columns, logits)
+        # Masked before as well as after: other tasks' values may overflow here.
+        logits, targets = (jnp.where(columns, x, 0) for x in (logits, targets))
+    # −log σ(x) = softplus(−x) and −log(1 − σ(x)) = softplus(x), without rounding σ to 1.
+    terms = targets * jax.nn.softplus(-logits)
+    terms += (1 - targets) * jax.nn.softplus(logits)
+    return _mean_of_columns(terms, columns)
 
 
 def mean_squared_error(
@@ -97,12 +177,37 @@ def squared_error_terms(
     Array([2.5], dtype=float32)
     """
     outputs, targets = _pair("outputs", outputs, "targets", targets)
+    if columns is not None:
+        columns = _as_columns(columns, outputs)
+    return _mean_of_columns((outputs - targets) ** 2, columns)
+
+
+def _mean_of_columns(terms: jax.Array, columns: jax.Array | None) -> jax.Array:
     if columns is None:
-        return jnp.mean((outputs - targets) ** 2, axis=-1)
-    columns = _as_columns(columns, outputs)
-    squares = jnp.where(columns, (outputs - targets) ** 2, 0)
-    count = jnp.sum(columns, axis=-1, dtype=squares.dtype)
-    return jnp.sum(squares, axis=-1) / jnp.maximum(count, 1)
+        return jnp.mean(terms, axis=-1)
+    terms = jnp.where(columns, terms, 0)
+    count = jnp.sum(columns, axis=-1, dtype=terms.dtype)
+    return jnp.sum(terms, axis=-1) / jnp.maximum(count, 1)
+
+
+def _smooth(
+    targets: jax.Array, columns: jax.Array | None, smoothing: float | jax.Array
+) -> jax.Array:
+    """Spreads a share of the targets [B, C] evenly over each row's classes."""
+    smoothing = jnp.asarray(smoothing, targets.dtype)[..., None]
+    is_class = jnp.ones_like(targets) if columns is None else columns
+    is_class = is_class.astype(targets.dtype)
+    count = jnp.maximum(jnp.sum(is_class, axis=-1, keepdims=True), 1)
+    return (1 - smoothing) * targets + smoothing * is_class / count
+
+
+def _as_weights(weights: jax.Array, targets: jax.Array) -> jax.Array:
+    weights = jnp.asarray(weights, targets.dtype)
+    if weights.shape != targets.shape[-1:]:
+        raise ValueError(
+            f"`weights` must have shape {targets.shape[-1:]}; found {weights.shape}."
+        )
+    return weights
 
 
 def _pair(

@@ -2,13 +2,15 @@
 
 `DIR/emotion.txt` and so on hold one label id a line, in the order of the test file. Stance
 has one file for each target: `DIR/stance/abortion.txt` and so on. A regression task has one
-value a line, or several separated by tabs. The official evaluation script reads this layout.
+value a line, in the unit of its labels, or several separated by tabs. A multi-label task has
+the ids of an example's labels, separated by commas; the line of an example without labels is
+empty. The official evaluation script reads this layout.
 """
 
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ def write_predictions(
     predictions: np.ndarray,
     target_sizes: Mapping[str, int] | None = None,
 ) -> None:
-    """Writes class ids, int [N], or values, float [N, D]; each file appears complete.
+    """Writes the predictions of a task; each file appears complete.
 
-    `target_sizes`: the number of examples of each target, in the order of the examples;
+    `predictions`: class ids, int [N]; values, float [N, D]; or 0 and 1 for each label of a
+    multi-label task, [N, D]. `target_sizes`: the number of examples of each target, in the order of the examples;
     each target becomes a file. Without it the task is one file. Reading the values back
     as float64 gives exactly the same numbers, hence the same figures.
 
@@ -40,8 +43,7 @@ def write_predictions(
       ValueError: the predictions are invalid, or the sizes do not add up to N.
     """
     predictions = metrics.check_values(task, predictions, "predictions")
-    rows = predictions.reshape(len(predictions), -1).tolist()
-    lines = iter("\t".join(map(repr, row)) + "\n" for row in rows)
+    lines = (f"{line}\n" for line in _format(task, predictions))
     for path, size in _files(directory, task, len(predictions), target_sizes):
         files.write_text(path, "".join(itertools.islice(lines, size)))
 
@@ -52,14 +54,15 @@ def read_predictions(
     num_examples: int,
     target_sizes: Mapping[str, int] | None = None,
 ) -> np.ndarray:
-    """Class ids, int64 [N], or values, float64 [N, D], with N = `num_examples`.
+    """Class ids, int64 [N]; values, float64 [N, D]; or 0 and 1 for each label, int64 [N, D].
 
-    `target_sizes`: as in `write_predictions`. A byte-order mark, CRLF and a last line
-    without a line feed are accepted.
+    N is `num_examples`. `target_sizes`: as in `write_predictions`. A byte-order mark, CRLF
+    and a last line without a line feed are accepted.
 
     Raises:
       InputError: a file is missing, has another number of lines or columns, or holds
-        something other than label ids of the task, or finite numbers.
+        something other than label ids of the task, or finite numbers; or a line names a
+        label twice.
     """
     rows = []
     for path, size in _files(directory, task, num_examples, target_sizes):
@@ -68,7 +71,7 @@ def read_predictions(
             _parse(task, line, f"{path}:{number}")
             for number, line in enumerate(lines, start=1)
         ]
-    return np.array(rows, dtype=np.int64 if task.is_classification else np.float64)
+    return np.array(rows, np.float64 if task.kind == "regression" else np.int64)
 
 
 def score_predictions(
@@ -112,6 +115,16 @@ def _files(
     ]
 
 
+def _format(task: Task, predictions: np.ndarray) -> Iterator[str]:
+    """Yields the line of each example."""
+    if task.kind == "multi_label":
+        for row in predictions:
+            yield ",".join(map(str, np.flatnonzero(row).tolist()))
+    else:
+        for row in predictions.reshape(len(predictions), -1).tolist():
+            yield "\t".join(map(repr, row))
+
+
 def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
     try:
         if path.is_fifo():
@@ -133,9 +146,11 @@ def _lines(path: Path, task: Task, num_lines: int) -> list[str]:
     return lines
 
 
-def _parse(task: Task, line: str, place: str) -> int | list[float]:
+def _parse(task: Task, line: str, place: str) -> int | list[int] | list[float]:
     if task.is_classification:
         return _label(task, line.strip(), place)
+    if task.kind == "multi_label":
+        return _label_set(task, line.strip(), place)
     fields = line.strip().split("\t")
     if len(fields) != task.num_outputs:
         raise InputError(
@@ -154,6 +169,14 @@ def _label(task: Task, field: str, place: str) -> int:
         f"{place}: found {shown(field)}; expected a label id from 0 to "
         f"{task.num_outputs - 1}"
     )
+
+
+def _label_set(task: Task, line: str, place: str) -> list[int]:
+    """The 0 and 1 of each label, from label ids separated by commas."""
+    ids = [_label(task, field.strip(), place) for field in line.split(",") if line]
+    if len(set(ids)) < len(ids):
+        raise InputError(f"{place}: found {shown(line)}; expected each label id once")
+    return [int(label in ids) for label in range(task.num_outputs)]
 
 
 def _value(field: str, place: str) -> float:

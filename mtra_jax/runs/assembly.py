@@ -5,7 +5,8 @@ the files that every run has, without checkpoints.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def results_of_all(
             )
             for split in ("validation", "test", "majority")
         },
+        **_thresholds(runs),
         "best_epoch": {name: results[name]["best_epoch"] for name in names},
         "best_validation_loss": sum(run["best_validation_loss"] for run in runs)
         / len(runs),
@@ -59,6 +61,12 @@ def _selection(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     (name,) = {run["selection"] for run in results.values()}
     values = {task: run["selection_value"] for task, run in results.items()}
     return {"selection": name, "selection_value": values}
+
+
+def _thresholds(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The thresholds of all tasks; empty for runs of older versions, which have none."""
+    parts = [run["thresholds"] for run in runs if "thresholds" in run]
+    return {"thresholds": dict(ChainMap(*parts))} if parts else {}
 
 
 def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> None:

@@ -181,14 +181,21 @@ def _validate(
     bar = stoppable(watch, progress.step)
     try:
         scored = evaluate.evaluate(
-            run.forward, state.params, run.validation, run.benchmark, bar
+            run.forward,
+            state.params,
+            run.validation,
+            run.benchmark,
+            bar,
+            chooses_thresholds=True,
         )
     except Stopped:
         save(state, progress, math.inf)
         raise
     summary = metrics.summarize(scored.scores, run.benchmark.tasks)
     score = run.selection.score(scored, summary)
-    progress = progress.after_epoch(epoch, scored.loss, summary, score)
+    progress = progress.after_epoch(
+        epoch, scored.loss, summary, score, scored.thresholds
+    )
     progress = progress._replace(seconds=time.monotonic() - started)
     figures = metrics_log.of_validation(scored.losses, scored.scores)
     means = {"validation/loss": scored.loss, "validation/avg": summary["avg"]}

@@ -1,5 +1,6 @@
 """A configuration -> data, encoder, batches and programs; no other module unpacks it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -8,9 +9,8 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics, paths
-from mtra_jax.data import benchmarks, fingerprints
-from mtra_jax.data.examples import Data
-from mtra_jax.data.sources import Splits
+from mtra_jax.data import benchmarks, fingerprints, targets
+from mtra_jax.data.examples import Data, Examples, Splits
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs import inputs, loop, selection
@@ -56,6 +56,7 @@ def prepare(
     sampling = _sampling(config)
     batching.check_batch_size(sampling.batch_size, len(devices), sampling.micro_batches)
     examples = _thin(config, benchmark, splits)
+    benchmark = _resolved(config, benchmark, _training(examples))
     if backbone is None:
         backbone = load_backbone(config, benchmarks.train_texts(benchmark, examples))
     backbones.check_pairs(backbone, benchmark, config.backbone.path)
@@ -76,8 +77,9 @@ def prepare(
     )
     method = choice_of(config)
     settings = _settings(config, schedule, method)
+    biases = _biases(config, benchmark, _training(examples))
     state = to_host(
-        build.init_state(model, method, settings, backbone.params, config.seed)
+        build.init_state(model, method, settings, backbone.params, config.seed, biases)
     )
     train, parts = batching.make_batchers(
         sampling,
@@ -121,6 +123,32 @@ def load_data(config: ConfigDict) -> Data:
         data_dir=config.data.dir,
         task_path=config.data.tasks,
     )
+
+
+def _training(examples: Splits) -> dict[str, Examples]:
+    return {task: parts["train"] for task, parts in examples.items()}
+
+
+def _resolved(
+    config: ConfigDict, benchmark: Benchmark, train_examples: Mapping[str, Examples]
+) -> Benchmark:
+    """The benchmark with the fields that depend on the data, see `targets.resolved`."""
+    return targets.resolved(
+        benchmark,
+        train_examples,
+        standardize=config.data.standardize,
+        class_weights=config.class_weights,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+def _biases(
+    config: ConfigDict, benchmark: Benchmark, train_examples: Mapping[str, Examples]
+) -> np.ndarray | None:
+    """The biases that the heads start with, see `build.init_params`."""
+    if config.heads.start == "zero":
+        return None
+    return targets.base_rates(train_examples, benchmark)
 
 
 def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:

@@ -23,6 +23,8 @@ class Progress(NamedTuple):
     """The validation figures of the best epoch, as in `results.json`."""
     best_score: float = math.inf
     """The score of the best epoch, see `selection.Selection`; lower is better."""
+    best_thresholds: dict[str, list[float]] | None = None
+    """The thresholds of the best epoch, see `Evaluation.thresholds`."""
 
     def is_over(self, schedule: Schedule) -> bool:
         """Whether training has ended."""
@@ -31,7 +33,12 @@ class Progress(NamedTuple):
         )
 
     def after_epoch(
-        self, epoch: int, loss: float, summary: dict[str, Any], score: float
+        self,
+        epoch: int,
+        loss: float,
+        summary: dict[str, Any],
+        score: float,
+        thresholds: dict[str, list[float]] | None = None,
     ) -> "Progress":
         """The progress after the validation of `epoch` (from 0).
 
@@ -46,5 +53,6 @@ class Progress(NamedTuple):
                 best_epoch=epoch + 1,
                 stale_epochs=0,
                 best_summary=summary,
+                best_thresholds=thresholds,
             )
         return validated._replace(stale_epochs=self.stale_epochs + 1)

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from mtra_jax import files, metrics
-from mtra_jax.data import tokens
+from mtra_jax.data import targets, tokens
 from mtra_jax.data.sources import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
-from mtra_jax.runs import loop, metrics_log, processes, workdir
+from mtra_jax.runs import definitions, loop, metrics_log, processes, workdir
 from mtra_jax.runs.interfaces import Log
 from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import Benchmark
@@ -56,17 +56,17 @@ def finish(
     other files are complete.
     """
     run = prepared.run
-    tasks = run.benchmark.tasks
+    benchmark = targets.with_thresholds(run.benchmark, progress.best_thresholds)
+    tasks = benchmark.tasks
     placed = replicate(params, prepared.devices, prepared.mapping)
     started = time.monotonic()
-    evaluation = evaluate.evaluate(
-        run.forward, placed, prepared.test, run.benchmark, bar
-    )
+    evaluation = evaluate.evaluate(run.forward, placed, prepared.test, benchmark, bar)
     scoring_seconds = time.monotonic() - started
     results: dict[str, Any] = {
         "validation": progress.best_summary,
         "test": metrics.summarize(evaluation.scores, tasks),
-        "majority": majority(prepared.examples, run.benchmark),
+        "majority": majority(prepared.examples, benchmark),
+        "thresholds": evaluation.thresholds,
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
         "selection": run.selection.name,
@@ -97,6 +97,7 @@ def finish(
         encoder_config = prepared.backbone.config
         encoder_dir = directory / workdir.ENCODER
         pretrained.save_encoder(encoder_dir, encoder_config, params["encoder"])
+        definitions.write(directory, benchmark)  # with the thresholds
         files.write_json(directory / workdir.RESULTS, results)
     return results
 
@@ -109,7 +110,7 @@ def _count_parameters(params: Params) -> dict[str, int]:
 
 
 def majority(examples: Splits, benchmark: Benchmark) -> dict[str, Any]:
-    """The test figures of always predicting the most frequent training class, or the mean."""
+    """The test figures of constant predictions, see `metrics.majority_baseline`."""
     scores = {
         task.name: metrics.majority_baseline(
             task,

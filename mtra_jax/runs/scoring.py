@@ -9,7 +9,15 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
-from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
+from mtra_jax.data import (
+    batches,
+    benchmarks,
+    fingerprints,
+    packing,
+    shapes,
+    targets,
+    tokens,
+)
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
 from mtra_jax.runs import (
@@ -104,14 +112,17 @@ def load_one(directory: Path, cache_dir: str | None = None) -> Saved:
             raise InputError(
                 f"{encoder_dir}: the {name} is not the one that the run was trained with"
             )
-    params = load_best_params(directory)
+    params, record = load_best(directory)
     backbone = Backbone(encoder_config, params["encoder"], tokenizer)
-    benchmark = definitions.read(directory)
+    # The file has the thresholds of a finished run only.
+    benchmark = targets.with_thresholds(
+        definitions.read(directory), record["best_thresholds"]
+    )
     return Saved(config, benchmark, backbone, params, made_from)
 
 
-def load_best_params(directory: Path) -> Params:
-    """The parameters of the best epoch.
+def load_best(directory: Path) -> tuple[Params, dict[str, Any]]:
+    """The parameters of the best epoch, and the record of its checkpoint.
 
     Raises:
       InputError: there is no checkpoint, or the best one is not of the best epoch.
@@ -125,9 +136,10 @@ def load_best_params(directory: Path) -> Params:
         best = store.best_step()
         if best is None:
             raise InputError(f"{place}: no checkpoint")
+        record = store.read_record(best)
         if finished is not None:
-            loop.check_best(store.read_record(best), finished["best_epoch"])
-        return store.restore_params(best)
+            loop.check_best(record, finished["best_epoch"])
+        return store.restore_params(best), record
 
 
 def evaluate_run(directory: Path, split: str, options: Options | None = None) -> Score:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import config_values, failures
-from mtra_jax.data import fingerprints
+from mtra_jax.data import fingerprints, targets
 from mtra_jax.data.examples import Data
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
@@ -160,7 +160,8 @@ def _fit_and_score(
             params, progress = loop.fit(run, store, log, progress, watch)
         bar = loop.stoppable(watch, progress.step)
         scored = results.finish(directory, prepared, params, progress, bar, log)
-    return Outcome(run.benchmark, scored)
+    benchmark = targets.with_thresholds(run.benchmark, scored["thresholds"])
+    return Outcome(benchmark, scored)
 
 
 def _open_log(

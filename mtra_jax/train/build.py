@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from mtra_jax.data import targets
 from mtra_jax.methods import registry
 from mtra_jax.methods.contract import Method, Needs
 from mtra_jax.methods.model import Model, Space
@@ -89,12 +90,16 @@ def make_model(
     `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the gradient of each
     layer is averaged over the devices as soon as it is made, not all of it at the end.
     """
+    kinds = np.array([task.kind for task in benchmark.tasks])
     space = Space(
         benchmark.task_names,
         benchmark.slot_tasks(),
-        np.array([task.is_classification for task in benchmark.tasks]),
+        kinds == "classification",
         sizes or (1,) * len(benchmark.tasks),
         steps_per_epoch,
+        kinds == "multi_label" if "multi_label" in kinds else None,
+        targets.slot_weights(benchmark),
+        targets.smoothings(benchmark),
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     return Model(
@@ -121,9 +126,16 @@ def packs_tasks_apart(model: Model, choice: MethodChoice) -> bool:
 
 
 def init_params(
-    model: Model, method: Method, encoder_params: Params, rng: jax.Array
+    model: Model,
+    method: Method,
+    encoder_params: Params,
+    rng: jax.Array,
+    biases: np.ndarray | None = None,
 ) -> Params:
-    """Returns the parameters before training: the encoder's, new heads, the method's."""
+    """Returns the parameters before training: the encoder's, new heads, the method's.
+
+    `biases` [L]: those of the heads, see `targets.base_rates`; None for zeros.
+    """
 
     # One program: each start would compile, or load, separate operations one by one.
     @jax.jit
@@ -135,7 +147,12 @@ def init_params(
             "method": method.init(method_rng),
         }
 
-    return {"encoder": encoder_params, **new_params(rng)}
+    params = {"encoder": encoder_params, **new_params(rng)}
+    if biases is not None:
+        for task, name in enumerate(model.space.names):
+            own = biases[model.space.slot_tasks == task]
+            params["heads"][name]["bias"] = jnp.asarray(own, jnp.float32)
+    return params
 
 
 def init_state(
@@ -144,13 +161,17 @@ def init_state(
     settings: Settings,
     encoder_params: Params,
     seed: int,
+    biases: np.ndarray | None = None,
 ) -> step.TrainState:
-    """Returns the state before the first step of a run with `seed`."""
+    """Returns the state before the first step of a run with `seed`.
+
+    `biases`: see `init_params`.
+    """
     method = make_method(model, choice)
     root = jax.random.key(seed)
     # Each step folds its number into the root key; no step has this number.
     init_rng = jax.random.fold_in(root, 2**32 - 1)
-    params = init_params(model, method, encoder_params, init_rng)
+    params = init_params(model, method, encoder_params, init_rng, biases)
     optimise = make_optimiser(model.space.names, settings)
     return step.init_state(method, optimise, params, root)
 

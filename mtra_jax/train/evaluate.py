@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.data import batches
+from mtra_jax.data import batches, readout, targets
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import memory
 from mtra_jax.types import Batch, Metrics, Params
@@ -31,11 +31,13 @@ class Evaluation(NamedTuple):
     losses: dict[str, float]
     """Loss of each task, without a perturbation (ℓ_TA for MTRA)."""
     predictions: dict[str, np.ndarray]
-    """Class ids int [N], or values [N, d], of each task in the order of its examples."""
+    """Each task's, in the order of its examples, see `readout.predictions`."""
     scores: dict[str, dict[str, float]]
     """NaN for a task with outputs that are not finite; its predictions are meaningless."""
     faults: dict[str, str]
     """Tasks whose outputs or losses are not finite, with a description for a message."""
+    thresholds: dict[str, list[float]]
+    """The thresholds of each multi-label task with which its labels were predicted."""
 
 
 class Split(NamedTuple):
@@ -100,15 +102,22 @@ def evaluate(
     split: Split,
     benchmark: Benchmark,
     bar: Bar = no_bar,
+    *,
+    chooses_thresholds: bool = False,
 ) -> Evaluation:
     """Scores `params` on a split.
 
     The loss of a task is the mean of its batches' losses, weighted by their numbers of
-    examples: the bound in ℓ_TA is defined for a batch, in validation as in training.
+    examples, or by the class weights of these: the bound in ℓ_TA is defined for a batch,
+    in validation as in training. With `chooses_thresholds` (validation) multi-label tasks
+    are scored with the thresholds that `choose_thresholds` finds on this split, and else
+    (test) with those of `benchmark`.
     """
     outputs, batch_losses = predict_outputs(forward, params, split, bar)
     corpus = split.batcher.corpus
-    counts = np.sum(split.plan >= 0, axis=1)
+    if chooses_thresholds:
+        benchmark = choose_thresholds(outputs, corpus, benchmark)
+    counts = _batch_weights(split, benchmark)
     batch_tasks = corpus.tasks[split.plan[:, 0]]
     losses = {}
     for index, task in enumerate(benchmark.tasks):
@@ -122,7 +131,39 @@ def evaluate(
             faults.setdefault(name, f"loss {mean}")
     with np.errstate(invalid="ignore"):
         loss = float(np.mean(list(losses.values())))
-    return Evaluation(loss, losses, predictions, scores, faults)
+    thresholds = {t.name: list(t.thresholds) for t in benchmark.tasks if t.thresholds}
+    return Evaluation(loss, losses, predictions, scores, faults, thresholds)
+
+
+def _batch_weights(split: Split, benchmark: Benchmark) -> np.ndarray:
+    """The weight of each batch in the mean loss of its task: [n]."""
+    is_example, corpus = split.plan >= 0, split.batcher.corpus
+    slot_weights = targets.slot_weights(benchmark)
+    if slot_weights is None:
+        return np.sum(is_example, axis=1)
+    is_classification = np.array([task.is_classification for task in benchmark.tasks])
+    weights = np.where(
+        is_classification[corpus.tasks], corpus.targets @ slot_weights, 1.0
+    )
+    return np.sum(np.where(is_example, weights[split.plan], 0.0), axis=1)
+
+
+def choose_thresholds(
+    outputs: np.ndarray, corpus: batches.Corpus, benchmark: Benchmark
+) -> Benchmark:
+    """Sets the thresholds of multi-label tasks to the best ones for `outputs` [N, L].
+
+    See `metrics.best_thresholds`. A task with outputs that are not finite stays as it is.
+    """
+    thresholds = {}
+    for index, task in enumerate(benchmark.tasks):
+        own = outputs[corpus.tasks == index, benchmark.slots(task.name)]
+        if task.kind == "multi_label" and np.isfinite(own).all():
+            best = metrics.best_thresholds(
+                readout.label_probabilities(own), corpus.labels[index]
+            )
+            thresholds[task.name] = best.tolist()
+    return targets.with_thresholds(benchmark, thresholds)
 
 
 def score_outputs(
@@ -130,20 +171,23 @@ def score_outputs(
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], dict[str, str]]:
     """Returns the predictions, scores and faults of `Evaluation`.
 
-    `outputs`: [N, L], in the order of the examples of `corpus`.
+    `outputs`: [N, L], in the order of the examples of `corpus`. Predictions and labels are
+    compared in the user's unit.
     """
     predictions, scores, faults = {}, {}, {}
     for index, task in enumerate(benchmark.tasks):
-        rows = corpus.tasks == index
-        own = benchmark.slots(task.name)
-        predicted, wanted = outputs[rows, own], corpus.targets[rows, own]
-        is_bad = ~np.isfinite(predicted).all(axis=1)
-        if task.is_classification:
-            predicted, wanted = predicted.argmax(axis=1), wanted.argmax(axis=1)
-        predictions[task.name] = predicted
+        own = outputs[corpus.tasks == index, benchmark.slots(task.name)]
+        is_bad = ~np.isfinite(own).all(axis=1)
+        predictions[task.name] = predicted = readout.predictions(task, own)
         if is_bad.any():
             faults[task.name] = f"{is_bad.sum()} of {len(is_bad)} outputs not finite"
             scores[task.name] = dict.fromkeys(task.metrics, math.nan)
         else:
-            scores[task.name] = metrics.score(task, predicted, wanted)
+            # The labels, not the targets: these are rounded and in another unit.
+            scores[task.name] = metrics.score(
+                task,
+                predicted,
+                corpus.labels[index],
+                readout.probabilities(task, own),
+            )
     return predictions, scores, faults

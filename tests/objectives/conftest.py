@@ -1,4 +1,4 @@
-"""The five masked means beside NumPy float64 oracles, float64 mode, differences."""
+"""The masked means beside NumPy float64 oracles, float64 mode, differences."""
 
 import functools
 from collections.abc import Callable
@@ -48,6 +48,27 @@ def numpy_cross_entropy(logits, targets):
     return float(-(targets * (logits - log_total)).sum(1).mean())
 
 
+WEIGHTS, SMOOTHING = np.array([0.5, 3.0, 1.0, 0.25]), 0.2
+
+
+def weighted_cross_entropy(logits, targets, where=None, axis_name=None):
+    return objectives.cross_entropy(
+        logits, targets, where, axis_name, weights=WEIGHTS, smoothing=SMOOTHING
+    )
+
+
+def numpy_weighted_cross_entropy(logits, targets):
+    log_total = np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    smoothed = (1 - SMOOTHING) * targets + SMOOTHING / logits.shape[1]
+    total = -(WEIGHTS * smoothed * (logits - log_total)).sum()
+    return float(total / (WEIGHTS * targets).sum())
+
+
+def numpy_binary_cross_entropy(logits, targets):
+    terms = targets * np.logaddexp(0, -logits) + (1 - targets) * np.logaddexp(0, logits)
+    return float(terms.mean())
+
+
 def numpy_mean_squared_error(outputs, targets):
     return float(((outputs - targets) ** 2).mean())
 
@@ -88,6 +109,18 @@ def draw_scores(rng, n):
 MASKED_MEANS = (
     MaskedMean(
         "cross_entropy", objectives.cross_entropy, numpy_cross_entropy, draw_logits
+    ),
+    MaskedMean(
+        "weighted_cross_entropy",
+        weighted_cross_entropy,
+        numpy_weighted_cross_entropy,
+        draw_logits,
+    ),
+    MaskedMean(
+        "binary_cross_entropy",
+        objectives.binary_cross_entropy,
+        numpy_binary_cross_entropy,
+        draw_logits,
     ),
     MaskedMean(
         "mean_squared_error",

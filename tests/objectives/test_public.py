@@ -8,6 +8,7 @@ from mtra_jax import objectives
 
 SIGNATURES = {
     "cross_entropy": ["logits", "targets", "where", "axis_name"],
+    "binary_cross_entropy": ["logits", "targets", "where", "axis_name"],
     "mean_squared_error": ["outputs", "targets", "where", "axis_name"],
     "dv_bound": ["joint", "marginal", "where", "axis_name"],
     "info_nce": ["queries", "keys", "temperature", "where", "axis_name"],
@@ -51,6 +52,8 @@ def test_docstring_lists_the_errors(name):
 @pytest.mark.parametrize(
     "name",
     [
+        "cross_entropy",
+        "binary_cross_entropy",
         "dv_bound",
         "info_nce",
         "fgm_perturbation",

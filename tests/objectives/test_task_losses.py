@@ -1,4 +1,4 @@
-"""Cross-entropy, squared error and the Gaussian divergence at values worked by hand."""
+"""Cross-entropies, squared error and the Gaussian divergence at values worked by hand."""
 
 import functools
 
@@ -61,6 +61,44 @@ def test_cross_entropy_of_extreme_logits_is_finite(size):
 
 def test_cross_entropy_of_one_class_is_zero():
     assert cross_entropy(jnp.array([[3.0], [-2.0]]), jnp.ones((2, 1))) == 0
+
+
+def test_binary_cross_entropy_of_one_label(x64):
+    """log(1 + e^-2) for the right answer, and 2 more for the wrong one."""
+    value, gradient = value_and_grad(objectives.binary_cross_entropy)(
+        np.array([[2.0, 2.0]]), np.array([[1.0, 0.0]])
+    )
+    np.testing.assert_allclose(value, np.log1p(np.exp(-2)) + 1, rtol=1e-15)
+    share = 1 / (1 + np.exp(-2))
+    np.testing.assert_allclose(gradient, [[(share - 1) / 2, share / 2]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("size", [500.0, 1e4, 1e30])
+def test_binary_cross_entropy_of_extreme_logits_is_finite(size):
+    logits = jnp.array([[size, -size], [size, -size]], jnp.float32)
+    targets = jnp.array([[1.0, 0], [0, 1.0]])
+    value, gradient = value_and_grad(objectives.binary_cross_entropy)(logits, targets)
+    np.testing.assert_allclose(value, size / 2, rtol=1e-6)  # (0 + 0 + 2 size) / 4
+    np.testing.assert_allclose(gradient, [[0, 0], [0.25, -0.25]], atol=1e-7)
+
+
+def test_binary_cross_entropy_of_a_confident_right_answer_keeps_its_digits():
+    """log(1 + e^-50) is far below the precision of 50."""
+    value = objectives.binary_cross_entropy(jnp.array([[50.0]]), jnp.ones((1, 1)))
+    np.testing.assert_allclose(value, np.exp(-50), rtol=1e-5)
+
+
+def test_weights_of_another_number_of_classes_name_the_shapes():
+    with pytest.raises(ValueError, match=r"`weights`.*\(4,\); found \(3,\)"):
+        objectives.cross_entropy(jnp.zeros((3, 4)), jnp.eye(4)[:3], weights=jnp.ones(3))
+
+
+def test_a_ratio_without_a_weight_is_zero():
+    value, gradient = jax.value_and_grad(objectives.masked_ratio)(
+        jnp.array([1.0, 2.0]), jnp.zeros(2)
+    )
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
 
 
 def test_mean_squared_error_averages_rows_and_dimensions(x64):

@@ -6,11 +6,12 @@ from sklearn.metrics import classification_report
 
 from mtra_jax.errors import InputError
 from mtra_jax.reports import predictions as files
-from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
+from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Task
 
 TASKS = {task.name: task for task in (*TWEETEVAL.tasks, *AFFECTEVAL.tasks)}
 TARGETS = {"abortion": 40, "atheism": 25, "climate": 30, "feminist": 35, "hillary": 20}
 NUM_EXAMPLES = 150
+TAGS = Task("tags", "Tags", "multi_label", ("a", "b", "c"), ("micro_f1",))
 
 
 def example(task, seed):
@@ -171,6 +172,44 @@ def test_harmless_differences_are_accepted(tmp_path, content):
     (tmp_path / "irony.txt").write_bytes(content)
     actual = files.read_predictions(tmp_path, TASKS["irony"], 3)
     np.testing.assert_array_equal(actual, [1, 0, 1])
+
+
+def test_sets_of_labels_are_written_and_read_back(tmp_path):
+    sets = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1]])
+    files.write_predictions(tmp_path, TAGS, sets)
+    assert (tmp_path / "tags.txt").read_bytes() == b"1\n\n0,2\n"
+    actual = files.read_predictions(tmp_path, TAGS, 3)
+    np.testing.assert_array_equal(actual, sets)
+    assert actual.dtype == np.int64
+
+
+@pytest.mark.parametrize("content", [b"1\r\n\r\n2 , 0\r\n", b"1\n \n2,0"])
+def test_harmless_differences_of_sets_are_accepted(tmp_path, content):
+    (tmp_path / "tags.txt").write_bytes(content)
+    actual = files.read_predictions(tmp_path, TAGS, 3)
+    np.testing.assert_array_equal(actual, [[0, 1, 0], [0, 0, 0], [1, 0, 1]])
+
+
+def test_examples_without_labels_are_empty_lines(tmp_path):
+    files.write_predictions(tmp_path, TAGS, np.zeros((2, 3), int))
+    assert (tmp_path / "tags.txt").read_bytes() == b"\n\n"
+    np.testing.assert_array_equal(files.read_predictions(tmp_path, TAGS, 2), 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"0\n3\n", ":2: found '3'; expected a label id from 0 to 2"),
+        (b"0,1,\n1\n", ":1: found ''; expected a label id"),
+        (b"0\t1\n1\n", r":1: found '0\\t1'; expected a label id"),
+        (b"1\n2,0,2\n", ":2: found '2,0,2'; expected each label id once"),
+        (b"1\n", ":2: found 1 lines; expected 2"),
+    ],
+)
+def test_wrong_sets_are_named_with_file_and_line(tmp_path, content, message):
+    (tmp_path / "tags.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        files.read_predictions(tmp_path, TAGS, 2)
 
 
 UNREADABLE = {

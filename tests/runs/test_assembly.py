@@ -60,6 +60,16 @@ def test_figures_are_by_task_and_costs_are_sums():
     }
 
 
+def test_thresholds_are_those_of_all_tasks():
+    """Runs of older versions, as in the test above, have none."""
+    results = {
+        "irony": {**RESULTS["irony"], "thresholds": {"irony": [0.4, 0.5]}},
+        "intensity": {**RESULTS["intensity"], "thresholds": {}},
+    }
+    result = assembly.results_of_all(BENCHMARK, results)
+    assert result["thresholds"] == {"irony": [0.4, 0.5]}
+
+
 def test_predictions_are_gathered_and_old_ones_removed(tmp_path):
     for name in RESULTS:
         (tmp_path / name / "predictions").mkdir(parents=True)

@@ -24,7 +24,9 @@ SUMMARY |= {"avg": 65.0}
 
 def evaluated(losses=LOSSES, faults=()):
     mean = float(np.mean(list(losses.values())))
-    return evaluate.Evaluation(mean, losses, {}, {}, dict.fromkeys(faults, "loss nan"))
+    return evaluate.Evaluation(
+        mean, losses, {}, {}, dict.fromkeys(faults, "loss nan"), {}
+    )
 
 
 @pytest.mark.parametrize(

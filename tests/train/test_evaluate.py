@@ -1,10 +1,12 @@
 """Losses, predictions and scores of a split with given outputs."""
 
+import json
+
 import numpy as np
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.data import batches
+from mtra_jax.data import batches, targets
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import evaluate
@@ -38,7 +40,12 @@ def make_corpus():
         else:
             width, start = (3, 0) if task == 0 else (2, 5)
             targets[row, start + row % width] = 1
-    return batches.Corpus(Tokens(ids, offsets), tasks, targets, SIZES)
+    labels = (
+        targets[:13, :3].argmax(axis=1),
+        targets[13:22, 3:5],
+        targets[22:, 5:].argmax(axis=1),
+    )
+    return batches.Corpus(Tokens(ids, offsets), tasks, targets, SIZES, labels)
 
 
 def make_split(num_devices):
@@ -128,6 +135,110 @@ def test_correct_outputs_score_100():
     assert evaluation.scores["stance"] == {"macro_f1": 100.0}
     assert evaluation.scores["irony"] == {"irony_f1": 100.0}
     np.testing.assert_allclose(list(evaluation.scores["mood"].values()), [100, 100])
+
+
+# ---- several labels, class weights, units
+
+
+KINDS = Benchmark(
+    "kinds",
+    (
+        Task(
+            "stance",
+            "Stance",
+            "classification",
+            ("a", "b", "c"),
+            ("macro_f1",),
+            class_weights=(0.5, 2.0, 3.0),
+        ),
+        Task(
+            "mood",
+            "Mood",
+            "regression",
+            ("V", "A"),
+            ("pearson_v",),
+            means=(50.0, -3.0),
+            deviations=(10.0, 0.1),
+        ),
+        Task("tags", "Tags", "multi_label", ("p", "q"), ("micro_f1",)),
+    ),
+)
+TAGS = np.array([[1, 0], [0, 0], [1, 0]], np.float32)
+
+
+def kinds_split():
+    """The corpus of `make_corpus`, with values in their unit and sets of labels."""
+    corpus = make_corpus()
+    ids, values, _ = corpus.labels
+    corpus.targets[22:, 5:] = TAGS
+    units = values.astype(np.float64) * (10.0, 0.1) + (50.0, -3.0)
+    corpus = corpus._replace(labels=(ids, units, TAGS))
+    plan = batches.plan_evaluation(SIZES, BATCH_SIZE)
+    return evaluate.Split(batches.Batcher(corpus), plan)
+
+
+def test_values_are_predicted_and_scored_in_their_unit(monkeypatch):
+    forward, split, scored = Forward(), kinds_split(), {}
+
+    def score(task, predictions, labels, probabilities):
+        scored[task.name] = predictions, labels
+        return dict.fromkeys(task.metrics, 1.0)
+
+    monkeypatch.setattr(metrics, "score", score)
+    evaluation = evaluate.evaluate(forward, {}, split, KINDS)
+    assert scored["mood"][0] is evaluation.predictions["mood"]
+    assert scored["mood"][1] is split.batcher.corpus.labels[1]
+    expected = forward.outputs[13:22, 3:5] * (10.0, 0.1) + (50.0, -3.0)
+    np.testing.assert_allclose(evaluation.predictions["mood"], expected, rtol=1e-14)
+
+
+def test_thresholds_are_chosen_on_validation_and_used_on_test():
+    """Label p: 0.2 and 0.3 are right and 0.1 is not. Label q never is."""
+    forward, split = Forward(), kinds_split()
+    share = np.array([[0.2, 0.9], [0.1, 0.6], [0.3, 0.1]])
+    forward.outputs[22:, 5:] = np.log(share / (1 - share))
+    before = evaluate.evaluate(forward, {}, split, KINDS)
+    assert before.thresholds == {}
+    np.testing.assert_array_equal(before.predictions["tags"], [[0, 1], [0, 1], [0, 0]])
+
+    forward.calls.clear()
+    chosen = evaluate.evaluate(forward, {}, split, KINDS, chooses_thresholds=True)
+    (first, second) = chosen.thresholds["tags"]
+    assert 0.1 < first <= 0.2
+    assert second == 0.5
+    assert json.loads(json.dumps(chosen.thresholds)) == chosen.thresholds
+    np.testing.assert_array_equal(chosen.predictions["tags"], [[1, 1], [0, 1], [1, 0]])
+
+    forward.calls.clear()
+    later = targets.with_thresholds(KINDS, chosen.thresholds)
+    tested = evaluate.evaluate(forward, {}, split, later)
+    assert tested.thresholds == chosen.thresholds
+    np.testing.assert_array_equal(
+        tested.predictions["tags"], chosen.predictions["tags"]
+    )
+    assert tested.scores == chosen.scores
+
+
+def test_outputs_that_are_not_finite_choose_no_threshold():
+    forward = Forward()
+    forward.outputs[23, 5] = np.nan
+    evaluation = evaluate.evaluate(
+        forward, {}, kinds_split(), KINDS, chooses_thresholds=True
+    )
+    assert evaluation.thresholds == {}
+    assert evaluation.faults == {"tags": "1 of 3 outputs not finite"}
+
+
+def test_batches_count_by_the_class_weights_of_their_examples():
+    """So the loss is the weighted mean over the split, whatever the batch size."""
+    forward = Forward()
+    evaluation = evaluate.evaluate(forward, {}, kinds_split(), KINDS)
+    weights = np.array([0.5, 2.0, 3.0])[np.arange(13) % 3]
+    shares = [weights[:8].sum(), weights[8:].sum()]
+    expected = np.average(forward.losses[:2, 0], weights=shares)
+    np.testing.assert_allclose(evaluation.losses["stance"], expected, rtol=1e-14)
+    expected = (8 * forward.losses[2, 1] + forward.losses[3, 1]) / 9
+    np.testing.assert_allclose(evaluation.losses["mood"], expected, rtol=1e-14)
 
 
 def test_the_bar_gets_every_batch():
