@@ -29,9 +29,15 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "patience": 3,  # epochs without a better validation loss
             "batch_size": 128,  # of all devices together
             "micro_batches": 1,  # one after the other: less memory, same update
-            "sampling": registry.sampling(method),  # or the other one
+            "sampling": registry.sampling(method),  # or another one
+            "sampling_temperature": 2.0,  # of sampling temperature; 1: proportional
+            "sampling_cap": 0,  # examples that count for a task's share; 0: all
+            "optimiser": "adamax",
             "learning_rate": 5e-5,
             "warm_up": 0.1,  # share of all planned steps
+            "schedule": "constant",  # after the warm-up; or linear, cosine
+            "layer_decay": 1.0,  # rate of a layer relative to the one above it
+            "weight_decay": 0.0,  # decoupled; not of norms and biases
             "clip_norm": 1.0,
             "head_dropout": 0.2,
             "compute_dtype": "auto",  # bfloat16 on accelerators, float32 on CPUs
@@ -39,6 +45,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "mapping": "pmap",  # or shard_map: jax.jit over a mesh, with the same numbers
             "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
             "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
+            "warm_start": "",  # directory of a run, for encoder, heads and method
             "backbone": {
                 "path": "",  # directory or hub name; empty: new encoder of these sizes
                 "vocab_size": 2000,
@@ -121,6 +128,7 @@ def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDic
             config_values.set_text(config, key, text)
     config.data.dir = paths.expand(config.data.dir)
     config.backbone.path = paths.expand(config.backbone.path)
+    config.warm_start = paths.expand(config.warm_start)
     config_values.validate(config)
     return config
 
