@@ -3,8 +3,12 @@
     python scripts/train.py --config configs/mtra.py:tiny_synthetic --workdir runs/tiny \
         [--config.epochs=3] [--config.data.limit=100] [--quiet]
 
+    python scripts/train.py --continue_from runs/tiny --config.epochs=20 --workdir runs/longer
+
 --config.KEY=VALUE sets any value of mtra_jax/config.py. --config.data.limit=100 is a smoke
-run: each split of each task has at most 100 examples.
+run: each split of each task has at most 100 examples. --warm_start RUN starts from the best
+epoch of a finished run: its encoder, and its heads of the same tasks. --continue_from RUN
+trains a finished run for more epochs, in a new --workdir.
 """
 
 import argparse
@@ -20,13 +24,15 @@ from mtra_jax.runs import joining_flags
 
 
 def main(arguments: Sequence[str]) -> None:
-    flags, config = cli.with_config(make_parser(), arguments)
+    rest, overrides = cli.split_overrides(arguments)
+    flags = cli.parse(make_parser(), rest)
+    config = configuration(flags, overrides)
     workdir = cli.output_directory(flags.workdir)
     joining = joining_flags.read(flags)
 
     # These import JAX. Imported here, a failure of JAX is one line on standard error.
     from mtra_jax.reports import bars
-    from mtra_jax.runs import display, loop, processes, signals, training
+    from mtra_jax.runs import continuation, display, loop, processes, signals, training
     from mtra_jax.train.devices import start_devices
 
     if joining is not None:
@@ -34,6 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     start_devices()
     if joining is not None:
         show_devices(is_quiet=flags.quiet)
+    if flags.continue_from:
+        continuation.begin(Path(flags.continue_from), workdir, config)
 
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
@@ -64,6 +72,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         description=__doc__.splitlines()[0], epilog=__doc__.split("\n\n")[-1]
     )
+    parser.add_argument("--config", metavar="FILE:NAME", help="configs/mtra.py:NAME")
+    parser.add_argument(
+        "--warm_start",
+        metavar="RUN",
+        help="directory of a finished run whose encoder and heads this one starts from",
+    )
+    parser.add_argument(
+        "--continue_from",
+        metavar="RUN",
+        help="directory of a finished run to train for more epochs; no --config",
+    )
     parser.add_argument(
         "--workdir", required=True, help="the directory of the run and its files"
     )
@@ -74,6 +93,25 @@ def make_parser() -> argparse.ArgumentParser:
     )
     joining_flags.add(parser)
     return parser
+
+
+def configuration(flags, overrides: list[tuple[str, str]]):
+    """The configuration of the flags: a ConfigDict."""
+    # These import JAX, see above.
+    from mtra_jax import config
+    from mtra_jax.errors import InputError
+    from mtra_jax.runs import continuation
+
+    if (flags.config is None) == (flags.continue_from is None):
+        raise InputError(
+            "expected one of --config FILE:NAME, such as --config "
+            "configs/mtra.py:tiny_synthetic, and --continue_from RUN"
+        )
+    if flags.warm_start is not None:
+        overrides = [*overrides, ("warm_start", flags.warm_start)]
+    if flags.config is not None:
+        return config.load(flags.config, overrides)
+    return continuation.configuration(Path(flags.continue_from), overrides)
 
 
 def show_devices(*, is_quiet: bool) -> None:

@@ -28,9 +28,10 @@ FREE_KEYS = (
     "data.dir",
     "devices",
     "mapping",
+    "warm_start",
 )
 # Each host may have its own.
-OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir")
+OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir", "warm_start")
 
 
 def check(config: ConfigDict, workdir: Path) -> None:
