@@ -263,6 +263,13 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ),
         ([("sampling", "join")], "sampling is 'join'; did you mean joint?"),
         (
+            [("optimiser", "lamb")],
+            "optimiser is 'lamb', which scales the update of each layer by its norm; "
+            "expected an elementwise one: adamax, ",
+        ),
+        ([("optimiser", "adamx")], "optimiser is 'adamx'; did you mean adamax"),
+        ([("schedule", "cosin")], "schedule is 'cosin'; did you mean cosine"),
+        (
             [("compute_dtype", "float16")],
             "compute_dtype is 'float16'; did you mean bfloat16 or float32?",
         ),
