@@ -30,9 +30,15 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "selection": "loss",  # of the best epoch; or log_sum, average, TASK/METRIC
             "batch_size": 128,  # of all devices together
             "micro_batches": 1,  # one after the other: less memory, same update
-            "sampling": registry.sampling(method),  # or the other one
+            "sampling": registry.sampling(method),  # or another one
+            "sampling_temperature": 2.0,  # of sampling temperature; 1: proportional
+            "sampling_cap": 0,  # examples that count for a task's share; 0: all
+            "optimiser": "adamax",
             "learning_rate": 5e-5,
             "warm_up": 0.1,  # share of all planned steps
+            "schedule": "constant",  # after the warm-up; or linear, cosine
+            "layer_decay": 1.0,  # rate of a layer relative to the one above it
+            "weight_decay": 0.0,  # decoupled; not of norms and biases
             "clip_norm": 1.0,
             "head_dropout": 0.2,
             "heads": {"start": "zero"},  # biases; base_rate: those of the training set
@@ -45,6 +51,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
             "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
             "loggers": ("tensorboard",),  # besides metrics.jsonl
+            "warm_start": "",  # directory of a run, for encoder, heads and method
             "backbone": {
                 "path": "",  # directory or hub name; empty: new encoder of these sizes
                 "vocab_size": 2000,
@@ -132,6 +139,7 @@ def apply(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDic
     config.backbone.path = paths.expand(config.backbone.path)
     if config.benchmark == OWN and config.data.tasks:
         config.tasks = _chosen(task_file.names(config.data.tasks), config)
+    config.warm_start = paths.expand(config.warm_start)
     config_values.validate(config)
     return config
 

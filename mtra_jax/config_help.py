@@ -13,10 +13,23 @@ KEYS = {
     "micro_batches": "Parts of a device's batch that are encoded one after the other: less memory, "
     "the same update.",
     "sampling": "per_task: a batch holds one task (MTRA, Algorithm 1). joint: a batch holds "
-    "an equal share of every task.",
+    "an equal share of every task. temperature: a batch holds one task, and the tasks' numbers "
+    "of batches are proportional to min(examples, cap)^(1/temperature).",
+    "sampling_temperature": "Temperature of sampling temperature, at least 1: 1 is proportional to "
+    "the examples, larger values make the tasks' shares more equal.",
+    "sampling_cap": "Examples of a task that count for its number of batches in an epoch, at most; "
+    "0 for all. Later epochs use the others. Not with sampling joint.",
+    "optimiser": "adamax, as in the paper, or adam, adamw, nadam, radam, adabelief, adadelta, lion, "
+    "rmsprop, adagrad, sgd (momentum 0.9). Parameters of absent tasks rest with each.",
     "learning_rate": "Learning rate after the warm-up.",
     "warm_up": "Share of all planned steps over which the learning rate rises linearly from "
     "0.",
+    "schedule": "Learning rate after the warm-up: constant, or linear or cosine to 0 at the end of "
+    "the last planned step.",
+    "layer_decay": "Learning rate of a layer relative to the one above it, in (0, 1]; the top layer's "
+    "relative to the heads', the embeddings' relative to the first layer's.",
+    "weight_decay": "Decoupled weight decay as in AdamW, with every optimiser. Norms, biases and "
+    "learned task weights do not decay, nor do parameters of absent tasks.",
     "clip_norm": "Largest L2 norm of the gradient; a longer one is scaled down to it.",
     "head_dropout": "Dropout rate before the heads' linear layers, in [0, 1).",
     "heads.start": "Biases of the heads before training: zero, or base_rate for those that predict "
@@ -36,6 +49,8 @@ KEYS = {
     "epoch only.",
     "loggers": "Where figures go besides metrics.jsonl: tensorboard, wandb, trackio, mlflow; "
     "empty for none.",
+    "warm_start": "Directory of a finished run: its best epoch gives encoder and tokenizer, heads of "
+    "the same tasks, and parameters of the same method. backbone.path is then not read.",
     "backbone.path": "Encoder to fine-tune: a directory or a hub name. Empty for a new encoder of "
     "the sizes below.",
     "backbone.vocab_size": "Vocabulary size of a new encoder and its tokenizer.",

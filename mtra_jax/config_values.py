@@ -15,7 +15,21 @@ from mtra_jax.tasks import BENCHMARKS, OWN
 
 CHOICES = {
     "benchmark": (*BENCHMARKS, OWN),
-    "sampling": ("per_task", "joint"),
+    "sampling": ("per_task", "joint", "temperature"),
+    "optimiser": (
+        "adamax",
+        "adam",
+        "adamw",
+        "nadam",
+        "radam",
+        "adabelief",
+        "adadelta",
+        "lion",
+        "rmsprop",
+        "adagrad",
+        "sgd",
+    ),
+    "schedule": ("constant", "linear", "cosine"),
     "compute_dtype": ("auto", "float32", "bfloat16"),
     "mapping": ("pmap", "shard_map"),
     "heads.start": ("zero", "base_rate"),
@@ -24,6 +38,21 @@ CHOICES = {
 SELECTIONS = ("loss", "log_sum", "average")
 """Names of `selection` besides TASK/METRIC."""
 LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
+# The parameters of each task are updated as one vector, which only optimisers that treat
+# every number alone allow.
+NOT_ELEMENTWISE = {
+    "adafactor": "keeps the second moment of a matrix as rows and columns",
+    "dog": "sets its rate by the distance of all parameters from their start",
+    "fromage": "scales the update of each layer by its norm",
+    "lamb": "scales the update of each layer by its norm",
+    "lars": "scales the update of each layer by its norm",
+    "lbfgs": "searches along a line, with several evaluations a step",
+    "muon": "orthogonalises the update of each matrix",
+    "novograd": "keeps one second moment for each layer",
+    "shampoo": "multiplies the gradient of each matrix by matrices",
+    "sm3": "keeps the second moment of a matrix as rows and columns",
+    "soap": "multiplies the gradient of each matrix by matrices",
+}
 KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -41,6 +70,7 @@ AT_LEAST = {
     "devices": 0,
     "max_bad_steps": 1,
     "checkpoint_every": 0,
+    "sampling_cap": 0,
     "data.limit": 0,
     "data.max_length": 3,
     "data.max_shapes": 0,
@@ -143,6 +173,11 @@ def _parse(key: str, text: str, default: Any) -> Any:
 
 def validate(config: ConfigDict) -> None:
     """Raises InputError if a value is out of range; it names key, value and range."""
+    if config.optimiser in NOT_ELEMENTWISE:
+        raise InputError(
+            f"optimiser is {config.optimiser!r}, which {NOT_ELEMENTWISE[config.optimiser]}; "
+            f"expected an elementwise one: {', '.join(CHOICES['optimiser'])}"
+        )
     values = flat(config)
     for key, names in CHOICES.items():
         if values[key] not in names:
@@ -167,6 +202,9 @@ def validate(config: ConfigDict) -> None:
     for key in ("learning_rate", "clip_norm"):
         _check_range(values, key, 0, math.inf, open_low=True)
     _check_range(values, "warm_up", 0, 1)
+    _check_range(values, "weight_decay", 0, math.inf)
+    _check_range(values, "layer_decay", 0, 1, open_low=True)
+    _check_range(values, "sampling_temperature", 1, math.inf)
     _check_range(values, "head_dropout", 0, 1, open_high=True)
     _check_range(values, "label_smoothing", 0, 1, open_high=True)
     _check_range(values, "backbone.dropout", 0, 1, open_high=True)

@@ -263,6 +263,13 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ),
         ([("sampling", "join")], "sampling is 'join'; did you mean joint?"),
         (
+            [("optimiser", "lamb")],
+            "optimiser is 'lamb', which scales the update of each layer by its norm; "
+            "expected an elementwise one: adamax, ",
+        ),
+        ([("optimiser", "adamx")], "optimiser is 'adamx'; did you mean adamax"),
+        ([("schedule", "cosin")], "schedule is 'cosin'; did you mean cosine"),
+        (
             [("compute_dtype", "float16")],
             "compute_dtype is 'float16'; did you mean bfloat16 or float32?",
         ),
@@ -341,6 +348,10 @@ def test_values_of_a_wrong_type_are_refused(key, text, expected):
         ("micro_batches", "at least 1", "0 -2"),
         ("devices", "at least 0", "-1"),
         ("checkpoint_every", "at least 0", "-1"),
+        ("sampling_cap", "at least 0", "-1"),
+        ("sampling_temperature", "at least 1", "0.5 nan"),
+        ("weight_decay", "at least 0", "-0.1 nan"),
+        ("layer_decay", "more than 0 and at most 1", "0 1.1 nan"),
         ("seed", f"at least 0 and at most {2**32 - 1}", f"-1 {2**32}"),
         ("data.limit", "at least 0", "-1"),
         ("data.limit", f"at most {2**31 - 1}", f"{2**31} {10**20}"),

@@ -66,10 +66,12 @@ ONLY_IN = {
     "ml_collections": {
         "mtra_jax/config.py",
         "mtra_jax/config_values.py",
+        "mtra_jax/runs/continuation.py",
         "mtra_jax/runs/experiments.py",
         "mtra_jax/runs/preparation.py",
         "mtra_jax/runs/scoring.py",
         "mtra_jax/runs/training.py",
+        "mtra_jax/runs/warm_start.py",
         "mtra_jax/runs/workdir.py",
     },
 }

@@ -17,8 +17,12 @@ USAGE = """
   mtra-jax train --tasks my/tasks.toml --backbone DIR_OR_HUB --workdir runs/mine
   mtra-jax train --config configs/mtra.py:tiny_synthetic --workdir runs/tiny
 
+  mtra-jax train --continue_from runs/tiny --config.epochs=20 --workdir runs/longer
+
 The same command continues a stopped run. --config.data.limit=100 is a smoke run: each
-split of each task has at most 100 examples."""
+split of each task has at most 100 examples. --warm_start RUN starts from the best epoch of
+a finished run: its encoder, and its heads of the same tasks. --continue_from RUN trains a
+finished run for more epochs, in a new --workdir."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,8 +34,13 @@ def main(arguments: Sequence[str]) -> None:
 
     # These import JAX. Imported here, a failure of JAX is one line on standard error.
     from mtra_jax import config as configs
+    from mtra_jax.runs import continuation
 
-    config = configs.load(spec, [*overrides_of(flags), *overrides])
+    overrides = [*overrides_of(flags), *overrides]
+    if flags.continue_from:
+        config = continuation.configuration(Path(flags.continue_from), overrides)
+    else:
+        config = configs.load(spec, overrides)
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
@@ -43,6 +52,8 @@ def main(arguments: Sequence[str]) -> None:
     start_devices()
     if joining is not None:
         show_devices(is_quiet=flags.quiet)
+    if flags.continue_from:
+        continuation.begin(Path(flags.continue_from), workdir, config)
 
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
@@ -80,6 +91,16 @@ def make_parser() -> argparse.ArgumentParser:
         "--backbone",
         metavar="DIR_OR_HUB",
         help="the encoder to fine-tune, as --config.backbone.path",
+    )
+    parser.add_argument(
+        "--warm_start",
+        metavar="RUN",
+        help="directory of a finished run whose encoder and heads this one starts from",
+    )
+    parser.add_argument(
+        "--continue_from",
+        metavar="RUN",
+        help="directory of a finished run to train for more epochs; without --config",
     )
     parser.add_argument("--method", metavar="NAME", help="as --config.method.name")
     parser.add_argument(
@@ -122,22 +143,26 @@ def _wrapped(start: str, names: Sequence[str] | dict[str, str]) -> str:
 
 
 def config_of(flags: argparse.Namespace) -> str:
-    """FILE:NAME of the configuration.
+    """FILE:NAME of the configuration; unused with `--continue_from`.
 
     Raises:
-      InputError: neither `--tasks` nor `--config` is given, or both are.
+      InputError: not exactly one of `--tasks`, `--config` and `--continue_from` is given.
     """
-    if (flags.tasks is None) == (flags.config is None):
+    if [flags.tasks, flags.config, flags.continue_from].count(None) != 2:
         raise InputError(
             "expected either --tasks FILE, for your tasks, or --config FILE:NAME, such as "
-            "configs/mtra.py:tiny_synthetic"
+            "configs/mtra.py:tiny_synthetic, or --continue_from RUN"
         )
     return flags.config or f"configs/own.py:tasks={flags.tasks}"
 
 
 def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
     """The overrides that flags stand for; later ones take precedence."""
-    given = {"backbone.path": flags.backbone, "method.name": flags.method}
+    given = {
+        "backbone.path": flags.backbone,
+        "method.name": flags.method,
+        "warm_start": flags.warm_start,
+    }
     return [(key, value) for key, value in given.items() if value is not None]
 
 

@@ -70,7 +70,8 @@ def plan_epoch(
     `sampling="per_task"` (MTRA, Algorithm 1): each task is split into random batches, and
     all batches are visited in random order. The last batch of a task may be smaller.
     `sampling="joint"`: every batch has an equal share of every task. The number of batches
-    is such that the epoch has as many examples; tasks that run out are reshuffled.
+    is such that the epoch has as many examples; tasks that run out are reshuffled. Plans
+    by temperature or under a cap: see `mixing.plan_epoch`.
 
     Raises:
       ValueError: an unknown `sampling`, or `joint` with more tasks than places.

@@ -66,6 +66,8 @@ class Display:
             self._say(f"weights of the checkpoint that are not used: {names}")
         steps = run.schedule.steps_per_epoch
         self._say(f"training examples: {counts}; {steps} steps an epoch")
+        if prepared.origin and not at.step:
+            self._say(prepared.origin)
         if at.step:
             self._say(f"continuing at step {at.step}")
 

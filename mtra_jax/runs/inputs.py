@@ -157,5 +157,5 @@ def check_encoder(directory: Path, then: Inputs, now: dict[str, str]) -> None:
         if then.encoder[name] != value:
             raise InputError(
                 f"{directory}: the {name} of the encoder changed since the run began; "
-                "expected the same backbone.path, or a new --workdir"
+                "expected the same backbone.path or warm_start, or a new --workdir"
             )

@@ -16,9 +16,10 @@ from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs import inputs, loop, selection
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import backbone as backbones
-from mtra_jax.train import batching, build, evaluate
+from mtra_jax.train import batching, build, evaluate, starting
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import choose_devices, to_host
+from mtra_jax.train.step import TrainState
 
 
 class Prepared(NamedTuple):
@@ -32,6 +33,8 @@ class Prepared(NamedTuple):
     inputs: inputs.Inputs
     mapping: str = "pmap"
     """The mapping of the run's programs, see `devices.Program`."""
+    origin: str = ""
+    """A line about parameters that are those of another run, see `starting.start`."""
 
 
 def prepare(
@@ -39,29 +42,29 @@ def prepare(
     backbone: Backbone | None = None,
     unroll: int | None = None,
     data: Data | None = None,
+    given: starting.Start | None = None,
 ) -> Prepared:
     """Reads the data and builds the run; `backbone` replaces the configured one.
 
     `unroll`: see `encoder.Encoder`. `data` replaces the configured tasks and examples.
+    `given`: the run at `config.warm_start`.
 
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
-    if data is None:
-        data = load_data(config)
-    benchmark, splits = data
-    metrics.check_metrics(benchmark.tasks)
-    chosen = selection.make(config.selection, benchmark)
     devices = choose_devices(config.devices)
     sampling = _sampling(config)
     batching.check_batch_size(sampling.batch_size, len(devices), sampling.micro_batches)
+    benchmark, splits = data or load_data(config)
+    chosen = selection.make(config.selection, benchmark)
     examples = _thin(config, benchmark, splits)
     benchmark = _resolved(config, benchmark, _training(examples))
     if backbone is None:
-        backbone = load_backbone(config, benchmarks.train_texts(benchmark, examples))
+        texts = benchmarks.train_texts(benchmark, examples)
+        backbone = load_backbone(config, texts, given)
     backbones.check_pairs(backbone, benchmark, config.backbone.path)
     made_from = inputs.Inputs(
-        fingerprints.of_splits(splits), fingerprints_of(config, backbone)
+        fingerprints.of_splits(splits), fingerprints_of(config, backbone, given)
     )
     corpora = benchmarks.build_corpora(
         benchmark,
@@ -78,8 +81,13 @@ def prepare(
     method = choice_of(config)
     settings = _settings(config, schedule, method)
     biases = _biases(config, benchmark, _training(examples))
-    state = to_host(
-        build.init_state(model, method, settings, backbone.params, config.seed, biases)
+    state, origin = _first_state(
+        config, benchmark, model, settings, backbone, given, biases
+    )
+    rate = build.make_rate(
+        # In double precision, as in the configuration.
+        settings._replace(learning_rate=config.learning_rate),
+        optimiser_of(config),
     )
     train, parts = batching.make_batchers(
         sampling,
@@ -94,35 +102,50 @@ def prepare(
         method,
         settings,
         devices,
-        one_task=sampling.kind == "per_task",
+        one_task=sampling.is_one_task,
         mapping=config.mapping,
+        chosen=optimiser_of(config),
     )
     forward = build.make_forward(model, method, devices, mapping=config.mapping)
+    validation, test, mapping = parts["validation"], parts["test"], config.mapping
     run = loop.Run(
-        benchmark,
-        schedule,
-        update,
-        forward,
-        train,
-        parts["validation"],
-        state,
-        # In double precision, as in the configuration.
-        build.make_rate(settings._replace(learning_rate=config.learning_rate)),
-        chosen,
+        benchmark, schedule, update, forward, train, validation, state, rate, chosen
     )
-    return Prepared(
-        run, parts["test"], examples, backbone, devices, made_from, config.mapping
+    return Prepared(run, test, examples, backbone, devices, made_from, mapping, origin)
+
+
+def _first_state(
+    config: ConfigDict,
+    benchmark: Benchmark,
+    model: Model,
+    settings: build.Settings,
+    backbone: Backbone,
+    given: starting.Start | None,
+    biases: np.ndarray | None,
+) -> tuple[TrainState, str]:
+    """The state before the first step, and `Prepared.origin`."""
+    method, chosen = choice_of(config), optimiser_of(config)
+    state = to_host(
+        build.init_state(
+            model, method, settings, backbone.params, config.seed, biases, chosen
+        )
     )
+    if given is None:
+        return state, ""
+    params, line = starting.start(state.params, given, benchmark.tasks, method.name)
+    return state._replace(params=params), line
 
 
 def load_data(config: ConfigDict) -> Data:
     """The configured tasks with their examples, see `benchmarks.load`."""
-    return benchmarks.load(
+    data = benchmarks.load(
         config.benchmark,
         configs.task_names(config),
         data_dir=config.data.dir,
         task_path=config.data.tasks,
     )
+    metrics.check_metrics(data.benchmark.tasks)
+    return data
 
 
 def _training(examples: Splits) -> dict[str, Examples]:
@@ -151,8 +174,15 @@ def _biases(
     return targets.base_rates(train_examples, benchmark)
 
 
-def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:
-    """The configured encoder, see `backbone.load`."""
+def load_backbone(
+    config: ConfigDict, train_texts: list[str], given: starting.Start | None = None
+) -> Backbone:
+    """The configured encoder, see `backbone.load`, or that of the `given` run."""
+    if given is not None:
+        backbones.check(
+            given.backbone, train_texts, config.data.max_length, given.source
+        )
+        return given.backbone
     values = config.backbone
     sizes = backbones.Sizes(**{name: values[name] for name in backbones.Sizes._fields})
     return backbones.load(
@@ -164,13 +194,18 @@ def load_backbone(config: ConfigDict, train_texts: list[str]) -> Backbone:
     )
 
 
-def fingerprints_of(config: ConfigDict, backbone: Backbone) -> dict[str, str]:
-    """`Inputs.encoder` of the configured encoder, without the weights of a new one."""
-    is_pretrained = bool(config.backbone.path)
+def fingerprints_of(
+    config: ConfigDict, backbone: Backbone, given: starting.Start | None = None
+) -> dict[str, str]:
+    """`Inputs.encoder` of the first weights, without those of a new encoder.
+
+    A `given` run counts with all of its parameters.
+    """
+    weights = backbone.params if config.backbone.path else {}
     return inputs.of_encoder(
         backbone.config,
         backbone.tokenizer,
-        backbone.params if is_pretrained else {},
+        weights if given is None else given.params,
     )
 
 
@@ -201,6 +236,11 @@ def choice_of(config: ConfigDict) -> build.MethodChoice:
     return build.MethodChoice(config.method.name, options)
 
 
+def optimiser_of(config: ConfigDict) -> build.OptimiserChoice:
+    """The optimiser and the schedule of its rate."""
+    return build.OptimiserChoice(config.optimiser, config.schedule)
+
+
 def compute_dtype(config: ConfigDict) -> type:
     """The precision of the encoder."""
     return build.compute_dtype(config.compute_dtype)
@@ -213,7 +253,12 @@ def use_compilation_cache(config: ConfigDict) -> None:
 
 def _sampling(config: ConfigDict) -> batching.Sampling:
     return batching.Sampling(
-        config.sampling, config.batch_size, config.micro_batches, config.seed
+        config.sampling,
+        config.batch_size,
+        config.micro_batches,
+        config.seed,
+        config.sampling_temperature,
+        config.sampling_cap,
     )
 
 
@@ -234,11 +279,15 @@ def _settings(
     config: ConfigDict, schedule: batching.Schedule, method: build.MethodChoice
 ) -> build.Settings:
     num_steps = schedule.epochs * schedule.steps_per_epoch
+    decays = config.schedule != "constant"
     return build.Settings(
         np.float32(config.learning_rate),
         np.int32(round(config.warm_up * num_steps)),
         np.float32(config.clip_norm),
         method.numbers(),
+        np.int32(num_steps) if decays else None,
+        np.float32(config.weight_decay) if config.weight_decay else None,
+        np.float32(config.layer_decay) if config.layer_decay != 1 else None,
     )
 
 

@@ -30,6 +30,7 @@ from mtra_jax.runs import (
     processes,
     results,
     selection,
+    warm_start,
     workdir,
 )
 from mtra_jax.runs.loggers import contract
@@ -121,7 +122,7 @@ def _train_together(
         with _named_failures():
             locks.check_free(directory)
     preparation.use_compilation_cache(config)
-    prepared = preparation.prepare(config, data=data)
+    prepared = preparation.prepare(config, data=data, given=warm_start.read(config))
     agreement.check_same("inputs", prepared.inputs._asdict())
     with writing(directory):
         # Checked again: another process may have started here in the meantime.
@@ -189,7 +190,7 @@ class CurrentInputs:
     def __init__(self, data: Data | None = None) -> None:
         self._given = data
         self._data: dict[Any, tuple[Benchmark, dict[str, Any]]] = {}
-        self._encoders: dict[str, dict[str, str]] = {}
+        self._encoders: dict[Any, dict[str, str]] = {}
 
     def data(self, config: ConfigDict) -> tuple[Benchmark, dict[str, Any]]:
         """The tasks, and `Inputs.data`."""
@@ -202,11 +203,13 @@ class CurrentInputs:
 
     def encoder(self, config: ConfigDict) -> dict[str, str]:
         """As `Inputs.encoder`."""
-        path = config.backbone.path
-        if path not in self._encoders:
-            backbone = preparation.load_backbone(config, train_texts=[])
-            self._encoders[path] = preparation.fingerprints_of(config, backbone)
-        return self._encoders[path]
+        # A run that trained tasks separately has an encoder for each.
+        key = *_origin(config), config.tasks if config.warm_start else ()
+        if key not in self._encoders:
+            given = warm_start.read(config)
+            backbone = preparation.load_backbone(config, [], given)
+            self._encoders[key] = preparation.fingerprints_of(config, backbone, given)
+        return self._encoders[key]
 
 
 def check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
@@ -226,12 +229,19 @@ def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -
     benchmark, fingerprint = current.data(config)
     definitions.check(directory, benchmark)
     inputs.check_data(directory, made_from, fingerprint)
-    # Data and configuration determine a new encoder. A hub name is taken to stand for the
-    # same encoder as before.
-    path = config.backbone.path
-    is_local = os.path.isdir(os.path.expanduser(path))
-    if is_local or path != workdir.read_config(directory).backbone.path:
+    # Data and configuration determine a new encoder. A hub name, or the path of a run that
+    # was removed, is taken to stand for the same encoder as before.
+    path = _origin(config)
+    is_local = os.path.isdir(os.path.expanduser(path[-1]))
+    if is_local or path != _origin(workdir.read_config(directory)):
         inputs.check_encoder(directory, made_from, current.encoder(config))
+
+
+def _origin(config: ConfigDict) -> tuple[str, str]:
+    """Where the first weights are from: the key of the configuration, and its value."""
+    if config.warm_start:
+        return "warm_start", config.warm_start
+    return "backbone.path", config.backbone.path
 
 
 @contextlib.contextmanager

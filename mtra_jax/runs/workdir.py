@@ -31,9 +31,16 @@ FREE_KEYS = (
     "gradient_pieces",
     "loggers",
     "mapping",
+    "warm_start",
 )
 # Each host may have its own.
-OF_A_HOST = ("backbone.path", "data.cache_dir", "data.dir", "data.tasks")
+OF_A_HOST = (
+    "backbone.path",
+    "data.cache_dir",
+    "data.dir",
+    "data.tasks",
+    "warm_start",
+)
 
 
 def check(config: ConfigDict, workdir: Path) -> None:

@@ -1,5 +1,6 @@
 """A pretrained directory, or sizes -> an encoder, its weights and its tokenizer."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -51,12 +52,24 @@ def load(
         loaded = _pretrained(path, train_texts)
     else:
         loaded = _new(sizes, train_texts, max_length, seed)
-    if max_length > loaded.config.max_length:
+    _check_length(loaded, max_length)
+    return loaded
+
+
+def check(
+    given: Backbone, train_texts: list[str], max_length: int, source: str
+) -> None:
+    """Raises InputError, naming `source`, if the texts do not fit the `given` encoder."""
+    tokens.check_fit(given.tokenizer, train_texts, Path(source))
+    _check_length(given, max_length)
+
+
+def _check_length(given: Backbone, max_length: int) -> None:
+    if max_length > given.config.max_length:
         raise InputError(
             f"data.max_length is {max_length}; expected at most "
-            f"{loaded.config.max_length}, the positions of the encoder"
+            f"{given.config.max_length}, the positions of the encoder"
         )
-    return loaded
 
 
 def check_pairs(backbone: Backbone, benchmark: Benchmark, where: object) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mtra_jax.data import batches, shapes
+from mtra_jax.data import batches, mixing, shapes
 from mtra_jax.data.packing import Shape
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
@@ -45,17 +45,36 @@ ACCELERATOR = Speed(0.5, 1e14)
 class Sampling(NamedTuple):
     """How training batches are drawn from the examples.
 
-    `kind`: "per_task" (a batch holds one task) or "joint", see `batches.plan_epoch`.
-    `batch_size`: for all devices together. `seed`: of the order and of the packing.
+    `kind`: "per_task" (a batch holds one task), "joint" (all tasks), see
+    `batches.plan_epoch`, or "temperature" (a batch holds one task, numbers of batches by
+    `temperature`), see `mixing.plan_epoch`. `batch_size`: for all devices together. `seed`:
+    of the order and of the packing. `cap`: examples per task that determine its number of
+    batches, at most; 0 for all. "joint" has no cap.
     """
 
     kind: str
     batch_size: int
     micro_batches: int
     seed: int
+    temperature: float = 1.0
+    cap: int = 0
+
+    @property
+    def is_one_task(self) -> bool:
+        """Whether each batch holds a single task."""
+        return self.kind != "joint"
 
     def plan(self, sizes: tuple[int, ...], epoch: int) -> np.ndarray:
         """Returns the examples of each batch of `epoch`: int [num_batches, batch_size]."""
+        if self.kind == "temperature" or self.cap:
+            return mixing.plan_epoch(
+                sizes,
+                self.batch_size,
+                seed=self.seed,
+                epoch=epoch,
+                cap=self.cap,
+                temperature=self.temperature if self.kind == "temperature" else None,
+            )
         return batches.plan_epoch(
             sizes, self.batch_size, seed=self.seed, epoch=epoch, sampling=self.kind
         )
@@ -100,8 +119,13 @@ def make_schedule(
     """Makes the schedule for tasks with `sizes` training examples.
 
     Raises:
-      InputError: a joint batch is too small for an example of each task.
+      InputError: a joint batch is too small for an example of each task, or has a cap.
     """
+    if sampling.kind == "joint" and sampling.cap:
+        raise InputError(
+            f"sampling_cap is {sampling.cap}; expected 0 with sampling joint, where every "
+            "task has an equal share of each batch"
+        )
     if sampling.kind == "joint" and len(sizes) > sampling.batch_size:
         raise InputError(
             f"batch_size is {sampling.batch_size}; expected at least {len(sizes)}, one "

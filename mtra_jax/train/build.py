@@ -16,7 +16,7 @@ from mtra_jax.methods.contract import Method, Needs
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads
 from mtra_jax.tasks import Benchmark
-from mtra_jax.train import optimiser, step
+from mtra_jax.train import optimiser, schedules, step
 from mtra_jax.train.devices import AXIS, Program
 from mtra_jax.types import Batch, Params
 
@@ -36,10 +36,22 @@ class MethodChoice(NamedTuple):
         }
 
 
+class OptimiserChoice(NamedTuple):
+    """Names in `optimiser.OPTIMISERS` and `schedules.DECAYS`."""
+
+    name: str = "adamax"
+    schedule: str = "constant"
+
+
+PAPER = OptimiserChoice()
+"""The optimiser of MTRA: Adamax, with a constant rate after the warm-up."""
+
+
 class Settings(NamedTuple):
     """Numbers that training programs take as arguments.
 
-    Runs that differ only in these share compiled programs.
+    Runs that differ only in these share compiled programs. Numbers that are None are not
+    part of the program.
     """
 
     learning_rate: ArrayLike
@@ -47,6 +59,10 @@ class Settings(NamedTuple):
     clip_norm: ArrayLike
     method: Mapping[str, ArrayLike]
     """See `MethodChoice.numbers`."""
+    num_steps: ArrayLike | None = None
+    """Planned steps of the whole run, for schedules that decay."""
+    weight_decay: ArrayLike | None = None
+    layer_decay: ArrayLike | None = None
 
 
 def use_compilation_cache(directory: Path | None) -> None:
@@ -162,6 +178,7 @@ def init_state(
     encoder_params: Params,
     seed: int,
     biases: np.ndarray | None = None,
+    chosen: OptimiserChoice = PAPER,
 ) -> step.TrainState:
     """Returns the state before the first step of a run with `seed`.
 
@@ -172,20 +189,34 @@ def init_state(
     # Each step folds its number into the root key; no step has this number.
     init_rng = jax.random.fold_in(root, 2**32 - 1)
     params = init_params(model, method, encoder_params, init_rng, biases)
-    optimise = make_optimiser(model.space.names, settings)
+    optimise = make_optimiser(model.space.names, settings, chosen)
     return step.init_state(method, optimise, params, root)
 
 
 def make_optimiser(
-    task_names: tuple[str, ...], settings: Settings
+    task_names: tuple[str, ...],
+    settings: Settings,
+    chosen: OptimiserChoice = PAPER,
 ) -> optax.GradientTransformationExtraArgs:
-    """Makes the optimiser with the rate, the warm-up and the clipping of `settings`."""
-    return optimiser.make(make_rate(settings), task_names, settings.clip_norm)
+    """Makes the chosen optimiser and schedule with the numbers of `settings`."""
+    return optimiser.make(
+        make_rate(settings, chosen),
+        task_names,
+        settings.clip_norm,
+        name=chosen.name,
+        weight_decay=settings.weight_decay,
+        layer_decay=settings.layer_decay,
+    )
 
 
-def make_rate(settings: Settings) -> optax.Schedule:
+def make_rate(settings: Settings, chosen: OptimiserChoice = PAPER) -> optax.Schedule:
     """Makes the schedule of `settings`: (steps taken before, as an array) -> rate."""
-    return optimiser.warm_up(settings.learning_rate, settings.warm_up_steps)
+    return schedules.make(
+        chosen.schedule,
+        settings.learning_rate,
+        settings.warm_up_steps,
+        settings.num_steps,
+    )
 
 
 def make_update(
@@ -196,6 +227,7 @@ def make_update(
     *,
     one_task: bool,
     mapping: str = "pmap",
+    chosen: OptimiserChoice = PAPER,
 ) -> Program:
     """Makes the program of training: (state, batch) -> (state, metrics).
 
@@ -206,7 +238,7 @@ def make_update(
     def update(state: step.TrainState, batch: Batch, settings: Settings) -> tuple:
         return step.make_update(
             make_method(model, choice, settings.method),
-            make_optimiser(model.space.names, settings),
+            make_optimiser(model.space.names, settings, chosen),
             tasks=model.space.names,
             one_task=one_task,
             axis_name=AXIS,

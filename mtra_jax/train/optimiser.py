@@ -1,59 +1,78 @@
-"""Gradients -> parameter updates: global-norm clipping, Adamax with resting tasks, warm-up."""
+"""Gradients -> parameter updates: clipping, an optimiser, weight decay, rates of layers."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from mtra_jax.methods import model
+from mtra_jax.train.resting import resting
 from mtra_jax.types import Params
 
 B1, B2, EPSILON = 0.9, 0.999, 1e-8
 
+# As in PyTorch, where it has the optimiser: the same averages, ε outside of square roots,
+# no bias correction for RMSprop. All are elementwise, which `resting` needs.
+OPTIMISERS: dict[str, Callable[[], optax.GradientTransformation]] = {
+    "adamax": lambda: optax.scale_by_adamax(B1, B2, EPSILON),
+    "adam": lambda: optax.scale_by_adam(B1, B2, EPSILON),
+    # With `weight_decay`; without it both are Adam.
+    "adamw": lambda: optax.scale_by_adam(B1, B2, EPSILON),
+    # Dozat 2016 with a constant momentum; PyTorch's grows to its limit as 0.96^(step/250).
+    "nadam": lambda: optax.scale_by_adam(B1, B2, EPSILON, nesterov=True),
+    # PyTorch adds ε to √v before the bias correction, optax after it.
+    "radam": lambda: optax.scale_by_radam(B1, B2, EPSILON),
+    "adabelief": lambda: optax.scale_by_belief(B1, B2, eps=1e-16, eps_root=1e-16),
+    "adadelta": lambda: optax.scale_by_adadelta(rho=0.9, eps=1e-6),
+    "lion": lambda: optax.scale_by_lion(b1=0.9, b2=0.99),
+    "rmsprop": lambda: optax.scale_by_rms(
+        decay=0.99, eps=EPSILON, eps_in_sqrt=False, bias_correction=False
+    ),
+    # ε is in the square root: it must be less than the square of any gradient.
+    "adagrad": lambda: optax.scale_by_rss(initial_accumulator_value=0.0, eps=1e-30),
+    "sgd": lambda: optax.trace(decay=0.9),
+}
+"""Name -> a factory of the transformation of the gradient, before the learning rate."""
 
-class RestingState(NamedTuple):
-    """The states of the inner transformation."""
+DECAYED = ("kernel", "embedding")
+"""Names of the parameters that `weight_decay` shrinks: matrices and embeddings.
 
-    shared: Any
-    """State of the shared parameters."""
-    own: Any
-    """States of the parameters of single tasks; arrays have a leading axis T."""
-
-
-def warm_up(learning_rate: ArrayLike, num_warm_up_steps: ArrayLike) -> optax.Schedule:
-    """Returns a schedule with linear warm-up over n steps, and a constant rate after it.
-
-    The rate at step k (from 0) is (k + 1)/n of `learning_rate`, so that the first step
-    moves. Both arguments may be traced. Without JAX arrays the rate is computed by NumPy.
-    """
-
-    def rate(step: Any) -> Any:
-        xp = jnp if isinstance(step, jax.Array) else np
-        num_steps = xp.maximum(num_warm_up_steps, 1)
-        # The share is exactly 1 after the last step of the warm-up.
-        share = xp.minimum(step + 1, num_steps) / num_steps
-        return xp.multiply(learning_rate, share)
-
-    return rate
+Masked are `scale` and `bias` (of norms and layers), and what a method learns besides the
+weights of layers, such as the logarithms of task weights.
+"""
 
 
 def make(
     schedule: optax.Schedule,
     tasks: tuple[str, ...],
     clip_norm: ArrayLike = 1.0,
+    *,
+    name: str = "adamax",
+    weight_decay: ArrayLike | None = None,
+    layer_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Makes Adamax (Kingma & Ba 2015, Algorithm 2) with clipping and `schedule`.
+    """Makes the optimiser `name`; by default Adamax (Kingma & Ba 2015, Algorithm 2).
 
-    `update` takes the keyword `present`, bool [T]; see `resting`. Clipping at `clip_norm`
-    is by the norm of the whole gradient. The schedule counts all steps.
+    `update` takes the keyword `present`, bool [T]; see `resting`. The order is: clipping at
+    `clip_norm` by the norm of the whole gradient, the transformation, weight decay, rates
+    of layers, `schedule`, which counts all steps. `weight_decay`: see `decay`;
+    `layer_decay`: see `rates_of_layers`. With None neither is part of the program.
+
+    Raises:
+      ValueError: an unknown `name`.
     """
-    adamax = optax.scale_by_adamax(B1, B2, EPSILON)
-    return optax.chain(
-        clip(clip_norm), resting(adamax, tasks), optax.scale_by_learning_rate(schedule)
-    )
+    if name not in OPTIMISERS:
+        raise ValueError(
+            f"`name` must be one of {', '.join(OPTIMISERS)}; found {name!r}."
+        )
+    parts = [clip(clip_norm), resting(OPTIMISERS[name](), tasks)]
+    if weight_decay is not None:
+        parts.append(decay(weight_decay, tasks))
+    if layer_decay is not None:
+        parts.append(rates_of_layers(layer_decay))
+    return optax.chain(*parts, optax.scale_by_learning_rate(schedule))
 
 
 def clip(max_norm: ArrayLike) -> optax.GradientTransformation:
@@ -70,114 +89,73 @@ def clip(max_norm: ArrayLike) -> optax.GradientTransformation:
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def resting(
-    inner: optax.GradientTransformation, tasks: tuple[str, ...]
+def decay(
+    weight_decay: ArrayLike, tasks: tuple[str, ...]
 ) -> optax.GradientTransformationExtraArgs:
-    """Applies `inner`, but changes neither parameters nor state of absent tasks.
+    """Adds λθ to the updates of the parameters `DECAYED`, as AdamW does.
 
-    `inner` must be elementwise: it runs once on the shared parameters, and once per task
-    on the concatenated parameters of the task, each time with separate state. `update`
-    takes the keyword `present`, bool [T]. The parameters of an absent task get the update
-    0; their state and its step count do not change. The published results come from
-    PyTorch, where such parameters have no gradient and are skipped; with a zero gradient
-    Adamax's momentum would move them.
+    The decay is decoupled: with the rate η a step subtracts ηλθ, whatever the optimiser.
+    PyTorch's Adamax, Adam, RMSprop and SGD add λθ to the gradient instead, so that it goes
+    through their averages. Parameters of absent tasks do not decay. `update` takes the
+    keyword `present`, bool [T].
 
-    The tasks' parameters form one array [T, W], so that the time of an update hardly
-    depends on the number of tasks. An Adamax for each of 128 tasks under
-    `optax.conditionally_mask` took fifty times as long on a CPU.
-
-    Raises:
-      ValueError: a parameter belongs to a task that is not among `tasks`.
+    Source: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
     """
 
-    def init(params: Params) -> RestingState:
-        own = jax.vmap(inner.init)(_rows(params, tasks))
-        return RestingState(inner.init(_shared(params)), own)
-
-    def update_task(
-        gradient: jax.Array, state: Any, params: jax.Array | None, is_present: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        update, new_state = inner.update(gradient, state, params)
-        new_state = jax.tree.map(
-            lambda new, old: jnp.where(is_present, new, old), new_state, state
-        )
-        return jnp.where(is_present, update, 0), new_state
-
     def update(
-        gradient: Params,
-        state: RestingState,
+        updates: Params,
+        state: optax.EmptyState,
         params: Params | None = None,
         *,
         present: jax.Array,
-    ) -> tuple[Params, RestingState]:
-        shared_params, own_params = None, None
-        if params is not None:
-            shared_params, own_params = _shared(params), _rows(params, tasks)
-        shared, shared_state = inner.update(
-            _shared(gradient), state.shared, shared_params
+    ) -> tuple[Params, optax.EmptyState]:
+        def decayed(
+            path: tuple, leaf: jax.Array, weight: jax.Array, owner: str
+        ) -> jax.Array:
+            if path[-1].key not in DECAYED:
+                return leaf
+            share = jnp.asarray(weight_decay, leaf.dtype)
+            if owner != model.SHARED:
+                share = jnp.where(present[tasks.index(owner)], share, 0)
+            return leaf + share * weight
+
+        owners = model.owners(updates)
+        return jax.tree_util.tree_map_with_path(decayed, updates, params, owners), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+def rates_of_layers(layer_decay: ArrayLike) -> optax.GradientTransformation:
+    """Scales the updates of layer k of N (from 1) by d^(N + 1 − k), embeddings by d^(N + 1).
+
+    Heads and parameters of methods keep their rate, so the top layer has d times that of
+    the heads.
+
+    Source: Clark et al. 2020, "ELECTRA", with the exponents of BEiT (Bao et al. 2022) and
+    `timm`. ELECTRA's code has one more power of d in all layers and the embeddings.
+    """
+
+    def update(
+        updates: Params, state: optax.EmptyState, params: Params | None = None
+    ) -> tuple[Params, optax.EmptyState]:
+        del params
+        layers = updates["encoder"]["layers"]
+        depth = len(jax.tree.leaves(layers)[0])
+        powers = jnp.power(layer_decay, jnp.arange(depth + 1, 0, -1))  # [N + 1]
+
+        def scaled(leaf: jax.Array) -> jax.Array:
+            rates = powers[1:].reshape(-1, *(1,) * (leaf.ndim - 1))
+            return leaf * rates.astype(leaf.dtype)
+
+        others = jax.tree.map(
+            lambda leaf: leaf * powers[0].astype(leaf.dtype),
+            {
+                name: tree
+                for name, tree in updates["encoder"].items()
+                if name != "layers"
+            },
         )
-        own, own_state = jax.vmap(update_task)(
-            _rows(gradient, tasks), state.own, own_params, present
-        )
-        updates = _joined(shared, own, gradient, tasks)
-        return updates, RestingState(shared_state, own_state)
+        encoder = {**others, "layers": jax.tree.map(scaled, layers)}
+        return {**updates, "encoder": encoder}, state
 
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _shared(tree: Params) -> Params:
-    """Returns the tree with an empty node in place of each task-specific leaf."""
-    return jax.tree.map(
-        lambda leaf, owner: leaf if owner == model.SHARED else optax.MaskedNode(),
-        tree,
-        model.owners(tree),
-    )
-
-
-def _rows(tree: Params, tasks: tuple[str, ...]) -> jax.Array:
-    """Returns each task's leaves, concatenated to a row padded with 0: [T, W]."""
-    owned = _owned(tree, tasks)
-    width = max(sum(leaf.size for leaf in leaves) for leaves in owned)
-    dtype = jnp.result_type(*(leaf for leaves in owned for leaf in leaves), jnp.float32)
-    pieces = []
-    for leaves in owned:
-        padding = jnp.zeros(width - sum(leaf.size for leaf in leaves), dtype)
-        pieces += [*(jnp.ravel(leaf) for leaf in leaves), padding]
-    # One concatenation of all pieces; a stack of padded rows compiles and runs slower.
-    return jnp.concatenate(pieces).reshape(len(tasks), width)
-
-
-def _owned(tree: Params, tasks: tuple[str, ...]) -> list[list[jax.Array]]:
-    """Returns the leaves of each task, in the order of the tree."""
-    owned: dict[str, list[jax.Array]] = {task: [] for task in tasks}
-    for leaf, owner in _pairs(tree):
-        if owner == model.SHARED:
-            continue
-        if owner not in owned:
-            raise ValueError(f"`tasks` must hold {owner!r}; found {tasks}.")
-        owned[owner].append(leaf)
-    return list(owned.values())
-
-
-def _joined(
-    shared: Params, rows: jax.Array, like: Params, tasks: tuple[str, ...]
-) -> Params:
-    """Inverts `_shared` and `_rows`: returns a tree with the shapes of `like`."""
-    places = {task: place for place, task in enumerate(tasks)}
-    starts = dict.fromkeys(tasks, 0)
-    shared_leaves = iter(jax.tree.leaves(shared))
-    leaves = []
-    for leaf, owner in _pairs(like):
-        if owner == model.SHARED:
-            leaves.append(next(shared_leaves))
-            continue
-        start = starts[owner]
-        starts[owner] += leaf.size
-        piece = rows[places[owner], start : start + leaf.size]
-        leaves.append(piece.reshape(leaf.shape).astype(leaf.dtype))
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _pairs(tree: Params) -> list[tuple[jax.Array, str]]:
-    owners = jax.tree.leaves(model.owners(tree))
-    return list(zip(jax.tree.leaves(tree), owners, strict=True))
+    return optax.GradientTransformation(optax.init_empty_state, update)

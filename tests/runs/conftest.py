@@ -107,6 +107,12 @@ def contents(workdir):
 
 
 @pytest.fixture(scope="session")
+def contents_of():
+    """The function of that name, for tests that compare two runs."""
+    return contents
+
+
+@pytest.fixture(scope="session")
 def undisturbed(script, tmp_path_factory):
     """The work directory of a run without a fault."""
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"

@@ -10,7 +10,7 @@ import pytest
 
 from mtra_jax.errors import InputError
 from mtra_jax.runs import checkpoints
-from mtra_jax.train import optimiser
+from mtra_jax.train import optimiser, resting, schedules
 from mtra_jax.train.devices import to_host
 
 pytest.importorskip("orbax.checkpoint")
@@ -37,7 +37,7 @@ def make_params(width=3, tasks=TASKS):
 def make_state(params=None):
     """A tree like a training state: NamedTuples of Optax, empty trees, scalars."""
     params = jax.tree.map(np.float32, make_params() if params is None else params)
-    schedule = optimiser.warm_up(1e-3, 10)
+    schedule = schedules.warm_up(1e-3, 10)
     moments = optimiser.make(schedule, tuple(params["heads"])).init(params)
     return {
         "params": params,
@@ -159,7 +159,7 @@ def test_a_restored_state_equals_the_saved_one_to_the_bit(tmp_path):
         assert leaf.shape == expected.shape
         assert leaf.tobytes() == expected.tobytes()
     assert found_record == record
-    assert isinstance(actual["optimiser"][1], optimiser.RestingState)
+    assert isinstance(actual["optimiser"][1], resting.RestingState)
     assert actual["params"]["method"] == {}
     assert actual["method"] == ()
 

@@ -74,6 +74,25 @@ def test_no_seed_is_a_constant_of_a_program():
     assert texts(first) == texts(second)
 
 
+DECAYING = [
+    ("optimiser", "adamw"),
+    ("schedule", "cosine"),
+    ("weight_decay", "0.1"),
+    ("layer_decay", "0.9"),
+]
+
+
+def test_no_number_of_the_optimiser_is_a_constant_of_a_program():
+    """Another number of epochs, of a schedule that decays, compiles nothing either."""
+    changes = [("epochs", "3"), ("weight_decay", "0.2"), ("layer_decay", "0.5")]
+    first = texts(prepare(*DECAYING))
+    assert first == texts(prepare(*DECAYING, *changes))
+    for key, value in (("weight_decay", "0"), ("layer_decay", "1")):
+        fewer = texts(prepare(*DECAYING, (key, value)))
+        assert len(fewer[0]) < len(first[0])
+        assert fewer[1:] == first[1:]
+
+
 def test_sizes_of_the_network_change_the_programs():
     """The comparison detects a program that differs."""
     assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))

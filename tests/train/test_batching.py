@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from mtra_jax.data import batches
+from mtra_jax.data import batches, mixing
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
@@ -133,10 +133,55 @@ def test_a_joint_batch_needs_an_example_of_each_task():
         schedule("joint")
 
 
+def test_a_joint_batch_has_no_cap():
+    sampling = SAMPLING._replace(kind="joint", cap=7)
+    with pytest.raises(InputError, match="sampling_cap is 7; expected 0 with sampling"):
+        batching.make_schedule(
+            sampling, (5, 2), epochs=1, patience=1, checkpoint_every=0, max_bad_steps=1
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_one_task", "options"),
+    [
+        ({"kind": "temperature", "temperature": 3.0}, True, {"temperature": 3.0}),
+        (
+            {"kind": "temperature", "temperature": 3.0, "cap": 300},
+            True,
+            {"temperature": 3.0, "cap": 300},
+        ),
+        # The temperature is only that of sampling by temperature.
+        ({"temperature": 3.0, "cap": 300}, True, {"cap": 300}),
+    ],
+)
+def test_sampling_by_temperature_or_with_a_cap(changes, is_one_task, options):
+    sampling = SAMPLING._replace(**changes)
+    assert sampling.is_one_task == is_one_task
+    for epoch in (0, 2):
+        np.testing.assert_array_equal(
+            sampling.plan((900, 400, 50), epoch),
+            mixing.plan_epoch((900, 400, 50), 128, seed=0, epoch=epoch, **options),
+        )
+    # 3 + 3 + 1 batches under the cap, 8 + 4 + 1 without it.
+    num_batches = 7 if sampling.cap else 13
+    assert sampling.plan((900, 400, 50), 0).shape == (num_batches, 128)
+
+
+def test_batches_of_one_task():
+    kinds = [SAMPLING._replace(kind=kind) for kind in ("per_task", "joint")]
+    assert [sampling.is_one_task for sampling in kinds] == [True, False]
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 @pytest.mark.parametrize(
     ("sampling", "is_apart"),
-    [("per_task", False), ("joint", False), ("joint", True), ("per_task", True)],
+    [
+        ("per_task", False),
+        ("joint", False),
+        ("joint", True),
+        ("per_task", True),
+        ("temperature", False),
+    ],
 )
 def test_batches_of_all_seeds_and_epochs_have_a_training_shape(
     platform, sampling, is_apart
@@ -146,9 +191,8 @@ def test_batches_of_all_seeds_and_epochs_have_a_training_shape(
     for seed in (0, 5):
         train, splits = make(platform, is_apart=is_apart, kind=sampling, seed=seed)
         for epoch in range(4):
-            plan = batches.plan_epoch(
-                CORPORA["train"].sizes, 128, seed=seed, epoch=epoch, sampling=sampling
-            )
+            drawn = SAMPLING._replace(kind=sampling, seed=seed)
+            plan = drawn.plan(CORPORA["train"].sizes, epoch)
             items = train.batches(plan, epoch=epoch)
             used.update(batch.tokens.shape[-2:] for batch in items)
         for split in splits.values():

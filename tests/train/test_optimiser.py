@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from mtra_jax.methods import model
-from mtra_jax.train import optimiser
+from mtra_jax.train import optimiser, resting, schedules
 
 TASKS = ("alpha", "beta")
 SHARED, ALPHA, BETA = model.SHARED, "alpha", "beta"
@@ -81,7 +81,7 @@ def gradients_of(step, present):
 
 def test_several_steps_with_absent_tasks():
     clip_norm = 1.0
-    schedule = optimiser.warm_up(0.01, 5)
+    schedule = schedules.warm_up(0.01, 5)
     optimise = optimiser.make(schedule, TASKS, clip_norm)
     update = jax.jit(
         lambda grads, state, params, present: optimise.update(
@@ -176,7 +176,7 @@ def test_the_gradient_is_clipped_by_its_global_norm(norm, clip_norm):
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 10])
 def test_warm_up(num_steps):
-    schedule = optimiser.warm_up(3e-4, num_steps)
+    schedule = schedules.warm_up(3e-4, num_steps)
     for step in (0, 1, 2, 5, num_steps - 1, num_steps, num_steps + 1, 10**6):
         if step < 0:
             continue
@@ -185,7 +185,7 @@ def test_warm_up(num_steps):
 
 
 def test_the_first_and_the_full_rate():
-    schedule = optimiser.warm_up(5e-5, 100)
+    schedule = schedules.warm_up(5e-5, 100)
     rates = [float(schedule(step)) for step in (0, 1, 98, 99, 100, 5000)]
     expected = [5e-7, 1e-6, 4.95e-5, 5e-5, 5e-5, 5e-5]
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
@@ -260,7 +260,7 @@ def optimiser_of_each(schedule, tasks, clip_norm):
 
 def test_parameters_are_those_of_a_separate_optimiser_per_task():
     names = names_of(12)
-    arguments = optimiser.warm_up(0.01, 3), names, 1.0
+    arguments = schedules.warm_up(0.01, 3), names, 1.0
     actual = walk(optimiser.make(*arguments), names)
     expected = walk(optimiser_of_each(*arguments), names)
     for after, wanted in zip(actual, expected, strict=True):
@@ -328,13 +328,13 @@ def test_no_arithmetic_is_repeated_for_each_task():
 )
 def test_any_elementwise_transformation_skips_absent_tasks(transformation):
     """Equals a separate transformation for each owner that skips absent steps."""
-    resting = optimiser.resting(transformation, TASKS)
+    optimise = resting.resting(transformation, TASKS)
     params = draw_tree(np.random.default_rng(100))
     expected = jax.tree.map(lambda leaf: (leaf, transformation.init(leaf)), params)
-    state = resting.init(params)
+    state = optimise.init(params)
     for step, present in enumerate(PRESENT):
         grads = gradients_of(step, present)
-        updates, state = jax.jit(resting.update)(
+        updates, state = jax.jit(optimise.update)(
             grads, state, params, present=np.array(present, bool)
         )
         params = optax.apply_updates(params, updates)
