@@ -192,3 +192,27 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     if path.exists():
         shutil.rmtree(path)
     temporary.rename(path)
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yields an empty directory beside `path`, which gets this name if the body succeeds.
+
+    Its temporary name is unique, so nothing of the user's is touched. A directory at
+    `path` is replaced. A killed process leaves the temporary directory.
+    """
+    unique = uuid.uuid4().hex
+    temporary = path.with_name(f".{path.name}.{unique}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            before = path.with_name(f".{path.name}.{unique}.before")
+            path.rename(before)
+            temporary.rename(path)
+            shutil.rmtree(before)
+        else:
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
