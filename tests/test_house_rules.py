@@ -25,7 +25,7 @@ MAX_BODY_LINES = 60
 
 # Room -> what of the package it may import, besides itself.
 ROOMS = {
-    "__init__": "",
+    "__init__": "api objectives errors tasks",
     "errors": "",
     "downloads": "errors",
     "files": "errors",
@@ -48,7 +48,12 @@ ROOMS = {
     "runs": "files train config config_files config_values data models methods metrics "
     "reports tasks types "
     "failures paths errors",
+    "exports": "runs train data models methods config config_values files reports tasks "
+    "types version errors",
+    "api": "runs exports train data config config_files preset_files files metrics reports "
+    "paths tasks errors",
     "cli": "config failures paths streams errors",
+    "commands": "cli exports train errors",
 }
 # Package -> the only modules that import it.
 ONLY_IN = {
@@ -58,8 +63,10 @@ ONLY_IN = {
     },
     "orbax": {"mtra_jax/runs/checkpoints.py"},
     "ml_collections": {
+        "mtra_jax/api/training.py",
         "mtra_jax/config.py",
         "mtra_jax/config_values.py",
+        "mtra_jax/exports/reading.py",
         "mtra_jax/runs/experiments.py",
         "mtra_jax/runs/preparation.py",
         "mtra_jax/runs/scoring.py",

@@ -14,11 +14,11 @@ import numpy as np
 
 from mtra_jax import files
 from mtra_jax.errors import InputError
-from mtra_jax.exports import onnx_graph, task_list, weights
+from mtra_jax.exports import onnx_graph, weights
 from mtra_jax.methods import stl_cnn
 from mtra_jax.models import naming, pretrained
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import workdir
+from mtra_jax.runs import definitions, workdir
 from mtra_jax.tasks import Benchmark, Task
 
 FILE = "model.onnx"
@@ -190,7 +190,7 @@ def write(directory: Path) -> None:
 
     config, params = pretrained.load_encoder(directory / workdir.ENCODER)
     tensors = {**naming.to_huggingface(params, config), **weights.read(directory)}
-    model = build(config, tensors, task_list.read(directory))
+    model = build(config, tensors, definitions.read(directory))
     if sum(array.nbytes for array in tensors.values()) > LARGEST:
         how = {"save_as_external_data": True, "location": WEIGHTS}
         onnx.save_model(model, str(directory / FILE), **how)

@@ -10,16 +10,16 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError, shown
-from mtra_jax.exports import task_list, weights
+from mtra_jax.exports import weights
 from mtra_jax.models import pretrained
-from mtra_jax.runs import inputs, preparation, scoring, workdir
+from mtra_jax.runs import definitions, inputs, preparation, scoring, workdir
 from mtra_jax.train import build
 from mtra_jax.train.backbone import Backbone
 
 FILE = "mtra_jax.json"
 FORMAT = 1
 # The keys of the configuration that evaluation reads, besides the method.
-KEYS = ("batch_size", "compute_dtype", "data.limit", "data.max_length", "seed")
+KEYS = ("batch_size", "compute_dtype", "data.max_length")
 
 
 def is_export(directory: Path) -> bool:
@@ -40,7 +40,7 @@ def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:
     if cache_dir is not None:
         config.data.cache_dir = cache_dir
     preparation.use_compilation_cache(config)
-    benchmark = task_list.read(directory)
+    benchmark = definitions.read(directory)
     encoder_dir = directory / workdir.ENCODER
     encoder_config, encoder_params = pretrained.load_encoder(encoder_dir)
     tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)

@@ -1,6 +1,5 @@
 """The directory of a finished run -> a directory with the whole model and its card."""
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,10 @@ from mtra_jax import config as configs
 from mtra_jax import config_values, files
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
-from mtra_jax.exports import card, onnx_file, reading, task_list, weights
+from mtra_jax.exports import card, onnx_file, reading, weights
 from mtra_jax.models import pretrained
-from mtra_jax.runs import inputs, scoring, workdir
+from mtra_jax.runs import definitions, inputs, scoring, workdir
+from mtra_jax.version import VERSION
 
 # Keys of the configuration with places on a machine.
 PLACES = ("data.cache_dir", "data.dir", "data.tasks", "backbone.path", "warm_start")
@@ -49,7 +49,7 @@ def export(
     with files.new_directory(to) as place:
         _write_encoder(place, saved)
         weights.write(place, saved.params)
-        task_list.write(place, saved.benchmark)
+        definitions.write(place, saved.benchmark)
         inputs.write(place, saved.inputs)
         files.write_json(place / workdir.RESULTS, results)
         about = _about(run, saved)
@@ -94,7 +94,7 @@ def _about(run: Path, saved: scoring.Saved) -> dict[str, Any]:
             for key, value in flat.items()
             if key not in PLACES and not key.startswith(("method.", "backbone."))
         },
-        "versions": {"mtra_jax": _version(), **_packages(run)},
+        "versions": {"mtra_jax": VERSION, **_packages(run)},
     }
 
 
@@ -102,13 +102,6 @@ def _backbone_name(path: str) -> str:
     """A name of the hub as it is; the last part of a local path; "" for a new encoder."""
     is_hub = pretrained.HUB_NAME.fullmatch(path) and not Path(path).exists()
     return path if is_hub else Path(path).name
-
-
-def _version() -> str | None:
-    try:
-        return metadata.version("mtra-jax")
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _packages(run: Path) -> dict[str, Any]:

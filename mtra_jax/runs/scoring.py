@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
 from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
+from mtra_jax.data.sources import Splits
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
@@ -170,31 +171,63 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     devices = choose_devices(options.num_devices)
     examples = benchmarks.read_examples(benchmark, data_dir, [split])
     limit = config.data.limit
-    corpora = benchmarks.build_corpora(
-        benchmark,
-        benchmarks.limit_examples(benchmark, examples, limit),
-        saved.backbone.tokenizer,
-        max_length=config.data.max_length,
-        cache_dir=paths.cache_directory(config.data.cache_dir),
-        splits=(split,),
-    )
+    limited = benchmarks.limit_examples(benchmark, examples, limit)
     size = options.batch_size or config.batch_size
     size += -size % len(devices)
     trained: tuple[packing.Shape, ...] = ()
     if size == config.batch_size:
         # With the shapes of training, programs and figures are the same to the bit.
         trained = _shapes_of_training(directory, len(devices))
-    packed = _split(corpora[split], size, devices, trained)
-    params = replicate(saved.params, devices)
-    forward = _forward(saved, devices)
-    outputs, _ = evaluate.predict_outputs(forward, params, packed, options.bar)
-    _, scores, _ = evaluate.score_outputs(outputs, corpora[split], benchmark)
+    batch = _Batch(split, size, trained)
     return Score(
         benchmark,
-        metrics.summarize(scores, benchmark.tasks),
+        _summary(saved, limited, batch, devices, options.bar),
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
         limit,
     )
+
+
+class _Batch(NamedTuple):
+    """A split, and how its examples are divided into batches; see `_split`."""
+
+    split: str
+    size: int
+    shapes: tuple[packing.Shape, ...] = ()
+
+
+def score_examples(
+    saved: Saved, examples: Splits, split: str, bar: evaluate.Bar = evaluate.no_bar
+) -> dict[str, Any]:
+    """Scores a model on one split of `examples`, as one split of `results.json`.
+
+    `examples`: of the tasks of `saved.benchmark`, with its labels.
+    """
+    batch = _Batch(split, saved.config.batch_size)
+    return _summary(saved, examples, batch, choose_devices(1), bar)
+
+
+def _summary(
+    saved: Saved,
+    examples: Splits,
+    batch: _Batch,
+    devices: list[jax.Device],
+    bar: evaluate.Bar,
+) -> dict[str, Any]:
+    config, benchmark = saved.config, saved.benchmark
+    corpora = benchmarks.build_corpora(
+        benchmark,
+        examples,
+        saved.backbone.tokenizer,
+        max_length=config.data.max_length,
+        cache_dir=paths.cache_directory(config.data.cache_dir),
+        splits=(batch.split,),
+    )
+    corpus = corpora[batch.split]
+    packed = _split(corpus, batch.size, devices, batch.shapes)
+    params = replicate(saved.params, devices)
+    outputs, _ = evaluate.predict_outputs(_forward(saved, devices), params, packed, bar)
+    _, scores, _ = evaluate.score_outputs(outputs, corpus, benchmark)
+    return metrics.summarize(scores, benchmark.tasks)
 
 
 def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:
