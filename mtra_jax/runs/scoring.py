@@ -11,8 +11,15 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
-from mtra_jax.data import batches, benchmarks, fingerprints, packing, shapes, tokens
-from mtra_jax.data.sources import Splits
+from mtra_jax.data import (
+    batches,
+    benchmarks,
+    fingerprints,
+    packing,
+    shapes,
+    sources,
+    tokens,
+)
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
@@ -157,6 +164,52 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
     )
 
 
+class _Batch(NamedTuple):
+    """A split, and how its examples are divided into batches; see `_split`."""
+
+    split: str
+    size: int
+    shapes: tuple[packing.Shape, ...] = ()
+
+
+def score_examples(
+    saved: Saved,
+    examples: sources.Splits,
+    split: str,
+    bar: evaluate.Bar = evaluate.no_bar,
+) -> dict[str, Any]:
+    """Scores a model on one split of `examples`, as one split of `results.json`.
+
+    `examples`: of the tasks of `saved.benchmark`, with its labels.
+    """
+    batch = _Batch(split, saved.config.batch_size)
+    return _summary(saved, examples, batch, choose_devices(1), bar)
+
+
+def _summary(
+    saved: Saved,
+    examples: sources.Splits,
+    batch: _Batch,
+    devices: list[jax.Device],
+    bar: evaluate.Bar,
+) -> dict[str, Any]:
+    config, benchmark = saved.config, saved.benchmark
+    corpora = benchmarks.build_corpora(
+        benchmark,
+        examples,
+        saved.backbone.tokenizer,
+        max_length=config.data.max_length,
+        cache_dir=paths.cache_directory(config.data.cache_dir),
+        splits=(batch.split,),
+    )
+    corpus = corpora[batch.split]
+    packed = _split(corpus, batch.size, devices, batch.shapes)
+    params = replicate(saved.params, devices)
+    outputs, _ = evaluate.predict_outputs(_forward(saved, devices), params, packed, bar)
+    _, scores, _ = evaluate.score_outputs(outputs, corpus, benchmark)
+    return metrics.summarize(scores, benchmark.tasks)
+
+
 def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     data_dir = options.data_dir
     if data_dir is None:
@@ -185,49 +238,6 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
         limit,
     )
-
-
-class _Batch(NamedTuple):
-    """A split, and how its examples are divided into batches; see `_split`."""
-
-    split: str
-    size: int
-    shapes: tuple[packing.Shape, ...] = ()
-
-
-def score_examples(
-    saved: Saved, examples: Splits, split: str, bar: evaluate.Bar = evaluate.no_bar
-) -> dict[str, Any]:
-    """Scores a model on one split of `examples`, as one split of `results.json`.
-
-    `examples`: of the tasks of `saved.benchmark`, with its labels.
-    """
-    batch = _Batch(split, saved.config.batch_size)
-    return _summary(saved, examples, batch, choose_devices(1), bar)
-
-
-def _summary(
-    saved: Saved,
-    examples: Splits,
-    batch: _Batch,
-    devices: list[jax.Device],
-    bar: evaluate.Bar,
-) -> dict[str, Any]:
-    config, benchmark = saved.config, saved.benchmark
-    corpora = benchmarks.build_corpora(
-        benchmark,
-        examples,
-        saved.backbone.tokenizer,
-        max_length=config.data.max_length,
-        cache_dir=paths.cache_directory(config.data.cache_dir),
-        splits=(batch.split,),
-    )
-    corpus = corpora[batch.split]
-    packed = _split(corpus, batch.size, devices, batch.shapes)
-    params = replicate(saved.params, devices)
-    outputs, _ = evaluate.predict_outputs(_forward(saved, devices), params, packed, bar)
-    _, scores, _ = evaluate.score_outputs(outputs, corpus, benchmark)
-    return metrics.summarize(scores, benchmark.tasks)
 
 
 def make_predictor(saved: Saved, task_name: str) -> Callable[[list[str]], np.ndarray]:
