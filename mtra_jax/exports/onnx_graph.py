@@ -21,23 +21,23 @@ class Graph:
         import onnx
 
         self._onnx = onnx
-        self._nodes: list[Any] = []
-        self._weights: dict[str, Any] = {}
+        self.nodes: list[Any] = []
+        self.weights: dict[str, Any] = {}
 
     def __call__(
         self, operator: str, *inputs: str, output: str = "", **how: Any
     ) -> str:
         """Adds a node with one output, and returns the output's name."""
-        output = output or f"{operator}_{len(self._nodes)}"
+        output = output or f"{operator}_{len(self.nodes)}"
         node = self._onnx.helper.make_node(operator, inputs, [output], **how)
-        self._nodes.append(node)
+        self.nodes.append(node)
         return output
 
     def weight(self, name: str, array: np.ndarray) -> str:
         """Adds an array, and returns its name."""
-        if name not in self._weights:
+        if name not in self.weights:
             array = np.array(array, order="C")
-            self._weights[name] = self._onnx.numpy_helper.from_array(array, name)
+            self.weights[name] = self._onnx.numpy_helper.from_array(array, name)
         return name
 
     def number(self, value: float) -> str:
@@ -62,11 +62,11 @@ class Graph:
             return helper.make_tensor_value_info(name, kind, ["batch", width])
 
         graph = helper.make_graph(
-            self._nodes,
+            self.nodes,
             "mtra_jax",
             [typed(name, types.INT64, "length") for name in INPUTS],
             [typed(name, types.FLOAT, width) for name, width in outputs.items()],
-            list(self._weights.values()),
+            list(self.weights.values()),
         )
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=FORMAT)

@@ -47,18 +47,29 @@ def export(
         onnx_file.check_installed()
     saved = scoring.load_one(run)
     with files.new_directory(to) as place:
-        _write_encoder(place, saved)
-        weights.write(place, saved.params)
-        definitions.write(place, saved.benchmark)
-        inputs.write(place, saved.inputs)
+        about = write_model(place, saved, _packages(run))
         files.write_json(place / workdir.RESULTS, results)
-        about = _about(run, saved)
-        files.write_json(place / reading.FILE, about)
         if onnx:
             onnx_file.write(place)
         facts = card.Facts(to.resolve().name, saved.benchmark, results, about, licence)
         names_of_weights = weights.to_tensors(saved.params).keys()
         files.write_text(place / card.FILE, card.text(facts, names_of_weights))
+
+
+def write_model(
+    place: Path, saved: scoring.Saved, packages: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the files that `reading.read` needs; returns the content of `mtra_jax.json`.
+
+    `packages`: versions by name.
+    """
+    _write_encoder(place, saved)
+    weights.write(place, saved.params)
+    definitions.write(place, saved.benchmark)
+    inputs.write(place, saved.inputs)
+    about = _about(saved, packages)
+    files.write_json(place / reading.FILE, about)
+    return about
 
 
 def _check_target(to: Path, *, force: bool) -> None:
@@ -80,7 +91,7 @@ def _write_encoder(place: Path, saved: scoring.Saved) -> None:
     pretrained.save_encoder(directory, backbone.config, saved.params["encoder"])
 
 
-def _about(run: Path, saved: scoring.Saved) -> dict[str, Any]:
+def _about(saved: scoring.Saved, packages: dict[str, Any]) -> dict[str, Any]:
     """The content of `mtra_jax.json`."""
     config = saved.config
     flat = config_values.flat(config)
@@ -94,7 +105,7 @@ def _about(run: Path, saved: scoring.Saved) -> dict[str, Any]:
             for key, value in flat.items()
             if key not in PLACES and not key.startswith(("method.", "backbone."))
         },
-        "versions": {"mtra_jax": VERSION, **_packages(run)},
+        "versions": {"mtra_jax": VERSION, **packages},
     }
 
 
