@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from mtra_jax.data import hub
-from mtra_jax.exports import pytorch
+from mtra_jax.exports import onnx_file, pytorch
 from mtra_jax.methods import registry
 from mtra_jax.reports import end_of_run, tables
 from mtra_jax.tasks import TWEETEVAL, Benchmark
@@ -18,7 +18,8 @@ class Facts(NamedTuple):
     """What a card tells of a model.
 
     `name`: its title. `results`: as in `results.json`. `about`: as in `mtra_jax.json`.
-    `licence`: an identifier of the hub; empty if none was chosen.
+    `licence`: an identifier of the hub; empty if none was chosen. `has_onnx`: whether
+    `model.onnx` is there.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Facts(NamedTuple):
     results: Mapping[str, Any]
     about: Mapping[str, Any]
     licence: str = ""
+    has_onnx: bool = False
 
 
 def text(facts: Facts, names_of_weights: Collection[str]) -> str:
@@ -130,7 +132,12 @@ def _figures(facts: Facts) -> str:
 def _loading(facts: Facts, names_of_weights: Collection[str]) -> str:
     task = facts.benchmark.tasks[0]
     example = '[("first text", "second text")]' if task.is_pair else '["a text"]'
-    code = pytorch.lines(names_of_weights, facts.about["evaluation"]["data.max_length"])
+    length = facts.about["evaluation"]["data.max_length"]
+    code = pytorch.lines(names_of_weights, length)
+    onnx = ""
+    if facts.has_onnx:
+        lines = onnx_file.lines(length, example)
+        onnx = f"With onnxruntime, in this directory:\n\n```python\n{lines}```\n\n"
     return f"""\
 With `mtra_jax`:
 
@@ -147,6 +154,7 @@ With PyTorch, `transformers` and `safetensors` alone:
 ```python
 {code}```
 
+{onnx}\
 `encoder/` is an encoder without a classifier. `AutoModel` and sentence-transformers load it;
 `AutoModelForSequenceClassification` would add a new, untrained classifier: the trained ones
 are in `heads.safetensors`, and the lines above use them. z is the last hidden state of the

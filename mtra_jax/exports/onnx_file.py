@@ -29,6 +29,25 @@ LARGEST = 2**31 - 2**20
 MASKED = -1e30
 """Added to the scores of padding before the softmax."""
 
+_LINES = """\
+import numpy
+import onnxruntime
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file("encoder/tokenizer.json")
+tokenizer.enable_padding()
+tokenizer.enable_truncation({max_length})
+encodings = tokenizer.encode_batch({example})
+inputs = {{
+    "input_ids": numpy.array([e.ids for e in encodings]),
+    "attention_mask": numpy.array([e.attention_mask for e in encodings]),
+    "token_type_ids": numpy.array([e.type_ids for e in encodings]),
+}}
+session = onnxruntime.InferenceSession("model.onnx")
+names = [output.name for output in session.get_outputs()]
+results = dict(zip(names, session.run(None, inputs)))
+"""
+
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -167,6 +186,15 @@ def build(config: EncoderConfig, tensors: Tensors, benchmark: Benchmark) -> Any:
 
 
 # ---- the file
+
+
+def lines(max_length: int, example: str) -> str:
+    """Returns lines of Python that predict the texts `example`, a literal, from the file.
+
+    They need `onnxruntime`, `tokenizers` and `numpy`, and texts without white space
+    around them.
+    """
+    return _LINES.format(max_length=max_length, example=example)
 
 
 def check_installed() -> None:

@@ -51,7 +51,9 @@ def export(
         files.write_json(place / workdir.RESULTS, results)
         if onnx:
             onnx_file.write(place)
-        facts = card.Facts(to.resolve().name, saved.benchmark, results, about, licence)
+        facts = card.Facts(
+            to.resolve().name, saved.benchmark, results, about, licence, onnx
+        )
         names_of_weights = weights.to_tensors(saved.params).keys()
         files.write_text(place / card.FILE, card.text(facts, names_of_weights))
 

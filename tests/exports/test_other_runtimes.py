@@ -1,12 +1,12 @@
 """The lines of PyTorch in the card, and the ONNX file, against this package."""
 
+import contextlib
 import dataclasses
 import importlib.util
 
 import made_models
 import numpy as np
 import pytest
-import tokenizers
 
 from mtra_jax.data import tokens
 from mtra_jax.exports import onnx_file, onnx_graph, pytorch, weights
@@ -42,22 +42,14 @@ def by_pytorch(directory, saved, texts, second_texts=()):
 
 
 def by_onnx(directory, saved, texts, second_texts=()):
-    """Runs `model.onnx` on texts that the stored tokenizer pads."""
-    import onnxruntime
-
-    tokenizer = tokenizers.Tokenizer.from_file(
-        str(directory / "encoder/tokenizer.json")
-    )
-    tokenizer.enable_padding()
-    tokenizer.enable_truncation(saved.config.data.max_length)
+    """Runs the lines of the card for `model.onnx`; returns the outputs and z."""
     first, second = ([text.strip() for text in part] for part in (texts, second_texts))
     rows = list(zip(first, second, strict=True)) if second else first
-    encodings = tokenizer.encode_batch(rows)
-    parts = zip(onnx_graph.INPUTS, ("ids", "attention_mask", "type_ids"), strict=True)
-    inputs = {n: np.array([getattr(e, key) for e in encodings]) for n, key in parts}
-    session = onnxruntime.InferenceSession(str(directory / onnx_file.FILE))
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, inputs), strict=True))
+    lines = onnx_file.lines(saved.config.data.max_length, repr(rows))
+    names = {}
+    with contextlib.chdir(directory):
+        exec(lines, names)
+    return names["results"]
 
 
 def compare(results, saved, texts, second_texts=()):
