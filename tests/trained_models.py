@@ -56,6 +56,7 @@ def own_tasks():
 SETTINGS = {
     "epochs": 2,
     "batch_size": 8,
+    "devices": 1,
     "learning_rate": 1e-2,
     "checkpoint_every": 3,
     "data": {"max_length": 32, "max_shapes": 1, "cache_dir": ""},

@@ -35,17 +35,19 @@ def texts_of(values: Any) -> Texts:
             f"texts is {shown(values)}; expected a list of texts, such as ['a text']"
         )
     rows = list(values)
-    if all(isinstance(row, str) for row in rows):
-        return Texts(rows, [])
+    are_texts = bool(rows) and isinstance(rows[0], str)
     for index, row in enumerate(rows):
-        if not (
-            isinstance(row, tuple | list)
-            and len(row) == 2
-            and all(isinstance(part, str) for part in row)
-        ):
-            expected = "a text" if isinstance(rows[0], str) else "a pair of texts"
+        if not (isinstance(row, str) if are_texts else _is_pair(row)):
+            expected = "a text, as the first" if are_texts else "a text, or a pair"
             raise InputError(f"texts[{index}] is {shown(row)}; expected {expected}")
+    if are_texts:
+        return Texts(rows, [])
     return Texts([first for first, _ in rows], [second for _, second in rows])
+
+
+def _is_pair(row: Any) -> bool:
+    is_long = isinstance(row, tuple | list) and len(row) == 2
+    return is_long and all(isinstance(part, str) for part in row)
 
 
 def is_benchmark(tasks: Given) -> bool:

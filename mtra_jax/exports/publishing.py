@@ -28,9 +28,9 @@ def push(directory: Path, repository: str, api: Any = None) -> str:
     """
     check(repository)
     import huggingface_hub
+    from huggingface_hub import errors
 
     api = huggingface_hub.HfApi() if api is None else api
-    errors = huggingface_hub.errors
     try:
         api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(

@@ -8,6 +8,7 @@ import huggingface_hub
 import pytest
 import trained_models
 import yaml
+from huggingface_hub import errors
 
 import mtra_jax
 from mtra_jax.commands import export
@@ -83,7 +84,7 @@ def test_the_card_has_data_figures_and_metadata(exported, model):
         assert cells[3:] == [str(n) for n in counts.values()] == ["40", "12", "14"]
     for row in ("majority", "test"):
         assert f"{model.results[row]['avg']:.2f}" in body
-    for expected in ("## Limits", "## Licence", "`epochs`", "`ew`", "jax 0."):
+    for expected in ("## Limits", "## Licence", "`epochs`", '`"ew"`', "jax 0."):
         assert expected in body
 
 
@@ -205,12 +206,12 @@ class Refused(Exception):
     ("fault", "kind", "message"),
     [
         (
-            huggingface_hub.errors.LocalTokenNotFoundError("no"),
+            errors.LocalTokenNotFoundError("no"),
             mtra_jax.InputError,
             "not logged in",
         ),
         (
-            huggingface_hub.errors.OfflineModeIsEnabled("no"),
+            errors.OfflineModeIsEnabled("no"),
             mtra_jax.InputError,
             "HF_HUB_OFFLINE",
         ),
