@@ -23,7 +23,7 @@ TEXTS = [
 SECOND_TEXTS = ["we liked it", "quiet", "it was warm there", "bad", "nothing"]
 TASKS = (
     Task("mood", "Mood", "classification", ("bad", "good", "so-so"), ("macro_f1",)),
-    Task("topics", "Topics", "multi_label", ("room", "staff"), ("macro_f1",)),
+    Task("topics", "Topics", "multi_label", ("room", "staff"), ("micro_f1",)),
     Task(
         "stars",
         "Stars",

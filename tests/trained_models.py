@@ -34,7 +34,7 @@ def own_tasks():
     tasks = (
         mtra_jax.Task("mood", "Mood", "classification", ("bad", "good"), ("macro_f1",)),
         mtra_jax.Task(
-            "topics", "Topics", "multi_label", ("room", "food", "staff"), ("macro_f1",)
+            "topics", "Topics", "multi_label", ("room", "food", "staff"), ("micro_f1",)
         ),
         mtra_jax.Task("stars", "Stars", "regression", ("stars",), ("pearson",)),
         mtra_jax.Task(

@@ -18,7 +18,7 @@ def check(repository: str) -> None:
 
 
 def push(directory: Path, repository: str, api: Any = None) -> str:
-    """Uploads all files of `directory`; makes a private repository if there is none.
+    """Uploads all files of `directory`; creates a private repository if it does not exist.
 
     `api`: in place of `huggingface_hub.HfApi()`. Returns the address of the repository.
 
