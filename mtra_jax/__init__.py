@@ -1,1 +1,59 @@
-"""Multi-Task Representation Alignment (MTRA) for BERT and RoBERTa encoders, in JAX."""
+"""Multi-Task Representation Alignment (MTRA) for BERT and RoBERTa encoders, in JAX.
+
+```python
+import mtra_jax
+
+mtra_jax.train(tasks="my/tasks.toml", backbone="minilm-l6", workdir="runs/mine", epochs=3)
+model = mtra_jax.load("runs/mine")                # a run, or an exported model
+model.predict(["great stay"], task="reviews")     # a list of `Prediction`
+model.encode(["great stay"])                      # z [N, H]
+model.evaluate("my/tasks.toml")
+```
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtra_jax import objectives
+    from mtra_jax.api.loading import load
+    from mtra_jax.api.model import Model, Prediction
+    from mtra_jax.api.training import train
+    from mtra_jax.errors import InputError, RunError
+    from mtra_jax.tasks import Task
+
+__all__ = [
+    "InputError",
+    "Model",
+    "Prediction",
+    "RunError",
+    "Task",
+    "load",
+    "objectives",
+    "train",
+]
+
+# Name -> its module, imported at the first use: JAX takes seconds.
+_PLACES = {
+    "InputError": "errors",
+    "Model": "api.model",
+    "Prediction": "api.model",
+    "RunError": "errors",
+    "Task": "tasks",
+    "load": "api.loading",
+    "train": "api.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "objectives":
+        return importlib.import_module("mtra_jax.objectives")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'mtra_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mtra_jax.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

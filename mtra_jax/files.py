@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`; the body writes there.
 
     If the body succeeds, the file atomically replaces `path`; if it fails, `path` stays as
-    it was. Missing parent directories are created.
+    it was. Missing parent directories are created. The file has the permissions of any new
+    file (0644 with the usual umask), whatever the body gave it.
 
     Raises:
       OSError: a write failed; it names `path`, not the temporary file.
@@ -111,7 +113,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with naming(path):
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            # safetensors replaces the file by one that only its owner can read.
+            if temporary.stat().st_mode != mode:
+                temporary.chmod(stat.S_IMODE(mode))
             temporary.replace(path)
     except OSError as error:
         if error.errno is None or error.filename != str(temporary):
@@ -186,3 +193,27 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     if path.exists():
         shutil.rmtree(path)
     temporary.rename(path)
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yields an empty directory beside `path`, which gets this name if the body succeeds.
+
+    Its temporary name is unique, so nothing of the user's is touched. A directory at
+    `path` is replaced. A killed process leaves the temporary directory.
+    """
+    unique = uuid.uuid4().hex
+    temporary = path.with_name(f".{path.name}.{unique}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            before = path.with_name(f".{path.name}.{unique}.before")
+            path.rename(before)
+            temporary.rename(path)
+            shutil.rmtree(before)
+        else:
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

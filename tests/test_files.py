@@ -203,6 +203,17 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_file_that_its_writer_hides_has_the_permissions_of_the_umask(tmp_path):
+    previous = os.umask(0o022)
+    try:
+        with files.replacing(tmp_path / "a.txt") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600))
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_process_that_ends_before_the_renaming_leaves_the_old_file(
     tmp_path, monkeypatch
 ):

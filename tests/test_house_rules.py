@@ -25,7 +25,7 @@ MAX_BODY_LINES = 60
 
 # Room -> what of the package it may import, besides itself.
 ROOMS = {
-    "__init__": "",
+    "__init__": "api objectives errors tasks",
     "errors": "",
     "downloads": "errors",
     "files": "errors",
@@ -50,9 +50,13 @@ ROOMS = {
     "runs": "files train config config_files config_values data models methods metrics "
     "reports tasks types "
     "failures paths errors",
+    "exports": "runs train data models methods config config_values files reports tasks "
+    "types version errors",
+    "api": "runs exports train data config config_files preset_files files metrics reports "
+    "paths tasks errors",
     "cli": "config failures paths streams errors",
     "commands": "cli config config_files config_help config_values preset_files version runs train "
-    "reports methods data files tasks errors",
+    "reports methods data files tasks exports errors",
     "__main__": "commands",
 }
 # Package -> the only modules that import it.
@@ -64,9 +68,11 @@ ONLY_IN = {
     },
     "orbax": {"mtra_jax/runs/checkpoints.py"},
     "ml_collections": {
+        "mtra_jax/api/training.py",
         "mtra_jax/config.py",
         "mtra_jax/config_values.py",
         "mtra_jax/runs/continuation.py",
+        "mtra_jax/exports/reading.py",
         "mtra_jax/runs/experiments.py",
         "mtra_jax/runs/preparation.py",
         "mtra_jax/runs/scoring.py",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import tqdm
+import tqdm.auto
 
 from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
@@ -45,8 +46,8 @@ def write_log_line(text: str) -> None:
 
 
 def has_terminal() -> bool:
-    """Whether standard error, where bars are drawn, is a terminal."""
-    return sys.stderr.isatty()
+    """Whether bars can be drawn: on a terminal at standard error, or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def evaluation_bar(items: Iterable, total: int, *, position: int = 0) -> Iterable:
@@ -57,7 +58,7 @@ def evaluation_bar(items: Iterable, total: int, *, position: int = 0) -> Iterabl
     """
     if not has_terminal():
         return _evaluation_lines(items, total)
-    return tqdm.tqdm(
+    return tqdm.auto.tqdm(
         items,
         total=total,
         desc="evaluating",
@@ -205,7 +206,7 @@ class TrainingBar:
         self._epochs = epochs
         self._say = say
         self._pace, self._losses = _Pace(), _Losses(tasks)
-        self._bar = tqdm.tqdm(
+        self._bar = tqdm.auto.tqdm(
             total=total,
             initial=initial,
             unit="step",
@@ -213,7 +214,7 @@ class TrainingBar:
             leave=False,
             position=position,
         )
-        self._loss_bar = tqdm.tqdm(
+        self._loss_bar = tqdm.auto.tqdm(
             bar_format="{desc}",
             dynamic_ncols=True,
             leave=False,

@@ -15,6 +15,7 @@ from mtra_jax.data import (
     fingerprints,
     packing,
     shapes,
+    sources,
     targets,
     tokens,
 )
@@ -168,6 +169,52 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
     )
 
 
+class _Batch(NamedTuple):
+    """A split, and how its examples are divided into batches; see `_split`."""
+
+    split: str
+    size: int
+    shapes: tuple[packing.Shape, ...] = ()
+
+
+def score_examples(
+    saved: Saved,
+    examples: sources.Splits,
+    split: str,
+    bar: evaluate.Bar = evaluate.no_bar,
+) -> dict[str, Any]:
+    """Scores a model on one split of `examples`, as one split of `results.json`.
+
+    `examples`: of the tasks of `saved.benchmark`, with its labels.
+    """
+    batch = _Batch(split, saved.config.batch_size)
+    return _summary(saved, examples, batch, choose_devices(1), bar)
+
+
+def _summary(
+    saved: Saved,
+    examples: sources.Splits,
+    batch: _Batch,
+    devices: list[jax.Device],
+    bar: evaluate.Bar,
+) -> dict[str, Any]:
+    config, benchmark = saved.config, saved.benchmark
+    corpora = benchmarks.build_corpora(
+        benchmark,
+        examples,
+        saved.backbone.tokenizer,
+        max_length=config.data.max_length,
+        cache_dir=paths.cache_directory(config.data.cache_dir),
+        splits=(batch.split,),
+    )
+    corpus = corpora[batch.split]
+    packed = _split(corpus, batch.size, devices, batch.shapes)
+    params = replicate(saved.params, devices)
+    outputs, _ = evaluate.predict_outputs(_forward(saved, devices), params, packed, bar)
+    _, scores, _ = evaluate.score_outputs(outputs, corpus, benchmark)
+    return metrics.summarize(scores, benchmark.tasks)
+
+
 def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     data_dir = options.data_dir
     if data_dir is None:
@@ -183,28 +230,17 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     task_path = options.task_path or config.data.tasks
     examples = benchmarks.read_examples(benchmark, data_dir, [split], task_path)
     limit = config.data.limit
-    corpora = benchmarks.build_corpora(
-        benchmark,
-        benchmarks.limit_examples(benchmark, examples, limit),
-        saved.backbone.tokenizer,
-        max_length=config.data.max_length,
-        cache_dir=paths.cache_directory(config.data.cache_dir),
-        splits=(split,),
-    )
+    limited = benchmarks.limit_examples(benchmark, examples, limit)
     size = options.batch_size or config.batch_size
     size += -size % len(devices)
     trained: tuple[packing.Shape, ...] = ()
     if size == config.batch_size:
         # With the shapes of training, programs and figures are the same to the bit.
         trained = _shapes_of_training(directory, len(devices))
-    packed = _split(corpora[split], size, devices, trained)
-    params = replicate(saved.params, devices)
-    forward = _forward(saved, devices)
-    outputs, _ = evaluate.predict_outputs(forward, params, packed, options.bar)
-    _, scores, _ = evaluate.score_outputs(outputs, corpora[split], benchmark)
+    batch = _Batch(split, size, trained)
     return Score(
         benchmark,
-        metrics.summarize(scores, benchmark.tasks),
+        _summary(saved, limited, batch, devices, options.bar),
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
         limit,
     )

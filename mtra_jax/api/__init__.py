@@ -1,0 +1,1 @@
+"""What `import mtra_jax` offers: train and load models, predict, encode, evaluate."""

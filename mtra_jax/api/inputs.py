@@ -1,0 +1,173 @@
+"""Texts and tasks as a caller gives them -> checked lists, and examples with labels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtra_jax.data import benchmarks, shares, task_entries, task_file
+from mtra_jax.data.sources import SPLITS, Splits
+from mtra_jax.data.task_file import Data
+from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
+
+Given = str | Path | Sequence[tuple[Task, Mapping[str, Iterable[Any]]]]
+"""The name of a built-in benchmark, a TOML file, or tasks with their examples by split.
+
+Examples are pairs (text, label), see `data.task_file.examples`.
+"""
+
+
+class Texts(NamedTuple):
+    """N texts; `second` has the other texts of pairs, and is empty for single texts."""
+
+    first: list[str]
+    second: list[str]
+
+
+def texts_of(values: Any) -> Texts:
+    """Checks the texts of a call: a list of strings, or of pairs of strings.
+
+    Raises:
+      InputError: `values` is a single text, or an element is another thing.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(
+            f"texts is {shown(values)}; expected a list of texts, such as ['a text']"
+        )
+    rows = list(values)
+    are_texts = bool(rows) and isinstance(rows[0], str)
+    for index, row in enumerate(rows):
+        if not (isinstance(row, str) if are_texts else _is_pair(row)):
+            expected = "a text, as the first" if are_texts else "a text, or a pair"
+            raise InputError(f"texts[{index}] is {shown(row)}; expected {expected}")
+    if are_texts:
+        return Texts(rows, [])
+    return Texts([first for first, _ in rows], [second for _, second in rows])
+
+
+def _is_pair(row: Any) -> bool:
+    is_long = isinstance(row, tuple | list) and len(row) == 2
+    return is_long and all(isinstance(part, str) for part in row)
+
+
+def is_benchmark(tasks: Given) -> bool:
+    """Whether `tasks` is the name of a built-in benchmark."""
+    return isinstance(tasks, str) and tasks in BENCHMARKS
+
+
+def is_file(tasks: Given) -> bool:
+    """Whether `tasks` names a file, or the name of a benchmark that there is not."""
+    return isinstance(tasks, str | Path) and not is_benchmark(tasks)
+
+
+def check_file(tasks: Given) -> str:
+    """The path of a TOML file of tasks.
+
+    Raises:
+      InputError: there is no such file, and no such benchmark.
+    """
+    path = Path(str(tasks)).expanduser()
+    if not path.is_file():
+        hint = did_you_mean(str(tasks), BENCHMARKS)
+        raise InputError(
+            f"tasks is {shown(str(tasks))}: no such file; expected a TOML file or a "
+            f"benchmark; {hint}"
+        )
+    return str(path)
+
+
+def training_data(tasks: Given) -> Data:
+    """Tasks and examples of a list, for training.
+
+    Without examples of validation or test a share of the training examples becomes that
+    split, as for tasks of a file.
+
+    Raises:
+      InputError: the list or an example is not of the right form.
+    """
+    splits: Splits = {}
+    chosen = []
+    for task, parts in _listed(tasks):
+        if task.name in splits:
+            raise InputError(f"tasks: {task.name} is there twice; expected other names")
+        if "train" not in parts:
+            raise InputError(f"{task.name}: no examples for 'train'")
+        own = {name: task_file.examples(task, parts[name]) for name in parts}
+        missing = {s: task_entries.SHARE for s in SPLITS if s not in own}
+        if missing:
+            own |= shares.cut(task, own["train"], missing, 0, task.name)
+        splits[task.name] = {split: own[split] for split in SPLITS}
+        chosen.append(task)
+    return Data(Benchmark(OWN, tuple(chosen)), splits)
+
+
+def evaluation_data(
+    tasks: Given, benchmark: Benchmark, split: str, data_dir: str = ""
+) -> Data:
+    """Examples of one split for those tasks of a model that `tasks` has.
+
+    `benchmark`: the model's, whose labels the examples get. `data_dir`: of a built-in
+    benchmark's files.
+
+    Raises:
+      InputError: the data are missing, the model has none of the tasks, or a label is not
+        one of the model's.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split is {shown(split)}; {did_you_mean(str(split), SPLITS)}")
+    if not isinstance(tasks, str | Path):
+        given = {task.name: parts for task, parts in _listed(tasks)}
+        chosen = _common(benchmark, given)
+        splits = {}
+        for task in chosen.tasks:
+            if split not in given[task.name]:
+                raise InputError(f"{task.name}: no examples for {split!r}")
+            part = task_file.examples(task, given[task.name][split])
+            splits[task.name] = {split: part}
+        return Data(chosen, splits)
+    if is_file(tasks):
+        path = check_file(tasks)
+        chosen = _common(benchmark, task_file.names(path))
+        return Data(chosen, task_file.read(path, chosen, [split]))
+    built_in = BENCHMARKS[str(tasks)]
+    chosen = _common(benchmark, built_in.task_names)
+    for task in built_in.select(chosen.task_names).tasks:
+        if task.labels != chosen.tasks[chosen.task_names.index(task.name)].labels:
+            raise InputError(f"{task.name}: the model has other labels than {tasks}")
+    source = built_in.select(chosen.task_names)
+    return Data(chosen, benchmarks.read_examples(source, data_dir, [split]))
+
+
+def _common(benchmark: Benchmark, names: Iterable[str]) -> Benchmark:
+    """The tasks of a model that are among `names`."""
+    names = list(names)
+    common = [name for name in benchmark.task_names if name in names]
+    if not common:
+        raise InputError(
+            f"tasks {', '.join(names) or '(none)'}: the model has none of them; known: "
+            f"{', '.join(benchmark.task_names)}"
+        )
+    return benchmark.select(common)
+
+
+def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
+    """The pairs of a list of tasks.
+
+    Raises:
+      InputError: it is empty, or an element is not (Task, {split: examples}).
+    """
+    expected = 'expected (Task, {"train": [(text, label), ...], ...})'
+    if not isinstance(tasks, list | tuple) or not tasks:
+        raise InputError(
+            f"tasks is {shown(tasks)}; expected a benchmark, a TOML file, or a list: "
+            f"{expected}"
+        )
+    for index, row in enumerate(tasks):
+        fits = isinstance(row, tuple | list) and len(row) == 2
+        if not (fits and isinstance(row[0], Task) and isinstance(row[1], Mapping)):
+            raise InputError(f"tasks[{index}] is {shown(row)}; {expected}")
+        for split in row[1]:
+            if split not in SPLITS:
+                hint = did_you_mean(str(split), SPLITS)
+                raise InputError(f"{row[0].name}: split {shown(split)}; {hint}")
+    return [(task, parts) for task, parts in tasks]

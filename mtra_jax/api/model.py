@@ -1,0 +1,172 @@
+"""A trained model -> predictions, representations and figures, as Python objects."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from mtra_jax import metrics
+from mtra_jax.api import inputs
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.runs import scoring
+from mtra_jax.runs.prediction import Predictor
+from mtra_jax.runs.representation import Representer
+from mtra_jax.runs.scoring import Saved
+from mtra_jax.tasks import Benchmark, Task
+
+Text = str | tuple[str, str]
+"""A text, or the two texts of a pair."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a model predicts for one text and one task.
+
+    Classification: `label` and the `probabilities` of all labels, which sum to 1.
+    Multi-label: `labels`, those at or above their thresholds, and `probabilities`.
+    Regression: `values` by dimension, in the unit of the training data. `label` is None
+    if the outputs are not finite.
+    """
+
+    label: str | None = None
+    labels: tuple[str, ...] = ()
+    probabilities: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Model:
+    """A trained model of one or more tasks.
+
+    Programs are compiled at the first call for each of a few shapes, and stay with the
+    object: later calls are quick. `results`: as in `results.json`; None if the run has
+    not finished.
+    """
+
+    def __init__(
+        self, saved: Sequence[Saved], results: Mapping[str, Any] | None = None
+    ) -> None:
+        """`saved`: one model for all tasks, or one for each task."""
+        self._saved = list(saved)
+        self._predictor: Predictor | None = None
+        self._representers: dict[int, Representer] = {}
+        self.results = results
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks, with labels, thresholds and scales."""
+        return tuple(task for one in self._saved for task in one.benchmark.tasks)
+
+    def __repr__(self) -> str:
+        return f"Model({', '.join(task.name for task in self.tasks)})"
+
+    @overload
+    def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self, texts: Iterable[Text], task: None = None
+    ) -> list[dict[str, Prediction]]: ...
+
+    def predict(
+        self, texts: Iterable[Text], task: str | None = None
+    ) -> list[Prediction] | list[dict[str, Prediction]]:
+        """Predicts `task` for each text; without it all tasks, by name, in one pass.
+
+        `texts`: strings, or pairs of strings. Without `task` the tasks are those that
+        read such texts.
+
+        Raises:
+          InputError: `texts` is a single string, `task` is unknown, or the task reads
+            pairs and the texts are single ones, or the reverse.
+        """
+        wanted = None if task is None else self._task(task)
+        given = inputs.texts_of(texts)
+        if not given.first:
+            return []
+        has_pairs = bool(given.second)
+        if wanted is not None and wanted.is_pair != has_pairs:
+            expected = "pairs of texts" if wanted.is_pair else "single texts"
+            raise InputError(f"task {wanted.name}: expected {expected}")
+        if self._predictor is None:
+            self._predictor = Predictor(self._saved)
+        chosen = self._predictor.tasks_for(has_pairs=has_pairs)
+        outputs = self._predictor(given.first, given.second)
+        if wanted is not None:
+            return [prediction(wanted, row) for row in outputs[wanted.name]]
+        return [
+            {one.name: prediction(one, outputs[one.name][index]) for one in chosen}
+            for index in range(len(given.first))
+        ]
+
+    def encode(self, texts: Iterable[Text], task: str | None = None) -> np.ndarray:
+        """Returns z, the last hidden state of each text's first token: float32 [N, H].
+
+        `task`: whose encoder is used, if each task has another one.
+
+        Raises:
+          InputError: `texts` is a single string; or each task has an encoder and `task`
+            does not name one.
+        """
+        index = self._index(task)
+        given = inputs.texts_of(texts)
+        if index not in self._representers:
+            self._representers[index] = Representer(self._saved[index])
+        return self._representers[index](given.first, given.second)
+
+    def evaluate(
+        self, tasks: inputs.Given, split: str = "test", *, data_dir: str = ""
+    ) -> dict[str, Any]:
+        """Scores the model on one split, as one split of `results`.
+
+        `tasks`: a TOML file, the name of a built-in benchmark with its `data_dir`, or a
+        list of (Task, {split: examples}). Those that the model does not have are left
+        out; labels go by their names.
+
+        Raises:
+          InputError: data are missing, do not fit the model, or have none of its tasks.
+        """
+        names = tuple(self.tasks)
+        data = inputs.evaluation_data(tasks, Benchmark("", names), split, data_dir)
+        scores: dict[str, Any] = {}
+        for one in self._saved:
+            own = [n for n in one.benchmark.task_names if n in data.splits]
+            if own:
+                chosen = one._replace(benchmark=one.benchmark.select(own))
+                scores |= scoring.score_examples(chosen, data.splits, split)
+        return metrics.summarize(scores, data.benchmark.tasks)
+
+    def _task(self, name: str) -> Task:
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        names = [task.name for task in self.tasks]
+        raise InputError(f"unknown task {name!r}; {did_you_mean(str(name), names)}")
+
+    def _index(self, task: str | None) -> int:
+        """The place of the encoder of `task`."""
+        if task is not None:
+            self._task(task)
+            owners = (task in one.benchmark.task_names for one in self._saved)
+            return list(owners).index(True)
+        if len(self._saved) > 1:
+            raise InputError(
+                "each task has its encoder; expected task=, one of "
+                f"{', '.join(task.name for task in self.tasks)}"
+            )
+        return 0
+
+
+def prediction(task: Task, outputs: np.ndarray) -> Prediction:
+    """The prediction for one text from `outputs` [d] of `prediction.Predictor`."""
+    by_label = dict(zip(task.labels, map(float, outputs), strict=True))
+    if task.kind == "regression":
+        return Prediction(values=by_label)
+    if task.kind == "multi_label":
+        thresholds = task.thresholds or (0.5,) * task.num_outputs
+        pairs = zip(by_label.items(), thresholds, strict=True)
+        labels = tuple(name for (name, p), least in pairs if p >= least)
+        return Prediction(labels=labels, probabilities=by_label)
+    is_sound = bool(np.isfinite(outputs).all())
+    label = task.labels[int(np.argmax(outputs))] if is_sound else None
+    return Prediction(label=label, probabilities=by_label)

@@ -1,0 +1,130 @@
+"""Tasks, an encoder and a method as Python values -> a trained `Model`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax import config_files, files, paths, preset_files
+from mtra_jax.api import inputs
+from mtra_jax.api.loading import load
+from mtra_jax.api.model import Model
+from mtra_jax.data.task_file import Data
+from mtra_jax.errors import InputError
+from mtra_jax.reports import bars
+from mtra_jax.runs import display, training
+from mtra_jax.tasks import OWN
+from mtra_jax.train.devices import start_devices
+
+PRESET = "configs/own.py"
+"""The values of own tasks."""
+FLAG = "--config."
+
+
+def train(
+    config: ConfigDict | str | None = None,
+    *,
+    tasks: inputs.Given | None = None,
+    backbone: str | Path | None = None,
+    method: str | None = None,
+    workdir: str | Path,
+    quiet: bool = False,
+    **overrides: Any,
+) -> Model:
+    """Trains a model in the directory `workdir`, or continues the run that is there.
+
+    `tasks`: a TOML file, the name of a built-in benchmark, or a list of (Task, {split:
+    examples}). `backbone`: a directory or a name on the hub; "" for a new encoder.
+    `method`: "mtra" if not given. `overrides`: any other keys of the configuration, such
+    as `epochs=3`, `data={"limit": 100}` or `**{"data.limit": 100}`. `config`: in place of
+    tasks, backbone and method, or to be changed by them: a configuration, or FILE:NAME.
+
+    An interrupted call leaves a run that the same call continues. No signal handlers are
+    installed. With `quiet` only problems are reported, on standard error.
+
+    Raises:
+      InputError: a value, a file or an example is wrong, or `workdir` holds another run.
+      RunError: training failed.
+    """
+    start_devices()
+    chosen, data = configuration(config, tasks, backbone, method, overrides)
+    directory = Path(paths.expand(str(workdir)))
+    warn = bars.write_log_line if quiet else None
+    view = display.Display(bars.write_line, warn=warn, quiet=quiet)
+    try:
+        training.train(chosen, directory, view.watch, data)
+    finally:
+        view.close()
+    return load(directory, cache_dir=chosen.data.cache_dir)
+
+
+def configuration(
+    config: ConfigDict | str | None,
+    tasks: inputs.Given | None,
+    backbone: str | Path | None,
+    method: str | None,
+    overrides: Mapping[str, Any],
+) -> tuple[ConfigDict, Data | None]:
+    """The configuration of `train`, and the examples of tasks that are a list.
+
+    Raises:
+      InputError: a key is unknown, a value does not fit, or tasks or backbone are missing.
+    """
+    if config is None and (tasks is None or backbone is None):
+        missing = "tasks" if tasks is None else "backbone"
+        raise InputError(f"no {missing}; expected {missing}=, or a configuration")
+    values = _overrides(overrides)
+    data = None
+    if tasks is not None:
+        values, data = {**_task_values(tasks), **values}, _data(tasks)
+    if data is not None:
+        values.setdefault("tasks", ",".join(data.benchmark.task_names))
+        data = data.select([name.strip() for name in values["tasks"].split(",")])
+    if backbone is not None:
+        values["backbone.path"] = str(backbone)
+    if method is not None:
+        values["method.name"] = method
+    try:
+        return configs.apply(_start(config, tasks), list(values.items())), data
+    except InputError as error:
+        raise InputError(str(error).replace(FLAG, "")) from error
+
+
+def _start(config: ConfigDict | str | None, tasks: inputs.Given | None) -> ConfigDict:
+    """The configuration before anything else is set."""
+    if isinstance(config, str):
+        return configs.load(config)
+    if config is not None:
+        return configs.from_dict(configs.to_dict(config))
+    if tasks is None or inputs.is_benchmark(tasks):
+        return configs.default_config()
+    preset = config_files.execute(preset_files.find(PRESET))
+    return configs.make("mtra", preset.values(""))
+
+
+def _task_values(tasks: inputs.Given) -> dict[str, str]:
+    """The keys that `tasks` sets, as text."""
+    if inputs.is_benchmark(tasks):
+        return {"benchmark": str(tasks)}
+    if inputs.is_file(tasks):
+        return {"benchmark": OWN, "data.tasks": inputs.check_file(tasks)}
+    return {"benchmark": OWN}
+
+
+def _data(tasks: inputs.Given) -> Data | None:
+    """The examples of a list; None where the configuration names the data."""
+    is_named = inputs.is_benchmark(tasks) or inputs.is_file(tasks)
+    return None if is_named else inputs.training_data(tasks)
+
+
+def _overrides(values: Mapping[str, Any]) -> dict[str, str]:
+    """Keyword arguments by dotted key, as the text that the command line has."""
+    return {key: _text(value) for key, value in files.flatten(values).items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)

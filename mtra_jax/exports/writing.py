@@ -1,0 +1,125 @@
+"""The directory of a finished run -> a directory with the whole model and its card."""
+
+from pathlib import Path
+from typing import Any
+
+from mtra_jax import config as configs
+from mtra_jax import config_values, files
+from mtra_jax.data import tokens
+from mtra_jax.errors import InputError
+from mtra_jax.exports import card, onnx_file, reading, weights
+from mtra_jax.models import pretrained
+from mtra_jax.runs import definitions, inputs, scoring, workdir
+from mtra_jax.version import VERSION
+
+# Keys of the configuration with places on a machine.
+PLACES = ("data.cache_dir", "data.dir", "data.tasks", "backbone.path", "warm_start")
+
+
+def export(
+    run: Path, to: Path, *, force: bool = False, onnx: bool = False, licence: str = ""
+) -> None:
+    """Writes the best model of the finished run in `run` to the new directory `to`.
+
+    `to` gets `encoder/`, `heads.safetensors`, `tasks.json`, `mtra_jax.json`,
+    `inputs.json`, `results.json` and `README.md`, the card. It appears whole or not. With
+    `force` an exported model at `to` is replaced, and nothing else. `onnx` adds
+    `model.onnx`. `licence`: an identifier of the hub, such as "apache-2.0"; the card
+    otherwise states that none was chosen.
+
+    Raises:
+      InputError: `run` has not finished, or holds a run for each task; `to` is there; or
+        the model has no form in ONNX.
+    """
+    config = workdir.read_config(run)
+    if names := configs.separate_tasks(config):
+        raise InputError(
+            f"{run}: {config.method.name} trains one model per task; expected the run of "
+            f"one task, such as {run / names[0]}"
+        )
+    results = workdir.read_results(run)
+    if results is None:
+        raise InputError(
+            f"{run / workdir.RESULTS}: no such file; expected a finished run"
+        )
+    _check_target(to, force=force)
+    if onnx:
+        onnx_file.check_installed()
+    saved = scoring.load_one(run)
+    with files.new_directory(to) as place:
+        about = write_model(place, saved, _packages(run))
+        files.write_json(place / workdir.RESULTS, results)
+        if onnx:
+            onnx_file.write(place)
+        facts = card.Facts(
+            to.resolve().name, saved.benchmark, results, about, licence, onnx
+        )
+        names_of_weights = weights.to_tensors(saved.params).keys()
+        files.write_text(place / card.FILE, card.text(facts, names_of_weights))
+
+
+def write_model(
+    place: Path, saved: scoring.Saved, packages: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the files that `reading.read` needs; returns the content of `mtra_jax.json`.
+
+    `packages`: versions by name.
+    """
+    _write_encoder(place, saved)
+    weights.write(place, saved.params)
+    definitions.write(place, saved.benchmark)
+    inputs.write(place, saved.inputs)
+    about = _about(saved, packages)
+    files.write_json(place / reading.FILE, about)
+    return about
+
+
+def _check_target(to: Path, *, force: bool) -> None:
+    """Raises InputError if `to` may not be made, or replaced."""
+    if not to.exists() and not to.is_symlink():
+        return
+    if to.is_dir() and not to.is_symlink():
+        if not any(to.iterdir()) or (reading.is_export(to) and force):
+            return
+        if reading.is_export(to):
+            raise InputError(f"{to}: an exported model is there; --force replaces it")
+    raise InputError(f"{to}: is there; expected the name of a new directory")
+
+
+def _write_encoder(place: Path, saved: scoring.Saved) -> None:
+    backbone, directory = saved.backbone, place / workdir.ENCODER
+    directory.mkdir()
+    tokens.save_tokenizer(backbone.tokenizer, directory, backbone.config.max_length)
+    pretrained.save_encoder(directory, backbone.config, saved.params["encoder"])
+
+
+def _about(saved: scoring.Saved, packages: dict[str, Any]) -> dict[str, Any]:
+    """The content of `mtra_jax.json`."""
+    config = saved.config
+    flat = config_values.flat(config)
+    return {
+        "format": reading.FORMAT,
+        "method": config.method.to_dict(),
+        "evaluation": {key: flat[key] for key in reading.KEYS},
+        "backbone": _backbone_name(flat["backbone.path"]),
+        "hyper_parameters": {
+            key: value
+            for key, value in flat.items()
+            if key not in PLACES and not key.startswith(("method.", "backbone."))
+        },
+        "versions": {"mtra_jax": VERSION, **packages},
+    }
+
+
+def _backbone_name(path: str) -> str:
+    """A name of the hub as it is; the last part of a local path; "" for a new encoder."""
+    is_hub = pretrained.HUB_NAME.fullmatch(path) and not Path(path).exists()
+    return path if is_hub else Path(path).name
+
+
+def _packages(run: Path) -> dict[str, Any]:
+    """The versions of the packages that the run used; none if they were not recorded."""
+    try:
+        return dict(files.read_json(run / workdir.ENVIRONMENT)["packages"])
+    except (OSError, InputError, KeyError, TypeError, ValueError):
+        return {}

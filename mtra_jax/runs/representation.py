@@ -1,0 +1,65 @@
+"""A trained model and new texts -> z, the representations that the heads read."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtra_jax.data import batches, tokens
+from mtra_jax.data.texts import normalize
+from mtra_jax.methods import layout
+from mtra_jax.runs import prediction, preparation
+from mtra_jax.runs.scoring import Saved
+from mtra_jax.train import evaluate
+from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
+from mtra_jax.types import Batch, Params
+
+
+class Representer:
+    """Calls of a trained encoder with texts: `representer(texts)`.
+
+    Compiled programs stay with the object; the batches have the few shapes of
+    `prediction.plan`.
+    """
+
+    def __init__(self, saved: Saved) -> None:
+        devices = choose_devices(1)
+        self._saved = saved
+        self._params = replicate(saved.params, devices)
+        self._program = _program(saved, devices)
+
+    def __call__(
+        self, texts: Sequence[str], second_texts: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Returns z, float32 [N, H], in the order of the `texts`.
+
+        `second_texts`: empty, or the second text of each of N pairs.
+        """
+        saved, size = self._saved, len(texts)
+        result = np.zeros((size, saved.backbone.config.hidden_size), np.float32)
+        if not size:
+            return result
+        pair = [[*map(normalize, second_texts)]] if second_texts else []
+        length = saved.config.data.max_length
+        encoded = tokens.encode(
+            saved.backbone.tokenizer, [*map(normalize, texts)], length, *pair
+        )
+        targets = np.zeros((size, saved.benchmark.num_slots), np.float32)
+        corpus = batches.Corpus(encoded, np.zeros(size, np.int32), targets, (size,))
+        for shape, rows in prediction.plan(encoded.lengths, length).items():
+            split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(rows))
+            z, _ = evaluate.predict_outputs(self._program, self._params, split)
+            examples = split.plan.reshape(-1)
+            result[examples[examples >= 0]] = z
+        return result
+
+
+def _program(saved: Saved, devices: list[jax.Device]) -> Program:
+    model = preparation.make_model(saved.config, saved.benchmark, saved.backbone.config)
+
+    def encode(params: Params, batch: Batch) -> tuple[jax.Array, dict[str, tuple]]:
+        z = model.represent(params, layout.only_part(batch), None)
+        return layout.gather(z.astype(jnp.float32), AXIS), {"losses": ()}
+
+    return Program(encode, devices, donate_first=False)

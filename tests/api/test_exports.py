@@ -1,0 +1,235 @@
+"""Exports of a trained model: the directory, its card, the command, the hub."""
+
+import json
+import re
+import shutil
+
+import huggingface_hub
+import pytest
+import trained_models
+import yaml
+from huggingface_hub import errors
+
+import mtra_jax
+from mtra_jax.commands import export
+from mtra_jax.errors import RunError
+from mtra_jax.exports import publishing, writing
+from mtra_jax.runs import workdir
+
+TEXTS = ["the room was lovely", "the food was awful, day 3"]
+FILES = {
+    "README.md",
+    "encoder/config.json",
+    "encoder/model.safetensors",
+    "encoder/tokenizer.json",
+    "encoder/tokenizer_config.json",
+    "heads.safetensors",
+    "inputs.json",
+    "mtra_jax.json",
+    "results.json",
+    "tasks.json",
+}
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("exports") / "model"
+    writing.export(run, directory)
+    return directory
+
+
+def test_all_files_are_there_and_readable_by_others(exported):
+    paths = [path for path in exported.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(exported)) for path in paths} == FILES
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o644}
+    assert [*exported.parent.iterdir()] == [exported]
+
+
+def test_an_export_predicts_what_the_run_predicts(exported, model, tmp_path):
+    moved = shutil.copytree(exported, tmp_path / "elsewhere")
+    again = mtra_jax.load(moved, cache_dir="")
+    assert again.predict(TEXTS) == model.predict(TEXTS)
+    assert (again.encode(TEXTS) == model.encode(TEXTS)).all()
+    assert again.results == model.results
+    assert again.tasks == model.tasks
+    assert again.evaluate(trained_models.own_tasks()) == model.evaluate(
+        trained_models.own_tasks()
+    )
+
+
+def test_no_path_of_this_machine_is_in_an_export(exported, run):
+    for path in exported.rglob("*.*"):
+        assert str(run.parent).encode() not in path.read_bytes()
+
+
+def test_the_encoder_is_no_classifier(exported):
+    config = json.loads((exported / "encoder/config.json").read_text())
+    assert config["architectures"] == ["BertModel"]
+    assert not config.keys() & {"num_labels", "id2label", "problem_type"}
+
+
+def test_the_card_has_data_figures_and_metadata(exported, model):
+    card = (exported / "README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    assert metadata["license"] == "other"
+    assert metadata["license_name"] == "not-stated"
+    assert metadata["pipeline_tag"] == "text-classification"
+    assert "macro_f1" in metadata["metrics"]
+    for task in model.tasks:
+        counts = model.results["examples"][task.name]
+        row = next(line for line in body.splitlines() if f"`{task.name}`" in line)
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[2] == ", ".join(task.labels)
+        assert cells[3:] == [str(n) for n in counts.values()] == ["40", "12", "14"]
+    for row in ("majority", "test"):
+        assert f"{model.results[row]['avg']:.2f}" in body
+    for expected in ("## Limits", "## Licence", "`epochs`", '`"ew"`', "jax 0."):
+        assert expected in body
+
+
+@pytest.mark.torch
+def test_the_lines_in_the_card_predict_the_same(exported, model, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    blocks = re.findall(
+        r"```python\n(.*?)```", (exported / "README.md").read_text(), re.DOTALL
+    )
+    (lines,) = (block for block in blocks if "torch" in block)
+    monkeypatch.chdir(exported)
+    names = {}
+    exec(lines, names)
+    results = names["predict"](TEXTS)
+    for task in model.tasks[:3]:
+        for row, one in zip(
+            results[task.name], model.predict(TEXTS, task.name), strict=True
+        ):
+            expected = one.values or one.probabilities
+            assert row.tolist() == pytest.approx([*expected.values()], abs=1e-4)
+    pairs = [(text, "it was good") for text in TEXTS]
+    results = names["predict"](TEXTS, [second for _, second in pairs])
+    for row, one in zip(results["agree"], model.predict(pairs, "agree"), strict=True):
+        assert row.tolist() == pytest.approx([*one.probabilities.values()], abs=1e-4)
+
+
+def test_a_directory_that_is_there_stays(exported, run, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "notes.txt").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(mtra_jax.InputError, match="expected the name of a new"):
+            writing.export(run, taken, force=force)
+    assert (taken / "notes.txt").read_text() == "mine"
+    with pytest.raises(mtra_jax.InputError, match="--force replaces it"):
+        writing.export(run, exported)
+
+
+def test_force_replaces_an_export(exported, run, tmp_path):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / "old.txt").write_text("old")
+    writing.export(run, copy, force=True, licence="mit")
+    assert not (copy / "old.txt").exists()
+    assert 'license: "mit"' in (copy / "README.md").read_text()
+    assert [*tmp_path.iterdir()] == [copy]
+
+
+def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device", "README.md")
+
+    monkeypatch.setattr(writing.card, "text", fail)
+    with pytest.raises(OSError, match="No space"):
+        writing.export(run, tmp_path / "model")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_unfinished_run_is_refused(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / workdir.RESULTS).unlink()
+    with pytest.raises(mtra_jax.InputError, match="expected a finished run"):
+        writing.export(copy, tmp_path / "model")
+
+
+def test_runs_of_single_tasks_are_exported_one_by_one(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((copy / workdir.CONFIG).read_text())
+    config["method"] = {"name": "stl"}
+    (copy / workdir.CONFIG).write_text(json.dumps(config))
+    with pytest.raises(mtra_jax.InputError, match=r"one model per task; .*run/mood"):
+        writing.export(copy, tmp_path / "model")
+
+
+class Hub:
+    """In place of `HfApi`: a local directory."""
+
+    def __init__(self, root, fault=None):
+        self.root, self.fault = root, fault
+
+    def create_repo(self, repository, *, private, exist_ok):
+        assert private
+        assert exist_ok
+        if self.fault is not None:
+            raise self.fault
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message):
+        shutil.copytree(folder_path, self.root / repo_id)
+
+
+def test_the_command_exports_and_pushes(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(tmp_path / "hub"))
+    to = tmp_path / "model"
+    export.main([str(run), "--to", str(to), "--push_to_hub", "me/model"])
+    assert capsys.readouterr().out.splitlines() == [
+        str(to),
+        "https://huggingface.co/me/model",
+    ]
+    pushed = tmp_path / "hub/me/model"
+    assert {
+        str(p.relative_to(pushed)) for p in pushed.rglob("*") if p.is_file()
+    } == FILES
+
+
+def test_nothing_is_pushed_unasked(run, tmp_path, monkeypatch):
+    def fail(*_):
+        raise AssertionError("the hub")
+
+    monkeypatch.setattr(publishing, "push", fail)
+    export.main([str(run), "--to", str(tmp_path / "model")])
+
+
+class Refused(Exception):
+    def __init__(self, status):
+        super().__init__("refused\nby the server")
+        self.response = type("Response", (), {"status_code": status})()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (
+            errors.LocalTokenNotFoundError("no"),
+            mtra_jax.InputError,
+            "not logged in",
+        ),
+        (
+            errors.OfflineModeIsEnabled("no"),
+            mtra_jax.InputError,
+            "HF_HUB_OFFLINE",
+        ),
+        (Refused(403), mtra_jax.InputError, "status 403"),
+        (Refused(500), RunError, "refused by the server; .* is complete"),
+        (ConnectionError("no\nroute"), RunError, "no route; .* is complete"),
+    ],
+)
+def test_a_failed_push_is_one_line(fault, kind, message, exported, tmp_path):
+    with pytest.raises(kind, match=message) as error:
+        publishing.push(exported, "me/model", Hub(tmp_path, fault))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["model", "a/b/c", "../x", ""])
+def test_an_impossible_repository_is_refused_before_anything_is_written(
+    name, run, tmp_path
+):
+    with pytest.raises(mtra_jax.InputError, match="expected ORGANISATION/NAME"):
+        export.main([str(run), "--to", str(tmp_path / "m"), "--push_to_hub", name])
+    assert not (tmp_path / "m").exists()
