@@ -14,7 +14,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtra_jax import config, config_files, errors, tasks
+from mtra_jax import config, config_files, errors, paths, tasks
+from mtra_jax.data import task_file
 
 MTRA = config_files.execute(str(Path(__file__).with_name("mtra.py")))
 KEY = "tasks"
@@ -26,6 +27,7 @@ def values(path: str) -> dict[str, Any]:
         **MTRA.values("roberta_tweeteval"),
         "benchmark": tasks.OWN,
         "data.tasks": path,
+        "tasks": task_file.names(path),
         "data.standardize": True,
         "heads.start": "base_rate",
     }
@@ -42,4 +44,4 @@ def get_config(spec: str) -> ConfigDict:
         raise errors.InputError(
             f"{errors.shown(spec)}; expected {KEY}=FILE, as in configs/own.py:{KEY}=my/tasks.toml"
         )
-    return config.make("mtra", values(path))
+    return config.make("mtra", values(paths.expand(path)))
