@@ -22,12 +22,15 @@ KEY = "tasks"
 
 
 def values(path: str) -> dict[str, Any]:
-    """Returns the values of the tasks in the file `path`, by dotted key."""
+    """Returns the values of the tasks in the file `path`, by dotted key.
+
+    Without a path the tasks are given in Python, and their names have to be set.
+    """
     return {
         **MTRA.values("roberta_tweeteval"),
         "benchmark": tasks.OWN,
         "data.tasks": path,
-        "tasks": task_file.names(path),
+        "tasks": task_file.names(path) if path else (),
         "data.standardize": True,
         "heads.start": "base_rate",
     }
