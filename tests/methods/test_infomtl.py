@@ -20,6 +20,7 @@ RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
 VARIANTS = {
     "whole": {},
     "linear": {"hidden": 0},
+    "by_class": {"kl": "classes"},
     "without_simax": {"simax": False},
     "without_timin": {"timin": False},
     "without_both": {"simax": False, "timin": False},
@@ -140,7 +141,10 @@ def expected(toy, params, batch, noises, variant):
                 variances = variances["output"]
             log_variance = linear(variances, log_variance)
             terms = -(1 + log_variance - predicted**2 - np.exp(log_variance)) / 2
-            kls[task] += np.mean(terms) / count
+            same = batch.where & (batch.tasks == task)
+            if options.get("kl") == "classes" and space.is_classification[task]:
+                same &= (batch.targets == batch.targets[i]).all(axis=1)
+            kls[task] += np.mean(terms) / same.sum()
             predicted = predicted + np.exp(log_variance / 2) * noise[i, own]
         outputs[i, own] = predicted
         wanted = batch.targets[i, own]
@@ -233,7 +237,11 @@ def torch_objective(torch, toy, params, batch, noises, options):
             log_variance = functional.linear(features, layer["kernel"].T, layer["bias"])
             posterior = distributions.Normal(predicted, torch.exp(log_variance / 2))
             prior = distributions.Normal(torch.zeros_like(predicted), 1.0)
-            total = total + BETA * distributions.kl_divergence(posterior, prior).mean()
+            kl = distributions.kl_divergence(posterior, prior).mean(dim=1)
+            groups = [torch.ones_like(kl, dtype=torch.bool)]
+            if options.get("kl") == "classes" and space.is_classification[task]:
+                groups = [wanted.argmax(dim=1) == k for k in range(wanted.shape[1])]
+            total = total + BETA * sum(kl[g].mean() for g in groups if g.any())
             predicted = posterior.loc + posterior.scale * noise[texts][:, own]
         if space.is_classification[task]:
             total = total + functional.cross_entropy(predicted, wanted.argmax(dim=1))
@@ -331,6 +339,7 @@ def test_log_variances_have_separate_layers_for_each_task(toy, variant):
         ({"alpha": -0.5}, "method.alpha is -0.5; expected 0 or more, finite"),
         ({"alpha": math.inf}, "method.alpha is inf; expected 0 or more, finite"),
         ({"beta": math.nan}, "method.beta is nan; expected 0 or more, finite"),
+        ({"kl": "class"}, "method.kl is 'class'; did you mean classes?"),
         ({"hidden": -1}, "method.hidden is -1; expected 0 or more"),
         ({"temperature": 0}, "method.temperature is 0; expected more than 0, finite"),
         (
