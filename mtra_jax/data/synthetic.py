@@ -269,6 +269,19 @@ def generate(
     return benchmark
 
 
+def unlabelled(count: int, seed: int, without: frozenset[str]) -> list[str]:
+    """Returns `count` different texts of the grammar, none of which is in `without`.
+
+    They have the structures of all tasks in equal shares.
+    """
+    draw, names, texts = Draw(f"unlabelled/{seed}"), SYNTHETIC.task_names, {}
+    while len(texts) < count:
+        text = _tweet(draw, names[len(texts) % len(names)]).text
+        if text not in without:
+            texts[text] = None
+    return list(texts)
+
+
 def _generate_task(task: Task, seed: int, sizes: Sequence[int]) -> dict[str, Examples]:
     texts: set[str] = set()
     splits = {}

@@ -6,13 +6,30 @@ Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T. With a BERT encoder it is 
 
 import jax
 
+from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
 from mtra_jax.types import Params
 
+REDUCTIONS = ("mean", "sum")
 
-def make(model: Model) -> contract.Method:
-    """Makes EW. The weight is 1/T, however many of the T tasks a step holds."""
+
+def make(model: Model, *, reduction: str = "mean") -> contract.Method:
+    """Makes EW. The weight is 1/T, however many of the T tasks a step holds.
+
+    `reduction="sum"` has the weight 1 in place of 1/T. Adamax does not see the scale of
+    the loss, but clipping does: a gradient of the mean is seldom as long as `clip_norm`,
+    while those of SI and MTRA, which have the sum of logarithms, are clipped. The paper
+    states 1/T; code that adds up the losses of one-task batches trains on the sum.
+
+    Raises:
+      InputError: `reduction` is not one of `REDUCTIONS`.
+    """
+    if reduction not in REDUCTIONS:
+        raise InputError(
+            f"method.reduction is {reduction!r}; {did_you_mean(reduction, REDUCTIONS)}"
+        )
+    divisor = 1 if reduction == "sum" else model.space.num_tasks
 
     def objective(
         params: Params,
@@ -22,7 +39,7 @@ def make(model: Model) -> contract.Method:
         rng: jax.Array,
     ) -> tuple[jax.Array, contract.State]:
         del params, rng
-        return task_losses.total(losses, present) / losses.shape[0], state
+        return task_losses.total(losses, present) / divisor, state
 
     return contract.Method(
         contract.no_params, task_losses.plain(model), contract.Weighted(objective)

@@ -15,7 +15,8 @@ from mtra_jax.types import Params
 def make(model: Model) -> contract.Method:
     """Makes TW: λ_t = N_t / Σ N. The weights of all tasks sum to 1, like EW's.
 
-    With `per_task` sampling the number of a task's batches is proportional to N_t too.
+    With `per_task` sampling the number of a task's batches is proportional to N_t too, so
+    that a task counts with N_t². With `joint` sampling it counts with N_t.
     """
     counts = np.asarray(model.space.num_examples, np.float32)
     shares = counts / max(counts.sum(), 1)

@@ -29,8 +29,9 @@ class Heads(nn.Module):
     `tasks`: (name, number of outputs) of each task. Each task has separate parameters,
     `{name: {kernel, bias}}`, but one matrix product computes all outputs.
 
-    Source: the released code of MTRA (the paper states only "linear head"). Weights start
-    from N(0, 0.02²), like the encoder's; biases start from 0.
+    Source: the released code of CIFM (Hu et al. 2024), on which MTRA builds; the paper
+    states only "linear head". Weights start from N(0, 0.02²), like BERT's new layers;
+    biases start from 0. That code starts both from U(±1/√H), PyTorch's default.
     """
 
     tasks: Sequence[tuple[str, int]]

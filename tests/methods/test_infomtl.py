@@ -10,15 +10,17 @@ import pytest
 
 from mtra_jax.errors import InputError
 from mtra_jax.methods import infomtl, randomness
-from mtra_jax.models import heads
+from mtra_jax.models import heads, hidden_heads
 
 # No text of the last task; -1 is an empty place.
 TASKS = (0, 3, 1, -1, 2, 0, 1, 1, -1, 3, 3, 2, 0, 1, 0, -1)
-ALPHA, BETA, TEMPERATURE = 0.8, 0.3, 0.4
+ALPHA, BETA, TEMPERATURE, HIDDEN = 0.8, 0.3, 0.4, 3
 RTOL = 1e-11
 RNGS = {"method": jax.random.key(4), "dropout": jax.random.key(5)}
 VARIANTS = {
     "whole": {},
+    "linear": {"hidden": 0},
+    "by_class": {"kl": "classes"},
     "without_simax": {"simax": False},
     "without_timin": {"timin": False},
     "without_both": {"simax": False, "timin": False},
@@ -51,8 +53,9 @@ def noise_factors(key, shape, table):
 def make(toy, variant):
     model = toy.model
     model = model._replace(encoder=Noisy(), heads=heads.Heads(model.heads.tasks, 0.5))
+    options = {"hidden": HIDDEN, **VARIANTS[variant]}
     method = infomtl.make(
-        model, alpha=ALPHA, beta=BETA, temperature=TEMPERATURE, **VARIANTS[variant]
+        model, alpha=ALPHA, beta=BETA, temperature=TEMPERATURE, **options
     )
     return model, method
 
@@ -132,9 +135,16 @@ def expected(toy, params, batch, noises, variant):
         predicted = linear(params["heads"][name], np.maximum(z[i], 0) * head_factors[i])
         if options.get("timin", True):
             variances = params["method"]["tasks"][name]
-            log_variance = linear(variances, np.maximum(z[i], 0))
+            log_variance = np.maximum(z[i], 0)
+            if options.get("hidden", HIDDEN):
+                log_variance = np.maximum(linear(variances["hidden"], log_variance), 0)
+                variances = variances["output"]
+            log_variance = linear(variances, log_variance)
             terms = -(1 + log_variance - predicted**2 - np.exp(log_variance)) / 2
-            kls[task] += np.mean(terms) / count
+            same = batch.where & (batch.tasks == task)
+            if options.get("kl") == "classes" and space.is_classification[task]:
+                same &= (batch.targets == batch.targets[i]).all(axis=1)
+            kls[task] += np.mean(terms) / same.sum()
             predicted = predicted + np.exp(log_variance / 2) * noise[i, own]
         outputs[i, own] = predicted
         wanted = batch.targets[i, own]
@@ -219,10 +229,19 @@ def torch_objective(torch, toy, params, batch, noises, options):
         )
         if options.get("timin", True):
             layer = params["method"]["tasks"][toy.names[task]]
+            if options.get("hidden", HIDDEN):
+                hidden, layer = layer["hidden"], layer["output"]
+                features = torch.relu(
+                    functional.linear(features, hidden["kernel"].T, hidden["bias"])
+                )
             log_variance = functional.linear(features, layer["kernel"].T, layer["bias"])
             posterior = distributions.Normal(predicted, torch.exp(log_variance / 2))
             prior = distributions.Normal(torch.zeros_like(predicted), 1.0)
-            total = total + BETA * distributions.kl_divergence(posterior, prior).mean()
+            kl = distributions.kl_divergence(posterior, prior).mean(dim=1)
+            groups = [torch.ones_like(kl, dtype=torch.bool)]
+            if options.get("kl") == "classes" and space.is_classification[task]:
+                groups = [wanted.argmax(dim=1) == k for k in range(wanted.shape[1])]
+            total = total + BETA * sum(kl[g].mean() for g in groups if g.any())
             predicted = posterior.loc + posterior.scale * noise[texts][:, own]
         if space.is_classification[task]:
             total = total + functional.cross_entropy(predicted, wanted.argmax(dim=1))
@@ -295,12 +314,21 @@ def test_evaluation_reads_the_means_of_one_pass_without_infonce(toy, variant):
     assert result.batch_loss == 0
 
 
-def test_log_variances_have_a_layer_for_each_task(toy):
-    _, method = make(toy, "whole")
+@pytest.mark.parametrize("variant", ["whole", "linear"])
+def test_log_variances_have_separate_layers_for_each_task(toy, variant):
+    _, method = make(toy, variant)
     added = jax.eval_shape(method.init, jax.random.key(0))
+
+    def layers(size):
+        output = {"kernel": (6, size), "bias": (size,)}
+        if variant == "linear":
+            return output
+        hidden = {"kernel": (6, HIDDEN), "bias": (HIDDEN,)}
+        return {"hidden": hidden, "output": {**output, "kernel": (HIDDEN, size)}}
+
     sizes = dict(toy.model.heads.tasks)
     assert jax.tree.map(jnp.shape, added) == {
-        "tasks": {n: {"kernel": (6, d), "bias": (d,)} for n, d in sizes.items()}
+        "tasks": {name: layers(size) for name, size in sizes.items()}
     }
     assert make(toy, "without_timin")[1].init(jax.random.key(0)) == {}
 
@@ -311,6 +339,8 @@ def test_log_variances_have_a_layer_for_each_task(toy):
         ({"alpha": -0.5}, "method.alpha is -0.5; expected 0 or more, finite"),
         ({"alpha": math.inf}, "method.alpha is inf; expected 0 or more, finite"),
         ({"beta": math.nan}, "method.beta is nan; expected 0 or more, finite"),
+        ({"kl": "class"}, "method.kl is 'class'; did you mean classes?"),
+        ({"hidden": -1}, "method.hidden is -1; expected 0 or more"),
         ({"temperature": 0}, "method.temperature is 0; expected more than 0, finite"),
         (
             {"temperature": math.nan},
@@ -322,3 +352,12 @@ def test_wrong_options_are_refused(toy, options, message):
     with pytest.raises(InputError) as error:
         infomtl.make(toy.model, **options)
     assert str(error.value) == message
+
+
+def test_hidden_layers_have_the_parameters_that_the_paper_counts():
+    """MTRA, Table 19: 576k for the six tasks of TweetEval and a width of 768."""
+    names = [f"task{number}" for number in range(6)]
+    layers = hidden_heads.HiddenHeads([(name, 3) for name in names], 128)
+    added = jax.eval_shape(layers.init, jax.random.key(0), jnp.zeros((1, 768)))
+    hidden = [added["params"][name]["hidden"]["kernel"].size for name in names]
+    assert sum(hidden) == 576 * 1024

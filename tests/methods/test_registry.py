@@ -13,7 +13,7 @@ from mtra_jax.methods.contract import Method, Needs
 
 
 def test_options_are_the_keywords_of_the_factory():
-    assert registry.options("ew") == {}
+    assert registry.options("gls") == {}
     assert registry.options("mtra") == {
         "beta": 1.0,
         "epsilon": 5.0,

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import dwa, gls, imtl_l, rlw, si, tw, uw
+from mtra_jax.methods import dwa, ew, gls, imtl_l, rlw, si, tw, uw
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -441,3 +441,13 @@ def test_random_weights_of_absent_tasks_are_not_redistributed(toy, mixture):
     np.testing.assert_allclose(
         actual, np.tensordot(weights, table, 1), rtol=1e-10, atol=1e-14
     )
+
+
+def test_ew_as_a_sum_has_weight_one_for_every_task_present(toy):
+    method = ew.make(toy.model, reduction="sum")
+    losses = np.where(PRESENT, LOSSES, 0)
+    value, weights, *_ = weigh(method, losses, PRESENT)
+    np.testing.assert_allclose(value, 0.7 + 0.004 + 12.0 + 1.0, rtol=RTOL)
+    np.testing.assert_array_equal(weights, PRESENT)
+    with pytest.raises(InputError, match=r"'total'.*mean, sum"):
+        ew.make(toy.model, reduction="total")

@@ -1,0 +1,202 @@
+"""Pretrains the encoder of the built-in benchmark by masked-language modelling.
+
+    python scripts/pretrain_tiny.py --to runs/tiny_encoder
+
+The texts come from the grammar of the benchmark `synthetic`, without any text of its tasks.
+The directory has the layout of Hugging Face. Its content is part of the package, in
+`mtra_jax/models/tiny`, so that the benchmark stands for the fine-tuning of a pretrained
+encoder and needs no download. Two cores take about ten minutes.
+
+Source: Devlin et al. 2019, "BERT", section 3.1: 15 % of the tokens are predicted; of these
+80 % are masked, 10 % replaced by a random token, and 10 % kept.
+"""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mtra_jax import cli
+from mtra_jax.data import packing, synthetic, tokens
+from mtra_jax.models import encoder, pretrained, safetensors_files
+
+SEED = 0
+NUM_TEXTS, NUM_HELD_OUT = 60_000, 2_000
+VOCAB_SIZE, MAX_LENGTH = 1_000, 64
+SIZES = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 512,
+    "max_position_embeddings": MAX_LENGTH,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+}
+ROWS, LEARNING_RATE, WARM_UP = 64, 1e-3, 0.1
+SHARE, MASKED, RANDOM = 0.15, 0.8, 0.1
+
+
+class Rows(NamedTuple):
+    """Packed texts: token ids, segments and positions, int32 [R, S] each."""
+
+    tokens: np.ndarray
+    segments: np.ndarray
+    positions: np.ndarray
+
+
+class Decoder(nn.Module):
+    """Hidden states [N, H] -> scores of all tokens [N, V], by the word embeddings [V, H]."""
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
+        normal = nn.initializers.normal(0.02)
+        hidden = nn.Dense(hidden.shape[-1], kernel_init=normal)(hidden)
+        hidden = nn.LayerNorm(self.epsilon)(jax.nn.gelu(hidden, approximate=False))
+        bias = self.param("bias", nn.initializers.zeros, words.shape[:1])
+        return hidden @ words.T + bias
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = cli.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", required=True, help="the directory to write")
+    parser.add_argument("--steps", type=int, default=6_000)
+    flags = cli.parse(parser, arguments)
+    directory = cli.output_directory(flags.to)
+    texts = unlabelled_texts()
+    tokenizer = tokens.train_tokenizer(texts, VOCAB_SIZE)
+    config = encoder.EncoderConfig(vocab_size=tokenizer.get_vocab_size(), **SIZES)
+    train, held_out = texts[NUM_HELD_OUT:], texts[:NUM_HELD_OUT]
+    params = pretrain(
+        config,
+        pack(tokens.encode(tokenizer, train, MAX_LENGTH)),
+        pack(tokens.encode(tokenizer, held_out, MAX_LENGTH)),
+        mask=tokenizer.token_to_id("[MASK]"),
+        num_steps=flags.steps,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    half = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), params)
+    pretrained.save_encoder(directory, config, half)
+    tokens.save_tokenizer(tokenizer, directory, MAX_LENGTH)
+    size = (directory / safetensors_files.SINGLE).stat().st_size
+    print(f"{size / 1e6:.2f} MB of weights in {directory}")
+
+
+def unlabelled_texts() -> list[str]:
+    """Texts of the grammar that occur in no task of the benchmark."""
+    benchmark = synthetic.generate(seed=0)
+    parts = (part for task in benchmark.values() for part in task.values())
+    own = frozenset(text for part in parts for text in part.texts)
+    return synthetic.unlabelled(NUM_TEXTS, SEED, own)
+
+
+def pack(encoded: tokens.Tokens) -> Rows:
+    """Packs all texts, in order, into rows of `MAX_LENGTH` tokens."""
+    places = packing.first_fit_decreasing(encoded.lengths, MAX_LENGTH)
+    rows = Rows(*np.zeros((3, places.num_rows, MAX_LENGTH), np.int32))
+    counts = np.zeros(places.num_rows, np.int32)
+    for text, (row, start) in enumerate(zip(places.rows, places.starts, strict=True)):
+        first, last = encoded.offsets[text : text + 2]
+        own = slice(start, start + last - first)
+        counts[row] += 1
+        rows.tokens[row, own] = encoded.ids[first:last]
+        rows.segments[row, own] = counts[row]
+        rows.positions[row, own] = np.arange(last - first)
+    return rows
+
+
+def batches(rows: Rows, num_steps: int) -> Iterator[Rows]:
+    """Yields `num_steps` batches of `ROWS` rows in random order, epoch after epoch."""
+    rng, order = np.random.default_rng(SEED), np.empty(0, np.int64)
+    for _ in range(num_steps):
+        if len(order) < ROWS:
+            order = rng.permutation(len(rows.tokens))
+        yield Rows(*(array[order[:ROWS]] for array in rows))
+        order = order[ROWS:]
+
+
+def pretrain(
+    config: encoder.EncoderConfig,
+    train: Rows,
+    held_out: Rows,
+    *,
+    mask: int,
+    num_steps: int,
+) -> Any:
+    """Returns the parameters of the encoder; prints loss and accuracy on the way."""
+    network, decoder = encoder.Encoder(config), Decoder(config.layer_norm_eps)
+    warm_up = round(WARM_UP * num_steps)
+    rate = optax.warmup_cosine_decay_schedule(0, LEARNING_RATE, warm_up, num_steps)
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.01)
+    )
+
+    def loss(params: Any, rows: Rows, rng: jax.Array, is_training: bool) -> tuple:
+        mask_rng, dropout_rng = jax.random.split(rng)
+        inputs, chosen = corrupt(rows, mask_rng, mask, config.vocab_size)
+        hidden = network.apply(
+            {"params": params["encoder"]},
+            inputs,
+            rows.segments,
+            rows.positions,
+            deterministic=not is_training,
+            rngs={"dropout": dropout_rng},
+        )
+        words = params["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+        scores = decoder.apply({"params": params["decoder"]}, hidden, words)
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, rows.tokens)
+        right = jnp.argmax(scores, axis=-1) == rows.tokens
+        count = jnp.maximum(jnp.sum(chosen), 1)
+        return jnp.sum(losses * chosen) / count, jnp.sum(right * chosen) / count
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def update(params: Any, state: Any, rows: Rows, rng: jax.Array) -> tuple:
+        value_and_grad = jax.value_and_grad(loss, has_aux=True)
+        (value, _), gradient = value_and_grad(params, rows, rng, True)
+        updates, state = optimiser.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    score = jax.jit(lambda params, rows: loss(params, rows, jax.random.key(1), False))
+    keys = jax.random.split(jax.random.key(SEED), num_steps + 2)
+    words = jnp.zeros((config.vocab_size, config.hidden_size))
+    params = {
+        "encoder": pretrained.init_encoder(config, keys[0]),
+        "decoder": decoder.init(keys[1], words[:1], words)["params"],
+    }
+    state, started = optimiser.init(params), time.monotonic()
+    for step, rows in enumerate(batches(train, num_steps), 1):
+        params, state, value = update(params, state, rows, keys[step + 1])
+        if step % 500 == 0 or step == num_steps:
+            held = [float(x) for x in score(params, held_out)]
+            print(
+                f"step {step} of {num_steps}: loss {value:.3f}; held out: loss "
+                f"{held[0]:.3f}, accuracy {held[1]:.1%}; {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    return jax.device_get(params["encoder"])
+
+
+def corrupt(
+    rows: Rows, rng: jax.Array, mask: int, vocab_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns corrupted tokens and the mask of those to predict; special tokens stay."""
+    keys = jax.random.split(rng, 3)
+    is_word = (rows.segments > 0) & (rows.tokens >= len(tokens.SPECIAL_TOKENS))
+    chosen = is_word & jax.random.bernoulli(keys[0], SHARE, rows.tokens.shape)
+    kind = jax.random.uniform(keys[1], rows.tokens.shape)
+    low = len(tokens.SPECIAL_TOKENS)
+    others = jax.random.randint(keys[2], rows.tokens.shape, low, vocab_size)
+    inputs = jnp.where(chosen & (kind < MASKED), mask, rows.tokens)
+    is_random = chosen & (kind >= MASKED) & (kind < MASKED + RANDOM)
+    return jnp.where(is_random, others, inputs), chosen
+
+
+if __name__ == "__main__":
+    cli.run(main)
