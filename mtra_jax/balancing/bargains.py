@@ -101,7 +101,8 @@ def cagrad(c: float = 0.5) -> Balancer:
             norm = jnp.sqrt(jnp.maximum(w @ gram @ w, tiny))
             pull = radius / norm
             better = solvers.on_support(pull * gram, gram @ mean, w, keep_sum=True)
-            w = jnp.where(worst(better) <= worst(w), better, w)
+            slack = 8 * jnp.finfo(gram.dtype).eps * jnp.abs(worst(w))
+            w = jnp.where(worst(better) <= worst(w) + slack, better, w)
         norm = jnp.sqrt(jnp.maximum(w @ gram @ w, 0))
         is_stationary = norm < 1e-4  # of the square root of the trace
         pull = jnp.where(is_stationary, 0, radius / jnp.where(is_stationary, 1, norm))
