@@ -39,6 +39,7 @@ ROOMS = {
     "types": "",
     "tasks": "errors",
     "objectives": "",
+    "balancing": "",
     "data": "files downloads tasks types errors",
     "models": "files downloads tasks types errors",
     "metrics": "tasks types errors",
@@ -82,7 +83,7 @@ ONLY_IN = {
     },
 }
 # Folder -> the only packages besides the standard library's that it imports.
-OUTSIDE = {"mtra_jax/objectives": {"jax"}}
+OUTSIDE = {"mtra_jax/objectives": {"jax"}, "mtra_jax/balancing": {"jax"}}
 # Functions of jax. Not `process_count`, which a run records.
 DEVICES = {
     "device_count",

@@ -1,0 +1,81 @@
+"""Losses or gradients of T tasks -> one objective or one gradient, for any JAX code.
+
+A `Balancer` is to the losses of several tasks what an optax transformation is to updates:
+`init` and `combine`, pure, with explicit state. `value_and_grad` applies it to a function
+that returns the losses [T] of any model:
+
+    balancer = balancing.pcgrad()
+    step = balancing.value_and_grad(losses_fn, balancer)
+    state = balancer.init(num_tasks)
+    (value, aux), gradient, state = step(params, state, batch, rng=rng)
+
+Imports nothing else of this package.
+"""
+
+from mtra_jax.balancing.apply import Aux, value_and_grad
+from mtra_jax.balancing.bargains import (
+    cagrad,
+    db_mtl,
+    fairgrad,
+    gradnorm,
+    mgda,
+    nash_mtl,
+)
+from mtra_jax.balancing.contract import Balancer, Combined, Inputs, Reads, State
+from mtra_jax.balancing.elementwise import excess_mtl, graddrop
+from mtra_jax.balancing.projections import (
+    aligned_mtl,
+    config,
+    gradvac,
+    imtl_g,
+    pcgrad,
+    upgrad,
+)
+from mtra_jax.balancing.weightings import (
+    by_size,
+    dynamic_average,
+    equal,
+    famo,
+    geometric,
+    impartial,
+    random_weights,
+    scale_invariant,
+    smooth_tchebycheff,
+    soft_uncertainty,
+    uncertainty,
+)
+
+__all__ = [
+    "Aux",
+    "Balancer",
+    "Combined",
+    "Inputs",
+    "Reads",
+    "State",
+    "aligned_mtl",
+    "by_size",
+    "cagrad",
+    "config",
+    "db_mtl",
+    "dynamic_average",
+    "equal",
+    "excess_mtl",
+    "fairgrad",
+    "famo",
+    "geometric",
+    "graddrop",
+    "gradnorm",
+    "gradvac",
+    "impartial",
+    "imtl_g",
+    "mgda",
+    "nash_mtl",
+    "pcgrad",
+    "random_weights",
+    "scale_invariant",
+    "smooth_tchebycheff",
+    "soft_uncertainty",
+    "uncertainty",
+    "upgrad",
+    "value_and_grad",
+]

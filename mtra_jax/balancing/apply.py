@@ -1,0 +1,222 @@
+"""A function of the tasks' losses and a balancer -> a function of value and gradient."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree
+
+
+class Aux(NamedTuple):
+    """What a step reports besides its value and gradient.
+
+    `losses`: [T]. `weights`: [T], the factors of the tasks' gradients; NaN for balancers
+    that read the gradients themselves, which have none. `learned`: the gradient of
+    `State.learned`, for the user's optimiser. `gramian`: [T, T], or None where it was not
+    needed. `outputs`: what `losses_fn` returns besides the losses, with `has_aux`.
+    """
+
+    losses: jax.Array
+    weights: jax.Array
+    learned: Tree
+    gramian: jax.Array | None = None
+    outputs: Any = None
+
+
+Step = Callable[..., tuple[tuple[jax.Array, Aux], Tree, State]]
+
+
+def value_and_grad(
+    losses_fn: Callable[..., Any],
+    balancer: Balancer,
+    *,
+    select: Callable[[Tree], Tree] | None = None,
+    represent: Callable[..., Tree] | None = None,
+    axis_name: str | None = None,
+    has_aux: bool = False,
+) -> Step:
+    """Returns `step(params, state, *args, rng=None, present=None)`.
+
+    `losses_fn(params, *args)` returns the losses [T] of any JAX model; with `has_aux` a
+    pair of them and anything else. The step returns `((value, aux), gradient, state)`:
+    the gradient has the structure of `params`, `state` replaces the old one. `present`:
+    bool [T], all tasks by default; the losses of absent tasks must not depend on the
+    parameters. Numbers that the balancer learns are in `state.learned`, and their gradient
+    is in `aux.learned`.
+
+    `select(params)` returns a tree of booleans, True for the parameters that all tasks
+    share. Balancers that read gradients then compare those alone; each other parameter
+    takes the sum of the tasks' gradients, as it belongs to one task.
+
+    With `represent` the gradients that are compared are those by a shared representation,
+    which costs T backward passes of the small part after it and one of the encoder. Then
+    `represent(params, *args)` returns the representation z, and `losses_fn(params, z,
+    *args)` the losses. Parameters that are used after z take the sum of their gradients.
+
+    With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
+    of the global batch: the mean over the devices is taken before anything that is not
+    linear. `losses_fn` returns the means over the device's examples.
+
+    Raises:
+      ValueError: the losses are not one axis of numbers; or `select` is given with
+        `represent`.
+
+    >>> from mtra_jax import balancing
+    >>> def losses_fn(params, x):
+    ...     return jnp.array([(params - x) ** 2, (params + x) ** 2])
+    >>> balancer = balancing.equal()
+    >>> step = value_and_grad(losses_fn, balancer)
+    >>> (value, aux), gradient, state = step(jnp.array(1.0), balancer.init(2), 3.0)
+    >>> print(value, gradient, aux.losses)
+    10.0 2.0 [ 4. 16.]
+    """
+    if select is not None and represent is not None:
+        raise ValueError("`select` and `represent` exclude each other; found both.")
+
+    def split(result: Any) -> tuple[jax.Array, Any]:
+        losses, outputs = result if has_aux else (result, None)
+        if jnp.ndim(losses) != 1:
+            raise ValueError(
+                f"`losses_fn` must return losses [T]; found shape {jnp.shape(losses)}."
+            )
+        return losses, outputs
+
+    def step(
+        params: Tree,
+        state: State,
+        *args: Any,
+        rng: jax.Array | None = None,
+        present: jax.Array | None = None,
+    ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
+        if represent is None:
+            losses, pull, outputs = jax.vjp(
+                lambda p: split(losses_fn(p, *args)), params, has_aux=True
+            )
+            back = None
+        else:
+            z, back = jax.vjp(lambda p: represent(p, *args), params)
+            losses, pull, outputs = jax.vjp(
+                lambda p, z: split(losses_fn(p, z, *args)), params, z, has_aux=True
+            )
+        losses = _mean(losses, axis_name)
+        if present is None:
+            present = jnp.ones(losses.shape, bool)
+        inputs = Inputs(losses, present, rng)
+        run = _of_losses if balancer.reads is Reads.LOSSES else _of_gradients
+        value, aux, gradient, memory = run(
+            balancer, state, inputs, pull, back, select, params, axis_name
+        )
+        aux = aux._replace(outputs=outputs)
+        return (value, aux), gradient, state._replace(memory=memory)
+
+    return step
+
+
+def _mean(tree: Tree, axis_name: str | None) -> Tree:
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def _of_losses(
+    balancer: Balancer,
+    state: State,
+    inputs: Inputs,
+    pull: Callable,
+    back: Callable | None,
+    select: Any,
+    params: Tree,
+    axis_name: str | None,
+) -> tuple[jax.Array, Aux, Tree, Tree]:
+    """One backward pass, of the weighted sum of the losses."""
+    del select, params
+
+    def objective(losses: jax.Array, learned: Tree) -> tuple[jax.Array, Tree]:
+        result = balancer.combine(
+            inputs._replace(losses=losses), state._replace(learned=learned)
+        )
+        return result.value, result.memory
+
+    (value, memory), (weights, learned) = jax.value_and_grad(
+        objective, (0, 1), has_aux=True
+    )(inputs.losses, state.learned)
+    if back is None:
+        (gradient,) = pull(weights)
+    else:
+        direct, by_z = pull(weights)
+        gradient = jax.tree.map(jnp.add, direct, back(by_z)[0])
+    gradient = _mean(gradient, axis_name)
+    return value, Aux(inputs.losses, weights, learned), gradient, memory
+
+
+def _of_gradients(
+    balancer: Balancer,
+    state: State,
+    inputs: Inputs,
+    pull: Callable,
+    back: Callable | None,
+    select: Any,
+    params: Tree,
+    axis_name: str | None,
+) -> tuple[jax.Array, Aux, Tree, Tree]:
+    """T backward passes, one per task; with `back` of the part after z only."""
+    own = jax.vmap(pull)(jnp.eye(len(inputs.losses), dtype=inputs.losses.dtype))
+    if back is None:
+        (gradients,) = own
+        # Means first: projection and norms are not linear.
+        gradients = _mean(gradients, axis_name)
+        is_shared = (
+            select(params) if select else jax.tree.map(lambda _: True, gradients)
+        )
+    else:
+        direct, gradients = own
+        # The texts of a device are a part of the global batch, whose loss is the mean.
+        scale = 1 if axis_name is None else 1 / jax.lax.psum(1, axis_name)
+        gradients = jax.tree.map(lambda g: g * scale, gradients)
+        is_shared = jax.tree.map(lambda _: True, gradients)
+    products = _gramian(gradients, is_shared)
+    if back is not None and axis_name is not None:
+        products = jax.lax.psum(products, axis_name)
+    inputs = inputs._replace(gramian=products, gradients=gradients)
+
+    def penalty(learned: Tree) -> tuple[Any, Any]:
+        result = balancer.combine(inputs, state._replace(learned=learned))
+        return jnp.asarray(result.penalty, inputs.losses.dtype), result
+
+    learned, result = jax.grad(penalty, has_aux=True)(state.learned)
+    if balancer.reads is Reads.GRADIENTS:
+        weights = jnp.full_like(inputs.losses, jnp.nan)
+        combined = result.value
+    else:
+        weights = result.value
+        combined = jax.tree.map(lambda g: jnp.tensordot(weights, g, 1), gradients)
+    value = jnp.sum(jnp.where(inputs.present, inputs.losses, 0))
+    if back is None:
+        gradient = jax.tree.map(
+            lambda shared, new, rows: jnp.where(shared, new, jnp.sum(rows, axis=0)),
+            is_shared,
+            combined,
+            gradients,
+        )
+    else:
+        # `combined` is a gradient of the global mean; `back` averages over devices again.
+        scale = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+        (through_z,) = back(jax.tree.map(lambda g: g * scale, combined))
+        gradient = jax.tree.map(
+            lambda rows, new: jnp.sum(rows, axis=0) + new, direct, through_z
+        )
+        gradient = _mean(gradient, axis_name)
+    aux = Aux(inputs.losses, weights, learned, products)
+    return value, aux, gradient, result.memory
+
+
+def _gramian(gradients: Tree, is_shared: Tree) -> jax.Array:
+    """Returns the inner products [T, T] of the shared leaves [T, ...]."""
+
+    def products(leaf: jax.Array, shared: bool) -> jax.Array:
+        rows = leaf.reshape(leaf.shape[0], -1)
+        # Full precision, where matrix products round to less.
+        gram = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+        return jnp.where(shared, gram, 0)
+
+    return jax.tree.reduce(jnp.add, jax.tree.map(products, gradients, is_shared))

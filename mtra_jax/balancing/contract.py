@@ -1,0 +1,85 @@
+"""Losses or gradients of T tasks -> one objective, or weights, as typed functions."""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Tree = Any
+"""A pytree of arrays."""
+
+
+class Reads(enum.Enum):
+    """The cheapest input that a balancer needs."""
+
+    LOSSES = "losses"
+    """The losses [T]. A step costs one backward pass."""
+    GRAMIAN = "Gramian"
+    """The inner products [T, T] of the tasks' gradients. A step costs T backward passes."""
+    GRADIENTS = "gradients"
+    """The tasks' gradients themselves, a tree of arrays [T, ...]."""
+
+
+class State(NamedTuple):
+    """What a balancer keeps between steps.
+
+    `learned`: numbers that are learned by gradient, which the user's optimiser moves;
+    () without any. `memory`: everything else, replaced in each step.
+    """
+
+    learned: Tree = ()
+    memory: Tree = ()
+
+
+class Inputs(NamedTuple):
+    """What `Balancer.combine` reads, of the global batch.
+
+    `losses`: [T]. `present`: bool [T], the tasks with examples in the batch; the losses,
+    rows and gradients of the others are 0. `rng`: a key that is the same on all devices.
+    `gramian`: [T, T] for `Reads.GRAMIAN`. `gradients`: arrays [T, ...] for
+    `Reads.GRADIENTS`.
+    """
+
+    losses: jax.Array
+    present: jax.Array
+    rng: jax.Array | None = None
+    gramian: jax.Array | None = None
+    gradients: Tree = None
+
+
+class Combined(NamedTuple):
+    """What `Balancer.combine` returns.
+
+    `value`: for `Reads.LOSSES` the objective, whose derivatives by the losses are the
+    weights; for `Reads.GRAMIAN` the weights [T] of the gradients; for `Reads.GRADIENTS`
+    the gradient to take. `memory`: the next memory. `penalty`: a scalar whose derivative
+    by `State.learned` moves the learned numbers, for balancers that do not read losses
+    alone.
+    """
+
+    value: Any
+    memory: Tree = ()
+    penalty: jax.Array | float = 0.0
+
+
+class Balancer(NamedTuple):
+    """A method of balancing, as an optax transformation is `init` and `update`.
+
+    `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes the parameters as
+    a second argument. `combine(inputs, state)` is pure and works under `jit`.
+    """
+
+    init: Callable[..., State]
+    combine: Callable[[Inputs, State], Combined]
+    reads: Reads = Reads.LOSSES
+
+
+def stateless(*_: Any) -> State:
+    """The `init` of balancers without a state."""
+    return State()
+
+
+def total(values: jax.Array, present: jax.Array) -> jax.Array:
+    """Returns the sum of `values` [T] over the tasks that are present."""
+    return jax.numpy.sum(jax.numpy.where(present, values, 0))

@@ -1,0 +1,96 @@
+"""Gradients of T tasks -> one gradient, entry by entry.
+
+Both functions make a `Balancer` that reads the gradients themselves.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.balancing.contract import (
+    Balancer,
+    Combined,
+    Inputs,
+    Reads,
+    State,
+    Tree,
+    stateless,
+)
+
+
+def graddrop() -> Balancer:
+    """GradDrop: each entry takes the gradients of one sign, drawn by its purity.
+
+    The purity P = ½ (1 + Σ g / Σ |g|) is the probability of the positive sign. The step
+    needs `rng`. The paper applies it to the gradients of a representation: see `represent`
+    of `value_and_grad`.
+
+    Source: Chen et al. 2020, "Just Pick a Sign", Algorithm 1, without leak.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        if inputs.rng is None:
+            raise ValueError(
+                "`rng` must be a key; found None. This balancer draws signs."
+            )
+        leaves, structure = jax.tree.flatten(inputs.gradients)
+        keys = jax.random.split(inputs.rng, len(leaves))
+        rows = [_one_sign(*pair) for pair in zip(leaves, keys, strict=True)]
+        return Combined(jax.tree.unflatten(structure, rows), state.memory)
+
+    return Balancer(stateless, combine, Reads.GRADIENTS)
+
+
+def _one_sign(rows: jax.Array, key: jax.Array) -> jax.Array:
+    """`rows` [T, ...] -> [...]: the sum of those with the drawn sign."""
+    size = jnp.sum(jnp.abs(rows), axis=0)
+    purity = (1 + jnp.sum(rows, axis=0) / jnp.where(size > 0, size, 1)) / 2
+    is_positive = purity > jax.random.uniform(key, purity.shape, purity.dtype)
+    return jnp.sum(jnp.where((rows > 0) == is_positive, rows, 0), axis=0)
+
+
+def excess_mtl(rate: float = 1.0) -> Balancer:
+    """ExcessMTL: raises the weights of tasks that are far from their optimum.
+
+    The excess risk of a task is estimated by Σ g² / √(Σ over steps g²), and divided by its
+    value in the first step. The weights start at 1/T and are multiplied by exp(rate times
+    the excess), then divided by their sum. The memory holds the sums of squares: T times
+    the size of the parameters.
+
+    Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", Eq. 6-9.
+
+    Raises:
+      ValueError: `rate` is not positive.
+    """
+    if not rate > 0:
+        raise ValueError(f"`rate` must be positive; found {rate}.")
+
+    def init(count: int, params: Tree) -> State:
+        squares = jax.tree.map(lambda p: jnp.zeros((count, *jnp.shape(p))), params)
+        logits, first = jnp.zeros(count), jnp.zeros(count)
+        return State(memory=(squares, logits, first))
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        squares, logits, first = state.memory
+        new = jax.tree.map(lambda g: g**2, inputs.gradients)
+        squares = jax.tree.map(jnp.add, squares, new)
+        risk = jax.tree.reduce(jnp.add, jax.tree.map(_sum_of_ratios, new, squares))
+        # The first step's own risk counts as it is, as in the released code.
+        excess = jnp.where(
+            first > 0, risk / jnp.where(first > 0, first + 1e-7, 1), risk
+        )
+        first = jnp.where((first == 0) & inputs.present, risk, first)
+        moved = logits + jnp.where(inputs.present, rate * excess, 0)
+        logits = jax.nn.log_softmax(moved)
+        weights = jnp.exp(logits)
+        gradient = jax.tree.map(
+            lambda g: jnp.tensordot(weights.astype(g.dtype), g, 1), inputs.gradients
+        )
+        return Combined(gradient, (squares, logits, first))
+
+    return Balancer(init, combine, Reads.GRADIENTS)
+
+
+def _sum_of_ratios(new: jax.Array, total: jax.Array) -> jax.Array:
+    """Σ g² / √(Σ g² + 1e-7) over all entries of each task: [T, ...] -> [T]."""
+    ratios = new / jnp.sqrt(total + 1e-7)
+    return jnp.sum(ratios.reshape(ratios.shape[0], -1), axis=1)

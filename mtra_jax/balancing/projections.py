@@ -1,0 +1,257 @@
+"""Gramian of the tasks' gradients -> weights: methods that remove conflicts.
+
+Every function makes a `Balancer` that reads the inner products [T, T] of the gradients. A
+step costs one forward and T backward passes, and holds T gradients. The gradient is
+Σ_t w_t g_t: projections, too, stay in the span of the g_t.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.balancing import solvers
+from mtra_jax.balancing.contract import (
+    Balancer,
+    Combined,
+    Inputs,
+    Reads,
+    State,
+    stateless,
+)
+
+
+def pcgrad() -> Balancer:
+    """Projecting conflicting gradients (PCGrad): Σ_t g_t', each g_t less its conflicts.
+
+    g_t' starts as g_t and is projected on the normal plane of every other g_j, in random
+    order, where the two have a negative inner product. The step needs `rng`.
+
+    Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        gram = _gram(inputs)
+        coefficients = project(gram, _orders(inputs))
+        return Combined(_sum_present(coefficients, inputs.present), state.memory)
+
+    return Balancer(stateless, combine, Reads.GRAMIAN)
+
+
+def project(gram: jax.Array, orders: jax.Array) -> jax.Array:
+    """Returns the coefficients [T, T] of the projected gradients: g_i' = Σ_j c_ij g_j.
+
+    `gram` [T, T] holds g_i · g_j. `orders`: int [T, T]; row i is the order in which g_i is
+    projected on the others (g_i itself is skipped).
+    """
+    count = gram.shape[0]
+
+    def one(task: jax.Array, order: jax.Array) -> jax.Array:
+        def meet(place: jax.Array, coefficients: jax.Array) -> jax.Array:
+            other = order[place]
+            dot, square = coefficients @ gram[:, other], gram[other, other]
+            # The square of a tiny gradient may round to 0.
+            is_conflict = (other != task) & (dot < 0) & (square > 0)
+            share = jnp.where(is_conflict, dot / jnp.where(is_conflict, square, 1), 0)
+            return coefficients.at[other].add(-share)
+
+        start = jax.nn.one_hot(task, count, dtype=gram.dtype)
+        return jax.lax.fori_loop(0, count, meet, start)
+
+    return jax.vmap(one)(jnp.arange(count), orders)
+
+
+def gradvac(decay: float = 0.01) -> Balancer:
+    """Gradient vaccine (GradVac): raises the cosines of gradients to their usual values.
+
+    Where cos(g_i', g_j) lies below its moving average φ_ij, a multiple of g_j is added to
+    g_i' so that it equals φ_ij. φ starts at 0 and moves by `decay` a step (β in the
+    paper). With φ = 0 it is PCGrad. The step needs `rng`. The paper compares gradients
+    layer by layer; here all parameters form one vector.
+
+    Source: Wang et al. 2021, "Gradient Vaccine", Eq. 3-4 and Algorithm 1.
+
+    Raises:
+      ValueError: `decay` is not in [0, 1].
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f"`decay` must lie in [0, 1]; found {decay}.")
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        gram, present = _gram(inputs), inputs.present
+        coefficients, averages = vaccinate(
+            gram, _orders(inputs), state.memory, present, decay
+        )
+        return Combined(_sum_present(coefficients, present), averages)
+
+    return Balancer(
+        lambda count: State(memory=jnp.zeros((count, count))), combine, Reads.GRAMIAN
+    )
+
+
+def vaccinate(
+    gram: jax.Array,
+    orders: jax.Array,
+    averages: jax.Array,
+    present: jax.Array,
+    decay: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the coefficients [T, T] of `gradvac`, and the next averages [T, T]."""
+    count, present = gram.shape[0], jnp.asarray(present)
+
+    def one(task: jax.Array, order: jax.Array, own: jax.Array) -> tuple:
+        def meet(place: jax.Array, carry: tuple) -> tuple:
+            coefficients, own = carry
+            other = order[place]
+            norm_i = jnp.sqrt(jnp.maximum(coefficients @ gram @ coefficients, 0))
+            norm_j = jnp.sqrt(gram[other, other])
+            product = norm_i * norm_j
+            counts = (other != task) & present[task] & present[other] & (product > 0)
+            cosine = coefficients @ gram[:, other] / jnp.where(counts, product, 1)
+            cosine, goal = jnp.clip(cosine, -1, 1), own[other].astype(gram.dtype)
+            sine, goal_sine = jnp.sqrt(1 - cosine**2), jnp.sqrt(1 - goal**2)
+            is_low = counts & (cosine < goal) & (goal_sine > 0)
+            divisor = jnp.where(is_low, norm_j * goal_sine, 1)
+            share = norm_i * (goal * sine - cosine * goal_sine) / divisor
+            coefficients = coefficients.at[other].add(jnp.where(is_low, share, 0))
+            moved = (1 - decay) * goal + decay * cosine
+            moved = jnp.where(counts, moved, goal).astype(own.dtype)
+            return coefficients, own.at[other].set(moved)
+
+        start = jax.nn.one_hot(task, count, dtype=gram.dtype)
+        return jax.lax.fori_loop(0, count, meet, (start, own))
+
+    return jax.vmap(one)(jnp.arange(count), orders, averages)
+
+
+def upgrad(regularisation: float = 1e-4) -> Balancer:
+    """Unconflicting projection (UPGrad): the mean of g_t projected on the dual cone.
+
+    The projection of g_t is the nearest vector that has no negative inner product with
+    any gradient, so that the mean has none either. `regularisation` is added to the
+    diagonal of the scaled Gramian, as in TorchJD: without it, gradients that cancel out
+    have no unique weights.
+
+    Source: Quinton & Rey 2024, "Jacobian Descent for Multi-Objective Optimization", Eq. 3
+    and Proposition 1: min vᵀ G v over v ≥ e_t.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        present = inputs.present
+        gram = solvers.scaled(_gram(inputs))
+        gram = gram + regularisation * jnp.eye(len(gram), dtype=gram.dtype)
+
+        def projected(unit: jax.Array) -> jax.Array:
+            linear = gram @ unit
+            x = solvers.nonnegative_minimum(
+                lambda x: x @ gram @ x / 2 + linear @ x, present, gram.dtype
+            )
+            return unit + solvers.on_support(gram, linear, x, keep_sum=False)
+
+        weights = jax.vmap(projected)(jnp.eye(len(gram), dtype=gram.dtype))
+        count = jnp.maximum(jnp.sum(present), 1)
+        return Combined(_sum_present(weights, present) / count, state.memory)
+
+    return Balancer(stateless, combine, Reads.GRAMIAN)
+
+
+def aligned_mtl(scale: str = "min") -> Balancer:
+    """Aligned-MTL: the mean of the gradients made orthogonal and of one length.
+
+    The singular values of the matrix of gradients become equal. `scale`: the common value
+    is the smallest one above rounding ("min", the paper), or their quadratic mean
+    ("rmse", the released code).
+
+    Source: Senushkin et al. 2023, "Independent Component Alignment", Algorithm 1.
+
+    Raises:
+      ValueError: `scale` is not "min" or "rmse".
+    """
+    if scale not in ("min", "rmse"):
+        raise ValueError(f"`scale` must be min or rmse; found {scale!r}.")
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        gram, present = _gram(inputs), inputs.present
+        values, vectors = jnp.linalg.eigh(gram)
+        limit = jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
+        is_kept = values > limit
+        safe = jnp.where(is_kept, values, 1)
+        smallest = jnp.min(jnp.where(is_kept, values, jnp.inf))
+        mean = jnp.sum(jnp.where(is_kept, values, 0)) / jnp.maximum(jnp.sum(is_kept), 1)
+        common = smallest if scale == "min" else mean
+        factors = jnp.where(is_kept, jnp.sqrt(common / safe), 0)
+        shares = present / jnp.maximum(jnp.sum(present), 1)
+        weights = vectors @ (factors * (vectors.T @ shares.astype(gram.dtype)))
+        # Without any gradient there is nothing to align.
+        weights = jnp.where(jnp.any(is_kept), weights, shares)
+        return Combined(weights, state.memory)
+
+    return Balancer(stateless, combine, Reads.GRAMIAN)
+
+
+def config() -> Balancer:
+    """ConFIG: the direction with equal cosines to all gradients.
+
+    Its length is the sum of the gradients' projections on it.
+
+    Source: Liu et al. 2024, "ConFIG: Towards Conflict-free Training of Physics Informed
+    Neural Networks", Eq. 2.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        gram, present = _gram(inputs), inputs.present
+        norms = jnp.sqrt(jnp.diagonal(gram))
+        inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+        cosines = gram * inverse[:, None] * inverse[None]
+        p = _pseudo_solve(cosines, present.astype(gram.dtype))
+        square = jnp.maximum(p @ cosines @ p, 0)
+        length = jnp.where(square > 0, (norms @ cosines @ p) / square, 0)
+        return Combined(length * p * inverse, state.memory)
+
+    return Balancer(stateless, combine, Reads.GRAMIAN)
+
+
+def imtl_g() -> Balancer:
+    """IMTL-G: the combination of the gradients with equal projections on each of them.
+
+    The weights sum to 1 and may be negative.
+
+    Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.1; for
+    linearly dependent gradients as in Quinton & Rey 2024.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        gram = _gram(inputs)
+        v = _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram)))
+        v_sum = jnp.sum(v)
+        is_zero = jnp.abs(v_sum) < 1e-12
+        weights = jnp.where(is_zero, 0, v / jnp.where(is_zero, 1, v_sum))
+        return Combined(weights, state.memory)
+
+    return Balancer(stateless, combine, Reads.GRAMIAN)
+
+
+def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Returns the pseudo-inverse of a symmetric positive matrix, times `right`."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    limit = jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
+    is_kept = values > limit
+    inverse = jnp.where(is_kept, 1 / jnp.where(is_kept, values, 1), 0)
+    return vectors @ (inverse * (vectors.T @ right))
+
+
+def _gram(inputs: Inputs) -> jax.Array:
+    if inputs.gramian is None:
+        raise ValueError("`gramian` must be [T, T]; found None.")
+    return inputs.gramian
+
+
+def _orders(inputs: Inputs) -> jax.Array:
+    """A random order of the tasks for each task: int [T, T]."""
+    if inputs.rng is None:
+        raise ValueError("`rng` must be a key; found None. This balancer draws orders.")
+    count = len(inputs.losses)
+    keys = jax.random.split(inputs.rng, count)
+    return jax.vmap(lambda key: jax.random.permutation(key, count))(keys)
+
+
+def _sum_present(rows: jax.Array, present: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.where(present[:, None], rows, 0), axis=0)

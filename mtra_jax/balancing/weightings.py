@@ -1,0 +1,315 @@
+"""Losses of T tasks -> one objective: fixed, drawn, learned and adaptive weights.
+
+Every function makes a `Balancer` that reads the losses alone: a step costs one forward and
+one backward pass, and T numbers of memory.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.balancing.contract import (
+    Balancer,
+    Combined,
+    Inputs,
+    State,
+    stateless,
+    total,
+)
+
+
+def equal(reduction: str = "mean") -> Balancer:
+    """Equal weighting: L = (1/T) Σ_t ℓ_t, or Σ_t ℓ_t with `reduction="sum"`.
+
+    Source: the baseline of every multi-task paper; "unitary scalarisation" in Kurin et al.
+    2022.
+
+    Raises:
+      ValueError: `reduction` is not "mean" or "sum".
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"`reduction` must be mean or sum; found {reduction!r}.")
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        value = total(inputs.losses, inputs.present)
+        count = len(inputs.losses) if reduction == "mean" else 1
+        return Combined(value / count, state.memory)
+
+    return Balancer(stateless, combine)
+
+
+def by_size(counts: Sequence[int]) -> Balancer:
+    """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t."""
+    shares = jnp.asarray(counts, float) / sum(counts)
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        weighted = shares.astype(inputs.losses.dtype) * inputs.losses
+        return Combined(total(weighted, inputs.present), state.memory)
+
+    return Balancer(stateless, combine)
+
+
+def random_weights() -> Balancer:
+    """Random loss weighting (RLW): L = Σ_t λ_t ℓ_t, λ = softmax of N(0, I) in every step.
+
+    The step needs `rng`. The weights sum to 1.
+
+    Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", Algorithm 2.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        losses = inputs.losses
+        draws = jax.random.normal(_key(inputs), losses.shape, losses.dtype)
+        return Combined(
+            total(jax.nn.softmax(draws) * losses, inputs.present), state.memory
+        )
+
+    return Balancer(stateless, combine)
+
+
+def _key(inputs: Inputs) -> jax.Array:
+    if inputs.rng is None:
+        raise ValueError(
+            "`rng` must be a key; found None. This balancer draws numbers."
+        )
+    return inputs.rng
+
+
+def uncertainty(factors: Sequence[float] | float = 1.0) -> Balancer:
+    """Uncertainty weighting (UW): L = Σ_t c_t exp(−s_t) ℓ_t + s_t/2, s_t learned.
+
+    `factors`: c_t, 1 for cross-entropy and 1/2 for squared errors. s_t = log σ_t² starts at
+    0 and lies in `State.learned`.
+
+    Source: Kendall et al. 2018, Eq. 7 and 10.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        s, losses = state.learned, inputs.losses
+        c = jnp.asarray(factors, losses.dtype)
+        terms = c * jnp.exp(-s) * losses + s / 2
+        return Combined(total(terms, inputs.present), state.memory)
+
+    return Balancer(lambda count: State(jnp.zeros(count)), combine)
+
+
+def impartial() -> Balancer:
+    """Impartial loss scaling (IMTL-L): L = Σ_t exp(s_t) ℓ_t − s_t, s_t learned from 0.
+
+    Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.2, with
+    base e.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        s = state.learned
+        terms = jnp.exp(s) * inputs.losses - s
+        return Combined(total(terms, inputs.present), state.memory)
+
+    return Balancer(lambda count: State(jnp.zeros(count)), combine)
+
+
+def soft_uncertainty(temperature: float = 1.0) -> Balancer:
+    """UW-SO: L = Σ_t λ_t ℓ_t, λ = softmax((1 / ℓ) / temperature), λ constant.
+
+    The optimum of uncertainty weighting in closed form, smoothed.
+
+    Source: Kirchdorfer et al. 2024, "Analytical Uncertainty-Based Loss Weighting", Eq. 9.
+
+    Raises:
+      ValueError: `temperature` is not positive.
+    """
+    _check_positive("temperature", temperature)
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        losses = jax.lax.stop_gradient(inputs.losses)
+        floor = jnp.finfo(losses.dtype).tiny
+        scores = 1 / jnp.maximum(losses, floor) / temperature
+        # The softmax of infinite scores is NaN.
+        scores = jnp.minimum(scores, jnp.finfo(losses.dtype).max)
+        weights = jax.nn.softmax(scores, where=inputs.present)
+        return Combined(total(weights * inputs.losses, inputs.present), state.memory)
+
+    return Balancer(stateless, combine)
+
+
+def geometric() -> Balancer:
+    """Geometric loss strategy (GLS): L = (Π_t ℓ_t)^(1/T) over the tasks present.
+
+    Computed from logarithms, so that no product underflows.
+
+    Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
+    """
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        logs = _log(jnp.where(inputs.present, inputs.losses, 1))
+        count = jnp.maximum(jnp.sum(inputs.present), 1)
+        return Combined(jnp.exp(jnp.sum(logs) / count), state.memory)
+
+    return Balancer(stateless, combine)
+
+
+def scale_invariant(floor: float = 1e-2) -> Balancer:
+    """Scale-invariant loss, the log-sum of MTRA: L = Σ_t log ℓ_t.
+
+    Below `floor` the logarithm is continued by its tangent, so that losses at or below 0
+    have finite values and gradients.
+
+    Source: Hu et al. 2026 (MTRA), Eq. 9 without alignment.
+
+    Raises:
+      ValueError: `floor` is not positive.
+    """
+    _check_positive("floor", floor)
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        x = inputs.losses
+        is_above = x >= floor
+        log = jnp.log(jnp.where(is_above, x, floor))
+        value = jnp.where(is_above, log, jnp.log(floor) + (x - floor) / floor)
+        return Combined(total(value, inputs.present), state.memory)
+
+    return Balancer(stateless, combine)
+
+
+def _log(losses: jax.Array) -> jax.Array:
+    """The logarithm of losses that may be 0, with a finite value and gradient there."""
+    return jnp.log(jnp.maximum(losses, jnp.finfo(losses.dtype).tiny))
+
+
+def smooth_tchebycheff(
+    mu: float = 1.0,
+    weights: Sequence[float] | None = None,
+    reference: Sequence[float] | float = 0.0,
+) -> Balancer:
+    """Smooth Tchebycheff scalarisation (STCH): L = μ log Σ_t exp(λ_t (ℓ_t − z_t) / μ).
+
+    `weights`: λ, 1/T by default. `reference`: z, a point that no task can beat. For μ → 0
+    it is the largest of the weighted losses.
+
+    Source: Lin et al. 2024, "Smooth Tchebycheff Scalarization", Eq. 8.
+
+    Raises:
+      ValueError: `mu` is not positive.
+    """
+    _check_positive("mu", mu)
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        losses = inputs.losses
+        shares = 1 / len(losses) if weights is None else jnp.asarray(weights)
+        shifted = shares * (losses - jnp.asarray(reference, losses.dtype)) / mu
+        value = mu * jax.nn.logsumexp(shifted, where=inputs.present)
+        return Combined(value.astype(losses.dtype), state.memory)
+
+    return Balancer(stateless, combine)
+
+
+class Averages(NamedTuple):
+    """The memory of dynamic weight averaging; arrays are [T]."""
+
+    total: jax.Array
+    """Sum of the losses in this epoch so far."""
+    steps_with_task: jax.Array
+    last: jax.Array
+    """Mean loss of the last complete epoch; 0 in the first."""
+    second_last: jax.Array
+    step: jax.Array
+    """Steps since the start."""
+
+
+def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
+    """Dynamic weight average (DWA): L = Σ_t λ_t ℓ_t, λ = T softmax(r / temperature).
+
+    r_t is the ratio of the mean losses of the last two epochs. In the first two epochs all
+    weights are 1.
+
+    Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7.
+
+    Raises:
+      ValueError: `steps_per_epoch` or `temperature` is not positive.
+    """
+    _check_positive("steps_per_epoch", steps_per_epoch)
+    _check_positive("temperature", temperature)
+
+    def init(count: int) -> State:
+        zeros = jnp.zeros(count)
+        memory = Averages(zeros, zeros, zeros, zeros, jnp.zeros((), jnp.int32))
+        return State(memory=memory)
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        old = state.memory
+        mean = old.total / jnp.maximum(old.steps_with_task, 1)
+        empty = jnp.zeros_like(mean)
+        rolled = Averages(empty, empty, mean, old.last, old.step)
+        is_first = (old.step % steps_per_epoch == 0) & (old.step > 0)
+        now = jax.tree.map(
+            lambda new, same: jnp.where(is_first, new, same), rolled, old
+        )
+        has_both = (now.last > 0) & (now.second_last > 0)
+        ratios = now.last / jnp.where(has_both, now.second_last, 1)
+        ratios = jnp.where(has_both, ratios, 1)
+        weights = len(ratios) * jax.nn.softmax(ratios / temperature)
+        losses = jnp.where(inputs.present, inputs.losses, 0)
+        memory = now._replace(
+            total=now.total + jax.lax.stop_gradient(losses),
+            steps_with_task=now.steps_with_task + inputs.present,
+            step=now.step + 1,
+        )
+        return Combined(jnp.sum(weights.astype(losses.dtype) * losses), memory)
+
+    return Balancer(init, combine)
+
+
+class Before(NamedTuple):
+    """The memory of FAMO: the losses of the last step [T], and whether there was one."""
+
+    losses: jax.Array
+    is_set: jax.Array
+
+
+def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
+    """Fast adaptive multitask optimisation (FAMO): decreases all losses at one rate.
+
+    L = Σ_t c z_t log(ℓ_t − m_t) with z = softmax(ξ), c = 1 / Σ_t z_t / (ℓ_t − m_t), both
+    constant, and m = `minimum`. The logits ξ lie in `State.learned`; their gradient is
+    softmax'(ξ) applied to the change of the logarithms over a step. The paper moves them
+    by Adam with a rate of 0.025 and a weight decay of 1e-3.
+
+    The paper compares the losses of one batch before and after the step, which costs
+    another forward pass. Here the losses of the next batch stand for those after the step,
+    so that the gradient comes one step later and contains the noise of the batches.
+
+    Source: Liu et al. 2023, "FAMO: Fast Adaptive Multitask Optimization", Algorithm 1.
+    """
+
+    def init(count: int) -> State:
+        memory = Before(jnp.zeros(count), jnp.zeros(count, bool))
+        return State(jnp.zeros(count), memory)
+
+    def combine(inputs: Inputs, state: State) -> Combined:
+        above = inputs.losses - jnp.asarray(minimum, inputs.losses.dtype) + 1e-8
+        fixed = jax.lax.stop_gradient(above)
+        present, memory = inputs.present, state.memory
+        z = jax.lax.stop_gradient(jax.nn.softmax(state.learned)).astype(above.dtype)
+        c = 1 / jnp.maximum(total(z / fixed, present), jnp.finfo(above.dtype).tiny)
+        value = total(c * z * _log(above), present)
+        both = present & memory.is_set
+        change = _log(jnp.where(both, memory.losses, 1)) - _log(
+            jnp.where(both, fixed, 1)
+        )
+        # Its value is 0; its derivative by ξ is the gradient of the logits.
+        mixed = jnp.sum(jax.nn.softmax(state.learned) * jnp.where(both, change, 0))
+        value = value + (mixed - jax.lax.stop_gradient(mixed)).astype(value.dtype)
+        memory = Before(
+            jnp.where(present, fixed, memory.losses).astype(memory.losses.dtype),
+            memory.is_set | present,
+        )
+        return Combined(value, memory)
+
+    return Balancer(init, combine)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"`{name}` must be positive; found {value}.")

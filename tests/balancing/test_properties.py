@@ -1,0 +1,161 @@
+"""Properties that all balancers share, from one table: extremes, permutations, one task."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matrices import GRADIENTS, direction, inputs_of
+
+from mtra_jax import balancing
+
+READ_LOSSES = {
+    "equal": balancing.equal(),
+    "by_size": balancing.by_size([1, 2, 3]),
+    "random_weights": balancing.random_weights(),
+    "uncertainty": balancing.uncertainty(),
+    "impartial": balancing.impartial(),
+    "soft_uncertainty": balancing.soft_uncertainty(),
+    "geometric": balancing.geometric(),
+    "scale_invariant": balancing.scale_invariant(),
+    "smooth_tchebycheff": balancing.smooth_tchebycheff(),
+    "dynamic_average": balancing.dynamic_average(2),
+    "famo": balancing.famo(),
+}
+READ_GRADIENTS = {
+    "pcgrad": balancing.pcgrad(),
+    "gradvac": balancing.gradvac(),
+    "upgrad": balancing.upgrad(),
+    "aligned_mtl": balancing.aligned_mtl(),
+    "config": balancing.config(),
+    "imtl_g": balancing.imtl_g(),
+    "mgda": balancing.mgda(),
+    "mgda_frank_wolfe": balancing.mgda("frank_wolfe"),
+    "cagrad": balancing.cagrad(),
+    "nash_mtl": balancing.nash_mtl(),
+    "fairgrad": balancing.fairgrad(),
+    "db_mtl": balancing.db_mtl(),
+    "gradnorm": balancing.gradnorm(),
+    "graddrop": balancing.graddrop(),
+    "excess_mtl": balancing.excess_mtl(),
+}
+DRAWN = ("random_weights", "pcgrad", "gradvac", "graddrop")
+HARD = {
+    "zero": np.zeros((3, 4)),
+    "one_zero": np.array([[1.0, 2.0], [0.0, 0.0], [0.5, -1.0]]),
+    "equal": np.ones((3, 4)),
+    "opposite": np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]),
+    "cancel": np.array([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]]),
+    "tiny": 1e-8 * GRADIENTS["independent"],
+    "huge": 1e8 * GRADIENTS["independent"],
+    **{name: GRADIENTS[name] for name in ("dependent", "uneven", "parallel")},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", READ_GRADIENTS)
+def test_directions_are_finite(float64, name, dtype):
+    for kind, gradients in HARD.items():
+        result = direction(READ_GRADIENTS[name], gradients, dtype=dtype)
+        assert np.isfinite(result).all(), kind
+        if kind == "zero":
+            np.testing.assert_array_equal(result, 0)
+
+
+@pytest.mark.parametrize("name", READ_LOSSES)
+def test_values_and_weights_are_finite_for_losses_of_any_size(name):
+    balancer = READ_LOSSES[name]
+    state = balancer.init(3)
+    for losses in ([0, 0, 0], [1e-8, 1, 1e8], [1e8, 1e8, 1e8], [1e-8, 1e-8, 1e-8]):
+        inputs = inputs_of(np.eye(3), losses, dtype=np.float32)
+
+        def value(losses, learned, inputs=inputs):
+            result = balancer.combine(
+                inputs._replace(losses=losses), state._replace(learned=learned)
+            )
+            return result.value
+
+        result = jax.value_and_grad(value, (0, 1))(inputs.losses, state.learned)
+        for leaf in jax.tree.leaves(result):
+            assert np.isfinite(leaf).all(), losses
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in READ_GRADIENTS if n not in (*DRAWN, "excess_mtl")]
+)
+def test_the_order_of_the_tasks_does_not_matter(float64, name):
+    gradients, order = GRADIENTS["independent"], [2, 0, 1]
+    losses = np.array([0.5, 1.0, 2.0])
+    expected = direction(READ_GRADIENTS[name], gradients, losses=losses)
+    actual = direction(READ_GRADIENTS[name], gradients[order], losses=losses[order])
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", READ_GRADIENTS)
+def test_one_task_moves_along_its_gradient(float64, name):
+    gradients = GRADIENTS["single"]
+    result = direction(READ_GRADIENTS[name], gradients)
+    cosine = result @ gradients[0] / np.linalg.norm(result) / np.linalg.norm(gradients)
+    np.testing.assert_allclose(cosine, 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pcgrad", "upgrad", "mgda", "cagrad", "nash_mtl", "fairgrad", "config", "imtl_g"],
+)
+def test_orthogonal_gradients_do_not_conflict(float64, name):
+    result = direction(READ_GRADIENTS[name], np.diag([1.0, 2.0, 0.5]))
+    assert result.min() > 0
+
+
+@pytest.mark.parametrize("name", ["upgrad", "mgda", "nash_mtl", "fairgrad"])
+def test_no_loss_rises_along_the_direction(float64, name):
+    for kind in ("independent", "eight", "conflicting"):
+        gradients = GRADIENTS[kind]
+        products = gradients @ direction(READ_GRADIENTS[name], gradients)
+        # UPGrad's regularisation moves the direction by about 1e-4 of the Gramian's trace.
+        assert products.min() >= -1e-4 * np.sum(gradients**2), kind
+
+
+@pytest.mark.parametrize("name", ["nash_mtl", "imtl_g", "config"])
+def test_directions_that_do_not_depend_on_the_size_of_a_gradient(float64, name):
+    gradients = GRADIENTS["independent"]
+    first = direction(READ_GRADIENTS[name], gradients)
+    second = direction(READ_GRADIENTS[name], gradients * np.array([[1], [10], [0.1]]))
+    np.testing.assert_allclose(
+        first / np.linalg.norm(first), second / np.linalg.norm(second), rtol=1e-9
+    )
+
+
+def test_methods_differ_on_a_fixed_batch(float64):
+    gradients, losses = GRADIENTS["eight"], np.linspace(0.1, 2, 8)
+    results = {
+        name: direction(balancer, gradients, losses=losses)
+        for name, balancer in READ_GRADIENTS.items()
+    }
+    units = {name: d / np.linalg.norm(d) for name, d in results.items()}
+    # The two solvers of MGDA agree. GradVac starts as PCGrad, with averages of 0. ConFIG and
+    # IMTL-G have one direction and different lengths.
+    pairs = ("mgda", "mgda_frank_wolfe"), ("gradvac", "pcgrad"), ("config", "imtl_g")
+    same = set(map(frozenset, pairs))
+    for first, u in units.items():
+        for second, v in units.items():
+            if first < second and frozenset((first, second)) not in same:
+                assert np.linalg.norm(u - v) > 1e-3, (first, second)
+
+
+def test_states_survive_a_round_trip_through_their_leaves():
+    for balancer in (*READ_LOSSES.values(), *READ_GRADIENTS.values()):
+        extra = (
+            ({"w": jnp.zeros(7)},)
+            if balancer.reads is balancing.Reads.GRADIENTS
+            and balancer is READ_GRADIENTS["excess_mtl"]
+            else ()
+        )
+        state = balancer.init(3, *extra)
+        leaves, structure = jax.tree.flatten(state)
+        again = jax.tree.unflatten(structure, [np.asarray(leaf) for leaf in leaves])
+        inputs = inputs_of(GRADIENTS["independent"], dtype=np.float32)
+        first = balancer.combine(inputs, state)
+        second = balancer.combine(inputs, again)
+        jax.tree.map(np.testing.assert_array_equal, first, second)
+        assert jax.tree.structure(first.memory) == jax.tree.structure(state.memory)

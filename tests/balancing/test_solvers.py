@@ -1,0 +1,167 @@
+"""The small problems against SciPy's SLSQP, optimality conditions and closed forms."""
+
+import jax
+import numpy as np
+import pytest
+from matrices import GRADIENTS, direction, inputs_of
+from scipy import optimize
+
+from mtra_jax import balancing
+
+pytestmark = pytest.mark.usefixtures("float64")
+each = pytest.mark.parametrize("name", GRADIENTS)
+
+
+def gram_of(name):
+    gradients = GRADIENTS[name]
+    gram = gradients @ gradients.T
+    return gram / np.trace(gram)
+
+
+def weights_of(balancer, name, **options):
+    inputs = inputs_of(GRADIENTS[name], **options)
+    return np.asarray(balancer.combine(inputs, balancer.init(len(inputs.losses))).value)
+
+
+def slsqp(objective, count, *, on_simplex):
+    """The best of several starts."""
+    constraint = {"type": "eq", "fun": lambda w: w.sum() - 1}
+    ends = [
+        optimize.minimize(
+            objective,
+            np.random.default_rng(seed).dirichlet(np.ones(count)),
+            bounds=[(0, None)] * count,
+            constraints=[constraint] if on_simplex else [],
+            method="SLSQP",
+            options={"ftol": 1e-15, "maxiter": 2000},
+        )
+        for seed in range(5)
+    ]
+    return min(ends, key=lambda end: end.fun)
+
+
+@each
+def test_mgda_finds_the_shortest_vector_of_the_hull(name):
+    gram, w = gram_of(name), weights_of(balancing.mgda(), name)
+    reference = slsqp(lambda w: w @ gram @ w / 2, len(gram), on_simplex=True)
+    assert w @ gram @ w / 2 <= reference.fun + 1e-9
+    assert w.min() >= 0
+    np.testing.assert_allclose(w.sum(), 1, rtol=1e-12)
+    # KKT: no gradient has a smaller inner product with the vector than its square.
+    assert np.min(gram @ w) >= w @ gram @ w - 1e-9
+
+
+@each
+def test_cagrad_is_the_mean_moved_towards_the_worst_task(name):
+    gram, count = gram_of(name), len(GRADIENTS[name])
+    mean = np.full(count, 1 / count)
+    radius = 0.5 * np.sqrt(mean @ gram @ mean)
+
+    def worst(w):
+        return mean @ gram @ w + radius * np.sqrt(w @ gram @ w)
+
+    reference = slsqp(worst, count, on_simplex=True).x
+    norm = np.sqrt(reference @ gram @ reference)
+    expected = GRADIENTS[name].T @ (mean + radius / norm * reference)
+    actual = direction(balancing.cagrad(0.5), GRADIENTS[name])
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-6)
+
+
+@each
+def test_upgrad_projects_each_gradient_on_the_dual_cone(name):
+    gram = gram_of(name) + 1e-4 * np.eye(len(GRADIENTS[name]))
+    rows = []
+    for unit in np.eye(len(gram)):
+        end = slsqp(
+            lambda x, unit=unit: (unit + x) @ gram @ (unit + x) / 2,
+            len(gram),
+            on_simplex=False,
+        )
+        rows.append(unit + end.x)
+    actual = weights_of(balancing.upgrad(), name)
+    # SLSQP itself is this exact where the Gramian is uneven.
+    gap = GRADIENTS[name].T @ (actual - np.mean(rows, axis=0))
+    scale = np.linalg.norm(GRADIENTS[name].T @ np.mean(rows, axis=0))
+    assert np.linalg.norm(gap) <= 1e-5 * scale
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("name", ["independent", "eight", "conflicting", "parallel"])
+def test_fairgrad_solves_its_equations(name, alpha):
+    gradients = GRADIENTS[name]
+    w = weights_of(balancing.fairgrad(alpha), name)
+    assert w.min() > 0
+    np.testing.assert_allclose(
+        gradients @ (gradients.T @ w), w ** (-1 / alpha), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", [*GRADIENTS])
+def test_nash_mtl_solves_its_equations_at_any_scale(name):
+    gradients = GRADIENTS[name]
+    a = weights_of(balancing.nash_mtl(0), name)
+    np.testing.assert_allclose(gradients @ (gradients.T @ a) * a, 1, rtol=1e-9)
+    d = direction(balancing.nash_mtl(), gradients)
+    np.testing.assert_allclose(np.linalg.norm(d), 1, rtol=1e-9)
+
+
+def test_solutions_in_float32_are_near_those_in_float64():
+    for name in ("independent", "conflicting", "parallel"):
+        for balancer in (balancing.mgda(), balancing.cagrad(), balancing.upgrad()):
+            wide = GRADIENTS[name].T @ weights_of(balancer, name)
+            narrow = weights_of(balancer, name, dtype=np.float32)
+            assert narrow.dtype == np.float32
+            gap = np.linalg.norm(GRADIENTS[name].T @ narrow - wide)
+            assert gap <= 1e-4 * np.linalg.norm(wide)
+
+
+def test_worked_example_of_two_orthogonal_gradients():
+    """MGDA weighs by the other's square; Nash-MTL by the inverse norm."""
+    gradients = np.array([[2.0, 0.0], [0.0, 1.0]])
+    w = np.asarray(
+        balancing.mgda().combine(inputs_of(gradients), balancing.State()).value
+    )
+    np.testing.assert_allclose(w, [0.2, 0.8], rtol=1e-9)
+    a = np.asarray(
+        balancing.nash_mtl(0).combine(inputs_of(gradients), balancing.State()).value
+    )
+    np.testing.assert_allclose(a, [0.5, 1.0], rtol=1e-9)
+
+
+def test_absent_tasks_have_no_weight():
+    gradients = GRADIENTS["independent"].copy()
+    gradients[1] = 0
+    present = [True, False, True]
+    others = gradients[[0, 2]]
+    for make in (
+        balancing.mgda,
+        balancing.cagrad,
+        balancing.upgrad,
+        balancing.nash_mtl,
+        balancing.fairgrad,
+        balancing.aligned_mtl,
+        balancing.config,
+        balancing.imtl_g,
+        balancing.db_mtl,
+    ):
+        whole = direction(make(), gradients, present=present)
+        np.testing.assert_allclose(
+            whole,
+            direction(make(), others),
+            rtol=1e-6,
+            atol=1e-9,
+            err_msg=make.__name__,
+        )
+
+
+def test_solvers_are_batched_by_vmap():
+    grams = np.stack([gram_of("independent"), np.eye(3) / 3])
+
+    def weights(gram):
+        inputs = inputs_of(np.eye(3))._replace(gramian=gram)
+        return balancing.mgda().combine(inputs, balancing.State()).value
+
+    both = jax.vmap(weights)(grams)
+    np.testing.assert_allclose(both[0], weights_of(balancing.mgda(), "independent"))
+    np.testing.assert_allclose(both[1], 1 / 3, rtol=1e-9)
