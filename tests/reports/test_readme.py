@@ -1,13 +1,16 @@
 """The pages against the stored runs, the files that they name and the code they show."""
 
+import json
 import math
 import re
 from pathlib import Path
 
+import datasets
 import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
+from mtra_jax.data import task_file
 from mtra_jax.reports import comparison, end_of_run, formats, stored
 from mtra_jax.tasks import BENCHMARKS, Task
 
@@ -16,6 +19,7 @@ RESULTS = sorted((ROOT / "results").glob("*.jsonl"))
 FOLDERS = ("", "results", "scripts", "scripts/benchmarking", "tests")
 PAGES = [
     "CONTRIBUTING.md",
+    "mtra_jax/data/README.md",
     "mtra_jax/methods/README.md",
     *(f"{folder}/README.md".lstrip("/") for folder in FOLDERS),
 ]
@@ -45,13 +49,86 @@ def test_every_run_has_its_origin(path):
         assert values["date"]
 
 
-def test_the_example_of_the_readme_runs():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def blocks(page, language):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_balancing_example_of_the_readme_runs():
+    _, example = blocks("README.md", "python")
     names = {}
     exec(example, names)
     assert math.isfinite(names["value"])
     assert names["grads"].keys() == names["params"].keys()
+
+
+REVIEWS = [
+    ("great stay", "good", 5, ["hotel"]),
+    ("never again", "bad", 1, ["hotel", "food"]),
+]
+# Of a new encoder, in place of the pretrained one.
+TINY = {
+    "backbone": {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "vocab_size": 80,
+    },
+    "batch_size": 16,
+    "data": {"max_length": 16, "cache_dir": ""},
+}
+
+
+@pytest.fixture
+def own_tasks(tmp_path, monkeypatch):
+    """The working directory of the README's reader: its tasks with made-up data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my").mkdir()
+    (example,) = blocks("README.md", "toml")
+    (tmp_path / "my/tasks.toml").write_text(example)
+    rows = [
+        (f"{text} {number}", *labels)
+        for number in range(10)
+        for text, *labels in REVIEWS
+    ]
+    for name in ("reviews", "dev", "test"):
+        lines = [f"{text},{label}\n" for text, label, *_ in rows]
+        (tmp_path / f"my/{name}.csv").write_text("".join(["body,sentiment\n", *lines]))
+    stars = [json.dumps({"body": row[0], "stars": row[2]}) + "\n" for row in rows]
+    (tmp_path / "my/stars.jsonl").write_text("".join(stars))
+    columns = {"text": [row[0] for row in rows], "topics": [row[3] for row in rows]}
+    part = datasets.Dataset.from_dict(columns)
+    splits = dict.fromkeys(("train", "validation", "test"), part)
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "my/topics"))
+    return tmp_path
+
+
+def test_the_tasks_of_the_readme_are_read(own_tasks):
+    data = task_file.load("my/tasks.toml")
+    described = [(task.name, task.kind, task.labels) for task in data.benchmark.tasks]
+    assert described == [
+        ("reviews", "classification", ("bad", "good")),
+        ("stars", "regression", ("stars",)),
+        ("topics", "multi_label", ("food", "hotel")),
+    ]
+    sizes = [len(part.texts) for part in data.splits["stars"].values()]
+    assert sizes == [16, 2, 2]
+
+
+@pytest.mark.slow
+def test_the_api_example_of_the_readme_trains_and_predicts(own_tasks):
+    example, _ = blocks("README.md", "python")
+    assert 'backbone="minilm-l6", ' in example
+    example = example.replace('backbone="minilm-l6"', "config=TINY_CONFIG")
+    example = example.replace('tasks="my/tasks.toml", ', "")
+    config = configs.load("configs/own.py:tasks=my/tasks.toml")
+    config.backbone.path = ""
+    config.update(TINY)
+    names = {"TINY_CONFIG": config}
+    exec(example, names)
+    (prediction,) = names["model"].predict(["great stay"], task="reviews")
+    assert prediction.label in prediction.probabilities
+    assert names["model"].encode(["great stay"]).shape == (1, 8)
 
 
 @pytest.mark.parametrize("page", PAGES)
