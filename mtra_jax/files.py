@@ -69,18 +69,6 @@ def _open(path: str) -> BinaryIO:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Yields lists of `size` lines, each as soon as it is full; the last may be shorter."""
-    chunk: list[str] = []
-    for line in lines:
-        chunk.append(line)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 def read_json(path: Path, advice: str = "") -> Any:
     """Returns the value in a JSON file. `advice` ends the message about a damaged file.
 

@@ -116,26 +116,6 @@ def test_an_empty_path_does_not_mean_standard_input():
         next(files.read_lines(""))
 
 
-@pytest.mark.parametrize(
-    ("count", "size", "expected"),
-    [(0, 3, []), (2, 3, [2]), (3, 3, [3]), (7, 3, [3, 3, 1]), (3, 1, [1, 1, 1])],
-)
-def test_chunks(count, size, expected):
-    texts = [f"text {i}" for i in range(count)]
-    chunks = list(files.chunks(iter(texts), size))
-    assert [len(chunk) for chunk in chunks] == expected
-    assert [text for chunk in chunks for text in chunk] == texts
-
-
-def test_chunk_comes_as_soon_as_it_is_full():
-    def texts():
-        yield "a"
-        yield "b"
-        raise AssertionError("read further than needed")
-
-    assert next(files.chunks(texts(), 2)) == ["a", "b"]
-
-
 # ---- text and JSON
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mtra_jax import config as configs
-from mtra_jax.data import batches, packing, tokens
+from mtra_jax.data import batches, packing, readout, tokens
 from mtra_jax.data.packing import Shape
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
@@ -100,16 +100,10 @@ class Predictor:
 
 def in_units(task: Task, outputs: np.ndarray) -> np.ndarray:
     """Raw outputs of a task [N, d] -> probabilities, or values in the user's unit."""
-    values = outputs.astype(np.float64)
-    if task.kind == "multi_label":
-        with np.errstate(over="ignore"):  # exp overflows to infinity, and 1 / inf is 0
-            return 1 / (1 + np.exp(-values))
-    if task.kind == "classification":
-        values = np.exp(values - values.max(axis=1, keepdims=True))
-        return values / values.sum(axis=1, keepdims=True)
-    if task.means:
-        return values * np.array(task.deviations) + np.array(task.means)
-    return values
+    shares = readout.probabilities(task, outputs)
+    if shares is None:
+        return readout.predictions(task, outputs).astype(np.float64)
+    return shares
 
 
 class _Model:
