@@ -26,7 +26,7 @@ from mtra_jax import config as configs
 from mtra_jax.commands import verbs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
-from mtra_jax.runs import loop, prediction
+from mtra_jax.runs import definitions, loop, prediction
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,7 +195,10 @@ def results(**changes) -> dict:
 
 
 def finished_with(content: str) -> Write:
-    return both(run_with(), put("results.json", content))
+    def tasks(root):
+        definitions.write(root, SYNTHETIC.select(["irony"]))
+
+    return both(run_with(), tasks, put("results.json", content))
 
 
 def itself(values: dict) -> Write:

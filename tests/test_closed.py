@@ -444,7 +444,10 @@ NETWORK_IN = {
     "urllib.request": {"mtra_jax/data/fetch.py"},
     "http.client": {"mtra_jax/data/fetch.py"},
     "datasets": {"mtra_jax/data/hub.py"},
-    "huggingface_hub": {"mtra_jax/models/pretrained.py"},
+    "huggingface_hub": {
+        "mtra_jax/exports/publishing.py",
+        "mtra_jax/models/pretrained.py",
+    },
     "transformers": {"mtra_jax/data/auto_tokenizers.py", *TORCH_IN},
     **dict.fromkeys(
         ("asyncio", "ftplib", "httpx", "requests", "smtplib", "urllib3"), frozenset()

@@ -258,7 +258,15 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("method", [f"\n{name} " for name in registry.METHODS]),
         ("method.marginal", ["mtra", "shuffle", "one of shuffle, all_pairs"]),
         ("method.beta", ["  mtra", "1.0", "0 or more, finite", "\n  mt_vib", "0.01"]),
-        ("method.ew", ["Equal weighting", "no options", "`sampling`: per_task"]),
+        (
+            "method.ew",
+            [
+                "Equal weighting",
+                "method.reduction",
+                "mean, sum",
+                "`sampling`: per_task",
+            ],
+        ),
         (
             "method.mtra",
             ["`beta` is the weight", "method.floor", "0.01", "more than 0"],

@@ -106,7 +106,7 @@ def test_presets_hold_table_10(name):
     }
     # The methods are compared under the same settings.
     ew = config.load(f"{BASELINES}:ew_{name}")
-    assert ew.method.to_dict() == {"name": "ew"}
+    assert ew.method.to_dict() == {"name": "ew", "reduction": "mean"}
     assert {**ew.to_dict(), "method": 0} == {**mtra.to_dict(), "method": 0}
 
 
@@ -218,7 +218,7 @@ def test_infomtl_has_the_values_of_its_table_8(backbone, expected):
 
 def test_another_method_drops_the_options_that_it_lacks():
     result = config.load(TINY, [("method.name", "ew")])
-    assert result.method.to_dict() == {"name": "ew"}
+    assert result.method.to_dict() == {"name": "ew", "reduction": "mean"}
     answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
     assert answer.startswith("unknown key --config.method.beta; ")
 
@@ -351,7 +351,7 @@ def test_values_of_a_wrong_type_are_refused(key, text, expected):
         ("sampling_cap", "at least 0", "-1"),
         ("sampling_temperature", "at least 1", "0.5 nan"),
         ("weight_decay", "at least 0", "-0.1 nan"),
-        ("layer_decay", "more than 0 and at most 1", "0 1.1 nan"),
+        ("layer_decay", "more than 0 and at most 1", "0.0 1.1 nan"),
         ("seed", f"at least 0 and at most {2**32 - 1}", f"-1 {2**32}"),
         ("data.limit", "at least 0", "-1"),
         ("data.limit", f"at most {2**31 - 1}", f"{2**31} {10**20}"),
@@ -396,7 +396,8 @@ def test_keys_are_all_values_by_dotted_names():
     assert {"backbone.path", "data.dir", "data.fraction", "data.label_noise"} <= set(
         result
     )
-    assert [key for key in result if key.startswith("method")] == ["method.name"]
+    chosen = [key for key in result if key.startswith("method")]
+    assert chosen == ["method.name", "method.reduction"]
     assert "data" not in result
 
 

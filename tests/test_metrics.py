@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtra_jax import config, metrics
-from mtra_jax.data import task_file
+from mtra_jax.data import benchmarks, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.reports import tables
 from mtra_jax.runs import preparation
@@ -338,7 +338,7 @@ def test_a_metric_that_does_not_fit_is_refused(kind, names, message):
 def test_a_metric_that_is_unknown_is_refused_before_a_run_begins(monkeypatch):
     task = Task("new", "New", "classification", ("a", "b"), ("acuracy",))
     data = task_file.Data(Benchmark("synthetic", (task,)), {})
-    monkeypatch.setattr(preparation, "load_data", lambda _: data)
+    monkeypatch.setattr(benchmarks, "load", lambda *_, **__: data)
     chosen = config.preset("tiny_synthetic", "ew")
     with pytest.raises(
         InputError, match="metric 'acuracy' is unknown; did you mean accuracy"

@@ -34,15 +34,15 @@ def main(arguments: Sequence[str]) -> None:
         if name in rows:
             raise InputError(f"name {name} is there twice; expected names that differ")
         workdir = cli.existing_directory(path)
-        own = run_tasks.columns_of(files.read_benchmark(workdir).tasks)
-        tasks = tasks or own
-        if difference := run_tasks.difference(own, tasks):
-            raise InputError(f"{workdir}: {difference}, as in the first run")
         results = files.read_results(workdir)
         if results is None:
             file = workdir / files.RESULTS
             raise InputError(f"{file}: no such file; the run has not finished")
         comparison.check_results(results, str(workdir / files.RESULTS))
+        own = run_tasks.columns_of(files.read_benchmark(workdir).tasks)
+        tasks = tasks or own
+        if difference := run_tasks.difference(own, tasks):
+            raise InputError(f"{workdir}: {difference}, as in the first run")
         rows[name] = results[flags.split]
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None

@@ -274,7 +274,8 @@ def unlabelled(count: int, seed: int, without: frozenset[str]) -> list[str]:
 
     They have the structures of all tasks in equal shares.
     """
-    draw, names, texts = Draw(f"unlabelled/{seed}"), SYNTHETIC.task_names, {}
+    draw, names = Draw(f"unlabelled/{seed}"), SYNTHETIC.task_names
+    texts: dict[str, None] = {}
     while len(texts) < count:
         text = _tweet(draw, names[len(texts) % len(names)]).text
         if text not in without:

@@ -13,7 +13,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import display, preparation
+from mtra_jax.runs import display, preparation, selection
 from mtra_jax.tasks import BENCHMARKS
 
 SMALL = encoder.EncoderConfig(
@@ -105,10 +105,12 @@ def lines_at_start(backbone):
         schedule=SimpleNamespace(steps_per_epoch=1, epochs=1),
         benchmark=BENCHMARKS["tweeteval"].select(["irony"]),
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(2,))),
+        selection=selection.Selection(),
     )
     lines = []
     shown = display.Display(lines.append)
-    shown.watch(SimpleNamespace(run=run, backbone=backbone), SimpleNamespace(step=0))
+    prepared = SimpleNamespace(run=run, backbone=backbone, origin="")
+    shown.watch(prepared, SimpleNamespace(step=0))
     shown.close()
     return lines
 

@@ -82,6 +82,7 @@ def alone(saved, text):
     batch = Batch(
         tokens=row,
         segments=np.ones_like(row),
+        types=np.zeros_like(row),
         positions=np.arange(len(ids), dtype=np.int32)[None, None],
         first_tokens=none,
         where=np.array([True]),

@@ -82,8 +82,8 @@ def test_a_warm_start_needs_a_finished_run(finished, tmp_path):
 
 def test_a_warm_start_needs_one_encoder_for_the_tasks(finished):
     workdir.write_config(make_config(method="stl"), finished)
-    found = message(start_from(finished))
-    assert_mentions(found, finished, "separate encoder", finished / "irony")
+    refusal = message(start_from(finished))
+    assert_mentions(refusal, finished, "separate encoder", finished / "irony")
     own = finished / "irony"
     assert_mentions(message(start_from(finished, ("tasks", "irony"))), own)
 
