@@ -50,6 +50,11 @@ def preset(name: str, method: str) -> ConfigDict:
     Raises:
       InputError: an unknown preset or method.
     """
+    names = (*MTRA.TABLE_10, tasks.OWN)
+    if name not in names:
+        raise errors.InputError(
+            f"unknown preset {name!r}; {errors.did_you_mean(name, names)}"
+        )
     values = OWN_TASKS.values("") if name == tasks.OWN else MTRA.values(name)
     if method != "mtra":
         values = {k: v for k, v in values.items() if not k.startswith("method.")}

@@ -1,6 +1,7 @@
 """The best model of a finished run -> figures of a split."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -265,10 +266,11 @@ def _task_path(directory: Path, config: ConfigDict, options: Options) -> str:
             "--tasks FILE.toml for other data"
         )
     path = options.task_path or config.data.tasks
-    if not path:
+    if options.task_path is None and not os.path.exists(path):
+        # A relative path, in another directory; or the tasks were given in Python.
         raise InputError(
-            f"{directory / workdir.CONFIG}: data.tasks is empty, as the tasks were given "
-            "in Python; expected --tasks FILE.toml"
+            f"{directory / workdir.CONFIG}: data.tasks is {path!r}, and there is no such "
+            "file here; expected --tasks FILE.toml"
         )
     return path
 
