@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 WORDS = {"bad": "awful dull slow cold", "good": "lovely bright quick warm"}
-NOUNS = ["room", "food", "staff", "lake", "train", "tower", "garden", "music"]
+NOUNS = ["room", "food", "staff", "lake"]
 TOML = """\
 [mood]
 files = { train = "mood.csv", validation = "mood_dev.csv", test = "mood_test.csv" }
@@ -38,7 +38,7 @@ metrics = ["pearson", "rmse"]
 """
 SIZES = {"": 48, "_dev": 16, "_test": 16}
 TASKS = ("mood", "noun", "topics", "agrees", "stars")
-# Of two epochs; a new encoder of the smallest size.
+# MTRA learns mood, topics and stars with these on a new encoder, in 240 steps.
 FLAGS = (
     "--config.backbone.path=",
     "--config.backbone.hidden_size=16",
@@ -47,8 +47,11 @@ FLAGS = (
     "--config.backbone.vocab_size=200",
     "--config.data.max_length=32",
     "--config.data.max_shapes=1",
-    "--config.epochs=2",
-    "--config.batch_size=16",
+    "--config.backbone.dropout=0",
+    "--config.head_dropout=0",
+    "--config.warm_up=0",
+    "--config.epochs=8",
+    "--config.batch_size=8",
     "--config.learning_rate=1e-2",
     "--config.loggers=",
 )
