@@ -22,10 +22,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mtra_jax import config, config_files, errors
+from mtra_jax import config, config_files, errors, tasks
 from mtra_jax.methods import registry
 
 MTRA = config_files.execute(str(Path(__file__).with_name("mtra.py")))
+OWN_TASKS = config_files.execute(str(Path(__file__).with_name("own.py")))
 
 # InfoMTL, Table 8. The defaults of the method are its values for RoBERTa.
 INFOMTL_FOR_BERT = {
@@ -42,12 +43,19 @@ OWN = {
 
 
 def preset(name: str, method: str) -> ConfigDict:
-    """Returns preset `name` of `configs/mtra.py` for `method`.
+    """Returns preset `name` of `configs/mtra.py`, or "own", for `method`.
+
+    "own" has the values of `configs/own.py`; `data.tasks` remains to be set.
 
     Raises:
       InputError: an unknown preset or method.
     """
-    values = MTRA.values(name)
+    names = (*MTRA.TABLE_10, tasks.OWN)
+    if name not in names:
+        raise errors.InputError(
+            f"unknown preset {name!r}; {errors.did_you_mean(name, names)}"
+        )
+    values = OWN_TASKS.values("") if name == tasks.OWN else MTRA.values(name)
     if method != "mtra":
         values = {k: v for k, v in values.items() if not k.startswith("method.")}
     values |= OWN.get((method, name.partition("_")[0]), {})

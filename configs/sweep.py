@@ -11,6 +11,9 @@ synthetic
 minilm_tweeteval_small
     All methods, one seed, on two tasks. One core: Avg. 52.80 for ew, 54.67 for mtra, 59.10
     for the best (24 November 2026, commit 0c523cb). Time: not measured.
+own
+    All methods, three seeds, on your tasks: `--config.data.tasks=my/tasks.toml` and
+    `--config.backbone.path=DIR_OR_HUB_NAME` in place of `--config.data.dir`.
 ablations_synthetic, BACKBONE_BENCHMARK (three seeds)
     Hardware, time and score: not measured.
 """
@@ -62,6 +65,7 @@ SWEEPS = {
     "minilm_tweeteval_small": experiments.grid(
         METHODS, "minilm_tweeteval", (0,), SMALL
     ),
+    "own": experiments.grid(METHODS, "own", SEEDS),
 }
 
 

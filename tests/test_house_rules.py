@@ -357,6 +357,7 @@ SWEEPS = {
             for benchmark in ("tweeteval", "affecteval")
         },
         "minilm_tweeteval_small": "minilm_tweeteval",
+        "own": "own",
     },
 }
 
@@ -378,15 +379,18 @@ def test_every_preset_loads_and_is_valid(file):
 
 
 @pytest.mark.parametrize("file", sorted(SWEEPS))
-def test_every_run_of_every_sweep_has_a_valid_configuration(file):
+def test_every_run_of_every_sweep_has_a_valid_configuration(file, tmp_path):
+    own = tmp_path / "tasks.toml"
+    own.write_text('[mine]\nfiles = "mine.csv"\n')
     with pytest.raises(errors.InputError) as error:
         experiments.load(f"{ROOT / file}:none of them")
     assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
     for name, preset in SWEEPS[file].items():
         loaded = experiments.load(f"{ROOT / file}:{name}")
         assert {trial.preset for trial in loaded.trials} == {preset}
+        overrides = [("data.tasks", str(own))] if preset == "own" else []
         for run in loaded.trials:
-            config_values.validate(experiments.config_of(run))
+            config_values.validate(experiments.config_of(run, overrides))
 
 
 def git(*arguments: str) -> list[str]:

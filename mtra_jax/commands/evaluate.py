@@ -1,11 +1,14 @@
 """Scores a finished run again, or prediction files from any source.
 
 mtra-jax evaluate --workdir runs/tiny [--split test]
+mtra-jax evaluate --workdir runs/mine --tasks other.toml
+mtra-jax evaluate --predictions DIR --tasks my/tasks.toml
 mtra-jax evaluate --predictions DIR --benchmark tweeteval --data_dir DATA
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +23,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workdir", help="the directory of a run")
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     parser.add_argument("--predictions", help="prediction files in TweetEval's layout")
-    parser.add_argument("--benchmark", default="tweeteval")
     parser.add_argument(
-        "--tasks", default="", help="names separated by commas; all if empty"
+        "--benchmark", help="of the prediction files; default: tweeteval"
+    )
+    parser.add_argument(
+        "--tasks",
+        default="",
+        help="FILE.toml: your tasks, with the labels of the run; or tasks of the benchmark, "
+        "names separated by commas, all if empty",
     )
     parser.add_argument("--data_dir", help="root of the benchmarks' files, or hub")
     parser.add_argument(
@@ -37,10 +45,37 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError("expected either --workdir DIR or --predictions DIR")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise InputError(f"--batch_size {flags.batch_size}; expected at least 1")
+    check_tasks(flags)
     if flags.workdir is not None:
         evaluate_run(cli.existing_directory(flags.workdir), flags)
     else:
         score_files(cli.existing_directory(flags.predictions), flags)
+
+
+def is_file(tasks: str) -> bool:
+    """Whether `--tasks` is a path: names of tasks have neither a dot nor a slash."""
+    return "." in tasks or os.sep in tasks
+
+
+def check_tasks(flags: argparse.Namespace) -> None:
+    """Raises InputError if `--tasks` and `--benchmark` do not fit the other flags."""
+    if flags.workdir is not None:
+        if flags.tasks and not is_file(flags.tasks):
+            raise InputError(
+                f"--tasks {flags.tasks} with --workdir; expected FILE.toml, your tasks"
+            )
+        if flags.benchmark is not None:
+            raise InputError(
+                f"--benchmark {flags.benchmark} with --workdir; the run has its tasks, "
+                "expected --predictions DIR"
+            )
+    elif is_file(flags.tasks):
+        for name in ("benchmark", "data_dir"):
+            if getattr(flags, name) is not None:
+                raise InputError(
+                    f"--{name} {getattr(flags, name)} with --tasks {flags.tasks}; that "
+                    "file names the data, expected only one of them"
+                )
 
 
 def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
@@ -53,6 +88,7 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
     options = scoring.Options(
         data_dir=flags.data_dir,
         cache_dir=flags.cache_dir,
+        task_path=flags.tasks or None,
         num_devices=flags.devices,
         batch_size=flags.batch_size,
         bar=bars.evaluation_bar,
@@ -72,13 +108,19 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
 
 def score_files(directory: Path, flags: argparse.Namespace) -> None:
     """Scores the prediction files in `directory`."""
-    from mtra_jax.data import benchmarks
+    from mtra_jax import metrics
+    from mtra_jax.data import benchmarks, task_file
     from mtra_jax.reports import predictions
 
-    benchmark = benchmarks.choose_benchmark(flags.benchmark, flags.tasks)
-    examples = benchmarks.read_examples(benchmark, flags.data_dir or "", [flags.split])
+    if is_file(flags.tasks):
+        benchmark, examples = task_file.load(flags.tasks, splits=[flags.split])
+        metrics.check_metrics(benchmark.tasks)
+    else:
+        name, data_dir = flags.benchmark or "tweeteval", flags.data_dir or ""
+        benchmark = benchmarks.choose_benchmark(name, flags.tasks)
+        examples = benchmarks.read_examples(benchmark, data_dir, [flags.split])
     parts = {name: of_task[flags.split] for name, of_task in examples.items()}
     labels = {name: part.labels for name, part in parts.items()}
     targets = {name: dict(part.targets) for name, part in parts.items()}
     summary = predictions.score_predictions(directory, benchmark.tasks, labels, targets)
-    print(json.dumps(summary))
+    print(json.dumps(files.plain(summary)))

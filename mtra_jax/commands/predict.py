@@ -229,10 +229,9 @@ def writer(form: str, tasks: Sequence[Any], *, is_bare: bool) -> Write:
 
     def write_cells(item: Item, outputs: dict[str, Any]) -> None:
         nonlocal is_first
-        predicted: dict[str, Any] = {}
-        for task in tasks:
-            predicted |= answers.cells(task, outputs[task.name])
-        row = answers.beside(item.columns, predicted)
+        row = item.columns
+        for task in tasks:  # columns of two tasks may have the same name
+            row = answers.beside(row, answers.cells(task, outputs[task.name]))
         if is_first:
             rows.writerow(row)
             is_first = False

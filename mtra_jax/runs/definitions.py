@@ -5,6 +5,7 @@ With it and the checkpoint a model can be used without the files that it was tra
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,9 +15,10 @@ from mtra_jax.tasks import Benchmark, Kind, Task
 
 FILE = "tasks.json"
 FORMAT = 1
-# Fields that a finished run may not see changed. A title is free; the fields that depend
-# on the data are compared by the data.
+# Fields that may not change while a run is continued. A title is free, and the data
+# determine the means and deviations.
 _COMPARED = ("kind", "labels", "metrics", "is_pair")
+_OF_LOSSES = ("class_weights", "label_smoothing")
 
 
 def write(directory: Path, benchmark: Benchmark) -> None:
@@ -106,8 +108,22 @@ def check(directory: Path, benchmark: Benchmark) -> None:
             f"{path}: tasks {', '.join(before.task_names)} there and "
             f"{', '.join(benchmark.task_names)} here; expected the same, or a new --workdir"
         )
-    for old, new in zip(before.tasks, benchmark.tasks, strict=True):
-        for field in _COMPARED:
+    _check_fields(path, before, benchmark, _COMPARED)
+
+
+def check_losses(directory: Path, benchmark: Benchmark) -> None:
+    """Raises InputError if the run in `directory` has other class weights or smoothing.
+
+    `benchmark`: the same tasks, see `check`, resolved by `targets.resolved`.
+    """
+    _check_fields(directory / FILE, read(directory), benchmark, _OF_LOSSES)
+
+
+def _check_fields(
+    path: Path, before: Benchmark, now: Benchmark, fields: Sequence[str]
+) -> None:
+    for old, new in zip(before.tasks, now.tasks, strict=True):
+        for field in fields:
             there, here = getattr(old, field), getattr(new, field)
             if there != here:
                 raise InputError(

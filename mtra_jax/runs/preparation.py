@@ -148,6 +148,12 @@ def load_data(config: ConfigDict) -> Data:
     return data
 
 
+def resolved_tasks(config: ConfigDict, data: Data) -> Benchmark:
+    """The tasks of a run of `config`, with the fields that depend on the data."""
+    examples = _thin(config, data.benchmark, data.splits)
+    return _resolved(config, data.benchmark, _training(examples))
+
+
 def _training(examples: Splits) -> dict[str, Examples]:
     return {task: parts["train"] for task, parts in examples.items()}
 

@@ -1,6 +1,7 @@
 """The best model of a finished run -> figures of a split."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from mtra_jax.runs import (
     preparation,
     workdir,
 )
-from mtra_jax.tasks import Benchmark
+from mtra_jax.tasks import OWN, Benchmark
 from mtra_jax.train import build, evaluate
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import Program, choose_devices, local_places, replicate
@@ -64,8 +65,8 @@ class Options(NamedTuple):
     """Options of `evaluate_run`.
 
     `data_dir` and `cache_dir`: None for the run's data and for your own cache. `task_path`:
-    the TOML file of own tasks; None for the run's. `num_devices`: 0 for all. `batch_size`: None for that of training; it is rounded up to a multiple of
-    the devices.
+    the TOML file of own tasks; None for the run's. `num_devices`: 0 for all. `batch_size`:
+    None for that of training; it is rounded up to a multiple of the devices.
     """
 
     data_dir: str | None = None
@@ -227,7 +228,7 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     saved = load_one(directory, options.cache_dir)
     config, benchmark = saved.config, saved.benchmark
     devices = choose_devices(options.num_devices)
-    task_path = options.task_path or config.data.tasks
+    task_path = _task_path(directory, config, options)
     examples = benchmarks.read_examples(benchmark, data_dir, [split], task_path)
     limit = config.data.limit
     limited = benchmarks.limit_examples(benchmark, examples, limit)
@@ -244,6 +245,34 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
         limit,
     )
+
+
+def _task_path(directory: Path, config: ConfigDict, options: Options) -> str:
+    """The TOML file of own tasks to read; "" for a built-in benchmark.
+
+    Raises:
+      InputError: the options do not fit the tasks of the run, or no file has them.
+    """
+    if config.benchmark != OWN:
+        if options.task_path is not None:
+            raise InputError(
+                f"--tasks {options.task_path}: {directory} has tasks of "
+                f"{config.benchmark}; expected --data_dir DIR for other data"
+            )
+        return ""
+    if options.data_dir is not None:
+        raise InputError(
+            f"--data_dir {options.data_dir}: {directory} has own tasks; expected "
+            "--tasks FILE.toml for other data"
+        )
+    path = options.task_path or config.data.tasks
+    if options.task_path is None and not os.path.exists(path):
+        # A relative path, in another directory; or the tasks were given in Python.
+        raise InputError(
+            f"{directory / workdir.CONFIG}: data.tasks is {path!r}, and there is no such "
+            "file here; expected --tasks FILE.toml"
+        )
+    return path
 
 
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:

@@ -139,8 +139,9 @@ def _fit_and_score(
             store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
             opened.callback(store.close)
             if store.latest_step() is not None:
-                inputs.check(directory, prepared.inputs)
                 definitions.check(directory, prepared.run.benchmark)
+                inputs.check(directory, prepared.inputs)
+                definitions.check_losses(directory, prepared.run.benchmark)
             elif processes.is_writer():
                 # A run that ended before its first checkpoint may have left some of these.
                 results.write_encoder_files(directory, prepared.backbone)
@@ -189,16 +190,16 @@ class CurrentInputs:
 
     def __init__(self, data: Data | None = None) -> None:
         self._given = data
-        self._data: dict[Any, tuple[Benchmark, dict[str, Any]]] = {}
+        self._data: dict[Any, tuple[Data, dict[str, Any]]] = {}
         self._encoders: dict[Any, dict[str, str]] = {}
 
-    def data(self, config: ConfigDict) -> tuple[Benchmark, dict[str, Any]]:
-        """The tasks, and `Inputs.data`."""
+    def data(self, config: ConfigDict) -> tuple[Data, dict[str, Any]]:
+        """The tasks with their examples, and `Inputs.data`."""
         names = configs.task_names(config)
         key = config.benchmark, names, config.data.dir, config.data.tasks
         if key not in self._data:
             data = self._given or preparation.load_data(config)
-            self._data[key] = data.benchmark, fingerprints.of_splits(data.splits)
+            self._data[key] = data, fingerprints.of_splits(data.splits)
         return self._data[key]
 
     def encoder(self, config: ConfigDict) -> dict[str, str]:
@@ -226,9 +227,10 @@ def check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) ->
 
 def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
     made_from = inputs.read(directory)
-    benchmark, fingerprint = current.data(config)
-    definitions.check(directory, benchmark)
+    data, fingerprint = current.data(config)
+    definitions.check(directory, data.benchmark)
     inputs.check_data(directory, made_from, fingerprint)
+    definitions.check_losses(directory, preparation.resolved_tasks(config, data))
     # Data and configuration determine a new encoder. A hub name, or the path of a run that
     # was removed, is taken to stand for the same encoder as before.
     path = _origin(config)

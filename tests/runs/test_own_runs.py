@@ -1,0 +1,239 @@
+"""Own tasks in sweeps and on several processes, and odd files that train all the same."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import own_files
+import pytest
+from messages import assert_mentions
+
+from mtra_jax import config, errors
+from mtra_jax.commands import sweep as sweep_command
+from mtra_jax.methods import registry
+from mtra_jax.runs import definitions, experiments, sweep, training
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = f"{ROOT / 'configs/sweep.py'}:own"
+# Short runs: one epoch of one or two steps of each task.
+SHORT = (
+    *own_files.FLAGS,
+    "--config.epochs=1",
+    "--config.batch_size=24",
+    "--config.data.cache_dir=",
+)
+
+
+def pairs(flags):
+    """Flags --config.KEY=VALUE as overrides."""
+    return [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags]
+
+
+@pytest.fixture
+def toml(tmp_path):
+    return own_files.write(tmp_path / "my")
+
+
+def load(toml, *flags):
+    return config.load(
+        f"{ROOT / 'configs/own.py'}:tasks={toml}", pairs([*SHORT, *flags])
+    )
+
+
+def train(toml, workdir, *flags):
+    """The results of a run of EW."""
+    chosen = load(toml, "--config.method.name=ew", *flags)
+    return training.train(chosen, workdir).results
+
+
+# ---- presets and sweeps
+
+
+@pytest.mark.parametrize("method", registry.METHODS)
+def test_every_method_has_a_preset_of_own_tasks(method, toml):
+    preset = config.apply(config.preset("own", method), [("data.tasks", str(toml))])
+    assert preset.method.name == method
+    assert preset.sampling == registry.sampling(method)
+    assert (preset.data.standardize, preset.heads.start) == (True, "base_rate")
+    assert preset.tasks == own_files.TASKS
+    if method == "mtra":
+        same = config.load(f"{ROOT / 'configs/own.py'}:tasks={toml}")
+        assert preset.to_dict() == same.to_dict()
+
+
+def test_an_unknown_preset_is_one_line_that_knows_own():
+    with pytest.raises(errors.InputError) as error:
+        config.preset("owm", "ew")
+    assert_mentions(error.value, "unknown preset 'owm'", "own")
+
+
+def test_a_sweep_of_own_tasks_has_every_method_with_three_seeds(toml):
+    chosen = experiments.load(SWEEP)
+    expected = {(name, seed) for name in registry.METHODS for seed in (0, 1, 2)}
+    assert {(t.method, t.seed) for t in chosen.trials} == expected
+    assert chosen.baseline == "ew"
+    with pytest.raises(errors.InputError) as error:
+        experiments.config_of(chosen.trials[0])
+    assert_mentions(error.value, "ew", "--config.data.tasks=FILE")
+    other = experiments.config_of(chosen.trials[0], [("data.tasks", str(toml))])
+    assert other.benchmark == "own"
+
+
+@pytest.mark.slow
+def test_a_sweep_of_own_tasks_ends_with_their_columns(
+    toml, tmp_path, capsys, monkeypatch
+):
+    """Two methods with three seeds; the report and a second call do not train."""
+    monkeypatch.setattr(sys, "argv", ["mtra-jax"])
+    workdir = tmp_path / "sweep"
+    flags = [f"--config={SWEEP}", f"--workdir={workdir}", "--only=ew,mtra"]
+    flags += [*SHORT, f"--config.data.tasks={toml}"]
+    sweep_command.main(flags)
+    output = capsys.readouterr().out
+    table = output[output.index("\n\n") :]
+    for title in (*own_files.TASKS, "RMSE", "Avg.", "ew ", "mtra "):
+        assert title in table
+    entries = sweep.read(workdir)
+    assert [(e.name, e.seed) for e in entries] == [
+        (name, seed) for name in ("ew", "mtra") for seed in (0, 1, 2)
+    ]
+    for entry in entries:
+        assert tuple(task.name for task in entry.tasks) == own_files.TASKS
+        results = json.loads(
+            (workdir / entry.name / f"seed{entry.seed}" / "results.json").read_text()
+        )
+        assert entry.values["results"] == results
+    monkeypatch.setattr(training, "train", None)
+    sweep_command.main(flags)
+    again = capsys.readouterr().out
+    assert "6 finished, 0 begun, 0 new" in again
+    assert again[again.index("\n\n") :] == table
+    changed = toml.parent / "mood.csv"
+    changed.write_text(changed.read_text().replace(",bad", ",good", 1))
+    with pytest.raises(errors.InputError) as error:
+        sweep_command.main(flags)
+    assert_mentions(error.value, "mood, train", "other texts or labels")
+
+
+# ---- a changed loss of own tasks
+
+
+@pytest.mark.slow
+def test_class_weights_from_the_data_are_compared_when_a_run_continues(toml, tmp_path):
+    """Balanced weights are those of the drawn examples, not of all."""
+    balanced = ["--config.class_weights=balanced", "--config.data.fraction=0.4"]
+    only = ["--config.tasks=mood,topics"]
+    workdir = tmp_path / "run"
+    results = train(toml, workdir, *balanced, *only)
+    weights = definitions.read(workdir).tasks[0].class_weights
+    assert len(set(weights)) == 2
+    assert train(toml, workdir, *balanced, *only) == results
+    toml.write_text(
+        toml.read_text().replace('"mood"\n', '"mood"\nclass_weights="none"\n')
+    )
+    with pytest.raises(errors.InputError) as error:
+        train(toml, workdir, *balanced, *only)
+    assert_mentions(error.value, "class_weights of mood", "new --workdir")
+
+
+# ---- odd data that train
+
+
+def rows(path, edit):
+    """Replaces the lines of a file by `edit(lines)`."""
+    lines = edit(path.read_text().splitlines())
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def one_test_row(folder):
+    for path in folder.glob("*_test.*sv"):
+        rows(path, lambda lines: lines[:2])
+    for path in folder.glob("*_test.jsonl"):
+        rows(path, lambda lines: lines[:1])
+
+
+def no_bad_mood(folder):
+    rows(folder / "mood_dev.csv", lambda lines: [x for x in lines if ",bad" not in x])
+
+
+def no_topics(folder):
+    for split in ("dev", "test"):
+        rows(
+            folder / f"topics_{split}.tsv",
+            lambda lines: [lines[0], *(x.split("\t")[0] + "\t" for x in lines[1:])],
+        )
+
+
+def odd_texts(folder):
+    rows(
+        folder / "mood_test.csv",
+        lambda lines: [*lines, '"",good', "x" * 10**6 + ",bad"],
+    )
+    for name in ("agrees", "agrees_test"):
+        rows(folder / f"{name}.csv", lambda lines: [*lines, "fine,,yes", ",,no"])
+
+
+def numbers_and_texts(folder):
+    """One class is 1 in one file, "1" in the second and 1.0 in the third."""
+    for split, kind in (("", int), ("_dev", str), ("_test", float)):
+        lines = [
+            json.dumps({"text": f"text {n} {split}", "noun": kind(n % 2)})
+            for n in range(8)
+        ]
+        (folder / f"noun{split}.jsonl").write_text("\n".join(lines))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "edit", [one_test_row, no_bad_mood, no_topics, odd_texts, numbers_and_texts]
+)
+def test_odd_data_train_to_finite_figures(edit, toml, tmp_path):
+    edit(toml.parent)
+    results = train(toml, tmp_path / "run")
+    for split in ("validation", "test"):
+        for name in own_files.TASKS:
+            assert np.isfinite(list(results[split][name].values())).all()
+    if edit is numbers_and_texts:
+        assert definitions.read(tmp_path / "run").tasks[1].labels == ("0", "1")
+    if edit is no_topics:
+        assert results["test"]["topics"]["micro_f1"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--config.tasks=mood,nuon"], ["no task 'nuon'", "noun"]),
+        (["--config.selection=mood/mcc"], ["'mood/mcc'", "macro_f1, accuracy"]),
+        (
+            ["--config.sampling=joint", "--config.batch_size=4"],
+            ["batch_size is 4", "at least 5"],
+        ),
+        (
+            ["--config.data.limit=1"],
+            ["task stars", "all 1 training values", "--config.data.standardize=False"],
+        ),
+    ],
+)
+def test_flags_that_do_not_fit_the_tasks_are_one_line(flags, parts, toml, tmp_path):
+    with pytest.raises(errors.InputError) as error:
+        train(toml, tmp_path / "run", *flags)
+    assert_mentions(error.value, *parts)
+
+
+@pytest.mark.slow
+def test_relative_paths_links_and_a_subset(toml, tmp_path, monkeypatch):
+    """The TOML file without a folder, and by a link; its files are links."""
+    expected = train(toml, tmp_path / "plain", "--config.tasks=mood,stars")
+    real = tmp_path / "real"
+    shutil.copytree(toml.parent, real)
+    for path in toml.parent.glob("mood*.csv"):
+        path.unlink()
+        path.symlink_to(real / path.name)
+    (toml.parent / "link.toml").symlink_to(toml.name)
+    monkeypatch.chdir(toml.parent)
+    for name in ("tasks.toml", "link.toml"):
+        actual = train(name, tmp_path / name, "--config.tasks=stars,mood")
+        assert actual["test"] == expected["test"]
+        assert list(actual["test"]) == ["mood", "stars", "avg"]
