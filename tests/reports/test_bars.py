@@ -89,7 +89,7 @@ def test_the_rate_leaves_validations_out(clock):
     clock.now += 2
     lines.step(1, 1, {}, 10)
     clock.now += 100
-    lines.epoch(1, 1.23456, {"polarity": {"macro_f1": 50.0}, "avg": 50.0}, ", best")
+    lines.epoch(1, 1.23456, {"polarity": {"macro_f1": 50.0}, "avg": 50.0}, ", best", {})
     clock.now += 6
     lines.step(2, 2, {}, 30)
     assert written[-1].startswith("step 2/9, epoch 2/9, 5 examples/s")

@@ -1,6 +1,6 @@
 """The callbacks that show a run: bars, log lines, or only problems."""
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
@@ -20,14 +20,14 @@ PREPARED = SimpleNamespace(
 )
 
 
-def watch(step=0, **options):
+def watch(step=0, bounds=MappingProxyType({}), **options):
     lines, problems = [], []
     view = display.Display(lines.append, warn=problems.append, **options)
     callbacks = view.watch(PREPARED, SimpleNamespace(step=step))
     callbacks.step(step + 1, 1, {"loss/irony": 0.5}, 8)
     callbacks.say("a problem")
     validation = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
-    callbacks.epoch(1, 0.25, validation, SimpleNamespace(stale_epochs=0))
+    callbacks.epoch(1, 0.25, validation, SimpleNamespace(stale_epochs=0), bounds)
     view.close()
     assert problems == ["a problem"]
     return lines, callbacks

@@ -70,7 +70,7 @@ class Callbacks:
     def step(self, step, epoch, flat, num_examples):
         self.steps.append((step, epoch, num_examples))
 
-    def epoch(self, epoch, loss, summary, progress):
+    def epoch(self, epoch, loss, summary, progress, bounds):
         self.epochs.append((epoch, loss, progress.step))
 
     def bar(self, items, total):

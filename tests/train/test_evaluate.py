@@ -81,10 +81,10 @@ class Forward:
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_outputs_are_in_the_order_of_the_examples(num_devices):
     forward, split = Forward(), make_split(num_devices)
-    outputs, losses = evaluate.predict_outputs(forward, "params", split)
+    outputs, figures = evaluate.predict_outputs(forward, "params", split)
     np.testing.assert_array_equal(outputs, forward.outputs)
     assert len(split.plan) == 5
-    np.testing.assert_array_equal(losses, forward.losses[:5])
+    np.testing.assert_array_equal(figures["losses"], forward.losses[:5])
     assert forward.calls == ["params"] * 5
 
 
