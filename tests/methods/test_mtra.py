@@ -215,7 +215,7 @@ def test_without_a_bound_and_a_perturbation_the_losses_are_plain(options, logari
     np.testing.assert_allclose(result.weights, weights, rtol=RTOL)
     np.testing.assert_allclose(result.objective, value, rtol=RTOL)
     assert result.scalars == {}
-    assert result.terms.keys() == ({"task"} if logarithm else {"task", "mi"})
+    assert result.terms.keys() == ({"task", "floored"} if logarithm else {"task", "mi"})
     expected = weighted_gradient({**params, "method": {}}, batch, weights)
     for part in ("encoder", "heads"):
         jax.tree.map(
@@ -279,7 +279,8 @@ def test_losses_weights_and_terms_of_the_two_passes(one_task, logarithm):
     np.testing.assert_allclose(result.objective, terms.sum(), rtol=RTOL)
     for name in ("losses", "weights"):
         assert not np.any(np.asarray(getattr(result, name))[~present])
-    assert result.terms.keys() == {"task", "mi", "perturbed"}
+    own = {"floored"} if logarithm else set()
+    assert result.terms.keys() == {"task", "mi", "perturbed", *own}
     for name, values in result.terms.items():
         assert values.shape == (5,), name
         assert not np.any(np.asarray(values)[~present]), name

@@ -17,6 +17,7 @@ PREPARED = SimpleNamespace(
         selection=selection.Selection(),
     ),
     backbone=SimpleNamespace(dropped=()),
+    origin="",
 )
 
 
