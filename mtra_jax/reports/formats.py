@@ -111,11 +111,13 @@ def csv_text(comparison: Comparison) -> str:
     keys = list(comparison.rows[0].cells)
     names = ["avg" if key == AVG else "/".join(key) for key in keys]
     parts = [f"{name}/{part}" for name in names for part in Cell._fields]
-    writer.writerow(["name", "seeds", *parts, "delta_p", "p", "baseline"])
+    differs = len(comparison.baselines) > 1
+    heads = ["name", "seeds", *parts, "delta_p", "p"]
+    writer.writerow([*heads, AGAINST] if differs else heads)
     for row in comparison.rows:
         figures = [value for key in keys for value in row.cells[key]]
-        last = (row.delta_p, row.p, row.baseline)
-        writer.writerow([row.name, row.num_seeds, *figures, *last])
+        cells = [row.name, row.num_seeds, *figures, row.delta_p, row.p]
+        writer.writerow([*cells, row.baseline] if differs else cells)
     return file.getvalue().removesuffix("\n")
 
 
