@@ -5,6 +5,7 @@ from types import MappingProxyType, SimpleNamespace
 import pytest
 
 from mtra_jax.reports import bars
+from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import display, selection
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import evaluate
@@ -44,6 +45,15 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
     assert capsys.readouterr().err == "evaluating 2 batches\n"
+
+
+def test_the_bounds_are_below_the_scores_of_an_epoch():
+    lines, _ = watch(bounds={"irony": Bound(0.25, 0.125, 0.5)})
+    *_, units, training, validation, ceiling = lines[-1].split("\n")
+    assert units.split() == ["nats"]
+    assert training.split()[-1] == "0.250"
+    assert validation.split()[-1] == "0.125"
+    assert ceiling.split()[-1] == "0.500"
 
 
 def test_the_best_epoch_is_marked_with_its_selection(monkeypatch):

@@ -370,6 +370,23 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
     assert json.loads((directory / "config.json").read_text())["epochs"] == 4
 
 
+def test_a_line_has_the_baseline_of_its_row(tmp_path, trainer, capsys):
+    trials = (*THREE.trials[:4], *(t._replace(baseline="tw") for t in THREE.trials[4:]))
+    of = experiments.Sweep(trials)
+    run_all(tmp_path, of)
+    expected = ["ew", "ew", "ew", "ew", "tw", "tw"]
+    assert [line["baseline"] for line in lines_of(tmp_path)] == expected
+    script("report")([str(tmp_path)])
+    table = capsys.readouterr().out.split("\n")
+    assert [cells.split()[0] for cells in table[2:5]] == ["ew", "tw", "mtra"]
+    assert [cells.split()[-3] for cells in table[2:5]] == ["ew", "ew", "tw"]
+    before = (tmp_path / "results.jsonl").read_bytes()
+    run_all(tmp_path, of)
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    run_all(tmp_path)  # the same trials, all against EW
+    assert [line["baseline"] for line in lines_of(tmp_path)] == ["ew"] * 6
+
+
 def test_a_finished_sweep_trains_nothing(tmp_path, trainer):
     run_all(tmp_path)
     before = (tmp_path / "results.jsonl").read_bytes()

@@ -128,6 +128,25 @@ def test_evaluation(num_devices):
         assert scores.keys() == set(task.metrics)
 
 
+def test_the_terms_are_means_as_the_losses_are():
+    forward, terms = Forward(), np.arange(15.0).reshape(5, 3) ** 2
+
+    def with_terms(params, batch):
+        outputs, measured = forward(params, batch)
+        return outputs, {**measured, "terms": {"mi": terms[len(forward.calls) - 1]}}
+
+    evaluation = evaluate.evaluate(with_terms, {}, make_split(1), BENCHMARK)
+    assert list(evaluation.terms) == ["mi"]
+    assert evaluation.terms["mi"] == {
+        "stance": pytest.approx((8 * 0**2 + 5 * 3**2) / 13, rel=1e-14),
+        "mood": pytest.approx((8 * 7**2 + 1 * 10**2) / 9, rel=1e-14),
+        "irony": 14.0**2,
+    }
+    without = evaluate.evaluate(Forward(), {}, make_split(1), BENCHMARK)
+    assert evaluation.losses == without.losses
+    assert without.terms == {}
+
+
 def test_correct_outputs_score_100():
     forward = Forward()
     forward.outputs = make_corpus().targets * 2.0
