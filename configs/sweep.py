@@ -3,7 +3,11 @@
     python scripts/sweep.py --config configs/sweep.py:SWEEP --workdir runs/SWEEP \\
         --config.data.dir=data
 
-EW comes first, because Δp and p are relative to it. Costs and scores (`results/README.md` has the tables):
+EW comes first, because Δp and p are relative to it. A sweep of all methods has it under both
+samplings, as `ew` (batches of one task) and `ew joint` (batches of all tasks): which of the
+two scores higher depends on the benchmark, and each method is compared with the EW of its
+own sampling (`Entry.sampling` of `methods/registry.py`). Costs and scores
+(`results/README.md` has the tables):
 
 synthetic
     All methods, two seeds; needs no data. Two cores of an AMD EPYC, 24 GiB: Avg. 67.76 for
@@ -18,11 +22,13 @@ ablations_synthetic, BACKBONE_BENCHMARK (three seeds)
     Hardware, time and score: not measured.
 """
 
+from collections.abc import Sequence
+
 from mtra_jax import errors
 from mtra_jax.methods import registry
 from mtra_jax.runs import experiments
 
-EW = "ew"
+EW, EW_JOINT = "ew", "ew joint"
 METHODS = (EW, *(name for name in registry.METHODS if name != EW))
 SEEDS = (0, 1, 2)
 BACKBONES = ("roberta", "bert", "minilm")
@@ -31,6 +37,12 @@ BENCHMARKS = ("tweeteval", "affecteval")
 NO_TA = ("method.task_alignment", "false")
 NO_SA = ("method.self_alignment", "false")
 NO_SI = ("method.logarithm", "false")
+JOINT = (("sampling", "joint"),)
+BASELINES = {
+    name: EW_JOINT
+    for name, entry in registry.METHODS.items()
+    if entry.sampling == "joint"
+}
 # Section 4.3 of the paper.
 ABLATIONS = {
     "mtra": (),
@@ -49,23 +61,33 @@ SMALL = (
     ("data.max_shapes", "3"),
 )
 
+
+def all_methods(
+    preset: str, seeds: Sequence[int], overrides: experiments.Overrides = ()
+) -> tuple[experiments.Trial, ...]:
+    """Every method and seed, after EW under both samplings."""
+    return (
+        *experiments.grid([EW], preset, seeds, overrides),
+        *experiments.variants(
+            EW, {EW_JOINT: JOINT}, preset, seeds, overrides, baseline=EW_JOINT
+        ),
+        *experiments.grid(METHODS[1:], preset, seeds, overrides, BASELINES),
+    )
+
+
 SWEEPS = {
-    "synthetic": experiments.grid(METHODS, "tiny_synthetic", (0, 1)),
+    "synthetic": all_methods("tiny_synthetic", (0, 1)),
     "ablations_synthetic": (
         *experiments.grid([EW], "tiny_synthetic", (0, 1)),
         *experiments.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
     ),
     **{
-        f"{backbone}_{benchmark}": experiments.grid(
-            METHODS, f"{backbone}_{benchmark}", SEEDS
-        )
+        f"{backbone}_{benchmark}": all_methods(f"{backbone}_{benchmark}", SEEDS)
         for backbone in BACKBONES
         for benchmark in BENCHMARKS
     },
-    "minilm_tweeteval_small": experiments.grid(
-        METHODS, "minilm_tweeteval", (0,), SMALL
-    ),
-    "own": experiments.grid(METHODS, "own", SEEDS),
+    "minilm_tweeteval_small": all_methods("minilm_tweeteval", (0,), SMALL),
+    "own": all_methods("own", SEEDS),
 }
 
 

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", default="test", choices=comparison.SPLITS)
     parser.add_argument("--format", default="text", choices=formats.FORMATS)
     parser.add_argument(
-        "--baseline", help="row that Δp and p refer to; default: that of the sweep"
+        "--baseline", help="row that Δp and p refer to; default: those of the sweep"
     )
     parser.add_argument("--out", help="a file instead of standard output")
     flags = cli.parse(parser, arguments)
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
-    baseline = flags.baseline or comparison.baseline_of(entries)
+    baseline = flags.baseline or comparison.baselines_of(entries)
     compared = comparison.compare(entries, flags.split, baseline)
     table = formats.FORMATS[flags.format](compared)
     if flags.out is None:

@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> None:
     own = {(trial.name, trial.seed) for trial in chosen.trials}
     entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
     if any(entry.name == chosen.baseline for entry in entries):
-        compared = comparison.compare(entries, baseline=chosen.baseline)
+        baselines = {trial.name: chosen.baseline_of(trial) for trial in chosen.trials}
+        compared = comparison.compare(entries, baseline=baselines)
         print(f"\n{formats.text(compared)}\nfiles in {plan.workdir}")
     else:
         print(f"no table without a finished run of {chosen.baseline}")

@@ -87,11 +87,13 @@ class Combine(Protocol):
 class Weighted(NamedTuple):
     """The gradient of one scalar function of the losses.
 
-    Its derivatives with respect to the losses are logged as the tasks' weights.
+    Its derivatives with respect to the losses are logged as the tasks' weights. `floor`:
+    that of its logarithm; the steps log which losses lie at or below it. None: no logarithm.
     """
 
     objective: Objective
     needs: Literal[Needs.LOSSES] = Needs.LOSSES
+    floor: float | None = None
 
 
 class AlignedGradient(NamedTuple):

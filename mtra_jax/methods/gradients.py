@@ -131,9 +131,10 @@ def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
     grads = _mean_over_devices(grads, axis_name, in_pieces=in_pieces)
     has_batch_loss = not isinstance(outcome.batch_loss, float)
     scalars = {"batch_loss": outcome.batch_loss} if has_batch_loss else {}
-    return Gradient(
-        grads, value, present, losses, weights, outcome.terms, scalars, new_state
-    )
+    terms = outcome.terms
+    if gradient.floor is not None:
+        terms = {**terms, "floored": present & (losses <= gradient.floor)}
+    return Gradient(grads, value, present, losses, weights, terms, scalars, new_state)
 
 
 def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
@@ -255,6 +256,8 @@ def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gr
         for x in (passes.loss, passes.perturbed_loss, passes.weight)
     )
     terms = {**passes.aux, "perturbed": perturbed}
+    if gradient.logarithm:
+        terms["floored"] = present & passes.is_floored
     scalars = {
         "norm/perturbation_gradient": passes.gradient_norm,
         "norm/perturbation": passes.perturbation_norm,

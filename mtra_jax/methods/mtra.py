@@ -149,4 +149,4 @@ def _gradient(
         del params, rng
         return objectives.log_sum(losses, floor, present), state
 
-    return contract.Weighted(objective)
+    return contract.Weighted(objective, floor=floor)

@@ -31,5 +31,7 @@ def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
         return objectives.log_sum(losses, floor, present), state
 
     return contract.Method(
-        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
+        contract.no_params,
+        task_losses.plain(model),
+        contract.Weighted(objective, floor=floor),
     )

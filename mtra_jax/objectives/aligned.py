@@ -26,14 +26,17 @@ class Aligned(NamedTuple):
     """The intermediate values of the two passes of an aligned objective.
 
     `loss` and `perturbed_loss` are ℓ(θ) and ℓ(θ + δ): scalars, or [T]. `weight` is the
-    derivative of the objective with respect to either. `gradient_norm` is ‖g‖ of the
-    selected parameters, `perturbation_norm` is ‖δ‖. `aux` and `perturbed_aux` are the
-    auxiliary outputs of the loss function.
+    derivative of the objective with respect to either. `is_floored`, of that shape, is
+    whether ℓ(θ) + ℓ(θ + δ) lies at or below the floor, where `floored_log` is a tangent
+    and the weight stays 1 / floor; False without the logarithm and for an absent task.
+    `gradient_norm` is ‖g‖ of the selected parameters, `perturbation_norm` is ‖δ‖. `aux`
+    and `perturbed_aux` are the auxiliary outputs of the loss function.
     """
 
     loss: jax.Array
     perturbed_loss: jax.Array
     weight: jax.Array
+    is_floored: jax.Array
     gradient_norm: jax.Array
     perturbation_norm: jax.Array
     aux: Any
@@ -88,15 +91,21 @@ def aligned_value_and_grad(
         (moved_loss, moved_aux), moved_grads = _value_and_grad(
             loss_fn, moved, _with_fresh_keys(args)
         )
-        value, weight = jax.value_and_grad(_objective)(
-            loss + moved_loss, jnp.array(True), floor, logarithm
-        )
+        total, present = loss + moved_loss, jnp.array(True)
+        value, weight = jax.value_and_grad(_objective)(total, present, floor, logarithm)
         # Scaled before the cast: the weight is at least float32, like the loss.
         grads = jax.tree.map(
             lambda a, b: ((a + b) * weight).astype(a.dtype), grads, moved_grads
         )
         aligned = Aligned(
-            loss, moved_loss, weight, gradient_norm, delta_norm, aux, moved_aux
+            loss,
+            moved_loss,
+            weight,
+            _is_floored(total, present, floor, logarithm),
+            gradient_norm,
+            delta_norm,
+            aux,
+            moved_aux,
         )
         return (value, aligned), mean_over(grads, axis_name, averaged(params))
 
@@ -147,12 +156,20 @@ def aligned_tasks_value_and_grad(
         moved_losses, moved_pull, moved_aux = _losses_and_pull(
             losses_fn, moved, _with_fresh_keys(args)
         )
+        totals = losses + moved_losses
         value, weights = jax.value_and_grad(_objective)(
-            losses + moved_losses, present, floor, logarithm
+            totals, present, floor, logarithm
         )
         grads = jax.tree.map(jnp.add, pull(weights)[0], moved_pull(weights)[0])
         aligned = Aligned(
-            losses, moved_losses, weights, gradient_norm, delta_norm, aux, moved_aux
+            losses,
+            moved_losses,
+            weights,
+            _is_floored(totals, present, floor, logarithm),
+            gradient_norm,
+            delta_norm,
+            aux,
+            moved_aux,
         )
         return (value, aligned), mean_over(grads, axis_name, averaged(params))
 
@@ -174,6 +191,14 @@ def _objective(
     if logarithm:
         return balance.log_sum(totals, floor, present)
     return jnp.sum(jnp.where(present, totals, 0))
+
+
+def _is_floored(
+    totals: jax.Array, present: jax.Array, floor: float, logarithm: bool
+) -> jax.Array:
+    if not logarithm:
+        return jnp.zeros(totals.shape, bool)
+    return present & (totals <= floor)
 
 
 def _value_and_grad(

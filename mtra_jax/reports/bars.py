@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import tqdm
 import tqdm.auto
 
+from mtra_jax.reports import bounds as bound_tables
 from mtra_jax.reports import tables
+from mtra_jax.reports.bounds import Bound
 from mtra_jax.tasks import Task
 
 LINE_SECONDS = 5.0
@@ -24,9 +26,14 @@ class TrainingView(Protocol):
         """Takes the metrics of a step, and the number of examples in its batch."""
 
     def epoch(
-        self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
+        self,
+        epoch: int,
+        loss: float,
+        summary: Mapping[str, Any],
+        note: str,
+        bounds: Mapping[str, Bound],
     ) -> None:
-        """Shows the validation figures of an epoch."""
+        """Shows the validation figures of an epoch, and the bounds by task, if any."""
 
     def close(self) -> None:
         """Ends the view."""
@@ -174,15 +181,17 @@ class _Losses:
         return {n: self._latest[n] for n in self._names if n in self._latest}
 
 
-def _epoch_line(
+def _epoch_lines(
     epoch: int,
     loss: float,
     summary: Mapping[str, Any],
     note: str,
+    bounds: Mapping[str, Bound],
     tasks: Sequence[Task],
 ) -> str:
     table = tables.score_table({f"epoch {epoch}": summary}, tasks)
-    return f"{table}   loss {loss:.4f}{note}"
+    lines = f"{table}   loss {loss:.4f}{note}"
+    return f"{lines}\n{bound_tables.table(bounds, tasks)}" if bounds else lines
 
 
 class TrainingBar:
@@ -236,14 +245,19 @@ class TrainingBar:
             self._loss_bar.refresh()
 
     def epoch(
-        self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
+        self,
+        epoch: int,
+        loss: float,
+        summary: Mapping[str, Any],
+        note: str,
+        bounds: Mapping[str, Bound],
     ) -> None:
         """Writes the validation figures of an epoch; the rate excludes its time."""
         self._pace.leave_out()
         self._bar.refresh()
-        line = _epoch_line(epoch, loss, summary, note, self._tasks)
+        lines = _epoch_lines(epoch, loss, summary, note, bounds, self._tasks)
         self._bar.clear()
-        self._say(line)
+        self._say(lines)
 
     def close(self) -> None:
         """Removes both lines."""
@@ -286,11 +300,16 @@ class TrainingLines:
         )
 
     def epoch(
-        self, epoch: int, loss: float, summary: Mapping[str, Any], note: str
+        self,
+        epoch: int,
+        loss: float,
+        summary: Mapping[str, Any],
+        note: str,
+        bounds: Mapping[str, Bound],
     ) -> None:
         """Writes the validation figures of an epoch; the rate excludes its time."""
         self._pace.leave_out()
-        self._say(_epoch_line(epoch, loss, summary, note, self._tasks))
+        self._say(_epoch_lines(epoch, loss, summary, note, bounds, self._tasks))
 
     def close(self) -> None:
         """Does nothing: lines stay."""

@@ -39,13 +39,17 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The runs of one name. Keys of `cells`: (task, metric) and `AVG`."""
+    """The runs of one name. Keys of `cells`: (task, metric) and `AVG`.
+
+    `baseline`: the name of the row that `delta_p` and `p` refer to.
+    """
 
     name: str
     num_seeds: int
     cells: dict[tuple[str, str], Cell]
     delta_p: float | None
     p: float | None
+    baseline: str
 
 
 class Comparison(NamedTuple):
@@ -53,8 +57,12 @@ class Comparison(NamedTuple):
 
     tasks: tuple[Task, ...]
     rows: list[Row]
-    baseline: str
     note: str | None = None
+
+    @property
+    def baselines(self) -> list[str]:
+        """The rows that Δp and p refer to, in the order of the rows that do."""
+        return list(dict.fromkeys(row.baseline for row in self.rows))
 
 
 def read(path: Path) -> list[Entry]:
@@ -221,25 +229,32 @@ def _check_figure(figure: Any, is_bounded: bool, *place: str) -> None:
 
 
 def compare(
-    entries: Sequence[Entry], split: str = "test", baseline: str = "ew"
+    entries: Sequence[Entry],
+    split: str = "test",
+    baseline: str | Mapping[str, str] = "ew",
 ) -> Comparison:
     """Means and standard deviations (ddof 1) over seeds, Δp and p against `baseline`.
 
-    A figure that is missing in one seed is missing in the row. Δp is computed from the
-    means. p is from Welch's two-sided t-test of Avg.; it needs two seeds in both rows, and
-    figures that are not all equal.
+    `baseline`: one row for all, or the name of each row's, see `baselines_of`. A figure
+    that is missing in one seed is missing in the row. Δp is computed from the means. p is
+    from Welch's two-sided t-test of Avg.; it needs two seeds in both rows, and figures
+    that are not all equal. Both are missing while the row of a baseline is, which the note
+    says.
 
     Raises:
-      InputError: `entries` is empty, or has no run of the baseline.
+      InputError: `entries` is empty, or has no run of any baseline.
 
     Source: MTRA, appendix B.3 (Δp), section 4 (p).
     """
     if not entries:
         raise InputError("no finished run to compare")
     names = list(dict.fromkeys(entry.name for entry in entries))
-    if baseline not in names:
+    if isinstance(baseline, str):
+        baseline = dict.fromkeys(names, baseline)
+    chosen = list(dict.fromkeys(baseline[name] for name in names))
+    if not any(name in names for name in chosen):
         raise InputError(
-            f"unknown baseline {baseline!r}; {did_you_mean(baseline, names)}"
+            f"unknown baseline {chosen[0]!r}; {did_you_mean(chosen[0], names)}"
         )
     tasks = entries[0].tasks
     cells, averages = {}, {}
@@ -253,20 +268,39 @@ def compare(
             name,
             len(averages[name]),
             cells[name],
-            _delta_p(cells[name], cells[baseline], tasks),
-            None if name == baseline else _welch(averages[name], averages[baseline]),
+            _delta_p(cells[name], cells.get(baseline[name]), tasks),
+            None
+            if name == baseline[name]
+            else _welch(averages[name], averages.get(baseline[name], [])),
+            baseline[name],
         )
         for name in names
     ]
-    figures = _means(cells[baseline], tasks)
-    note = tables.delta_p_note(baseline, figures, tasks)
-    return Comparison(tasks, rows, baseline, note)
+    notes = [_note(name, cells, tasks) for name in chosen]
+    return Comparison(tasks, rows, "; ".join(filter(None, notes)) or None)
 
 
-def baseline_of(entries: Sequence[Entry]) -> str:
-    """The baseline of the last entry that names one; "ew" if none does."""
-    names = [entry.values.get("baseline") for entry in entries]
-    return next((name for name in reversed(names) if name), "ew")
+def baselines_of(entries: Sequence[Entry]) -> dict[str, str]:
+    """The baseline of each row: that of its last line that names one.
+
+    A row whose lines name none, as those of older versions, has the baseline of the last
+    line of all that names one, or else "ew".
+    """
+    named = {e.name: e.values["baseline"] for e in entries if e.values.get("baseline")}
+    others = [e.values["baseline"] for e in entries if e.values.get("baseline")]
+    default = others[-1] if others else "ew"
+    return {entry.name: named.get(entry.name, default) for entry in entries}
+
+
+def _note(
+    baseline: str,
+    cells: Mapping[str, Mapping[tuple[str, str], Cell]],
+    tasks: Sequence[Task],
+) -> str | None:
+    """Why Δp over `baseline` is missing."""
+    if baseline not in cells:
+        return f"no Δp against {baseline}: it has no finished run"
+    return tables.delta_p_note(baseline, _means(cells[baseline], tasks), tasks)
 
 
 def _means(
@@ -299,9 +333,11 @@ def _cell(summaries: Sequence[Mapping[str, Any]], key: tuple[str, str]) -> Cell:
 
 def _delta_p(
     cells: Mapping[tuple[str, str], Cell],
-    baseline: Mapping[tuple[str, str], Cell],
+    baseline: Mapping[tuple[str, str], Cell] | None,
     tasks: Sequence[Task],
 ) -> float | None:
+    if baseline is None:
+        return None
     try:
         return metrics.delta_p(_means(cells, tasks), _means(baseline, tasks), tasks)
     except (TypeError, ValueError):

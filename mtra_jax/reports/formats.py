@@ -12,6 +12,8 @@ from mtra_jax.reports import tables
 from mtra_jax.reports.comparison import AVG, Cell, Comparison
 
 SIGNIFICANT = 0.05
+AGAINST = "against"
+"""The column with the row that Δp and p refer to, where it is not the same for all."""
 
 
 class Style(NamedTuple):
@@ -23,9 +25,11 @@ class Style(NamedTuple):
     less: str
     mark: str
     missing: str
+    escape: Callable[[str], str]
+    """Makes a name of the user safe in a cell."""
 
 
-PLAIN = Style("±", str, str, "<", "*", tables.MISSING)
+PLAIN = Style("±", str, str, "<", "*", tables.MISSING, str)
 MARKDOWN = PLAIN._replace(bold="**{}**".format)
 
 
@@ -39,15 +43,29 @@ def _latex_number(digits: str) -> str:
     return f"${digits}$" if digits[0] in "+-" else digits
 
 
-LATEX = Style(r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--")
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: LATEX_ESCAPES[match.group()], name)
+
+
+LATEX = Style(r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--", _escape)
 
 
 def text(comparison: Comparison) -> str:
     """A table for a terminal, with a line that explains the columns."""
     heads, body = _layout(comparison, PLAIN)
+    one, *others = comparison.baselines
     legend = (
         "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
-        f"against {comparison.baseline}; * p < {SIGNIFICANT}"
+        f"against {f'the row in the column {AGAINST}' if others else one}; "
+        f"* p < {SIGNIFICANT}"
     )
     if note := tables.unit_note(comparison.tasks):
         legend += f"\n{note}"
@@ -93,10 +111,13 @@ def csv_text(comparison: Comparison) -> str:
     keys = list(comparison.rows[0].cells)
     names = ["avg" if key == AVG else "/".join(key) for key in keys]
     parts = [f"{name}/{part}" for name in names for part in Cell._fields]
-    writer.writerow(["name", "seeds", *parts, "delta_p", "p"])
+    differs = len(comparison.baselines) > 1
+    heads = ["name", "seeds", *parts, "delta_p", "p"]
+    writer.writerow([*heads, AGAINST] if differs else heads)
     for row in comparison.rows:
         figures = [value for key in keys for value in row.cells[key]]
-        writer.writerow([row.name, row.num_seeds, *figures, row.delta_p, row.p])
+        cells = [row.name, row.num_seeds, *figures, row.delta_p, row.p]
+        writer.writerow([*cells, row.baseline] if differs else cells)
     return file.getvalue().removesuffix("\n")
 
 
@@ -124,7 +145,11 @@ def _layout(
     columns.append(_column([Cell(row.delta_p, None) for row in rows], style, sign="+"))
     columns.append([_p_cell(row.p, style) for row in rows])
     names = [row.name for row in rows]
-    heads += [("", "Avg."), ("", "Δp"), ("", "p")]
+    heads.append(("", "Avg."))
+    if len(comparison.baselines) > 1:
+        heads.append(("", AGAINST))
+        columns.insert(-2, [style.escape(row.baseline) for row in rows])
+    heads += [("", "Δp"), ("", "p")]
     return heads, [list(cells) for cells in zip(names, *columns, strict=True)]
 
 
@@ -167,15 +192,3 @@ def _p_cell(p: float | None, style: Style) -> str:
 
 def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
-
-
-LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
-
-
-def _escape(name: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}]", lambda match: LATEX_ESCAPES[match.group()], name)

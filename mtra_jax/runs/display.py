@@ -6,6 +6,7 @@ from typing import Any
 
 from mtra_jax.models import safetensors_files
 from mtra_jax.reports import bars
+from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import loop, preparation
 
 
@@ -47,10 +48,14 @@ class Display:
         by = "" if name == "loss" else f" {name}"
 
         def after_epoch(
-            epoch: int, loss: float, summary: dict[str, Any], at: loop.Progress
+            epoch: int,
+            loss: float,
+            summary: dict[str, Any],
+            at: loop.Progress,
+            bounds: dict[str, Bound],
         ) -> None:
             note = f", best{by} so far" if at.stale_epochs == 0 else ""
-            view.epoch(epoch, loss, summary, note)
+            view.epoch(epoch, loss, summary, note, bounds)
 
         evaluation = functools.partial(bars.evaluation_bar, position=self._position)
         return loop.Watch(

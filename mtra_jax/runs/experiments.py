@@ -17,13 +17,17 @@ OWN_KEYS = ("seed", "method.name")
 
 
 class Trial(NamedTuple):
-    """One training run; `name` is its row in the table, the same for all seeds."""
+    """One training run; `name` is its row in the table, the same for all seeds.
+
+    `baseline` is the row that Δp and p of this one refer to; "" for that of the sweep.
+    """
 
     name: str
     method: str
     preset: str
     seed: int
     overrides: Overrides = ()
+    baseline: str = ""
 
     @property
     def directory(self) -> str:
@@ -41,16 +45,25 @@ class Sweep(NamedTuple):
     trials: tuple[Trial, ...]
     baseline: str = "ew"
 
+    def baseline_of(self, trial: Trial) -> str:
+        """The row that Δp and p of the row of `trial` refer to."""
+        return trial.baseline or self.baseline
+
 
 def grid(
     methods: Iterable[str],
     preset: str,
     seeds: Sequence[int],
     overrides: Overrides = (),
+    baselines: Mapping[str, str] | None = None,
 ) -> tuple[Trial, ...]:
-    """Every method with every seed; rows are named after the methods."""
+    """Every method with every seed; rows are named after the methods.
+
+    `baselines`: by method, the baseline of its row if it is not the sweep's.
+    """
+    own = baselines or {}
     return tuple(
-        Trial(method, method, preset, seed, tuple(overrides))
+        Trial(method, method, preset, seed, tuple(overrides), own.get(method, ""))
         for method in methods
         for seed in seeds
     )
@@ -62,10 +75,11 @@ def variants(
     preset: str,
     seeds: Sequence[int],
     overrides: Overrides = (),
+    baseline: str = "",
 ) -> tuple[Trial, ...]:
     """One method with every seed under each of `changes`: row name -> overrides."""
     return tuple(
-        Trial(name, method, preset, seed, (*overrides, *change))
+        Trial(name, method, preset, seed, (*overrides, *change), baseline)
         for name, change in changes.items()
         for seed in seeds
     )
@@ -106,12 +120,23 @@ def check(sweep: Sweep, source: str) -> None:
     """Raises InputError, beginning with `source`, if trials cannot form a table.
 
     That is so if two trials share a directory, a name has no letter or digit from which
-    to make a directory name, or the baseline is missing.
+    to make a directory name, a baseline is missing, or seeds of a row have different ones.
     """
     names = list(dict.fromkeys(trial.name for trial in sweep.trials))
-    if sweep.baseline not in names:
-        hint = did_you_mean(sweep.baseline, names)
-        raise InputError(f"{source}: no run of the baseline {sweep.baseline!r}; {hint}")
+    wanted = [sweep.baseline, *(sweep.baseline_of(trial) for trial in sweep.trials)]
+    for baseline in wanted:
+        if baseline not in names:
+            hint = did_you_mean(baseline, names)
+            raise InputError(f"{source}: no run of the baseline {baseline!r}; {hint}")
+    baselines: dict[str, str] = {}
+    for trial in sweep.trials:
+        own = sweep.baseline_of(trial)
+        first_own = baselines.setdefault(trial.name, own)
+        if own != first_own:
+            raise InputError(
+                f"{source}: {trial.name!r} has the baselines {first_own!r} and {own!r}; "
+                "expected one for all seeds"
+            )
     owners: dict[str, Trial] = {}
     for trial in sweep.trials:
         check_name(trial.name, f"{source}: name")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs.progress import Progress
 from mtra_jax.train import evaluate
 
@@ -15,8 +16,13 @@ class Callbacks(Protocol):
         """(step, epoch, flat metrics, number of examples)"""
 
     @property
-    def epoch(self) -> Callable[[int, float, dict[str, Any], Progress], Any]:
-        """(epoch, validation loss, validation figures as in `results.json`, progress)"""
+    def epoch(
+        self,
+    ) -> Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any]:
+        """(epoch, validation loss, validation figures as in `results.json`, progress, bounds)
+
+        The bounds are by task; there are none for a method without a bound.
+        """
 
     @property
     def bar(self) -> evaluate.Bar:

@@ -12,7 +12,8 @@ import numpy as np
 from mtra_jax import metrics
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError, RunError
-from mtra_jax.runs import divergence, metrics_log
+from mtra_jax.reports.bounds import Bound
+from mtra_jax.runs import divergence, information, metrics_log
 from mtra_jax.runs.interfaces import Callbacks, Log, Store
 from mtra_jax.runs.progress import Progress
 from mtra_jax.runs.selection import Selection
@@ -64,7 +65,9 @@ class Watch(NamedTuple):
     """The callbacks of a training run, see `interfaces.Callbacks`."""
 
     step: Callable[[int, int, dict[str, float], int], Any] = _ignore
-    epoch: Callable[[int, float, dict[str, Any], Progress], Any] = _ignore
+    epoch: Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any] = (
+        _ignore
+    )
     bar: evaluate.Bar = evaluate.no_bar
     say: Callable[[str], Any] = _ignore
     should_stop: Callable[[int | None], bool] = lambda step: False
@@ -134,6 +137,7 @@ def _fit(
     watch: Callbacks,
 ) -> tuple[Params, Progress]:
     state, diverged = run.state, ""
+    steps = information.Steps(run.benchmark, run.train.corpus)
     started = time.monotonic() - progress.seconds
 
     def save(state: TrainState, progress: Progress, score: float) -> None:
@@ -142,7 +146,7 @@ def _fit(
         store.save(progress.step, arrays, progress._asdict(), score)
 
     while not progress.is_over(run.schedule):
-        for taken in _epoch(run, state, progress, log, watch):
+        for taken in _epoch(run, state, progress, log, watch, steps):
             state, diverged = taken.state, taken.diverged
             progress = progress._replace(
                 step=taken.step,
@@ -157,7 +161,7 @@ def _fit(
                 raise Stopped(taken.step)
         if diverged:
             break
-        progress = _validate(run, state, progress, log, watch, save, started)
+        progress = _validate(run, state, progress, log, watch, steps, save, started)
     best = _restore_best(store, to_host(state), progress, diverged)
     if diverged:
         watch.say(f"{diverged}; training ends: epoch {progress.best_epoch} is the best")
@@ -170,6 +174,7 @@ def _validate(
     progress: Progress,
     log: Log,
     watch: Callbacks,
+    steps: information.Steps,
     save: Save,
     started: float,
 ) -> Progress:
@@ -196,12 +201,16 @@ def _validate(
     progress = progress.after_epoch(
         epoch, scored.loss, summary, score, scored.thresholds
     )
-    progress = progress._replace(seconds=time.monotonic() - started)
-    figures = metrics_log.of_validation(scored.losses, scored.scores)
+    bounds, floored = steps.end(scored.terms.get(information.MI, {}))
+    line, said = information.findings(epoch + 1, bounds, floored, progress.said)
+    progress = progress._replace(seconds=time.monotonic() - started, said=said)
+    figures = metrics_log.of_validation(scored.losses, scored.scores, scored.terms)
     means = {"validation/loss": scored.loss, "validation/avg": summary["avg"]}
     log.add(progress.step, {"epoch": epoch + 1, **figures, **means})
     save(state, progress, score)
-    watch.epoch(epoch + 1, scored.loss, summary, progress)
+    watch.epoch(epoch + 1, scored.loss, summary, progress, bounds)
+    if line:
+        watch.say(line)
     divergence.report_validation(epoch + 1, scored.faults, watch.say)
     return progress
 
@@ -266,8 +275,9 @@ def _epoch(
     progress: Progress,
     log: Log,
     watch: Callbacks,
+    steps: information.Steps,
 ) -> Iterator[Step]:
-    """Yields the remaining steps of the current epoch."""
+    """Yields the remaining steps of the current epoch, and adds their figures to `steps`."""
     epoch = progress.validated
     plan = run.schedule.plan(epoch)
     first = epoch * run.schedule.steps_per_epoch
@@ -284,7 +294,9 @@ def _epoch(
         # Skipped steps do not count for the schedule of the rate.
         rate = float(run.rate(np.asarray(step - 1 - skipped_before)))
         skipped_before += flat["bad_steps"] > 0
-        log.add(step, {"epoch": epoch + 1, "learning_rate": rate, **flat})
+        steps.add(flat)
+        once = steps.first_line() if step == 1 else {}
+        log.add(step, {"epoch": epoch + 1, "learning_rate": rate, **flat, **once})
         watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
         return flat
 

@@ -73,10 +73,18 @@ def flatten(measured: dict[str, Any], tasks: tuple[str, ...]) -> dict[str, float
 
 
 def of_validation(
-    losses: dict[str, float], scores: dict[str, dict[str, float]]
+    losses: dict[str, float],
+    scores: dict[str, dict[str, float]],
+    terms: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
-    """The losses and scores of each task as `validation/...`."""
+    """The losses, scores and terms of each task as `validation/...`.
+
+    >>> of_validation({"irony": 0.5}, {"irony": {"macro_f1": 60.0}}, {"mi": {"irony": 0.1}})
+    {'validation/loss/irony': 0.5, 'validation/mi/irony': 0.1, 'validation/irony/macro_f1': 60.0}
+    """
     named = {f"validation/loss/{task}": loss for task, loss in losses.items()}
+    for name, figures in (terms or {}).items():
+        named |= {f"validation/{name}/{task}": v for task, v in figures.items()}
     for task, figures in scores.items():
         named |= {f"validation/{task}/{name}": v for name, v in figures.items()}
     return named

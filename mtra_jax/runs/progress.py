@@ -1,6 +1,7 @@
 """Validation scores -> the progress of a training run, and whether it has ended."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mtra_jax.train.batching import Schedule
@@ -25,6 +26,8 @@ class Progress(NamedTuple):
     """The score of the best epoch, see `selection.Selection`; lower is better."""
     best_thresholds: dict[str, list[float]] | None = None
     """The thresholds of the best epoch, see `Evaluation.thresholds`."""
+    said: Sequence[str] = ()
+    """The kinds of lines that the run has said once, see `information.findings`."""
 
     def is_over(self, schedule: Schedule) -> bool:
         """Whether training has ended."""

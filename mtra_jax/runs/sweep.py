@@ -166,7 +166,7 @@ def update_results(plan: Plan, job: Job) -> float:
     assert results is not None, job.directory
     lines = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
     key = (job.trial.name, job.trial.seed)
-    line = {"results": results, "baseline": plan.sweep.baseline}
+    line = {"results": results, "baseline": plan.sweep.baseline_of(job.trial)}
     if not line.items() <= lines.get(key, {}).items():
         lines[key] = _line(plan, job, results)
         trials = enumerate(plan.sweep.trials)
@@ -189,7 +189,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "name": trial.name,
         "method": trial.method,
         "seed": trial.seed,
-        "baseline": plan.sweep.baseline,
+        "baseline": plan.sweep.baseline_of(trial),
         "preset": trial.preset,
         "overrides": dict([*trial.overrides, *plan.overrides]),
         "command": plan.command,

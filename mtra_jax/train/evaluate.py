@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -38,6 +39,8 @@ class Evaluation(NamedTuple):
     """Tasks whose outputs or losses are not finite, with a description for a message."""
     thresholds: dict[str, list[float]]
     """The thresholds of each multi-label task with which its labels were predicted."""
+    terms: Mapping[str, dict[str, float]] = MappingProxyType({})
+    """By name, the terms of the method's losses of each task: "task", or MTRA's "mi"."""
 
 
 class Split(NamedTuple):
@@ -62,16 +65,21 @@ def no_bar(items: Iterable, total: int) -> Iterable:
 
 def predict_outputs(
     forward: Forward, params: Params, split: Split, bar: Bar = no_bar
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the outputs [N, L] of all examples in order, and each batch's losses [n, T]."""
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns the outputs [N, L] of all examples in order, and the batches' losses.
+
+    The losses are [n, T], under "losses"; the terms of the method, by name, are too.
+    """
     packed = batches.prefetch(split.batcher.batches(split.plan))
-    outputs, losses = [], []
+    outputs, figures = [], []
     results = _one_behind(forward, params, packed)
     for batch_outputs, measured in bar(results, len(split.plan)):
         outputs.append(np.asarray(batch_outputs))
-        losses.append(np.asarray(measured["losses"]))
+        terms = measured.get("terms", {})
+        figures.append({"losses": measured["losses"], **terms})
     valid = split.plan.reshape(-1) >= 0
-    return np.concatenate(outputs)[valid], np.stack(losses)
+    stacked = {name: np.stack([row[name] for row in figures]) for name in figures[0]}
+    return np.concatenate(outputs)[valid], stacked
 
 
 def _one_behind(
@@ -113,18 +121,12 @@ def evaluate(
     are scored with the thresholds that `choose_thresholds` finds on this split, and else
     (test) with those of `benchmark`.
     """
-    outputs, batch_losses = predict_outputs(forward, params, split, bar)
+    outputs, figures = predict_outputs(forward, params, split, bar)
     corpus = split.batcher.corpus
     if chooses_thresholds:
         benchmark = choose_thresholds(outputs, corpus, benchmark)
-    counts = _batch_weights(split, benchmark)
-    batch_tasks = corpus.tasks[split.plan[:, 0]]
-    losses = {}
-    for index, task in enumerate(benchmark.tasks):
-        mine = batch_tasks == index
-        with np.errstate(invalid="ignore"):  # infinities of both signs
-            mean = np.average(batch_losses[mine, index], weights=counts[mine])
-        losses[task.name] = float(mean)
+    means = _means(figures, split, benchmark)
+    losses = means.pop("losses")
     predictions, scores, faults = score_outputs(outputs, corpus, benchmark)
     for name, mean in losses.items():
         if not math.isfinite(mean):
@@ -132,7 +134,23 @@ def evaluate(
     with np.errstate(invalid="ignore"):
         loss = float(np.mean(list(losses.values())))
     thresholds = {t.name: list(t.thresholds) for t in benchmark.tasks if t.thresholds}
-    return Evaluation(loss, losses, predictions, scores, faults, thresholds)
+    return Evaluation(loss, losses, predictions, scores, faults, thresholds, means)
+
+
+def _means(
+    figures: Mapping[str, np.ndarray], split: Split, benchmark: Benchmark
+) -> dict[str, dict[str, float]]:
+    """The mean over the batches of each task, by the name of the figure, [n, T] each."""
+    counts = _batch_weights(split, benchmark)
+    batch_tasks = split.batcher.corpus.tasks[split.plan[:, 0]]
+    means: dict[str, dict[str, float]] = {name: {} for name in figures}
+    for index, task in enumerate(benchmark.tasks):
+        mine = batch_tasks == index
+        for name, values in figures.items():
+            with np.errstate(invalid="ignore"):  # infinities of both signs
+                mean = np.average(values[mine, index], weights=counts[mine])
+            means[name][task.name] = float(mean)
+    return means
 
 
 def _batch_weights(split: Split, benchmark: Benchmark) -> np.ndarray:

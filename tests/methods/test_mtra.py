@@ -215,7 +215,7 @@ def test_without_a_bound_and_a_perturbation_the_losses_are_plain(options, logari
     np.testing.assert_allclose(result.weights, weights, rtol=RTOL)
     np.testing.assert_allclose(result.objective, value, rtol=RTOL)
     assert result.scalars == {}
-    assert result.terms.keys() == ({"task"} if logarithm else {"task", "mi"})
+    assert result.terms.keys() == ({"task", "floored"} if logarithm else {"task", "mi"})
     expected = weighted_gradient({**params, "method": {}}, batch, weights)
     for part in ("encoder", "heads"):
         jax.tree.map(
@@ -242,6 +242,25 @@ def test_a_loss_below_the_floor_weighs_one_over_floor():
     np.testing.assert_allclose(result.objective, values.sum(), rtol=RTOL)
     np.testing.assert_allclose(result.weights[:3], 1 / floored, rtol=RTOL)
     assert not np.any(result.weights[3:])
+    np.testing.assert_array_equal(result.terms["floored"][:3], losses <= 0.5)
+    assert not np.any(result.terms["floored"][3:])
+
+
+@pytest.mark.parametrize("one_task", [True, False])
+def test_the_total_of_the_two_passes_is_compared_with_the_floor(one_task):
+    params, whole = draw_params(), make_batch()
+    batch = whole._replace(where=TASKS == 1) if one_task else whole
+    first = differentiate({"epsilon": 0.25}, params, one_task, batch)
+    totals = np.asarray(first.losses + first.terms["perturbed"])
+    assert not np.any(first.terms["floored"])
+    floor = float(totals[1]) * (1 + 1e-6)
+    options = {"epsilon": 0.25, "floor": floor}
+    result = differentiate(options, params, one_task, batch)
+    expected = np.asarray(result.present) & (totals <= floor)
+    assert expected[1]
+    np.testing.assert_array_equal(result.terms["floored"], expected)
+    options["logarithm"] = False
+    assert "floored" not in differentiate(options, params, one_task, batch).terms
 
 
 @pytest.mark.parametrize(("one_task", "logarithm"), [(True, True), (False, False)])
@@ -260,7 +279,8 @@ def test_losses_weights_and_terms_of_the_two_passes(one_task, logarithm):
     np.testing.assert_allclose(result.objective, terms.sum(), rtol=RTOL)
     for name in ("losses", "weights"):
         assert not np.any(np.asarray(getattr(result, name))[~present])
-    assert result.terms.keys() == {"task", "mi", "perturbed"}
+    own = {"floored"} if logarithm else set()
+    assert result.terms.keys() == {"task", "mi", "perturbed", *own}
     for name, values in result.terms.items():
         assert values.shape == (5,), name
         assert not np.any(np.asarray(values)[~present]), name

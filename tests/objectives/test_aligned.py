@@ -304,3 +304,48 @@ class TestSeveralTasks:
         np.testing.assert_allclose(value, expected, rtol=1e-14)
         for name in PARAMS:
             np.testing.assert_allclose(grads[name], expected_grads[name], rtol=1e-13)
+
+
+class TestFloored:
+    """Whether the logarithm is its tangent: 2ℓ against the floor, without a perturbation."""
+
+    @pytest.mark.parametrize(
+        ("loss", "options", "expected"),
+        [
+            (0.26, {}, False),
+            (0.25, {}, True),  # at the floor
+            (-3.0, {}, True),
+            (-3.0, {"logarithm": False}, False),
+            (np.nan, {}, False),
+        ],
+    )
+    def test_one_task(self, loss, options, expected, x64):
+        function = objectives.aligned_value_and_grad(
+            lambda params: (params, None),
+            epsilon=0.0,
+            select=everything,
+            floor=0.5,
+            **options,
+        )
+        (_, passes), _ = function(jnp.array(loss))
+        assert passes.is_floored.dtype == bool
+        assert passes.is_floored.shape == ()
+        assert bool(passes.is_floored) is expected
+
+    @pytest.mark.parametrize("logarithm", [True, False])
+    def test_several_tasks(self, logarithm, x64):
+        """The last task is absent; the perturbation lifts the third above the floor."""
+        function = objectives.aligned_tasks_value_and_grad(
+            lambda params: (params, None),
+            epsilon=1.0,
+            select=lambda params: True,
+            floor=0.5,
+            logarithm=logarithm,
+        )
+        losses = jnp.array([0.3, -0.5, 0.1, 0.2])
+        present = jnp.array([True, True, True, False])
+        (_, passes), _ = function(losses, present)
+        moved = losses + jnp.array([1, 1, 1, 0]) / np.sqrt(3)
+        np.testing.assert_allclose(passes.perturbed_loss, moved, rtol=1e-13)
+        expected = [False, logarithm, False, False]
+        np.testing.assert_array_equal(passes.is_floored, expected)

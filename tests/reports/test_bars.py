@@ -10,6 +10,7 @@ import termios
 import pytest
 
 from mtra_jax.reports import bars
+from mtra_jax.reports.bounds import Bound
 from mtra_jax.tasks import BENCHMARKS
 
 TASKS = BENCHMARKS["synthetic"].tasks
@@ -89,11 +90,38 @@ def test_the_rate_leaves_validations_out(clock):
     clock.now += 2
     lines.step(1, 1, {}, 10)
     clock.now += 100
-    lines.epoch(1, 1.23456, {"polarity": {"macro_f1": 50.0}, "avg": 50.0}, ", best")
+    lines.epoch(1, 1.23456, {"polarity": {"macro_f1": 50.0}, "avg": 50.0}, ", best", {})
     clock.now += 6
     lines.step(2, 2, {}, 30)
     assert written[-1].startswith("step 2/9, epoch 2/9, 5 examples/s")
     assert tables[0].splitlines()[-1].endswith("50.00   loss 1.2346, best")
+
+
+@pytest.mark.parametrize("num_tasks", [0, 6])
+def test_the_bounds_of_six_tasks_fit_a_terminal(num_tasks):
+    tasks, said = BENCHMARKS["tweeteval"].tasks, []
+    lines = bars.TrainingLines(tasks, total=9, epochs=9, say=said.append)
+    found = {
+        task.name: Bound(0.25 + i, -0.5 - i, None if i == 2 else 1.0 + i)
+        for i, task in enumerate(tasks[:num_tasks])
+    }
+    lines.epoch(1, 0.5, {"avg": 50.0}, "", found)
+    score_lines, table = said[0].split("\n")[:3], said[0].split("\n")[3:]
+    assert score_lines[2].endswith("50.00   loss 0.5000")
+    if not num_tasks:
+        assert table == []
+        return
+    titles, units, training, validation, ceiling = table
+    assert titles.split() == [task.title for task in tasks]
+    assert units.split() == ["nats"] * 6
+    row = ["0.250", "1.250", "2.250", "3.250", "4.250", "5.250"]
+    assert training.split() == ["bound", "I,", "training", *row]
+    row = ["-0.500", "-1.500", "-2.500", "-3.500", "-4.500", "-5.500"]
+    assert validation.split() == ["bound", "I,", "validation", *row]
+    row = ["1.000", "2.000", "-", "4.000", "5.000", "6.000"]
+    assert ceiling.split() == ["ceiling", "H(Y)", *row]
+    assert len({len(line) for line in table[1:]}) == 1
+    assert max(map(len, table)) <= 100
 
 
 def test_an_evaluation_in_a_log_reports_its_progress(clock, monkeypatch):

@@ -107,9 +107,80 @@ def test_delta_p_over_a_figure_of_zero_is_missing():
 def test_the_baseline_is_read_from_the_lines():
     same = summary(50.0, 1.0, 5.0)
     first, last = line("ew", 0, same), line("tw", 0, same)
-    assert comparison.baseline_of(parse([first, last])) == "ew"
+    assert comparison.baselines_of(parse([first, last])) == {"ew": "ew", "tw": "ew"}
+    named = [first, last | {"baseline": "tw"}]
+    assert comparison.baselines_of(parse(named)) == {"ew": "tw", "tw": "tw"}
     named = [first | {"baseline": "ew"}, last | {"baseline": "tw"}]
-    assert comparison.baseline_of(parse(named)) == "tw"
+    assert comparison.baselines_of(parse(named)) == {"ew": "ew", "tw": "tw"}
+
+
+# Avg.: "ew joint" 20 and 22, gls 31 and 35.
+TWO_BASELINES = [
+    *(values | {"baseline": "ew"} for values in LINES[:4]),
+    line("ew joint", 0, summary(25.0, 10.0, 20.0), baseline="ew joint"),
+    line("ew joint", 1, summary(27.0, 12.0, 22.0), baseline="ew joint"),
+    line("gl_s", 0, summary(39.0, 21.0, 25.0), baseline="ew joint"),
+    line("gl_s", 1, summary(41.0, 23.0, 35.0), baseline="ew joint"),
+]
+
+
+class TestTwoBaselines:
+    """Each method against the equal weighting of its own sampling."""
+
+    @pytest.fixture
+    def compared(self):
+        entries = parse(TWO_BASELINES)
+        return comparison.compare(entries, baseline=comparison.baselines_of(entries))
+
+    def test_delta_p_and_p_are_against_the_row_of_each_line(self, compared):
+        # irony 14 of 26; pearson 11 of 11, spearman 9 of 21.
+        expected = (100 * 14 / 26 + (100 * 11 / 11 + 100 * 9 / 21) / 2) / 2
+        assert row(compared, "gl_s").delta_p == pytest.approx(expected, rel=1e-12)
+        assert row(compared, "gl_s").p == pytest.approx(
+            welch([31.0, 35.0], [20.0, 22.0]), rel=1e-12
+        )
+        alone = comparison.compare(parse(LINES[:4]))
+        assert row(compared, "mtra_x") == row(alone, "mtra_x")
+        for name in ("ew", "ew joint"):
+            assert row(compared, name)[3:] == (0.0, None, name)
+
+    def test_every_format_names_the_row(self, compared):
+        lines = formats.text(compared).split("\n")
+        assert lines[1].split()[-4:] == ["Avg.", "against", "Δp", "p"]
+        assert [cells[:8].strip() for cells in lines[2:6]] == (
+            ["ew", "mtra_x", "ew joint", "gl_s"]
+        )
+        assert "ew joint  +62.64" in lines[5]
+        assert "against the row in the column against; " in lines[6]
+        assert "| ew joint | **+62.64** |" in formats.markdown(compared)
+        assert r" & ew joint & $\mathbf{+62.64}$ & " in formats.latex(compared)
+        table = list(csv.DictReader(io.StringIO(formats.csv_text(compared))))
+        assert [cells["against"] for cells in table] == (
+            ["ew", "ew", "ew joint", "ew joint"]
+        )
+
+    def test_a_name_of_latex_is_escaped_in_the_column(self):
+        lines = [
+            line("ew", 0, summary(5.0, 5.0, 5.0), baseline="e_w"),
+            line("e_w", 0, summary(5.0, 5.0, 5.0), baseline="ew"),
+        ]
+        baselines = comparison.baselines_of(parse(lines))
+        table = formats.latex(comparison.compare(parse(lines), baseline=baselines))
+        assert r" & e\_w & " in table
+
+    def test_figures_are_missing_until_the_baseline_has_run(self):
+        entries = parse([*TWO_BASELINES[:4], *TWO_BASELINES[6:]])
+        baselines = comparison.baselines_of(entries)
+        compared = comparison.compare(entries, baseline=baselines)
+        assert (row(compared, "gl_s").delta_p, row(compared, "gl_s").p) == (None, None)
+        assert row(compared, "mtra_x").delta_p is not None
+        assert compared.note == "no Δp against ew joint: it has no finished run"
+        assert compared.note in formats.text(compared)
+
+    def test_one_baseline_can_be_asked_for(self):
+        compared = comparison.compare(parse(TWO_BASELINES), baseline="ew")
+        assert compared.baselines == ["ew"]
+        assert "against ew; " in formats.text(compared)
 
 
 def welch(x, y):

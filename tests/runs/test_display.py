@@ -1,10 +1,11 @@
 """The callbacks that show a run: bars, log lines, or only problems."""
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
 from mtra_jax.reports import bars
+from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import display, selection
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import evaluate
@@ -21,14 +22,14 @@ PREPARED = SimpleNamespace(
 )
 
 
-def watch(step=0, **options):
+def watch(step=0, bounds=MappingProxyType({}), **options):
     lines, problems = [], []
     view = display.Display(lines.append, warn=problems.append, **options)
     callbacks = view.watch(PREPARED, SimpleNamespace(step=step))
     callbacks.step(step + 1, 1, {"loss/irony": 0.5}, 8)
     callbacks.say("a problem")
     validation = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
-    callbacks.epoch(1, 0.25, validation, SimpleNamespace(stale_epochs=0))
+    callbacks.epoch(1, 0.25, validation, SimpleNamespace(stale_epochs=0), bounds)
     view.close()
     assert problems == ["a problem"]
     return lines, callbacks
@@ -44,6 +45,15 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
     assert capsys.readouterr().err == "evaluating 2 batches\n"
+
+
+def test_the_bounds_are_below_the_scores_of_an_epoch():
+    lines, _ = watch(bounds={"irony": Bound(0.25, 0.125, 0.5)})
+    *_, units, training, validation, ceiling = lines[-1].split("\n")
+    assert units.split() == ["nats"]
+    assert training.split()[-1] == "0.250"
+    assert validation.split()[-1] == "0.125"
+    assert ceiling.split()[-1] == "0.500"
 
 
 def test_the_best_epoch_is_marked_with_its_selection(monkeypatch):

@@ -66,24 +66,26 @@ class Callbacks:
 
     def __init__(self, stop_at=None):
         self.steps, self.epochs, self.stop_at = [], [], stop_at
+        self.bounds, self.said = [], []
 
     def step(self, step, epoch, flat, num_examples):
         self.steps.append((step, epoch, num_examples))
 
-    def epoch(self, epoch, loss, summary, progress):
+    def epoch(self, epoch, loss, summary, progress, bounds):
         self.epochs.append((epoch, loss, progress.step))
+        self.bounds.append(bounds)
 
     def bar(self, items, total):
         return evaluate.no_bar(items, total)
 
     def say(self, text):
-        raise AssertionError(text)
+        self.said.append(text)
 
     def should_stop(self, step):
         return step is not None and step == self.stop_at
 
 
-def make_run(epochs=2, seed=0):
+def make_run(epochs=2, seed=0, method=METHOD, rate=1e-2):
     benchmark = BENCHMARKS["synthetic"].select(["irony", "intensity"])
     devices = choose_devices(1)
     examples = benchmarks.read_examples(benchmark, "")
@@ -107,14 +109,14 @@ def make_run(epochs=2, seed=0):
     )
     model = build.make_model(benchmark, made.config, dtype=np.float32, head_dropout=0.0)
     settings = build.Settings(
-        np.float32(1e-2), np.int32(1), np.float32(1.0), METHOD.numbers()
+        np.float32(rate), np.int32(1), np.float32(1.0), method.numbers()
     )
-    state = build.init_state(model, METHOD, settings, made.params, seed)
+    state = build.init_state(model, method, settings, made.params, seed)
     return loop.Run(
         benchmark,
         schedule,
-        build.make_update(model, METHOD, settings, devices, one_task=True),
-        build.make_forward(model, METHOD, devices),
+        build.make_update(model, method, settings, devices, one_task=True),
+        build.make_forward(model, method, devices),
         train,
         splits["validation"],
         to_host(state),
@@ -165,6 +167,7 @@ def test_every_step_and_epoch_is_reported_and_saved(run, whole):
         (2, 2 * per_epoch),
     ]
     assert [*store.checkpoints] == [per_epoch, 2 * per_epoch]
+    assert callbacks.said == []
     assert log.num_flushes == 2
     validated = [x["validation/loss"] for x in log.lines if "validation/loss" in x]
     assert validated == [loss for _, loss, _ in callbacks.epochs]
@@ -241,3 +244,113 @@ def test_the_first_state_follows_from_the_seed(run):
     for name in head:
         first, second = first[name], second[name]
     assert not np.array_equal(first, second)
+
+
+# ---- the bound of MTRA
+
+
+@pytest.fixture(scope="module")
+def bounded():
+    """A run that learns its training texts by heart, with labels of almost one class.
+
+    One label of 90 is another one, so that the ceiling is near 0; the targets stay those
+    of the texts. A total meets the floor as soon as a task is partly learned.
+    """
+    options = {"beta": 1.0, "epsilon": 0.01, "floor": 1.2}
+    run = make_run(epochs=20, method=build.MethodChoice("mtra", options), rate=2e-2)
+    corpus = run.train.corpus
+    labels = np.zeros_like(corpus.labels[0])
+    labels[0] = 1
+    run.train.corpus = corpus._replace(labels=(labels, corpus.labels[1]))
+    return run._replace(schedule=run.schedule._replace(patience=99))
+
+
+@pytest.fixture(scope="module")
+def passed(bounded):
+    return fit(bounded)
+
+
+def test_a_bound_past_its_ceiling_and_a_loss_at_the_floor_are_said_once(
+    bounded, passed
+):
+    (_, progress), _, log, callbacks = passed
+    size = len(bounded.train.corpus.labels[0])
+    ceiling = math.log(size) - (size - 1) / size * math.log(size - 1)
+    steps = [x for x in log.lines if "objective" in x]
+    assert steps[0]["ceiling/irony"] == pytest.approx(ceiling, rel=1e-12)
+    assert not any("ceiling" in key for x in log.lines[1:] for key in x)
+    assert not any("intensity" in key for key in steps[0] if "ceiling" in key)
+    means = {}
+    for epoch in range(1, 21):
+        own = [x["mi/irony"] for x in steps if x["epoch"] == epoch and "mi/irony" in x]
+        bound = callbacks.bounds[epoch - 1]["irony"]
+        assert bound.training == means.setdefault(epoch, np.mean(own))
+        assert bound.ceiling == steps[0]["ceiling/irony"]
+        assert callbacks.bounds[epoch - 1]["intensity"].ceiling is None
+    first = min(epoch for epoch, mean in means.items() if mean > ceiling)
+    floored = min(
+        x["epoch"]
+        for x in steps
+        if any(value == 1 for key, value in x.items() if key.startswith("floored/"))
+    )
+    assert min(first, floored) > 1
+    assert len(callbacks.said) == len({first, floored})
+    line = {int(line.partition(":")[0].split()[1]): line for line in callbacks.said}
+    assert (
+        f" a bound on I(Z; Y) passes its ceiling H(Y): irony {means[first]:.3f} of "
+        f"{ceiling:.3f} nats in training"
+    ) in line[first]
+    assert "losses at the floor of the logarithm: irony in " in line[floored]
+    remedy = "; a smaller method.beta, a smaller learning_rate or method.marginal"
+    assert all(remedy in said for said in callbacks.said)
+    assert progress.said == ["ceiling", "floor"]
+
+
+def test_a_continued_run_does_not_say_it_again(bounded, passed):
+    stop = 19 * bounded.schedule.steps_per_epoch + 1
+    _, store, log, callbacks = fit(bounded, stop_at=stop)
+    assert callbacks.said == passed[3].said
+    assert "ceiling/irony" in log.lines[0]
+    (_, progress), _, later, callbacks = fit(bounded, store=store)
+    assert progress.validated == 20
+    assert callbacks.said == []
+    assert not any("ceiling" in key for line in later.lines for key in line)
+
+
+def test_the_figures_of_the_bound_are_those_of_the_step(passed):
+    _, _, log, _ = passed
+    for line in log.lines:
+        if "objective" not in line:
+            continue
+        (task,) = {"irony", "intensity"} & {key.partition("/")[2] for key in line}
+        names = ("task", "mi", "loss", "perturbed", "weight", "floored")
+        values = {name: line[f"{name}/{task}"] for name in names}
+        assert values["loss"] == pytest.approx(values["task"] - values["mi"], abs=1e-6)
+        total = values["loss"] + values["perturbed"]
+        assert values["floored"] == float(total <= 1.2)
+        assert values["weight"] == pytest.approx(1 / max(total, 1.2), rel=1e-5)
+
+
+def test_the_validation_has_the_terms_of_the_losses(passed):
+    _, _, log, callbacks = passed
+    lines = [line for line in log.lines if "validation/loss" in line]
+    for line, bounds in zip(lines, callbacks.bounds, strict=True):
+        for task in ("irony", "intensity"):
+            difference = line[f"validation/task/{task}"] - line[f"validation/mi/{task}"]
+            loss = line[f"validation/loss/{task}"]
+            assert loss == pytest.approx(difference, abs=1e-6)
+            assert bounds[task].validation == line[f"validation/mi/{task}"]
+
+
+def test_a_method_without_a_bound_logs_none(run, whole):
+    _, _, log, callbacks = whole
+    labels = run.train.corpus.labels[0]
+    shares = np.bincount(labels) / len(labels)
+    assert log.lines[0]["ceiling/irony"] == pytest.approx(
+        -sum(share * math.log(share) for share in shares), rel=1e-12
+    )
+    keys = {key for line in log.lines for key in line}
+    assert not any(key.split("/")[0] in ("mi", "floored", "perturbed") for key in keys)
+    assert "validation/mi/irony" not in keys
+    assert {"task/irony", "validation/task/irony"} <= keys
+    assert callbacks.bounds == [{}, {}]

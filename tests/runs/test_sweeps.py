@@ -64,10 +64,10 @@ def test_the_directory_of_a_run_is_safe(name, expected):
 def test_a_grid_has_every_method_with_every_seed():
     change = (("epochs", "1"),)
     assert experiments.grid(["ew", "mtra"], "tiny_synthetic", (4, 7), change) == (
-        ("ew", "ew", "tiny_synthetic", 4, change),
-        ("ew", "ew", "tiny_synthetic", 7, change),
-        ("mtra", "mtra", "tiny_synthetic", 4, change),
-        ("mtra", "mtra", "tiny_synthetic", 7, change),
+        ("ew", "ew", "tiny_synthetic", 4, change, ""),
+        ("ew", "ew", "tiny_synthetic", 7, change, ""),
+        ("mtra", "mtra", "tiny_synthetic", 4, change, ""),
+        ("mtra", "mtra", "tiny_synthetic", 7, change, ""),
     )
 
 
@@ -77,8 +77,8 @@ def test_variants_are_one_method_under_several_changes():
     assert experiments.variants(
         "mtra", {"mtra": (), "half": half}, "tiny_synthetic", (4,), change
     ) == (
-        ("mtra", "mtra", "tiny_synthetic", 4, change),
-        ("half", "mtra", "tiny_synthetic", 4, change + half),
+        ("mtra", "mtra", "tiny_synthetic", 4, change, ""),
+        ("half", "mtra", "tiny_synthetic", 4, change + half, ""),
     )
 
 
@@ -139,6 +139,14 @@ def test_a_sweep_needs_its_baseline():
     expected = "s: no run of the baseline 'ew'; known: mtra"
     assert answer(experiments.check, experiments.Sweep(runs), "s") == expected
     experiments.check(experiments.Sweep(runs, baseline="mtra"), "s")
+    own = experiments.grid(["uw"], "tiny_synthetic", (0, 1), baselines={"uw": "ew x"})
+    expected = "s: no run of the baseline 'ew x'; known: mtra, uw"
+    both = experiments.Sweep((*runs, *own), baseline="mtra")
+    assert answer(experiments.check, both, "s") == expected
+    mixed = (*runs, own[0]._replace(baseline=""), own[1]._replace(baseline="uw"))
+    assert answer(experiments.check, experiments.Sweep(mixed, "mtra"), "s") == (
+        "s: 'uw' has the baselines 'mtra' and 'uw'; expected one for all seeds"
+    )
 
 
 def test_invalid_sweep_files_are_refused(tmp_path):
@@ -167,11 +175,25 @@ def test_invalid_sweep_files_are_refused(tmp_path):
 def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
     chosen = experiments.load(f"{SWEEPS}:{name}")
     assert chosen.baseline == chosen.trials[0].name == "ew"
-    assert {(r.name, r.method, r.preset, r.seed) for r in chosen.trials} == {
-        (method, method, preset, seed) for method in registry.METHODS for seed in seeds
+    rows = [("ew", "ew joint"), *((method, method) for method in registry.METHODS)]
+    assert {(r.method, r.name, r.preset, r.seed) for r in chosen.trials} == {
+        (*row, preset, seed) for row in rows for seed in seeds
     }
+    assert len(chosen.trials) == len(rows) * len(seeds)
     if name != "minilm_tweeteval_small":
-        assert all(run.overrides == () for run in chosen.trials)
+        joint = (("sampling", "joint"),)
+        for run in chosen.trials:
+            assert run.overrides == (joint if run.name == "ew joint" else ())
+
+
+def test_each_method_is_compared_with_the_ew_of_its_own_sampling():
+    chosen = experiments.load(f"{SWEEPS}:synthetic")
+    sampling = {"ew": "per_task", "ew joint": "joint"}
+    own = {run.name: chosen.baseline_of(run) for run in chosen.trials}
+    for run in chosen.trials:
+        assert experiments.config_of(run).sampling == sampling[own[run.name]]
+    assert own["ew joint"] == own["uw"] == own["pcgrad"] == "ew joint"
+    assert own["ew"] == own["mtra"] == own["si"] == own["stl"] == "ew"
 
 
 def test_ablations_switch_off_the_parts_in_their_names():
@@ -346,6 +368,23 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
         "results": json.loads((directory / "results.json").read_text()),
     }
     assert json.loads((directory / "config.json").read_text())["epochs"] == 4
+
+
+def test_a_line_has_the_baseline_of_its_row(tmp_path, trainer, capsys):
+    trials = (*THREE.trials[:4], *(t._replace(baseline="tw") for t in THREE.trials[4:]))
+    of = experiments.Sweep(trials)
+    run_all(tmp_path, of)
+    expected = ["ew", "ew", "ew", "ew", "tw", "tw"]
+    assert [line["baseline"] for line in lines_of(tmp_path)] == expected
+    script("report")([str(tmp_path)])
+    table = capsys.readouterr().out.split("\n")
+    assert [cells.split()[0] for cells in table[2:5]] == ["ew", "tw", "mtra"]
+    assert [cells.split()[-3] for cells in table[2:5]] == ["ew", "ew", "tw"]
+    before = (tmp_path / "results.jsonl").read_bytes()
+    run_all(tmp_path, of)
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    run_all(tmp_path)  # the same trials, all against EW
+    assert [line["baseline"] for line in lines_of(tmp_path)] == ["ew"] * 6
 
 
 def test_a_finished_sweep_trains_nothing(tmp_path, trainer):

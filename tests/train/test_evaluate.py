@@ -81,10 +81,10 @@ class Forward:
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_outputs_are_in_the_order_of_the_examples(num_devices):
     forward, split = Forward(), make_split(num_devices)
-    outputs, losses = evaluate.predict_outputs(forward, "params", split)
+    outputs, figures = evaluate.predict_outputs(forward, "params", split)
     np.testing.assert_array_equal(outputs, forward.outputs)
     assert len(split.plan) == 5
-    np.testing.assert_array_equal(losses, forward.losses[:5])
+    np.testing.assert_array_equal(figures["losses"], forward.losses[:5])
     assert forward.calls == ["params"] * 5
 
 
@@ -126,6 +126,25 @@ def test_evaluation(num_devices):
         scores = metrics.score(task, predictions[task.name], labels[task.name])
         assert evaluation.scores[task.name] == scores
         assert scores.keys() == set(task.metrics)
+
+
+def test_the_terms_are_means_as_the_losses_are():
+    forward, terms = Forward(), np.arange(15.0).reshape(5, 3) ** 2
+
+    def with_terms(params, batch):
+        outputs, measured = forward(params, batch)
+        return outputs, {**measured, "terms": {"mi": terms[len(forward.calls) - 1]}}
+
+    evaluation = evaluate.evaluate(with_terms, {}, make_split(1), BENCHMARK)
+    assert list(evaluation.terms) == ["mi"]
+    assert evaluation.terms["mi"] == {
+        "stance": pytest.approx((8 * 0**2 + 5 * 3**2) / 13, rel=1e-14),
+        "mood": pytest.approx((8 * 7**2 + 1 * 10**2) / 9, rel=1e-14),
+        "irony": 14.0**2,
+    }
+    without = evaluate.evaluate(Forward(), {}, make_split(1), BENCHMARK)
+    assert evaluation.losses == without.losses
+    assert without.terms == {}
 
 
 def test_correct_outputs_score_100():
