@@ -57,7 +57,7 @@ ROOMS = {
     "paths tasks errors",
     "cli": "config failures paths streams errors",
     "commands": "cli config config_files config_help config_values preset_files version runs train "
-    "reports methods data files tasks exports errors",
+    "reports methods metrics data files tasks exports errors",
     "__main__": "commands",
 }
 # Package -> the only modules that import it.

@@ -66,7 +66,7 @@ REVIEWS = [
     ("great stay", "good", 5, ["hotel"]),
     ("never again", "bad", 1, ["hotel", "food"]),
 ]
-# Of a new encoder, in place of the pretrained one.
+# A new encoder, in place of the pretrained one.
 TINY = {
     "backbone": {
         "hidden_size": 8,
