@@ -14,7 +14,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.commands import verbs
-from mtra_jax.data import fingerprints, sources, task_file
+from mtra_jax.data import fingerprints, sources, targets, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.runs import (
@@ -249,6 +249,13 @@ DATA = {
     "irony": {"train": sources.Examples(["so"], np.array([1], np.int32))},
     "intensity": {"train": sources.Examples(["so"], np.ones((1, 1), np.float32))},
 }
+RESOLVED = targets.resolved(
+    BENCHMARK,
+    {name: parts["train"] for name, parts in DATA.items()},
+    standardize=False,
+    class_weights="none",
+    label_smoothing=0.0,
+)
 
 
 class Trainer:
@@ -267,7 +274,7 @@ class Trainer:
         (workdir / "environment.json").write_text('{"python": "3.11"}')
         encoder = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
         inputs.write(workdir, inputs.Inputs(fingerprints.of_splits(DATA), encoder))
-        definitions.write(workdir, BENCHMARK)
+        definitions.write(workdir, RESOLVED)
         if name in self.broken:
             raise loop.TrainingError("step 7 on irony: not finite: loss/irony")
         (workdir / "results.json").write_text(json.dumps(results_of(config)))
