@@ -4,9 +4,9 @@
         --config.data.dir=data
 
 EW comes first, because Δp and p are relative to it. A sweep of all methods has it under both
-samplings, as `ew` (batches of one task) and `ew joint` (batches of all tasks): which of the
-two scores higher depends on the benchmark, and each method is compared with the EW of its
-own sampling (`Entry.sampling` of `methods/registry.py`). Costs and scores
+samplings, as `ew` (batches of one task) and `ew joint` (batches of all tasks): the sampling
+alone changes its scores by several points. Each method is compared with the EW of the same
+sampling (`Entry.sampling` of `methods/registry.py`). Costs and scores
 (`results/README.md` has the tables):
 
 synthetic

@@ -1,22 +1,19 @@
 """`results.jsonl`, one run a line -> rows of means over seeds, with Δp and p."""
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.reports import run_tasks, tables
+from mtra_jax.reports import run_tasks, seeds, tables
 from mtra_jax.reports.json_members import member
+from mtra_jax.reports.seeds import AVG, Cell
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 
 SPLITS = ("validation", "test")
-AVG = ("", "avg")
 # In percent, with room for a figure of 100 that was rounded up.
 LARGEST = 100.001
 
@@ -29,13 +26,6 @@ class Entry(NamedTuple):
     tasks: tuple[Task, ...]
     results: dict[str, Any]
     values: dict[str, Any]
-
-
-class Cell(NamedTuple):
-    """A figure over the seeds. None: it is missing, or has one seed only."""
-
-    mean: float | None
-    std: float | None
 
 
 class Row(NamedTuple):
@@ -261,17 +251,17 @@ def compare(
     for name in names:
         summaries = [e.results[split] for e in entries if e.name == name]
         keys = [(task.name, metric) for task in tasks for metric in task.metrics]
-        cells[name] = {key: _cell(summaries, key) for key in [*keys, AVG]}
-        averages[name] = [_figure(summary, AVG) for summary in summaries]
+        cells[name] = {key: seeds.cell(summaries, key) for key in [*keys, AVG]}
+        averages[name] = [seeds.figure(summary, AVG) for summary in summaries]
     rows = [
         Row(
             name,
             len(averages[name]),
             cells[name],
-            _delta_p(cells[name], cells.get(baseline[name]), tasks),
+            seeds.delta_p(cells[name], cells.get(baseline[name]), tasks),
             None
             if name == baseline[name]
-            else _welch(averages[name], averages.get(baseline[name], [])),
+            else seeds.welch(averages[name], averages.get(baseline[name], [])),
             baseline[name],
         )
         for name in names
@@ -300,65 +290,4 @@ def _note(
     """Why Δp over `baseline` is missing."""
     if baseline not in cells:
         return f"no Δp against {baseline}: it has no finished run"
-    return tables.delta_p_note(baseline, _means(cells[baseline], tasks), tasks)
-
-
-def _means(
-    cells: Mapping[tuple[str, str], Cell], tasks: Sequence[Task]
-) -> dict[str, dict[str, float | None]]:
-    return {
-        task.name: {m: cells[task.name, m].mean for m in task.metrics} for task in tasks
-    }
-
-
-def _figure(summary: Mapping[str, Any], key: tuple[str, str]) -> float | None:
-    task, metric = key
-    value = summary.get("avg") if key == AVG else summary.get(task, {}).get(metric)
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _complete(figures: Sequence[float | None]) -> list[float] | None:
-    """Returns `figures`, or None if one of them is missing."""
-    present = [figure for figure in figures if figure is not None]
-    return present if len(present) == len(figures) else None
-
-
-def _cell(summaries: Sequence[Mapping[str, Any]], key: tuple[str, str]) -> Cell:
-    figures = _complete([_figure(summary, key) for summary in summaries])
-    if figures is None:
-        return Cell(None, None)
-    std = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
-    return Cell(float(np.mean(figures)), std)
-
-
-def _delta_p(
-    cells: Mapping[tuple[str, str], Cell],
-    baseline: Mapping[tuple[str, str], Cell] | None,
-    tasks: Sequence[Task],
-) -> float | None:
-    if baseline is None:
-        return None
-    try:
-        return metrics.delta_p(_means(cells, tasks), _means(baseline, tasks), tasks)
-    except (TypeError, ValueError):
-        # A figure is missing, or a figure of the baseline is not above 0: see the note.
-        return None
-
-
-def _welch(
-    averages: Sequence[float | None], base_averages: Sequence[float | None]
-) -> float | None:
-    from scipy import stats  # takes two seconds, which most calls do not need
-
-    one, other = _complete(averages), _complete(base_averages)
-    if one is None or other is None or min(len(one), len(other)) < 2:
-        return None
-    if np.ptp(one) == 0 and np.ptp(other) == 0:
-        return None  # the statistic is 0 / 0, or infinite
-    # From the moments: `ttest_ind` warns if one variance is exactly 0.
-    moments = ((np.mean(x), np.std(x, ddof=1), len(x)) for x in (one, other))
-    (mean, std, n), (base, base_std, base_n) = moments
-    test = stats.ttest_ind_from_stats(
-        mean, std, n, base, base_std, base_n, equal_var=False
-    )
-    return float(test.pvalue)
+    return tables.delta_p_note(baseline, seeds.means(cells[baseline], tasks), tasks)

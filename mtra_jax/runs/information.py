@@ -68,7 +68,7 @@ class Steps:
         """
         means = {key: float(np.mean(values)) for key, values in self._figures.items()}
         self._figures.clear()
-        found = {
+        measured = {
             task: Bound(means.get(f"{MI}/{task}"), value, self.ceilings.get(task))
             for task, value in validation.items()
         }
@@ -77,12 +77,12 @@ class Steps:
             for task in self._tasks
             if f"{FLOORED}/{task}" in means
         }
-        return found, shares
+        return measured, shares
 
 
 def findings(
     epoch: int,
-    found: Mapping[str, Bound],
+    measured: Mapping[str, Bound],
     shares: Mapping[str, float],
     said: Collection[str],
 ) -> tuple[str, list[str]]:
@@ -91,10 +91,10 @@ def findings(
     The line is empty if the bounds are below their ceilings and the losses above the
     floor, or if a line of that kind is among `said`.
     """
-    parts = {CEILING: bounds.past_ceiling(found), FLOOR: bounds.at_floor(shares)}
+    parts = {CEILING: bounds.past_ceiling(measured), FLOOR: bounds.at_floor(shares)}
     new = {kind: part for kind, part in parts.items() if part and kind not in said}
     kinds = sorted({*said, *new})
     if not new:
         return "", kinds
-    remedy = bounds.REMEDY if found else bounds.WITHOUT_BOUND
+    remedy = bounds.REMEDY if measured else bounds.WITHOUT_BOUND
     return f"epoch {epoch}: {'; '.join(new.values())}; {remedy}", kinds

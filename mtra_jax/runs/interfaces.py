@@ -21,7 +21,7 @@ class Callbacks(Protocol):
     ) -> Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any]:
         """(epoch, validation loss, validation figures as in `results.json`, progress, bounds)
 
-        The bounds are by task; there are none for a method without a bound.
+        The bounds are by task; empty for a method without a bound.
         """
 
     @property

@@ -101,11 +101,11 @@ def test_the_rate_leaves_validations_out(clock):
 def test_the_bounds_of_six_tasks_fit_a_terminal(num_tasks):
     tasks, said = BENCHMARKS["tweeteval"].tasks, []
     lines = bars.TrainingLines(tasks, total=9, epochs=9, say=said.append)
-    found = {
+    measured = {
         task.name: Bound(0.25 + i, -0.5 - i, None if i == 2 else 1.0 + i)
         for i, task in enumerate(tasks[:num_tasks])
     }
-    lines.epoch(1, 0.5, {"avg": 50.0}, "", found)
+    lines.epoch(1, 0.5, {"avg": 50.0}, "", measured)
     score_lines, table = said[0].split("\n")[:3], said[0].split("\n")[3:]
     assert score_lines[2].endswith("50.00   loss 0.5000")
     if not num_tasks:

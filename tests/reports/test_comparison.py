@@ -125,7 +125,7 @@ TWO_BASELINES = [
 
 
 class TestTwoBaselines:
-    """Each method against the equal weighting of its own sampling."""
+    """Each method against the equal weighting of the same sampling."""
 
     @pytest.fixture
     def compared(self):

@@ -30,16 +30,16 @@ CORPUS = SimpleNamespace(labels=LABELS)
 
 def test_the_ceiling_is_the_entropy_of_the_training_labels():
     """Shares 1/2, 1/4, 1/4: of classes, and of sets of labels."""
-    found = information.ceilings(BENCHMARK, CORPUS)
+    measured = information.ceilings(BENCHMARK, CORPUS)
     half = 1.5 * math.log(2)
-    assert found == {
+    assert measured == {
         "mood": pytest.approx(half, rel=1e-15),
         "only": 0.0,
         "tags": pytest.approx(half, rel=1e-15),
     }
-    assert math.copysign(1, found["only"]) == 1
+    assert math.copysign(1, measured["only"]) == 1
     first = information.Steps(BENCHMARK, CORPUS).first_line()
-    assert first == {f"ceiling/{task}": value for task, value in found.items()}
+    assert first == {f"ceiling/{task}": value for task, value in measured.items()}
 
 
 def test_an_epoch_has_the_means_of_its_steps():

@@ -186,7 +186,7 @@ def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
             assert run.overrides == (joint if run.name == "ew joint" else ())
 
 
-def test_each_method_is_compared_with_the_ew_of_its_own_sampling():
+def test_each_method_is_compared_with_the_ew_of_the_same_sampling():
     chosen = experiments.load(f"{SWEEPS}:synthetic")
     sampling = {"ew": "per_task", "ew joint": "joint"}
     own = {run.name: chosen.baseline_of(run) for run in chosen.trials}
