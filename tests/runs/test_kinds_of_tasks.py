@@ -1,5 +1,6 @@
 """Whole runs on tasks of three kinds: units, thresholds, where the heads start, files."""
 
+import contextlib
 import json
 from typing import NamedTuple
 
@@ -102,6 +103,7 @@ def prepare(scale=1.0, offset=0.0):
         train,
         splits["validation"],
         state,
+        build.make_rate(settings),
     )
     return preparation.Prepared(run, splits["test"], examples, made, devices, None)
 
@@ -122,15 +124,17 @@ def trained(tmp_path_factory):
     return fit(prepare(), tmp_path_factory.mktemp("units"))
 
 
+def finish(run):
+    log = metrics_log.MetricsLog(run.directory, step=run.progress.step)
+    with contextlib.closing(log):
+        return results.finish(
+            run.directory, run.prepared, run.params, run.progress, evaluate.no_bar, log
+        )
+
+
 @pytest.fixture(scope="module")
 def finished(trained):
-    return results.finish(
-        trained.directory,
-        trained.prepared,
-        trained.params,
-        trained.progress,
-        evaluate.no_bar,
-    )
+    return finish(trained)
 
 
 @pytest.mark.slow
@@ -181,9 +185,7 @@ def test_another_unit_gives_the_same_training_and_its_own_predictions(
 ):
     """The same values times 100 plus 7."""
     other = fit(prepare(100.0, 7.0), tmp_path)
-    scored = results.finish(
-        tmp_path, other.prepared, other.params, other.progress, evaluate.no_bar
-    )
+    scored = finish(other)
     assert other.progress.best_epoch == trained.progress.best_epoch
     for actual, expected in zip(other.log, trained.log, strict=True):
         for key in expected:

@@ -173,7 +173,7 @@ def leaves(tree):
 
 @pytest.mark.slow
 def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tmp_path):
-    best = scoring.load_best_params(two_epochs)
+    best = scoring.load_best(two_epochs)[0]
     config = make_config(
         ("warm_start", str(two_epochs)), ("tasks", "irony,stance"), ("seed", "5")
     )
@@ -206,6 +206,6 @@ def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tm
 def test_the_same_tasks_and_method_take_the_parameters_of_the_method(two_epochs):
     config = make_config(("warm_start", str(two_epochs)), ("seed", "5"))
     prepared = preparation.prepare(config, given=warm_start.read(config))
-    best = scoring.load_best_params(two_epochs)
+    best = scoring.load_best(two_epochs)[0]
     np.testing.assert_equal(leaves(prepared.run.state.params), leaves(best))
     assert prepared.origin.endswith("parameters of mtra")

@@ -123,9 +123,9 @@ def torch_values(model, directory, benchmark, examples, weights):
     ("kind", "benchmark", "micro_batches", "part_size"),
     [
         ("bert", MIXED, 1, None),
-        ("bert", MIXED, 2, 8),
+        pytest.param("bert", MIXED, 2, 8, marks=pytest.mark.slow),
         ("bert", SINGLE, 1, None),
-        ("roberta", MIXED, 2, None),
+        pytest.param("roberta", MIXED, 2, None, marks=pytest.mark.slow),
     ],
     ids=["bert", "bert in parts", "bert without pairs", "roberta"],
 )
