@@ -16,7 +16,7 @@ from messages import assert_mentions, without_progress
 
 import mtra_jax
 from mtra_jax import config, errors
-from mtra_jax.runs import checkpoints, checksums, training
+from mtra_jax.runs import checkpoints, checksums, loop, training
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.processes
@@ -200,7 +200,7 @@ def test_changed_tasks_are_refused(toml, run, tmp_path, name, old, new, parts):
     (begun / "results.json").unlink()
     for directory in (run, begun):
         with pytest.raises(errors.InputError) as error:
-            training.train(chosen, directory)
+            training.train(chosen, directory, lambda prepared, progress: loop.Watch())
         assert_mentions(error.value, directory, *parts, "new --workdir")
 
 

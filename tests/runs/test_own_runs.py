@@ -1,7 +1,10 @@
 """Own tasks in sweeps and on several processes, and odd files that train all the same."""
 
 import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +16,15 @@ from messages import assert_mentions
 from mtra_jax import config, errors
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
-from mtra_jax.runs import definitions, experiments, sweep, training
+from mtra_jax.runs import (
+    checkpoints,
+    checksums,
+    definitions,
+    experiments,
+    loop,
+    sweep,
+    training,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = f"{ROOT / 'configs/sweep.py'}:own"
@@ -45,7 +56,9 @@ def load(toml, *flags):
 def train(toml, workdir, *flags):
     """The results of a run of EW."""
     chosen = load(toml, "--config.method.name=ew", *flags)
-    return training.train(chosen, workdir).results
+    return training.train(
+        chosen, workdir, lambda prepared, progress: loop.Watch()
+    ).results
 
 
 # ---- presets and sweeps
@@ -237,3 +250,79 @@ def test_relative_paths_links_and_a_subset(toml, tmp_path, monkeypatch):
         actual = train(name, tmp_path / name, "--config.tasks=stars,mood")
         assert actual["test"] == expected["test"]
         assert list(actual["test"]) == ["mood", "stars", "avg"]
+
+
+# ---- two processes
+
+RATE = 1e-4
+"""Adamax moves a parameter by about the rate, whatever its gradient's size."""
+
+
+def start(toml, workdir, num_devices, *flags):
+    """A process that trains for one epoch with small steps."""
+    command = ["-m", "mtra_jax", "train", f"--tasks={toml}", f"--workdir={workdir}"]
+    rate = f"--config.learning_rate={RATE}"
+    return subprocess.Popen(
+        [sys.executable, *command, *SHORT, rate, "--config.epochs=1", *flags],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TQDM_DISABLE": "1",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    try:
+        _, lines = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, lines[-3000:]
+
+
+def losses_of(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [x["objective"] for x in map(json.loads, lines) if "objective" in x]
+
+
+def params_of(workdir):
+    """The parameters of the last step by name, in float64."""
+    store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
+    params = checksums.by_name(store.restore_params(store.latest_step()))
+    store.close()
+    return {name: np.float64(value) for name, value in params.items()}
+
+
+@pytest.mark.processes
+def test_two_processes_train_own_tasks_as_one_does(toml, tmp_path):
+    """Of two devices each, and one of four; up to rounding."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    one = start(toml, tmp_path / "one", 4)
+    joined = (
+        *("--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2"),
+    )
+    two = [
+        start(toml, tmp_path / "two", 2, *joined, f"--process_id={number}")
+        for number in range(2)
+    ]
+    for process in (one, *two):
+        finish(process)
+    losses = losses_of(tmp_path / "one")
+    assert len(losses) == 10
+    assert losses_of(tmp_path / "two") == pytest.approx(losses, rel=1e-3, abs=1e-4)
+    expected, actual = params_of(tmp_path / "one"), params_of(tmp_path / "two")
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert np.abs(actual[name] - value).max() <= 2 * len(losses) * RATE, name
+    stored = [
+        json.loads((tmp_path / n / "tasks.json").read_text()) for n in ("one", "two")
+    ]
+    for task, other in zip(*(values["tasks"] for values in stored), strict=True):
+        assert {**task, "thresholds": ()} == {**other, "thresholds": ()}
