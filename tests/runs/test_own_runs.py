@@ -220,7 +220,7 @@ def test_odd_data_train_to_finite_figures(edit, toml, tmp_path):
         (["--config.tasks=mood,nuon"], ["no task 'nuon'", "noun"]),
         (["--config.selection=mood/mcc"], ["'mood/mcc'", "macro_f1, accuracy"]),
         (
-            ["--config.sampling=joint", "--config.batch_size=4"],
+            ["--config.sampling=joint", "--config.batch_size=4", "--config.devices=1"],
             ["batch_size is 4", "at least 5"],
         ),
         (
@@ -254,8 +254,8 @@ def test_relative_paths_links_and_a_subset(toml, tmp_path, monkeypatch):
 
 # ---- two processes
 
-RATE = 1e-4
-"""Adamax moves a parameter by about the rate, whatever its gradient's size."""
+RATE = 1e-5
+"""Small: where a gradient is only rounding, Adamax moves by the rate either way."""
 
 
 def start(toml, workdir, num_devices, *flags):
