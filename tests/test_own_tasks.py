@@ -189,7 +189,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(command, toml, run, tmp_path):
     ],
 )
 def test_changed_tasks_are_refused(toml, run, tmp_path, name, old, new, parts):
-    """Of a finished run and of one with a checkpoint, in one line each."""
+    """In one line, by a finished run and by one with a checkpoint."""
     other = edited(toml, tmp_path / "my", name, old, new)
     flags = [f.removeprefix("--config.").split("=", 1) for f in FLAGS]
     chosen = config.load(

@@ -1,5 +1,6 @@
 """Own tasks in sweeps and on several processes, and odd files that train all the same."""
 
+import csv
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from messages import assert_mentions
 
 from mtra_jax import config, errors
+from mtra_jax.commands import predict
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
 from mtra_jax.runs import (
@@ -25,6 +27,7 @@ from mtra_jax.runs import (
     sweep,
     training,
 )
+from mtra_jax.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = f"{ROOT / 'configs/sweep.py'}:own"
@@ -76,7 +79,7 @@ def test_every_method_has_a_preset_of_own_tasks(method, toml):
         assert preset.to_dict() == same.to_dict()
 
 
-def test_an_unknown_preset_is_one_line_that_knows_own():
+def test_an_unknown_preset_is_one_line_that_names_own():
     with pytest.raises(errors.InputError) as error:
         config.preset("owm", "ew")
     assert_mentions(error.value, "unknown preset 'owm'", "own")
@@ -252,6 +255,29 @@ def test_relative_paths_links_and_a_subset(toml, tmp_path, monkeypatch):
         assert list(actual["test"]) == ["mood", "stars", "avg"]
 
 
+# ---- columns of predictions
+
+
+def test_columns_of_two_tasks_with_the_same_name_both_stay(capsys):
+    """mood has a column mood_probability, and so is a task called."""
+    tasks = [
+        Task(name, name, "classification", ("bad", "good"), ("accuracy",))
+        for name in ("mood", "mood_probability")
+    ]
+    write = predict.writer("csv", tasks, is_bare=False)
+    outputs = {"mood": np.array([0.25, 0.75]), "mood_probability": np.array([1.0, 0.0])}
+    write(predict.Item(("fine",), {"text": "fine", "mood": "bad"}), outputs)
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert row == {
+        "text": "fine",
+        "mood": "bad",
+        "predicted_mood": "good",
+        "mood_probability": "0.75",
+        "predicted_mood_probability": "bad",
+        "mood_probability_probability": "1.0",
+    }
+
+
 # ---- two processes
 
 RATE = 1e-5
@@ -300,7 +326,7 @@ def params_of(workdir):
 
 @pytest.mark.processes
 def test_two_processes_train_own_tasks_as_one_does(toml, tmp_path):
-    """Of two devices each, and one of four; up to rounding."""
+    """Each has two devices, the one process four; up to rounding."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
