@@ -20,7 +20,9 @@ def assert_mentions(message: object, *parts: object) -> None:
 def without_progress(errors: str) -> str:
     """Standard error of a run without the lines that report its progress."""
     lines = errors.splitlines(keepends=True)
-    return "".join(x for x in lines if not re.match(r"step \d+/|evaluating \d+ ", x))
+    return "".join(
+        x for x in lines if not re.match(r"step \d+/|evaluat(ing|ed) \d+ ", x)
+    )
 
 
 def _whole(part: str) -> str:

@@ -16,7 +16,7 @@ from messages import assert_mentions, without_progress
 
 import mtra_jax
 from mtra_jax import config, errors
-from mtra_jax.runs import checkpoints, checksums, training
+from mtra_jax.runs import checkpoints, checksums, loop, training
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.processes
@@ -189,7 +189,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(command, toml, run, tmp_path):
     ],
 )
 def test_changed_tasks_are_refused(toml, run, tmp_path, name, old, new, parts):
-    """Of a finished run and of one with a checkpoint, in one line each."""
+    """In one line, by a finished run and by one with a checkpoint."""
     other = edited(toml, tmp_path / "my", name, old, new)
     flags = [f.removeprefix("--config.").split("=", 1) for f in FLAGS]
     chosen = config.load(
@@ -200,7 +200,7 @@ def test_changed_tasks_are_refused(toml, run, tmp_path, name, old, new, parts):
     (begun / "results.json").unlink()
     for directory in (run, begun):
         with pytest.raises(errors.InputError) as error:
-            training.train(chosen, directory)
+            training.train(chosen, directory, lambda prepared, progress: loop.Watch())
         assert_mentions(error.value, directory, *parts, "new --workdir")
 
 

@@ -108,13 +108,11 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
 
 def score_files(directory: Path, flags: argparse.Namespace) -> None:
     """Scores the prediction files in `directory`."""
-    from mtra_jax import metrics
     from mtra_jax.data import benchmarks, task_file
     from mtra_jax.reports import predictions
 
     if is_file(flags.tasks):
         benchmark, examples = task_file.load(flags.tasks, splits=[flags.split])
-        metrics.check_metrics(benchmark.tasks)
     else:
         name, data_dir = flags.benchmark or "tweeteval", flags.data_dir or ""
         benchmark = benchmarks.choose_benchmark(name, flags.tasks)

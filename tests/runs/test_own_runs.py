@@ -1,7 +1,11 @@
 """Own tasks in sweeps and on several processes, and odd files that train all the same."""
 
+import csv
 import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,9 +15,19 @@ import pytest
 from messages import assert_mentions
 
 from mtra_jax import config, errors
+from mtra_jax.commands import predict
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
-from mtra_jax.runs import definitions, experiments, sweep, training
+from mtra_jax.runs import (
+    checkpoints,
+    checksums,
+    definitions,
+    experiments,
+    loop,
+    sweep,
+    training,
+)
+from mtra_jax.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = f"{ROOT / 'configs/sweep.py'}:own"
@@ -45,7 +59,9 @@ def load(toml, *flags):
 def train(toml, workdir, *flags):
     """The results of a run of EW."""
     chosen = load(toml, "--config.method.name=ew", *flags)
-    return training.train(chosen, workdir).results
+    return training.train(
+        chosen, workdir, lambda prepared, progress: loop.Watch()
+    ).results
 
 
 # ---- presets and sweeps
@@ -63,7 +79,7 @@ def test_every_method_has_a_preset_of_own_tasks(method, toml):
         assert preset.to_dict() == same.to_dict()
 
 
-def test_an_unknown_preset_is_one_line_that_knows_own():
+def test_an_unknown_preset_is_one_line_that_names_own():
     with pytest.raises(errors.InputError) as error:
         config.preset("owm", "ew")
     assert_mentions(error.value, "unknown preset 'owm'", "own")
@@ -207,7 +223,7 @@ def test_odd_data_train_to_finite_figures(edit, toml, tmp_path):
         (["--config.tasks=mood,nuon"], ["no task 'nuon'", "noun"]),
         (["--config.selection=mood/mcc"], ["'mood/mcc'", "macro_f1, accuracy"]),
         (
-            ["--config.sampling=joint", "--config.batch_size=4"],
+            ["--config.sampling=joint", "--config.batch_size=4", "--config.devices=1"],
             ["batch_size is 4", "at least 5"],
         ),
         (
@@ -237,3 +253,102 @@ def test_relative_paths_links_and_a_subset(toml, tmp_path, monkeypatch):
         actual = train(name, tmp_path / name, "--config.tasks=stars,mood")
         assert actual["test"] == expected["test"]
         assert list(actual["test"]) == ["mood", "stars", "avg"]
+
+
+# ---- columns of predictions
+
+
+def test_columns_of_two_tasks_with_the_same_name_both_stay(capsys):
+    """mood has a column mood_probability, and so is a task called."""
+    tasks = [
+        Task(name, name, "classification", ("bad", "good"), ("accuracy",))
+        for name in ("mood", "mood_probability")
+    ]
+    write = predict.writer("csv", tasks, is_bare=False)
+    outputs = {"mood": np.array([0.25, 0.75]), "mood_probability": np.array([1.0, 0.0])}
+    write(predict.Item(("fine",), {"text": "fine", "mood": "bad"}), outputs)
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert row == {
+        "text": "fine",
+        "mood": "bad",
+        "predicted_mood": "good",
+        "mood_probability": "0.75",
+        "predicted_mood_probability": "bad",
+        "mood_probability_probability": "1.0",
+    }
+
+
+# ---- two processes
+
+RATE = 1e-5
+"""Small: where a gradient is only rounding, Adamax moves by the rate either way."""
+
+
+def start(toml, workdir, num_devices, *flags):
+    """A process that trains for one epoch with small steps."""
+    command = ["-m", "mtra_jax", "train", f"--tasks={toml}", f"--workdir={workdir}"]
+    rate = f"--config.learning_rate={RATE}"
+    return subprocess.Popen(
+        [sys.executable, *command, *SHORT, rate, "--config.epochs=1", *flags],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TQDM_DISABLE": "1",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    try:
+        _, lines = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, lines[-3000:]
+
+
+def losses_of(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [x["objective"] for x in map(json.loads, lines) if "objective" in x]
+
+
+def params_of(workdir):
+    """The parameters of the last step by name, in float64."""
+    store = checkpoints.Checkpoints(workdir / "checkpoints", read_only=True)
+    params = checksums.by_name(store.restore_params(store.latest_step()))
+    store.close()
+    return {name: np.float64(value) for name, value in params.items()}
+
+
+@pytest.mark.processes
+def test_two_processes_train_own_tasks_as_one_does(toml, tmp_path):
+    """Each has two devices, the one process four; up to rounding."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    one = start(toml, tmp_path / "one", 4)
+    joined = (
+        *("--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2"),
+    )
+    two = [
+        start(toml, tmp_path / "two", 2, *joined, f"--process_id={number}")
+        for number in range(2)
+    ]
+    for process in (one, *two):
+        finish(process)
+    losses = losses_of(tmp_path / "one")
+    assert len(losses) == 10
+    assert losses_of(tmp_path / "two") == pytest.approx(losses, rel=1e-3, abs=1e-4)
+    expected, actual = params_of(tmp_path / "one"), params_of(tmp_path / "two")
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert np.abs(actual[name] - value).max() <= 2 * len(losses) * RATE, name
+    stored = [
+        json.loads((tmp_path / n / "tasks.json").read_text()) for n in ("one", "two")
+    ]
+    for task, other in zip(*(values["tasks"] for values in stored), strict=True):
+        assert {**task, "thresholds": ()} == {**other, "thresholds": ()}
