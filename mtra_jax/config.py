@@ -179,9 +179,10 @@ def from_dict(values: dict[str, Any]) -> ConfigDict:
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
-    """Plain values, for `config.json`."""
+    """Plain values, equal to those that `config.json` gives back."""
     values = config.to_dict()
-    values["tasks"] = list(values["tasks"])
+    for key in ("tasks", "loggers"):
+        values[key] = list(values[key])
     return values
 
 

@@ -407,6 +407,7 @@ def test_a_configuration_survives_json(method, tasks):
     saved = config.preset("tiny_synthetic", method)
     saved.tasks = tuple(tasks.split(",")) if tasks else ()
     text = json.dumps(config.to_dict(saved), allow_nan=False)
+    assert json.loads(text) == config.to_dict(saved)
     result = config.from_dict(json.loads(text))
     assert result == saved
     # Equal and of the same type: a continued run compares each value.
