@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def started(monkeypatch, capsys, *arguments):
     """Exit code, standard output and standard error of `mtra-jax ARGUMENTS`."""
     monkeypatch.setattr(sys, "argv", ["/any/bin/mtra-jax", *arguments])
+    # Once another test has joined processes, a run leaves by it.
+    monkeypatch.setattr(os, "_exit", sys.exit)
     code = 0
     try:
         verbs.main()

@@ -29,7 +29,6 @@ def make(model: Model, *, reduction: str = "mean") -> contract.Method:
         raise InputError(
             f"method.reduction is {reduction!r}; {did_you_mean(reduction, REDUCTIONS)}"
         )
-    divisor = 1 if reduction == "sum" else model.space.num_tasks
 
     def objective(
         params: Params,
@@ -39,7 +38,8 @@ def make(model: Model, *, reduction: str = "mean") -> contract.Method:
         rng: jax.Array,
     ) -> tuple[jax.Array, contract.State]:
         del params, rng
-        return task_losses.total(losses, present) / divisor, state
+        count = losses.shape[0] if reduction == "mean" else 1
+        return task_losses.total(losses, present) / count, state
 
     return contract.Method(
         contract.no_params, task_losses.plain(model), contract.Weighted(objective)

@@ -31,11 +31,11 @@ def table(bounds: Mapping[str, Bound], tasks: Sequence[Task]) -> str:
     >>> tasks = BENCHMARKS["synthetic"].select(["irony", "intensity"]).tasks
     >>> bounds = {"irony": Bound(0.25, 0.2, 0.693), "intensity": Bound(None, 1.5, None)}
     >>> print(table(bounds, tasks))
-                          Irony  Intensity
-                           nats       nats
-    bound I, training     0.250          -
-    bound I, validation   0.200      1.500
-    ceiling H(Y)          0.693          -
+                         Irony  Intensity
+                          nats       nats
+    bound I, training    0.250          -
+    bound I, validation  0.200      1.500
+    ceiling H(Y)         0.693          -
     """
     shown = [task for task in tasks if task.name in bounds]
     rows = (

@@ -126,6 +126,7 @@ def test_with_a_representation_the_gramian_is_that_of_its_gradients(name):
     np.testing.assert_allclose(gradient["encoder"], back(by_z)[0]["encoder"], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
 @pytest.mark.parametrize("name", ALL)
@@ -176,6 +177,7 @@ def test_learned_weights_are_moved_by_the_users_optimiser():
     np.testing.assert_allclose(np.exp(-state.learned) * aux.losses, 0.5, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_step_compiles_once():
     params, (x, y) = make_params(), data()
     for name in ALL:

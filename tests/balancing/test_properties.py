@@ -8,6 +8,8 @@ from matrices import GRADIENTS, direction, inputs_of
 
 from mtra_jax import balancing
 
+pytestmark = pytest.mark.slow
+
 READ_LOSSES = {
     "equal": balancing.equal(),
     "by_size": balancing.by_size([1, 2, 3]),

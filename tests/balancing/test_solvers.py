@@ -8,7 +8,7 @@ from scipy import optimize
 
 from mtra_jax import balancing
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.slow]
 each = pytest.mark.parametrize("name", GRADIENTS)
 
 

@@ -270,6 +270,7 @@ def passed(bounded):
     return fit(bounded)
 
 
+@pytest.mark.slow
 def test_a_bound_past_its_ceiling_and_a_loss_at_the_floor_are_said_once(
     bounded, passed
 ):

@@ -95,6 +95,7 @@ def alone(saved, text):
     return np.asarray(outputs)[0].astype(np.float64)
 
 
+@pytest.mark.slow
 def test_all_tasks_of_packed_texts_are_those_of_each_text_alone(saved, predictor):
     texts = [*random_texts(20, 40), "", *random_texts(2, 150, seed=1)]
     result = predictor(texts)

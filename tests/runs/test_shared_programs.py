@@ -82,6 +82,7 @@ DECAYING = [
 ]
 
 
+@pytest.mark.slow
 def test_no_number_of_the_optimiser_is_a_constant_of_a_program():
     """Another number of epochs, of a schedule that decays, compiles nothing either."""
     changes = [("epochs", "3"), ("weight_decay", "0.2"), ("layer_decay", "0.5")]
@@ -93,6 +94,7 @@ def test_no_number_of_the_optimiser_is_a_constant_of_a_program():
         assert fewer[1:] == first[1:]
 
 
+@pytest.mark.slow
 def test_sizes_of_the_network_change_the_programs():
     """The comparison detects a program that differs."""
     assert texts(prepare()) != texts(prepare(("head_dropout", "0.3")))

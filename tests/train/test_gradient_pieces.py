@@ -89,6 +89,7 @@ def program(
     return made, to_host(step.init_state(method, optimise, params, jax.random.key(3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_devices", "one_task", "unroll", "mapping"),
     [
@@ -120,6 +121,7 @@ def test_the_step_is_the_same(name, num_devices, one_task, unroll, mapping):
     jax.tree.map(close, metrics, expected_metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "times"), [("ew", 0), pytest.param("mtra", 1, marks=pytest.mark.slow)]
 )
