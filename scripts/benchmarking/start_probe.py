@@ -23,10 +23,8 @@ def main(script: str, arguments: list[str]) -> None:
         line = {"stage": stage, "seconds": time.time() - started, **values}
         os.write(lines, json.dumps(line).encode() + b"\n")
 
-    sys.path.insert(0, os.path.dirname(script))
-    import train
-
     from mtra_jax import cli
+    from mtra_jax.commands import train
     from mtra_jax.runs import display, signals, training  # as the script does in `main`
 
     del display, signals, training
