@@ -248,7 +248,7 @@ def _orders(inputs: Inputs) -> jax.Array:
     """A random order of the tasks for each task: int [T, T]."""
     if inputs.rng is None:
         raise ValueError("`rng` must be a key; found None. This balancer draws orders.")
-    count = len(inputs.losses)
+    count = len(_gram(inputs))
     keys = jax.random.split(inputs.rng, count)
     return jax.vmap(lambda key: jax.random.permutation(key, count))(keys)
 

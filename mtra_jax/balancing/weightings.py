@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from mtra_jax import objectives
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -42,7 +44,7 @@ def equal(reduction: str = "mean") -> Balancer:
 
 def by_size(counts: Sequence[int]) -> Balancer:
     """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t."""
-    shares = jnp.asarray(counts, float) / sum(counts)
+    shares = jnp.asarray(counts, float) / max(sum(counts), 1)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         weighted = shares.astype(inputs.losses.dtype) * inputs.losses
@@ -77,7 +79,7 @@ def _key(inputs: Inputs) -> jax.Array:
     return inputs.rng
 
 
-def uncertainty(factors: Sequence[float] | float = 1.0) -> Balancer:
+def uncertainty(factors: ArrayLike = 1.0) -> Balancer:
     """Uncertainty weighting (UW): L = Σ_t c_t exp(−s_t) ℓ_t + s_t/2, s_t learned.
 
     `factors`: c_t, 1 for cross-entropy and 1/2 for squared errors. s_t = log σ_t² starts at
@@ -164,11 +166,8 @@ def scale_invariant(floor: float = 1e-2) -> Balancer:
     _check_positive("floor", floor)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        x = inputs.losses
-        is_above = x >= floor
-        log = jnp.log(jnp.where(is_above, x, floor))
-        value = jnp.where(is_above, log, jnp.log(floor) + (x - floor) / floor)
-        return Combined(total(value, inputs.present), state.memory)
+        value = objectives.log_sum(inputs.losses, floor, inputs.present)
+        return Combined(value, state.memory)
 
     return Balancer(stateless, combine)
 
@@ -214,11 +213,13 @@ class Averages(NamedTuple):
     last: jax.Array
     """Mean loss of the last complete epoch; 0 in the first."""
     second_last: jax.Array
-    step: jax.Array
+    steps: jax.Array
     """Steps since the start."""
 
 
-def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
+def dynamic_average(
+    steps_per_epoch: int, temperature: float | jax.Array = 2.0
+) -> Balancer:
     """Dynamic weight average (DWA): L = Σ_t λ_t ℓ_t, λ = T softmax(r / temperature).
 
     r_t is the ratio of the mean losses of the last two epochs. In the first two epochs all
@@ -241,8 +242,8 @@ def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
         old = state.memory
         mean = old.total / jnp.maximum(old.steps_with_task, 1)
         empty = jnp.zeros_like(mean)
-        rolled = Averages(empty, empty, mean, old.last, old.step)
-        is_first = (old.step % steps_per_epoch == 0) & (old.step > 0)
+        rolled = Averages(empty, empty, mean, old.last, old.steps)
+        is_first = old.steps % steps_per_epoch == 0
         now = jax.tree.map(
             lambda new, same: jnp.where(is_first, new, same), rolled, old
         )
@@ -254,7 +255,7 @@ def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
         memory = now._replace(
             total=now.total + jax.lax.stop_gradient(losses),
             steps_with_task=now.steps_with_task + inputs.present,
-            step=now.step + 1,
+            steps=now.steps + 1,
         )
         return Combined(jnp.sum(weights.astype(losses.dtype) * losses), memory)
 
@@ -310,6 +311,7 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
     return Balancer(init, combine)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
+def _check_positive(name: str, value: float | jax.Array) -> None:
+    # A traced number has no value yet.
+    if isinstance(value, int | float) and not value > 0:
         raise ValueError(f"`{name}` must be positive; found {value}.")
