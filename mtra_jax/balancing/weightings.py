@@ -63,20 +63,12 @@ def random_weights() -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
-        draws = jax.random.normal(_key(inputs), losses.shape, losses.dtype)
+        draws = jax.random.normal(inputs.key, losses.shape, losses.dtype)
         return Combined(
             total(jax.nn.softmax(draws) * losses, inputs.present), state.memory
         )
 
     return Balancer(stateless, combine)
-
-
-def _key(inputs: Inputs) -> jax.Array:
-    if inputs.rng is None:
-        raise ValueError(
-            "`rng` must be a key; found None. This balancer draws numbers."
-        )
-    return inputs.rng
 
 
 def uncertainty(factors: ArrayLike = 1.0) -> Balancer:
