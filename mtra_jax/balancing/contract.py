@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
         """`rng`, for balancers that draw numbers.
 
         Raises:
-          ValueError: there is none.
+          ValueError: it is missing.
         """
         if self.rng is None:
             raise ValueError("`rng` must be a key for this balancer; found None.")
@@ -64,7 +64,7 @@ class Inputs(NamedTuple):
         """`gramian`, for balancers that read it.
 
         Raises:
-          ValueError: there is none.
+          ValueError: it is missing.
         """
         if self.gramian is None:
             raise ValueError("`gramian` must be [T, T] for this balancer; found None.")
