@@ -204,7 +204,7 @@ def _weights(table: Table, kind: str) -> str | dict[str, float]:
         if name in table.values and kind != "classification":
             raise table.fault(name, f"it for classification only; the kind is {kind}")
     value = table.values.get(key, "")
-    if value in ("", "none", "balanced") and not (value == "" and key in table.values):
+    if key not in table.values or value in ("none", "balanced"):
         return value
     if not isinstance(value, dict) or not value:
         raise table.fault(key, '"none", "balanced" or a table { LABEL = WEIGHT }')
