@@ -117,29 +117,45 @@ class _Model:
 
     def outputs(self, texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
         """Raw outputs of all tasks, float32 [N, L], in the order of the texts."""
-        config, benchmark = self.saved.config, self.saved.benchmark
-        pair = [[*map(normalize, second_texts)]] if second_texts else []
-        encoded = tokens.encode(
-            self.saved.backbone.tokenizer,
-            [*map(normalize, texts)],
-            config.data.max_length,
-            *pair,
+        width = self.saved.benchmark.num_slots
+        return rows_of(
+            self._forward, self._params, self.saved, texts, second_texts, width
         )
-        size = len(texts)
-        corpus = batches.Corpus(
-            encoded,
-            np.zeros(size, np.int32),
-            np.zeros((size, benchmark.num_slots), np.float32),
-            (size,),
-        )
-        outputs = np.zeros((size, benchmark.num_slots), np.float32)
-        planned = plan(encoded.lengths, config.data.max_length)
-        for shape, rows in planned.items():
-            split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(rows))
-            results, _ = evaluate.predict_outputs(self._forward, self._params, split)
-            examples = split.plan.reshape(-1)
-            outputs[examples[examples >= 0]] = results
-        return outputs
+
+
+def rows_of(
+    program: Program,
+    params: Params,
+    saved: Saved,
+    texts: Sequence[str],
+    second_texts: Sequence[str],
+    width: int,
+) -> np.ndarray:
+    """Returns a row of `program`'s first result for each text: float32 [N, `width`].
+
+    `program(params, batch)` gives the results of a batch as `step.make_forward` does. The
+    rows are in the order of the `texts`. `second_texts`: empty, or those of N pairs.
+    """
+    size, max_length = len(texts), saved.config.data.max_length
+    encoded = tokens.encode(
+        saved.backbone.tokenizer,
+        [*map(normalize, texts)],
+        max_length,
+        [*map(normalize, second_texts)],
+    )
+    corpus = batches.Corpus(
+        encoded,
+        np.zeros(size, np.int32),
+        np.zeros((size, saved.benchmark.num_slots), np.float32),
+        (size,),
+    )
+    rows = np.zeros((size, width), np.float32)
+    for shape, planned in plan(encoded.lengths, max_length).items():
+        split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(planned))
+        results, _ = evaluate.predict_outputs(program, params, split)
+        examples = split.plan.reshape(-1)
+        rows[examples[examples >= 0]] = results
+    return rows
 
 
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
