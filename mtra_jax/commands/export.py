@@ -3,7 +3,7 @@
   mtra-jax export runs/mine --to models/mine
   mtra-jax export runs/mine --to models/mine --onnx --push_to_hub me/mine
 
-`mtra_jax.load` reads the directory. README.md in it, the card, has lines of PyTorch that
+`mtra_jax.load`, `mtra-jax predict` and `mtra-jax evaluate` read the directory. README.md in it, the card, has lines of PyTorch that
 compute the same predictions.
 """
 
