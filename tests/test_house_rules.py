@@ -26,7 +26,7 @@ MAX_BODY_LINES = 60
 
 # Room -> what of the package it may import, besides itself.
 ROOMS = {
-    "__init__": "api objectives errors tasks",
+    "__init__": "api balancing objectives errors tasks",
     "errors": "",
     "downloads": "errors",
     "files": "errors",
