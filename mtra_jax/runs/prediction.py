@@ -5,18 +5,16 @@ new: a call of any number of texts needs at most three programs for each row len
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mtra_jax import config as configs
 from mtra_jax.data import batches, packing, readout, tokens
 from mtra_jax.data.packing import Shape
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
-from mtra_jax.runs import preparation, scoring, workdir
+from mtra_jax.runs import preparation
 from mtra_jax.runs.scoring import Saved
 from mtra_jax.tasks import Task
 from mtra_jax.train import build, evaluate, step
@@ -27,18 +25,6 @@ BATCH_TOKENS = (64, 512, 2048)
 """Tokens of the batches, places for padding included: for one text, for a few, for many."""
 TOKENS_PER_TEXT = 16
 """Room of a batch for which it has one place for a text."""
-
-
-def load(directory: Path, task: str = "", cache_dir: str | None = None) -> "Predictor":
-    """The predictor of the run in `directory`; of all its tasks, or of `task`.
-
-    `cache_dir`: as for `scoring.load`, whose errors pass through.
-    """
-    if task:
-        return Predictor([scoring.load(directory, task, cache_dir)], [task])
-    names = configs.separate_tasks(workdir.read_config(directory))
-    places = [directory / name for name in names] if names else [directory]
-    return Predictor([scoring.load_one(place, cache_dir) for place in places])
 
 
 class Predictor:
