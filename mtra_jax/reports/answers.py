@@ -9,7 +9,7 @@ from mtra_jax.tasks import Task
 HALF = 0.5
 """The threshold of a label whose task has none."""
 DIGITS = 6
-"""Of the numbers that are written."""
+"""Decimals of the numbers that are written."""
 
 
 def answer(
