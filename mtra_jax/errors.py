@@ -5,9 +5,12 @@ import difflib
 import os
 import re
 import reprlib
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+DEBUG = "MTRA_JAX_DEBUG"
+"""Environment variable; if it is set, every failure shows its traceback."""
 _LONGEST_NAME = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _REPR = reprlib.Repr()
@@ -16,12 +19,26 @@ _REPR.maxstring = _REPR.maxother = 80
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|\[os_error_code='(\d+)'")
 
 
-class InputError(ValueError):
+class _OneLine(BaseException):
+    """An exception that notebooks show as one line, unless the environment sets `DEBUG`."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows in place of the traceback."""
+        if os.environ.get(DEBUG):
+            return "".join(traceback.format_exception(self)).splitlines()
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InputError(_OneLine, ValueError):
     """A wrong file, flag or value. Scripts print its single line and exit with code 2."""
 
 
-class RunError(RuntimeError):
+class RunError(_OneLine, RuntimeError):
     """A failure despite correct input. Scripts print its single line and exit with code 1."""
+
+
+class Interrupted(_OneLine, KeyboardInterrupt):
+    """A training in Python that the user has interrupted, and that can be continued."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

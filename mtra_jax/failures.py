@@ -11,11 +11,9 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from mtra_jax.errors import InputError, RunError, system_error
+from mtra_jax.errors import DEBUG, InputError, RunError, system_error
 from mtra_jax.streams import OutputError
 
-DEBUG = "MTRA_JAX_DEBUG"
-"""Environment variable; if it is set, every failure shows its traceback."""
 INTERRUPTED = "interrupted; the same command continues"
 _PACKAGE = Path(__file__).resolve().parent
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "Out of memory")

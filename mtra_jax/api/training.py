@@ -1,5 +1,6 @@
 """Tasks, an encoder and a method as Python values -> a trained `Model`."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from mtra_jax.api import inputs
 from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
 from mtra_jax.data.task_file import Data
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, Interrupted
 from mtra_jax.reports import bars
-from mtra_jax.runs import display, training
+from mtra_jax.runs import display, loop, signals, training
+from mtra_jax.runs.preparation import Prepared
 from mtra_jax.tasks import OWN
 from mtra_jax.train.devices import start_devices
 
@@ -41,23 +43,49 @@ def train(
     as `epochs=3`, `data={"limit": 100}` or `**{"data.limit": 100}`. `config`: in place of
     tasks, backbone and method, or to be changed by them: a configuration, or FILE:NAME.
 
-    An interrupted call leaves a run that the same call continues. No signal handlers are
-    installed. With `quiet` only problems are reported, on standard error.
+    Control-C, or a notebook's button, stops training after the next step and saves its
+    state; a second one stops at once. The same call continues. Python's own handler of
+    the signal is back afterwards, and a caller's other one is left alone. JAX's cache of
+    compiled programs stays set for the process, except with `data={"cache_dir": ""}`.
+    With `quiet` only problems are reported, on standard error.
 
     Raises:
       InputError: a value, a file or an example is wrong, or `workdir` holds another run.
       RunError: training failed.
+      Interrupted: the user has interrupted the call; a `KeyboardInterrupt`.
     """
     start_devices()
     chosen, data = configuration(config, tasks, backbone, method, overrides)
     directory = Path(paths.expand(str(workdir)))
-    warn = bars.write_log_line if quiet else None
-    view = display.Display(bars.write_line, warn=warn, quiet=quiet)
-    try:
-        training.train(chosen, directory, view.watch, data)
-    finally:
-        view.close()
+    _train(chosen, directory, data, quiet=quiet)
     return load(directory, cache_dir=chosen.data.cache_dir)
+
+
+def _train(
+    config: ConfigDict, directory: Path, data: Data | None, *, quiet: bool
+) -> None:
+    """Runs the training; an interrupt of the user becomes `Interrupted`."""
+    has_begun = threading.Event()
+    with signals.interrupts(has_begun.is_set) as requests:
+        view = display.Display(
+            bars.write_line,
+            warn=bars.write_log_line if quiet else None,
+            should_stop=lambda step: requests.should_stop(),
+            quiet=quiet,
+        )
+
+        def watch_of(prepared: Prepared, at: loop.Progress) -> loop.Watch:
+            has_begun.set()
+            return view.watch(prepared, at)
+
+        try:
+            training.train(config, directory, watch_of, data)
+        except loop.Stopped as stopped:
+            raise Interrupted(f"{stopped}, saved; the same call continues") from None
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted("interrupted; the same call continues") from interrupt
+        finally:
+            view.close()
 
 
 def configuration(

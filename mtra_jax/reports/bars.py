@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import tqdm
+import tqdm.asyncio
 import tqdm.auto
 
 from mtra_jax.reports import bounds as bound_tables
@@ -53,8 +54,12 @@ def write_log_line(text: str) -> None:
 
 
 def has_terminal() -> bool:
-    """Whether bars can be drawn: on a terminal at standard error, or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    """Whether bars can be drawn: on a terminal at standard error, or in a notebook.
+
+    In a notebook tqdm needs `ipywidgets`; without it the movements of a terminal's cursor
+    would leave two new lines for each step.
+    """
+    return sys.stderr.isatty() or tqdm.auto.tqdm is not tqdm.asyncio.tqdm
 
 
 def evaluation_bar(items: Iterable, total: int, *, position: int = 0) -> Iterable:

@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 
 AT_ONCE = "\ninterrupted; the same command continues\n"
 
@@ -44,6 +45,33 @@ def caught(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interrupts(can_wait: Callable[[], bool]) -> Iterator[Requests]:
+    """For calls from Python: records the first SIGINT of its body while `can_wait()`.
+
+    Any other one raises KeyboardInterrupt at once, as without this function. Python loses
+    that exception within a callback of its garbage collector, and JAX has one; a recorded
+    signal is not lost. Outside the main thread, and where the caller has replaced Python's
+    handler, nothing changes.
+    """
+    requests, own = Requests(), signal.default_int_handler
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not own:
+        yield requests
+        return
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        if requests.should_stop() or not can_wait():
+            own(number, frame)
+        requests.signal = number
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield requests
+    finally:
+        signal.signal(signal.SIGINT, own)
 
 
 @contextlib.contextmanager

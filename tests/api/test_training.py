@@ -1,16 +1,19 @@
 """Training and loading in Python: configuration, interrupted runs, wrong calls."""
 
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
+import tqdm.notebook
 import trained_models
 
 import mtra_jax
+from mtra_jax import errors
 from mtra_jax.api import training
 from mtra_jax.reports import bars
-from mtra_jax.runs import workdir
+from mtra_jax.runs import loop, preparation, signals, workdir
 
 
 def test_the_module_of_the_name_can_be_called():
@@ -101,24 +104,66 @@ def test_a_wrong_call_is_one_line_and_makes_no_directory(options, fault, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def own_handler():
+    """Python's handler of SIGINT, which processes of pytest-xdist may lack."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_an_interrupted_run_continues_to_the_same_figures(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (1, "stopped at step 12, saved; the same call continues"),
+        (2, "interrupted; the same call continues"),
+    ],
+)
+def test_an_interrupted_run_continues_to_the_same_figures(
+    count, message, run, tmp_path, monkeypatch, own_handler
+):
     steps = []
 
     def interrupt(self, step, epoch, flat, examples):
         steps.append(step)
-        if len(steps) == 10:
-            raise KeyboardInterrupt
+        if len(steps) == 10:  # the figures of a step are read two steps later
+            for _ in range(count):
+                signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
         patched.setattr(bars.TrainingLines, "step", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stop:
             trained_models.train(tmp_path / "run", quiet=False)
+    assert str(stop.value) == message
+    assert signal.getsignal(signal.SIGINT) is own_handler
     assert not (tmp_path / "run" / workdir.RESULTS).exists()
     again = trained_models.train(tmp_path / "run")
     expected = json.loads((run / workdir.RESULTS).read_text())
     for key in ("test", "validation", "best_epoch", "steps"):
         assert again.results[key] == expected[key]
+
+
+def test_an_interrupt_during_the_preparation_stops_at_once(
+    tmp_path, monkeypatch, own_handler
+):
+    def interrupt(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still running")
+
+    monkeypatch.setattr(preparation, "prepare", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted; the same call"):
+        trained_models.train(tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is own_handler
+
+
+def test_a_handler_of_the_caller_is_left_alone(own_handler):
+    taken = []
+    signal.signal(signal.SIGINT, lambda *call: taken.append(call[0]))
+    with signals.interrupts(lambda: True) as requests:
+        signal.raise_signal(signal.SIGINT)
+    assert taken == [signal.SIGINT]
+    assert not requests.should_stop()
 
 
 @pytest.mark.slow
@@ -150,11 +195,26 @@ def test_a_directory_that_holds_no_model_is_refused(name, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_bars_are_drawn_in_a_notebook(monkeypatch):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+def test_bars_are_drawn_in_a_notebook_that_has_widgets(monkeypatch):
+    """`tqdm.auto` chooses its class when it is imported."""
     assert not bars.has_terminal()
-    monkeypatch.setitem(sys.modules, "ipykernel", bars)
+    monkeypatch.setattr(bars.tqdm.auto, "tqdm", tqdm.notebook.tqdm)
     assert bars.has_terminal()
+
+
+def test_a_notebook_shows_an_error_as_one_line(monkeypatch):
+    monkeypatch.delenv(errors.DEBUG, raising=False)
+    with pytest.raises(mtra_jax.InputError) as wrong:
+        mtra_jax.train(tasks="tweetevel", backbone="", workdir="w")
+    (line,) = wrong.value._render_traceback_()
+    assert line == f"InputError: {wrong.value}"
+    assert "did you mean tweeteval?" in line
+    for kind in (mtra_jax.RunError, loop.TrainingError, errors.Interrupted):
+        assert kind("why")._render_traceback_() == [f"{kind.__name__}: why"]
+    monkeypatch.setenv(errors.DEBUG, "1")
+    first, *_, last = wrong.value._render_traceback_()
+    assert first == "Traceback (most recent call last):"
+    assert last.endswith(line)
 
 
 @pytest.mark.processes
