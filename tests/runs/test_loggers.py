@@ -1,6 +1,7 @@
 """Loggers: what a run passes to them, what their failures do, and each one for real."""
 
 import json
+import logging
 import math
 import struct
 import threading
@@ -14,7 +15,7 @@ from mtra_jax import config as configs
 from mtra_jax import config_values
 from mtra_jax.errors import InputError
 from mtra_jax.runs import loop, metrics_log, training
-from mtra_jax.runs.loggers import background, continued, guarded, registry
+from mtra_jax.runs.loggers import background, continued, guarded, mlflow_runs, registry
 from mtra_jax.runs.loggers.contract import RunDescription
 from mtra_jax.train import build
 
@@ -349,6 +350,20 @@ def test_trackio(stored):
     assert [(x["step"], x["test/avg"]) for x in rows if "test/avg" in x] == [(6, 50.0)]
     config = storage.get_run_config("mtra-jax", run)
     assert config["method.name"] == "mtra"
+
+
+def test_lines_about_retries_are_dropped_in_the_thread_of_mlflow_alone(caplog):
+    logger = logging.getLogger("urllib3.connectionpool")
+    before = list(logger.filters)
+    try:
+        mlflow_runs.hush_retries()
+        logger.warning("own")
+        other = threading.Thread(target=logger.warning, args=["other"])
+        other.start()
+        other.join()
+    finally:
+        logger.filters = before
+    assert caplog.messages == ["other"]
 
 
 def test_mlflow_files(stored):

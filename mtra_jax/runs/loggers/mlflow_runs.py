@@ -5,8 +5,10 @@ others. Without MLFLOW_TRACKING_URI the run lies in `mlruns` of the work directo
 """
 
 import json
+import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +40,9 @@ class Mlflow:
             uri = (run.directory / "mlruns").absolute().as_uri()
             # MLflow 3 refuses files without it.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        # Its addresses of the run would mix with the bars.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        hush_retries()
         from mlflow import MlflowClient
 
         self._client = MlflowClient(uri)
@@ -92,6 +97,16 @@ class Mlflow:
         """Sends all figures and ends the run."""
         self.flush()
         self._client.set_terminated(self._id)
+
+
+def hush_retries() -> None:
+    """Drops the lines about each retry of a request that the calling thread makes.
+
+    A server that stays away is one warning, of `Guarded`.
+    """
+    own = threading.get_ident()
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.addFilter(lambda record: record.thread != own)
 
 
 def _allowed(name: str) -> str:
