@@ -18,14 +18,15 @@ class Facts(NamedTuple):
     """What a card tells of a model.
 
     `name`: its title. `results`: as in `results.json`. `about`: as in `mtra_jax.json`.
-    `licence`: an identifier of the hub; empty if none was chosen. `has_onnx`: whether
-    `model.onnx` is there.
+    `hidden_size`: of z. `licence`: an identifier of the hub; empty if none was chosen.
+    `has_onnx`: whether `model.onnx` is there.
     """
 
     name: str
     benchmark: Benchmark
     results: Mapping[str, Any]
     about: Mapping[str, Any]
+    hidden_size: int
     licence: str = ""
     has_onnx: bool = False
 
@@ -158,7 +159,17 @@ With PyTorch, `transformers` and `safetensors` alone:
 `encoder/` is an encoder without a classifier. `AutoModel` and sentence-transformers load it;
 `AutoModelForSequenceClassification` would add a new, untrained classifier: the trained ones
 are in `heads.safetensors`, and the lines above use them. z is the last hidden state of the
-first token, which in sentence-transformers is the pooling `cls`, not its default."""
+first token, which in sentence-transformers is the pooling `cls`, not its default:
+
+```python
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Pooling, Transformer
+
+transformer = Transformer("DIRECTORY/encoder", max_seq_length={length})
+pooling = Pooling({facts.hidden_size}, pooling_mode="cls")
+model = SentenceTransformer(modules=[transformer, pooling])
+model.encode(["a text"])  # z, to 1e-5
+```"""
 
 
 def _training(facts: Facts) -> str:

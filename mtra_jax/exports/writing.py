@@ -52,7 +52,13 @@ def export(
         if onnx:
             onnx_file.write(place)
         facts = card.Facts(
-            to.resolve().name, saved.benchmark, results, about, licence, onnx
+            to.resolve().name,
+            saved.benchmark,
+            results,
+            about,
+            saved.backbone.config.hidden_size,
+            licence,
+            onnx,
         )
         names_of_weights = weights.to_tensors(saved.params).keys()
         files.write_text(place / card.FILE, card.text(facts, names_of_weights))

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import huggingface_hub
+import numpy as np
 import pytest
 import trained_models
 import yaml
@@ -107,6 +108,21 @@ def test_the_encoder_is_no_classifier(exported):
     config = json.loads((exported / "encoder/config.json").read_text())
     assert config["architectures"] == ["BertModel"]
     assert not config.keys() & {"num_labels", "id2label", "problem_type"}
+
+
+def test_the_lines_for_sentence_transformers_give_z(exported, model):
+    """Texts beyond `data.max_length`, of 32 tokens, are cut alike."""
+    card = (exported / "README.md").read_text()
+    start = card.index("from sentence_transformers import")
+    lines = card[start : card.index("```", start)]
+    assert 'Transformer("DIRECTORY/encoder", max_seq_length=32)' in lines
+    assert 'Pooling(16, pooling_mode="cls")' in lines
+    pytest.importorskip("sentence_transformers", reason="the package is not installed")
+    names = {}
+    exec(lines.replace("DIRECTORY", str(exported)), names)
+    texts = [*TEXTS, "the room was good " * 20]
+    z = names["model"].encode(texts)
+    np.testing.assert_allclose(z, model.encode(texts), atol=1e-5)
 
 
 def test_the_card_has_data_figures_and_metadata(exported, model):
