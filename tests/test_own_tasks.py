@@ -15,7 +15,8 @@ import xla_flags
 from messages import assert_mentions, without_progress
 
 import mtra_jax
-from mtra_jax import config, errors
+from mtra_jax import cli, config, errors
+from mtra_jax.commands import evaluate
 from mtra_jax.runs import checkpoints, checksums, loop, training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -268,9 +269,15 @@ def test_a_run_with_a_relative_path_is_scored_elsewhere_with_tasks(
         (["--predictions", "{run}", "--tasks=mood"], ["unknown task 'mood'"]),
     ],
 )
-def test_flags_of_evaluate_that_do_not_fit_are_one_line(command, run, flags, parts):
+def test_flags_of_evaluate_that_do_not_fit_are_one_line(
+    run, flags, parts, monkeypatch, capsys
+):
     given = [flag.format(run=run) for flag in flags]
-    assert_mentions(command("evaluate", *given, code=2)[1], *parts)
+    monkeypatch.setattr(sys, "argv", ["evaluate", *given])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(evaluate.main)
+    assert stop.value.code == 2
+    assert_mentions(capsys.readouterr().err, *parts)
 
 
 # ---- predictions

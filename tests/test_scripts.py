@@ -1,7 +1,6 @@
 """The scripts as a user runs them: real processes, files and exit codes."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xla_flags
 from messages import assert_mentions
 
 from mtra_jax import config as configs
@@ -43,19 +43,20 @@ def command(script, *flags):
     return [sys.executable, str(ROOT / "scripts" / script), *flags]
 
 
-def environment():
-    """As a user's: one device, and the package found without an installation."""
-    return {
-        **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
-        "PYTHONPATH": str(ROOT),
-    }
+def environment(as_user=False):
+    """One device, and the package found without an installation.
+
+    `as_user`: with XLA's own settings, otherwise with those that compile quickly.
+    """
+    quick = xla_flags.environment()
+    return {k: v for k, v in quick.items() if not (as_user and k == "XLA_FLAGS")}
 
 
-def run(script, *flags, code=0, text=None):
+def run(script, *flags, code=0, text=None, as_user=False):
     done = subprocess.run(
         command(script, *map(str, flags)),
         cwd=ROOT,
-        env=environment(),
+        env=environment(as_user),
         input=text,
         capture_output=True,
         text=True,
@@ -94,7 +95,7 @@ def lines_of(workdir):
 def default_run(tmp_path_factory, cache):
     """What `make train` runs, for five epochs of nine."""
     workdir = tmp_path_factory.mktemp("runs") / "default"
-    done = train(MTRA, workdir, cache, f"--config.epochs={EPOCHS}")
+    done = train(MTRA, workdir, cache, f"--config.epochs={EPOCHS}", as_user=True)
     return workdir, done.stdout
 
 
@@ -165,6 +166,7 @@ def test_evaluate_gives_the_same_figures(default_run, cache):
             f"--workdir={workdir}",
             f"--split={split}",
             f"--cache_dir={cache}",
+            as_user=True,
         )
         assert json.loads(done.stdout) == results_of(workdir)[split]
 
@@ -182,7 +184,9 @@ def test_predict_gives_the_labels_of_the_test_files(default_run, cache):
     content = "\n".join(texts) + "\n"
     records = [
         json.loads(line)
-        for line in run("predict.py", *flags, text=content).stdout.splitlines()
+        for line in run(
+            "predict.py", *flags, text=content, as_user=True
+        ).stdout.splitlines()
     ]
     assert [record.pop("text") for record in records] == texts
     for number, task in enumerate(SYNTHETIC.tasks):
@@ -201,7 +205,7 @@ def test_predict_gives_the_labels_of_the_test_files(default_run, cache):
             expected = [[float(x) for x in row.split("\t")] for row in rows[:50]]
             np.testing.assert_allclose(actual, expected, atol=1e-5)
     for name in ("stance", "intensity"):
-        alone = run("predict.py", *flags, f"--task={name}", text=content)
+        alone = run("predict.py", *flags, f"--task={name}", text=content, as_user=True)
         assert [record[name] for record in records] == [
             json.loads(line) for line in alone.stdout.splitlines()
         ]
@@ -421,7 +425,7 @@ def test_a_pretrained_encoder_trains_on_real_tweets(
         f"--config.backbone.path={minilm}",
     )
     workdir = tmp_path / "run"
-    train("configs/mtra.py:minilm_tweeteval", workdir, cache, *flags)
+    train("configs/mtra.py:minilm_tweeteval", workdir, cache, *flags, as_user=True)
     done = run(
         "evaluate.py",
         f"--predictions={workdir / 'predictions'}",

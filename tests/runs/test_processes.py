@@ -252,8 +252,7 @@ def test_process_0_killed_in_a_step_ends_the_other_and_both_continue(
     np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))
 
 
-@pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("place", [FIRST_STEP, STEP])
+@pytest.mark.parametrize(("number", "place"), [(0, STEP), (1, FIRST_STEP)])
 def test_an_error_in_one_process_ends_the_other_with_one_line(
     number, place, cache, tmp_path
 ):
