@@ -103,7 +103,7 @@ def default_run(tmp_path_factory, cache):
 def small(tmp_path_factory, cache):
     """A work directory, and the process that trained there."""
     workdir = tmp_path_factory.mktemp("runs") / "small"
-    return workdir, train(MTRA, workdir, cache, *SMALL)
+    return workdir, train(MTRA, workdir, cache, *SMALL, as_user=True)
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_transformers_loads_the_encoder(default_run):
 
 
 def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
-    train(MTRA, tmp_path / "again", cache, *SMALL)
+    train(MTRA, tmp_path / "again", cache, *SMALL, as_user=True)
     assert results_of(tmp_path / "again") == results_of(small_run)
     assert lines_of(tmp_path / "again") == lines_of(small_run)
     encoders = [
@@ -233,7 +233,7 @@ def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
         for workdir in (tmp_path / "again", small_run)
     ]
     assert encoders[0] == encoders[1]
-    train(MTRA, tmp_path / "other", cache, *SMALL, "--config.seed=1")
+    train(MTRA, tmp_path / "other", cache, *SMALL, "--config.seed=1", as_user=True)
     assert lines_of(tmp_path / "other") != lines_of(small_run)
 
 
@@ -252,13 +252,13 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
     killed = subprocess.run(
         [sys.executable, "tests/runs/fault.py", json.dumps(fault), *script],
         cwd=ROOT,
-        env=environment(),
+        env=environment(as_user=True),
         capture_output=True,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     assert not (workdir / "results.json").exists()
-    done = run("train.py", *flags)
+    done = run("train.py", *flags, as_user=True)
     assert "continuing at step" in done.stdout
     assert results_of(workdir) == results_of(small_run)
     assert lines_of(workdir) == lines_of(small_run)
@@ -272,7 +272,7 @@ def test_a_log_is_short_and_quiet_prints_the_table_only(small, cache):
     assert re.fullmatch(
         r"step 1/\d+, epoch 1/2, \d+ examples/s, losses: \w+ \d\.\d\d", first
     )
-    quiet = train(MTRA, small_run, cache, *SMALL, "--quiet")
+    quiet = train(MTRA, small_run, cache, *SMALL, "--quiet", as_user=True)
     assert not quiet.stderr
     head, *table = quiet.stdout.splitlines()
     assert head.startswith("Test figures in percent. Best epoch ")
@@ -303,7 +303,7 @@ def test_a_limit_is_part_of_the_run_and_of_its_evaluation(tmp_path, cache):
 
 def test_a_finished_run_is_scored_again_and_not_trained(small_run, cache):
     before = results_of(small_run), lines_of(small_run)
-    train(MTRA, small_run, cache, *SMALL)
+    train(MTRA, small_run, cache, *SMALL, as_user=True)
     assert (results_of(small_run), lines_of(small_run)) == before
 
 
