@@ -1,22 +1,14 @@
 """Eight virtual CPU devices for every test, and the places of the real data and weights."""
 
+import gc
 import os
 import sys
-from importlib import metadata
 from pathlib import Path
 
-# Before jax is imported anywhere: the number of devices is fixed at its first use. These
-# tests compile much and compute little; the scripts run with XLA's own settings.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
-# A third of the compiling. XLA ends the process at a flag that it does not know.
-os.environ["XLA_FLAGS"] += (
-    " --xla_cpu_use_fusion_emitters=false"
-    if metadata.version("jaxlib").startswith("0.10.")
-    else ""
-)
+import xla_flags
+
+# Before jax is imported anywhere: the number of devices is fixed at its first use.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags.quick(8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,9 +23,17 @@ SLOW_TIERS = ("processes", "hostile", "slow", "nightly", "benchmark")
 
 def pytest_configure(config):
     """Selects the fast tier, unless `-m` or a file or a test is named."""
+    # A third of the time of collecting the tests; modules and tests stay to the end.
+    gc.disable()
     paths = [argument.partition("::")[0] for argument in config.args]
     if not config.option.markexpr and not all(map(os.path.isfile, paths)):
         config.option.markexpr = " and ".join(f"not {tier}" for tier in SLOW_TIERS)
+
+
+def pytest_collection_finish():
+    """Garbage is collected again, but not among the modules and tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def _is_fast(item):

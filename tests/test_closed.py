@@ -25,6 +25,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+import xla_flags
 
 from mtra_jax import config as configs
 from mtra_jax.data import fetch, sources, tokens
@@ -129,7 +130,7 @@ def guarded(root: Path, *command: str) -> tuple[str, list[str]]:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.pathsep.join([str(root / "guard"), str(ROOT)]),
             "TMPDIR": str(root / "out" / "tmp"),
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": xla_flags.QUICK,
         },
         capture_output=True,
         text=True,

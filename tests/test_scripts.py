@@ -1,7 +1,6 @@
 """The scripts as a user runs them: real processes, files and exit codes."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xla_flags
 from messages import assert_mentions
 
 from mtra_jax import config as configs
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.processes
 MTRA = "configs/mtra.py:tiny_synthetic"
 EW = "configs/baselines.py:ew_tiny_synthetic"
+EPOCHS = 5
 # Small enough for seconds: a quarter of a tiny benchmark, two tasks, a smaller encoder.
 SMALL = (
     "--config.tasks=irony,intensity",
@@ -42,19 +43,20 @@ def command(script, *flags):
     return [sys.executable, str(ROOT / "scripts" / script), *flags]
 
 
-def environment():
-    """As a user's: one device, and the package found without an installation."""
-    return {
-        **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
-        "PYTHONPATH": str(ROOT),
-    }
+def environment(as_user=False):
+    """One device, and the package found without an installation.
+
+    `as_user`: with XLA's own settings, otherwise with those that compile quickly.
+    """
+    quick = xla_flags.environment()
+    return {k: v for k, v in quick.items() if not (as_user and k == "XLA_FLAGS")}
 
 
-def run(script, *flags, code=0, text=None):
+def run(script, *flags, code=0, text=None, as_user=False):
     done = subprocess.run(
         command(script, *map(str, flags)),
         cwd=ROOT,
-        env=environment(),
+        env=environment(as_user),
         input=text,
         capture_output=True,
         text=True,
@@ -91,17 +93,22 @@ def lines_of(workdir):
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory, cache):
-    """What `make train` runs."""
+    """What `make train` runs, for five epochs of nine."""
     workdir = tmp_path_factory.mktemp("runs") / "default"
-    done = train(MTRA, workdir, cache)
+    done = train(MTRA, workdir, cache, f"--config.epochs={EPOCHS}", as_user=True)
     return workdir, done.stdout
 
 
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory, cache):
+def small(tmp_path_factory, cache):
+    """A work directory, and the process that trained there."""
     workdir = tmp_path_factory.mktemp("runs") / "small"
-    train(MTRA, workdir, cache, *SMALL)
-    return workdir
+    return workdir, train(MTRA, workdir, cache, *SMALL, as_user=True)
+
+
+@pytest.fixture(scope="module")
+def small_run(small):
+    return small[0]
 
 
 def test_mtra_learns_the_synthetic_benchmark(default_run):
@@ -133,7 +140,8 @@ def test_a_run_leaves_its_files(default_run):
     workdir, _ = default_run
     config = json.loads((workdir / "config.json").read_text())
     assert config.pop("format") == files.FORMAT
-    assert config == configs.to_dict(configs.load(MTRA)) | {"data": config["data"]}
+    expected = configs.to_dict(configs.load(MTRA, [("epochs", str(EPOCHS))]))
+    assert config == expected | {"data": config["data"]}
     assert {"packages", "devices", "git_revision"} <= set(
         json.loads((workdir / "environment.json").read_text())
     )
@@ -158,52 +166,47 @@ def test_evaluate_gives_the_same_figures(default_run, cache):
             f"--workdir={workdir}",
             f"--split={split}",
             f"--cache_dir={cache}",
+            as_user=True,
         )
         assert json.loads(done.stdout) == results_of(workdir)[split]
 
 
-def test_predict_gives_the_labels_of_the_test_file(default_run, cache):
+def test_predict_gives_the_labels_of_the_test_files(default_run, cache):
+    """All tasks of one pass; for two of them, of different kinds, also alone."""
     workdir, _ = default_run
     examples = benchmarks.read_examples(SYNTHETIC, "")
-    for task in SYNTHETIC.tasks:
-        texts = examples[task.name]["test"].texts[:50]
-        done = run(
-            "predict.py",
-            f"--workdir={workdir}",
-            f"--task={task.name}",
-            f"--cache_dir={cache}",
-            text="\n".join(texts) + "\n",
-        )
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        rows = (workdir / "predictions" / f"{task.name}.txt").read_text().splitlines()
-        if task.is_classification:
-            assert [r["label"] for r in records] == [
-                task.labels[int(row)] for row in rows[:50]
-            ]
-            assert all(
-                sum(r["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-                for r in records
-            )
-        else:
-            actual = [list(r["values"].values()) for r in records]
-            expected = [[float(x) for x in row.split("\t")] for row in rows[:50]]
-            np.testing.assert_allclose(actual, expected, atol=1e-5)
-
-
-def test_predict_gives_all_tasks_of_one_pass(default_run, cache):
-    workdir, _ = default_run
-    examples = benchmarks.read_examples(SYNTHETIC, "")
-    texts = examples["polarity"]["test"].texts[:50]
+    texts = [
+        text
+        for task in SYNTHETIC.tasks
+        for text in examples[task.name]["test"].texts[:50]
+    ]
     flags = (f"--workdir={workdir}", f"--cache_dir={cache}")
     content = "\n".join(texts) + "\n"
     records = [
         json.loads(line)
-        for line in run("predict.py", *flags, text=content).stdout.splitlines()
+        for line in run(
+            "predict.py", *flags, text=content, as_user=True
+        ).stdout.splitlines()
     ]
-    assert [record.pop("text") for record in records] == list(texts)
-    for task in SYNTHETIC.tasks:
-        alone = run("predict.py", *flags, f"--task={task.name}", text=content)
-        assert [record[task.name] for record in records] == [
+    assert [record.pop("text") for record in records] == texts
+    for number, task in enumerate(SYNTHETIC.tasks):
+        own = [r[task.name] for r in records[50 * number : 50 * (number + 1)]]
+        rows = (workdir / "predictions" / f"{task.name}.txt").read_text().splitlines()
+        if task.is_classification:
+            assert [r["label"] for r in own] == [
+                task.labels[int(row)] for row in rows[:50]
+            ]
+            assert all(
+                sum(r["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+                for r in own
+            )
+        else:
+            actual = [list(r["values"].values()) for r in own]
+            expected = [[float(x) for x in row.split("\t")] for row in rows[:50]]
+            np.testing.assert_allclose(actual, expected, atol=1e-5)
+    for name in ("stance", "intensity"):
+        alone = run("predict.py", *flags, f"--task={name}", text=content, as_user=True)
+        assert [record[name] for record in records] == [
             json.loads(line) for line in alone.stdout.splitlines()
         ]
 
@@ -222,7 +225,7 @@ def test_transformers_loads_the_encoder(default_run):
 
 
 def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
-    train(MTRA, tmp_path / "again", cache, *SMALL)
+    train(MTRA, tmp_path / "again", cache, *SMALL, as_user=True)
     assert results_of(tmp_path / "again") == results_of(small_run)
     assert lines_of(tmp_path / "again") == lines_of(small_run)
     encoders = [
@@ -230,7 +233,7 @@ def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
         for workdir in (tmp_path / "again", small_run)
     ]
     assert encoders[0] == encoders[1]
-    train(MTRA, tmp_path / "other", cache, *SMALL, "--config.seed=1")
+    train(MTRA, tmp_path / "other", cache, *SMALL, "--config.seed=1", as_user=True)
     assert lines_of(tmp_path / "other") != lines_of(small_run)
 
 
@@ -249,27 +252,27 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
     killed = subprocess.run(
         [sys.executable, "tests/runs/fault.py", json.dumps(fault), *script],
         cwd=ROOT,
-        env=environment(),
+        env=environment(as_user=True),
         capture_output=True,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     assert not (workdir / "results.json").exists()
-    done = run("train.py", *flags)
+    done = run("train.py", *flags, as_user=True)
     assert "continuing at step" in done.stdout
     assert results_of(workdir) == results_of(small_run)
     assert lines_of(workdir) == lines_of(small_run)
 
 
-def test_a_log_is_short_and_quiet_prints_the_table_only(small_run, tmp_path, cache):
-    done = train(MTRA, tmp_path / "run", cache, *SMALL)
+def test_a_log_is_short_and_quiet_prints_the_table_only(small, cache):
+    small_run, done = small
     assert len(done.stderr.encode()) < 4000
     assert "\r" not in done.stderr
     first = done.stderr.splitlines()[0]
     assert re.fullmatch(
         r"step 1/\d+, epoch 1/2, \d+ examples/s, losses: \w+ \d\.\d\d", first
     )
-    quiet = train(MTRA, small_run, cache, *SMALL, "--quiet")
+    quiet = train(MTRA, small_run, cache, *SMALL, "--quiet", as_user=True)
     assert not quiet.stderr
     head, *table = quiet.stdout.splitlines()
     assert head.startswith("Test figures in percent. Best epoch ")
@@ -300,26 +303,34 @@ def test_a_limit_is_part_of_the_run_and_of_its_evaluation(tmp_path, cache):
 
 def test_a_finished_run_is_scored_again_and_not_trained(small_run, cache):
     before = results_of(small_run), lines_of(small_run)
-    train(MTRA, small_run, cache, *SMALL)
+    train(MTRA, small_run, cache, *SMALL, as_user=True)
     assert (results_of(small_run), lines_of(small_run)) == before
 
 
 @pytest.mark.parametrize(
-    "flags",
+    "changes",
     [
-        ("--config.sampling=joint",),
-        ("--config.method.task_alignment=false",),
-        ("--config.method.self_alignment=false",),
-        ("--config.method.logarithm=false",),
-        ("--config.method.marginal=all_pairs",),
-        ("--config.data.fraction=0.3", "--config.data.label_noise=0.4"),
-        ("--config.compute_dtype=bfloat16",),
+        {"sampling": "joint", "method.marginal": "all_pairs"},
+        {"method.task_alignment": "false", "compute_dtype": "bfloat16"},
+        {
+            "method.self_alignment": "false",
+            "method.logarithm": "false",
+            "data.fraction": "0.3",
+            "data.label_noise": "0.4",
+        },
     ],
-    ids=lambda flags: flags[0].removeprefix("--config."),
+    ids=lambda changes: "+".join(changes),
 )
-def test_every_variant_trains(flags, tmp_path, cache):
+def test_every_variant_trains(changes, tmp_path, cache):
+    """Their values are compared elsewhere; here the flags reach the run."""
+    flags = [f"--config.{key}={value}" for key, value in changes.items()]
     train(MTRA, tmp_path / "run", cache, *SMALL, "--config.epochs=1", *flags)
     assert np.isfinite(results_of(tmp_path / "run")["test"]["avg"])
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    for key, text in changes.items():
+        section, _, name = key.rpartition(".")
+        value = (config[section] if section else config)[name]
+        assert str(value).lower() == text
 
 
 def test_equal_weighting_trains(tmp_path, cache):
@@ -414,7 +425,7 @@ def test_a_pretrained_encoder_trains_on_real_tweets(
         f"--config.backbone.path={minilm}",
     )
     workdir = tmp_path / "run"
-    train("configs/mtra.py:minilm_tweeteval", workdir, cache, *flags)
+    train("configs/mtra.py:minilm_tweeteval", workdir, cache, *flags, as_user=True)
     done = run(
         "evaluate.py",
         f"--predictions={workdir / 'predictions'}",

@@ -234,7 +234,17 @@ def move_draws(monkeypatch, toy):
     monkeypatch.setattr(jax.random, "permutation", moved_permutation)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    # One method of each kind of gradient in the fast tier.
+    [
+        pytest.param(
+            name,
+            marks=() if name in ("ew", "pcgrad", "mtra") else pytest.mark.slow,
+        )
+        for name in METHODS
+    ],
+)
 def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
     tasks = toy.mixtures["all"]
     expected = toy.differentiate(name, tasks, method=state_of(toy, name))

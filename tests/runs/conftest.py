@@ -1,7 +1,6 @@
 """The smallest run of the training script as a process, and the files that it leaves."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import xla_flags
 from messages import without_progress
 
 from mtra_jax.runs import checkpoints
@@ -41,16 +41,10 @@ class Script:
             command += self.flags
         if faults:
             command = [str(ROOT / "tests/runs/fault.py"), json.dumps(faults), *command]
-        count = f"--xla_force_host_platform_device_count={devices}"
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "TQDM_DISABLE": "1",
-                "XLA_FLAGS": count,
-            },
+            env=xla_flags.environment(devices) | {"TQDM_DISABLE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,

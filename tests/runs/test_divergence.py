@@ -10,6 +10,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, results, training
 
+pytestmark = pytest.mark.slow
 SMALL = [
     ("tasks", "irony,intensity"),
     ("data.fraction", "0.1"),
@@ -91,7 +92,6 @@ def fail(constant):
     raise AssertionError(f"{constant} is not JSON")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nan", "-inf", "loss inf", "loss -inf"])
 def test_a_nonfinite_epoch_is_never_the_best(prepared, tmp_path, fault):
     """The fault is in epochs 1 and 3."""
@@ -198,7 +198,6 @@ def test_nonfinite_test_outputs_get_null_scores_and_no_predictions(prepared, tmp
     assert len(list((tmp_path / "good" / "predictions").iterdir())) == 2
 
 
-@pytest.mark.slow
 def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
     """The step is so large that products of the parameters overflow float32."""
     config = make_config(

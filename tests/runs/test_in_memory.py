@@ -299,6 +299,7 @@ def test_a_bound_past_its_ceiling_and_a_loss_at_the_floor_are_said_once(
     assert progress.said == ["ceiling", "floor"]
 
 
+@pytest.mark.slow
 def test_a_continued_run_does_not_say_it_again(bounded, passed):
     stop = 19 * bounded.schedule.steps_per_epoch + 1
     _, store, log, callbacks = fit(bounded, stop_at=stop)
@@ -310,6 +311,7 @@ def test_a_continued_run_does_not_say_it_again(bounded, passed):
     assert not any("ceiling" in key for line in later.lines for key in line)
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_bound_are_those_of_the_step(passed):
     _, _, log, _ = passed
     for line in log.lines:
@@ -324,6 +326,7 @@ def test_the_figures_of_the_bound_are_those_of_the_step(passed):
         assert values["weight"] == pytest.approx(1 / max(total, 1.2), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_validation_has_the_terms_of_the_losses(passed):
     _, _, log, callbacks = passed
     lines = [line for line in log.lines if "validation/loss" in line]

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import xla_flags
 
 from mtra_jax.runs import checkpoints
 
@@ -47,8 +48,7 @@ def start(method, workdir, cache):
             f"--config.data.cache_dir={cache}",
             *FLAGS,
         ],
-        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-        | {"PYTHONPATH": str(ROOT)},
+        env=xla_flags.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

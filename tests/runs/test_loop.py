@@ -203,6 +203,7 @@ def test_a_nonfinite_step_is_skipped_and_counted(num_devices, poisoned):
         assert steps[step]["learning_rate"] == pytest.approx(rate, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_devices_skip_together_and_end_with_the_parameters_of_one(poisoned):
     one, four = poisoned[1], poisoned[4]
     skipped = {step: line["bad_steps"] for step, line in one.lines.items()}

@@ -235,6 +235,7 @@ def test_tasks_apart_take_the_operations_of_one_pass():
     assert operations("pcgrad") > 2 * one_pass
 
 
+@pytest.mark.slow
 def test_the_compared_steps_use_bound_perturbation_and_contrast():
     """Each step changes the parameters, and has a bound, a perturbation or InfoNCE."""
     for name in ("mtra", "infomtl"):

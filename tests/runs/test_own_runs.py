@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import own_files
 import pytest
+import xla_flags
 from messages import assert_mentions
 
 from mtra_jax import config, errors
@@ -291,12 +291,7 @@ def start(toml, workdir, num_devices, *flags):
     return subprocess.Popen(
         [sys.executable, *command, *SHORT, rate, "--config.epochs=1", *flags],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "TQDM_DISABLE": "1",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-        },
+        env=xla_flags.environment(num_devices) | {"TQDM_DISABLE": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xla_flags
 from messages import assert_mentions, without_progress
 
 from mtra_jax.runs import checkpoints, checksums, processes
@@ -38,11 +38,9 @@ KILL = signal.SIGKILL.value
 
 def start(workdir, cache, num_devices, *flags, faults=(), variables=()):
     environment = {
-        **os.environ,
+        **xla_flags.environment(num_devices),
         **dict(variables),
-        "PYTHONPATH": str(ROOT),
         "TQDM_DISABLE": "1",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
     }
     command = ["tests/runs/fault.py", json.dumps(faults), "scripts/train.py"]
     cache = f"--config.data.cache_dir={cache}"
@@ -254,8 +252,7 @@ def test_process_0_killed_in_a_step_ends_the_other_and_both_continue(
     np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))
 
 
-@pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("place", [FIRST_STEP, STEP])
+@pytest.mark.parametrize(("number", "place"), [(0, STEP), (1, FIRST_STEP)])
 def test_an_error_in_one_process_ends_the_other_with_one_line(
     number, place, cache, tmp_path
 ):

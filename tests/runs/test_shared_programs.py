@@ -65,6 +65,7 @@ def test_no_number_is_a_constant_of_a_program(method):
     assert texts(prepare(*own)) == texts(prepare(*own, *overrides))
 
 
+@pytest.mark.slow
 def test_no_seed_is_a_constant_of_a_program():
     many = [("data.max_shapes", "0")]
     first, second = (

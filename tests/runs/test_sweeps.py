@@ -1,7 +1,6 @@
 """Sweeps: trials and their configurations, the jobs that are trained, both scripts."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xla_flags
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
@@ -710,10 +710,7 @@ def test_a_sweep_starts_continues_and_is_not_trained_twice(tmp_path, sweep_file)
         done = subprocess.run(
             [sys.executable, str(ROOT / "scripts" / "sweep.py"), *command],
             cwd=tmp_path,
-            env={
-                **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
-                "PYTHONPATH": str(ROOT),
-            },
+            env=xla_flags.environment(),
             capture_output=True,
             text=True,
             timeout=600,

@@ -268,9 +268,9 @@ def test_a_step_on_several_tasks_equals_pytorch(oracle, num_devices):
     ("case", "options"),
     [
         ("no_ta", {"task_alignment": False}),
-        ("no_sa", {"self_alignment": False}),
-        ("no_log", {"logarithm": False}),
-        ("all_pairs", {"marginal": "all_pairs"}),
+        pytest.param("no_sa", {"self_alignment": False}, marks=pytest.mark.slow),
+        pytest.param("no_log", {"logarithm": False}, marks=pytest.mark.slow),
+        pytest.param("all_pairs", {"marginal": "all_pairs"}, marks=pytest.mark.slow),
         ("tangent", {"beta": 50.0}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
