@@ -116,7 +116,7 @@ def own_handler():
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        (1, "stopped at step 12, saved; the same call continues"),
+        (1, "stopped at step 13, saved; the same call continues"),
         (2, "interrupted; the same call continues"),
     ],
 )
@@ -127,7 +127,9 @@ def test_an_interrupted_run_continues_to_the_same_figures(
 
     def interrupt(self, step, epoch, flat, examples):
         steps.append(step)
-        if len(steps) == 10:  # the figures of a step are read two steps later
+        if (
+            len(steps) == 10
+        ):  # its figures are read when step 12 has started; step 13 ends
             for _ in range(count):
                 signal.raise_signal(signal.SIGINT)
 
