@@ -167,9 +167,10 @@ def info_nce_bound(
         raise ValueError(
             f"`pairs` must have shape {(len(where), len(columns))}; found {pairs.shape}."
         )
-    rows = masked.mask_rows(pairs, where)
+    # The true score is subtracted first: the difference of large ones loses digits.
+    rows = masked.mask_rows(pairs, where) - masked.mask_rows(joint, where)[:, None]
     log_means = jax.vmap(masked.log_mean_exp, in_axes=(0, None))(rows, columns)
-    return masked.masked_mean(joint - log_means, where, axis_name)
+    return masked.masked_mean(-log_means, where, axis_name)
 
 
 def capped_bound(bound: jax.Array, ceiling: jax.Array | float) -> jax.Array:

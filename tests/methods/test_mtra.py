@@ -160,9 +160,11 @@ def test_bound_of_each_task(estimate, num_devices):
         devices=jax.devices()[:num_devices],
     )
     actual = program(*shards)
-    np.testing.assert_allclose(actual, expected, rtol=RTOL)
+    # InfoNCE is 0 up to rounding for the first task, whose texts have one class.
+    np.testing.assert_allclose(actual, expected, rtol=RTOL, atol=1e-15)
     assert not np.any(actual[3:])
-    assert np.abs(expected[:3]).min() > 0.1
+    if estimate.bound != "info_nce":
+        assert np.abs(expected[:3]).min() > 0.1
 
 
 @pytest.mark.parametrize("estimate", ESTIMATES, ids=lambda x: f"{x.bound}-{x.marginal}")
@@ -462,7 +464,7 @@ def test_the_critic_is_added_to_the_model():
             {"critic_rate": 0.0},
             "method.critic_rate is 0.0; expected more than 0, finite",
         ),
-        ({"bound": "smlie"}, "method.bound is 'smlie'; did you mean smile?"),
+        ({"bound": "infonce"}, "method.bound is 'infonce'; did you mean info_nce?"),
         ({"bound": "x"}, "method.bound is 'x'; known: mine, smile, info_nce, jsd"),
         ({"balance": "x"}, "method.balance is 'x'; known: none, pull"),
         ({"marginal": "shufle"}, "method.marginal is 'shufle'; did you mean shuffle?"),

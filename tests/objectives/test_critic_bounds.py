@@ -45,8 +45,8 @@ class TestSmile:
         self, x64, rng
     ):
         joint, marginal = draw(rng, 40, 40)
-        np.testing.assert_array_equal(
-            smile_bound(joint, marginal, 50.0), dv_bound(joint, marginal)
+        np.testing.assert_allclose(
+            smile_bound(joint, marginal, 50.0), dv_bound(joint, marginal), rtol=1e-13
         )
 
     def test_the_gradient_is_that_of_the_jensen_shannon_bound(self, x64, rng):
@@ -138,7 +138,7 @@ class TestInfoNCE:
         np.testing.assert_allclose(by_joint, WHERE / 3, rtol=1e-14)
         assert np.isfinite(by_pairs).all()
         assert not np.any(by_pairs[~both])
-        np.testing.assert_allclose(by_pairs.sum(1), -WHERE / 3, rtol=1e-13)
+        np.testing.assert_allclose(by_pairs.sum(1), WHERE / -3, rtol=1e-13)
 
     def test_without_a_valid_row_it_is_zero(self):
         value = info_nce_bound(jnp.ones(3), jnp.ones((3, 3)), np.zeros(3, bool))
@@ -283,9 +283,8 @@ def test_true_critics_on_known_information(d, information, x64):
     if information == 2:
         spread = np.sqrt(np.expm1(2 * information) / 200_000)
         np.testing.assert_allclose(mine, information, rtol=0, atol=4 * (error + spread))
-    np.testing.assert_array_equal(
-        smile_bound(sample.joint, sample.marginal, 100.0), mine
-    )
+    unclipped = smile_bound(sample.joint, sample.marginal, 100.0)
+    np.testing.assert_allclose(unclipped, mine, rtol=1e-12)
     # At most e^τ: the mean of clipped ratios is at most that of the ratios, 1, plus e^−τ.
     tau = 5.0
     smile = smile_bound(sample.joint, sample.marginal, tau)
