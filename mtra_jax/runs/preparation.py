@@ -76,14 +76,10 @@ def prepare(
     )
     sizes = corpora["train"].sizes
     schedule = _schedule(config, sampling, sizes)
+    entropies = information.label_entropies(benchmark, corpora["train"])
+    steps = schedule.steps_per_epoch
     model = make_model(
-        config,
-        benchmark,
-        backbone.config,
-        sizes,
-        schedule.steps_per_epoch,
-        unroll,
-        information.label_entropies(benchmark, corpora["train"]),
+        config, benchmark, backbone.config, sizes, steps, unroll, entropies
     )
     method, optimiser = choice_of(config), optimiser_of(config)
     settings = _settings(config, schedule, method)

@@ -295,8 +295,9 @@ def test_gradients_by_cotangents_equal_pytorch(oracle, case):
     assert_trees_close(result.gradient, expected)
 
 
+@pytest.mark.slow
 def test_gradients_with_a_limited_pull_equal_pytorch(oracle):
-    """Of three tasks in a batch one bound pulls harder than the loss."""
+    """One of the three tasks of the batch has a bound that pulls harder than the loss."""
     result, expected = gradients_of(oracle, "pull", one_task=False, balance="pull")
     shares = oracle["pull/shares"]
     assert (shares == 1).sum() == 2
