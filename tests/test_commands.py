@@ -259,6 +259,8 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("method.name", ["mtra", "mtra-jax config method"]),
         ("method", [f"\n{name} " for name in registry.METHODS]),
         ("method.marginal", ["mtra", "shuffle", "one of shuffle, all_pairs"]),
+        ("method.bound", ["mtra", "mine", "one of mine, smile, info_nce, jsd"]),
+        ("method.balance", ["mtra", "none", "one of none, pull"]),
         ("method.beta", ["  mtra", "1.0", "0 or more, finite", "\n  mt_vib", "0.01"]),
         (
             "method.ew",

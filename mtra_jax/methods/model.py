@@ -13,6 +13,8 @@ from mtra_jax.types import Array, Batch, Params, Rngs
 
 SHARED = "(shared)"
 """The owner of a parameter that no single task owns. Parentheses occur in no task name."""
+CRITIC = "statistics"
+"""The entry of `params["method"]` of a statistics network, which may have its own rate."""
 
 
 class Space(NamedTuple):
@@ -34,6 +36,9 @@ class Space(NamedTuple):
     without weights; None if no task has weights."""
     label_smoothing: np.ndarray | None = None
     """float [T]: the smoothing of the cross-entropy; None if no task has any."""
+    label_entropies: np.ndarray | None = None
+    """float [T]: H(Y_t) of the training labels in nats, infinite for regression; None
+    without training data."""
 
     @property
     def num_tasks(self) -> int:

@@ -6,26 +6,18 @@ embeddings moved by ε along its gradient.
 Source: Hu et al. 2026 (ACL), Eq. 2-4, 7, 9 and Algorithm 1.
 """
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import contract, layout, options, task_losses
-from mtra_jax.methods.model import Model
+from mtra_jax.methods import alignment, contract, options, randomness, task_losses
+from mtra_jax.methods.model import CRITIC, Model
 from mtra_jax.models import statistics
 from mtra_jax.models.network import Network
 from mtra_jax.types import Array, Batch, Params, Rngs
-
-MARGINALS = ("shuffle", "all_pairs")
-
-
-class Critic(Protocol):
-    """Scores pairs of representations [..., H] and targets [..., L]: [...]."""
-
-    def __call__(self, z: jax.Array, y: Array, /) -> jax.Array: ...
 
 
 def make(
@@ -34,7 +26,12 @@ def make(
     beta: float = 1.0,
     epsilon: float = 5.0,
     width: int = 128,
+    bound: str = "mine",
+    clip: float = 5.0,
     marginal: str = "shuffle",
+    cap: bool = False,
+    balance: str = "none",
+    critic_rate: float = 1.0,
     task_alignment: bool = True,
     self_alignment: bool = True,
     logarithm: bool = True,
@@ -43,33 +40,63 @@ def make(
     """Makes MTRA or, with one of the flags off, an ablation of it (Table 4).
 
     `beta` is the weight of the bound, `epsilon` the L2 norm of the perturbation, `width`
-    the number of hidden units of the statistics network. `marginal="shuffle"` pairs each
-    z with the target of one other text, as in the paper. `"all_pairs"` takes the exact
-    expectation under the product of the batch's marginals, which has a lower variance
-    (not in the paper). `task_alignment=False` is "w/o TA", `self_alignment=False` "w/o
-    SA", `logarithm=False` "w/o SI". `floor`: see `objectives.floored_log`.
+    the number of hidden units of the statistics network. `task_alignment=False` is "w/o
+    TA", `self_alignment=False` "w/o SA", `logarithm=False` "w/o SI". `floor`: see
+    `objectives.floored_log`.
+
+    The other options are not in the paper, which has their defaults:
+
+    `bound` is the estimate of I(Z; Y_t): "mine", the Donsker-Varadhan bound; "smile",
+    which clips the scores of marginal pairs at ±`clip`; "info_nce", which contrasts the
+    targets of a batch for each z and is at most log N for N texts; "jsd", twice the
+    Jensen-Shannon divergence of joint and marginal pairs, at most 2 log 2. See
+    `objectives.dv_bound`, `smile_bound`, `info_nce_bound` and `jsd_bound`.
+    `marginal="shuffle"` pairs each z with the target of one other text. `"all_pairs"`
+    takes the exact expectation under the product of the batch's marginals, which has a
+    lower variance; "info_nce" always scores all pairs.
+
+    `cap=True` limits the bound to the entropy of the training labels, H(Y_t) in nats,
+    which I(Z; Y_t) cannot pass: no gradient above it. Tasks of regression have no cap.
+
+    `balance="pull"` scales β down for a task in whose batch the bound pulls harder on z
+    than the task's loss: β min(1, ‖∂ℓ_Task/∂z‖ / ‖∂I/∂z‖), see `objectives.pull_share`.
+    Each of the two passes has its share. Evaluation takes no gradient and has β itself.
+
+    `critic_rate` multiplies the learning rate of the statistics network; the optimiser
+    reads it.
 
     Raises:
-      InputError: `beta` or `epsilon` is negative, `width` or `floor` is not positive, or
-        `marginal` is not one of `MARGINALS`.
+      InputError: an option is out of its range, or not one of its choices.
     """
     options.check_weight("beta", beta)
     options.check_weight("epsilon", epsilon)
     options.check_positive("floor", floor)
+    options.check_positive("clip", clip)
+    options.check_positive("critic_rate", critic_rate)
     if width < 1:
         raise InputError(f"method.width is {width}; expected at least 1")
-    if marginal not in MARGINALS:
-        raise InputError(
-            f"method.marginal is {marginal!r}; {did_you_mean(marginal, MARGINALS)}"
-        )
+    _check_choice("bound", bound, alignment.BOUNDS)
+    _check_choice("marginal", marginal, alignment.MARGINALS)
+    _check_choice("balance", balance, alignment.BALANCES)
     network: Network = statistics.StatisticsNetwork(width)
+    estimate = alignment.Estimate(bound, marginal, clip)
 
     def init(rng: jax.Array) -> Params:
         if not task_alignment:
             return {}
         z = jnp.zeros((1, model.hidden_size))
         y = jnp.zeros((1, len(model.space.slot_tasks)))
-        return {"statistics": network.init(rng, z, y)["params"]}
+        return {CRITIC: network.init(rng, z, y)["params"]}
+
+    def bounds_of(
+        params: Params, z: jax.Array, batch: Batch, axis_name: str | None
+    ) -> jax.Array:
+        def score(z: jax.Array, y: Array) -> jax.Array:
+            return network.apply({"params": params["method"][CRITIC]}, z, y)
+
+        return alignment.bound_per_task(
+            score, z, batch, model.space.num_tasks, estimate, axis_name
+        )
 
     def forward(
         params: Params,
@@ -81,17 +108,18 @@ def make(
         task = task_losses.of_outputs(model.space, outputs, batch, axis_name)
         if not task_alignment:
             return contract.Losses(task, {"task": task}, outputs)
-
-        def score(z: jax.Array, y: Array) -> jax.Array:
-            return network.apply({"params": params["method"]["statistics"]}, z, y)
-
-        bounds = bound_per_task(
-            score, z, batch, model.space.num_tasks, marginal, axis_name
-        )
+        bounds = bounds_of(params, z, batch, axis_name)
+        terms = {"task": task, "mi": bounds}
+        ceilings = _ceilings(model, is_training=rngs is not None) if cap else None
+        if ceilings is not None:
+            bounds = objectives.capped_bound(bounds, ceilings)
+        if balance == "pull" and rngs is not None:
+            terms["pull"] = _shares(
+                model, bounds_of, ceilings, params, z, batch, rngs, axis_name
+            )
+            bounds = terms["pull"] * bounds
         # Eq. 4 prints −E[E[V] − log E[e^V]] with a misplaced bracket; this is −I of Eq. 2.
-        return contract.Losses(
-            task - beta * bounds, {"task": task, "mi": bounds}, outputs
-        )
+        return contract.Losses(task - beta * bounds, terms, outputs)
 
     return contract.Method(
         init=init,
@@ -101,34 +129,44 @@ def make(
     )
 
 
-def bound_per_task(
-    score: Critic,
+def _check_choice(name: str, value: str, names: Sequence[str]) -> None:
+    if value not in names:
+        raise InputError(f"method.{name} is {value!r}; {did_you_mean(value, names)}")
+
+
+def _ceilings(model: Model, *, is_training: bool) -> jax.Array | None:
+    """H(Y_t) of each task [T]; None in the evaluation of a model without training data."""
+    entropies = model.space.label_entropies
+    if entropies is None and is_training:
+        raise ValueError("`space` must have `label_entropies` for the option `cap`.")
+    return None if entropies is None else jnp.asarray(entropies)
+
+
+def _shares(
+    model: Model,
+    bounds_of: Callable[[Params, jax.Array, Batch, str | None], jax.Array],
+    ceilings: jax.Array | None,
+    params: Params,
     z: jax.Array,
     batch: Batch,
-    num_tasks: int,
-    marginal: str,
+    rngs: Rngs,
     axis_name: str | None,
 ) -> jax.Array:
-    """Returns the Donsker-Varadhan bound on I(Z; Y_t) of each task [T], in nats.
+    """Returns the share of β that counts of each task [T], with the masks of this pass."""
+    _, heads_rng = randomness.dropout_keys(rngs)
+    # The gradient of the losses does not pass through that of the shares.
+    params = jax.lax.stop_gradient({name: params[name] for name in ("heads", "method")})
 
-    The bound of an absent task is 0. `z`: [B, H]. The targets of the marginal pairs come
-    from the global batch.
-    """
-    targets = layout.gather(jnp.asarray(batch.targets), axis_name)
-    membership = task_losses.members(batch, num_tasks)
-    joint = score(z, batch.targets)
-    if marginal == "shuffle":
-        bound = jax.vmap(objectives.dv_bound, in_axes=(None, None, 0, None))
-        return bound(joint, score(z, targets[batch.partners]), membership, axis_name)
-    pairs = score(z[:, None], targets[None])
-    columns = layout.gather(membership.T, axis_name).T
-    valid = membership[:, :, None] & columns[:, None, :]
-    mean = jax.vmap(objectives.masked_mean, in_axes=(None, 0, None))
-    log_mean = jax.vmap(objectives.log_mean_exp, in_axes=(None, 0, None))
-    valid = valid.reshape(num_tasks, -1)
-    return mean(joint, membership, axis_name) - log_mean(
-        pairs.reshape(-1), valid, axis_name
-    )
+    def losses(z: jax.Array) -> jax.Array:
+        outputs = model.predict(params, z, heads_rng)
+        return task_losses.of_outputs(model.space, outputs, batch, axis_name)
+
+    def bounds(z: jax.Array) -> jax.Array:
+        values = bounds_of(params, z, batch, axis_name)
+        return values if ceilings is None else objectives.capped_bound(values, ceilings)
+
+    num_tasks = model.space.num_tasks
+    return alignment.shares_per_task(losses, bounds, z, batch, num_tasks, axis_name)
 
 
 def _gradient(

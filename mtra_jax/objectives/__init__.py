@@ -14,13 +14,18 @@ from mtra_jax.objectives.aligned import (
 )
 from mtra_jax.objectives.balance import floored_log, log_sum
 from mtra_jax.objectives.bounds import (
+    capped_bound,
     dv_bound,
     gaussian_kl,
     gaussian_kl_terms,
     info_nce,
+    info_nce_bound,
+    jsd_bound,
+    smile_bound,
 )
 from mtra_jax.objectives.masked import log_mean_exp, masked_mean, masked_ratio
 from mtra_jax.objectives.perturbation import fgm_perturbation
+from mtra_jax.objectives.pull import pull_share
 from mtra_jax.objectives.task_losses import (
     binary_cross_entropy,
     binary_cross_entropy_terms,
@@ -36,6 +41,7 @@ __all__ = [
     "aligned_value_and_grad",
     "binary_cross_entropy",
     "binary_cross_entropy_terms",
+    "capped_bound",
     "cross_entropy",
     "cross_entropy_terms",
     "dv_bound",
@@ -44,11 +50,15 @@ __all__ = [
     "gaussian_kl",
     "gaussian_kl_terms",
     "info_nce",
+    "info_nce_bound",
+    "jsd_bound",
     "log_mean_exp",
     "log_sum",
     "masked_mean",
     "masked_ratio",
     "mean_over",
     "mean_squared_error",
+    "pull_share",
+    "smile_bound",
     "squared_error_terms",
 ]

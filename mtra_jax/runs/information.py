@@ -1,5 +1,6 @@
 """Training labels and figures of steps -> what the bound of a method does in an epoch."""
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
@@ -27,6 +28,12 @@ def ceilings(benchmark: Benchmark, corpus: Corpus) -> dict[str, float]:
         for task, labels in zip(benchmark.tasks, corpus.labels, strict=True)
         if task.kind != "regression"
     }
+
+
+def label_entropies(benchmark: Benchmark, corpus: Corpus) -> np.ndarray:
+    """`Space.label_entropies`: the ceiling of each task [T], infinite for regression."""
+    limits = ceilings(benchmark, corpus)
+    return np.array([limits.get(name, math.inf) for name in benchmark.task_names])
 
 
 def _entropy(labels: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from mtra_jax.data import benchmarks, fingerprints, targets
 from mtra_jax.data.examples import Data, Examples, Splits
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import inputs, loop, selection
+from mtra_jax.runs import information, inputs, loop, selection
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import backbone as backbones
 from mtra_jax.train import batching, build, evaluate, starting
@@ -76,8 +76,10 @@ def prepare(
     )
     sizes = corpora["train"].sizes
     schedule = _schedule(config, sampling, sizes)
+    entropies = information.label_entropies(benchmark, corpora["train"])
+    steps = schedule.steps_per_epoch
     model = make_model(
-        config, benchmark, backbone.config, sizes, schedule.steps_per_epoch, unroll
+        config, benchmark, backbone.config, sizes, steps, unroll, entropies
     )
     method, optimiser = choice_of(config), optimiser_of(config)
     settings = _settings(config, schedule, method)
@@ -227,6 +229,7 @@ def make_model(
     sizes: tuple[int, ...] | None = None,
     steps_per_epoch: int = 1,
     unroll: int | None = None,
+    label_entropies: np.ndarray | None = None,
 ) -> Model:
     """The network, see `build.make_model`."""
     return build.make_model(
@@ -238,6 +241,7 @@ def make_model(
         steps_per_epoch=steps_per_epoch,
         unroll=unroll,
         in_pieces=config.gradient_pieces,
+        label_entropies=label_entropies,
     )
 
 
@@ -299,6 +303,7 @@ def _settings(
         np.int32(num_steps) if decays else None,
         np.float32(config.weight_decay) if config.weight_decay else None,
         np.float32(config.layer_decay) if config.layer_decay != 1 else None,
+        method.critic_rate(),
     )
 
 

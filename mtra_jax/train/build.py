@@ -35,6 +35,11 @@ class MethodChoice(NamedTuple):
             if type(value) is float
         }
 
+    def critic_rate(self) -> np.float32 | None:
+        """Returns `Settings.critic_rate`; None if it is 1, or the method has no critic."""
+        rate = self.options.get("critic_rate", 1.0)
+        return np.float32(rate) if rate != 1 else None
+
 
 class OptimiserChoice(NamedTuple):
     """Names in `optimiser.OPTIMISERS` and `schedules.DECAYS`."""
@@ -63,6 +68,8 @@ class Settings(NamedTuple):
     """Planned steps of the whole run, for schedules that decay."""
     weight_decay: ArrayLike | None = None
     layer_decay: ArrayLike | None = None
+    critic_rate: ArrayLike | None = None
+    """Multiplier of the learning rate of a method's statistics network."""
 
 
 def use_compilation_cache(directory: Path | None) -> None:
@@ -99,11 +106,12 @@ def make_model(
     steps_per_epoch: int = 1,
     unroll: int | None = None,
     in_pieces: bool = False,
+    label_entropies: np.ndarray | None = None,
 ) -> Model:
     """Makes the network, without parameters.
 
-    `sizes`: the number of training examples of each task. Only training uses `sizes` and
-    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the
+    `sizes`: the number of training examples of each task; `label_entropies`: see `Space`.
+    Only training uses these two and `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the
     gradient of each layer is averaged over the devices as soon as it is made, not all of
     it at the end.
     """
@@ -117,6 +125,7 @@ def make_model(
         kinds == "multi_label" if "multi_label" in kinds else None,
         targets.slot_weights(benchmark),
         targets.smoothings(benchmark),
+        label_entropies,
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     return Model(
@@ -207,6 +216,7 @@ def make_optimiser(
         name=chosen.name,
         weight_decay=settings.weight_decay,
         layer_decay=settings.layer_decay,
+        critic_rate=settings.critic_rate,
     )
 
 

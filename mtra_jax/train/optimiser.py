@@ -1,4 +1,4 @@
-"""Gradients -> parameter updates: clipping, an optimiser, weight decay, rates of layers."""
+"""Gradients -> parameter updates: clipping, an optimiser, weight decay, separate rates."""
 
 from collections.abc import Callable
 
@@ -52,13 +52,15 @@ def make(
     name: str = "adamax",
     weight_decay: ArrayLike | None = None,
     layer_decay: ArrayLike | None = None,
+    critic_rate: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Makes the optimiser `name`; by default Adamax (Kingma & Ba 2015, Algorithm 2).
 
     `update` takes the keyword `present`, bool [T]; see `resting`. The order is: clipping at
     `clip_norm` by the norm of the whole gradient, the transformation, weight decay, rates
-    of layers, `schedule`, which counts all steps. `weight_decay`: see `decay`;
-    `layer_decay`: see `rates_of_layers`. With None neither is part of the program.
+    of layers and of the critic, `schedule`, which counts all steps. `weight_decay`: see
+    `decay`; `layer_decay`: see `rates_of_layers`; `critic_rate`: see `rate_of_critic`.
+    What is None is not part of the program.
 
     Raises:
       ValueError: an unknown `name`.
@@ -72,6 +74,8 @@ def make(
         parts.append(decay(weight_decay, tasks))
     if layer_decay is not None:
         parts.append(rates_of_layers(layer_decay))
+    if critic_rate is not None:
+        parts.append(rate_of_critic(critic_rate))
     return optax.chain(*parts, optax.scale_by_learning_rate(schedule))
 
 
@@ -157,5 +161,28 @@ def rates_of_layers(layer_decay: ArrayLike) -> optax.GradientTransformation:
         )
         encoder = {**others, "layers": jax.tree.map(scaled, layers)}
         return {**updates, "encoder": encoder}, state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def rate_of_critic(critic_rate: ArrayLike) -> optax.GradientTransformation:
+    """Scales the updates of a method's statistics network, its weight decay included.
+
+    This is a separate learning rate for the network, `critic_rate` times that of the
+    heads. A method without one is not affected.
+    """
+
+    def update(
+        updates: Params, state: optax.EmptyState, params: Params | None = None
+    ) -> tuple[Params, optax.EmptyState]:
+        del params
+        own = {
+            name: jax.tree.map(
+                lambda leaf: leaf * jnp.asarray(critic_rate, leaf.dtype), tree
+            )
+            for name, tree in updates["method"].items()
+            if name == model.CRITIC
+        }
+        return {**updates, "method": {**updates["method"], **own}}, state
 
     return optax.GradientTransformation(optax.init_empty_state, update)

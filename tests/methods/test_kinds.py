@@ -8,7 +8,7 @@ import pytest
 import toys
 
 from mtra_jax import objectives
-from mtra_jax.methods import mtra, registry, task_losses
+from mtra_jax.methods import alignment, registry, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import heads
 from mtra_jax.train import step
@@ -161,7 +161,7 @@ def test_the_bound_reads_unsmoothed_classes_and_sets_of_labels():
         return jnp.sum(z, axis=-1)
 
     z = jnp.ones((16, toys.HIDDEN))
-    mtra.bound_per_task(score, z, batch, 3, "shuffle", None)
+    alignment.bound_per_task(score, z, batch, 3, alignment.Estimate(), None)
     np.testing.assert_array_equal(read[0], batch.targets)
     np.testing.assert_array_equal(read[1], batch.targets[batch.partners])
     assert set(np.unique(batch.targets[:, STARTS[2] :])) == {0, 1}

@@ -77,6 +77,11 @@ def numpy_dv_bound(joint, marginal):
     return float(joint.mean() - np.logaddexp.reduce(marginal) + np.log(len(marginal)))
 
 
+def numpy_jsd_bound(joint, marginal):
+    losses = np.logaddexp(0, -joint).mean() + np.logaddexp(0, marginal).mean()
+    return float(np.log(4) - losses)
+
+
 def numpy_gaussian_kl(mean, log_variance):
     terms = np.exp(log_variance) + mean**2 - 1 - log_variance
     return float(terms.mean() / 2)
@@ -129,6 +134,7 @@ MASKED_MEANS = (
         draw_matrices,
     ),
     MaskedMean("dv_bound", objectives.dv_bound, numpy_dv_bound, draw_scores),
+    MaskedMean("jsd_bound", objectives.jsd_bound, numpy_jsd_bound, draw_scores),
     MaskedMean("info_nce", info_nce, numpy_info_nce, draw_matrices),
     MaskedMean("gaussian_kl", objectives.gaussian_kl, numpy_gaussian_kl, draw_matrices),
 )

@@ -23,6 +23,15 @@ the initial state: `several` (all tasks in one batch), `no_ta` (l_TA := l_Task),
 i = j too, of exp V(y_j|z_i)), `tangent` (own `tangent/beta`, so large that the argument of
 the log is below the floor).
 
+Options that the paper leaves open, on one task, `pull` on several:
+  smile     Song & Ermon 2020: the scores of shuffled pairs clipped at +-`smile/clip`; the
+            gradient is that of `jsd`, as in the authors' code
+  info_nce  van den Oord et al. 2018, Eq. 4: log B - L_B over the B texts of a task
+  jsd       Hjelm et al. 2019, Eq. 4, plus 2 log 2
+  cap       I_t limited to `cap/ceilings` [T], infinite for regression
+  pull      beta times min(1, |d l_Task / d z| / |d I / d z|), a constant for
+            differentiation, anew in each pass; `pull/shares` [T] of the first pass
+
 Keys. `encoder/<name in BertModel>`, `heads/<task>/{weight,bias}`, `statistics/{W1,W2,b,w3}`
 are the initial state; `config/<name>` numbers; `<case>/{tokens,offsets,tasks,targets,
 partners}` the batch (text i is tokens[offsets[i]:offsets[i + 1]], and its label in the
@@ -75,6 +84,8 @@ OPTIMISER = {
     "clip_norm": 1.0,
 }
 TANGENT_BETA = 50.0
+CLIP = 0.5
+CEILINGS = np.array([0.2, np.inf, 0.9])
 SEED = 3161  # chosen so that the bounds are far from 0 and `tangent` is below the floor
 
 WORDS = "encoder/embeddings.word_embeddings.weight"
@@ -99,6 +110,9 @@ class Variant:
     has_sa: bool = True
     has_log: bool = True
     is_all_pairs: bool = False
+    bound: str = "mine"
+    has_cap: bool = False
+    is_limited: bool = False
 
 
 # ------------------------------------------------------------------ weights and batches
@@ -222,14 +236,30 @@ def task_loss(params, task, z, targets):
     return -torch.log_softmax(outputs, 1)[torch.arange(len(labels)), labels].mean()
 
 
-def mine_bound(params, z, targets, shuffled, is_all_pairs):
-    """Eq. 2 over the examples of one task, in nats."""
-    joint = score(params, z, targets).mean()
-    if is_all_pairs:
+def bound(params, z, targets, shuffled, variant):
+    """Eq. 2 over the examples of one task, in nats, or another estimate of I."""
+    joint = score(params, z, targets)
+    if variant.is_all_pairs or variant.bound == "info_nce":
         marginal = torch.stack([score(params, z_i, targets) for z_i in z])  # [B, B]
     else:
         marginal = score(params, z, shuffled)
-    return joint - torch.log(torch.exp(marginal).mean())
+    if variant.bound == "info_nce":
+        matches = torch.log_softmax(marginal, dim=1).diagonal()
+        return np.log(len(z)) + matches.mean()
+    if variant.bound == "mine":
+        return joint.mean() - torch.log(torch.exp(marginal).mean())
+    softplus = torch.nn.functional.softplus
+    jsd = 2 * np.log(2) - softplus(-joint).mean() - softplus(marginal).mean()
+    if variant.bound == "jsd":
+        return jsd
+    clipped = torch.clamp(torch.exp(marginal), np.exp(-CLIP), np.exp(CLIP))
+    smile = joint.mean() - torch.log(clipped.mean())
+    return jsd + (smile - jsd).detach()
+
+
+def pull(value, z):
+    """The norm of the gradient of `value` by the representations."""
+    return torch.linalg.vector_norm(torch.autograd.grad(value, z)[0])
 
 
 def alignment_losses(params, batch, variant):
@@ -247,9 +277,33 @@ def alignment_losses(params, batch, variant):
             losses[task] = loss, None, loss
             continue
         shuffled = targets[batch.partners[rows]]
-        bound = mine_bound(params, z_t, y_t, shuffled, variant.is_all_pairs)
-        losses[task] = loss, bound, loss + variant.beta * -bound
+        information = bound(params, z_t, y_t, shuffled, variant)
+        used, beta = information, variant.beta
+        if variant.has_cap:
+            used = torch.minimum(used, torch.tensor(CEILINGS[index]))
+        if variant.is_limited:
+            beta = beta * limited(params, task, z_t, y_t, shuffled, variant)
+        losses[task] = loss, information, loss + beta * -used
     return losses
+
+
+def limited(params, task, z, targets, shuffled, variant):
+    """The share of beta with which the bound pulls on z no harder than the loss."""
+    z = z.detach().requires_grad_()
+    of_task = pull(task_loss(params, task, z, targets), z)
+    of_bound = pull(bound(params, z, targets, shuffled, variant), z)
+    return min(1.0, (of_task / of_bound).item())
+
+
+def shares(params, batch, variant):
+    """`pull/shares` of the unperturbed parameters [T]."""
+    z, targets = encode(params, batch.texts), torch.from_numpy(batch.targets)
+    result = np.zeros(len(TASKS))
+    for index, task in enumerate(TASKS):
+        rows = np.flatnonzero(batch.tasks == index)
+        shuffled = targets[batch.partners[rows]]
+        result[index] = limited(params, task, z[rows], targets[rows], shuffled, variant)
+    return result
 
 
 # ------------------------------------------------------------------ objective, Eq. 7 and 9
@@ -373,6 +427,11 @@ def inputs(seed=SEED):
         "all_pairs": (first, Variant(is_all_pairs=True)),
         "tangent": (first, Variant(beta=TANGENT_BETA)),
     }
+    cases |= {
+        **{name: (first, Variant(bound=name)) for name in ("smile", "info_nce", "jsd")},
+        "cap": (first, Variant(has_cap=True)),
+        "pull": (cases["several"][0], Variant(is_limited=True)),
+    }
     return params, cases
 
 
@@ -394,6 +453,9 @@ def compute() -> dict[str, np.ndarray]:
     for name, number in {**ENCODER, **METHOD, **OPTIMISER}.items():
         arrays[f"config/{name}"] = np.array(number)
     arrays["tangent/beta"] = np.array(TANGENT_BETA)
+    arrays["smile/clip"] = np.array(CLIP)
+    arrays["cap/ceilings"] = CEILINGS
+    arrays["pull/shares"] = shares(initial, *cases["pull"])
     params, state = initial, {}
     for case, (batch, variant) in cases.items():
         if not case.startswith("step"):
@@ -413,9 +475,15 @@ def compute() -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------ checks of the oracle
 
 
+def differentiable_cases():
+    """The cases whose gradient is the derivative of the objective for a fixed delta."""
+    params, cases = inputs()
+    return params, {k: v for k, v in cases.items() if k not in ("smile", "pull")}
+
+
 def check_directional_derivatives(step=1e-6):
     """Largest relative gap between central differences and gradients, delta held fixed."""
-    params, cases = inputs()
+    params, cases = differentiable_cases()
     rng = np.random.default_rng(1)
     gaps = {}
     for case, (batch, variant) in cases.items():
@@ -446,7 +514,7 @@ def check_directional_derivatives(step=1e-6):
 
 def check_word_gradient(step=1e-6):
     """Largest relative gap between central differences and g of Eq. 7."""
-    params, cases = inputs()
+    params, cases = differentiable_cases()
     rng = np.random.default_rng(2)
     gaps = []
     for batch, variant in cases.values():

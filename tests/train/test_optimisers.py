@@ -18,7 +18,7 @@ from mtra_jax.train import optimiser, schedules
 TASKS = ("alpha", "beta")
 DEPTH = 3
 STEPS, WARM_UP = 24, 5
-RATE, WEIGHT_DECAY, LAYER_DECAY = 0.01, 0.3, 0.8
+RATE, WEIGHT_DECAY, LAYER_DECAY, CRITIC_RATE = 0.01, 0.3, 0.8, 2.5
 ANY_NORM = 1e9
 
 
@@ -74,8 +74,14 @@ class Piece:
         return self.path[-1] in ("kernel", "embedding")
 
     @property
+    def is_critic(self):
+        return self.path[:2] == ["method", "statistics"]
+
+    @property
     def share_of_the_rate(self):
         """The exponents of BEiT: 0 for heads, 1 for the top layer, N + 1 for embeddings."""
+        if self.is_critic:
+            return CRITIC_RATE
         if self.layer is not None:
             return LAYER_DECAY ** (DEPTH - self.layer)
         return LAYER_DECAY ** (DEPTH + 1) if "embeddings" in self.path else 1.0
@@ -229,7 +235,7 @@ def test_each_optimiser_equals_its_reference_with_absent_tasks(name):
 
 
 class DecayedAdamW(PyTorch):
-    """Rates of layers, and no decay of norms, biases and task weights."""
+    """Rates of layers and critic, and no decay of norms, biases and task weights."""
 
     def group(self, piece):
         decay = WEIGHT_DECAY if piece.is_decayed else 0.0
@@ -262,6 +268,7 @@ def test_adamw_with_decay_rates_of_layers_and_schedule_equals_pytorch(name):
         name="adamw",
         weight_decay=WEIGHT_DECAY,
         layer_decay=LAYER_DECAY,
+        critic_rate=CRITIC_RATE,
     )
     reference = DecayedAdamW("AdamW")
     rates = reference.torch.optim.lr_scheduler.LambdaLR(
@@ -297,6 +304,38 @@ def test_a_resting_task_changes_neither_parameters_nor_state(name):
     (before, moved), (after, moved_again) = two_steps(draw(0))
     jax.tree.map(np.testing.assert_array_equal, before, after)
     assert not np.array_equal(moved["kernel"], moved_again["kernel"])
+
+
+@pytest.mark.parametrize("name", optimiser.OPTIMISERS)
+def test_the_rate_of_the_critic_scales_its_updates_alone(name):
+    """With each optimiser; without a statistics network it does nothing."""
+
+    @functools.partial(jax.jit, static_argnames=("rate", "has_critic"))
+    def updates(params, rate, has_critic=True):
+        optimise = optimiser.make(
+            lambda step: RATE, TASKS, ANY_NORM, name=name, critic_rate=rate
+        )
+        trees = [params, draw(1), draw(2)]
+        if not has_critic:
+            for tree in trees:
+                del tree["method"]["statistics"]
+        params, *gradients = trees
+        state = optimise.init(params)
+        for gradient in gradients:
+            changes, state = optimise.update(
+                gradient, state, params, present=jnp.array([True, False])
+            )
+        return changes
+
+    plain, scaled = updates(draw(0), None), updates(draw(0), CRITIC_RATE)
+    for piece in pieces():
+        factor = CRITIC_RATE if piece.is_critic else 1.0
+        expected = factor * piece.of(plain)
+        np.testing.assert_allclose(piece.of(scaled), expected, rtol=1e-14, atol=0)
+        assert np.any(expected) or piece.rests(0) or piece.owner == "beta"
+    without = updates(draw(0), CRITIC_RATE, has_critic=False)
+    del plain["method"]["statistics"]
+    jax.tree.map(np.testing.assert_array_equal, without, plain)
 
 
 def test_a_schedule_that_decays_moves_in_its_last_planned_step_and_not_after_it():

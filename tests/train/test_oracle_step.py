@@ -54,7 +54,7 @@ def make_model(oracle):
     return Model(
         encoder.Encoder(config, dtype=np.float64),
         heads.Heads(sizes),
-        SPACE,
+        SPACE._replace(label_entropies=oracle["cap/ceilings"]),
         config.hidden_size,
     )
 
@@ -272,6 +272,10 @@ def test_a_step_on_several_tasks_equals_pytorch(oracle, num_devices):
         pytest.param("no_log", {"logarithm": False}, marks=pytest.mark.slow),
         pytest.param("all_pairs", {"marginal": "all_pairs"}, marks=pytest.mark.slow),
         ("tangent", {"beta": 50.0}),
+        ("smile", {"bound": "smile", "clip": 0.5}),
+        ("info_nce", {"bound": "info_nce"}),
+        ("jsd", {"bound": "jsd"}),
+        ("cap", {"cap": True}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -289,3 +293,43 @@ def test_gradients_of_one_task_equal_pytorch(oracle, case, options):
 def test_gradients_by_cotangents_equal_pytorch(oracle, case):
     result, expected = gradients_of(oracle, case, one_task=False)
     assert_trees_close(result.gradient, expected)
+
+
+@pytest.mark.slow
+def test_gradients_with_a_limited_pull_equal_pytorch(oracle):
+    """One of the three tasks of the batch has a bound that pulls harder than the loss."""
+    result, expected = gradients_of(oracle, "pull", one_task=False, balance="pull")
+    shares = oracle["pull/shares"]
+    assert (shares == 1).sum() == 2
+    np.testing.assert_allclose(result.terms["pull"], shares, rtol=RTOL)
+    np.testing.assert_allclose(result.objective, oracle["pull/objective"], rtol=RTOL)
+    assert_trees_close(result.gradient, expected)
+
+
+OPTIONS = {
+    "all_pairs": {"marginal": "all_pairs"},
+    "smile": {"bound": "smile", "clip": 0.5},
+    "info_nce": {"bound": "info_nce"},
+    "jsd": {"bound": "jsd"},
+    "pull": {"balance": "pull"},
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "num_devices"),
+    [
+        pytest.param(
+            case, n, marks=[] if (case, n) == ("pull", 4) else pytest.mark.slow
+        )
+        for case in OPTIONS
+        for n in (1, 2, 4)
+    ],
+)
+def test_options_equal_pytorch_on_any_number_of_devices(oracle, case, num_devices):
+    options = {**OPTIONS[case], "one_task": case != "pull"}
+    ((_, metrics),) = run(oracle, [case], 12, num_devices, **options)
+    assert_metrics(metrics, oracle, case)
+    if case == "pull":
+        np.testing.assert_allclose(
+            metrics["terms"]["pull"], oracle["pull/shares"], rtol=RTOL
+        )

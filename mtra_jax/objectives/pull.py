@@ -1,0 +1,50 @@
+"""Gradients of a task's loss and bound by z -> the share of the bound that counts."""
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.objectives import masked
+
+
+def pull_share(
+    task_gradient: jax.Array,
+    bound_gradient: jax.Array,
+    where: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Returns min(1, ‖∂ℓ/∂z‖ / ‖∂I/∂z‖), a constant for differentiation.
+
+    `task_gradient` and `bound_gradient` [B, H]: the gradients of one task's loss ℓ and
+    bound I by the representations z; `where` [B] bool. The norms are over all valid rows,
+    with `axis_name` of all devices. A weight β of the bound that is multiplied by the
+    share pulls on z at most β times as hard as the loss does. The share is 1 where the
+    bound does not pull.
+
+    On each device the gradient of a global value by the device's rows is the number of
+    devices times the true one, of both gradients alike, so that the share is right.
+
+    Raises:
+      ValueError: the shapes do not fit.
+      TypeError: `where` is not boolean.
+
+    Source: an option of this package, not in the MTRA paper.
+
+    >>> print(pull_share(jnp.array([[3.0, 0.0]]), jnp.array([[0.0, 4.0]])))
+    0.75
+    """
+    task = masked.as_floats("task_gradient", jax.lax.stop_gradient(task_gradient))
+    bound = masked.as_floats("bound_gradient", jax.lax.stop_gradient(bound_gradient))
+    masked.check_ndim("task_gradient", task, 2)
+    masked.check_same_shape("task_gradient", task, "bound_gradient", bound)
+    where = masked.as_mask(where, task.shape[0])
+    squares = [
+        jnp.sum(jnp.where(where, jnp.sum(gradient**2, axis=-1), 0))
+        for gradient in (task, bound)
+    ]
+    if axis_name is not None:
+        squares = jax.lax.psum(squares, axis_name)
+    task_norm, bound_norm = map(jnp.sqrt, squares)
+    pulls_harder = bound_norm > task_norm
+    return jnp.where(
+        pulls_harder, task_norm / jnp.where(pulls_harder, bound_norm, 1), 1
+    )
