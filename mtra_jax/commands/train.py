@@ -28,7 +28,7 @@ finished run for more epochs, in a new --workdir."""
 def main(arguments: Sequence[str]) -> None:
     """Trains the run that the flags describe, and prints its figures."""
     rest, overrides = cli.split_overrides(arguments)
-    flags = cli.parse(make_parser(), rest)
+    flags = cli.parse(make_parser(), rest, has_keys=True)
     spec = config_of(flags)
     joining = joining_flags.read(flags)
 
