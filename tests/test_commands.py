@@ -241,7 +241,11 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "500")
     code, output, _ = started(monkeypatch, capsys, "config")
     assert code == 0
-    head, *rows = output.splitlines()
+    head, *rows, own = output.splitlines()
+    assert own == (
+        "own tasks (--tasks): benchmark=own, heads.start=base_rate, "
+        "backbone.path=FacebookAI/roberta-base, data.standardize=true"
+    )
     meaning = head.index("meaning")
     assert [row.split()[0] for row in rows] == list(config_help.KEYS)
     assert [row[meaning:] for row in rows] == list(config_help.KEYS.values())
@@ -256,6 +260,9 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("head_dropout", ["a number, at least 0 and less than 1"]),
         ("mapping", ["default", "pmap", "one of pmap, shard_map"]),
         ("backbone.path", ["(empty)", "a text that files can be named by", "Encoder"]),
+        ("heads.start", ["zero", "own tasks (--tasks)  base_rate", "one of zero"]),
+        ("data.standardize", ["false", "own tasks (--tasks)  true", "true or false"]),
+        ("class_weights", ["none", "one of none", "{ label = weight }"]),
         ("method.name", ["mtra", "mtra-jax config method"]),
         ("method", [f"\n{name} " for name in registry.METHODS]),
         ("method.marginal", ["mtra", "shuffle", "one of shuffle, all_pairs"]),

@@ -14,12 +14,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mtra_jax import cli, config_help
+from mtra_jax import cli, config_help, preset_files
 from mtra_jax.errors import InputError, did_you_mean
 
 METHOD = "method"
 PREFIX = f"{METHOD}."
 NAME = f"{PREFIX}name"
+OWN_TASKS = "own tasks (--tasks)"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,7 +35,8 @@ def overview() -> str:
     """Every key with its default and its meaning."""
     values = defaults()
     rows = [(key, shown(values[key]), text) for key, text in config_help.KEYS.items()]
-    return table([("key", "default", "meaning"), *rows])
+    own = ", ".join(f"{key}={shown(value)}" for key, value in of_own_tasks().items())
+    return f"{table([('key', 'default', 'meaning'), *rows])}\n{OWN_TASKS}: {own}"
 
 
 def explained(key: str) -> str:
@@ -71,9 +73,21 @@ def defaults() -> dict[str, Any]:
     return config_values.flat(config.default_config())
 
 
+def of_own_tasks() -> dict[str, Any]:
+    """The values that `--tasks` sets to others than the defaults, by dotted key."""
+    from mtra_jax import config_files
+
+    values = defaults()
+    own = config_files.execute(str(preset_files.DIRECTORY / "own.py")).values("")
+    return {key: own[key] for key in values if key in own and own[key] != values[key]}
+
+
 def explained_key(key: str, default: Any) -> str:
     """Default, type, range and meaning of a key that all methods have."""
-    rows = [("default", shown(default)), ("expected", expected(key, default))]
+    rows = [("default", shown(default))]
+    if (own := of_own_tasks()).get(key):
+        rows.append((OWN_TASKS, shown(own[key])))
+    rows.append(("expected", expected(key, default)))
     rows.append(("meaning", config_help.KEYS[key]))
     if key == NAME:
         rows.append(("see", "mtra-jax config method"))
