@@ -118,8 +118,9 @@ def test_the_tasks_of_the_readme_are_read(own_tasks):
 @pytest.mark.slow
 def test_the_api_example_of_the_readme_trains_and_predicts(own_tasks):
     example, _ = blocks("README.md", "python")
-    assert 'backbone="minilm-l6", ' in example
-    example = example.replace('backbone="minilm-l6"', "config=TINY_CONFIG")
+    backbone = 'backbone="FacebookAI/roberta-base", '
+    assert backbone in example
+    example = example.replace(backbone, "config=TINY_CONFIG, ")
     example = example.replace('tasks="my/tasks.toml", ', "")
     config = configs.load("configs/own.py:tasks=my/tasks.toml")
     config.backbone.path = ""
