@@ -319,6 +319,16 @@ def test_config_names_a_rule_for_every_number():
             assert ", " in config_command.expected(key, default), key
 
 
+def test_an_encoder_beside_that_of_a_run_is_refused(monkeypatch, capsys):
+    flags = ["--tasks=t.toml", "--workdir=w", "--backbone=enc", "--warm_start=runs/a"]
+    assert started(monkeypatch, capsys, "train", *flags) == (
+        2,
+        "",
+        "error: --backbone enc with --warm_start runs/a: the encoder is that of the run; "
+        "expected one of the two\n",
+    )
+
+
 # ---- the wheel
 
 

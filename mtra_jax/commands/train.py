@@ -157,7 +157,16 @@ def config_of(flags: argparse.Namespace) -> str:
 
 
 def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
-    """The overrides that flags stand for; later ones take precedence."""
+    """The overrides that flags stand for; later ones take precedence.
+
+    Raises:
+      InputError: `--backbone` and `--warm_start` are both given.
+    """
+    if flags.backbone and flags.warm_start:
+        raise InputError(
+            f"--backbone {flags.backbone} with --warm_start {flags.warm_start}: the encoder "
+            "is that of the run; expected one of the two"
+        )
     given = {
         "backbone.path": flags.backbone,
         "method.name": flags.method,
