@@ -40,6 +40,21 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"known: {', '.join(choices)}"
 
 
+def expected_one(what: str, name: str, choices: Iterable[str]) -> str:
+    """Returns "expected WHAT" with the `choices` nearest to `name`, or with all of them.
+
+    >>> expected_one("a task", "emotoin", ["emotion", "irony"])
+    'expected a task; did you mean emotion?'
+    >>> expected_one("a task", "xyz", ["emotion", "irony"])
+    'expected a task: emotion, irony'
+    """
+    hint = did_you_mean(name, choices)
+    listed = hint.removeprefix("known: ")
+    return (
+        f"expected {what}; {hint}" if listed == hint else f"expected {what}: {listed}"
+    )
+
+
 def shown(value: object) -> str:
     """Returns the `repr` of `value` on one line, cut if it is long.
 
