@@ -57,7 +57,7 @@ KINDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "a text that files can be named by",
+    str: "a text without null characters",
     tuple: "a list of names",
     ConfigDict: "an object",
 }

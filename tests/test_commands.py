@@ -259,7 +259,8 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("--config.epochs", ["default", "20", "a whole number, at least 1", "Passes"]),
         ("head_dropout", ["a number, at least 0 and less than 1"]),
         ("mapping", ["default", "pmap", "one of pmap, shard_map"]),
-        ("backbone.path", ["(empty)", "a text that files can be named by", "Encoder"]),
+        ("backbone.path", ["(empty)", "a path, or a hub name; empty", "Encoder"]),
+        ("data.tasks", ["(empty)", "expected  a path\n", "TOML file"]),
         ("heads.start", ["zero", "own tasks (--tasks)  base_rate", "one of zero"]),
         ("data.standardize", ["false", "own tasks (--tasks)  true", "true or false"]),
         ("class_weights", ["none", "one of none", "{ label = weight }"]),
@@ -296,7 +297,7 @@ def test_config_explains_a_key(monkeypatch, capsys, key, parts):
         ("batchsize", "unknown key batchsize; did you mean batch_size?"),
         ("method.mtar", "unknown key method.mtar; did you mean method.mtra"),
         ("method.espilon", "unknown key method.espilon; did you mean method.epsilon"),
-        ("beta", "unknown key beta; "),
+        ("nonsense", "unknown key nonsense; `mtra-jax config` lists them\n"),
     ],
 )
 def test_config_answers_an_unknown_key_with_the_nearest(

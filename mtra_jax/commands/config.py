@@ -20,6 +20,14 @@ from mtra_jax.errors import InputError, did_you_mean
 METHOD = "method"
 PREFIX = f"{METHOD}."
 NAME = f"{PREFIX}name"
+PLACES = {
+    "backbone.path": "a path, or a hub name; empty for a new encoder",
+    "data.cache_dir": "a path; empty for none",
+    "data.dir": "a path, or hub",
+    "data.tasks": "a path",
+    "warm_start": "a path; empty for none",
+}
+"""What the keys expect that any text fits."""
 OWN_TASKS = "own tasks (--tasks)"
 
 
@@ -63,7 +71,10 @@ def explained(key: str) -> str:
     options = {option for m in registry.METHODS for option in registry.options(m)}
     of_methods = [f"{PREFIX}{x}" for x in (*registry.METHODS, *sorted(options))]
     names = [*config_help.KEYS, METHOD, *of_methods]
-    raise InputError(f"unknown key {key}; {did_you_mean(key, names)}")
+    hint = did_you_mean(key, names)
+    if hint.startswith("known: "):
+        hint = "`mtra-jax config` lists them"
+    raise InputError(f"unknown key {key}; {hint}")
 
 
 def defaults() -> dict[str, Any]:
@@ -98,6 +109,8 @@ def expected(key: str, default: Any) -> str:
     """The type of a value and its range or choices, as the checks report them."""
     from mtra_jax import config, config_values
 
+    if key in PLACES:
+        return PLACES[key]
     kind = config_values.KINDS[type(default)]
     values = config.default_config()
     parent, _, last = key.rpartition(".")
