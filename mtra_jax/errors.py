@@ -5,9 +5,12 @@ import difflib
 import os
 import re
 import reprlib
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_PACKAGE = Path(__file__).resolve().parent
 _LONGEST_NAME = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _REPR = reprlib.Repr()
@@ -80,6 +83,14 @@ def refusing(what: str) -> Iterator[None]:
     except BaseException as error:  # a panic is not an Exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what}: {reason}") from error
+
+
+def warn(message: str) -> None:
+    """Warns at the nearest caller outside this package, whose line Python then shows."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and Path(frame.f_code.co_filename).is_relative_to(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def check_name(name: str, what: str) -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from mtra_jax.data.tokenizer_files import (
     load_tokenizer,
     save_tokenizer,
 )
-from mtra_jax.errors import InputError, refusing
+from mtra_jax.errors import InputError, refusing, warn
 
 __all__ = [
     "SPECIAL_TOKENS",
@@ -217,9 +216,7 @@ def cached_encode(
             for path, array in zip(paths, arrays, strict=True):
                 _write(path, array)
         except OSError as error:  # for example a full disk; the tokens are in memory
-            warnings.warn(
-                f"{cache_dir}: cannot write the cache: {error.strerror}", stacklevel=2
-            )
+            warn(f"{cache_dir}: cannot write the cache: {error.strerror}")
     return tokens
 
 

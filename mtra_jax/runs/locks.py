@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, warn
 
 LOCK = ".lock"
 
@@ -51,8 +50,7 @@ def held(workdir: Path) -> Iterator[None]:
 
 def _warn(workdir: Path, error: OSError) -> None:
     reason = os.strerror(error.errno) if error.errno else str(error)
-    warnings.warn(
+    warn(
         f"{workdir}: no lock can be had on this file system ({reason}): a second "
-        "process that trains there would not be noticed",
-        stacklevel=2,
+        "process that trains there would not be noticed"
     )
