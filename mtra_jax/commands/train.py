@@ -200,7 +200,9 @@ def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> No
     if is_quiet:
         print(end_of_run.table(results, tasks, method, others))
         return
-    print(f"\n{end_of_run.report(results, tasks, method, others)}")
+    has_bound = "task_alignment" in config.method and config.method.task_alignment
+    report = end_of_run.report(results, tasks, method, others, has_bound=has_bound)
+    print(f"\n{report}")
     print(f"next: {prediction_command(workdir)}")
     print(f"{end_of_run.seconds(results)}; files in {workdir}")
 
