@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 
 FIRST = (
@@ -59,7 +60,7 @@ def caught(
         yield requests
         return
 
-    def note(number: int, frame: object) -> None:
+    def note(number: int, frame: types.FrameType | None) -> None:
         del frame
         requests.signal = number
 
