@@ -2,15 +2,13 @@
 
 import contextlib
 import difflib
+import inspect
 import os
 import re
 import reprlib
-import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
 _LONGEST_NAME = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _REPR = reprlib.Repr()
@@ -85,12 +83,14 @@ def refusing(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {reason}") from error
 
 
-def warn(message: str) -> None:
-    """Warns at the nearest caller outside this package, whose line Python then shows."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and Path(frame.f_code.co_filename).is_relative_to(_PACKAGE):
+def caller_level() -> int:
+    """The `stacklevel` with which a warning shows the line that called this package."""
+    package = Path(__file__).resolve().parent
+    frame, level = inspect.currentframe(), 0
+    while frame and Path(frame.f_code.co_filename).is_relative_to(package):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    # `warnings.warn` counts from its caller, which called this function.
+    return max(level, 1)
 
 
 def check_name(name: str, what: str) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtra_jax.errors import InputError, shown, warn
+from mtra_jax.errors import InputError, caller_level, shown
 
 DEFAULT_CACHE = "~/.cache/mtra_jax"
 # `~` at the start of an argument, or of the value in --flag=VALUE and NAME=VALUE.
@@ -68,9 +69,10 @@ def cache_directory(text: str) -> Path | None:
         reason = str(error)
         if isinstance(error, OSError):
             reason = f"{error.filename}: {error.strerror}"
-        warn(
+        warnings.warn(
             f"no cache of tokens and compiled programs: {reason}; every start makes them "
-            "anew (XDG_CACHE_HOME, data.cache_dir or --cache_dir name another place)"
+            "anew (XDG_CACHE_HOME, data.cache_dir or --cache_dir name another place)",
+            stacklevel=caller_level(),
         )
         return None
     return directory

@@ -5,6 +5,7 @@ label may be, and `shares` how splits without data are cut from the training dat
 """
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mtra_jax.data import cells, hub, labelled, shares, sources, tables, task_en
 from mtra_jax.data.examples import SPLITS, Data, Examples, Splits
 from mtra_jax.data.labelled import Labelled
 from mtra_jax.data.task_entries import Entry
-from mtra_jax.errors import InputError, did_you_mean, shown, warn
+from mtra_jax.errors import InputError, caller_level, did_you_mean, shown
 from mtra_jax.tasks import OWN, Benchmark, Task
 
 
@@ -245,9 +246,10 @@ def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
     train = set(_texts(splits["train"]))
     shared = sum(text in train for text in _texts(splits["test"]))
     if shared:
-        warn(
+        warnings.warn(
             f"{entry.place}: {entry.task.name}: {shared} of "
-            f"{len(splits['test'].texts)} test texts are training texts too"
+            f"{len(splits['test'].texts)} test texts are training texts too",
+            stacklevel=caller_level(),
         )
 
 

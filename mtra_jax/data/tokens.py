@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from mtra_jax.data.tokenizer_files import (
     load_tokenizer,
     save_tokenizer,
 )
-from mtra_jax.errors import InputError, refusing, warn
+from mtra_jax.errors import InputError, caller_level, refusing
 
 __all__ = [
     "SPECIAL_TOKENS",
@@ -216,7 +217,10 @@ def cached_encode(
             for path, array in zip(paths, arrays, strict=True):
                 _write(path, array)
         except OSError as error:  # for example a full disk; the tokens are in memory
-            warn(f"{cache_dir}: cannot write the cache: {error.strerror}")
+            warnings.warn(
+                f"{cache_dir}: cannot write the cache: {error.strerror}",
+                stacklevel=caller_level(),
+            )
     return tokens
 
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
-from mtra_jax.errors import InputError, warn
+from mtra_jax.errors import InputError, caller_level
 
 LOCK = ".lock"
 
@@ -50,7 +51,8 @@ def held(workdir: Path) -> Iterator[None]:
 
 def _warn(workdir: Path, error: OSError) -> None:
     reason = os.strerror(error.errno) if error.errno else str(error)
-    warn(
+    warnings.warn(
         f"{workdir}: no lock can be had on this file system ({reason}): a second "
-        "process that trains there would not be noticed"
+        "process that trains there would not be noticed",
+        stacklevel=caller_level(),
     )
