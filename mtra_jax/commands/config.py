@@ -90,7 +90,8 @@ def of_own_tasks() -> dict[str, Any]:
 
     values = defaults()
     own = config_files.execute(str(preset_files.DIRECTORY / "own.py")).values("")
-    return {key: own[key] for key in values if key in own and own[key] != values[key]}
+    changed = {key: own[key] for key in own if own[key] != values[key]}
+    return {key: changed[key] for key in config_help.KEYS if key in changed}
 
 
 def explained_key(key: str, default: Any) -> str:
