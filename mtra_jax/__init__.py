@@ -3,7 +3,7 @@
 ```python
 import mtra_jax
 
-mtra_jax.train(tasks="my/tasks.toml", backbone="minilm-l6", workdir="runs/mine", epochs=3)
+mtra_jax.train(tasks="my/tasks.toml", backbone="FacebookAI/roberta-base", workdir="runs/mine")
 model = mtra_jax.load("runs/mine")                # a run, or an exported model
 model.predict(["great stay"], task="reviews")     # a list of `Prediction`
 model.encode(["great stay"])                      # z [N, H]

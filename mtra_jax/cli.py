@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from mtra_jax import failures, paths, streams
+from mtra_jax import config_help, failures, paths, streams
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 PROGRAM = "mtra-jax"
@@ -58,8 +58,12 @@ def split_overrides(
     return rest, overrides
 
 
-def parse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> argparse.Namespace:
+def parse(
+    parser: argparse.ArgumentParser, rest: Sequence[str], *, has_keys: bool = False
+) -> argparse.Namespace:
     """Parses `rest`; the error for an unknown flag suggests similar ones.
+
+    `has_keys`: the command also takes `--config.KEY=VALUE`.
 
     Raises:
       InputError: a flag is unknown, or lacks its value.
@@ -68,8 +72,22 @@ def parse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> argparse.Name
     if unknown:
         options = [text for action in parser._actions for text in action.option_strings]
         name = unknown[0].partition("=")[0]
-        raise InputError(f"unknown argument {name}; {did_you_mean(name, options)}")
+        hint = (_key_of(name) if has_keys else "") or did_you_mean(name, options)
+        raise InputError(f"unknown argument {name}; {hint}")
     return flags
+
+
+def _key_of(name: str) -> str:
+    """The end of the message about the flag `name` if it is a key without its prefix.
+
+    >>> _key_of("--max-length")
+    'did you mean --config.data.max_length?'
+    """
+    wanted = name.lstrip("-").replace("-", "_")
+    for key in config_help.KEYS:
+        if wanted in (key, key.rpartition(".")[2]) and name.startswith("--"):
+            return f"did you mean {PREFIX}{key}?"
+    return ""
 
 
 def with_config(
@@ -83,7 +101,7 @@ def with_config(
         "--config", required=True, metavar="FILE:NAME", help="configs/mtra.py:NAME"
     )
     rest, overrides = split_overrides(arguments)
-    flags = parse(parser, rest)
+    flags = parse(parser, rest, has_keys=True)
 
     # Imported here: it imports JAX, and `run` reports a failure of that in one line.
     from mtra_jax import config

@@ -35,7 +35,7 @@ KEYS = {
     "heads.start": "Biases of the heads before training: zero, or base_rate for those that predict "
     "the shares of the classes and labels and the mean values of the training set.",
     "class_weights": "Weights of the classes in the cross-entropy: none, or balanced for the inverse "
-    "of their shares. A task of data.tasks may set its own.",
+    "of their shares. A task of data.tasks may set its own, also as { label = weight }.",
     "label_smoothing": "Share of each target of the cross-entropy that is spread over all classes. A "
     "task of data.tasks may set its own.",
     "compute_dtype": "Precision of the encoder: float32, bfloat16, or auto (bfloat16 on "

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import files
-from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.errors import InputError, did_you_mean, expected_one, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS, OWN
 
@@ -57,7 +57,7 @@ KINDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "a text that files can be named by",
+    str: "a text without null characters",
     tuple: "a list of names",
     ConfigDict: "an object",
 }
@@ -230,7 +230,7 @@ def _check_selection(config: ConfigDict) -> None:
     if not any(chosen.startswith(f"{name}/") for name in names):
         task, slash, _ = chosen.partition("/")
         hint = (
-            f"expected a task of the run: {did_you_mean(task, names)}"
+            expected_one("a task of the run", task, names)
             if slash
             else did_you_mean(chosen, (*SELECTIONS, "TASK/METRIC"))
         )

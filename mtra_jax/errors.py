@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import inspect
 import os
 import re
 import reprlib
@@ -57,6 +58,21 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"known: {', '.join(choices)}"
 
 
+def expected_one(what: str, name: str, choices: Iterable[str]) -> str:
+    """Returns "expected WHAT" with the `choices` nearest to `name`, or with all of them.
+
+    >>> expected_one("a task", "emotoin", ["emotion", "irony"])
+    'expected a task; did you mean emotion?'
+    >>> expected_one("a task", "xyz", ["emotion", "irony"])
+    'expected a task: emotion, irony'
+    """
+    hint = did_you_mean(name, choices)
+    listed = hint.removeprefix("known: ")
+    return (
+        f"expected {what}; {hint}" if listed == hint else f"expected {what}: {listed}"
+    )
+
+
 def shown(value: object) -> str:
     """Returns the `repr` of `value` on one line, cut if it is long.
 
@@ -82,6 +98,16 @@ def refusing(what: str) -> Iterator[None]:
     except BaseException as error:  # a panic is not an Exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what}: {reason}") from error
+
+
+def caller_level() -> int:
+    """The `stacklevel` with which a warning shows the line that called this package."""
+    package = Path(__file__).resolve().parent
+    frame, level = inspect.currentframe(), 0
+    while frame and Path(frame.f_code.co_filename).is_relative_to(package):
+        frame, level = frame.f_back, level + 1
+    # `warnings.warn` counts from its caller, which called this function.
+    return max(level, 1)
 
 
 def check_name(name: str, what: str) -> None:

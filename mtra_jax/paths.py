@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtra_jax.errors import InputError, shown
+from mtra_jax.errors import InputError, caller_level, shown
 
 DEFAULT_CACHE = "~/.cache/mtra_jax"
 # `~` at the start of an argument, or of the value in --flag=VALUE and NAME=VALUE.
@@ -72,7 +72,7 @@ def cache_directory(text: str) -> Path | None:
         warnings.warn(
             f"no cache of tokens and compiled programs: {reason}; every start makes them "
             "anew (XDG_CACHE_HOME, data.cache_dir or --cache_dir name another place)",
-            stacklevel=2,
+            stacklevel=caller_level(),
         )
         return None
     return directory

@@ -532,7 +532,7 @@ ROWS = {
     ),
     # data
     "no data directory": Row(
-        nothing, FLAGS, ("{tmp}/none", "directory", "prepare_data.py")
+        nothing, FLAGS, ("{tmp}/none", "directory", "mtra-jax prepare")
     ),
     "empty file": Row(
         with_irony(TEXT, ""),

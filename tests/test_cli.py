@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from messages import assert_mentions
 
-from mtra_jax import cli
+from mtra_jax import cli, config_help
 from mtra_jax.errors import InputError
 
 MTRA = str(Path(__file__).resolve().parents[1] / "configs" / "mtra.py")
@@ -71,6 +71,30 @@ def test_unknown_flags_are_answered_with_the_nearest(rest, expected):
     with pytest.raises(InputError) as error:
         cli.parse(make_parser(), ["--workdir", "w", *rest])
     assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("flag", "key"),
+    [
+        *((f"--{key}=3", key) for key in config_help.KEYS),
+        ("--epochs", "epochs"),
+        ("--batch-size=16", "batch_size"),
+        ("--max_length=64", "data.max_length"),
+        ("--fraction", "data.fraction"),
+    ],
+)
+def test_a_key_without_its_prefix_is_answered_with_the_key(flag, key):
+    with pytest.raises(InputError) as error:
+        cli.parse(make_parser(), ["--workdir", "w", flag], has_keys=True)
+    name = flag.partition("=")[0]
+    assert str(error.value) == (
+        f"unknown argument {name}; did you mean --config.{key}?"
+    )
+
+
+def test_keys_are_suggested_to_commands_that_take_them():
+    with pytest.raises(InputError, match=r"^unknown argument --epochs; known: -h"):
+        cli.parse(make_parser(), ["--workdir", "w", "--epochs=3"])
 
 
 @pytest.mark.parametrize(

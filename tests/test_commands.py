@@ -241,7 +241,11 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "500")
     code, output, _ = started(monkeypatch, capsys, "config")
     assert code == 0
-    head, *rows = output.splitlines()
+    head, *rows, own = output.splitlines()
+    assert own == (
+        "own tasks (--tasks): benchmark=own, heads.start=base_rate, "
+        "backbone.path=FacebookAI/roberta-base, data.standardize=true"
+    )
     meaning = head.index("meaning")
     assert [row.split()[0] for row in rows] == list(config_help.KEYS)
     assert [row[meaning:] for row in rows] == list(config_help.KEYS.values())
@@ -255,7 +259,11 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("--config.epochs", ["default", "20", "a whole number, at least 1", "Passes"]),
         ("head_dropout", ["a number, at least 0 and less than 1"]),
         ("mapping", ["default", "pmap", "one of pmap, shard_map"]),
-        ("backbone.path", ["(empty)", "a text that files can be named by", "Encoder"]),
+        ("backbone.path", ["(empty)", "a path, or a hub name; empty", "Encoder"]),
+        ("data.tasks", ["(empty)", "expected  a path\n", "TOML file"]),
+        ("heads.start", ["zero", "own tasks (--tasks)  base_rate", "one of zero"]),
+        ("data.standardize", ["false", "own tasks (--tasks)  true", "true or false"]),
+        ("class_weights", ["none", "one of none", "{ label = weight }"]),
         ("method.name", ["mtra", "mtra-jax config method"]),
         ("method", [f"\n{name} " for name in registry.METHODS]),
         ("method.marginal", ["mtra", "shuffle", "one of shuffle, all_pairs"]),
@@ -291,7 +299,7 @@ def test_config_explains_a_key(monkeypatch, capsys, key, parts):
         ("batchsize", "unknown key batchsize; did you mean batch_size?"),
         ("method.mtar", "unknown key method.mtar; did you mean method.mtra"),
         ("method.espilon", "unknown key method.espilon; did you mean method.epsilon"),
-        ("beta", "unknown key beta; "),
+        ("nonsense", "unknown key nonsense; `mtra-jax config` lists them\n"),
     ],
 )
 def test_config_answers_an_unknown_key_with_the_nearest(
@@ -312,6 +320,16 @@ def test_config_names_a_rule_for_every_number():
     for key, default in config_command.defaults().items():
         if type(default) in (int, float) and key in config_help.KEYS:
             assert ", " in config_command.expected(key, default), key
+
+
+def test_an_encoder_beside_that_of_a_run_is_refused(monkeypatch, capsys):
+    flags = ["--tasks=t.toml", "--workdir=w", "--backbone=enc", "--warm_start=runs/a"]
+    assert started(monkeypatch, capsys, "train", *flags) == (
+        2,
+        "",
+        "error: --backbone enc with --warm_start runs/a: the encoder is that of the run; "
+        "expected one of the two\n",
+    )
 
 
 # ---- the wheel

@@ -56,7 +56,7 @@ ROOMS = {
     "types version errors",
     "api": "runs exports train data config config_files preset_files files metrics reports "
     "paths tasks errors",
-    "cli": "config failures paths streams errors",
+    "cli": "config config_help failures paths streams errors",
     "commands": "cli api config config_files config_help config_values preset_files version runs train "
     "reports methods metrics data files tasks exports errors",
     "__main__": "commands",

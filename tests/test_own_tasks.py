@@ -359,6 +359,8 @@ def test_tables_and_separate_runs_have_the_same_columns(command, toml, run, tmp_
     head, _, *rows = output.splitlines()
     columns = [cell.strip() for cell in head.strip("|").split("|")]
     assert "stars RMSE" in columns
+    *_, last = rows
+    assert last.startswith("Δp: mean relative improvement over MTRA in percent, ")
     for row, results in zip(rows, (results_of(run)["test"], expected), strict=False):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         shown = dict(zip(columns, cells, strict=True))

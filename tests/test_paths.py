@@ -7,6 +7,7 @@ import pytest
 
 from mtra_jax import cli, config, paths
 from mtra_jax.errors import InputError
+from mtra_jax.runs import preparation
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -159,3 +160,11 @@ def test_a_read_only_default_cache_is_not_used(home, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.warns(UserWarning, match=f"{home}/.cache/mtra_jax: not writable; "):
         assert paths.cache_directory(paths.DEFAULT_CACHE) is None
+
+
+def test_a_warning_shows_the_line_that_called_the_package(home, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    chosen = config.load("configs/mtra.py:tiny_synthetic")
+    with pytest.warns(UserWarning, match="not writable") as received:
+        preparation.use_compilation_cache(chosen)
+    assert [warning.filename for warning in received] == [__file__]

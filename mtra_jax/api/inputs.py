@@ -157,16 +157,16 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
     Raises:
       InputError: it is empty, or an element is not (Task, {split: examples}).
     """
-    expected = 'expected (Task, {"train": [(text, label), ...], ...})'
+    form = '(Task, {"train": [(text, label), ...], ...})'
     if not isinstance(tasks, list | tuple) or not tasks:
         raise InputError(
-            f"tasks is {shown(tasks)}; expected a benchmark, a TOML file, or a list: "
-            f"{expected}"
+            f"tasks is {shown(tasks)}; expected a benchmark, a TOML file, or a list of "
+            f"{form}"
         )
     for index, row in enumerate(tasks):
         fits = isinstance(row, tuple | list) and len(row) == 2
         if not (fits and isinstance(row[0], Task) and isinstance(row[1], Mapping)):
-            raise InputError(f"tasks[{index}] is {shown(row)}; {expected}")
+            raise InputError(f"tasks[{index}] is {shown(row)}; expected {form}")
         for split in row[1]:
             if split not in SPLITS:
                 hint = did_you_mean(str(split), SPLITS)

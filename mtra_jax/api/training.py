@@ -38,7 +38,8 @@ def train(
     """Trains a model in the directory `workdir`, or continues the run that is there.
 
     `tasks`: a TOML file, the name of a built-in benchmark, or a list of (Task, {split:
-    examples}). `backbone`: a directory or a name on the hub; "" for a new encoder.
+    examples}). `backbone`: a directory or a name on the hub; "" for a new encoder; not
+    given with `warm_start`, a run whose encoder is taken.
     `method`: "mtra" if not given. `overrides`: any other keys of the configuration, such
     as `epochs=3`, `data={"limit": 100}` or `**{"data.limit": 100}`. `config`: in place of
     tasks, backbone and method, or to be changed by them: a configuration, or FILE:NAME.
@@ -100,10 +101,16 @@ def configuration(
     Raises:
       InputError: a key is unknown, a value does not fit, or tasks or backbone are missing.
     """
-    if config is None and (tasks is None or backbone is None):
+    values = _overrides(overrides)
+    origin = values.get("warm_start")
+    if origin and backbone:
+        raise InputError(
+            f"backbone={str(backbone)!r} with warm_start={origin!r}: the encoder is that of "
+            "the run; expected one of the two"
+        )
+    if config is None and (tasks is None or (backbone is None and not origin)):
         missing = "tasks" if tasks is None else "backbone"
         raise InputError(f"no {missing}; expected {missing}=, or a configuration")
-    values = _overrides(overrides)
     data = None
     if tasks is not None:
         values, data = {**_task_values(tasks), **values}, _data(tasks)

@@ -14,12 +14,21 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mtra_jax import cli, config_help
+from mtra_jax import cli, config_help, preset_files
 from mtra_jax.errors import InputError, did_you_mean
 
 METHOD = "method"
 PREFIX = f"{METHOD}."
 NAME = f"{PREFIX}name"
+PLACES = {
+    "backbone.path": "a path, or a hub name; empty for a new encoder",
+    "data.cache_dir": "a path; empty for none",
+    "data.dir": "a path, or hub",
+    "data.tasks": "a path",
+    "warm_start": "a path; empty for none",
+}
+"""What the keys expect that any text fits."""
+OWN_TASKS = "own tasks (--tasks)"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,7 +43,8 @@ def overview() -> str:
     """Every key with its default and its meaning."""
     values = defaults()
     rows = [(key, shown(values[key]), text) for key, text in config_help.KEYS.items()]
-    return table([("key", "default", "meaning"), *rows])
+    own = ", ".join(f"{key}={shown(value)}" for key, value in of_own_tasks().items())
+    return f"{table([('key', 'default', 'meaning'), *rows])}\n{OWN_TASKS}: {own}"
 
 
 def explained(key: str) -> str:
@@ -61,7 +71,10 @@ def explained(key: str) -> str:
     options = {option for m in registry.METHODS for option in registry.options(m)}
     of_methods = [f"{PREFIX}{x}" for x in (*registry.METHODS, *sorted(options))]
     names = [*config_help.KEYS, METHOD, *of_methods]
-    raise InputError(f"unknown key {key}; {did_you_mean(key, names)}")
+    hint = did_you_mean(key, names)
+    if hint.startswith("known: "):
+        hint = "`mtra-jax config` lists them"
+    raise InputError(f"unknown key {key}; {hint}")
 
 
 def defaults() -> dict[str, Any]:
@@ -71,9 +84,22 @@ def defaults() -> dict[str, Any]:
     return config_values.flat(config.default_config())
 
 
+def of_own_tasks() -> dict[str, Any]:
+    """The values that `--tasks` sets to others than the defaults, by dotted key."""
+    from mtra_jax import config_files
+
+    values = defaults()
+    own = config_files.execute(str(preset_files.DIRECTORY / "own.py")).values("")
+    changed = {key: own[key] for key in own if own[key] != values[key]}
+    return {key: changed[key] for key in config_help.KEYS if key in changed}
+
+
 def explained_key(key: str, default: Any) -> str:
     """Default, type, range and meaning of a key that all methods have."""
-    rows = [("default", shown(default)), ("expected", expected(key, default))]
+    rows = [("default", shown(default))]
+    if (own := of_own_tasks()).get(key):
+        rows.append((OWN_TASKS, shown(own[key])))
+    rows.append(("expected", expected(key, default)))
     rows.append(("meaning", config_help.KEYS[key]))
     if key == NAME:
         rows.append(("see", "mtra-jax config method"))
@@ -84,6 +110,8 @@ def expected(key: str, default: Any) -> str:
     """The type of a value and its range or choices, as the checks report them."""
     from mtra_jax import config, config_values
 
+    if key in PLACES:
+        return PLACES[key]
     kind = config_values.KINDS[type(default)]
     values = config.default_config()
     parent, _, last = key.rpartition(".")

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
         "--only", default="", metavar="NAME,...", help="rows to train, such as mtra,ew"
     )
     rest, overrides = cli.split_overrides(arguments)
-    flags = cli.parse(parser, rest)
+    flags = cli.parse(parser, rest, has_keys=True)
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars, comparison, formats

@@ -48,5 +48,6 @@ def main(arguments: Sequence[str]) -> None:
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
     print(make(rows, tasks, baseline=baseline))
-    if note := tables.unit_note(tasks):
+    notes = [tables.unit_note(tasks), tables.delta_p_meaning(baseline)]
+    for note in filter(None, notes):
         print(f"\n{note}" if flags.markdown else note)

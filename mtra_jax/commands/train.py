@@ -28,7 +28,7 @@ finished run for more epochs, in a new --workdir."""
 def main(arguments: Sequence[str]) -> None:
     """Trains the run that the flags describe, and prints its figures."""
     rest, overrides = cli.split_overrides(arguments)
-    flags = cli.parse(make_parser(), rest)
+    flags = cli.parse(make_parser(), rest, has_keys=True)
     spec = config_of(flags)
     joining = joining_flags.read(flags)
 
@@ -157,7 +157,16 @@ def config_of(flags: argparse.Namespace) -> str:
 
 
 def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
-    """The overrides that flags stand for; later ones take precedence."""
+    """The overrides that flags stand for; later ones take precedence.
+
+    Raises:
+      InputError: `--backbone` and `--warm_start` are both given.
+    """
+    if flags.backbone and flags.warm_start:
+        raise InputError(
+            f"--backbone {flags.backbone} with --warm_start {flags.warm_start}: the encoder "
+            "is that of the run; expected one of the two"
+        )
     given = {
         "backbone.path": flags.backbone,
         "method.name": flags.method,
@@ -191,7 +200,9 @@ def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> No
     if is_quiet:
         print(end_of_run.table(results, tasks, method, others))
         return
-    print(f"\n{end_of_run.report(results, tasks, method, others)}")
+    has_bound = "task_alignment" in config.method and config.method.task_alignment
+    report = end_of_run.report(results, tasks, method, others, has_bound=has_bound)
+    print(f"\n{report}")
     print(f"next: {prediction_command(workdir)}")
     print(f"{end_of_run.seconds(results)}; files in {workdir}")
 

@@ -103,5 +103,5 @@ def _missing(path: Path, file: str) -> str:
         raise KeyError(f"no row of _LAYOUTS for {file}")
     return (
         f"{absent}: no such {kind}; a data directory holds {folder}/{_LAYOUTS[folder]} "
-        "(scripts/prepare_data.py fetches or copies it)"
+        "(`mtra-jax prepare` fetches or copies it)"
     )

@@ -79,7 +79,7 @@ def read_examples(
     if not data_dir:
         raise InputError(
             f"data.dir is empty; {benchmark.name} needs --config.data.dir=DIR, a "
-            "directory that scripts/prepare_data.py wrote, or --config.data.dir=hub"
+            "directory that `mtra-jax prepare` wrote, or --config.data.dir=hub"
         )
     return sources.load_benchmark(benchmark, data_dir, splits)
 

@@ -43,8 +43,8 @@ def _load_task(
     key = "tweeteval" if task.name in TWEETEVAL.task_names else task.name
     if key not in HUB_DATASETS:
         raise InputError(
-            f"{task.title} has no official hub data set; scripts/prepare_data.py "
-            "--download fetches it from its publisher, then read it with data.dir"
+            f"{task.title} has no official hub data set; `mtra-jax prepare "
+            "--download` fetches it from its publisher, then read it with data.dir"
         )
     if key not in roots:
         raise InputError(f"no hub data set given for {key!r}; found {sorted(roots)}")

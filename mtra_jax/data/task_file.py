@@ -14,7 +14,7 @@ from mtra_jax.data import cells, hub, labelled, shares, sources, tables, task_en
 from mtra_jax.data.examples import SPLITS, Data, Examples, Splits
 from mtra_jax.data.labelled import Labelled
 from mtra_jax.data.task_entries import Entry
-from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.errors import InputError, caller_level, did_you_mean, shown
 from mtra_jax.tasks import OWN, Benchmark, Task
 
 
@@ -249,7 +249,7 @@ def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
         warnings.warn(
             f"{entry.place}: {entry.task.name}: {shared} of "
             f"{len(splits['test'].texts)} test texts are training texts too",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
 

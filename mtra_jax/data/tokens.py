@@ -23,7 +23,7 @@ from mtra_jax.data.tokenizer_files import (
     load_tokenizer,
     save_tokenizer,
 )
-from mtra_jax.errors import InputError, refusing
+from mtra_jax.errors import InputError, caller_level, refusing
 
 __all__ = [
     "SPECIAL_TOKENS",
@@ -218,7 +218,8 @@ def cached_encode(
                 _write(path, array)
         except OSError as error:  # for example a full disk; the tokens are in memory
             warnings.warn(
-                f"{cache_dir}: cannot write the cache: {error.strerror}", stacklevel=2
+                f"{cache_dir}: cannot write the cache: {error.strerror}",
+                stacklevel=caller_level(),
             )
     return tokens
 

@@ -41,6 +41,7 @@ ARCHITECTURES = {
     "camembert": "CamembertModel",
 }
 RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+CLASS_NAMES = re.compile(r"\b(?:Got: )?(?:[A-Za-z_]+\.)*[A-Z]\w*(?:Error|Timeout): ")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -73,11 +74,15 @@ def resolve(path: str) -> Path:
             )
         )
     except Exception as error:  # the client and its transport raise about thirty types
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: no such directory, and not to be had from the hub: "
-            f"{type(error).__name__}: {reason}"
+            f"{path}: no such directory, and not to be had from the hub: {_reason(error)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error of the hub's client, without the names of its classes."""
+    text = " ".join(CLASS_NAMES.sub("", str(error)).split())
+    return text or type(error).__name__
 
 
 def read_config(directory: str | Path) -> EncoderConfig:

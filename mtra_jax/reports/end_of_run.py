@@ -12,6 +12,12 @@ Results = Mapping[str, Any]
 """As in `results.json`."""
 
 
+BOUND = (
+    "bound I: estimate of the information that z has of the labels, in nats; ceiling H(Y): "
+    "their entropy, the most it can be"
+)
+
+
 class Compared(Protocol):
     """A finished run whose figures are shown beside those of another run."""
 
@@ -75,18 +81,23 @@ def report(
     tasks: Sequence[Task],
     method: str,
     others: Sequence[Compared] = (),
+    *,
+    has_bound: bool = False,
 ) -> str:
     """The table, followed by lines on missing figures, names and stored runs."""
     lines = [table(results, tasks, method, others)]
     if lacking := without_figures(results["test"]):
         lines.append(f"test outputs not finite, no figures: {', '.join(lacking)}")
-    lines.append(legend(tasks, has_ew=bool(others) or method == "ew"))
+    has_ew = bool(others) or method == "ew"
+    lines.append(legend(tasks, has_ew=has_ew, has_bound=has_bound))
     lines += [f"{title(o.method)} (stored): {o.command}; {o.origin}" for o in others]
     return "\n".join(lines)
 
 
-def legend(tasks: Sequence[Task], has_ew: bool) -> str:
+def legend(tasks: Sequence[Task], has_ew: bool, has_bound: bool = False) -> str:
     """One line on the abbreviations in the table of `tasks`.
+
+    `has_bound`: whether the tables of the epochs had bounds on I(Z; Y).
 
     >>> from mtra_jax.tasks import AFFECTEVAL
     >>> print(legend(AFFECTEVAL.select(["ei-reg"]).tasks, has_ew=False))
@@ -100,6 +111,8 @@ def legend(tasks: Sequence[Task], has_ew: bool) -> str:
     parts += dict.fromkeys(map(_meaning, chosen))
     if has_ew:
         parts.append("EW: equal weighting, the mean of the task losses")
+    if has_bound:
+        parts.append(BOUND)
     return "; ".join(parts)
 
 

@@ -59,6 +59,20 @@ def unit_note(tasks: Sequence[Task]) -> str:
     return note if errors else ""
 
 
+def delta_p_meaning(baseline: str | None) -> str:
+    """What Δp is in a table with the row `baseline`; empty for None.
+
+    >>> delta_p_meaning("EW")
+    'Δp: mean relative improvement over EW in percent, over the metrics of a task, then over the tasks'
+    """
+    if baseline is None:
+        return ""
+    return (
+        f"Δp: mean relative improvement over {baseline} in percent, over the metrics of a "
+        "task, then over the tasks"
+    )
+
+
 def score_table(
     rows: Mapping[str, Summary], tasks: Sequence[Task], baseline: str | None = None
 ) -> str:

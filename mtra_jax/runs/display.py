@@ -4,10 +4,16 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from mtra_jax.models import safetensors_files
 from mtra_jax.reports import bars
 from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import loop, preparation
+
+COMPILING = (
+    'compiling the step (once per shape{}); XLA\'s "Very slow compile?" is no error'
+)
 
 
 class Display:
@@ -75,6 +81,11 @@ class Display:
             self._say(prepared.origin)
         if at.step:
             self._say(f"continuing at step {at.step}")
+        if not at.is_over(run.schedule):
+            is_cached = jax.config.jax_compilation_cache_dir is not None
+            self._say(
+                COMPILING.format("; cached for the next run" if is_cached else "")
+            )
 
     def _open(self, run: loop.Run, step: int) -> bars.TrainingView:
         tasks, schedule = run.benchmark.tasks, run.schedule

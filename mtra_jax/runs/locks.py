@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, caller_level
 
 LOCK = ".lock"
 
@@ -54,5 +54,5 @@ def _warn(workdir: Path, error: OSError) -> None:
     warnings.warn(
         f"{workdir}: no lock can be had on this file system ({reason}): a second "
         "process that trains there would not be noticed",
-        stacklevel=2,
+        stacklevel=caller_level(),
     )

@@ -130,14 +130,15 @@ def load_best(directory: Path) -> tuple[Params, dict[str, Any]]:
       InputError: there is no checkpoint, or the best one is not of the best epoch.
     """
     place = directory / workdir.CHECKPOINTS
-    if not place.is_dir():
-        raise InputError(f"{place}: no such directory; the run has no checkpoint")
     finished = workdir.read_results(directory)
+    hint = "" if finished else "; the run has not finished an epoch"
+    if not place.is_dir():
+        raise InputError(f"{place}: no such directory{hint}")
     store = checkpoints.Checkpoints(place, read_only=True)
     with contextlib.closing(store):
         best = store.best_step()
         if best is None:
-            raise InputError(f"{place}: no checkpoint")
+            raise InputError(f"{place}: no checkpoint{hint}")
         record = store.read_record(best)
         if finished is not None:
             loop.check_best(record, finished["best_epoch"])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.errors import InputError, expected_one, shown
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
 
@@ -69,10 +69,8 @@ def make(name: str, benchmark: Benchmark) -> Selection:
         if name.startswith(f"{task.name}/"):
             metric = name.removeprefix(f"{task.name}/")
             if metric not in task.metrics:
-                raise InputError(
-                    f"selection is {shown(name)}; expected a metric of {task.name}: "
-                    f"{did_you_mean(metric, task.metrics)}"
-                )
+                hint = expected_one(f"a metric of {task.name}", metric, task.metrics)
+                raise InputError(f"selection is {shown(name)}; {hint}")
             is_higher = metrics.find(metric, task).higher_is_better
             return Selection(name, task.name, metric, is_higher)
     return Selection(name)

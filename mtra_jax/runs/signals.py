@@ -7,18 +7,44 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 
-AT_ONCE = "\ninterrupted; the same command continues\n"
+FIRST = (
+    "\nstopping after the current step (a compilation may take minutes), then saving"
+)
+AGAIN = "; Ctrl-C again ends without saving"
+AT_ONCE = (
+    "\nended without saving; the same command continues from the last checkpoint\n"
+)
 
 
 class Requests:
     """The signal that requested the run to stop; 0 before one arrives."""
 
     def __init__(self) -> None:
-        self.signal = 0
+        self._signal = 0
+        self._is_acknowledged = False
+        # Reentrant: a second signal may interrupt the handler of the first.
+        self._lock = threading.RLock()
+
+    @property
+    def signal(self) -> int:
+        """The number of the last signal; setting it acknowledges the first one."""
+        return self._signal
+
+    @signal.setter
+    def signal(self, number: int) -> None:
+        self._signal = number
+        self.acknowledge(number)
 
     def should_stop(self) -> bool:
         """Whether a signal has arrived."""
-        return self.signal != 0
+        return self._signal != 0
+
+    def acknowledge(self, number: int) -> None:
+        """Reports the first signal on standard error; any thread may call it."""
+        with self._lock:
+            if not self._is_acknowledged:
+                self._is_acknowledged = True
+                _write(FIRST + (AGAIN if number == signal.SIGINT else "") + "\n")
 
 
 @contextlib.contextmanager
@@ -34,13 +60,13 @@ def caught(
         yield requests
         return
 
-    def note(number: int, frame: object) -> None:
+    def note(number: int, frame: types.FrameType | None) -> None:
         del frame
         requests.signal = number
 
     before = {number: signal.signal(number, note) for number in numbers}
     try:
-        with _ending_at_once():
+        with listening(requests.acknowledge):
             yield requests
     finally:
         for number, handler in before.items():
@@ -75,10 +101,10 @@ def interrupts(can_wait: Callable[[], bool]) -> Iterator[Requests]:
 
 
 @contextlib.contextmanager
-def _ending_at_once() -> Iterator[None]:
-    """Ends the process at a SIGINT that is not the first signal.
+def listening(acknowledge: Callable[[int], None]) -> Iterator[None]:
+    """Acknowledges the first signal; a SIGINT that is not the first ends the process.
 
-    A separate thread ends it: a handler would wait for the main thread, which may be in a
+    A separate thread does both: a handler would wait for the main thread, which may be in a
     compiler, and an exception would wait for the checkpoint that is being written.
     """
     reader, writer = os.pipe()
@@ -86,11 +112,11 @@ def _ending_at_once() -> Iterator[None]:
 
     def listen() -> None:
         with os.fdopen(reader, "rb", buffering=0) as numbers:
-            numbers.read(1)
+            if first := numbers.read(1):
+                acknowledge(first[0])
             while number := numbers.read(1):
                 if number[0] == signal.SIGINT:
-                    with contextlib.suppress(OSError):  # standard error is closed
-                        os.write(2, AT_ONCE.encode())
+                    _write(AT_ONCE)
                     os._exit(128 + signal.SIGINT)
 
     threading.Thread(target=listen, name="signals", daemon=True).start()
@@ -100,3 +126,9 @@ def _ending_at_once() -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         os.close(writer)
+
+
+def _write(text: str) -> None:
+    """Writes to standard error, whose Python object a handler may have interrupted."""
+    with contextlib.suppress(OSError):  # standard error is closed
+        os.write(2, text.encode())

@@ -62,9 +62,14 @@ def check(config: ConfigDict, workdir: Path) -> None:
     old, new = _flat(read_config(workdir)), _flat(config)
     for key in sorted(old.keys() | new.keys()):
         if key not in FREE_KEYS and old.get(key) != new.get(key):
+            hint = (
+                f"; once the run has finished, --continue_from {workdir} trains more epochs"
+                if key in ("epochs", "patience")
+                else ""
+            )
             raise InputError(
                 f"{path}: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
-                "expected the same configuration, or a new --workdir"
+                f"expected the same configuration, or a new --workdir{hint}"
             )
 
 
@@ -90,6 +95,8 @@ def read_config(workdir: Path) -> ConfigDict:
         values = files.read_json(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a run's directory") from None
+    if isinstance(values, dict) and "method" not in values and "model_type" in values:
+        raise InputError(f"{workdir}: an encoder, not a run or an exported model")
     if isinstance(values, dict):
         _check_format(values.pop("format", FORMAT), path)
     try:

@@ -70,11 +70,22 @@ def test_a_list_without_test_examples_gives_a_share_of_the_training_ones():
     assert sizes == {"train": 32, "validation": 4, "test": 4}
 
 
+def test_a_warm_start_needs_no_backbone():
+    values = {"warm_start": "runs/a"}
+    config, _ = training.configuration(None, "synthetic", None, None, values)
+    assert config.warm_start == "runs/a"
+
+
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
         ({"tasks": None}, "no tasks; expected tasks="),
         ({"backbone": None}, "no backbone; expected backbone="),
+        (
+            {"backbone": "enc", "warm_start": "runs/a"},
+            "^backbone='enc' with warm_start='runs/a': the encoder is that of the run; "
+            "expected one of the two$",
+        ),
         ({"tasks": "tweetevel"}, "did you mean tweeteval"),
         ({"tasks": "none.toml"}, "no such file"),
         ({"method": "mtr"}, "unknown method 'mtr'; did you mean mtra"),

@@ -227,7 +227,7 @@ def test_an_empty_data_dir_is_refused_with_the_two_choices(benchmark):
     assert_mentions(
         caught.value,
         *("data.dir", benchmark.name, "--config.data.dir=DIR"),
-        *("scripts/prepare_data.py", "--config.data.dir=hub"),
+        *("`mtra-jax prepare`", "--config.data.dir=hub"),
     )
 
 

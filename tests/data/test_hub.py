@@ -157,7 +157,9 @@ def test_goemotions_and_emotion_from_the_hub_equal_the_files(roots, files):
 
 @pytest.mark.parametrize("name", ["emobank", "ei-reg"])
 def test_tasks_without_a_hub_data_set_name_the_script(name):
-    with pytest.raises(InputError, match=r"no official hub.*scripts/prepare_data.py"):
+    with pytest.raises(
+        InputError, match=r"no official hub.*`mtra-jax prepare --download` fetches"
+    ):
         hub.load_hub(AFFECTEVAL.select([name]))
 
 

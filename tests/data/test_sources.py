@@ -310,7 +310,7 @@ def test_every_file_of_a_task_is_needed_and_its_absence_named(root, name):
         with pytest.raises(InputError) as caught:
             load(root, name)
         assert str(caught.value).startswith(f"{root / file}: no such file; a data")
-        assert "scripts/prepare_data.py" in str(caught.value)
+        assert "(`mtra-jax prepare` fetches or copies it)" in str(caught.value)
         write(root, file, content)
     load(root, name)
 

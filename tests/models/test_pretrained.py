@@ -614,7 +614,7 @@ def test_a_message_of_the_hub_is_shown_whole(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert refusal(resolve, "organisation/name") == (
-        "organisation/name: no such directory, and not to be had from the hub: OSError: "
+        "organisation/name: no such directory, and not to be had from the hub: "
         + long.replace("\n", " ")
     )
 
@@ -723,6 +723,27 @@ def test_a_hub_name_is_fetched_without_code_and_pickles(tmp_path, monkeypatch):
         "name": "organisation/no-such.model",
         "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors"],
     }
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Got: ConnectError: [Errno -2] unknown name", "[Errno -2] unknown name"),
+        ("httpx.ReadTimeout: slow\nGot: ProxyError: 407", "slow 407"),
+        ("404 Client Error: Not Found", "404 Client Error: Not Found"),
+        ("", "OSError"),
+    ],
+)
+def test_names_of_classes_are_left_out_of_a_message_of_the_hub(
+    message, shown, monkeypatch
+):
+    import huggingface_hub
+
+    def snapshot_download(name, **options):
+        raise OSError(message)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert refusal(resolve, "name").endswith(f" from the hub: {shown}")
 
 
 def test_a_name_that_is_neither_local_nor_on_the_hub_is_refused(tmp_path):

@@ -4,12 +4,14 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
+from mtra_jax.commands import train
 from mtra_jax.data import task_file
 from mtra_jax.reports import comparison, end_of_run, formats, stored
 from mtra_jax.tasks import BENCHMARKS, Task
@@ -118,8 +120,9 @@ def test_the_tasks_of_the_readme_are_read(own_tasks):
 @pytest.mark.slow
 def test_the_api_example_of_the_readme_trains_and_predicts(own_tasks):
     example, _ = blocks("README.md", "python")
-    assert 'backbone="minilm-l6", ' in example
-    example = example.replace('backbone="minilm-l6"', "config=TINY_CONFIG")
+    backbone = 'backbone="FacebookAI/roberta-base", '
+    assert backbone in example
+    example = example.replace(backbone, "config=TINY_CONFIG, ")
     example = example.replace('tasks="my/tasks.toml", ', "")
     config = configs.load("configs/own.py:tasks=my/tasks.toml")
     config.backbone.path = ""
@@ -252,6 +255,34 @@ def test_the_legend_and_the_head_explain_errors_and_several_labels():
         "Test figures in percent, RMSE(b), MAE in the task's unit. Best epoch by p/mae: 2 "
         "of 3, validation Avg. 50.00.\n"
     )
+
+
+def test_the_legend_explains_the_bounds_of_a_run_that_showed_them():
+    tasks = BENCHMARKS["synthetic"].tasks
+    line = end_of_run.legend(tasks, has_ew=False, has_bound=True)
+    assert line.endswith(
+        "; bound I: estimate of the information that z has of the labels, in nats; ceiling "
+        "H(Y): their entropy, the most it can be"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "has_bound"),
+    [
+        ("mtra", [], True),
+        ("mtra", [("method.task_alignment", "false")], False),
+        ("ew", [], False),
+    ],
+)
+def test_a_run_of_a_method_with_bounds_ends_with_their_meaning(
+    method, changes, has_bound, runs, capsys, tmp_path
+):
+    (run,) = (run for run in runs if run.method == method)
+    config = configs.apply(configs.preset("tiny_synthetic", method), changes)
+    benchmark = BENCHMARKS["synthetic"]
+    outcome = SimpleNamespace(results=run.results, benchmark=benchmark)
+    train.print_end(outcome, config, tmp_path, is_quiet=False)
+    assert ("; bound I: " in capsys.readouterr().out) == has_bound
 
 
 def test_separate_runs_of_tasks_list_their_best_epochs():

@@ -13,7 +13,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import display, preparation, selection
+from mtra_jax.runs import display, loop, preparation, selection
 from mtra_jax.tasks import BENCHMARKS
 
 SMALL = encoder.EncoderConfig(
@@ -102,7 +102,7 @@ def test_a_vocabulary_with_gaps_needs_rows_for_its_last_line(tmp_path, more):
 def lines_at_start(backbone):
     """The lines of the terminal before the first step."""
     run = SimpleNamespace(
-        schedule=SimpleNamespace(steps_per_epoch=1, epochs=1),
+        schedule=SimpleNamespace(steps_per_epoch=1, epochs=1, patience=1),
         benchmark=BENCHMARKS["tweeteval"].select(["irony"]),
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(2,))),
         selection=selection.Selection(),
@@ -110,9 +110,9 @@ def lines_at_start(backbone):
     lines = []
     shown = display.Display(lines.append)
     prepared = SimpleNamespace(run=run, backbone=backbone, origin="")
-    shown.watch(prepared, SimpleNamespace(step=0))
+    shown.watch(prepared, loop.Progress())
     shown.close()
-    return lines
+    return lines[:-1]  # the last announces the compiler
 
 
 def test_unused_weights_are_listed_at_the_start(tmp_path):

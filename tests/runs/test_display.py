@@ -2,17 +2,19 @@
 
 from types import MappingProxyType, SimpleNamespace
 
+import jax
 import pytest
 
 from mtra_jax.reports import bars
 from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import display, selection
+from mtra_jax.runs.progress import Progress
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import evaluate
 
 PREPARED = SimpleNamespace(
     run=SimpleNamespace(
-        schedule=SimpleNamespace(steps_per_epoch=4, epochs=3),
+        schedule=SimpleNamespace(steps_per_epoch=4, epochs=3, patience=3),
         benchmark=BENCHMARKS["synthetic"].select(["irony", "stance"]),
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10))),
         selection=selection.Selection(),
@@ -25,7 +27,7 @@ PREPARED = SimpleNamespace(
 def watch(step=0, bounds=MappingProxyType({}), **options):
     lines, problems = [], []
     view = display.Display(lines.append, warn=problems.append, **options)
-    callbacks = view.watch(PREPARED, SimpleNamespace(step=step))
+    callbacks = view.watch(PREPARED, Progress(step=step))
     callbacks.step(step + 1, 1, {"loss/irony": 0.5}, 8)
     callbacks.say("a problem")
     validation = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
@@ -41,7 +43,8 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
         "training examples: irony 20, stance 10; 4 steps an epoch",
         "continuing at step 8",
     ]
-    assert lines[2].endswith("50.00   loss 0.2500, best so far")
+    assert lines[2].startswith("compiling the step (once per shape")
+    assert lines[3].endswith("50.00   loss 0.2500, best so far")
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
     assert capsys.readouterr().err == "evaluating 2 batches\n"
@@ -60,7 +63,26 @@ def test_the_best_epoch_is_marked_with_its_selection(monkeypatch):
     chosen = selection.Selection("irony/macro_f1", "irony", "macro_f1", True)
     monkeypatch.setattr(PREPARED.run, "selection", chosen)
     lines, _ = watch()
-    assert lines[1].endswith("50.00   loss 0.2500, best irony/macro_f1 so far")
+    assert lines[2].endswith("50.00   loss 0.2500, best irony/macro_f1 so far")
+
+
+@pytest.mark.parametrize(
+    ("directory", "cached"), [(None, ""), ("made", "; cached for the next run")]
+)
+def test_a_wait_for_the_compiler_is_announced(directory, cached, monkeypatch):
+    settings = SimpleNamespace(jax_compilation_cache_dir=directory)
+    monkeypatch.setattr(jax, "config", settings)
+    lines, _ = watch()
+    assert lines[1] == (
+        f"compiling the step (once per shape{cached}); "
+        'XLA\'s "Very slow compile?" is no error'
+    )
+
+
+def test_nothing_is_compiled_for_training_that_is_over():
+    lines = []
+    display.Display(lines.append).watch(PREPARED, Progress(12, 3))
+    assert [line.split()[0] for line in lines] == ["training", "continuing"]
 
 
 def test_quiet_passes_problems_on_only(capsys):
@@ -76,6 +98,6 @@ def test_quiet_passes_problems_on_only(capsys):
 def test_bars_are_for_terminals(is_terminal, kind, monkeypatch):
     monkeypatch.setattr(bars, "has_terminal", lambda: is_terminal)
     view = display.Display(lambda text: None)
-    view.watch(PREPARED, SimpleNamespace(step=0))
+    view.watch(PREPARED, Progress())
     assert type(view._view) is kind
     view.close()

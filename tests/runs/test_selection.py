@@ -73,12 +73,12 @@ def test_the_log_sum_is_that_of_the_objectives(number):
     [
         (
             "reviews/acuracy",
-            "selection is 'reviews/acuracy'; expected a metric of reviews: did you mean "
+            "selection is 'reviews/acuracy'; expected a metric of reviews; did you mean "
             "accuracy?",
         ),
         (
             "stars/pearson",
-            "selection is 'stars/pearson'; expected a metric of stars: known: rmse",
+            "selection is 'stars/pearson'; expected a metric of stars: rmse",
         ),
     ],
 )
@@ -129,12 +129,12 @@ def load(method, chosen, tasks="irony,intensity"):
         (
             "ew",
             "irny/macro_f1",
-            "selection is 'irny/macro_f1'; expected a task of the run: did you mean irony?",
+            "selection is 'irny/macro_f1'; expected a task of the run; did you mean irony?",
         ),
         (
             "ew",
             "stance/macro_f1",
-            "selection is 'stance/macro_f1'; expected a task of the run: known: irony, "
+            "selection is 'stance/macro_f1'; expected a task of the run: irony, "
             "intensity",
         ),
         (

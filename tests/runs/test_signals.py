@@ -21,6 +21,14 @@ STOPS = (
     (SCORING, 1, 12),
 )
 
+STOPPING = (
+    "\nstopping after the current step (a compilation may take minutes), then saving"
+)
+FIRST = {
+    "SIGTERM": f"{STOPPING}\n",
+    "SIGINT": f"{STOPPING}; Ctrl-C again ends without saving\n",
+}
+
 
 # One handler serves both signals, so that two places are enough for the second.
 @pytest.mark.parametrize(
@@ -35,7 +43,9 @@ def test_a_signal_at_any_time_saves_and_the_same_command_continues(
     for place, call, step in stops:
         faults = [(place, call, "signal", number)]
         errors = script.train(tmp_path, code=128 + number, faults=faults)
-        assert errors == f"stopped at step {step}, saved; the same command continues\n"
+        assert errors == (
+            f"{FIRST[name]}stopped at step {step}, saved; the same command continues\n"
+        )
         assert not (tmp_path / "results.json").exists()
     assert script.train(tmp_path) == ""
     same_end(tmp_path)
@@ -53,6 +63,7 @@ def test_a_second_sigint_ends_the_run_at_once_and_does_no_damage(
         (write, 4, "hang", 3600),
     ]
     errors = script.train(tmp_path, code=130, faults=faults)
-    assert errors == "\ninterrupted; the same command continues\n"
+    second = "ended without saving; the same command continues from the last checkpoint"
+    assert errors == f"{FIRST[first]}\n{second}\n"
     assert script.train(tmp_path) == ""
     same_end(tmp_path)

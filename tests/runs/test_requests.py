@@ -1,0 +1,47 @@
+"""What the first signal of a run prints, and when."""
+
+import signal
+import threading
+
+import pytest
+
+from mtra_jax.runs import signals
+
+STOPPING = (
+    "stopping after the current step (a compilation may take minutes), then saving"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (signal.SIGTERM, STOPPING),
+        (signal.SIGINT, f"{STOPPING}; Ctrl-C again ends without saving"),
+    ],
+)
+def test_the_first_signal_is_acknowledged_once(number, line, capfd):
+    with signals.caught() as requests:
+        assert not requests.should_stop()
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
+        assert requests.should_stop()
+        assert requests.signal == signal.SIGTERM
+    assert capfd.readouterr() == ("", f"\n{line}\n")
+
+
+def test_a_signal_is_acknowledged_while_the_main_thread_is_busy():
+    """Python's handlers run in the main thread alone, and this one reports nothing."""
+    received, has_come = [], threading.Event()
+
+    def acknowledge(number):
+        received.append(number)
+        has_come.set()
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with signals.listening(acknowledge):
+            signal.raise_signal(signal.SIGTERM)
+            assert has_come.wait(60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]

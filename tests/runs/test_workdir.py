@@ -1,0 +1,60 @@
+"""Refusals of directories: no run, another configuration, no finished epoch."""
+
+import json
+
+import pytest
+
+import mtra_jax
+from mtra_jax import config as configs
+from mtra_jax.errors import InputError
+from mtra_jax.runs import scoring, warm_start, workdir
+
+PRESET = "configs/mtra.py:tiny_synthetic"
+
+
+def message(action):
+    with pytest.raises(InputError) as error:
+        action()
+    return str(error.value)
+
+
+def test_an_encoder_in_place_of_a_run_is_named(tmp_path):
+    content = {"model_type": "bert", "hidden_size": 8}
+    (tmp_path / workdir.CONFIG).write_text(json.dumps(content))
+    expected = f"{tmp_path}: an encoder, not a run or an exported model"
+    assert message(lambda: mtra_jax.load(tmp_path)) == expected
+    assert message(lambda: workdir.read_config(tmp_path)) == expected
+    config = configs.load(PRESET, [("warm_start", str(tmp_path))])
+    assert message(lambda: warm_start.read(config)) == expected
+
+
+@pytest.mark.parametrize("directory", ["absent", "empty"])
+@pytest.mark.parametrize("has_finished", [True, False])
+def test_a_run_without_a_checkpoint_is_refused(directory, has_finished, tmp_path):
+    place = tmp_path / workdir.CHECKPOINTS
+    if directory == "empty":
+        place.mkdir()
+    if has_finished:
+        (tmp_path / workdir.RESULTS).write_text('{"best_epoch": 1}')
+    fault = "no such directory" if directory == "absent" else "no checkpoint"
+    hint = "" if has_finished else "; the run has not finished an epoch"
+    found = message(lambda: scoring.load_best(tmp_path))
+    assert found == f"{place}: {fault}{hint}"
+
+
+@pytest.mark.parametrize(
+    ("key", "there", "here", "has_hint"),
+    [("epochs", 9, 4, True), ("patience", 3, 4, True), ("seed", 0, 4, False)],
+)
+def test_more_epochs_are_answered_with_the_flag_for_them(
+    key, there, here, has_hint, tmp_path
+):
+    workdir.write_config(configs.load(PRESET), tmp_path)
+    changed = configs.load(PRESET, [(key, str(here))])
+    expected = (
+        f"{tmp_path / workdir.CONFIG}: {key} is {there} there and {here} here; "
+        "expected the same configuration, or a new --workdir"
+    )
+    hint = f"; once the run has finished, --continue_from {tmp_path} trains more epochs"
+    found = message(lambda: workdir.check(changed, tmp_path))
+    assert found == expected + (hint if has_hint else "")
