@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from mtra_jax import config as configs
-from mtra_jax import files
 from mtra_jax.api.model import Model
 from mtra_jax.errors import InputError, shown
 from mtra_jax.exports import reading
@@ -26,7 +25,7 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
         raise InputError(f"{shown(str(directory))}: no such directory")
     start_devices()
     if reading.is_export(path):
-        results = files.read_json(path / workdir.RESULTS)
+        results = reading.read_results(path)
         return Model([reading.read(path, cache_dir)], results)
     if not (path / workdir.CONFIG).is_file():
         raise InputError(

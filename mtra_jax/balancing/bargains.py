@@ -5,6 +5,8 @@ step costs one forward and T backward passes, holds T gradients, and solves a pr
 variables (`solvers`).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -149,10 +151,10 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     Source: Ban & Ji 2024, "Fair Resource Allocation in Multi-Task Learning", Eq. 4.
 
     Raises:
-      ValueError: `alpha` is not positive.
+      ValueError: `alpha` is not positive and finite.
     """
-    if not alpha > 0:
-        raise ValueError(f"`alpha` must be positive; found {alpha}.")
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"`alpha` must be positive and finite; found {alpha}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
         return Combined(_fair(inputs, alpha), state.memory)
@@ -204,7 +206,12 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
     held constant.
 
     Source: Chen et al. 2018, "GradNorm", Eq. 1-2 and Algorithm 1.
+
+    Raises:
+      ValueError: `alpha` is negative.
     """
+    if not alpha >= 0:
+        raise ValueError(f"`alpha` must be 0 or more; found {alpha}.")
 
     def init(count: int) -> State:
         return State(jnp.zeros(count), jnp.zeros(count))

@@ -101,13 +101,13 @@ def vaccinate(
         def meet(place: jax.Array, carry: tuple) -> tuple:
             coefficients, own = carry
             other = order[place]
-            norm_i = jnp.sqrt(jnp.maximum(coefficients @ gram @ coefficients, 0))
-            norm_j = jnp.sqrt(gram[other, other])
+            norm_i = _root(coefficients @ gram @ coefficients)
+            norm_j = _root(gram[other, other])
             product = norm_i * norm_j
             counts = (other != task) & present[task] & present[other] & (product > 0)
             cosine = coefficients @ gram[:, other] / jnp.where(counts, product, 1)
             cosine, goal = jnp.clip(cosine, -1, 1), own[other].astype(gram.dtype)
-            sine, goal_sine = jnp.sqrt(1 - cosine**2), jnp.sqrt(1 - goal**2)
+            sine, goal_sine = _root(1 - cosine**2), _root(1 - goal**2)
             is_low = counts & (cosine < goal) & (goal_sine > 0)
             divisor = jnp.where(is_low, norm_j * goal_sine, 1)
             share = norm_i * (goal * sine - cosine * goal_sine) / divisor
@@ -122,6 +122,12 @@ def vaccinate(
     return jax.vmap(one)(jnp.arange(count), orders, averages)
 
 
+def _root(square: jax.Array) -> jax.Array:
+    """The root; 0 with a derivative of 0, not NaN, for squares that round to 0 or less."""
+    is_positive = square > 0
+    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, square, 1)), 0)
+
+
 def upgrad(regularisation: float = 1e-4) -> Balancer:
     """Unconflicting projection (UPGrad): the mean of g_t projected on the dual cone.
 
@@ -132,7 +138,12 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
 
     Source: Quinton & Rey 2024, "Jacobian Descent for Multi-Objective Optimization", Eq. 3
     and Proposition 1: min vᵀ G v over v ≥ e_t.
+
+    Raises:
+      ValueError: `regularisation` is negative.
     """
+    if not regularisation >= 0:
+        raise ValueError(f"`regularisation` must be 0 or more; found {regularisation}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
         present = inputs.present

@@ -5,11 +5,13 @@ one backward pass, and T numbers of memory.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from mtra_jax.balancing import checks
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -41,12 +43,26 @@ def equal(reduction: str = "mean") -> Balancer:
 
 
 def by_size(counts: Sequence[int]) -> Balancer:
-    """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t."""
-    shares = jnp.asarray(counts, float) / sum(counts)
+    """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t.
+
+    Source: a usual choice; it is the mean over the examples of all tasks.
+
+    Raises:
+      ValueError: a count is not positive. The step: there are not T counts.
+    """
+    counts = tuple(counts)
+    if not counts or not all(count > 0 for count in counts):
+        raise ValueError(f"`counts` must be positive; found {counts}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        weighted = shares.astype(inputs.losses.dtype) * inputs.losses
-        return Combined(total(weighted, inputs.present), state.memory)
+        losses = inputs.losses
+        if len(counts) != len(losses):
+            raise ValueError(
+                f"`counts` must have {len(losses)} numbers, one for each task; found "
+                f"{len(counts)}."
+            )
+        shares = (jnp.asarray(counts, float) / sum(counts)).astype(losses.dtype)
+        return Combined(total(shares * losses, inputs.present), state.memory)
 
     return Balancer(stateless, combine)
 
@@ -88,7 +104,7 @@ def uncertainty(factors: Sequence[float] | float = 1.0) -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         s, losses = state.learned, inputs.losses
-        c = jnp.asarray(factors, losses.dtype)
+        c = checks.per_task("factors", factors, len(losses), losses.dtype)
         terms = c * jnp.exp(-s) * losses + s / 2
         return Combined(total(terms, inputs.present), state.memory)
 
@@ -197,10 +213,14 @@ def smooth_tchebycheff(
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
-        shares = 1 / len(losses) if weights is None else jnp.asarray(weights)
-        shifted = shares * (losses - jnp.asarray(reference, losses.dtype)) / mu
-        value = mu * jax.nn.logsumexp(shifted, where=inputs.present)
-        return Combined(value.astype(losses.dtype), state.memory)
+        count, dtype = len(losses), losses.dtype
+        lambdas = 1 / count if weights is None else weights
+        shares = checks.per_task("weights", lambdas, count, dtype)
+        z = checks.per_task("reference", reference, count, dtype)
+        value = mu * jax.nn.logsumexp(shares * (losses - z) / mu, where=inputs.present)
+        # The logarithm of an empty sum is −inf.
+        value = jnp.where(jnp.any(inputs.present), value, 0)
+        return Combined(value.astype(dtype), state.memory)
 
     return Balancer(stateless, combine)
 
@@ -227,15 +247,19 @@ def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
     Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7.
 
     Raises:
-      ValueError: `steps_per_epoch` or `temperature` is not positive.
+      ValueError: `steps_per_epoch` is not a positive integer, or `temperature` is not
+        positive.
     """
-    _check_positive("steps_per_epoch", steps_per_epoch)
+    if not (isinstance(steps_per_epoch, Integral) and steps_per_epoch > 0):
+        raise ValueError(
+            f"`steps_per_epoch` must be a positive integer; found {steps_per_epoch}."
+        )
     _check_positive("temperature", temperature)
 
     def init(count: int) -> State:
-        zeros = jnp.zeros(count)
-        memory = Averages(zeros, zeros, zeros, zeros, jnp.zeros((), jnp.int32))
-        return State(memory=memory)
+        # Four arrays: one buffer cannot be donated four times.
+        zeros = [jnp.zeros(count) for _ in range(4)]
+        return State(memory=Averages(*zeros, jnp.zeros((), jnp.int32)))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         old = state.memory
@@ -288,7 +312,10 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
         return State(jnp.zeros(count), memory)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        above = inputs.losses - jnp.asarray(minimum, inputs.losses.dtype) + 1e-8
+        least = checks.per_task(
+            "minimum", minimum, len(inputs.losses), inputs.losses.dtype
+        )
+        above = inputs.losses - least + 1e-8
         fixed = jax.lax.stop_gradient(above)
         present, memory = inputs.present, state.memory
         z = jax.lax.stop_gradient(jax.nn.softmax(state.learned)).astype(above.dtype)
