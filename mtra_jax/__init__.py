@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtra_jax import objectives
+    from mtra_jax import balancing, objectives
     from mtra_jax.api.loading import load
     from mtra_jax.api.model import Model, Prediction
     from mtra_jax.api.training import train
@@ -28,6 +28,7 @@ __all__ = [
     "Prediction",
     "RunError",
     "Task",
+    "balancing",
     "load",
     "objectives",
     "train",
@@ -46,8 +47,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "objectives":
-        return importlib.import_module("mtra_jax.objectives")
+    if name in ("balancing", "objectives"):
+        return importlib.import_module(f"mtra_jax.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module 'mtra_jax' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"mtra_jax.{_PLACES[name]}"), name)

@@ -9,6 +9,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -25,7 +26,7 @@ MAX_BODY_LINES = 60
 
 # Room -> what of the package it may import, besides itself.
 ROOMS = {
-    "__init__": "api objectives errors tasks",
+    "__init__": "api balancing objectives errors tasks",
     "errors": "",
     "downloads": "errors",
     "files": "errors",
@@ -39,11 +40,11 @@ ROOMS = {
     "types": "",
     "tasks": "errors",
     "objectives": "",
-    "balancing": "",
+    "balancing": "objectives",
     "data": "files downloads tasks types errors",
     "models": "files downloads tasks types errors",
     "metrics": "tasks types errors",
-    "methods": "objectives models types errors",
+    "methods": "objectives balancing models types errors",
     "reports": "files metrics tasks types errors",
     "config_values": "files methods tasks errors",
     "config": "data methods paths preset_files config_files config_values tasks errors",
@@ -56,7 +57,7 @@ ROOMS = {
     "api": "runs exports train data config config_files preset_files files metrics reports "
     "paths tasks errors",
     "cli": "config failures paths streams errors",
-    "commands": "cli config config_files config_help config_values preset_files version runs train "
+    "commands": "cli api config config_files config_help config_values preset_files version runs train "
     "reports methods metrics data files tasks exports errors",
     "__main__": "commands",
 }
@@ -84,6 +85,19 @@ ONLY_IN = {
 }
 # Folder -> the only packages besides the standard library's that it imports.
 OUTSIDE = {"mtra_jax/objectives": {"jax"}, "mtra_jax/balancing": {"jax"}}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
+DEPENDENCIES = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+# Distribution -> its module, where the names differ.
+MODULES = {"orbax-checkpoint": "orbax", "mlflow-skinny": "mlflow"}
+# What the package may import. `_typeshed` comes with type checkers.
+DECLARED = {*sys.stdlib_module_names, "mtra_jax", "_typeshed"} | {
+    MODULES.get(name, name.replace("-", "_"))
+    for extra, lines in DEPENDENCIES.items()
+    if extra != "test"
+    for name in (re.match(r"[\w-]+", line).group() for line in lines)
+}
 # Functions of jax. Not `process_count`, which a run records.
 DEVICES = {
     "device_count",
@@ -186,6 +200,15 @@ def rooms_import_few_packages(module):
                 yield line, f"imports {package}"
 
 
+def packages_are_declared(module):
+    if not module.is_in("mtra_jax"):
+        return
+    for line, name in imports(module):
+        package = name.partition(".")[0]
+        if package not in DECLARED:
+            yield line, f"imports {package}, which pyproject.toml does not name"
+
+
 def few_modules_name_devices(module):
     # `runs/processes.py` joins and tells apart processes.
     places = (
@@ -257,6 +280,7 @@ RULES = (
     nobody_imports_scripts,
     packages_have_one_place,
     rooms_import_few_packages,
+    packages_are_declared,
     few_modules_name_devices,
     modules_are_short,
     bodies_are_short,
@@ -457,6 +481,7 @@ BREACHES = [
     (packages_have_one_place, "train/loop.py", "import torch"),
     (packages_have_one_place, "train/loop.py", "from ml_collections import ConfigDict"),
     (rooms_import_few_packages, "objectives/a.py", "import optax"),
+    (packages_are_declared, "data/a.py", "def f():\n    from sklearn import metrics"),
     (few_modules_name_devices, "train/step.py", "import jax\ny = jax.pmap(f)"),
     (few_modules_name_devices, "train/step.py", "from jax import pmap"),
     (few_modules_name_devices, "train/step.py", "import jax\ny = jax.devices()[0]"),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from messages import assert_mentions
 
+from mtra_jax.api import loading
 from mtra_jax.commands import predict
 from mtra_jax.errors import InputError
 from mtra_jax.reports import answers
-from mtra_jax.runs import prediction
 from mtra_jax.tasks import Task
 
 MOOD = Task("mood", "Mood", "classification", ("sad", "glad"), ("macro_f1",))
@@ -68,7 +68,7 @@ def labelled(tmp_path, monkeypatch, capsys):
             run.fake = Fake(chosen)
             return run.fake
 
-        monkeypatch.setattr(prediction, "load", load)
+        monkeypatch.setattr(loading, "load_predictor", load)
         predict.main([f"--workdir={tmp_path}", f"--input={path}", *flags])
         return capsys.readouterr().out
 

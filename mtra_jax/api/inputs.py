@@ -131,10 +131,11 @@ def evaluation_data(
         return Data(chosen, task_file.read(path, chosen, [split]))
     built_in = BENCHMARKS[str(tasks)]
     chosen = _common(benchmark, built_in.task_names)
-    for task in built_in.select(chosen.task_names).tasks:
-        if task.labels != chosen.tasks[chosen.task_names.index(task.name)].labels:
-            raise InputError(f"{task.name}: the model has other labels than {tasks}")
     source = built_in.select(chosen.task_names)
+    labels = {task.name: task.labels for task in chosen.tasks}
+    for task in source.tasks:
+        if task.labels != labels[task.name]:
+            raise InputError(f"{task.name}: the model has other labels than {tasks}")
     return Data(chosen, benchmarks.read_examples(source, data_dir, [split]))
 
 

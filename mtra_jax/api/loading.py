@@ -1,13 +1,15 @@
-"""The directory of a run, or of an exported model -> a `Model`."""
+"""The directory of a run, or of an exported model -> a `Model`, or a `Predictor`."""
 
 import os
 from pathlib import Path
 
 from mtra_jax import config as configs
 from mtra_jax.api.model import Model
-from mtra_jax.errors import InputError, shown
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.exports import reading
-from mtra_jax.runs import scoring, workdir
+from mtra_jax.runs import definitions, scoring, workdir
+from mtra_jax.runs.prediction import Predictor
+from mtra_jax.runs.scoring import Saved
 from mtra_jax.train.devices import start_devices
 
 
@@ -24,9 +26,35 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     if not os.path.isdir(path):
         raise InputError(f"{shown(str(directory))}: no such directory")
     start_devices()
+    saved = _saved(path, cache_dir)
     if reading.is_export(path):
-        results = reading.read_results(path)
-        return Model([reading.read(path, cache_dir)], results)
+        return Model(saved, reading.read_results(path))
+    return Model(saved, workdir.read_results(path))
+
+
+def load_predictor(
+    directory: Path, task: str = "", cache_dir: str | None = None
+) -> Predictor:
+    """As `load`, for the predictions of all tasks, or of `task` alone.
+
+    Raises:
+      InputError: as `load`, or the model has no such task.
+    """
+    if not task:
+        return Predictor(_saved(directory, cache_dir))
+    if not reading.is_export(directory):
+        return Predictor([scoring.load(directory, task, cache_dir)], [task])
+    names = definitions.read(directory).task_names
+    if task not in names:
+        hint = did_you_mean(task, names)
+        raise InputError(f"unknown task {task!r} of this model; {hint}")
+    return Predictor([reading.read(directory, cache_dir)], [task])
+
+
+def _saved(path: Path, cache_dir: str | None) -> list[Saved]:
+    """One model for all tasks, or one for each task."""
+    if reading.is_export(path):
+        return [reading.read(path, cache_dir)]
     if not (path / workdir.CONFIG).is_file():
         raise InputError(
             f"{path}: expected the directory of a run or of an exported model, with "
@@ -34,5 +62,4 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
         )
     names = configs.separate_tasks(workdir.read_config(path))
     places = [path / name for name in names] or [path]
-    saved = [scoring.load_one(place, cache_dir) for place in places]
-    return Model(saved, workdir.read_results(path))
+    return [scoring.load_one(place, cache_dir) for place in places]

@@ -9,6 +9,7 @@ import numpy as np
 from mtra_jax import metrics
 from mtra_jax.api import inputs
 from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.reports import answers
 from mtra_jax.runs import scoring
 from mtra_jax.runs.prediction import Predictor
 from mtra_jax.runs.representation import Representer
@@ -159,14 +160,5 @@ class Model:
 
 def prediction(task: Task, outputs: np.ndarray) -> Prediction:
     """The prediction for one text from `outputs` [d] of `prediction.Predictor`."""
-    by_label = dict(zip(task.labels, map(float, outputs), strict=True))
-    if task.kind == "regression":
-        return Prediction(values=by_label)
-    if task.kind == "multi_label":
-        thresholds = task.thresholds or (0.5,) * task.num_outputs
-        pairs = zip(by_label.items(), thresholds, strict=True)
-        labels = tuple(name for (name, p), least in pairs if p >= least)
-        return Prediction(labels=labels, probabilities=by_label)
-    is_sound = bool(np.isfinite(outputs).all())
-    label = task.labels[int(np.argmax(outputs))] if is_sound else None
-    return Prediction(label=label, probabilities=by_label)
+    parts = answers.answer(task, outputs, digits=None)
+    return Prediction(**{**parts, "labels": tuple(parts.get("labels", ()))})

@@ -9,7 +9,7 @@ that returns the losses [T] of any model:
     state = balancer.init(num_tasks)
     (value, aux), gradient, state = step(params, state, batch, rng=rng)
 
-Imports nothing else of this package.
+Imports nothing of this package but `objectives`.
 """
 
 from mtra_jax.balancing.apply import Aux, value_and_grad

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax.balancing import checks
-from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree
+from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
 
 
 class Aux(NamedTuple):
@@ -99,7 +99,10 @@ def value_and_grad(
             losses, pull, outputs = jax.vjp(
                 lambda p: split(losses_fn(p, *args)), params, has_aux=True
             )
-            back = None
+            is_shared = None
+            if select is not None:
+                is_shared = checks.selected(select(params), params)
+            passes = _Passes(pull, None, is_shared, axis_name)
         else:
             z, back = jax.vjp(lambda p: represent(p, *args), params)
             checks.floats("the representation", z)
@@ -107,17 +110,30 @@ def value_and_grad(
             losses, pull, outputs = jax.vjp(
                 lambda p, z: split(losses_fn(p, z, *args)), params, z, has_aux=True
             )
+            passes = _Passes(pull, back, None, axis_name)
         losses = _mean(losses, axis_name)
         checks.state(balancer, state, len(losses), like)
         inputs = Inputs(losses, checks.present(present, len(losses)), rng)
         run = _of_losses if balancer.reads is Reads.LOSSES else _of_gradients
-        value, aux, gradient, memory = run(
-            balancer, state, inputs, pull, back, select, params, axis_name
-        )
+        value, aux, gradient, memory = run(balancer, state, inputs, passes)
         aux = aux._replace(outputs=outputs)
         return (value, aux), gradient, state._replace(memory=memory)
 
     return step
+
+
+class _Passes(NamedTuple):
+    """The backward passes of a step.
+
+    `pull`: cotangents of the losses [T] -> (gradient of the parameters,), or with `back`
+    (that of the parameters used after z, that of z). `back`: cotangent of z -> (gradient
+    of the parameters,). `is_shared`: the result of `select`, None for all parameters.
+    """
+
+    pull: Callable[[jax.Array], tuple[Tree, ...]]
+    back: Callable[[Tree], tuple[Tree]] | None
+    is_shared: Tree | None
+    axis_name: str | None
 
 
 def _mean(tree: Tree, axis_name: str | None) -> Tree:
@@ -133,25 +149,19 @@ def _varying(tree: Tree, axis_name: str | None) -> Tree:
         return tree
 
     def mark(leaf: Any) -> Any:
-        if axis_name in jax.typeof(leaf).vma:
+        # JAX refuses a leaf that is marked already, and has no stable name for the mark.
+        try:
+            return jax.lax.pcast(leaf, axis_name, to="varying")
+        except ValueError:
             return leaf
-        return jax.lax.pcast(leaf, axis_name, to="varying")
 
     return jax.tree.map(mark, tree)
 
 
 def _of_losses(
-    balancer: Balancer,
-    state: State,
-    inputs: Inputs,
-    pull: Callable,
-    back: Callable | None,
-    select: Any,
-    params: Tree,
-    axis_name: str | None,
+    balancer: Balancer, state: State, inputs: Inputs, passes: _Passes
 ) -> tuple[jax.Array, Aux, Tree, Tree]:
     """One backward pass, of the weighted sum of the losses."""
-    del select, params
 
     def objective(losses: jax.Array, learned: Tree) -> tuple[jax.Array, Tree]:
         result = balancer.combine(
@@ -162,40 +172,29 @@ def _of_losses(
     (value, memory), (weights, learned) = jax.value_and_grad(
         objective, (0, 1), has_aux=True
     )(inputs.losses, state.learned)
-    if back is None:
-        (gradient,) = pull(_varying(weights, axis_name))
-    else:
-        direct, by_z = pull(_varying(weights, axis_name))
-        gradient = jax.tree.map(jnp.add, direct, back(by_z)[0])
-    gradient = _mean(gradient, axis_name)
+    gradient, *by_z = passes.pull(_varying(weights, passes.axis_name))
+    if passes.back is not None:
+        gradient = jax.tree.map(jnp.add, gradient, passes.back(*by_z)[0])
+    gradient = _mean(gradient, passes.axis_name)
     return value, Aux(inputs.losses, weights, learned), gradient, memory
 
 
 def _of_gradients(
-    balancer: Balancer,
-    state: State,
-    inputs: Inputs,
-    pull: Callable,
-    back: Callable | None,
-    select: Any,
-    params: Tree,
-    axis_name: str | None,
+    balancer: Balancer, state: State, inputs: Inputs, passes: _Passes
 ) -> tuple[jax.Array, Aux, Tree, Tree]:
     """T backward passes, one per task; with `back` of the part after z only."""
-    units = jnp.eye(len(inputs.losses), dtype=inputs.losses.dtype)
-    own = jax.vmap(pull)(_varying(units, axis_name))
+    axis_name, back = passes.axis_name, passes.back
+    num_devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+    cotangents = jnp.eye(len(inputs.losses), dtype=inputs.losses.dtype)
+    rows, *by_z = jax.vmap(passes.pull)(_varying(cotangents, axis_name))
     if back is None:
-        (gradients,) = own
         # Means first: projection and norms are not linear.
-        gradients = _mean(gradients, axis_name)
-        is_shared = jax.tree.map(lambda _: True, gradients)
-        if select is not None:
-            is_shared = checks.selected(select(params), params)
+        gradients = rows = _mean(rows, axis_name)
     else:
-        direct, gradients = own
         # The texts of a device are a part of the global batch, whose loss is the mean.
-        scale = 1 if axis_name is None else 1 / jax.lax.psum(1, axis_name)
-        gradients = jax.tree.map(lambda g: g * scale, gradients)
+        gradients = jax.tree.map(lambda g: g / num_devices, *by_z)
+    is_shared = passes.is_shared
+    if is_shared is None:
         is_shared = jax.tree.map(lambda _: True, gradients)
     products = _gramian(gradients, is_shared)
     if back is not None and axis_name is not None:
@@ -207,30 +206,20 @@ def _of_gradients(
         return jnp.asarray(result.penalty, inputs.losses.dtype), result
 
     learned, result = jax.grad(penalty, has_aux=True)(state.learned)
-    if balancer.reads is Reads.GRADIENTS:
-        weights = jnp.full_like(inputs.losses, jnp.nan)
-        combined = result.value
-    else:
+    combined, weights = result.value, jnp.full_like(inputs.losses, jnp.nan)
+    if balancer.reads is Reads.GRAMIAN:
         weights = result.value
         combined = jax.tree.map(
             lambda g: jnp.tensordot(weights, g, 1).astype(g.dtype), gradients
         )
-    value = jnp.sum(jnp.where(inputs.present, inputs.losses, 0))
+    sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), rows)
     if back is None:
-        gradient = jax.tree.map(
-            lambda shared, new, rows: jnp.where(shared, new, jnp.sum(rows, axis=0)),
-            is_shared,
-            combined,
-            gradients,
-        )
+        gradient = jax.tree.map(jnp.where, is_shared, combined, sums)
     else:
-        # `combined` is a gradient of the global mean; `back` averages over devices again.
-        scale = 1 if axis_name is None else jax.lax.psum(1, axis_name)
-        (through_z,) = back(jax.tree.map(lambda g: g * scale, combined))
-        gradient = jax.tree.map(
-            lambda rows, new: jnp.sum(rows, axis=0) + new, direct, through_z
-        )
-        gradient = _mean(gradient, axis_name)
+        # `combined` is a gradient of the global mean, and the mean below divides again.
+        (through_z,) = back(jax.tree.map(lambda g: g * num_devices, combined))
+        gradient = _mean(jax.tree.map(jnp.add, sums, through_z), axis_name)
+    value = total(inputs.losses, inputs.present)
     aux = Aux(inputs.losses, weights, learned, products)
     return value, aux, gradient, result.memory
 

@@ -37,7 +37,7 @@ def mgda(solver: str = "exact") -> Balancer:
         raise ValueError(f"`solver` must be exact or frank_wolfe; found {solver!r}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram = solvers.scaled(_gram(inputs))
+        gram = solvers.scaled(inputs.gram)
         if solver == "frank_wolfe":
             weights = _frank_wolfe(gram, inputs.present)
         else:
@@ -87,7 +87,7 @@ def cagrad(c: float = 0.5) -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         present = inputs.present
-        gram = solvers.scaled(_gram(inputs))
+        gram = solvers.scaled(inputs.gram)
         mean = present / jnp.maximum(jnp.sum(present), 1).astype(gram.dtype)
         radius = c * jnp.sqrt(jnp.maximum(mean @ gram @ mean, 0))
         # The norm has no derivative at 0, which a Pareto-stationary point reaches.
@@ -133,7 +133,7 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
         raise ValueError(f"`max_norm` must be 0 or more; found {max_norm}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        weights, gram = _fair(inputs, 1.0), _gram(inputs)
+        weights, gram = _fair(inputs, 1.0), inputs.gram
         if max_norm:
             norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
             weights = weights * jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
@@ -164,7 +164,7 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
 
 def _fair(inputs: Inputs, alpha: float) -> jax.Array:
     """Returns the weights with (G w)_t = w_t^(−1/α); 0 for absent tasks and zero gradients."""
-    gram = _gram(inputs)
+    gram = inputs.gram
     counts = inputs.present & (jnp.diagonal(gram) > 0)
     eye = jnp.eye(len(gram), dtype=gram.dtype)
     own = jnp.where(counts[:, None] & counts[None], gram, eye)
@@ -185,7 +185,7 @@ def db_mtl() -> Balancer:
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        norms = jnp.sqrt(jnp.diagonal(_gram(inputs)))
+        norms = jnp.sqrt(jnp.diagonal(inputs.gram))
         counts = inputs.present & (norms > 0)
         floor = jnp.finfo(norms.dtype).tiny
         losses = jnp.maximum(jnp.where(counts, inputs.losses, 1), floor)
@@ -217,7 +217,7 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
         return State(jnp.zeros(count), jnp.zeros(count))
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram, present = _gram(inputs), inputs.present
+        gram, present = inputs.gram, inputs.present
         first = state.memory
         losses = jax.lax.stop_gradient(inputs.losses)
         first = jnp.where((first == 0) & present, losses.astype(first.dtype), first)
@@ -234,9 +234,3 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
         return Combined(jnp.where(present, weights, 0), first, penalty)
 
     return Balancer(init, combine, Reads.GRAMIAN)
-
-
-def _gram(inputs: Inputs) -> jax.Array:
-    if inputs.gramian is None:
-        raise ValueError("`gramian` must be [T, T]; found None.")
-    return inputs.gramian

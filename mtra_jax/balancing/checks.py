@@ -45,7 +45,7 @@ def losses(values: Any) -> jax.Array:
 
 
 def floats(name: str, tree: Tree) -> None:
-    """Raises ValueError if the leaves of `tree` are not floats, or there are none."""
+    """Raises ValueError if `tree` has no leaves, or a leaf that is not a float."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
         raise ValueError(f"{_quoted(name)} must have arrays; found none.")
@@ -95,7 +95,9 @@ def selected(booleans: Tree, params: Tree) -> Tree:
     Raises:
       ValueError: they do not.
     """
-    expected, actual = jax.tree.structure(params), jax.tree.structure(booleans)
+    # The stubs of PyTreeDef have no comparison.
+    expected: Any = jax.tree.structure(params)
+    actual: Any = jax.tree.structure(booleans)
     if actual != expected:
         raise ValueError(
             f"`select` must return a tree like `params`, {expected}; found {actual}."

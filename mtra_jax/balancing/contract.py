@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Tree = Any
 """A pytree of arrays."""
@@ -47,6 +48,28 @@ class Inputs(NamedTuple):
     gramian: jax.Array | None = None
     gradients: Tree = None
 
+    @property
+    def key(self) -> jax.Array:
+        """`rng`, for balancers that draw numbers.
+
+        Raises:
+          ValueError: it is missing.
+        """
+        if self.rng is None:
+            raise ValueError("`rng` must be a key for this balancer; found None.")
+        return self.rng
+
+    @property
+    def gram(self) -> jax.Array:
+        """`gramian`, for balancers that read it.
+
+        Raises:
+          ValueError: it is missing.
+        """
+        if self.gramian is None:
+            raise ValueError("`gramian` must be [T, T] for this balancer; found None.")
+        return self.gramian
+
 
 class Combined(NamedTuple):
     """What `Balancer.combine` returns.
@@ -82,4 +105,4 @@ def stateless(*_: Any) -> State:
 
 def total(values: jax.Array, present: jax.Array) -> jax.Array:
     """Returns the sum of `values` [T] over the tasks that are present."""
-    return jax.numpy.sum(jax.numpy.where(present, values, 0))
+    return jnp.sum(jnp.where(present, values, 0))

@@ -28,12 +28,8 @@ def graddrop() -> Balancer:
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        if inputs.rng is None:
-            raise ValueError(
-                "`rng` must be a key; found None. This balancer draws signs."
-            )
         leaves, structure = jax.tree.flatten(inputs.gradients)
-        keys = jax.random.split(inputs.rng, len(leaves))
+        keys = jax.random.split(inputs.key, len(leaves))
         rows = [_one_sign(*pair) for pair in zip(leaves, keys, strict=True)]
         return Combined(jax.tree.unflatten(structure, rows), state.memory)
 

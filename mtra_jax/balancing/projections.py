@@ -29,7 +29,7 @@ def pcgrad() -> Balancer:
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram = _gram(inputs)
+        gram = inputs.gram
         coefficients = project(gram, _orders(inputs))
         return Combined(_sum_present(coefficients, inputs.present), state.memory)
 
@@ -76,7 +76,7 @@ def gradvac(decay: float = 0.01) -> Balancer:
         raise ValueError(f"`decay` must lie in [0, 1]; found {decay}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram, present = _gram(inputs), inputs.present
+        gram, present = inputs.gram, inputs.present
         coefficients, averages = vaccinate(
             gram, _orders(inputs), state.memory, present, decay
         )
@@ -147,7 +147,7 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         present = inputs.present
-        gram = solvers.scaled(_gram(inputs))
+        gram = solvers.scaled(inputs.gram)
         gram = gram + regularisation * jnp.eye(len(gram), dtype=gram.dtype)
 
         def projected(unit: jax.Array) -> jax.Array:
@@ -180,7 +180,7 @@ def aligned_mtl(scale: str = "min") -> Balancer:
         raise ValueError(f"`scale` must be min or rmse; found {scale!r}.")
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram, present = _gram(inputs), inputs.present
+        gram, present = inputs.gram, inputs.present
         values, vectors = jnp.linalg.eigh(gram)
         limit = jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
         is_kept = values > limit
@@ -208,7 +208,7 @@ def config() -> Balancer:
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram, present = _gram(inputs), inputs.present
+        gram, present = inputs.gram, inputs.present
         norms = jnp.sqrt(jnp.diagonal(gram))
         inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
         cosines = gram * inverse[:, None] * inverse[None]
@@ -230,7 +230,7 @@ def imtl_g() -> Balancer:
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram = _gram(inputs)
+        gram = inputs.gram
         v = _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram)))
         v_sum = jnp.sum(v)
         is_zero = jnp.abs(v_sum) < 1e-12
@@ -249,18 +249,10 @@ def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
     return vectors @ (inverse * (vectors.T @ right))
 
 
-def _gram(inputs: Inputs) -> jax.Array:
-    if inputs.gramian is None:
-        raise ValueError("`gramian` must be [T, T]; found None.")
-    return inputs.gramian
-
-
 def _orders(inputs: Inputs) -> jax.Array:
     """A random order of the tasks for each task: int [T, T]."""
-    if inputs.rng is None:
-        raise ValueError("`rng` must be a key; found None. This balancer draws orders.")
-    count = len(inputs.losses)
-    keys = jax.random.split(inputs.rng, count)
+    count = len(inputs.gram)
+    keys = jax.random.split(inputs.key, count)
     return jax.vmap(lambda key: jax.random.permutation(key, count))(keys)
 
 

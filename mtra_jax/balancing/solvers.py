@@ -162,9 +162,7 @@ def fair_weights(matrix: jax.Array, power: float) -> jax.Array:
         now = target ** jnp.clip(share, 0, 1).astype(matrix.dtype)
         y, right = jnp.exp(log_y), jnp.exp(log_right(log_y, now))
         curvature = y[:, None] * matrix * y[None] + jnp.diag(now * y * right)
-        u = jax.scipy.linalg.solve(
-            curvature, y * (right - matrix @ y), assume_a="pos"
-        )
+        u = jax.scipy.linalg.solve(curvature, y * (right - matrix @ y), assume_a="pos")
         u = jnp.where(jnp.all(jnp.isfinite(u)), u, 0)
         u = u * jnp.minimum(1, LONGEST / jnp.maximum(jnp.max(jnp.abs(u)), 1e-30))
         candidates = log_y + sizes[:, None] * u

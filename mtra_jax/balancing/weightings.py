@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from mtra_jax import objectives
 from mtra_jax.balancing import checks
 from mtra_jax.balancing.contract import (
     Balancer,
@@ -48,11 +50,12 @@ def by_size(counts: Sequence[int]) -> Balancer:
     Source: a usual choice; it is the mean over the examples of all tasks.
 
     Raises:
-      ValueError: a count is not positive. The step: there are not T counts.
+      ValueError: a count is negative, or there is no count. The step: there are not T.
     """
     counts = tuple(counts)
-    if not counts or not all(count > 0 for count in counts):
-        raise ValueError(f"`counts` must be positive; found {counts}.")
+    if not counts or not all(count >= 0 for count in counts):
+        raise ValueError(f"`counts` must be numbers of 0 or more; found {counts}.")
+    shares = jnp.asarray(counts, float) / max(sum(counts), 1)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
@@ -61,8 +64,8 @@ def by_size(counts: Sequence[int]) -> Balancer:
                 f"`counts` must have {len(losses)} numbers, one for each task; found "
                 f"{len(counts)}."
             )
-        shares = (jnp.asarray(counts, float) / sum(counts)).astype(losses.dtype)
-        return Combined(total(shares * losses, inputs.present), state.memory)
+        weighted = shares.astype(losses.dtype) * losses
+        return Combined(total(weighted, inputs.present), state.memory)
 
     return Balancer(stateless, combine)
 
@@ -77,7 +80,7 @@ def random_weights() -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
-        draws = jax.random.normal(_key(inputs), losses.shape, losses.dtype)
+        draws = jax.random.normal(inputs.key, losses.shape, losses.dtype)
         return Combined(
             total(jax.nn.softmax(draws) * losses, inputs.present), state.memory
         )
@@ -85,15 +88,7 @@ def random_weights() -> Balancer:
     return Balancer(stateless, combine)
 
 
-def _key(inputs: Inputs) -> jax.Array:
-    if inputs.rng is None:
-        raise ValueError(
-            "`rng` must be a key; found None. This balancer draws numbers."
-        )
-    return inputs.rng
-
-
-def uncertainty(factors: Sequence[float] | float = 1.0) -> Balancer:
+def uncertainty(factors: ArrayLike = 1.0) -> Balancer:
     """Uncertainty weighting (UW): L = Σ_t c_t exp(−s_t) ℓ_t + s_t/2, s_t learned.
 
     `factors`: c_t, 1 for cross-entropy and 1/2 for squared errors. s_t = log σ_t² starts at
@@ -180,11 +175,8 @@ def scale_invariant(floor: float = 1e-2) -> Balancer:
     _check_positive("floor", floor)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        x = inputs.losses
-        is_above = x >= floor
-        log = jnp.log(jnp.where(is_above, x, floor))
-        value = jnp.where(is_above, log, jnp.log(floor) + (x - floor) / floor)
-        return Combined(total(value, inputs.present), state.memory)
+        value = objectives.log_sum(inputs.losses, floor, inputs.present)
+        return Combined(value, state.memory)
 
     return Balancer(stateless, combine)
 
@@ -234,11 +226,13 @@ class Averages(NamedTuple):
     last: jax.Array
     """Mean loss of the last complete epoch; 0 in the first."""
     second_last: jax.Array
-    step: jax.Array
+    steps: jax.Array
     """Steps since the start."""
 
 
-def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
+def dynamic_average(
+    steps_per_epoch: int, temperature: float | jax.Array = 2.0
+) -> Balancer:
     """Dynamic weight average (DWA): L = Σ_t λ_t ℓ_t, λ = T softmax(r / temperature).
 
     r_t is the ratio of the mean losses of the last two epochs. In the first two epochs all
@@ -265,8 +259,8 @@ def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
         old = state.memory
         mean = old.total / jnp.maximum(old.steps_with_task, 1)
         empty = jnp.zeros_like(mean)
-        rolled = Averages(empty, empty, mean, old.last, old.step)
-        is_first = (old.step % steps_per_epoch == 0) & (old.step > 0)
+        rolled = Averages(empty, empty, mean, old.last, old.steps)
+        is_first = old.steps % steps_per_epoch == 0
         now = jax.tree.map(
             lambda new, same: jnp.where(is_first, new, same), rolled, old
         )
@@ -278,7 +272,7 @@ def dynamic_average(steps_per_epoch: int, temperature: float = 2.0) -> Balancer:
         memory = now._replace(
             total=now.total + jax.lax.stop_gradient(losses),
             steps_with_task=now.steps_with_task + inputs.present,
-            step=now.step + 1,
+            steps=now.steps + 1,
         )
         return Combined(jnp.sum(weights.astype(losses.dtype) * losses), memory)
 
@@ -337,6 +331,7 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
     return Balancer(init, combine)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
+def _check_positive(name: str, value: float | jax.Array) -> None:
+    # A traced number has no value yet.
+    if isinstance(value, int | float) and not value > 0:
         raise ValueError(f"`{name}` must be positive; found {value}.")

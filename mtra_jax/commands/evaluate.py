@@ -1,4 +1,4 @@
-"""Scores a finished run again, or prediction files from any source.
+"""Scores a finished run or an exported model, or prediction files from any source.
 
 mtra-jax evaluate --workdir runs/tiny [--split test]
 mtra-jax evaluate --workdir runs/mine --tasks other.toml
@@ -20,7 +20,7 @@ from mtra_jax.errors import InputError
 def main(arguments: Sequence[str]) -> None:
     """Prints the figures of one split as JSON, and as a table on standard error."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--workdir", help="the directory of a run")
+    parser.add_argument("--workdir", help="of a run, or an exported model")
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     parser.add_argument("--predictions", help="prediction files in TweetEval's layout")
     parser.add_argument(
@@ -78,8 +78,20 @@ def check_tasks(flags: argparse.Namespace) -> None:
                 )
 
 
+def check_data(directory: Path, benchmark: str, flags: argparse.Namespace) -> None:
+    """Raises InputError if no flag names the data to score an exported model on."""
+    flag, given = "--data_dir DIR", flags.data_dir
+    if benchmark == "own":
+        flag, given = "--tasks FILE.toml", flags.tasks
+    if not given and benchmark != "synthetic":  # which is generated
+        raise InputError(
+            f"{directory}: an exported model does not name its data; expected {flag}"
+        )
+
+
 def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
-    """Scores the run in `workdir`."""
+    """Scores the run, or the exported model, in `workdir`."""
+    from mtra_jax.exports import reading
     from mtra_jax.reports import bars, tables
     from mtra_jax.runs import scoring
     from mtra_jax.train.devices import start_devices
@@ -93,7 +105,12 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
         batch_size=flags.batch_size,
         bar=bars.evaluation_bar,
     )
-    score = scoring.evaluate_run(workdir, flags.split, options)
+    if reading.is_export(workdir):
+        saved = reading.read(workdir, flags.cache_dir)
+        check_data(workdir, saved.benchmark.name, flags)
+        score = scoring.evaluate_saved(saved, workdir, flags.split, options)
+    else:
+        score = scoring.evaluate_run(workdir, flags.split, options)
     if score.difference is not None:
         print(f"not the data of the run: {score.difference}", file=sys.stderr)
     if score.limit:

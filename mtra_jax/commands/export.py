@@ -3,8 +3,8 @@
   mtra-jax export runs/mine --to models/mine
   mtra-jax export runs/mine --to models/mine --onnx --push_to_hub me/mine
 
-`mtra_jax.load` reads the directory. README.md in it, the card, has lines of PyTorch that
-compute the same predictions.
+`mtra_jax.load`, `mtra-jax predict` and `mtra-jax evaluate` read the directory. README.md
+in it, the card, has lines of PyTorch that compute the same predictions.
 """
 
 from collections.abc import Sequence

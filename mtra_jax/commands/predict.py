@@ -51,7 +51,9 @@ Write = Callable[[Item, dict[str, Any]], None]
 def main(arguments: Sequence[str]) -> None:
     """Reads examples in chunks, and writes each chunk before it reads the next."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--workdir", required=True, help="the directory of a run")
+    parser.add_argument(
+        "--workdir", required=True, help="of a run, or an exported model"
+    )
     parser.add_argument("--task", default="", help="one task; all if not given")
     parser.add_argument("--input", help="a file; standard input if not given")
     parser.add_argument(
@@ -79,11 +81,11 @@ def main(arguments: Sequence[str]) -> None:
 
     import tqdm
 
-    from mtra_jax.runs import prediction
+    from mtra_jax.api import loading
     from mtra_jax.train.devices import start_devices
 
     start_devices()
-    predictor = prediction.load(workdir, flags.task, flags.cache_dir)
+    predictor = loading.load_predictor(workdir, flags.task, flags.cache_dir)
     tasks = predictor.tasks_for(has_pairs=len(names) == 2)
     write = writer(form, tasks, is_bare=form == TEXT and bool(flags.task))
     # Delayed and then removed, so that it does not stand beside an error message.

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
 
     from mtra_jax.reports import comparison, run_tasks, tables
+    from mtra_jax.runs import definitions
     from mtra_jax.runs import workdir as files
 
     rows: dict[str, Any] = {}
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
             file = workdir / files.RESULTS
             raise InputError(f"{file}: no such file; the run has not finished")
         comparison.check_results(results, str(workdir / files.RESULTS))
-        own = run_tasks.columns_of(files.read_benchmark(workdir).tasks)
+        own = run_tasks.columns_of(definitions.read(workdir).tasks)
         tasks = tasks or own
         if difference := run_tasks.difference(own, tasks):
             raise InputError(f"{workdir}: {difference}, as in the first run")

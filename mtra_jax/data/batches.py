@@ -10,8 +10,8 @@ import numpy as np
 
 from mtra_jax.data import packing
 from mtra_jax.data import targets as task_targets
+from mtra_jax.data.examples import Examples
 from mtra_jax.data.packing import Shape
-from mtra_jax.data.sources import Examples
 from mtra_jax.data.tokens import Tokens
 from mtra_jax.tasks import Benchmark
 from mtra_jax.types import Batch

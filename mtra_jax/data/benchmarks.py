@@ -1,7 +1,7 @@
 """A data directory and options -> examples and tokens of every split."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,7 @@ from tokenizers import Tokenizer
 
 from mtra_jax.data import batches, hub, noise, sources, synthetic, task_file, tokens
 from mtra_jax.data.batches import Corpus
-from mtra_jax.data.examples import Data
-from mtra_jax.data.sources import Examples, Splits
+from mtra_jax.data.examples import SPLITS, Data, Examples, Splits, take
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
 
@@ -56,7 +55,7 @@ def choose_benchmark(name: str, tasks: str = "") -> Benchmark:
 def read_examples(
     benchmark: Benchmark,
     data_dir: str,
-    splits: Sequence[str] = sources.SPLITS,
+    splits: Sequence[str] = SPLITS,
     task_path: str = "",
 ) -> Splits:
     """Reads splits of a benchmark from files or the hub, or generates the synthetic one.
@@ -109,7 +108,7 @@ def thin(
         labels = noise.flip_labels(train.labels[drawn], num_classes, label_noise, rng)
         thinned[task.name] = {
             **examples[task.name],
-            "train": _take(train, drawn)._replace(labels=labels, targets=()),
+            "train": take(train, drawn)._replace(labels=labels, targets=()),
         }
     return limit_examples(benchmark, thinned, limit)
 
@@ -130,19 +129,8 @@ def limit_examples(benchmark: Benchmark, examples: Splits, limit: int) -> Splits
             rng = np.random.default_rng([*task.name.encode(), 0, *split.encode()])
             classes = part.labels if task.is_classification else None
             rows = noise.spread(len(part.texts), limit, classes, rng)
-            limited[task.name][split] = _take(part, rows)
+            limited[task.name][split] = take(part, rows)
     return limited
-
-
-def _take(part: Examples, rows: np.ndarray) -> Examples:
-    """The examples at the sorted `rows`, with the number of each target that remains."""
-    names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]
-    places = np.searchsorted(np.cumsum(sizes), rows, side="right")
-    counts: Iterable[int] = np.bincount(places, minlength=len(names)) if names else ()
-    targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
-    second_texts = [part.second_texts[i] for i in rows] if part.second_texts else ()
-    texts = [part.texts[i] for i in rows]
-    return Examples(texts, part.labels[rows], targets, second_texts)
 
 
 def train_texts(benchmark: Benchmark, examples: Splits) -> list[str]:
@@ -161,7 +149,7 @@ def build_corpora(
     *,
     max_length: int,
     cache_dir: str | Path | None,
-    splits: tuple[str, ...] = sources.SPLITS,
+    splits: tuple[str, ...] = SPLITS,
 ) -> Mapping[str, Corpus]:
     """The tokens and targets of each split, with all tasks end to end.
 

@@ -1,6 +1,6 @@
 """Texts and labels of one split of a task, as every reader returns them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,3 +66,14 @@ def make_examples(
     dtype = np.int32 if task.is_classification else np.float32
     normalized = [texts.normalize(text) for text in raw]
     return Examples(normalized, np.asarray(labels, dtype), targets)
+
+
+def take(part: Examples, rows: np.ndarray) -> Examples:
+    """The examples at the sorted `rows`, with the number of each target that remains."""
+    names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]
+    places = np.searchsorted(np.cumsum(sizes), rows, side="right")
+    counts: Iterable[int] = np.bincount(places, minlength=len(names)) if names else ()
+    targets = tuple((name, int(n)) for name, n in zip(names, counts, strict=True))
+    second_texts = [part.second_texts[i] for i in rows] if part.second_texts else ()
+    chosen = [part.texts[i] for i in rows]
+    return Examples(chosen, part.labels[rows], targets, second_texts)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtra_jax.data.sources import Examples, Splits
+from mtra_jax.data.examples import Examples, Splits
 
 
 def of_splits(splits: Splits) -> dict[str, dict[str, dict[str, Any]]]:

@@ -83,23 +83,19 @@ def of_pair(task: Task, index: int, pair: Any) -> Labelled:
         raise InputError(f"{place}: text {shown(content)}; expected a pair of texts")
     names = ("first text", "second text") if task.is_pair else ("text",)
     columns = Columns(names, ("label",))
-    cell = value
+    values: Sequence[Any] = [value]
     if task.kind == "regression":
+        columns = Columns(names, task.labels)
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        cell = value if isinstance(value, list | tuple) else [value]
-        if len(cell) != task.num_outputs:
+        values = value if isinstance(value, list | tuple) else [value]
+        if len(values) != task.num_outputs:
             raise InputError(
-                f"{place}: {len(cell)} values; expected {task.num_outputs}: "
+                f"{place}: {len(values)} values; expected {task.num_outputs}: "
                 f"{', '.join(task.labels)}"
             )
-        columns = Columns(names, task.labels)
-        row = Row(
-            place, dict(zip((*names, *task.labels), (*parts, *cell), strict=True))
-        )
-    else:
-        row = Row(place, dict(zip((*names, "label"), (*parts, cell), strict=True)))
-    return of_row(row, task.kind, columns)
+    row = dict(zip((*names, *columns.label), (*parts, *values), strict=True))
+    return of_row(Row(place, row), task.kind, columns)
 
 
 def names_in(examples: Iterable[Labelled]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.examples import Examples, take
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Task
 
@@ -51,14 +51,6 @@ def cut(
                 f"data for {split}"
             )
     return {split: take(examples, rows[split]) for split in rows}
-
-
-def take(examples: Examples, rows: np.ndarray) -> Examples:
-    """The examples at `rows`; without targets, which only StanceEval has."""
-    second = [examples.second_texts[i] for i in rows] if examples.second_texts else ()
-    return Examples(
-        [examples.texts[i] for i in rows], examples.labels[rows], second_texts=second
-    )
 
 
 def _strata(task: Task, examples: Examples) -> np.ndarray:

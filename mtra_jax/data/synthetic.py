@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax.data import noise, synthetic_grammar
-from mtra_jax.data.sources import SPLITS, Examples
+from mtra_jax.data.examples import SPLITS, Examples
 from mtra_jax.tasks import SYNTHETIC, Task
 
 # Examples for training, validation and test.

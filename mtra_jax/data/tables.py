@@ -221,7 +221,7 @@ def _rows_of_parquet(path: Path, needs: Sequence[str]) -> Iterator[Row]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     with refusing(f"{path}: cannot be read as Parquet"):
-        from pyarrow import parquet  # of `datasets`; only Parquet needs it
+        from pyarrow import parquet  # only Parquet needs it
 
         file = parquet.ParquetFile(path)
         names = list(file.schema_arrow.names)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtra_jax.data.sources import Examples
+from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError, shown
 from mtra_jax.tasks import Benchmark, Task
 

@@ -17,7 +17,8 @@ label_smoothing = 0.1
 
 `label`: a column of class names; for regression a column or several, one for each
 dimension; for multi-label a column of lists of names, or a list of columns of 0 and 1.
-`label_separator` divides the names in a text. Paths are relative to the TOML file.
+`label_separator` divides the names in a text. Paths are relative to the TOML file;
+`files` may be those of train alone.
 `format` is that of files with another suffix (csv, tsv, jsonl, parquet), `columns` has
 the names of the columns of CSV and TSV files whose first line is a row.
 
@@ -204,7 +205,7 @@ def _weights(table: Table, kind: str) -> str | dict[str, float]:
         if name in table.values and kind != "classification":
             raise table.fault(name, f"it for classification only; the kind is {kind}")
     value = table.values.get(key, "")
-    if value in ("", "none", "balanced") and not (value == "" and key in table.values):
+    if key not in table.values or value in ("none", "balanced"):
         return value
     if not isinstance(value, dict) or not value:
         raise table.fault(key, '"none", "balanced" or a table { LABEL = WEIGHT }')

@@ -124,11 +124,11 @@ def _read(
     needs_train = "train" in splits or any(split in missing for split in splits)
     wanted = [split for split in splits if split not in missing and split != "train"]
     read = {split: list(source.read(split)) for split in wanted}
-    if needs_train or (task is None and not source.labels(entry.task)):
+    labels = task.labels if task else source.labels
+    if needs_train or not labels:
         read["train"] = list(source.read("train"))
     if task is None:
-        labels = source.labels(entry.task) or labelled.names_in(read["train"])
-        task = _resolved(entry, labels)
+        task = _resolved(entry, labels or labelled.names_in(read["train"]))
     stacked = {
         split: labelled.stack(task, part, f"{entry.place}: {entry.task.name}, {split}")
         for split, part in read.items()
@@ -170,9 +170,10 @@ class _Files:
     def has(self, split: str) -> bool:
         return split in self._entry.files
 
-    def labels(self, task: Task) -> tuple[str, ...]:
+    @property
+    def labels(self) -> tuple[str, ...]:
         """The labels that are known before the data are read; () for none."""
-        return task.labels
+        return self._entry.task.labels
 
     def read(self, split: str) -> Iterator[Labelled]:
         entry = self._entry
@@ -206,10 +207,12 @@ class _Dataset:
         name = self._entry.splits.get(split, split)
         return name in self._splits and split not in self._entry.cut
 
-    def labels(self, task: Task) -> tuple[str, ...]:
+    @property
+    def labels(self) -> tuple[str, ...]:
         """The labels that are known before the data are read; () for none."""
-        if task.labels or not self._named or not self.has("train"):
-            return task.labels
+        listed = self._entry.task.labels
+        if listed or not self._named or not self.has("train"):
+            return listed
         train = self._splits[self._entry.splits.get("train", "train")]
         return tuple(
             cells.class_name(name, self._named[0], self._name)
@@ -240,10 +243,8 @@ class _Dataset:
 def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
     if not {"train", "test"} <= splits.keys():
         return
-    train, test = (set(_texts(splits[split])) for split in ("train", "test"))
-    shared = (
-        sum(text in train for text in _texts(splits["test"])) if train & test else 0
-    )
+    train = set(_texts(splits["train"]))
+    shared = sum(text in train for text in _texts(splits["test"]))
     if shared:
         warnings.warn(
             f"{entry.place}: {entry.task.name}: {shared} of "

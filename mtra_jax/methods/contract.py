@@ -76,11 +76,17 @@ class Combine(Protocol):
     """Turns the Gramian of the tasks' gradients into weights [T], and the next state.
 
     `gram` [T, T] holds the inner products of the global batch's gradients with respect to
-    the shared parameters, 0 for absent tasks; `present` is [T].
+    the shared parameters, 0 for absent tasks; `losses` and `present` are [T].
     """
 
     def __call__(
-        self, gram: jax.Array, present: jax.Array, state: State, rng: jax.Array, /
+        self,
+        gram: jax.Array,
+        losses: jax.Array,
+        present: jax.Array,
+        state: State,
+        rng: jax.Array,
+        /,
     ) -> tuple[jax.Array, State]: ...
 
 

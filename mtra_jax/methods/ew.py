@@ -4,12 +4,10 @@ Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T. With a BERT encoder it is 
 (Liu et al. 2019).
 """
 
-import jax
-
+from mtra_jax import balancing
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import contract, task_losses
+from mtra_jax.methods import balanced, contract
 from mtra_jax.methods.model import Model
-from mtra_jax.types import Params
 
 REDUCTIONS = ("mean", "sum")
 
@@ -29,18 +27,4 @@ def make(model: Model, *, reduction: str = "mean") -> contract.Method:
         raise InputError(
             f"method.reduction is {reduction!r}; {did_you_mean(reduction, REDUCTIONS)}"
         )
-
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        del params, rng
-        count = losses.shape[0] if reduction == "mean" else 1
-        return task_losses.total(losses, present) / count, state
-
-    return contract.Method(
-        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
-    )
+    return balanced.make(model, balancing.equal(reduction))

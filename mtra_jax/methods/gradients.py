@@ -143,7 +143,9 @@ def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gra
     losses, terms, grads = _gradients_of_parts(inputs)
     owners = model.owners(inputs.params)
     gram = _gramian(grads, owners, part_tasks, len(tasks))
-    weights, new_state = gradient.combine(gram, present, state, inputs.rngs["method"])
+    weights, new_state = gradient.combine(
+        gram, losses, present, state, inputs.rngs["method"]
+    )
 
     def combined(leaf: jax.Array, owner: str) -> jax.Array:
         if owner == model.SHARED:

@@ -42,10 +42,10 @@ def make(
     authors' code of probabilistic coding (Hu et al. 2024); the paper has the sum.
     `kl="texts"` is a mean over texts, as in the paper. `kl="classes"`, as in that code,
     adds up the means over the texts of each class, up to K times as much for K classes.
-    The mean is the usual head. `hidden`: units of the hidden layer of each log-variance, which has
-    no dropout; 0 for one linear layer. The paper gives mean and log-variance an MLP with
-    one hidden layer each; that code has linear layers. Table 19 of MTRA counts 576k
-    parameters of InfoMTL on TweetEval: 6 × 768 × 128, one hidden layer of 128 in each
+    The mean is the usual head. `hidden`: units of the hidden layer of each log-variance,
+    which has no dropout; 0 for one linear layer. The paper gives mean and log-variance an
+    MLP with one hidden layer each; that code has linear layers. Table 19 of MTRA counts
+    576k parameters of InfoMTL on TweetEval: 6 × 768 × 128, one hidden layer of 128 in each
     log-variance and none in the means.
 
     `simax=False` and `timin=False` are the ablations of Table 4; with both the objective

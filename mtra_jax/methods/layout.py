@@ -38,12 +38,13 @@ def merged(batch: Batch) -> Batch:
     num_parts, num_rows, row_length = batch.tokens.shape
     if num_parts == 1:
         return batch
-    tokens, segments, positions, types = (
-        rows.reshape(1, -1, row_length) for rows in batch[:4]
-    )
+    rows = {
+        name: getattr(batch, name).reshape(1, -1, row_length)
+        for name in ("tokens", "segments", "positions", "types")
+    }
     starts = jnp.arange(num_parts, dtype=jnp.int32) * (num_rows * row_length)
     first_tokens = (batch.first_tokens + starts[:, None]).T.reshape(1, -1)
-    return Batch(tokens, segments, positions, types, first_tokens, *batch[5:])
+    return batch._replace(**rows, first_tokens=first_tokens)
 
 
 def gather(rows: jax.Array, axis_name: str | None) -> jax.Array:

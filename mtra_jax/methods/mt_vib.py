@@ -7,8 +7,8 @@ L = Σ_t [exp(−s_t) ℓ_t + s_t/2] + β KL(q(u|z) ‖ N(0, I)).
 import jax
 import jax.numpy as jnp
 
-from mtra_jax import objectives
-from mtra_jax.methods import contract, options, randomness, task_losses, uw
+from mtra_jax import balancing, objectives
+from mtra_jax.methods import balanced, contract, options, randomness, task_losses, uw
 from mtra_jax.methods.model import Model
 from mtra_jax.models import bottleneck
 from mtra_jax.models.network import Network
@@ -32,11 +32,13 @@ def make(
     options.check_weight("beta", beta)
     network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
+    sums = balanced.make(model, balancing.equal("sum"))
+    weighted = uw.make(model) if uncertainty else sums
 
     def init(rng: jax.Array) -> Params:
         z = jnp.zeros((1, model.hidden_size))
         params = {"bottleneck": network.init(rng, z)["params"]}
-        return params | ({"tasks": uw.init_log_variances(space)} if uncertainty else {})
+        return params | weighted.init(rng)
 
     def forward(
         params: Params,
@@ -56,17 +58,4 @@ def make(
         kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
         return contract.Losses(task, {"task": task}, outputs, beta * kl)
 
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        del rng
-        if uncertainty:
-            scales = uw.log_variances(params, space)
-            losses = uw.uncertain(losses, scales, space.has_cross_entropy)
-        return task_losses.total(losses, present), state
-
-    return contract.Method(init, forward, contract.Weighted(objective))
+    return contract.Method(init, forward, weighted.gradient)

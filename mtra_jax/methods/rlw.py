@@ -4,12 +4,9 @@ Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", section
 with the normal distribution).
 """
 
-import jax
-import jax.numpy as jnp
-
-from mtra_jax.methods import contract, task_losses
+from mtra_jax import balancing
+from mtra_jax.methods import balanced, contract
 from mtra_jax.methods.model import Model
-from mtra_jax.types import Params
 
 
 def make(model: Model) -> contract.Method:
@@ -17,18 +14,4 @@ def make(model: Model) -> contract.Method:
 
     The weights sum to 1 over all tasks, as in the paper (LibMTL's weights sum to T).
     """
-
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        del params
-        weights = jax.nn.softmax(jax.random.normal(rng, losses.shape, jnp.float32))
-        return task_losses.total(weights * losses, present), state
-
-    return contract.Method(
-        contract.no_params, task_losses.plain(model), contract.Weighted(objective)
-    )
+    return balanced.make(model, balancing.random_weights())

@@ -91,8 +91,9 @@ def aligned_value_and_grad(
         (moved_loss, moved_aux), moved_grads = _value_and_grad(
             loss_fn, moved, _with_fresh_keys(args)
         )
-        total, present = loss + moved_loss, jnp.array(True)
-        value, weight = jax.value_and_grad(_objective)(total, present, floor, logarithm)
+        value, weight, is_floored = _weighed(
+            loss + moved_loss, jnp.array(True), floor, logarithm
+        )
         # Scaled before the cast: the weight is at least float32, like the loss.
         grads = jax.tree.map(
             lambda a, b: ((a + b) * weight).astype(a.dtype), grads, moved_grads
@@ -101,7 +102,7 @@ def aligned_value_and_grad(
             loss,
             moved_loss,
             weight,
-            _is_floored(total, present, floor, logarithm),
+            is_floored,
             gradient_norm,
             delta_norm,
             aux,
@@ -156,16 +157,15 @@ def aligned_tasks_value_and_grad(
         moved_losses, moved_pull, moved_aux = _losses_and_pull(
             losses_fn, moved, _with_fresh_keys(args)
         )
-        totals = losses + moved_losses
-        value, weights = jax.value_and_grad(_objective)(
-            totals, present, floor, logarithm
+        value, weights, is_floored = _weighed(
+            losses + moved_losses, present, floor, logarithm
         )
         grads = jax.tree.map(jnp.add, pull(weights)[0], moved_pull(weights)[0])
         aligned = Aligned(
             losses,
             moved_losses,
             weights,
-            _is_floored(totals, present, floor, logarithm),
+            is_floored,
             gradient_norm,
             delta_norm,
             aux,
@@ -193,12 +193,13 @@ def _objective(
     return jnp.sum(jnp.where(present, totals, 0))
 
 
-def _is_floored(
+def _weighed(
     totals: jax.Array, present: jax.Array, floor: float, logarithm: bool
-) -> jax.Array:
-    if not logarithm:
-        return jnp.zeros(totals.shape, bool)
-    return present & (totals <= floor)
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The objective of `totals`, its derivatives, and which totals are floored."""
+    value, weights = jax.value_and_grad(_objective)(totals, present, floor, logarithm)
+    is_floored = present & (totals <= floor) if logarithm else jnp.zeros_like(present)
+    return value, weights, is_floored
 
 
 def _value_and_grad(

@@ -1,4 +1,4 @@
-"""Predicted probabilities or values of one text -> a JSON object, or cells of a table."""
+"""Predicted probabilities or values of one text -> labels, a JSON object, or cells."""
 
 from typing import Any
 
@@ -8,25 +8,29 @@ from mtra_jax.tasks import Task
 
 HALF = 0.5
 """The threshold of a label whose task has none."""
+DIGITS = 6
+"""Decimals of the numbers that are written."""
 
 
-def answer(task: Task, outputs: np.ndarray) -> dict[str, Any]:
+def answer(
+    task: Task, outputs: np.ndarray, digits: int | None = DIGITS
+) -> dict[str, Any]:
     """The prediction of a task from its `outputs` [d], see `prediction.in_units`.
 
     A classification has its `label` (None unless all outputs are finite), a multi-label
-    task its `labels`, both with `probabilities`; a regression has `values`.
+    task its `labels`, both with `probabilities`; a regression has `values`. `digits`: of
+    these numbers after the point; None for all.
     """
-    figures = {
-        name: round(float(value), 6)
-        for name, value in zip(task.labels, outputs, strict=True)
-    }
+    numbers = [float(value) for value in outputs]
+    shown = numbers if digits is None else [round(x, digits) for x in numbers]
+    figures = dict(zip(task.labels, shown, strict=True))
     if task.kind == "regression":
         return {"values": figures}
     if task.kind == "multi_label":
         thresholds = task.thresholds or (HALF,) * task.num_outputs
         chosen = [
             name
-            for name, value, least in zip(task.labels, outputs, thresholds, strict=True)
+            for name, value, least in zip(task.labels, numbers, thresholds, strict=True)
             if value >= least
         ]
         return {"labels": chosen, "probabilities": figures}

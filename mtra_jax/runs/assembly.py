@@ -6,7 +6,7 @@ the files that every run has, without checkpoints.
 
 import shutil
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,40 +33,22 @@ def results_of_all(
             )
             for split in ("validation", "test", "majority")
         },
-        **_thresholds(runs),
+        "thresholds": dict(ChainMap(*(run["thresholds"] for run in runs))),
         "best_epoch": {name: results[name]["best_epoch"] for name in names},
         "best_validation_loss": sum(run["best_validation_loss"] for run in runs)
         / len(runs),
-        **_selection(results),
+        "selection": runs[0]["selection"],
+        "selection_value": {name: results[name]["selection_value"] for name in names},
         "epochs": {name: results[name]["epochs"] for name in names},
         "steps": sum(run["steps"] for run in runs),
         "skipped_steps": sum(run["skipped_steps"] for run in runs),
         "examples": {name: results[name]["examples"][name] for name in names},
         "parameters": {p: sum(run["parameters"][p] for run in runs) for p in parts},
         **{
-            # Runs of older versions have no scoring time.
-            key: round(sum(run.get(key, 0.0) for run in runs), 1)
+            key: round(sum(run[key] for run in runs), 1)
             for key in ("train_seconds", "scoring_seconds")
         },
     }
-
-
-def _selection(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """How the best epochs were chosen, with the value of each task's.
-
-    Empty for runs of older versions.
-    """
-    if not all("selection" in run for run in results.values()):
-        return {}
-    (name,) = {run["selection"] for run in results.values()}
-    values = {task: run["selection_value"] for task, run in results.items()}
-    return {"selection": name, "selection_value": values}
-
-
-def _thresholds(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The thresholds of all tasks; empty for runs of older versions, which have none."""
-    parts = [run["thresholds"] for run in runs if "thresholds" in run]
-    return {"thresholds": dict(ChainMap(*parts))} if parts else {}
 
 
 def write(directory: Path, names: tuple[str, ...], results: dict[str, Any]) -> None:

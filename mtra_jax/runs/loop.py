@@ -328,6 +328,4 @@ def resume(run: Run, store: Store, say: Callable[[str], Any]) -> tuple[Run, Prog
     if latest is None:
         return run, Progress()
     _, arrays, record = latest
-    # Runs of older versions are chosen by the loss.
-    progress = Progress(**{"best_score": record["best_loss"], **record})
-    return run._replace(state=TrainState(**arrays)), progress
+    return run._replace(state=TrainState(**arrays)), Progress(**record)

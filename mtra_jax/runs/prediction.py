@@ -5,18 +5,16 @@ new: a call of any number of texts needs at most three programs for each row len
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mtra_jax import config as configs
 from mtra_jax.data import batches, packing, readout, tokens
 from mtra_jax.data.packing import Shape
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
-from mtra_jax.runs import preparation, scoring, workdir
+from mtra_jax.runs import preparation
 from mtra_jax.runs.scoring import Saved
 from mtra_jax.tasks import Task
 from mtra_jax.train import build, evaluate, step
@@ -27,18 +25,6 @@ BATCH_TOKENS = (64, 512, 2048)
 """Tokens of the batches, places for padding included: for one text, for a few, for many."""
 TOKENS_PER_TEXT = 16
 """Room of a batch for which it has one place for a text."""
-
-
-def load(directory: Path, task: str = "", cache_dir: str | None = None) -> "Predictor":
-    """The predictor of the run in `directory`; of all its tasks, or of `task`.
-
-    `cache_dir`: as for `scoring.load`, whose errors pass through.
-    """
-    if task:
-        return Predictor([scoring.load(directory, task, cache_dir)], [task])
-    names = configs.separate_tasks(workdir.read_config(directory))
-    places = [directory / name for name in names] if names else [directory]
-    return Predictor([scoring.load_one(place, cache_dir) for place in places])
 
 
 class Predictor:
@@ -117,29 +103,45 @@ class _Model:
 
     def outputs(self, texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
         """Raw outputs of all tasks, float32 [N, L], in the order of the texts."""
-        config, benchmark = self.saved.config, self.saved.benchmark
-        pair = [[*map(normalize, second_texts)]] if second_texts else []
-        encoded = tokens.encode(
-            self.saved.backbone.tokenizer,
-            [*map(normalize, texts)],
-            config.data.max_length,
-            *pair,
+        width = self.saved.benchmark.num_slots
+        return rows_of(
+            self._forward, self._params, self.saved, texts, second_texts, width
         )
-        size = len(texts)
-        corpus = batches.Corpus(
-            encoded,
-            np.zeros(size, np.int32),
-            np.zeros((size, benchmark.num_slots), np.float32),
-            (size,),
-        )
-        outputs = np.zeros((size, benchmark.num_slots), np.float32)
-        planned = plan(encoded.lengths, config.data.max_length)
-        for shape, rows in planned.items():
-            split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(rows))
-            results, _ = evaluate.predict_outputs(self._forward, self._params, split)
-            examples = split.plan.reshape(-1)
-            outputs[examples[examples >= 0]] = results
-        return outputs
+
+
+def rows_of(
+    program: Program,
+    params: Params,
+    saved: Saved,
+    texts: Sequence[str],
+    second_texts: Sequence[str],
+    width: int,
+) -> np.ndarray:
+    """Returns a row of `program`'s first result for each text: float32 [N, `width`].
+
+    `program(params, batch)` gives the results of a batch as `step.make_forward` does. The
+    rows are in the order of the `texts`. `second_texts`: empty, or those of N pairs.
+    """
+    size, max_length = len(texts), saved.config.data.max_length
+    encoded = tokens.encode(
+        saved.backbone.tokenizer,
+        [*map(normalize, texts)],
+        max_length,
+        [*map(normalize, second_texts)],
+    )
+    corpus = batches.Corpus(
+        encoded,
+        np.zeros(size, np.int32),
+        np.zeros((size, saved.benchmark.num_slots), np.float32),
+        (size,),
+    )
+    rows = np.zeros((size, width), np.float32)
+    for shape, planned in plan(encoded.lengths, max_length).items():
+        split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(planned))
+        results, _ = evaluate.predict_outputs(program, params, split)
+        examples = split.plan.reshape(-1)
+        rows[examples[examples >= 0]] = results
+    return rows
 
 
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:

@@ -58,7 +58,8 @@ def prepare(
     benchmark, splits = data or load_data(config)
     chosen = selection.make(config.selection, benchmark)
     examples = _thin(config, benchmark, splits)
-    benchmark = _resolved(config, benchmark, _training(examples))
+    train_examples = _training(examples)
+    benchmark = _resolved(config, benchmark, train_examples)
     if backbone is None:
         texts = benchmarks.train_texts(benchmark, examples)
         backbone = load_backbone(config, texts, given)
@@ -78,17 +79,8 @@ def prepare(
     model = make_model(
         config, benchmark, backbone.config, sizes, schedule.steps_per_epoch, unroll
     )
-    method = choice_of(config)
+    method, optimiser = choice_of(config), optimiser_of(config)
     settings = _settings(config, schedule, method)
-    biases = _biases(config, benchmark, _training(examples))
-    state, origin = _first_state(
-        config, benchmark, model, settings, backbone, given, biases
-    )
-    rate = build.make_rate(
-        # In double precision, as in the configuration.
-        settings._replace(learning_rate=config.learning_rate),
-        optimiser_of(config),
-    )
     train, parts = batching.make_batchers(
         sampling,
         corpora,
@@ -104,9 +96,15 @@ def prepare(
         devices,
         one_task=sampling.is_one_task,
         mapping=config.mapping,
-        chosen=optimiser_of(config),
+        chosen=optimiser,
     )
     forward = build.make_forward(model, method, devices, mapping=config.mapping)
+    biases = _biases(config, benchmark, train_examples)
+    state = _first_state(config, model, settings, backbone, biases)
+    state, origin = _warm(state, given, benchmark, method)
+    # In double precision, as in the configuration.
+    exact = settings._replace(learning_rate=config.learning_rate)
+    rate = build.make_rate(exact, optimiser)
     validation, test, mapping = parts["validation"], parts["test"], config.mapping
     run = loop.Run(
         benchmark, schedule, update, forward, train, validation, state, rate, chosen
@@ -116,20 +114,27 @@ def prepare(
 
 def _first_state(
     config: ConfigDict,
-    benchmark: Benchmark,
     model: Model,
     settings: build.Settings,
     backbone: Backbone,
-    given: starting.Start | None,
     biases: np.ndarray | None,
-) -> tuple[TrainState, str]:
-    """The state before the first step, and `Prepared.origin`."""
+) -> TrainState:
+    """The state before the first step of a run that starts from no other, on the host."""
     method, chosen = choice_of(config), optimiser_of(config)
-    state = to_host(
+    return to_host(
         build.init_state(
             model, method, settings, backbone.params, config.seed, biases, chosen
         )
     )
+
+
+def _warm(
+    state: TrainState,
+    given: starting.Start | None,
+    benchmark: Benchmark,
+    method: build.MethodChoice,
+) -> tuple[TrainState, str]:
+    """The state with the parameters of the `given` run, and `Prepared.origin`."""
     if given is None:
         return state, ""
     params, line = starting.start(state.params, given, benchmark.tasks, method.name)

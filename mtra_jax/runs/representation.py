@@ -6,12 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.data import batches, tokens
-from mtra_jax.data.texts import normalize
 from mtra_jax.methods import layout
 from mtra_jax.runs import prediction, preparation
 from mtra_jax.runs.scoring import Saved
-from mtra_jax.train import evaluate
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 
@@ -36,23 +33,10 @@ class Representer:
 
         `second_texts`: empty, or the second text of each of N pairs.
         """
-        saved, size = self._saved, len(texts)
-        result = np.zeros((size, saved.backbone.config.hidden_size), np.float32)
-        if not size:
-            return result
-        pair = [[*map(normalize, second_texts)]] if second_texts else []
-        length = saved.config.data.max_length
-        encoded = tokens.encode(
-            saved.backbone.tokenizer, [*map(normalize, texts)], length, *pair
+        width = self._saved.backbone.config.hidden_size
+        return prediction.rows_of(
+            self._program, self._params, self._saved, texts, second_texts, width
         )
-        targets = np.zeros((size, saved.benchmark.num_slots), np.float32)
-        corpus = batches.Corpus(encoded, np.zeros(size, np.int32), targets, (size,))
-        for shape, rows in prediction.plan(encoded.lengths, length).items():
-            split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(rows))
-            z, _ = evaluate.predict_outputs(self._program, self._params, split)
-            examples = split.plan.reshape(-1)
-            result[examples[examples >= 0]] = z
-        return result
 
 
 def _program(saved: Saved, devices: list[jax.Device]) -> Program:

@@ -217,18 +217,25 @@ def _summary(
 
 
 def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
+    saved = load_one(directory, options.cache_dir)
+    return evaluate_saved(saved, directory, split, options)
+
+
+def evaluate_saved(
+    saved: Saved, directory: Path, split: str, options: Options
+) -> Score:
+    """As `evaluate_run`, for the model `saved` that was read from `directory`."""
+    config, benchmark = saved.config, saved.benchmark
     data_dir = options.data_dir
     if data_dir is None:
-        data_dir = workdir.read_config(directory).data.dir
+        data_dir = config.data.dir
         if data_dir == benchmarks.HUB:
             raise InputError(
                 f"{directory / workdir.CONFIG}: data.dir is {benchmarks.HUB!r} there; "
                 "expected --data_dir hub, to go online, or --data_dir DIR"
             )
-    saved = load_one(directory, options.cache_dir)
-    config, benchmark = saved.config, saved.benchmark
     devices = choose_devices(options.num_devices)
-    task_path = _task_path(directory, config, options)
+    task_path = _task_path(directory, saved, options)
     examples = benchmarks.read_examples(benchmark, data_dir, [split], task_path)
     limit = config.data.limit
     limited = benchmarks.limit_examples(benchmark, examples, limit)
@@ -247,17 +254,17 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
     )
 
 
-def _task_path(directory: Path, config: ConfigDict, options: Options) -> str:
+def _task_path(directory: Path, saved: Saved, options: Options) -> str:
     """The TOML file of own tasks to read; "" for a built-in benchmark.
 
     Raises:
       InputError: the options do not fit the tasks of the run, or no file has them.
     """
-    if config.benchmark != OWN:
+    if saved.benchmark.name != OWN:
         if options.task_path is not None:
             raise InputError(
                 f"--tasks {options.task_path}: {directory} has tasks of "
-                f"{config.benchmark}; expected --data_dir DIR for other data"
+                f"{saved.benchmark.name}; expected --data_dir DIR for other data"
             )
         return ""
     if options.data_dir is not None:
@@ -265,7 +272,7 @@ def _task_path(directory: Path, config: ConfigDict, options: Options) -> str:
             f"--data_dir {options.data_dir}: {directory} has own tasks; expected "
             "--tasks FILE.toml for other data"
         )
-    path = options.task_path or config.data.tasks
+    path = options.task_path or saved.config.data.tasks
     if options.task_path is None and not os.path.exists(path):
         # A relative path, in another directory; or the tasks were given in Python.
         raise InputError(

@@ -12,7 +12,7 @@ from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
 
 FLOOR = 1e-2
-"""That of `objectives.floored_log`, which `floored_log` equals."""
+"""That of `objectives.floored_log`."""
 
 
 class Selection(NamedTuple):

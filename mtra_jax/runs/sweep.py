@@ -14,7 +14,7 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.reports import bars, comparison, run_tasks
-from mtra_jax.runs import display, experiments, training
+from mtra_jax.runs import definitions, display, experiments, training
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.tasks import OWN
 
@@ -184,7 +184,7 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
     trial = job.trial
     ended = (job.directory / run_files.RESULTS).stat().st_mtime
     environment = files.read_json(job.directory / run_files.ENVIRONMENT)
-    tasks = run_tasks.described(run_files.read_benchmark(job.directory))
+    tasks = run_tasks.described(definitions.read(job.directory))
     return {
         "name": trial.name,
         "method": trial.method,

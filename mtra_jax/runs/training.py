@@ -135,18 +135,12 @@ def _fit_and_score(
 ) -> Outcome:
     damages: list[str] = []
     with contextlib.ExitStack() as logging:
-        with contextlib.ExitStack() as opened:
-            store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
-            opened.callback(store.close)
+        store = checkpoints.open_store(directory / workdir.CHECKPOINTS)
+        with contextlib.closing(store):
             if store.latest_step() is not None:
-                definitions.check(directory, prepared.run.benchmark)
-                inputs.check(directory, prepared.inputs)
-                definitions.check_losses(directory, prepared.run.benchmark)
+                _check_prepared(directory, prepared)
             elif processes.is_writer():
-                # A run that ended before its first checkpoint may have left some of these.
-                results.write_encoder_files(directory, prepared.backbone)
-                inputs.write(directory, prepared.inputs)
-                definitions.write(directory, prepared.run.benchmark)
+                _write_prepared(directory, prepared)
             if processes.is_writer():
                 results.write_environment(directory, prepared.run, prepared.devices)
                 workdir.write_config(config, directory)
@@ -164,6 +158,25 @@ def _fit_and_score(
         scored = results.finish(directory, prepared, params, progress, bar, log)
     benchmark = targets.with_thresholds(run.benchmark, scored["thresholds"])
     return Outcome(benchmark, scored)
+
+
+def _check_prepared(directory: Path, prepared: Prepared) -> None:
+    """Raises InputError if the run in `directory` has other tasks, data or encoder."""
+    benchmark = prepared.run.benchmark
+    definitions.check(directory, benchmark)
+    inputs.check(directory, prepared.inputs)
+    # After the data, which determine balanced weights.
+    definitions.check_losses(directory, benchmark)
+
+
+def _write_prepared(directory: Path, prepared: Prepared) -> None:
+    """Writes the files of a run that begins.
+
+    A run that ended before its first checkpoint may have left some of them.
+    """
+    results.write_encoder_files(directory, prepared.backbone)
+    inputs.write(directory, prepared.inputs)
+    definitions.write(directory, prepared.run.benchmark)
 
 
 def _open_log(

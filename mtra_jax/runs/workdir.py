@@ -8,8 +8,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import definitions, orbax_paths
-from mtra_jax.tasks import Benchmark
+from mtra_jax.runs import orbax_paths
 
 CONFIG = "config.json"
 FORMAT = 1
@@ -113,11 +112,6 @@ def write_config(config: ConfigDict, workdir: Path) -> None:
     """Writes `config.json`, with the number of the format first."""
     values = {"format": FORMAT, **configs.to_dict(config)}
     files.write_json(workdir / CONFIG, values)
-
-
-def read_benchmark(workdir: Path) -> Benchmark:
-    """The benchmark and tasks of the run in `workdir`, see `definitions.read`."""
-    return definitions.read(workdir)
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:

@@ -103,8 +103,9 @@ def make_model(
     """Makes the network, without parameters.
 
     `sizes`: the number of training examples of each task. Only training uses `sizes` and
-    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the gradient of each
-    layer is averaged over the devices as soon as it is made, not all of it at the end.
+    `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the
+    gradient of each layer is averaged over the devices as soon as it is made, not all of
+    it at the end.
     """
     kinds = np.array([task.kind for task in benchmark.tasks])
     space = Space(

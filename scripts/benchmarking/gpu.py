@@ -22,6 +22,19 @@ from supervisor import Measurement
 
 SHARED = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
 """Leaves memory for PyTorch: JAX takes three quarters of a device by default."""
+
+
+def _torch(method: str, weight: int, *, compiled: bool = False) -> Measurement:
+    """PyTorch's step of `method` in turns with ours."""
+    return Measurement(
+        f"torch-compile-{method}" if compiled else f"torch-{method}",
+        "torch_speed",
+        weight,
+        options={"method": method, "compile": compiled},
+        environment=SHARED,
+    )
+
+
 # The most valuable first, so that they get time before the others.
 MEASUREMENTS = (
     Measurement(
@@ -42,28 +55,12 @@ MEASUREMENTS = (
     Measurement("mtra-128-again", "step_speed", weight=2, options={"method": "mtra"}),
     Measurement("start", "start_stages", weight=5, options={"method": "mtra"}),
     Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),
-    *(
-        Measurement(
-            f"torch-{method}",
-            "torch_speed",
-            weight,
-            options={"method": method, "compile": False},
-            environment=SHARED,
-        )
-        for method, weight in (("mtra", 3), ("ew", 2))
-    ),
+    _torch("mtra", weight=3),
+    _torch("ew", weight=2),
     Measurement("methods", "method_speeds", weight=8),
     # Compiling may take minutes: the last ones get all the time that is left.
-    *(
-        Measurement(
-            f"torch-compile-{method}",
-            "torch_speed",
-            weight,
-            options={"method": method, "compile": True},
-            environment=SHARED,
-        )
-        for method, weight in (("mtra", 16), ("ew", 8))
-    ),
+    _torch("mtra", weight=16, compiled=True),
+    _torch("ew", weight=8, compiled=True),
 )
 
 # Switches of the step, each compared with the default; measured only if --only names them.

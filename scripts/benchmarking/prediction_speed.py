@@ -11,11 +11,13 @@ sorted by length, batches of 64 padded to their longest text, no gradients.
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 import timing
 import torch
+import torch_step
 import transformers
 
 from mtra_jax import cli
@@ -86,17 +88,7 @@ def torch_predictor(
 ) -> Callable[[list[str]], dict[str, np.ndarray]]:
     """`predict(texts)` by transformers' model and our heads."""
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    encoder = transformers.AutoModel.from_pretrained(
-        backbone,
-        add_pooling_layer=False,
-        attn_implementation="sdpa",
-        dtype=torch.float32,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-    )
-    encoder.eval()
+    encoder = torch_step.load_encoder(Path(backbone)).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         backbone, local_files_only=True, trust_remote_code=False
     )

@@ -104,7 +104,7 @@ class TorchTrainer:
         self.device, self.use_bfloat16 = torch.device(device), use_bfloat16
 
         self.config = pretrained.read_config(encoder_directory)
-        self.encoder = _load_encoder(encoder_directory).to(self.device)
+        self.encoder = load_encoder(encoder_directory).to(self.device)
         self.words = self.encoder.get_input_embeddings().weight
         heads = (_linear(params["heads"][name]) for name in space.names)
         self.heads = torch.nn.ModuleList(heads).to(self.device)
@@ -302,7 +302,8 @@ class TorchTrainer:
             self.encoder.train(is_training)
 
 
-def _load_encoder(directory: Path) -> Any:
+def load_encoder(directory: Path) -> Any:
+    """The encoder in `directory` as transformers' model, without its pooling layer."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # of part of a second

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import errors
 
 import mtra_jax
-from mtra_jax.commands import export
+from mtra_jax.commands import evaluate, export, predict
 from mtra_jax.errors import RunError
 from mtra_jax.exports import publishing, writing
 from mtra_jax.runs import workdir
@@ -56,6 +56,47 @@ def test_an_export_predicts_what_the_run_predicts(exported, model, tmp_path):
     assert again.evaluate(trained_models.own_tasks()) == model.evaluate(
         trained_models.own_tasks()
     )
+
+
+@pytest.mark.parametrize("flags", [[], ["--task=stars"]])
+def test_the_command_predicts_with_an_export(flags, exported, model, tmp_path, capsys):
+    (tmp_path / "texts").write_text("".join(f"{text}\n" for text in TEXTS))
+    files = [f"--workdir={exported}", f"--input={tmp_path / 'texts'}", "--cache_dir="]
+    predict.main([*files, *flags])
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    stars = [one.values for one in model.predict(TEXTS, "stars")]
+    assert [r.get("stars", r)["values"] for r in records] == [
+        pytest.approx(values, abs=1e-5) for values in stars
+    ]
+    assert all(("mood" in record) == (not flags) for record in records)
+    with pytest.raises(mtra_jax.InputError, match="unknown task 'moot' of this model"):
+        predict.main([*files, "--task=moot"])
+
+
+def test_the_command_evaluates_an_export(exported, model, tmp_path, capsys):
+    toml = ""
+    for task, parts in trained_models.own_tasks():
+        rows = [{"text": text, task.name: label} for text, label in parts["test"]]
+        if task.is_pair:
+            rows = [
+                {**row, **dict(zip("ab", row["text"], strict=True))} for row in rows
+            ]
+        path = tmp_path / f"{task.name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        columns = '["a", "b"]' if task.is_pair else '"text"'
+        toml += (
+            f'[{task.name}]\nkind = "{task.kind}"\ntext = {columns}\nlabel = "{task.name}"\n'
+            f'files = {{ train = "none.jsonl", test = "{path.name}" }}\n'
+        )
+    (tmp_path / "tasks.toml").write_text(toml)
+    flags = ["--workdir", str(exported), "--cache_dir="]
+    evaluate.main([*flags, "--tasks", str(tmp_path / "tasks.toml")])
+    output, errors = capsys.readouterr()
+    for name, expected in model.results["test"].items():
+        assert json.loads(output)[name] == pytest.approx(expected, abs=1e-3)
+    assert "not the data" not in errors
+    with pytest.raises(mtra_jax.InputError, match="expected --tasks FILE"):
+        evaluate.main(flags)
 
 
 def test_no_path_of_this_machine_is_in_an_export(exported, run):

@@ -71,7 +71,7 @@ def test_leaves_without_a_gradient_are_refused_with_their_place(name):
 
 
 @pytest.mark.parametrize(
-    ("losses", "found"),
+    ("losses", "described"),
     [
         (lambda p: [jnp.sum(p)], "a list"),
         (lambda p: {"a": jnp.sum(p)}, "a dict"),
@@ -80,9 +80,11 @@ def test_leaves_without_a_gradient_are_refused_with_their_place(name):
         (lambda p: jnp.zeros(0), r"shape \(0,\)"),
     ],
 )
-def test_losses_that_are_not_one_axis_of_floats_are_refused(losses, found):
+def test_losses_that_are_not_one_axis_of_floats_are_refused(losses, described):
     step = balancing.value_and_grad(losses, balancing.equal())
-    with pytest.raises(ValueError, match=rf"must return losses \[T\]; found {found}"):
+    with pytest.raises(
+        ValueError, match=rf"must return losses \[T\]; found {described}"
+    ):
         step(jnp.ones(3), balancing.State())
     step = balancing.value_and_grad(lambda p: p, balancing.equal(), has_aux=True)
     with pytest.raises(ValueError, match=r"a pair \(losses, outputs\); found shape"):
@@ -128,7 +130,7 @@ def test_arguments_of_another_number_of_tasks_are_refused():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: balancing.by_size([0, 1]),
+        lambda: balancing.by_size([-1, 1]),
         lambda: balancing.by_size([]),
         lambda: balancing.dynamic_average(1.5),
         lambda: balancing.upgrad(-1.0),
@@ -155,7 +157,7 @@ def test_a_state_can_be_donated():
         balancing.value_and_grad(lambda p: p**2, balancer), donate_argnums=(0, 1)
     )
     _, _, state = step(jnp.ones(3), balancer.init(3))
-    assert state.memory.step == 1
+    assert state.memory.steps == 1
 
 
 @pytest.mark.parametrize("name", ["equal", "famo", "mgda", "graddrop"])

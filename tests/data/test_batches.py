@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mtra_jax.data import batches, packing, shapes, sources, tokens
+from mtra_jax.data.examples import Examples
 from mtra_jax.data.packing import Shape
-from mtra_jax.data.sources import Examples
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 
 SIZES = (50, 7, 128, 33)

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, processors
 
 from mtra_jax.data import benchmarks, fingerprints, pairs, tokens
-from mtra_jax.data.sources import Examples
+from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Benchmark, Task
 

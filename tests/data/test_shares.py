@@ -152,8 +152,10 @@ def test_no_class_leaves_training_and_no_example_is_lost(
     try:
         parts = cut(CLASSES, examples, {"validation": validation, "test": test})
     except InputError:
+        # All but one example of each class may leave training, and test chooses first.
+        spare = len(labels) - len(set(labels))
         distinct = set(zip(examples.texts, labels, strict=True))
-        assert len(labels) < 6 or len(distinct) < len(labels)
+        assert spare <= max(1, test * len(labels) + 0.5) or len(distinct) < len(labels)
         return
     rows = Counter(
         row

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.data import batches, noise, readout, targets, tokens
-from mtra_jax.data.sources import Examples
+from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import datasets
 import numpy as np
@@ -12,10 +14,11 @@ import pytest
 from messages import assert_mentions
 from pyarrow import parquet
 
-from mtra_jax.data import task_file
+from mtra_jax import metrics
+from mtra_jax.data import task_entries, task_file
 from mtra_jax.data.examples import SPLITS
 from mtra_jax.errors import InputError
-from mtra_jax.tasks import Benchmark, Task
+from mtra_jax.tasks import Benchmark, Kind, Task
 
 TOML = "tasks.toml"
 CSV = "text,label\na,x\nb,y\nc,x\n"
@@ -46,6 +49,30 @@ def one(folder: Path, toml: str, **contents: str):
     path = write(folder, tasks_toml=f"[t]\n{toml}", **contents)
     benchmark, splits = load(path)
     return benchmark.tasks[0], splits["t"]
+
+
+# ---- the page on own tasks
+
+PAGE = Path(task_file.__file__).with_name("README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_explains_every_key():
+    table = PAGE.partition("**Files**")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines() if line[:3] == "| `"]
+    assert sorted(re.findall(r"`(\w+)`", "".join(cells))) == sorted(task_entries.KEYS)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_the_page_lists_the_metrics_of_each_kind(kind):
+    table = PAGE.partition("## Metrics")[2]
+    (row,) = re.findall(rf"^\| {kind.replace('_', '-')} \|.*", table, re.MULTILINE)
+    named = {name.partition(":")[0] for name in re.findall(r"`(\S+)`", row)}
+    # Metrics of given outputs are those of the papers' benchmarks.
+    assert named == {
+        metric.name.partition(":")[0]
+        for metric in metrics.METRICS.values()
+        if kind in metric.kinds and not metric.outputs
+    }
 
 
 # ---- values

@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtra_jax.methods import pcgrad
+from mtra_jax import balancing
+from mtra_jax.balancing import projections
+from mtra_jax.methods import balanced
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 # Compiled once for each number of tasks.
-project = jax.jit(pcgrad.project)
-COMBINE = jax.jit(pcgrad.make(None).gradient.combine)
+project = jax.jit(projections.project)
+COMBINE = jax.jit(balanced.combine(balancing.pcgrad()))
 
 
 def combine(gram, present=None, rng=None):
     """The weights [T] of the tasks' gradients."""
     present = np.full(len(gram), True) if present is None else np.array(present)
     rng = jax.random.key(0) if rng is None else rng
-    weights, state = COMBINE(gram, present, (), rng)
+    weights, state = COMBINE(gram, np.ones(len(gram)), present, (), rng)
     assert state == ()
     return weights
 
@@ -153,7 +155,7 @@ def test_orders_of_different_tasks_are_independent():
     ]
     keys = jax.random.split(jax.random.key(3), 2000)
     present = np.full(3, True)
-    weights = jax.vmap(lambda key: COMBINE(gram, present, (), key)[0])(keys)
+    weights = jax.vmap(lambda key: COMBINE(gram, np.ones(3), present, (), key)[0])(keys)
     counts = [np.sum(np.all(weights == outcome, axis=1)) for outcome in outcomes]
     assert sum(counts) == 2000
     assert stats.chisquare(counts).pvalue > 0.01

@@ -16,8 +16,11 @@ def results_of(name, scores, steps, seconds):
         "validation": summary,
         "test": summary,
         "majority": summary,
+        "thresholds": {name: [steps / 40, 0.5]} if name == "irony" else {},
         "best_epoch": steps // 10,
         "best_validation_loss": steps / 100,
+        "selection": "log_sum",
+        "selection_value": steps / 8,
         "epochs": steps // 5,
         "steps": steps,
         "skipped_steps": 1,
@@ -45,8 +48,11 @@ def test_figures_are_by_task_and_costs_are_sums():
         "validation": summary,
         "test": summary,
         "majority": summary,
+        "thresholds": {"irony": [0.25, 0.5]},
         "best_epoch": {"irony": 1, "intensity": 2},
         "best_validation_loss": pytest.approx(0.15),
+        "selection": "log_sum",
+        "selection_value": {"irony": 1.25, "intensity": 2.5},
         "epochs": {"irony": 2, "intensity": 4},
         "steps": 30,
         "skipped_steps": 2,
@@ -58,16 +64,6 @@ def test_figures_are_by_task_and_costs_are_sums():
         "train_seconds": 3.3,
         "scoring_seconds": 0.3,
     }
-
-
-def test_thresholds_are_those_of_all_tasks():
-    """Runs of older versions, as in the test above, have none."""
-    results = {
-        "irony": {**RESULTS["irony"], "thresholds": {"irony": [0.4, 0.5]}},
-        "intensity": {**RESULTS["intensity"], "thresholds": {}},
-    }
-    result = assembly.results_of_all(BENCHMARK, results)
-    assert result["thresholds"] == {"irony": [0.4, 0.5]}
 
 
 def test_predictions_are_gathered_and_old_ones_removed(tmp_path):

@@ -228,14 +228,6 @@ def test_the_parameters_are_those_of_the_selected_epoch(run, chosen, key):
     jax.tree.map(np.testing.assert_array_equal, params, expected)
 
 
-def test_a_record_of_an_older_version_continues_by_its_loss(run):
-    _, store, _, callbacks = fit(run, stop_at=run.schedule.steps_per_epoch + 1)
-    for _, record, _ in store.checkpoints.values():
-        del record["best_score"]
-    _, progress = loop.resume(run, store, callbacks.say)
-    assert progress.best_score == progress.best_loss < math.inf
-
-
 def test_the_first_state_follows_from_the_seed(run):
     again, other = make_run().state, make_run(seed=1).state
     jax.tree.map(np.testing.assert_array_equal, again, run.state)

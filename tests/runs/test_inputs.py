@@ -390,7 +390,7 @@ def test_prediction_reads_raw_texts_as_training_did(data, finished):
     published = lines[:-1]
     benchmark = TWEETEVAL.select(make_config(data).tasks)
     examples = sources.load_benchmark(benchmark, data, ["test"])
-    predictor = prediction.load(finished)
+    predictor = prediction.Predictor([scoring.load_one(finished)])
 
     def predict(texts):
         return predictor(texts)["emotion"]

@@ -95,10 +95,10 @@ def program(
     [
         ("ew", 2, False, None, "pmap"),
         ("mtra", 2, True, None, "pmap"),
-        pytest.param("ew", 4, True, 1, "shard_map", marks=pytest.mark.slow),
-        pytest.param("mtra", 4, True, 1, "pmap", marks=pytest.mark.slow),
-        pytest.param("mtra", 4, False, None, "shard_map", marks=pytest.mark.slow),
-        pytest.param("pcgrad", 2, False, None, "pmap", marks=pytest.mark.slow),
+        ("ew", 4, True, 1, "shard_map"),
+        ("mtra", 4, True, 1, "pmap"),
+        ("mtra", 4, False, None, "shard_map"),
+        ("pcgrad", 2, False, None, "pmap"),
     ],
 )
 def test_the_step_is_the_same(name, num_devices, one_task, unroll, mapping):
@@ -122,9 +122,7 @@ def test_the_step_is_the_same(name, num_devices, one_task, unroll, mapping):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "times"), [("ew", 0), pytest.param("mtra", 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("name", "times"), [("ew", 0), ("mtra", 1)])
 def test_every_gradient_is_averaged_once_and_those_of_layers_once_a_pass(name, times):
     """By the bytes of the compiled program's collectives."""
     batch, sizes = batch_of(PLANS[1], 2), {}
