@@ -1,14 +1,34 @@
 """What a caller passes to a step -> the same, or a ValueError with the rule and the value.
 
-All checks read shapes and types alone: they run once, when the step is traced.
+Checks of a step read shapes and types alone: they run once, when the step is traced.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mtra_jax.balancing.contract import Balancer, Reads, State, Tree
+
+
+def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) -> None:
+    """Raises ValueError unless `is_valid(value)`; `rule` says in words what is valid.
+
+    Programs may take numbers as arguments, which have no value when they are traced.
+    """
+    if not isinstance(value, jax.core.Tracer) and not is_valid(value):
+        raise ValueError(f"`{name}` must be {rule}; found {value!r}.")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is positive."""
+    option(name, value, "positive", lambda number: number > 0)
+
+
+def not_negative(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is 0 or more."""
+    option(name, value, "0 or more", lambda number: number >= 0)
 
 
 def pair(result: Any) -> tuple[Any, Any]:

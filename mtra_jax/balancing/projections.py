@@ -8,7 +8,7 @@ step costs one forward and T backward passes, and holds T gradients. The gradien
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.balancing import solvers
+from mtra_jax.balancing import checks, solvers
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -72,8 +72,7 @@ def gradvac(decay: float = 0.01) -> Balancer:
     Raises:
       ValueError: `decay` is not in [0, 1].
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f"`decay` must lie in [0, 1]; found {decay}.")
+    checks.option("decay", decay, "in [0, 1]", lambda value: 0 <= value <= 1)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present
@@ -142,8 +141,7 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
     Raises:
       ValueError: `regularisation` is negative.
     """
-    if not regularisation >= 0:
-        raise ValueError(f"`regularisation` must be 0 or more; found {regularisation}.")
+    checks.not_negative("regularisation", regularisation)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         present = inputs.present
@@ -176,8 +174,7 @@ def aligned_mtl(scale: str = "min") -> Balancer:
     Raises:
       ValueError: `scale` is not "min" or "rmse".
     """
-    if scale not in ("min", "rmse"):
-        raise ValueError(f"`scale` must be min or rmse; found {scale!r}.")
+    checks.option("scale", scale, "min or rmse", ("min", "rmse").__contains__)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present

@@ -131,7 +131,7 @@ def soft_uncertainty(temperature: float = 1.0) -> Balancer:
     Raises:
       ValueError: `temperature` is not positive.
     """
-    _check_positive("temperature", temperature)
+    checks.positive("temperature", temperature)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = jax.lax.stop_gradient(inputs.losses)
@@ -172,7 +172,7 @@ def scale_invariant(floor: float = 1e-2) -> Balancer:
     Raises:
       ValueError: `floor` is not positive.
     """
-    _check_positive("floor", floor)
+    checks.positive("floor", floor)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         value = objectives.log_sum(inputs.losses, floor, inputs.present)
@@ -201,7 +201,7 @@ def smooth_tchebycheff(
     Raises:
       ValueError: `mu` is not positive.
     """
-    _check_positive("mu", mu)
+    checks.positive("mu", mu)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
@@ -248,7 +248,7 @@ def dynamic_average(
         raise ValueError(
             f"`steps_per_epoch` must be a positive integer; found {steps_per_epoch}."
         )
-    _check_positive("temperature", temperature)
+    checks.positive("temperature", temperature)
 
     def init(count: int) -> State:
         # Four arrays: one buffer cannot be donated four times.
@@ -329,9 +329,3 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
         return Combined(value, memory)
 
     return Balancer(init, combine)
-
-
-def _check_positive(name: str, value: float | jax.Array) -> None:
-    # A traced number has no value yet.
-    if isinstance(value, int | float) and not value > 0:
-        raise ValueError(f"`{name}` must be positive; found {value}.")
