@@ -3,12 +3,11 @@
     python scripts/sweep.py --config configs/sweep.py:SWEEP --workdir runs/SWEEP \\
         --config.data.dir=data
 
-EW comes first, because Δp and p are relative to it. "All methods" are those that the papers
-of MTRA and InfoMTL compare. A sweep of all methods has EW under both
-samplings, as `ew` (batches of one task) and `ew joint` (batches of all tasks): the sampling
-alone changes its scores by several points. Each method is compared with the EW of the same
-sampling (`Entry.sampling` of `methods/registry.py`). Costs and scores
-(`results/README.md` has the tables):
+"All methods" are those of the papers (`registry.of_papers`). EW comes first, because Δp and
+p are relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of
+one task) and `ew joint` (batches of all tasks): the sampling alone changes its scores by
+several points. Each method is compared with the EW of the same sampling (`Entry.sampling` of
+`methods/registry.py`). Costs and scores (`results/README.md` has the tables):
 
 synthetic
     All methods, two seeds; needs no data. Two cores of an AMD EPYC, 24 GiB: Avg. 67.76 for

@@ -1,5 +1,6 @@
 """A balancer of `balancing` -> hard parameter sharing that trains with it."""
 
+import functools
 import inspect
 import math
 import re
@@ -182,9 +183,8 @@ def factory(
                 raise InputError(f"method.{name} is {value}; expected a finite one")
         return make(model, balancer, rates=own)
 
+    functools.update_wrapper(make_method, make_balancer)
     make_method.__signature__ = signature  # type: ignore[attr-defined]
-    make_method.__doc__ = make_balancer.__doc__
-    make_method.__module__ = make_balancer.__module__
     return make_method
 
 
