@@ -9,12 +9,18 @@ from test_apply import data, losses_fn, losses_of_z, make_params, represent
 from mtra_jax import balancing
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def narrow(dtype):
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), make_params())
     return params, [jnp.asarray(array, dtype) for array in data()]
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    "dtype", [slow(jnp.bfloat16), jnp.float16], ids=["bfloat16", "float16"]
+)
 @pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
 def test_narrow_gradients_are_compared_in_float32(dtype, with_z):
     params, (x, y) = narrow(dtype)
@@ -162,7 +168,9 @@ def test_a_state_can_be_donated():
 
 @pytest.mark.parametrize("name", ["equal", "famo", "mgda", "graddrop"])
 @pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
-@pytest.mark.parametrize("is_checked", [False, True], ids=["unchecked", "checked"])
+@pytest.mark.parametrize(
+    "is_checked", [slow(False), True], ids=["unchecked", "checked"]
+)
 def test_shard_map_on_two_devices_equals_one_device(name, with_z, is_checked):
     if with_z and name == "graddrop":
         pytest.skip("each device draws for its own rows")
@@ -193,7 +201,7 @@ def test_shard_map_on_two_devices_equals_one_device(name, with_z, is_checked):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["mgda", "upgrad", "gradvac"])
+@pytest.mark.parametrize("name", ["mgda", slow("upgrad"), slow("gradvac")])
 def test_a_step_has_derivatives(name):
     """Those of the combined gradient by the parameters, against differences."""
     params, (x, y) = make_params(), data()
