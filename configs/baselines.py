@@ -1,4 +1,4 @@
-"""The methods that MTRA is compared with, under its settings.
+"""The methods that MTRA is compared with, and other balancers, under its settings.
 
     python scripts/train.py --config configs/baselines.py:ew_tiny_synthetic --workdir runs/ew
 

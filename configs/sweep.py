@@ -3,11 +3,11 @@
     python scripts/sweep.py --config configs/sweep.py:SWEEP --workdir runs/SWEEP \\
         --config.data.dir=data
 
-EW comes first, because Δp and p are relative to it. A sweep of all methods has it under both
-samplings, as `ew` (batches of one task) and `ew joint` (batches of all tasks): the sampling
-alone changes its scores by several points. Each method is compared with the EW of the same
-sampling (`Entry.sampling` of `methods/registry.py`). Costs and scores
-(`results/README.md` has the tables):
+"All methods" are those of the papers (`registry.of_papers`). EW comes first, because Δp and
+p are relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of
+one task) and `ew joint` (batches of all tasks): the sampling alone changes its scores by
+several points. Each method is compared with the EW of the same sampling (`Entry.sampling` of
+`methods/registry.py`). Costs and scores (`results/README.md` has the tables):
 
 synthetic
     All methods, two seeds; needs no data. Two cores of an AMD EPYC, 24 GiB: Avg. 67.76 for
@@ -18,6 +18,9 @@ minilm_tweeteval_small
 own
     All methods, three seeds, on your tasks: `--config.data.tasks=my/tasks.toml` and
     `--config.backbone.path=DIR_OR_HUB_NAME` in place of `--config.data.dir`.
+balancers_synthetic (two seeds), balancers_minilm_tweeteval_small
+    The other balancers, after EW under their sampling. Hardware, time and score: not
+    measured.
 ablations_synthetic, BACKBONE_BENCHMARK (three seeds)
     Hardware, time and score: not measured.
 """
@@ -29,7 +32,8 @@ from mtra_jax.methods import registry
 from mtra_jax.runs import experiments
 
 EW, EW_JOINT = "ew", "ew joint"
-METHODS = (EW, *(name for name in registry.METHODS if name != EW))
+METHODS = (EW, *(name for name in registry.of_papers() if name != EW))
+BALANCERS = [name for name in registry.METHODS if name not in METHODS]
 SEEDS = (0, 1, 2)
 BACKBONES = ("roberta", "bert", "minilm")
 BENCHMARKS = ("tweeteval", "affecteval")
@@ -75,6 +79,16 @@ def all_methods(
     )
 
 
+def other_balancers(
+    preset: str, seeds: Sequence[int], overrides: experiments.Overrides = ()
+) -> tuple[experiments.Trial, ...]:
+    """The methods of no paper's table and every seed, after EW with their sampling."""
+    return (
+        *experiments.variants(EW, {EW_JOINT: JOINT}, preset, seeds, overrides),
+        *experiments.grid(BALANCERS, preset, seeds, overrides),
+    )
+
+
 SWEEPS = {
     "synthetic": all_methods("tiny_synthetic", (0, 1)),
     "ablations_synthetic": (
@@ -88,6 +102,10 @@ SWEEPS = {
     },
     "minilm_tweeteval_small": all_methods("minilm_tweeteval", (0,), SMALL),
     "own": all_methods("own", SEEDS),
+    "balancers_synthetic": other_balancers("tiny_synthetic", (0, 1)),
+    "balancers_minilm_tweeteval_small": other_balancers(
+        "minilm_tweeteval", (0,), SMALL
+    ),
 }
 
 
@@ -100,4 +118,4 @@ def get_sweep(name: str) -> experiments.Sweep:
     if name not in SWEEPS:
         hint = errors.did_you_mean(name, SWEEPS)
         raise errors.InputError(f"unknown sweep {name!r}; {hint}")
-    return experiments.Sweep(SWEEPS[name], baseline=EW)
+    return experiments.Sweep(SWEEPS[name], baseline=SWEEPS[name][0].name)

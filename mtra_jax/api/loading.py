@@ -26,7 +26,10 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     if not os.path.isdir(path):
         raise InputError(f"{shown(str(directory))}: no such directory")
     start_devices()
-    return Model(_saved(path, cache_dir), workdir.read_results(path))
+    saved = _saved(path, cache_dir)
+    if reading.is_export(path):
+        return Model(saved, reading.read_results(path))
+    return Model(saved, workdir.read_results(path))
 
 
 def load_predictor(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mtra_jax.balancing import checks
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
 
 
@@ -57,11 +58,16 @@ def value_and_grad(
 
     With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
     of the global batch: the mean over the devices is taken before anything that is not
-    linear. `losses_fn` returns the means over the device's examples.
+    linear. `losses_fn` returns the means over the device's examples, and `present` is that
+    of the global batch.
+
+    Losses and parameters may be in bfloat16 or float16. Gramian and weights are then in
+    float32, and each gradient has the type of its parameter.
 
     Raises:
-      ValueError: the losses are not one axis of numbers; or `select` is given with
-        `represent`.
+      ValueError: `select` is given with `represent`. The step: the losses are not one axis
+        of real numbers; `params` or the representation has leaves of another type than
+        floats; `present`, `state` or the result of `select` does not fit them.
 
     >>> from mtra_jax import balancing
     >>> def losses_fn(params, x):
@@ -76,12 +82,8 @@ def value_and_grad(
         raise ValueError("`select` and `represent` exclude each other; found both.")
 
     def split(result: Any) -> tuple[jax.Array, Any]:
-        losses, outputs = result if has_aux else (result, None)
-        if jnp.ndim(losses) != 1:
-            raise ValueError(
-                f"`losses_fn` must return losses [T]; found shape {jnp.shape(losses)}."
-            )
-        return losses, outputs
+        losses, outputs = checks.pair(result) if has_aux else (result, None)
+        return checks.losses(losses), outputs
 
     def step(
         params: Tree,
@@ -90,22 +92,28 @@ def value_and_grad(
         rng: jax.Array | None = None,
         present: jax.Array | None = None,
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
+        checks.floats("params", params)
+        params = _varying(params, axis_name)
         if represent is None:
+            like = params
             losses, pull, outputs = jax.vjp(
                 lambda p: split(losses_fn(p, *args)), params, has_aux=True
             )
-            is_shared = None if select is None else select(params)
+            is_shared = None
+            if select is not None:
+                is_shared = checks.selected(select(params), params)
             passes = _Passes(pull, None, is_shared, axis_name)
         else:
             z, back = jax.vjp(lambda p: represent(p, *args), params)
+            checks.floats("the representation", z)
+            like = z = _varying(z, axis_name)
             losses, pull, outputs = jax.vjp(
                 lambda p, z: split(losses_fn(p, z, *args)), params, z, has_aux=True
             )
             passes = _Passes(pull, back, None, axis_name)
         losses = _mean(losses, axis_name)
-        if present is None:
-            present = jnp.ones(losses.shape, bool)
-        inputs = Inputs(losses, present, rng)
+        checks.state(balancer, state, len(losses), like)
+        inputs = Inputs(losses, checks.present(present, len(losses)), rng)
         run = _of_losses if balancer.reads is Reads.LOSSES else _of_gradients
         value, aux, gradient, memory = run(balancer, state, inputs, passes)
         aux = aux._replace(outputs=outputs)
@@ -132,6 +140,24 @@ def _mean(tree: Tree, axis_name: str | None) -> Tree:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
+def _varying(tree: Tree, axis_name: str | None) -> Tree:
+    """Marks `tree` as different on each device, as `shard_map` tracks it.
+
+    The gradient by a value that is equal on all devices would be the sum over them.
+    """
+    if axis_name is None:
+        return tree
+
+    def mark(leaf: Any) -> Any:
+        # JAX refuses a leaf that is marked already, and has no stable name for the mark.
+        try:
+            return jax.lax.pcast(leaf, axis_name, to="varying")
+        except ValueError:
+            return leaf
+
+    return jax.tree.map(mark, tree)
+
+
 def _of_losses(
     balancer: Balancer, state: State, inputs: Inputs, passes: _Passes
 ) -> tuple[jax.Array, Aux, Tree, Tree]:
@@ -146,7 +172,7 @@ def _of_losses(
     (value, memory), (weights, learned) = jax.value_and_grad(
         objective, (0, 1), has_aux=True
     )(inputs.losses, state.learned)
-    gradient, *by_z = passes.pull(weights)
+    gradient, *by_z = passes.pull(_varying(weights, passes.axis_name))
     if passes.back is not None:
         gradient = jax.tree.map(jnp.add, gradient, passes.back(*by_z)[0])
     gradient = _mean(gradient, passes.axis_name)
@@ -160,7 +186,7 @@ def _of_gradients(
     axis_name, back = passes.axis_name, passes.back
     num_devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
     cotangents = jnp.eye(len(inputs.losses), dtype=inputs.losses.dtype)
-    rows, *by_z = jax.vmap(passes.pull)(cotangents)
+    rows, *by_z = jax.vmap(passes.pull)(_varying(cotangents, axis_name))
     if back is None:
         # Means first: projection and norms are not linear.
         gradients = rows = _mean(rows, axis_name)
@@ -183,7 +209,9 @@ def _of_gradients(
     combined, weights = result.value, jnp.full_like(inputs.losses, jnp.nan)
     if balancer.reads is Reads.GRAMIAN:
         weights = result.value
-        combined = jax.tree.map(lambda g: jnp.tensordot(weights, g, 1), gradients)
+        combined = jax.tree.map(
+            lambda g: jnp.tensordot(weights, g, 1).astype(g.dtype), gradients
+        )
     sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), rows)
     if back is None:
         gradient = jax.tree.map(jnp.where, is_shared, combined, sums)
@@ -197,12 +225,18 @@ def _of_gradients(
 
 
 def _gramian(gradients: Tree, is_shared: Tree) -> jax.Array:
-    """Returns the inner products [T, T] of the shared leaves [T, ...]."""
+    """Returns the inner products [T, T] of the shared leaves [T, ...], float32 or wider."""
 
     def products(leaf: jax.Array, shared: bool) -> jax.Array:
         rows = leaf.reshape(leaf.shape[0], -1)
-        # Full precision, where matrix products round to less.
-        gram = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+        # Full precision, where matrix products round to less. The squares of float16 may
+        # overflow, and there are no linear solvers for bfloat16.
+        gram = jnp.matmul(
+            rows,
+            rows.T,
+            precision=jax.lax.Precision.HIGHEST,
+            preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
+        )
         return jnp.where(shared, gram, 0)
 
     return jax.tree.reduce(jnp.add, jax.tree.map(products, gradients, is_shared))

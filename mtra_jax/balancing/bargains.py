@@ -5,10 +5,12 @@ step costs one forward and T backward passes, holds T gradients, and solves a pr
 variables (`solvers`).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.balancing import solvers
+from mtra_jax.balancing import checks, solvers
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -31,8 +33,8 @@ def mgda(solver: str = "exact") -> Balancer:
     Raises:
       ValueError: an unknown `solver`.
     """
-    if solver not in ("exact", "frank_wolfe"):
-        raise ValueError(f"`solver` must be exact or frank_wolfe; found {solver!r}.")
+    choices = ("exact", "frank_wolfe")
+    checks.option("solver", solver, "exact or frank_wolfe", choices.__contains__)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram = solvers.scaled(inputs.gram)
@@ -80,8 +82,7 @@ def cagrad(c: float = 0.5) -> Balancer:
     Raises:
       ValueError: `c` is negative.
     """
-    if not c >= 0:
-        raise ValueError(f"`c` must be 0 or more; found {c}.")
+    checks.not_negative("c", c)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         present = inputs.present
@@ -127,15 +128,14 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
     Raises:
       ValueError: `max_norm` is negative.
     """
-    if not max_norm >= 0:
-        raise ValueError(f"`max_norm` must be 0 or more; found {max_norm}.")
+    checks.not_negative("max_norm", max_norm)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         weights, gram = _fair(inputs, 1.0), inputs.gram
-        if max_norm:
-            norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
-            weights = weights * jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
-        return Combined(weights, state.memory)
+        norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
+        share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
+        share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
+        return Combined(weights * share, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
@@ -149,10 +149,11 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     Source: Ban & Ji 2024, "Fair Resource Allocation in Multi-Task Learning", Eq. 4.
 
     Raises:
-      ValueError: `alpha` is not positive.
+      ValueError: `alpha` is not positive and finite.
     """
-    if not alpha > 0:
-        raise ValueError(f"`alpha` must be positive; found {alpha}.")
+    checks.option(
+        "alpha", alpha, "positive and finite", lambda value: 0 < value < math.inf
+    )
 
     def combine(inputs: Inputs, state: State) -> Combined:
         return Combined(_fair(inputs, alpha), state.memory)
@@ -204,7 +205,11 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
     held constant.
 
     Source: Chen et al. 2018, "GradNorm", Eq. 1-2 and Algorithm 1.
+
+    Raises:
+      ValueError: `alpha` is negative.
     """
+    checks.not_negative("alpha", alpha)
 
     def init(count: int) -> State:
         return State(jnp.zeros(count), jnp.zeros(count))

@@ -6,6 +6,7 @@ Both functions make a `Balancer` that reads the gradients themselves.
 import jax
 import jax.numpy as jnp
 
+from mtra_jax.balancing import checks
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -57,8 +58,7 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
     Raises:
       ValueError: `rate` is not positive.
     """
-    if not rate > 0:
-        raise ValueError(f"`rate` must be positive; found {rate}.")
+    checks.positive("rate", rate)
 
     def init(count: int, params: Tree) -> State:
         squares = jax.tree.map(lambda p: jnp.zeros((count, *jnp.shape(p))), params)

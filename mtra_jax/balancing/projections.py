@@ -8,7 +8,7 @@ step costs one forward and T backward passes, and holds T gradients. The gradien
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.balancing import solvers
+from mtra_jax.balancing import checks, solvers
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -72,8 +72,7 @@ def gradvac(decay: float = 0.01) -> Balancer:
     Raises:
       ValueError: `decay` is not in [0, 1].
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f"`decay` must lie in [0, 1]; found {decay}.")
+    checks.option("decay", decay, "in [0, 1]", lambda value: 0 <= value <= 1)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present
@@ -101,13 +100,13 @@ def vaccinate(
         def meet(place: jax.Array, carry: tuple) -> tuple:
             coefficients, own = carry
             other = order[place]
-            norm_i = jnp.sqrt(jnp.maximum(coefficients @ gram @ coefficients, 0))
-            norm_j = jnp.sqrt(gram[other, other])
+            norm_i = _root(coefficients @ gram @ coefficients)
+            norm_j = _root(gram[other, other])
             product = norm_i * norm_j
             counts = (other != task) & present[task] & present[other] & (product > 0)
             cosine = coefficients @ gram[:, other] / jnp.where(counts, product, 1)
             cosine, goal = jnp.clip(cosine, -1, 1), own[other].astype(gram.dtype)
-            sine, goal_sine = jnp.sqrt(1 - cosine**2), jnp.sqrt(1 - goal**2)
+            sine, goal_sine = _root(1 - cosine**2), _root(1 - goal**2)
             is_low = counts & (cosine < goal) & (goal_sine > 0)
             divisor = jnp.where(is_low, norm_j * goal_sine, 1)
             share = norm_i * (goal * sine - cosine * goal_sine) / divisor
@@ -122,6 +121,12 @@ def vaccinate(
     return jax.vmap(one)(jnp.arange(count), orders, averages)
 
 
+def _root(square: jax.Array) -> jax.Array:
+    """The root; 0 with a derivative of 0, not NaN, for squares that round to 0 or less."""
+    is_positive = square > 0
+    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, square, 1)), 0)
+
+
 def upgrad(regularisation: float = 1e-4) -> Balancer:
     """Unconflicting projection (UPGrad): the mean of g_t projected on the dual cone.
 
@@ -132,7 +137,11 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
 
     Source: Quinton & Rey 2024, "Jacobian Descent for Multi-Objective Optimization", Eq. 3
     and Proposition 1: min vᵀ G v over v ≥ e_t.
+
+    Raises:
+      ValueError: `regularisation` is negative.
     """
+    checks.not_negative("regularisation", regularisation)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         present = inputs.present
@@ -165,8 +174,7 @@ def aligned_mtl(scale: str = "min") -> Balancer:
     Raises:
       ValueError: `scale` is not "min" or "rmse".
     """
-    if scale not in ("min", "rmse"):
-        raise ValueError(f"`scale` must be min or rmse; found {scale!r}.")
+    checks.option("scale", scale, "min or rmse", ("min", "rmse").__contains__)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present

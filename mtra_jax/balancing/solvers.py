@@ -14,11 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-STEPS = 80
+STEPS = 160
 """Newton steps of the barrier method; each multiplies the accuracy by at most `GROWTH`."""
 GROWTH = 4.0
-NEWTON_STEPS, FINAL_STEPS = 60, 10
-"""Newton steps of `fair_weights`, and how many of them are at the wanted power."""
+NEWTON_STEPS, FIRST_STEPS, FINAL_STEPS = 80, 20, 20
+"""Newton steps of `fair_weights`; how many are at power 1, and at the wanted power."""
+LONGEST = 4.0
+"""The largest change of a logarithm in one of these steps."""
 
 
 def scaled(gramian: jax.Array) -> jax.Array:
@@ -86,7 +88,8 @@ def _barrier(
         return x, jnp.where(is_centred, jnp.minimum(t * GROWTH, largest), t)
 
     x, _ = jax.lax.fori_loop(0, STEPS, newton, (start, jnp.ones((), dtype)))
-    return jnp.where(present, x, 0)
+    # `on_support` has the derivatives of the solution; those of the path to it may be NaN.
+    return jax.lax.stop_gradient(jnp.where(present, x, 0))
 
 
 def on_support(
@@ -123,32 +126,53 @@ def on_support(
 def fair_weights(matrix: jax.Array, power: float) -> jax.Array:
     """Returns x > 0 [T] with (M x)_t = x_t^(−power), for a positive matrix M [T, T].
 
-    Newton's method on log x, from power 1, where the solution does not depend on the
-    scale of the rows, to `power` in small steps. Each takes the one of twelve sizes with
-    the smallest error of the equations.
+    The solution minimises the convex function ½ xᵀMx − Σ_t x_t^(1−power) / (1−power).
+    Newton's method in units of x first takes power 1, where the solution does not depend on
+    the scale of the rows, then moves to `power` in small steps. Each takes the one of
+    twelve sizes with the smallest value; the last ones that with the smallest error of the
+    equations.
 
     If some x ≥ 0 has M x = 0 there is no solution, and the numbers grow until the steps
     end.
     """
     inverse = 1 / jnp.sqrt(jnp.diagonal(matrix))
     matrix = matrix * inverse[:, None] * inverse[None]
-    # x = y / √M_tt: (M' y)_t = M_tt^((power − 1) / 2) y_t^(−power)
+    # x = y / √M_tt: (M' y)_t = a_t y_t^(−power) with a_t = M_tt^((power − 1) / 2)
     log_scale = -jnp.log(inverse)
+    target = jnp.asarray(power, matrix.dtype)
 
-    def residual(log_y: jax.Array, power: jax.Array) -> jax.Array:
-        exponent = power * log_y - (power - 1) * log_scale
-        return (matrix @ jnp.exp(log_y)) * jnp.exp(exponent) - 1
+    def log_right(log_y: jax.Array, power: jax.Array) -> jax.Array:
+        return (power - 1) * log_scale - power * log_y
 
-    jacobian = jax.jacfwd(residual)
+    def error(log_y: jax.Array, power: jax.Array) -> jax.Array:
+        left = matrix @ jnp.exp(log_y)
+        return jnp.sum((left * jnp.exp(-log_right(log_y, power)) - 1) ** 2)
+
+    def value(log_y: jax.Array, power: jax.Array) -> jax.Array:
+        y, rest = jnp.exp(log_y), 1 - power
+        is_log = jnp.abs(rest) < 1e-6
+        safe = jnp.where(is_log, 1, rest)
+        utility = jnp.where(is_log, log_y, jnp.expm1(rest * log_y) / safe)
+        return y @ matrix @ y / 2 - jnp.sum(jnp.exp(-rest * log_scale) * utility)
+
     sizes = jnp.append(2.0 ** -jnp.arange(12), 0.0).astype(matrix.dtype)
 
     def newton(step: int, log_y: jax.Array) -> jax.Array:
-        share = jnp.minimum(step / (NEWTON_STEPS - FINAL_STEPS), 1).astype(matrix.dtype)
-        now = jnp.asarray(power, matrix.dtype) ** share
-        u = jnp.linalg.solve(jacobian(log_y, now), -residual(log_y, now))
-        candidates = log_y + sizes[:, None] * jnp.where(jnp.isfinite(u), u, 0)
-        errors = jax.vmap(residual, (0, None))(candidates, now)
-        return candidates[jnp.nanargmin(jnp.sum(errors**2, axis=1))]
+        share = (step - FIRST_STEPS) / (NEWTON_STEPS - FIRST_STEPS - FINAL_STEPS)
+        now = target ** jnp.clip(share, 0, 1).astype(matrix.dtype)
+        y, right = jnp.exp(log_y), jnp.exp(log_right(log_y, now))
+        curvature = y[:, None] * matrix * y[None] + jnp.diag(now * y * right)
+        u = jax.scipy.linalg.solve(curvature, y * (right - matrix @ y), assume_a="pos")
+        u = jnp.where(jnp.all(jnp.isfinite(u)), u, 0)
+        u = u * jnp.minimum(1, LONGEST / jnp.maximum(jnp.max(jnp.abs(u)), 1e-30))
+        candidates = log_y + sizes[:, None] * u
+        is_last = step >= NEWTON_STEPS - FINAL_STEPS // 2
+        costs = jnp.where(
+            is_last,
+            jax.vmap(error, (0, None))(candidates, now),
+            jax.vmap(value, (0, None))(candidates, now),
+        )
+        return candidates[jnp.nanargmin(costs)]
 
     log_y = jax.lax.fori_loop(0, NEWTON_STEPS, newton, jnp.zeros_like(log_scale))
     return jnp.exp(log_y) * inverse

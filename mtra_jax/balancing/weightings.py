@@ -5,6 +5,7 @@ one backward pass, and T numbers of memory.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mtra_jax import objectives
+from mtra_jax.balancing import checks
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -43,11 +45,26 @@ def equal(reduction: str = "mean") -> Balancer:
 
 
 def by_size(counts: Sequence[int]) -> Balancer:
-    """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t."""
+    """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t.
+
+    Source: a usual choice; it is the mean over the examples of all tasks.
+
+    Raises:
+      ValueError: a count is negative, or there is no count. The step: there are not T.
+    """
+    counts = tuple(counts)
+    if not counts or not all(count >= 0 for count in counts):
+        raise ValueError(f"`counts` must be numbers of 0 or more; found {counts}.")
     shares = jnp.asarray(counts, float) / max(sum(counts), 1)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        weighted = shares.astype(inputs.losses.dtype) * inputs.losses
+        losses = inputs.losses
+        if len(counts) != len(losses):
+            raise ValueError(
+                f"`counts` must have {len(losses)} numbers, one for each task; found "
+                f"{len(counts)}."
+            )
+        weighted = shares.astype(losses.dtype) * losses
         return Combined(total(weighted, inputs.present), state.memory)
 
     return Balancer(stateless, combine)
@@ -82,7 +99,7 @@ def uncertainty(factors: ArrayLike = 1.0) -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         s, losses = state.learned, inputs.losses
-        c = jnp.asarray(factors, losses.dtype)
+        c = checks.per_task("factors", factors, len(losses), losses.dtype)
         terms = c * jnp.exp(-s) * losses + s / 2
         return Combined(total(terms, inputs.present), state.memory)
 
@@ -114,7 +131,7 @@ def soft_uncertainty(temperature: float = 1.0) -> Balancer:
     Raises:
       ValueError: `temperature` is not positive.
     """
-    _check_positive("temperature", temperature)
+    checks.positive("temperature", temperature)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = jax.lax.stop_gradient(inputs.losses)
@@ -155,7 +172,7 @@ def scale_invariant(floor: float = 1e-2) -> Balancer:
     Raises:
       ValueError: `floor` is not positive.
     """
-    _check_positive("floor", floor)
+    checks.positive("floor", floor)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         value = objectives.log_sum(inputs.losses, floor, inputs.present)
@@ -184,14 +201,18 @@ def smooth_tchebycheff(
     Raises:
       ValueError: `mu` is not positive.
     """
-    _check_positive("mu", mu)
+    checks.positive("mu", mu)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
-        shares = 1 / len(losses) if weights is None else jnp.asarray(weights)
-        shifted = shares * (losses - jnp.asarray(reference, losses.dtype)) / mu
-        value = mu * jax.nn.logsumexp(shifted, where=inputs.present)
-        return Combined(value.astype(losses.dtype), state.memory)
+        count, dtype = len(losses), losses.dtype
+        lambdas = 1 / count if weights is None else weights
+        shares = checks.per_task("weights", lambdas, count, dtype)
+        z = checks.per_task("reference", reference, count, dtype)
+        value = mu * jax.nn.logsumexp(shares * (losses - z) / mu, where=inputs.present)
+        # The logarithm of an empty sum is −inf.
+        value = jnp.where(jnp.any(inputs.present), value, 0)
+        return Combined(value.astype(dtype), state.memory)
 
     return Balancer(stateless, combine)
 
@@ -220,15 +241,19 @@ def dynamic_average(
     Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7.
 
     Raises:
-      ValueError: `steps_per_epoch` or `temperature` is not positive.
+      ValueError: `steps_per_epoch` is not a positive integer, or `temperature` is not
+        positive.
     """
-    _check_positive("steps_per_epoch", steps_per_epoch)
-    _check_positive("temperature", temperature)
+    if not (isinstance(steps_per_epoch, Integral) and steps_per_epoch > 0):
+        raise ValueError(
+            f"`steps_per_epoch` must be a positive integer; found {steps_per_epoch}."
+        )
+    checks.positive("temperature", temperature)
 
     def init(count: int) -> State:
-        zeros = jnp.zeros(count)
-        memory = Averages(zeros, zeros, zeros, zeros, jnp.zeros((), jnp.int32))
-        return State(memory=memory)
+        # Four arrays: one buffer cannot be donated four times.
+        zeros = [jnp.zeros(count) for _ in range(4)]
+        return State(memory=Averages(*zeros, jnp.zeros((), jnp.int32)))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         old = state.memory
@@ -281,7 +306,10 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
         return State(jnp.zeros(count), memory)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        above = inputs.losses - jnp.asarray(minimum, inputs.losses.dtype) + 1e-8
+        least = checks.per_task(
+            "minimum", minimum, len(inputs.losses), inputs.losses.dtype
+        )
+        above = inputs.losses - least + 1e-8
         fixed = jax.lax.stop_gradient(above)
         present, memory = inputs.present, state.memory
         z = jax.lax.stop_gradient(jax.nn.softmax(state.learned)).astype(above.dtype)
@@ -301,9 +329,3 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
         return Combined(value, memory)
 
     return Balancer(init, combine)
-
-
-def _check_positive(name: str, value: float | jax.Array) -> None:
-    # A traced number has no value yet.
-    if isinstance(value, int | float) and not value > 0:
-        raise ValueError(f"`{name}` must be positive; found {value}.")

@@ -9,7 +9,6 @@ mtra-jax config method.NAME     the options of a method
 import inspect
 import math
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -142,11 +141,10 @@ def with_rule(kind: str, start: str, message: str) -> str:
 
 
 def described_methods() -> list[tuple[str, str]]:
-    """The name and the first line of the docstring of every method."""
+    """The name of every method, and the first line of the text about it."""
     from mtra_jax.methods import registry
 
-    modules = {m: sys.modules[e.make.__module__] for m, e in registry.METHODS.items()}
-    return [(m, (inspect.getdoc(x) or "").split("\n")[0]) for m, x in modules.items()]
+    return [(name, e.doc.split("\n")[0]) for name, e in registry.METHODS.items()]
 
 
 def explained_method(name: str) -> str:
@@ -158,7 +156,8 @@ def explained_method(name: str) -> str:
         for option, default in registry.options(name).items()
     ]
     doc = inspect.getdoc(registry.METHODS[name].make) or ""
-    parts = [dict(described_methods())[name], doc.partition("\n\nRaises:")[0]]
+    first, doc = dict(described_methods())[name], doc.partition("\n\nRaises:")[0]
+    parts = [first, doc.removeprefix(first).lstrip()]
     options = table([("option", "default", "expected"), *rows], indent=2)
     parts.append(options if rows else "It has no options.")
     parts.append(f"Default of `sampling`: {registry.sampling(name)}.")

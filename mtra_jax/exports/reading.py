@@ -18,6 +18,16 @@ from mtra_jax.train.backbone import Backbone
 
 FILE = "mtra_jax.json"
 FORMAT = 1
+FILES = {
+    FILE,
+    workdir.ENCODER,
+    workdir.RESULTS,
+    weights.FILE,
+    definitions.FILE,
+    inputs.FILE,
+}
+"""What the directory of an exported model has, besides `OPTIONAL`."""
+OPTIONAL = {"README.md", "model.onnx", "model.onnx.data"}
 # The keys of the configuration that evaluation reads, besides the method.
 KEYS = ("batch_size", "compute_dtype", "data.max_length")
 
@@ -25,6 +35,24 @@ KEYS = ("batch_size", "compute_dtype", "data.max_length")
 def is_export(directory: Path) -> bool:
     """Whether `directory` holds an exported model."""
     return (directory / FILE).is_file()
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """The content of `results.json`.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    path = directory / workdir.RESULTS
+    try:
+        values = files.read_json(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; expected that of an exported model"
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: damaged: {shown(values)}; expected an object")
+    return values
 
 
 def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:

@@ -1,5 +1,6 @@
 """The directory of a finished run -> a directory with the whole model and its card."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def export(
     if onnx:
         onnx_file.check_installed()
     saved = scoring.load_one(run)
-    with files.new_directory(to) as place:
+    with files.new_directory(Path(os.path.abspath(to))) as place:
         about = write_model(place, saved, _packages(run))
         files.write_json(place / workdir.RESULTS, results)
         if onnx:
@@ -85,11 +86,29 @@ def _check_target(to: Path, *, force: bool) -> None:
     if not to.exists() and not to.is_symlink():
         return
     if to.is_dir() and not to.is_symlink():
-        if not any(to.iterdir()) or (reading.is_export(to) and force):
+        if not any(to.iterdir()):
             return
-        if reading.is_export(to):
+        if force and reading.is_export(to):
+            _check_replaceable(to)
+            return
+        if reading.is_export(to) and not force:
             raise InputError(f"{to}: an exported model is there; --force replaces it")
     raise InputError(f"{to}: is there; expected the name of a new directory")
+
+
+def _check_replaceable(to: Path) -> None:
+    """Raises InputError if `to` is not a whole export, or has other files too."""
+    names = {path.name for path in to.iterdir()}
+    if others := names - reading.FILES - reading.OPTIONAL:
+        raise InputError(
+            f"{to / min(others)}: --force would delete it; expected a directory with the "
+            "files of an exported model alone"
+        )
+    if missing := reading.FILES - names:
+        raise InputError(
+            f"{to / min(missing)}: no such file; expected an exported model, which "
+            "--force replaces"
+        )
 
 
 def _write_encoder(place: Path, saved: scoring.Saved) -> None:

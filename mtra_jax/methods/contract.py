@@ -1,6 +1,7 @@
 """The interface of a method: its parameters, losses and gradient, as typed functions."""
 
 import enum
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -19,6 +20,8 @@ class Needs(enum.Enum):
     """The losses [T] of one pass; the gradient is that of one scalar."""
     GRAMIAN = "Gramian"
     """The inner products [T, T] of the tasks' gradients, all in memory at once."""
+    GRADIENTS = "gradients"
+    """The tasks' gradients themselves, all in memory at once."""
     ALIGNMENT = "aligned passes"
     """The losses at θ and θ + δ, from two passes; δ comes from the first."""
 
@@ -90,6 +93,25 @@ class Combine(Protocol):
     ) -> tuple[jax.Array, State]: ...
 
 
+class Merge(Protocol):
+    """Turns the tasks' gradients into one gradient, and gives the next state.
+
+    `gradients`: those of the global batch with respect to the shared parameters, leaves
+    [T, ...], 0 for absent tasks; the result has the leaves [...]. `losses` and `present`
+    are [T]; `rng` is the same on all devices.
+    """
+
+    def __call__(
+        self,
+        gradients: list[jax.Array],
+        losses: jax.Array,
+        present: jax.Array,
+        state: State,
+        rng: jax.Array,
+        /,
+    ) -> tuple[list[jax.Array], State]: ...
+
+
 class Weighted(NamedTuple):
     """The gradient of one scalar function of the losses.
 
@@ -122,20 +144,33 @@ class Combined(NamedTuple):
     needs: Literal[Needs.GRAMIAN] = Needs.GRAMIAN
 
 
+class Merged(NamedTuple):
+    """One gradient of the tasks' gradients that is not a weighted sum of them.
+
+    Parameters of a single task take the gradient of that task's loss. The logged weights
+    are 1. The losses and terms of a task that is absent from a batch must be 0.
+    """
+
+    merge: Merge
+    needs: Literal[Needs.GRADIENTS] = Needs.GRADIENTS
+
+
 class Method(NamedTuple):
     """A method: parameters that it adds to the model, losses, and one gradient of them.
 
-    `init_state` is the state before the first step. `num_features` is the width of the
+    `init_state` is the state before the first step; a method whose state has the shapes of
+    the shared parameters has `state_like`, a function of their leaves, instead. `num_features` is the width of the
     heads' input where that differs from the width of z. `passes` counts the forward
     passes of the encoder in a training step, each with its backward pass.
     """
 
     init: Init
     losses: LossFunction
-    gradient: Weighted | AlignedGradient | Combined
+    gradient: Weighted | AlignedGradient | Combined | Merged
     init_state: State = ()
     num_features: int | None = None
     passes: int = 1
+    state_like: Callable[[list[jax.Array]], State] | None = None
 
     @property
     def needs(self) -> Needs:

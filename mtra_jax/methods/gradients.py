@@ -13,6 +13,7 @@ from mtra_jax.methods.contract import (
     Combined,
     Losses,
     LossFunction,
+    Merged,
     Method,
     Needs,
     State,
@@ -93,17 +94,20 @@ def differentiate(
     holds a single task, which saves the aligned gradient a backward pass.
 
     Raises:
-      ValueError: `batch` has several parts, but the method does not need the Gramian.
+      ValueError: `batch` has several parts, but the method reads no gradients of tasks.
     """
     present = task_losses.present(batch, len(tasks), axis_name)
     inputs = Inputs(
         method.losses, params, batch, present, rngs, state, axis_name, in_pieces
     )
     gradient = method.gradient
-    if gradient.needs is Needs.GRAMIAN:
+    if gradient.needs is Needs.GRAMIAN or gradient.needs is Needs.GRADIENTS:
         if len(batch.tasks) == 1 and not one_task:
             batch = layout.one_part_per_task(batch, len(tasks))
-        return _combined(gradient, inputs._replace(batch=batch), tasks)
+        inputs = inputs._replace(batch=batch)
+        if gradient.needs is Needs.GRADIENTS:
+            return _merged(gradient, inputs, tasks)
+        return _combined(gradient, inputs, tasks)
     inputs = inputs._replace(batch=layout.only_part(batch))
     if gradient.needs is Needs.ALIGNMENT:
         return _aligned(gradient, inputs, one_task=one_task)
@@ -160,6 +164,39 @@ def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gra
         present,
         losses,
         weights,
+        terms,
+        {},
+        new_state,
+    )
+
+
+def _merged(gradient: Merged, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
+    part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])
+    losses, terms, grads = _gradients_of_parts(inputs)
+    leaves, structure = jax.tree.flatten(grads)
+    owners = jax.tree.leaves(model.owners(inputs.params))
+
+    def of_tasks(leaf: jax.Array) -> jax.Array:
+        """[P, ...] -> [T, ...]"""
+        rows = jnp.zeros((len(tasks), *leaf.shape[1:]), leaf.dtype)
+        return rows.at[part_tasks].set(leaf)
+
+    pairs = [*zip(leaves, owners, strict=True)]
+    shared = [of_tasks(leaf) for leaf, owner in pairs if owner == model.SHARED]
+    merged, new_state = gradient.merge(
+        shared, losses, inputs.present, inputs.state, inputs.rngs["method"]
+    )
+    rows = iter(merged)
+    combined = [
+        next(rows) if owner == model.SHARED else of_tasks(leaf)[tasks.index(owner)]
+        for leaf, owner in pairs
+    ]
+    return Gradient(
+        jax.tree.unflatten(structure, combined),
+        task_losses.total(losses, inputs.present),
+        inputs.present,
+        losses,
+        inputs.present.astype(losses.dtype),
         terms,
         {},
         new_state,

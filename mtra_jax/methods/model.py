@@ -178,6 +178,12 @@ class Model(NamedTuple):
         return z, self.predict(params, z, heads_rng)
 
 
+def shared_leaves(params: Params) -> list[jax.Array]:
+    """Returns the leaves of `params` that no single task owns, in their order."""
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(owners(params)), strict=True)
+    return [leaf for leaf, owner in pairs if owner == SHARED]
+
+
 def owners(params: Params) -> Any:
     """Returns a tree like `params` that names the one task that owns each leaf, or `SHARED`."""
 

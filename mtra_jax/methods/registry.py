@@ -3,12 +3,15 @@
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtra_jax import balancing
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import (
+    balanced,
     dwa,
     ew,
     gls,
@@ -35,14 +38,36 @@ class Entry(NamedTuple):
     """The factory of a method, and how its runs are set up.
 
     `sampling` is the default of `config.sampling`. With `is_separate` each task is trained
-    in a separate run.
+    in a separate run. `in_papers`: the papers of MTRA and InfoMTL compare with it.
     """
 
     make: Factory
     title: str
     sampling: str = "per_task"
     is_separate: bool = False
+    in_papers: bool = True
 
+    @property
+    def doc(self) -> str:
+        """The text about the method: of its balancer, or else of its module."""
+        if self.in_papers:
+            return inspect.getdoc(sys.modules[self.make.__module__]) or ""
+        return inspect.getdoc(self.make) or ""
+
+
+def _row(
+    make_balancer: Callable[..., balancing.Balancer],
+    title: str,
+    rates: balanced.Rates | None = None,
+) -> Entry:
+    """Hard parameter sharing with a balancer; options and text are those of the balancer."""
+    make = balanced.factory(make_balancer, rates)
+    return Entry(make, title, "joint", in_papers=False)
+
+
+# Rates that the papers and their released codes give for the learned numbers.
+FAMO = balanced.Rates(0.025, decay=1e-3)
+GRADNORM = balanced.Rates(0.025)
 
 METHODS: dict[str, Entry] = {
     "ew": Entry(ew.make, "EW"),
@@ -61,7 +86,28 @@ METHODS: dict[str, Entry] = {
     "mtra": Entry(mtra.make, "MTRA"),
     "stl": Entry(stl.make, "STL", is_separate=True),
     "stl_cnn": Entry(stl_cnn.make, "STL with CNN", is_separate=True),
+    "uw_so": _row(balancing.soft_uncertainty, "UW-SO"),
+    "stch": _row(balancing.smooth_tchebycheff, "STCH"),
+    "famo": _row(balancing.famo, "FAMO", FAMO),
+    "mgda": _row(balancing.mgda, "MGDA"),
+    "cagrad": _row(balancing.cagrad, "CAGrad"),
+    "nash_mtl": _row(balancing.nash_mtl, "Nash-MTL"),
+    "fairgrad": _row(balancing.fairgrad, "FairGrad"),
+    "db_mtl": _row(balancing.db_mtl, "DB-MTL"),
+    "gradnorm": _row(balancing.gradnorm, "GradNorm", GRADNORM),
+    "gradvac": _row(balancing.gradvac, "GradVac"),
+    "upgrad": _row(balancing.upgrad, "UPGrad"),
+    "aligned_mtl": _row(balancing.aligned_mtl, "Aligned-MTL"),
+    "config": _row(balancing.config, "ConFIG"),
+    "imtl_g": _row(balancing.imtl_g, "IMTL-G"),
+    "graddrop": _row(balancing.graddrop, "GradDrop"),
+    "excess_mtl": _row(balancing.excess_mtl, "ExcessMTL"),
 }
+
+
+def of_papers() -> list[str]:
+    """The methods that the papers of MTRA and InfoMTL compare."""
+    return [name for name, entry in METHODS.items() if entry.in_papers]
 
 
 def example(name: str, **options: Any) -> Method:
@@ -116,7 +162,8 @@ def details() -> str:
     rows: list[tuple[str, ...]] = []
     for name, entry in METHODS.items():
         method = example(name)
-        file = f"{entry.make.__module__.rpartition('.')[2]}.py"
+        *_, package, module = entry.make.__module__.split(".")
+        file = f"{module}.py" if entry.in_papers else f"../{package}/{module}.py"
         row = (
             f"[`{name}`]({file})",
             entry.title,
@@ -138,8 +185,8 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _described(name: str) -> tuple[str, str]:
-    """Returns the first line of the docstring of the method's module, and its source."""
-    doc = inspect.getdoc(sys.modules[METHODS[name].make.__module__]) or ""
+    """Returns the first line of the method's text, and its source."""
+    doc = METHODS[name].doc
     return doc.partition("\n")[0], _source(doc)
 
 

@@ -148,7 +148,7 @@ def make_method(
 
 def packs_tasks_apart(model: Model, choice: MethodChoice) -> bool:
     """Whether the method needs batches in parts of one task each."""
-    return make_method(model, choice).needs is Needs.GRAMIAN
+    return make_method(model, choice).needs in (Needs.GRAMIAN, Needs.GRADIENTS)
 
 
 def init_params(

@@ -9,6 +9,7 @@ import optax
 
 from mtra_jax.methods import gradients, layout
 from mtra_jax.methods.contract import Method
+from mtra_jax.methods.model import shared_leaves
 from mtra_jax.types import Batch, Metrics, Params, Rngs
 
 
@@ -39,7 +40,10 @@ def init_state(
     zero = jnp.zeros((), jnp.int32)
     words = jax.random.key_data(rng)
     moments = jax.jit(optimiser.init)(params)  # one program, not one for each leaf
-    return TrainState(params, moments, method.init_state, zero, zero, words)
+    state = method.init_state
+    if method.state_like is not None:
+        state = jax.jit(method.state_like)(shared_leaves(params))
+    return TrainState(params, moments, state, zero, zero, words)
 
 
 def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> Rngs:

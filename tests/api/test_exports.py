@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import huggingface_hub
 import numpy as np
@@ -182,11 +183,44 @@ def test_a_directory_that_is_there_stays(exported, run, tmp_path):
 
 def test_force_replaces_an_export(exported, run, tmp_path):
     copy = shutil.copytree(exported, tmp_path / "copy")
-    (copy / "old.txt").write_text("old")
+    (copy / "encoder/old.txt").write_text("old")
     writing.export(run, copy, force=True, licence="mit")
-    assert not (copy / "old.txt").exists()
+    assert not (copy / "encoder/old.txt").exists()
     assert 'license: "mit"' in (copy / "README.md").read_text()
     assert [*tmp_path.iterdir()] == [copy]
+
+
+def test_force_deletes_nothing_that_is_not_of_an_export(exported, run, tmp_path):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / ".git").mkdir()
+    (copy / ".git/config").write_text("mine")
+    with pytest.raises(mtra_jax.InputError, match=r"\.git: --force would delete it"):
+        writing.export(run, copy, force=True)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mtra_jax.json").write_text("mine")
+    with pytest.raises(mtra_jax.InputError, match="no such file; expected an exported"):
+        writing.export(run, foreign, force=True)
+    assert (copy / ".git/config").read_text() == "mine"
+    assert (foreign / "mtra_jax.json").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"copy", "foreign"}
+
+
+def test_the_empty_current_directory_can_be_the_target(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    writing.export(run, Path())
+    assert (tmp_path / "mtra_jax.json").is_file()
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{"])
+def test_results_that_are_missing_or_damaged_are_named(exported, tmp_path, content):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / "results.json").unlink()
+    if content is not None:
+        (copy / "results.json").write_text(content)
+    with pytest.raises(mtra_jax.InputError, match=r"results\.json: ") as error:
+        mtra_jax.load(copy, cache_dir="")
+    assert "\n" not in str(error.value)
 
 
 def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Properties of all methods in the registry."""
+"""Properties of the papers' methods; `test_balancers` has those of the other rows."""
 
 import dataclasses
 import functools
@@ -45,7 +45,7 @@ def traits_of(name):
 METHODS = {
     name: traits_of(name)
     for name, entry in registry.METHODS.items()
-    if not entry.is_separate
+    if entry.in_papers and not entry.is_separate
 }
 WEIGHTINGS = [name for name, traits in METHODS.items() if traits.is_weighting]
 HAS_MEMORY = [name for name, t in METHODS.items() if t.has_params or t.has_state]

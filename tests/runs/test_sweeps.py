@@ -172,10 +172,10 @@ def test_invalid_sweep_files_are_refused(tmp_path):
         ("minilm_tweeteval_small", "minilm_tweeteval", [0]),
     ],
 )
-def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
+def test_the_sweeps_hold_the_papers_methods_and_begin_with_ew(name, preset, seeds):
     chosen = experiments.load(f"{SWEEPS}:{name}")
     assert chosen.baseline == chosen.trials[0].name == "ew"
-    rows = [("ew", "ew joint"), *((method, method) for method in registry.METHODS)]
+    rows = [("ew", "ew joint"), *((method, method) for method in registry.of_papers())]
     assert {(r.method, r.name, r.preset, r.seed) for r in chosen.trials} == {
         (*row, preset, seed) for row in rows for seed in seeds
     }
@@ -184,6 +184,23 @@ def test_the_sweeps_hold_every_method_and_begin_with_ew(name, preset, seeds):
         joint = (("sampling", "joint"),)
         for run in chosen.trials:
             assert run.overrides == (joint if run.name == "ew joint" else ())
+
+
+def test_the_other_balancers_have_sweeps_with_ew_under_their_sampling():
+    for name, seeds in (
+        ("balancers_synthetic", (0, 1)),
+        ("balancers_minilm_tweeteval_small", (0,)),
+    ):
+        chosen = experiments.load(f"{SWEEPS}:{name}")
+        others = registry.METHODS.keys() - registry.of_papers()
+        rows = {("ew", "ew joint"), *((method, method) for method in others)}
+        expected = [(*row, seed) for row in rows for seed in seeds]
+        actual = [(run.method, run.name, run.seed) for run in chosen.trials]
+        assert sorted(actual) == sorted(expected)
+        assert chosen.baseline == "ew joint" == chosen.trials[0].name
+        for run in chosen.trials:
+            assert experiments.config_of(run).sampling == "joint"
+            assert chosen.baseline_of(run) == "ew joint"
 
 
 def test_each_method_is_compared_with_the_ew_of_the_same_sampling():

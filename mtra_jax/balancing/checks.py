@@ -1,0 +1,158 @@
+"""What a caller passes to a step -> the same, or a ValueError with the rule and the value.
+
+Checks of a step read shapes and types alone: they run once, when the step is traced.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.balancing.contract import Balancer, Reads, State, Tree
+
+
+def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) -> None:
+    """Raises ValueError unless `is_valid(value)`; `rule` says in words what is valid.
+
+    Programs may take numbers as arguments, which have no value when they are traced.
+    """
+    if not isinstance(value, jax.core.Tracer) and not is_valid(value):
+        raise ValueError(f"`{name}` must be {rule}; found {value!r}.")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is positive."""
+    option(name, value, "positive", lambda number: number > 0)
+
+
+def not_negative(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is 0 or more."""
+    option(name, value, "0 or more", lambda number: number >= 0)
+
+
+def pair(result: Any) -> tuple[Any, Any]:
+    """Returns `result` if it is a pair.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(
+            "With `has_aux`, `losses_fn` must return a pair (losses, outputs); found "
+            f"{_described(result)}."
+        )
+    return result
+
+
+def losses(values: Any) -> jax.Array:
+    """Returns `values` if they are an array [T] of floats.
+
+    Raises:
+      ValueError: they are not, or T is 0.
+    """
+    is_array = isinstance(values, jax.Array)
+    if not (
+        is_array
+        and values.ndim == 1
+        and values.size
+        and jnp.issubdtype(values.dtype, jnp.floating)
+    ):
+        raise ValueError(
+            f"`losses_fn` must return losses [T]; found {_described(values)}."
+        )
+    return jnp.asarray(values)
+
+
+def floats(name: str, tree: Tree) -> None:
+    """Raises ValueError if `tree` has no leaves, or a leaf that is not a float."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if not leaves:
+        raise ValueError(f"{_quoted(name)} must have arrays; found none.")
+    for path, leaf in leaves:
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"{_quoted(name)} must have floats alone, which have gradients; found "
+                f"{dtype} at {jax.tree_util.keystr(path) or 'the top'}."
+            )
+
+
+def present(values: Any, count: int) -> jax.Array:
+    """Returns `values` as bool [T]; all True for None.
+
+    Raises:
+      ValueError: the shape is another.
+    """
+    if values is None:
+        return jnp.ones(count, bool)
+    values = jnp.asarray(values)
+    if values.shape != (count,):
+        raise ValueError(
+            f"`present` must have shape ({count},), as the losses; found {values.shape}."
+        )
+    return values.astype(bool)
+
+
+def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
+    """Raises ValueError if the shapes of `value` are not those of `balancer.init`.
+
+    `count`: T. `like`: what the gradients are taken by.
+    """
+    extra = (like,) if balancer.reads is Reads.GRADIENTS else ()
+    expected = _shapes(jax.eval_shape(lambda: balancer.init(count, *extra)))
+    actual = _shapes(value)
+    if actual != expected:
+        raise ValueError(
+            f"`state` must be that of `init` for {count} tasks, with shapes "
+            f"{_listed(expected)}; found {_listed(actual)}."
+        )
+
+
+def selected(booleans: Tree, params: Tree) -> Tree:
+    """Returns `booleans` if they have the structure of `params`.
+
+    Raises:
+      ValueError: they do not.
+    """
+    # The stubs of PyTreeDef have no comparison.
+    expected: Any = jax.tree.structure(params)
+    actual: Any = jax.tree.structure(booleans)
+    if actual != expected:
+        raise ValueError(
+            f"`select` must return a tree like `params`, {expected}; found {actual}."
+        )
+    return booleans
+
+
+def per_task(name: str, values: Any, count: int, dtype: Any) -> jax.Array:
+    """Returns `values`, one number or T of them, as an array.
+
+    Raises:
+      ValueError: their number is not 1 and not T.
+    """
+    array = jnp.asarray(values, dtype)
+    if array.shape not in ((), (count,)):
+        raise ValueError(
+            f"`{name}` must have {count} numbers, one for each task; found shape "
+            f"{array.shape}."
+        )
+    return array
+
+
+def _shapes(tree: Tree) -> tuple[Any, list[tuple[int, ...]]]:
+    return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def _listed(shapes: tuple[Any, list[tuple[int, ...]]]) -> str:
+    return ", ".join(map(str, shapes[1])) or "none"
+
+
+def _quoted(name: str) -> str:
+    return name if " " in name else f"`{name}`"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, jax.Array):
+        return f"shape {value.shape} of {value.dtype}"
+    return f"a {type(value).__name__}"

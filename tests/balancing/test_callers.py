@@ -1,0 +1,218 @@
+"""What callers pass to a step: other types and trees, wrong shapes, donation, devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_apply import data, losses_fn, losses_of_z, make_params, represent
+
+from mtra_jax import balancing
+
+
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+def narrow(dtype):
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), make_params())
+    return params, [jnp.asarray(array, dtype) for array in data()]
+
+
+@pytest.mark.parametrize(
+    "dtype", [slow(jnp.bfloat16), jnp.float16], ids=["bfloat16", "float16"]
+)
+@pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
+def test_narrow_gradients_are_compared_in_float32(dtype, with_z):
+    params, (x, y) = narrow(dtype)
+    # The squares of these gradients overflow in float16.
+    scale = jnp.asarray(300, dtype)
+    options = {"represent": represent} if with_z else {}
+    function = losses_of_z if with_z else losses_fn
+    step = balancing.value_and_grad(
+        lambda *a: scale * function(*a), balancing.mgda(), **options
+    )
+    (_, aux), gradient, _ = step(params, balancing.State(), x, y)
+    assert aux.gramian.dtype == jnp.float32
+    like = represent(params, x, y) if with_z else params
+    rows = [
+        jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(own)])
+        for own in (
+            jax.grad(
+                lambda v, t=t: (
+                    scale
+                    * (function(params, v, x, y) if with_z else function(v, x, y))[t]
+                )
+            )(like)
+            for t in range(3)
+        )
+    ]
+    wide = np.stack(rows).astype(np.float64)
+    scale_of = np.sqrt(np.outer(*[np.sum(wide**2, axis=1)] * 2))
+    np.testing.assert_allclose(
+        aux.gramian / scale_of, wide @ wide.T / scale_of, atol=0.05
+    )
+    jax.tree.map(
+        lambda g, p: np.testing.assert_equal(g.dtype, p.dtype), gradient, params
+    )
+
+
+@pytest.mark.parametrize("name", ["params", "representation"])
+def test_leaves_without_a_gradient_are_refused_with_their_place(name):
+    params, (x, y) = make_params(), data()
+    if name == "params":
+        params["steps"] = jnp.array(3)
+        step = balancing.value_and_grad(losses_fn, balancing.mgda())
+        match = r"`params` must have floats.*found int\d+ at \['steps'\]"
+    else:
+        step = balancing.value_and_grad(
+            losses_of_z,
+            balancing.mgda(),
+            represent=lambda *a: {"z": represent(*a), "mask": jnp.ones(8, bool)},
+        )
+        match = r"the representation must have floats.*found bool at \['mask'\]"
+    with pytest.raises(ValueError, match=match):
+        step(params, balancing.State(), x, y)
+    with pytest.raises(ValueError, match="`params` must have arrays; found none"):
+        step({}, balancing.State(), x, y)
+
+
+@pytest.mark.parametrize(
+    ("losses", "described"),
+    [
+        (lambda p: [jnp.sum(p)], "a list"),
+        (lambda p: {"a": jnp.sum(p)}, "a dict"),
+        (lambda p: (p, 3), "a tuple"),
+        (lambda p: jnp.array([1, 2]), r"shape \(2,\) of int"),
+        (lambda p: jnp.zeros(0), r"shape \(0,\)"),
+    ],
+)
+def test_losses_that_are_not_one_axis_of_floats_are_refused(losses, described):
+    step = balancing.value_and_grad(losses, balancing.equal())
+    with pytest.raises(
+        ValueError, match=rf"must return losses \[T\]; found {described}"
+    ):
+        step(jnp.ones(3), balancing.State())
+    step = balancing.value_and_grad(lambda p: p, balancing.equal(), has_aux=True)
+    with pytest.raises(ValueError, match=r"a pair \(losses, outputs\); found shape"):
+        step(jnp.ones(3), balancing.State())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [balancing.uncertainty, balancing.famo, balancing.gradnorm, balancing.gradvac],
+)
+def test_the_state_of_another_number_of_tasks_is_refused(make):
+    step = balancing.value_and_grad(lambda p: p**2, make())
+    for state in (make().init(1), make().init(4), balancing.State()):
+        with pytest.raises(ValueError, match="`state` must be that of `init` for 3"):
+            step(jnp.ones(3), state, rng=jax.random.key(0))
+
+
+def test_arguments_of_another_number_of_tasks_are_refused():
+    params, none = jnp.ones(3), balancing.State()
+    step = balancing.value_and_grad(lambda p: p**2, balancing.mgda())
+    with pytest.raises(ValueError, match=r"`present` must have shape \(3,\)"):
+        step(params, none, present=jnp.array([True]))
+    one = step(params, none, present=[1, 0, 1])
+    two = step(params, none, present=jnp.array([True, False, True]))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    step = balancing.value_and_grad(
+        lambda p: p**2, balancing.mgda(), select=lambda p: {"a": True}
+    )
+    with pytest.raises(ValueError, match="`select` must return a tree like `params`"):
+        step(params, none)
+    for balancer in (
+        balancing.by_size([1, 2]),
+        balancing.uncertainty([1.0, 2.0]),
+        balancing.smooth_tchebycheff(weights=[1.0, 2.0]),
+        balancing.smooth_tchebycheff(reference=[1.0]),
+        balancing.famo([1.0, 2.0]),
+    ):
+        step = balancing.value_and_grad(lambda p: p**2, balancer)
+        with pytest.raises(ValueError, match="must have 3 numbers, one for each task"):
+            step(params, balancer.init(3))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: balancing.by_size([-1, 1]),
+        lambda: balancing.by_size([]),
+        lambda: balancing.dynamic_average(1.5),
+        lambda: balancing.upgrad(-1.0),
+        lambda: balancing.gradnorm(float("nan")),
+        lambda: balancing.fairgrad(float("inf")),
+    ],
+)
+def test_options_out_of_range_are_refused(make):
+    with pytest.raises(ValueError, match=r"^`\w+` must be .*; found "):
+        make()
+
+
+def test_without_any_task_the_value_is_finite_and_nothing_moves():
+    balancer = balancing.smooth_tchebycheff()
+    step = balancing.value_and_grad(lambda p: p**2, balancer)
+    (value, _), gradient, _ = step(jnp.ones(3), balancing.State(), present=[False] * 3)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_a_state_can_be_donated():
+    balancer = balancing.dynamic_average(2)
+    step = jax.jit(
+        balancing.value_and_grad(lambda p: p**2, balancer), donate_argnums=(0, 1)
+    )
+    _, _, state = step(jnp.ones(3), balancer.init(3))
+    assert state.memory.steps == 1
+
+
+@pytest.mark.parametrize("name", ["equal", "famo", "mgda", "graddrop"])
+@pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
+@pytest.mark.parametrize(
+    "is_checked", [slow(False), True], ids=["unchecked", "checked"]
+)
+def test_shard_map_on_two_devices_equals_one_device(name, with_z, is_checked):
+    if with_z and name == "graddrop":
+        pytest.skip("each device draws for its own rows")
+    params, (x, y) = make_params(), data()
+    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+    balancer, rng = getattr(balancing, name)(), jax.random.key(2)
+    options = {"represent": represent} if with_z else {}
+    function, state = losses_of_z if with_z else losses_fn, balancer.init(3)
+    one = balancing.value_and_grad(function, balancer, **options)
+    (value, aux), gradient, _ = one(params, state, x, y, rng=rng)
+    many = balancing.value_and_grad(function, balancer, axis_name="data", **options)
+    spec = jax.sharding.PartitionSpec
+    mapped = jax.shard_map(
+        lambda p, s, x, y: many(p, s, x, y, rng=rng),
+        mesh=jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",)),
+        in_specs=(spec(), spec(), spec("data"), spec("data")),
+        out_specs=spec(),
+        check_vma=is_checked,
+    )
+    (value2, aux2), gradient2, _ = jax.jit(mapped)(params, state, x, y)
+    np.testing.assert_allclose(value2, value, rtol=1e-5)
+    np.testing.assert_allclose(aux2.losses, aux.losses, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        gradient2,
+        gradient,
+    )
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["mgda", slow("upgrad"), slow("gradvac")])
+def test_a_step_has_derivatives(name):
+    """Those of the combined gradient by the parameters, against differences."""
+    params, (x, y) = make_params(), data()
+    balancer = getattr(balancing, name)()
+    step = balancing.value_and_grad(losses_fn, balancer)
+
+    @jax.jit
+    def moved(size):
+        at = jax.tree.map(lambda p: p + size * jnp.cos(p), params)
+        _, gradient, _ = step(at, balancer.init(3), x, y, rng=jax.random.key(2))
+        return jnp.sum(gradient["encoder"] ** 2)
+
+    difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(moved)(0.0), difference, rtol=1e-5)

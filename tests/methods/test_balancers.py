@@ -1,0 +1,301 @@
+"""Balancers as methods: against the balancer on gradients in NumPy, and whole steps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtra_jax import balancing
+from mtra_jax.balancing import Inputs, Reads
+from mtra_jax.data import benchmarks
+from mtra_jax.errors import InputError
+from mtra_jax.methods import balanced, registry
+from mtra_jax.runs import checkpoints
+from mtra_jax.tasks import BENCHMARKS
+from mtra_jax.train import backbone, batching, build
+from mtra_jax.train.devices import choose_devices, to_host
+from mtra_jax.train.step import TrainState
+
+# The function of `balancing` behind each row.
+BALANCERS = {
+    name: entry.make.__wrapped__
+    for name, entry in registry.METHODS.items()
+    if not entry.in_papers
+}
+LEARNING = {"famo", "gradnorm"}
+FAST = {"famo", "excess_mtl"}
+# The balancers of the papers' rows.
+OF_PAPERS = {
+    "by_size": "tw",
+    "dynamic_average": "dwa",
+    "equal": "ew",
+    "geometric": "gls",
+    "impartial": "imtl_l",
+    "pcgrad": "pcgrad",
+    "random_weights": "rlw",
+    "scale_invariant": "si",
+    "uncertainty": "uw",
+}
+
+
+def fast(names):
+    """`names`, with all but a few marked as slow."""
+    return [
+        name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def test_every_balancer_is_a_method():
+    public = set(balancing.__all__) - {"value_and_grad"}
+    functions = {name for name in public if name.islower()}
+    rows = {make.__name__ for make in BALANCERS.values()}
+    assert functions == rows | OF_PAPERS.keys()
+    assert set(OF_PAPERS.values()) <= registry.METHODS.keys()
+
+
+def test_options_are_the_numbers_and_texts_of_the_balancer():
+    assert registry.options("cagrad") == {"c": 0.5}
+    assert registry.options("stch") == {"mu": 1.0, "reference": 0.0}
+    assert registry.options("mgda") == {"solver": "exact"}
+    assert registry.options("famo") == {"minimum": 0.0, "rate": 0.025, "decay": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cagrad", {"c": -1.0}, "method.c is -1.0; expected 0 or more"),
+        ("cagrad", {"c": np.inf}, "method.c is inf; expected a finite one"),
+        (
+            "mgda",
+            {"solver": "x"},
+            "method.solver is 'x'; expected exact or frank_wolfe",
+        ),
+        ("gradvac", {"decay": 2.0}, "method.decay is 2.0; expected in [0, 1]"),
+        ("famo", {"rate": 0.0}, "method.rate is 0.0; expected more than 0, finite"),
+        ("excess_mtl", {"rate": 0.0}, "method.rate is 0.0; expected positive"),
+    ],
+)
+def test_wrong_options_are_reported_as_keys_of_the_configuration(
+    name, options, message
+):
+    with pytest.raises(InputError) as error:
+        registry.example(name, **options)
+    assert str(error.value) == message
+
+
+# ---- one step on gradients that NumPy computes
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("mixture", ["all", "two_absent"])
+@pytest.mark.parametrize("name", fast(BALANCERS))
+def test_a_step_is_that_of_the_balancer_on_numpy_gradients(toy, name, mixture):
+    tasks = toy.mixtures[mixture]
+    actual = toy.differentiate(name, tasks)
+    losses, grads = toy.losses_and_gradients(toy.params(name), toy.batch(tasks))
+    present = np.isin(np.arange(5), tasks)
+    rows = np.stack([jax.tree.leaves(own["encoder"])[0] for own in grads])
+    flat, balancer = rows.reshape(5, -1), BALANCERS[name]()
+    inputs = Inputs(
+        jnp.asarray(losses),
+        jnp.asarray(present),
+        toy.rngs(0)["method"],
+        jnp.asarray(flat @ flat.T),
+        [jnp.asarray(rows)],
+    )
+    like = ([rows[0]],) if balancer.reads is Reads.GRADIENTS else ()
+    state = balancer.init(5, *like)
+    heads = np.ones(5)
+    if balancer.reads is Reads.LOSSES:
+        weights = jax.grad(
+            lambda x: balancer.combine(inputs._replace(losses=x), state).value
+        )(inputs.losses)
+        heads, encoder = weights, np.tensordot(weights, rows, 1)
+    else:
+        (encoder,) = jax.tree.leaves(balancer.combine(inputs, state).value)
+        if balancer.reads is Reads.GRAMIAN:
+            encoder = np.tensordot(encoder, rows, 1)
+    (own,) = jax.tree.leaves(actual.gradient["encoder"])
+    scale = np.abs(own).max()
+    np.testing.assert_allclose(own, encoder, rtol=1e-6, atol=1e-9 * scale)
+    expected = jax.tree.map(
+        lambda *leaves: sum(w * x for w, x in zip(heads, leaves, strict=True)),
+        *[own["heads"] for own in grads],
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-12),
+        actual.gradient["heads"],
+        expected,
+    )
+
+
+@pytest.mark.usefixtures("float64")
+def test_adam_moves_the_learned_numbers_of_the_state(toy):
+    """FAMO's logits after two steps, against Adam by hand."""
+    method = registry.METHODS["famo"].make(toy.model, rate=0.1, decay=0.5)
+    first, second = np.array([1.0, 2, 3, 4, 5]), np.array([0.5, 2, 1, 4, 6])
+    present, state = np.full(5, True), method.init_state
+    start = np.linspace(-1, 1, 5)
+    state = state._replace(learned=jnp.asarray(start))
+    learned, m, v = start, 0, 0
+    for at, (losses, change) in enumerate(
+        [(first, np.zeros(5)), (second, np.log(first) - np.log(second))], start=1
+    ):
+        _, state = method.gradient.objective(
+            {}, jnp.asarray(losses), present, state, jax.random.key(0)
+        )
+        z = np.exp(learned) / np.exp(learned).sum()
+        gradient = z * (change - z @ change) + 0.5 * learned
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        learned = learned - 0.1 * (m / (1 - 0.9**at)) / (
+            np.sqrt(v / (1 - 0.999**at)) + 1e-8
+        )
+        np.testing.assert_allclose(state.learned, learned, rtol=1e-6)
+    np.testing.assert_allclose(state.memory.losses, second, rtol=1e-6)
+
+
+def test_without_rates_the_learned_numbers_are_parameters(toy):
+    method = balanced.make(toy.model, balancing.uncertainty(), learned="s")
+    params = method.init(jax.random.key(0))
+    assert params["tasks"].keys() == set(toy.names)
+
+
+# ---- two steps of a small encoder on the data of the synthetic benchmark
+
+TASKS = ("irony", "intensity")
+SIZES = backbone.Sizes(
+    vocab_size=200,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=16,
+    dropout=0.0,
+)
+
+
+@functools.cache
+def corpora():
+    benchmark = BENCHMARKS["synthetic"].select(TASKS)
+    examples = benchmarks.read_examples(benchmark, "")
+    examples = benchmarks.thin(benchmark, examples, fraction=0.05)
+    texts = benchmarks.train_texts(benchmark, examples)
+    made = backbone.load("", SIZES, texts, max_length=16, seed=0)
+    return (
+        benchmark,
+        made,
+        benchmarks.build_corpora(
+            benchmark, examples, made.tokenizer, max_length=16, cache_dir=None
+        ),
+    )
+
+
+@functools.cache
+def run(name, num_devices, sampling="joint"):
+    """The program, the batches of two steps, and the states before and after them."""
+    benchmark, made, examples = corpora()
+    devices = choose_devices(num_devices)
+    chosen = batching.Sampling(sampling, batch_size=16, micro_batches=1, seed=0)
+    choice = build.MethodChoice(name, registry.options(name))
+    settings = build.Settings(
+        np.float32(1e-2), np.int32(1), np.float32(1.0), choice.numbers()
+    )
+    model = build.make_model(benchmark, made.config, dtype=np.float32, head_dropout=0.0)
+    train, _ = batching.make_batchers(
+        chosen,
+        examples,
+        devices,
+        program_cost=1e6,
+        max_shapes=1,
+        is_apart=build.packs_tasks_apart(model, choice),
+    )
+    plan = chosen.plan(examples["train"].sizes, epoch=0)
+    batches = [*train.batches(plan[:2])]
+    # Plain steps: Adamax would divide rounding errors by themselves.
+    update = build.make_update(
+        model,
+        choice,
+        settings,
+        devices,
+        one_task=sampling == "per_task",
+        chosen=build.OptimiserChoice("sgd"),
+    )
+    first = build.init_state(
+        model,
+        choice,
+        settings,
+        made.params,
+        seed=0,
+        chosen=build.OptimiserChoice("sgd"),
+    )
+    states = [to_host(first)]
+    for batch in batches:
+        state, _ = update(states[-1], batch)
+        states.append(to_host(state))
+    return update, batches, states
+
+
+def assert_close(actual, expected):
+    flat, _ = jax.tree_util.tree_flatten_with_path(expected)
+    for (path, want), got in zip(flat, jax.tree.leaves(actual), strict=True):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(got, want, 1e-3, 1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", fast(BALANCERS))
+def test_two_steps_on_two_devices_equal_those_on_one(name):
+    for actual, expected in zip(run(name, 2)[2], run(name, 1)[2], strict=True):
+        assert_close(actual.params, expected.params)
+        assert_close(actual.method, expected.method)
+    before, _, after = run(name, 1)[2]
+    assert after.bad_steps == 0
+    moved = jax.tree.map(np.array_equal, before.params, after.params)
+    assert not all(jax.tree.leaves(moved["heads"]))
+    assert not all(jax.tree.leaves(moved["encoder"]["layers"]))
+
+
+@pytest.mark.parametrize("name", fast(BALANCERS))
+def test_a_state_continues_from_a_checkpoint_to_the_bit(tmp_path, name):
+    pytest.importorskip("orbax.checkpoint")
+    update, batches, (first, second, last) = run(name, 1)
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(1, second._asdict(), {}, 1.0)
+    store.close()
+    store = checkpoints.Checkpoints(tmp_path)
+    target = jax.tree.map(np.zeros_like, first._asdict())
+    arrays, _ = store.restore(1, target)
+    store.close()
+    again, _ = update(TrainState(**arrays), batches[1])
+    jax.tree.map(np.testing.assert_array_equal, to_host(again), last)
+    if name in LEARNING:
+        assert np.any(last.method.learned != first.method.learned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BALANCERS)
+def test_batches_of_one_task_train_too(name):
+    _, _, (before, _, after) = run(name, 1, "per_task")
+    assert after.bad_steps == 0
+    assert not np.array_equal(
+        *(jax.tree.leaves(state.params["encoder"])[0] for state in (before, after))
+    )
+
+
+def test_the_state_of_a_balancer_with_shapes_of_parameters_is_theirs():
+    _, _, (first, *_) = run("excess_mtl", 1)
+    squares, logits, risks = first.method
+    shared = [
+        leaf.shape for leaf in jax.tree.leaves({"encoder": first.params["encoder"]})
+    ]
+    assert [leaf.shape for leaf in squares] == [
+        (len(TASKS), *shape) for shape in shared
+    ]
+    assert logits.shape == risks.shape == (len(TASKS),)
