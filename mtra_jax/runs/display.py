@@ -82,7 +82,7 @@ class Display:
         if at.step:
             self._say(f"continuing at step {at.step}")
         if not at.is_over(run.schedule):
-            is_cached = jax.config.jax_compilation_cache_dir is not None
+            is_cached = jax.config.values["jax_compilation_cache_dir"] is not None
             self._say(
                 COMPILING.format("; cached for the next run" if is_cached else "")
             )
