@@ -159,6 +159,15 @@ def resolved_tasks(config: ConfigDict, data: Data) -> Benchmark:
     return _resolved(config, data.benchmark, _training(examples))
 
 
+def num_examples(config: ConfigDict, data: Data) -> dict[str, dict[str, int]]:
+    """The number of examples that a run of `config` uses, by task and split."""
+    examples = _thin(config, data.benchmark, data.splits)
+    return {
+        task: {split: len(part.texts) for split, part in parts.items()}
+        for task, parts in examples.items()
+    }
+
+
 def _training(examples: Splits) -> dict[str, Examples]:
     return {task: parts["train"] for task, parts in examples.items()}
 

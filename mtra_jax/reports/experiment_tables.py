@@ -1,0 +1,171 @@
+"""Runs of an experiment, and the papers' figures -> its table, a `grids.Grid`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtra_jax import metrics
+from mtra_jax.reports import tables
+from mtra_jax.reports.comparison import Comparison, Row
+from mtra_jax.reports.formats import SIGNIFICANT
+from mtra_jax.reports.grids import EMPTY, Column, Grid, Line
+from mtra_jax.reports.published import Figures
+from mtra_jax.reports.seeds import AVG, Cell
+from mtra_jax.tasks import Task
+
+Rows = Sequence[tuple[str, str]]
+"""(name in the table, name of the runs); several rows may show the same runs."""
+LEGEND = (
+    "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) against the "
+    f"row in the last column; * p < {SIGNIFICANT}"
+)
+
+
+def of_scores(
+    title: str,
+    rows: Rows,
+    comparison: Comparison,
+    published: Mapping[str, Figures],
+    *,
+    shows_tasks: bool,
+) -> Grid:
+    """The scores of each row; a row without a finished run has no figures.
+
+    `published`: the papers' figures by the name in the table. They are a line of their own
+    below ours if the tasks are shown, else columns beside ours.
+    """
+    keys = _keys(comparison.tasks) if shows_tasks else []
+    columns = [*(column for column, _ in keys), Column("", "Avg.", better=1)]
+    columns += [Column("", "Δp", "+.2f", better=1), Column("", "p")]
+    columns.append(Column("", "against"))
+    is_beside = bool(published) and not shows_tasks
+    if is_beside:
+        columns += [Column("paper", "Avg."), Column("paper", "Δp", "+.2f")]
+    own = {row.name: row for row in comparison.rows}
+    labels = {trial: label for label, trial in reversed(rows)}
+    lines = []
+    for label, trial in rows:
+        wanted = [key for _, key in keys]
+        cells = _of_row(own.get(trial), wanted, labels)
+        figures = published.get(label)
+        if is_beside:
+            cells += _quoted(figures, [])
+        lines.append(Line(label, cells))
+        if figures and not is_beside:
+            avg, delta_p = _quoted(figures, wanted)[-2:]
+            quoted = [*_quoted(figures, wanted)[:-2], avg, delta_p, "", ""]
+            lines.append(Line("  paper", quoted, is_quoted=True))
+    return Grid(title, columns, lines, _notes(comparison, published, rows))
+
+
+def _keys(tasks: Sequence[Task]) -> list[tuple[Column, tuple[str, str]]]:
+    found = []
+    for task in tasks:
+        for name in task.metrics:
+            metric = metrics.find(name, task)
+            better = 1 if metric.higher_is_better else -1
+            form = ".2f" if metric.is_share else ".4g"
+            column = Column(task.title, metric.title, form, better)
+            found.append((column, (task.name, name)))
+    return found
+
+
+def _of_row(
+    row: Row | None, keys: Sequence[tuple[str, str]], labels: Mapping[str, str]
+) -> list[Cell | str]:
+    if row is None:
+        return [*(EMPTY for _ in keys), EMPTY, EMPTY, EMPTY, ""]
+    against = "" if row.name == row.baseline else labels.get(row.baseline, row.baseline)
+    return [
+        *(row.cells[key] for key in keys),
+        row.cells[AVG],
+        Cell(row.delta_p, None),
+        EMPTY if row.p is None else _significance(row.p),
+        against,
+    ]
+
+
+def _significance(p: float) -> str:
+    digits = "<0.001" if p < 0.001 else f"{p:.3f}"
+    return digits + ("*" if p < SIGNIFICANT else "")
+
+
+def _quoted(
+    figures: Figures | None, keys: Sequence[tuple[str, str]]
+) -> list[Cell | str]:
+    if figures is None:
+        return [EMPTY for _ in (*keys, "avg", "delta_p")]
+    cells = [figures.cells.get(key, EMPTY) for key in (*keys, AVG)]
+    return [*cells, Cell(figures.delta_p, None)]
+
+
+def _notes(
+    comparison: Comparison, published: Mapping[str, Figures], rows: Rows
+) -> list[str]:
+    notes = [LEGEND]
+    if note := tables.unit_note(comparison.tasks):
+        notes.append(note)
+    if comparison.note:
+        notes.append(comparison.note)
+    if single := [row.name for row in comparison.rows if row.num_seeds < 3]:
+        notes.append(f"fewer than three seeds tell little: {', '.join(single)}")
+    done = {row.name for row in comparison.rows}
+    if lacking := [label for label, trial in rows if trial not in done]:
+        notes.append(f"no finished run: {', '.join(lacking)}")
+    if published:
+        sources = dict.fromkeys(figures.table for figures in published.values())
+        notes.append(f"paper: {'; '.join(sources)}")
+    return notes
+
+
+def of_costs(
+    title: str,
+    rows: Rows,
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    memory: Mapping[str, int],
+    published: Mapping[str, Sequence[str]],
+) -> Grid:
+    """Parameters, memory and time of each row.
+
+    `results`: of the finished runs of a name, as in results.json. `memory`: bytes of the
+    compiled training step. `published`: the papers' three figures, as they are printed.
+    Parameters leave out the heads.
+    """
+    columns = [
+        Column("parameters (M)", "training", ".3f"),
+        Column("parameters (M)", "testing", ".3f"),
+        Column("training step", "MiB", ".0f"),
+        Column("training step", "× EW", ".2f"),
+        Column("training step", "ms", ".1f"),
+    ]
+    if published:
+        names = ("training", "testing", "memory")
+        columns += [Column("paper", name) for name in names]
+    lines = []
+    for label, trial in rows:
+        cells: list[Cell | str] = [EMPTY for _ in range(5)]
+        if runs := results.get(trial, ()):
+            cells = _costs(runs, memory.get(trial), memory.get(rows[0][1]))
+        if published:
+            cells += published.get(label, ("", "", ""))
+        lines.append(Line(label, cells))
+    notes = [
+        "parameters without the heads; memory: arguments, results and temporaries of the "
+        "compiled step; ms: training time, with validation and compilation, by steps"
+    ]
+    return Grid(title, columns, lines, notes)
+
+
+def _costs(
+    runs: Sequence[Mapping[str, Any]], memory: int | None, baseline: int | None
+) -> list[Cell | str]:
+    parameters = runs[0]["parameters"]
+    encoder = parameters["encoder"]
+    seconds = [run["train_seconds"] / run["steps"] for run in runs]
+    relative = memory / baseline if memory and baseline else None
+    return [
+        Cell((encoder + parameters.get("method", 0)) / 1e6, None),
+        Cell(encoder / 1e6, None),
+        Cell(memory / 2**20 if memory else None, None),
+        Cell(relative, None),
+        Cell(1000 * sum(seconds) / len(seconds), None),
+    ]
