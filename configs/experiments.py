@@ -75,33 +75,32 @@ def levels(key: str, word: str, values: dict[str, str]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def ablations() -> tuple[Row, ...]:
-    """MTRA and InfoMTL without their parts."""
+def chosen_ablations(*names: str) -> tuple[Row, ...]:
+    """EW, and the rows `names` of `ABLATIONS`; all of them without a name."""
     return (
         Row(EW, EW),
         *(
             Row(name, method, change)
             for method, changes in ABLATIONS.items()
             for name, change in changes.items()
+            if name in names or not names
         ),
+    )
+
+
+def values(method: str, option: str) -> tuple[Row, ...]:
+    """The method with each value of an option in `GRID`, in place of the preset's."""
+    key = f"method.{option}"
+    return tuple(
+        Row(f"{method} {option}={value}", method, ((key, value),), plain=method)
+        for value in GRID[method, option]
     )
 
 
 def sensitivity() -> tuple[Row, ...]:
     """MTRA and InfoMTL with one value of `GRID` in place of the preset's."""
-    return (
-        *methods("mtra", "infomtl"),
-        *(
-            Row(
-                f"{method} {option}={value}",
-                method,
-                ((f"method.{option}", value),),
-                plain=method,
-            )
-            for (method, option), values in GRID.items()
-            for value in values
-        ),
-    )
+    changed = [row for method, option in GRID for row in values(method, option)]
+    return (*methods("mtra", "infomtl"), *changed)
 
 
 PAIRS = {
@@ -134,7 +133,7 @@ EXPERIMENTS = {
     "ablations": Experiment(
         "MTRA and InfoMTL without their parts",
         "MTRA 4, 13; InfoMTL 4, 9",
-        ablations(),
+        chosen_ablations(),
     ),
     "data_size": Experiment(
         "20, 60, 80 and 100 % of the training examples",
@@ -162,6 +161,30 @@ EXPERIMENTS = {
         "MTRA 19",
         methods("pcgrad", "infomtl", "mtra"),
         columns="cost",
+    ),
+    "alignment": Experiment(
+        "loss of the tasks, and distance of two dropout views",
+        "MTRA 5",
+        chosen_ablations("mtra", "mtra w/o SA", "mtra w/o TA & SA"),
+        columns="analysis",
+    ),
+    "informativeness": Experiment(
+        "information of z about the labels, by new critics",
+        "MTRA 6",
+        (*chosen_ablations("mtra", "mtra w/o SA"), *values("mtra", "beta")),
+        columns="analysis",
+    ),
+    "uniformity": Experiment(
+        "uniformity of z, and clusters of the outputs against the labels",
+        "InfoMTL 5",
+        methods("uw", "pcgrad", "mt_vib", "hierarchical_mtl", "infomtl", "mtra"),
+        columns="analysis",
+    ),
+    "robustness": Experiment(
+        "scores under adversarial and random noise on the word embeddings",
+        "InfoMTL figures 3, 4",
+        methods("uw", "mt_vib", "infomtl", "mtra"),
+        columns="analysis",
     ),
 }
 SCALES = {

@@ -49,8 +49,8 @@ ROOMS = {
     "config_values": "files methods tasks errors",
     "config": "data methods paths preset_files config_files config_values tasks errors",
     "train": "data models methods metrics tasks types failures errors",
-    "runs": "files train config config_files config_values data models methods metrics "
-    "reports tasks types "
+    "runs": "analysis files train config config_files config_values data models methods "
+    "metrics reports tasks types "
     "failures paths errors",
     "exports": "runs train data models methods config config_values files reports tasks "
     "types version errors",

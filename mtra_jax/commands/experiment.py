@@ -50,8 +50,7 @@ def main(arguments: Sequence[str]) -> None:
             failed = study_runs.run_all(plans, bars.write_line, should_stop)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
-    if study.experiment.columns == "cost":
-        study_runs.measure_memory(plans)
+    study_runs.measure(study, plans, bars.write_line)
     made = study_runs.make_grids(study, workdir, overrides)
     print("", *(grids.text(grid) + "\n" for grid in made.values()), sep="\n")
     paths = grids.write(workdir / study_runs.TABLES, study.name, made)

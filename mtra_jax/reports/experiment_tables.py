@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mtra_jax import metrics
 from mtra_jax.reports import tables
 from mtra_jax.reports.comparison import Comparison, Row
@@ -14,6 +16,8 @@ from mtra_jax.tasks import Task
 
 Rows = Sequence[tuple[str, str]]
 """(name in the table, name of the runs); several rows may show the same runs."""
+Values = Mapping[str, Mapping[str, float]]
+"""Figures by the title and the name of a column."""
 LEGEND = (
     "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) against the "
     f"row in the last column; * p < {SIGNIFICANT}"
@@ -115,6 +119,50 @@ def _notes(
         sources = dict.fromkeys(figures.table for figures in published.values())
         notes.append(f"paper: {'; '.join(sources)}")
     return notes
+
+
+def of_values(
+    title: str,
+    rows: Rows,
+    values: Mapping[str, Sequence[Values]],
+    forms: Mapping[str, tuple[str, int]],
+    published: Mapping[str, Values],
+    note: str,
+) -> Grid:
+    """Means over seeds of the figures of an analysis.
+
+    `values`: of the seeds of a name. `forms`: the format of a column's name, and 1 if
+    higher is better, -1 if lower, 0 if neither; "" for the other columns. `published`: the
+    papers' figures by the name in the table.
+    """
+    keys = [
+        (head, name)
+        for seeds in values.values()
+        for head, columns in seeds[0].items()
+        for name in columns
+    ]
+    keys = list(dict.fromkeys(keys))
+    columns = [Column(head, n, *forms.get(n, forms[""])) for head, n in keys]
+    lines = []
+    for label, trial in rows:
+        own = values.get(trial, ())
+        cells = [_mean([seed[head][name] for seed in own]) for head, name in keys]
+        lines.append(Line(label, cells))
+        if quoted := published.get(label):
+            figures = [quoted.get(head, {}).get(name) for head, name in keys]
+            cells = [Cell(figure, None) for figure in figures]
+            lines.append(Line("  paper", cells, is_quoted=True))
+    notes = [f"mean ± standard deviation over seeds; {note}"]
+    if lacking := [label for label, trial in rows if trial not in values]:
+        notes.append(f"no finished run: {', '.join(lacking)}")
+    return Grid(title, columns, lines, notes)
+
+
+def _mean(figures: Sequence[float]) -> Cell:
+    if not figures or not np.isfinite(figures).all():
+        return EMPTY
+    std = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
+    return Cell(float(np.mean(figures)), std)
 
 
 def of_costs(

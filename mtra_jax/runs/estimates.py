@@ -110,7 +110,10 @@ def from_step(config: ConfigDict) -> Rates:
 
 def planned(config: ConfigDict, data: Data) -> float:
     """The most work that a run of `config` has: all its epochs."""
-    examples = preparation.num_examples(config, data)
+    examples = {
+        task: {split: len(part.texts) for split, part in parts.items()}
+        for task, parts in preparation.examples_of(config, data).items()
+    }
     return work(examples, config.epochs, passes(config))
 
 

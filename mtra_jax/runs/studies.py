@@ -51,14 +51,15 @@ class Experiment:
     """Rows to train, and the columns of their table.
 
     `papers`: the tables of the papers. `columns`: "summary" for Avg. and Δp alone, "tasks"
-    for the figures of each task too, "cost" for parameters, memory and time. `parts`: by
-    benchmark, the groups of tasks with a table each; {} for one table of all tasks.
+    for the figures of each task too, "cost" for parameters, memory and time, "analysis" for
+    the row of `analyses.ANALYSES` with the experiment's name. `parts`: by benchmark, the
+    groups of tasks with a table each; {} for one table of all tasks.
     """
 
     about: str
     papers: str
     rows: tuple[Row, ...]
-    columns: Literal["summary", "tasks", "cost"] = "tasks"
+    columns: Literal["summary", "tasks", "cost", "analysis"] = "tasks"
     parts: Mapping[str, tuple[Part, ...]] = dataclasses.field(default_factory=dict)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from mtra_jax import files
 from mtra_jax.errors import InputError
 from mtra_jax.reports import (
@@ -11,9 +13,11 @@ from mtra_jax.reports import (
     experiment_tables,
     grids,
     published,
+    published_analyses,
     tables,
 )
 from mtra_jax.runs import (
+    analyses,
     estimates,
     experiments,
     preparation,
@@ -126,7 +130,23 @@ def run_all(
     return failed
 
 
-def measure_memory(plans: Sequence[sweep.Plan]) -> None:
+def measure(
+    study: Study, plans: Sequence[sweep.Plan], say: Callable[[str], None]
+) -> None:
+    """Computes what the study's tables need besides results, and writes it beside the runs."""
+    if study.experiment.columns == "cost":
+        _measure_memory(plans)
+    if study.experiment.columns != "analysis":
+        return
+    for plan in plans:
+        for job in plan.jobs:
+            if sweep.state_of(job.directory) == "finished":
+                say(f"{study.name} of {job.trial.name}, seed {job.trial.seed}")
+                analyses.figures(job.directory, study.name)
+                jax.clear_caches()
+
+
+def _measure_memory(plans: Sequence[sweep.Plan]) -> None:
     """Writes the memory of a training step beside the first seed's run of each row."""
     for plan in plans:
         for name in dict.fromkeys(job.trial.name for job in plan.jobs):
@@ -170,6 +190,8 @@ def _grid(
         printed = published.COSTS if is_printed else {}
         memory = _memory_of(table, directory)
         return experiment_tables.of_costs(title, table.rows, results, memory, printed)
+    if study.experiment.columns == "analysis":
+        return _of_analysis(study, table, directory, is_papers=is_papers)
     baselines = {
         trial.name: table.sweep.baseline_of(trial) for trial in table.sweep.trials
     }
@@ -188,6 +210,28 @@ def _grid(
         compared,
         printed_rows,
         shows_tasks=study.experiment.columns == "tasks",
+    )
+
+
+def _of_analysis(
+    study: Study, table: Table, directory: Path, *, is_papers: bool
+) -> grids.Grid:
+    analysis = analyses.ANALYSES[study.name]
+    values: dict[str, list[analyses.Values]] = {}
+    for trial in table.sweep.trials:
+        place = directory / trial.directory
+        if sweep.state_of(place) == "finished":
+            own = analyses.figures(place, study.name)
+            values.setdefault(trial.name, []).append(own)
+    is_printed = is_papers and study.preset == "roberta_tweeteval"
+    printed = published_analyses.TABLES.get(study.name, {}) if is_printed else {}
+    return experiment_tables.of_values(
+        f"{study.name}, {study.preset}",
+        table.rows,
+        values,
+        analysis.forms,
+        printed,
+        analysis.note,
     )
 
 

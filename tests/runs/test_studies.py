@@ -177,9 +177,8 @@ def test_a_share_of_the_data_is_one_of_the_scale():
 def test_wrong_names_are_refused():
     assert refusal("mian") == "experiment mian: did you mean main?"
     assert refusal("main", "tiny").startswith("--scale tiny: ")
-    assert (
-        refusal("main", backbone="robert") == "--backbone robert: did you mean roberta?"
-    )
+    message = refusal("main", backbone="robert")
+    assert message == "--backbone robert: did you mean roberta or bert?"
     assert refusal("main", benchmark="glue").startswith("--benchmark glue: ")
     assert refusal("pairs", benchmark="tweeteval") == (
         "--benchmark tweeteval: pairs has no groups of its tasks; expected affecteval or "

@@ -1,0 +1,77 @@
+"""A trained model under noise on its word embeddings -> Avg. for each size of the noise."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtra_jax import metrics
+from mtra_jax.analysis import robustness
+from mtra_jax.data import batches, benchmarks, packing, shapes
+from mtra_jax.methods import gradients, layout, task_losses
+from mtra_jax.runs import preparation
+from mtra_jax.runs.trained import Trained
+from mtra_jax.train import build, evaluate
+from mtra_jax.types import Batch, Params
+
+
+def averages(
+    trained: Trained,
+    attack: robustness.Attack,
+    sizes: Sequence[float],
+    split: str = "test",
+) -> list[float]:
+    """Avg. of the split, in percent, at each L2 norm of the noise.
+
+    The word-embedding matrix moves, anew for each batch, along what raises the task's loss
+    there. Tasks are in batches of their own, as in an evaluation.
+
+    Source: InfoMTL, figures 3 and 4.
+    """
+    saved, config = trained.saved, trained.config
+    benchmark = saved.benchmark
+    model = preparation.make_model(config, benchmark, saved.backbone.config)
+    method = build.make_method(model, preparation.choice_of(config))
+    corpus = benchmarks.build_corpora(
+        benchmark,
+        trained.examples,
+        saved.backbone.tokenizer,
+        max_length=config.data.max_length,
+        cache_dir=None,
+        splits=(split,),
+    )[split]
+    plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
+    batcher = batches.Batcher(corpus, _shapes(corpus, plan))
+    # The axis of devices is that of one device.
+    packed = [jax.tree.map(lambda x: x[0], batch) for batch in batcher.batches(plan)]
+    valid = plan.reshape(-1) >= 0
+
+    def apply(params: Params, batch: Batch) -> jax.Array:
+        return method.losses(params, layout.only_part(batch), None, None).outputs
+
+    def loss(outputs: jax.Array, batch: Batch) -> jax.Array:
+        part = layout.only_part(batch)
+        return task_losses.of_outputs(model.space, outputs, part, None).sum()
+
+    def average(outputs: list[Any]) -> float:
+        rows = np.concatenate([np.asarray(x) for x in outputs])[valid]
+        _, scores, _ = evaluate.score_outputs(rows, corpus, benchmark)
+        return metrics.average(scores, benchmark.tasks)
+
+    return robustness.curve(
+        apply,
+        saved.params,
+        packed,
+        sizes,
+        loss=loss,
+        metric=average,
+        attack=attack,
+        select=gradients.word_embeddings,
+        seed=config.seed,
+    )
+
+
+def _shapes(corpus: batches.Corpus, plan: np.ndarray) -> tuple[packing.Shape, ...]:
+    """One shape for all batches: each costs two compilations."""
+    return shapes.choose(shapes.needed(corpus, plan, 1), program_cost=0.0, max_shapes=1)
