@@ -186,6 +186,18 @@ EXPERIMENTS = {
         methods("uw", "mt_vib", "infomtl", "mtra"),
         columns="analysis",
     ),
+    "information_plane": Experiment(
+        "I(X; Z) and I(Z; Z_t) over the epochs",
+        "InfoMTL figure 2",
+        methods("mt_vib", "infomtl", "mtra"),
+        columns="analysis",
+    ),
+    "conflicts": Experiment(
+        "cosines of the tasks' gradients over the epochs",
+        "in no paper",
+        methods("mtra"),
+        columns="analysis",
+    ),
 }
 SCALES = {
     "paper": Scale(

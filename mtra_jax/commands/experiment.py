@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from mtra_jax import cli
+from mtra_jax import cli, preset_files
 from mtra_jax.errors import InputError
 
 
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("name", metavar="NAME", help="of configs/experiments.py")
+    file = preset_files.DIRECTORY / "experiments.py"
+    names = ", ".join(preset_files.keys(file, "EXPERIMENTS"))
+    parser.add_argument("name", metavar="NAME", help=f"one of {names}")
     parser.add_argument("--workdir", required=True, help="the directory of all runs")
     parser.add_argument("--scale", default="paper", help="paper, small or smoke")
     parser.add_argument("--backbone", default="", help="roberta, bert, minilm or tiny")

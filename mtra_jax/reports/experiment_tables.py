@@ -1,5 +1,6 @@
 """Runs of an experiment, and the papers' figures -> its table, a `grids.Grid`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,27 +136,30 @@ def of_values(
     higher is better, -1 if lower, 0 if neither; "" for the other columns. `published`: the
     papers' figures by the name in the table.
     """
-    keys = [
-        (head, name)
-        for seeds in values.values()
-        for head, columns in seeds[0].items()
-        for name in columns
-    ]
-    keys = list(dict.fromkeys(keys))
+    found: dict[str, dict[str, None]] = {}
+    for own in values.values():
+        for seed in own:
+            for head, names in seed.items():
+                found.setdefault(head, {}).update(dict.fromkeys(names))
+    keys = [(head, name) for head, names in found.items() for name in names]
     columns = [Column(head, n, *forms.get(n, forms[""])) for head, n in keys]
     lines = []
     for label, trial in rows:
-        own = values.get(trial, ())
-        cells = [_mean([seed[head][name] for seed in own]) for head, name in keys]
-        lines.append(Line(label, cells))
+        seeds = values.get(trial, ())
+        figures = [[_figure(seed, *key) for seed in seeds] for key in keys]
+        lines.append(Line(label, [*map(_mean, figures)]))
         if quoted := published.get(label):
-            figures = [quoted.get(head, {}).get(name) for head, name in keys]
-            cells = [Cell(figure, None) for figure in figures]
+            cells = [_mean([_figure(quoted, *key)]) for key in keys]
             lines.append(Line("  paper", cells, is_quoted=True))
     notes = [f"mean ± standard deviation over seeds; {note}"]
     if lacking := [label for label, trial in rows if trial not in values]:
         notes.append(f"no finished run: {', '.join(lacking)}")
     return Grid(title, columns, lines, notes)
+
+
+def _figure(values: Values, head: str, name: str) -> float:
+    """The figure of a column; NaN where it is missing, as an epoch that a run lacks."""
+    return values.get(head, {}).get(name, math.nan)
 
 
 def _mean(figures: Sequence[float]) -> Cell:

@@ -7,12 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import files
-from mtra_jax.analysis import alignment, clusters, information, robustness, uniformity
+from mtra_jax.analysis import (
+    alignment,
+    clusters,
+    conflicts,
+    information,
+    information_plane,
+    robustness,
+    uniformity,
+)
 from mtra_jax.data import readout
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import attacks
+from mtra_jax.runs import attacks, epochs, task_gradients
 from mtra_jax.runs.trained import Trained
 from mtra_jax.tasks import Task
+from mtra_jax.types import Params
 
 DIRECTORY = "analysis"
 FORMAT = 1
@@ -25,13 +34,14 @@ SIZES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Analysis(NamedTuple):
     """How an analysis is done, and (format, 1, 0 or -1 for better) of its columns.
 
-    The key "" of `forms` is that of all other columns. `cite`: what the figures are, for a
-    note below the table.
+    The key "" of `forms` is that of all other columns. `note`: what the figures are, below
+    the table. With `is_of_epochs` the analysis of every epoch is a column of its number.
     """
 
     measure: Callable[[Trained], Values]
     forms: Mapping[str, tuple[str, int]]
     note: str
+    is_of_epochs: bool = False
 
 
 def figures(directory: Path, name: str) -> Values:
@@ -43,10 +53,30 @@ def figures(directory: Path, name: str) -> Values:
     path = directory / DIRECTORY / f"{name}.json"
     if path.exists():
         return _read(path)
-    values = ANALYSES[name].measure(Trained(directory))
+    analysis = ANALYSES[name]
+    measure = _of_epochs if analysis.is_of_epochs else _of_best
+    values = measure(analysis, directory)
     path.parent.mkdir(exist_ok=True)
     files.write_json(path, {"format": FORMAT, "values": values})
     return _read(path)
+
+
+def _of_best(analysis: Analysis, directory: Path) -> Values:
+    return analysis.measure(Trained(directory))
+
+
+def _of_epochs(analysis: Analysis, directory: Path) -> Values:
+    trained = Trained(directory)
+    values: Values = {}
+
+    def add(epoch: int, params: Params) -> None:
+        for title, columns in analysis.measure(trained.at(params)).items():
+            # One column, which the number of the epoch replaces.
+            (figure,) = columns.values()
+            values.setdefault(title, {})[str(epoch)] = figure
+
+    epochs.visit(directory, add)
+    return values
 
 
 def _read(path: Path) -> Values:
@@ -165,6 +195,35 @@ def robust(trained: Trained) -> Values:
     }
 
 
+def conflicting(trained: Trained) -> Values:
+    """The mean cosine of two tasks' gradients, and the share of pairs below 0."""
+    products = task_gradients.gramian(trained)
+    angles = conflicts.cosines(products)
+    pairs = angles[np.triu_indices(len(angles), 1)]
+    share = 100 * float(conflicts.conflict_share(products))
+    return {
+        "cosine": {"": float(np.nanmean(pairs))},
+        "conflicts (%)": {"": share},
+    }
+
+
+def plane(trained: Trained) -> Values:
+    """I(X; Z) and I(Z; Z_t) in nats on the validation sets, means over the tasks."""
+    points = []
+    for task in trained.tasks:
+        rows = trained.rows(task, "validation")
+        points.append(
+            information_plane.point(
+                information.BOUNDS["mine"],
+                *rows.views,
+                rows.outputs,
+                seed=trained.config.seed,
+            )
+        )
+    across, upwards = np.mean(points, axis=0)
+    return {"I(X; Z)": {"": float(across)}, "I(Z; Z_t)": {"": float(upwards)}}
+
+
 ANALYSES = {
     "alignment": Analysis(
         aligned,
@@ -189,5 +248,20 @@ ANALYSES = {
         {"": (".2f", 1)},
         "Avg. on the test set; columns: L2 norm of the noise on the word embeddings, anew "
         "for each batch",
+    ),
+    "information_plane": Analysis(
+        plane,
+        {"": (".3f", 0)},
+        "lower bounds in nats by new critics on the validation sets, means over the tasks; "
+        "columns: epochs, 0 before training",
+        is_of_epochs=True,
+    ),
+    "conflicts": Analysis(
+        conflicting,
+        {"": (".3f", 0)},
+        "gradients of the tasks' losses with respect to the encoder, on the same training "
+        "batches; mean cosine of two tasks, and share of pairs below 0; columns: epochs, 0 "
+        "before training",
+        is_of_epochs=True,
     ),
 }

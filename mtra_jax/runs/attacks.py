@@ -8,11 +8,9 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.analysis import robustness
-from mtra_jax.data import batches, benchmarks, packing, shapes
 from mtra_jax.methods import gradients, layout, task_losses
-from mtra_jax.runs import preparation
 from mtra_jax.runs.trained import Trained
-from mtra_jax.train import build, evaluate
+from mtra_jax.train import evaluate
 from mtra_jax.types import Batch, Params
 
 
@@ -29,22 +27,9 @@ def averages(
 
     Source: InfoMTL, figures 3 and 4.
     """
-    saved, config = trained.saved, trained.config
-    benchmark = saved.benchmark
-    model = preparation.make_model(config, benchmark, saved.backbone.config)
-    method = build.make_method(model, preparation.choice_of(config))
-    corpus = benchmarks.build_corpora(
-        benchmark,
-        trained.examples,
-        saved.backbone.tokenizer,
-        max_length=config.data.max_length,
-        cache_dir=None,
-        splits=(split,),
-    )[split]
-    plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
-    batcher = batches.Batcher(corpus, _shapes(corpus, plan))
-    # The axis of devices is that of one device.
-    packed = [jax.tree.map(lambda x: x[0], batch) for batch in batcher.batches(plan)]
+    benchmark = trained.saved.benchmark
+    model, method = trained.model_and_method()
+    corpus, plan, packed = trained.packed(split)
     valid = plan.reshape(-1) >= 0
 
     def apply(params: Params, batch: Batch) -> jax.Array:
@@ -61,17 +46,12 @@ def averages(
 
     return robustness.curve(
         apply,
-        saved.params,
+        trained.saved.params,
         packed,
         sizes,
         loss=loss,
         metric=average,
         attack=attack,
         select=gradients.word_embeddings,
-        seed=config.seed,
+        seed=trained.config.seed,
     )
-
-
-def _shapes(corpus: batches.Corpus, plan: np.ndarray) -> tuple[packing.Shape, ...]:
-    """One shape for all batches: each costs two compilations."""
-    return shapes.choose(shapes.needed(corpus, plan, 1), program_cost=0.0, max_shapes=1)

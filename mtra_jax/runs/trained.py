@@ -1,5 +1,6 @@
 """A finished run -> its best model's representations and outputs of the run's own texts."""
 
+import copy
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mtra_jax import config as configs
+from mtra_jax.data import batches, benchmarks, shapes
 from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.methods import layout
+from mtra_jax.methods.contract import Method
+from mtra_jax.methods.model import Model
 from mtra_jax.runs import prediction, preparation, scoring, workdir
 from mtra_jax.runs.scoring import Saved
 from mtra_jax.tasks import Task
@@ -33,6 +37,18 @@ class Rows(NamedTuple):
     z: np.ndarray
     views: tuple[np.ndarray, np.ndarray]
     outputs: np.ndarray
+
+
+class Packed(NamedTuple):
+    """All texts of a split in batches of one task each, for one device.
+
+    `batches`: without the axis of devices. `plan`: int [n, B], the texts of each in the
+    order of `corpus`; -1 marks an empty place.
+    """
+
+    corpus: batches.Corpus
+    plan: np.ndarray
+    batches: list[Batch]
 
 
 class Trained:
@@ -57,6 +73,14 @@ class Trained:
         self._params = replicate(self.saved.params, devices)
         self.rows = functools.cache(self._rows)
 
+    def at(self, params: Params) -> "Trained":
+        """The same run with the parameters of another moment of it."""
+        other = copy.copy(self)
+        other.saved = self.saved._replace(params=params)
+        other._params = replicate(params, choose_devices(1))
+        other.rows = functools.cache(other._rows)
+        return other
+
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks of the run."""
@@ -65,6 +89,32 @@ class Trained:
     def part(self, task: Task, split: str) -> Examples:
         """The examples of a task and split that the run used."""
         return self.examples[task.name][split]
+
+    def packed(self, split: str) -> Packed:
+        """The texts of a split in batches as large as those of training."""
+        saved, config = self.saved, self.config
+        corpus = benchmarks.build_corpora(
+            saved.benchmark,
+            self.examples,
+            saved.backbone.tokenizer,
+            max_length=config.data.max_length,
+            cache_dir=None,
+            splits=(split,),
+        )[split]
+        plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
+        # Each shape costs the caller a compilation.
+        needed = shapes.needed(corpus, plan, 1)
+        chosen = shapes.choose(needed, program_cost=0.0, max_shapes=1)
+        made = batches.Batcher(corpus, chosen).batches(plan)
+        return Packed(corpus, plan, [Batch(*(x[0] for x in batch)) for batch in made])
+
+    def model_and_method(self) -> tuple[Model, Method]:
+        """The network, and the method as pure functions of the parameters."""
+        config = self.config
+        model = preparation.make_model(
+            config, self.saved.benchmark, self.saved.backbone.config
+        )
+        return model, build.make_method(model, preparation.choice_of(config))
 
     def _rows(self, task: Task, split: str) -> Rows:
         part, width = self.part(task, split), self.saved.backbone.config.hidden_size

@@ -10,7 +10,8 @@ import pytest
 
 from mtra_jax.commands import experiment
 from mtra_jax.errors import InputError
-from mtra_jax.runs import analyses, sweep, trained
+from mtra_jax.methods import task_losses
+from mtra_jax.runs import analyses, epochs, scoring, sweep, task_gradients, trained
 
 pytestmark = pytest.mark.slow
 TINY = [
@@ -121,3 +122,45 @@ def test_a_damaged_file_of_figures_is_named(workdir):
     with pytest.raises(InputError, match=f"{path}: damaged: "):
         analyses.figures(workdir / "ew/seed0", "uniformity")
     path.unlink()
+
+
+def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
+    found = {}
+    epochs.visit(workdir / "mtra/seed0", lambda n, params: found.update({n: params}))
+    assert list(found) == [0, 1]
+    best = scoring.load_one(workdir / "mtra/seed0").params
+    jax.tree.map(np.testing.assert_array_equal, found[1], best)
+    values = analyses.figures(workdir / "mtra/seed0", "conflicts")
+    assert {title: list(columns) for title, columns in values.items()} == {
+        "cosine": ["0", "1"],
+        "conflicts (%)": ["0", "1"],
+    }
+    assert all(-1 <= figure <= 1 for figure in values["cosine"].values())
+
+
+def test_the_gramian_is_that_of_the_mean_gradients(workdir):
+    model = trained.Trained(workdir / "ew/seed0")
+    network, method = model.model_and_method()
+    corpus, plan, packed = model.packed("train")
+
+    def loss(encoder, task):
+        total = 0.0
+        params = {**model.saved.params, "encoder": encoder}
+        for row, batch in zip(plan, packed, strict=True):
+            if corpus.tasks[row[0]] == task:
+                part = jax.tree.map(lambda x: x[0], batch)
+                outputs = method.losses(params, part, None, None).outputs
+                own = task_losses.of_outputs(network.space, outputs, part, None)
+                total += own[task]
+        return total / np.sum(corpus.tasks[plan[:, 0]] == task)
+
+    encoder = model.saved.params["encoder"]
+    rows = [
+        np.concatenate(
+            [np.ravel(x) for x in jax.tree.leaves(jax.grad(loss)(encoder, t))]
+        )
+        for t in range(2)
+    ]
+    expected = [[float(a @ b) for b in rows] for a in rows]
+    found = task_gradients.gramian(model)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
