@@ -35,7 +35,7 @@ def of_scores(
 ) -> Grid:
     """The scores of each row; a row without a finished run has no figures.
 
-    `published`: the papers' figures by the name in the table. They are a line of their own
+    `published`: the papers' figures by the name in the table. They are a line
     below ours if the tasks are shown, else columns beside ours.
     """
     keys = _keys(comparison.tasks) if shows_tasks else []
@@ -63,15 +63,15 @@ def of_scores(
 
 
 def _keys(tasks: Sequence[Task]) -> list[tuple[Column, tuple[str, str]]]:
-    found = []
+    keys = []
     for task in tasks:
         for name in task.metrics:
             metric = metrics.find(name, task)
             better = 1 if metric.higher_is_better else -1
             form = ".2f" if metric.is_share else ".4g"
             column = Column(task.title, metric.title, form, better)
-            found.append((column, (task.name, name)))
-    return found
+            keys.append((column, (task.name, name)))
+    return keys
 
 
 def _of_row(
@@ -136,12 +136,12 @@ def of_values(
     higher is better, -1 if lower, 0 if neither; "" for the other columns. `published`: the
     papers' figures by the name in the table.
     """
-    found: dict[str, dict[str, None]] = {}
+    heads: dict[str, dict[str, None]] = {}
     for own in values.values():
         for seed in own:
             for head, names in seed.items():
-                found.setdefault(head, {}).update(dict.fromkeys(names))
-    keys = [(head, name) for head, names in found.items() for name in names]
+                heads.setdefault(head, {}).update(dict.fromkeys(names))
+    keys = [(head, name) for head, names in heads.items() for name in names]
     columns = [Column(head, n, *forms.get(n, forms[""])) for head, n in keys]
     lines = []
     for label, trial in rows:

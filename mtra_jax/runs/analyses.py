@@ -129,7 +129,7 @@ def aligned(trained: Trained) -> Values:
 
 def informative(trained: Trained) -> Values:
     """I(Z; Y_t) in nats by each bound, means over the tasks, and the labels' entropy."""
-    found: dict[tuple[str, str], list[float]] = {}
+    numbers_of: dict[tuple[str, str], list[float]] = {}
     for task in trained.tasks:
         parts = {
             split: (
@@ -142,15 +142,15 @@ def informative(trained: Trained) -> Values:
             estimate = information.estimate(
                 bound, parts["train"], parts["validation"], seed=trained.config.seed
             )
-            found.setdefault(("train", name), []).append(estimate.training)
-            found.setdefault(("validation", name), []).append(estimate.validation)
+            numbers_of.setdefault(("train", name), []).append(estimate.training)
+            numbers_of.setdefault(("validation", name), []).append(estimate.validation)
         if task.is_classification:
             for split in parts:
                 labels = trained.part(task, split).labels
                 entropy = information.entropy(labels)
-                found.setdefault((split, "entropy"), []).append(entropy)
+                numbers_of.setdefault((split, "entropy"), []).append(entropy)
     values: Values = {}
-    for (split, name), numbers in found.items():
+    for (split, name), numbers in numbers_of.items():
         values.setdefault(split, {})[name] = float(np.mean(numbers))
     return values
 

@@ -23,7 +23,7 @@ def averages(
     """Avg. of the split, in percent, at each L2 norm of the noise.
 
     The word-embedding matrix moves, anew for each batch, along what raises the task's loss
-    there. Tasks are in batches of their own, as in an evaluation.
+    there. A batch has the texts of one task, as in an evaluation.
 
     Source: InfoMTL, figures 3 and 4.
     """

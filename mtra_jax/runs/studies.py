@@ -152,12 +152,12 @@ def make(
         chosen.benchmark if not own or chosen.benchmark in own else next(iter(own))
     )
     backbone = backbone or chosen.backbone
-    for flag, value, known in (
+    for flag, value, names in (
         ("--backbone", backbone, catalogue.backbones),
         ("--benchmark", benchmark, catalogue.benchmarks),
     ):
-        if value not in known:
-            raise InputError(f"{flag} {value}: {did_you_mean(value, known)}")
+        if value not in names:
+            raise InputError(f"{flag} {value}: {did_you_mean(value, names)}")
     if own and benchmark not in own:
         raise InputError(
             f"--benchmark {benchmark}: {name} has no groups of its tasks; expected "
@@ -172,10 +172,10 @@ def make(
     return Study(name, experiment, backbone, benchmark, scale, seeds, tables)
 
 
-def _choose(what: str, name: str, known: Mapping[str, Chosen]) -> Chosen:
-    if name not in known:
-        raise InputError(f"{what} {name}: {did_you_mean(name, known)}")
-    return known[name]
+def _choose(what: str, name: str, table: Mapping[str, Chosen]) -> Chosen:
+    if name not in table:
+        raise InputError(f"{what} {name}: {did_you_mean(name, table)}")
+    return table[name]
 
 
 def _table(

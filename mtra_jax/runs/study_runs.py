@@ -236,9 +236,9 @@ def _of_analysis(
 
 
 def _memory_of(table: Table, directory: Path) -> dict[str, int]:
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for trial in table.sweep.trials:
         path = directory / trial.directory / MEMORY
         if path.exists():
-            found.setdefault(trial.name, files.read_json(path)["training_step"])
-    return found
+            sizes.setdefault(trial.name, files.read_json(path)["training_step"])
+    return sizes

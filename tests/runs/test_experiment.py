@@ -53,7 +53,7 @@ def test_the_runs_of_one_experiment_serve_the_next(workdir, capsys):
     before = results_of(workdir)
     assert set(before) == {"ew", "mtra", "mtra-w-o-sa", "mtra-w-o-ta-sa"}
     run(workdir, "ablations", "--dry_run")
-    assert "11 runs: 4 finished, 0 begun, 7 new" in capsys.readouterr().err
+    assert "11 runs: 4 finished, 0 begun, 7 new" in capsys.readouterr().out
     run(workdir, "alignment")
     assert results_of(workdir) == before
     names = {entry.name for entry in sweep.read(workdir)}
@@ -125,11 +125,11 @@ def test_a_damaged_file_of_figures_is_named(workdir):
 
 
 def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
-    found = {}
-    epochs.visit(workdir / "mtra/seed0", lambda n, params: found.update({n: params}))
-    assert list(found) == [0, 1]
+    states = {}
+    epochs.visit(workdir / "mtra/seed0", lambda n, params: states.update({n: params}))
+    assert list(states) == [0, 1]
     best = scoring.load_one(workdir / "mtra/seed0").params
-    jax.tree.map(np.testing.assert_array_equal, found[1], best)
+    jax.tree.map(np.testing.assert_array_equal, states[1], best)
     values = analyses.figures(workdir / "mtra/seed0", "conflicts")
     assert {title: list(columns) for title, columns in values.items()} == {
         "cosine": ["0", "1"],
@@ -162,5 +162,5 @@ def test_the_gramian_is_that_of_the_mean_gradients(workdir):
         for t in range(2)
     ]
     expected = [[float(a @ b) for b in rows] for a in rows]
-    found = task_gradients.gramian(model)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+    products = task_gradients.gramian(model)
+    np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-8)

@@ -56,11 +56,11 @@ def test_all_methods_of_table_1_are_there_with_three_seeds():
 
 
 def test_ablations_switch_off_the_parts_in_their_names():
-    found = values_of("ablations", "method", backbone="bert", benchmark="affecteval")
+    own = values_of("ablations", "method", backbone="bert", benchmark="affecteval")
     parts = ("task_alignment", "self_alignment", "logarithm", "simax", "timin")
     on = {
         name: tuple(method.get(part) for part in parts)
-        for (_, name), method in found.items()
+        for (_, name), method in own.items()
     }
     none = (None,) * 3
     assert on == {
@@ -91,9 +91,9 @@ def test_ablations_switch_off_the_parts_in_their_names():
     ],
 )
 def test_levels_of_the_data_are_the_papers(name, key, word, expected):
-    found = values_of(name, "data")
+    own = values_of(name, "data")
     methods = ("ew", "ew joint", "si", "uw", "mt_vib", "infomtl", "mtra")
-    assert {label: data[key] for (_, label), data in found.items()} == {
+    assert {label: data[key] for (_, label), data in own.items()} == {
         f"{method} {word} {percent} %": value
         for method in methods
         for percent, value in expected.items()
@@ -109,8 +109,8 @@ def test_levels_of_the_data_are_the_papers(name, key, word, expected):
 
 
 def test_the_pairs_are_those_of_tables_11_and_12():
-    found = values_of("pairs", "tasks", benchmark="affecteval")
-    assert {tuple(tasks) for tasks in found.values()} == {
+    own = values_of("pairs", "tasks", benchmark="affecteval")
+    assert {tuple(tasks) for tasks in own.values()} == {
         ("goemotions", "emobank"),
         ("emotion", "ei-reg"),
         ("emobank", "ei-reg"),
@@ -121,9 +121,9 @@ def test_the_pairs_are_those_of_tables_11_and_12():
 
 
 def test_sensitivity_changes_one_value_at_a_time():
-    found = values_of("sensitivity", "method")
+    own = values_of("sensitivity", "method")
     changed = {}
-    for (_, label), method in found.items():
+    for (_, label), method in own.items():
         default = configs.preset("roberta_tweeteval", method["name"]).method
         changed[label] = {k: v for k, v in method.items() if v != default[k]}
     assert {label: c for label, c in changed.items() if label.startswith("mtra")} == {
@@ -166,9 +166,9 @@ def test_trials_of_one_name_are_the_same_in_all_experiments(scale):
 
 
 def test_a_share_of_the_data_is_one_of_the_scale():
-    found = values_of("data_size", "data", "small")
-    assert found["", "mtra data 60 %"]["fraction"] == 0.12
-    assert found["", "mtra data 100 %"]["fraction"] == 0.2
+    own = values_of("data_size", "data", "small")
+    assert own["", "mtra data 60 %"]["fraction"] == 0.12
+    assert own["", "mtra data 100 %"]["fraction"] == 0.2
 
 
 # ---- refusals
