@@ -66,6 +66,11 @@ def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
         f"{study.backbone} on {study.benchmark}, scale {study.scale}, seeds {seeds}: "
         f"{len(jobs)} runs: {shown}"
     )
+    analysis = analyses.ANALYSES.get(study.name)
+    if analysis is not None and analysis.is_of_epochs:
+        head += (
+            "\neach run is then trained once more, to visit its epochs (not counted)"
+        )
     if not new:
         return head
     rates = _rates(plans, new[0])
