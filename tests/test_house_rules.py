@@ -41,6 +41,7 @@ ROOMS = {
     "tasks": "errors",
     "objectives": "",
     "balancing": "objectives",
+    "analysis": "objectives types",
     "data": "files downloads tasks types errors",
     "models": "files downloads tasks types errors",
     "metrics": "tasks types errors",
@@ -86,7 +87,11 @@ ONLY_IN = {
     },
 }
 # Folder -> the only packages besides the standard library's that it imports.
-OUTSIDE = {"mtra_jax/objectives": {"jax"}, "mtra_jax/balancing": {"jax"}}
+OUTSIDE = {
+    "mtra_jax/objectives": {"jax"},
+    "mtra_jax/balancing": {"jax"},
+    "mtra_jax/analysis": {"jax", "numpy", "scipy"},
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
@@ -484,6 +489,8 @@ BREACHES = [
     (packages_have_one_place, "train/loop.py", "import torch"),
     (packages_have_one_place, "train/loop.py", "from ml_collections import ConfigDict"),
     (rooms_import_few_packages, "objectives/a.py", "import optax"),
+    (rooms_import_few_packages, "analysis/a.py", "from sklearn import metrics"),
+    (rooms_import_downwards, "analysis/a.py", "from mtra_jax import balancing"),
     (packages_are_declared, "data/a.py", "def f():\n    from sklearn import metrics"),
     (few_modules_name_devices, "train/step.py", "import jax\ny = jax.pmap(f)"),
     (few_modules_name_devices, "train/step.py", "from jax import pmap"),

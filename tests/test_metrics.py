@@ -199,13 +199,15 @@ def test_summary_has_the_shape_of_results_json():
     assert metrics.average(summary, tasks) == summary["avg"]
 
 
-@pytest.mark.parametrize("base", [0.0, -3.0])
-def test_delta_p_needs_positive_figures_of_the_baseline(base):
+@pytest.mark.parametrize("base", [0.0, -3.0, 4.99])
+def test_delta_p_needs_shares_of_the_baseline_that_are_not_near_zero(base):
     tasks = AFFECTEVAL.select(["ei-reg"]).tasks
     scores = {"ei-reg": {"pearson": 5.0, "spearman": 5.0}}
     baseline = {"ei-reg": {"pearson": 5.0, "spearman": base}}
     with pytest.raises(ValueError, match=rf"found {base} for spearman of ei-reg"):
         metrics.delta_p(scores, baseline, tasks)
+    baseline["ei-reg"]["spearman"] = metrics.LEAST_BASE
+    assert metrics.delta_p(scores, baseline, tasks) == 0.0
 
 
 def test_an_average_without_tasks_is_an_error():
@@ -356,7 +358,7 @@ def test_a_figure_that_is_missing_is_missing_in_every_mean(missing):
     summary = metrics.summarize(scores, tasks)
     assert math.isnan(summary["avg"])
     assert math.isnan(summary["ei-reg"]["pearson"])
-    good = {"emotion": {"macro_f1": 1.0}, "ei-reg": {"pearson": 1.0, "spearman": 1.0}}
+    good = {"emotion": {"macro_f1": 9.0}, "ei-reg": {"pearson": 9.0, "spearman": 9.0}}
     for pair in ((scores, good), (good, scores)):
         with pytest.raises(ValueError, match="pearson of ei-reg"):
             metrics.delta_p(*pair, tasks)

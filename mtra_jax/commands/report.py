@@ -1,4 +1,4 @@
-"""Prints the results of a sweep as a table: means over seeds, Δp, p.
+"""Prints the results of a sweep as a table: means over seeds, Δp with an interval, p.
 
 mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
 """

@@ -6,17 +6,19 @@ in the task's unit.
 """
 
 from mtra_jax.metrics.averages import (
+    LEAST_BASE,
     Scores,
     average,
     delta_p,
-    not_positive,
     summarize,
+    unfit_bases,
 )
 from mtra_jax.metrics.scoring import check_values, majority_baseline, score
 from mtra_jax.metrics.table import METRICS, Metric, check_metrics, find, is_bounded
 from mtra_jax.metrics.thresholds import best_thresholds
 
 __all__ = [
+    "LEAST_BASE",
     "METRICS",
     "Metric",
     "Scores",
@@ -28,7 +30,7 @@ __all__ = [
     "find",
     "is_bounded",
     "majority_baseline",
-    "not_positive",
     "score",
     "summarize",
+    "unfit_bases",
 ]

@@ -11,6 +11,9 @@ from mtra_jax.tasks import Task
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """Figures by task and metric; a missing one is NaN or None."""
+LEAST_BASE = 5.0
+"""Percent: the smallest share that Δp is measured against. Below it each point of change
+counts as more than 20 %, so that one figure near 0 would decide the mean."""
 
 
 def average(scores: Scores, tasks: Iterable[Task]) -> float:
@@ -40,8 +43,8 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
     when lower is counted with the other sign.
 
     Raises:
-      ValueError: a figure of the baseline is 0 or negative (a correlation can be), which
-        makes the ratio undefined or its sign wrong; or a figure is missing.
+      ValueError: a share of the baseline is below `LEAST_BASE`, or an error not above 0,
+        which makes the ratio huge, undefined or of the wrong sign; or a figure is missing.
 
     Source: appendix B.3.
     """
@@ -53,30 +56,35 @@ def delta_p(scores: Scores, baseline_scores: Scores, tasks: Iterable[Task]) -> f
             figure, base = (
                 _number(of[task.name][metric]) for of in (scores, baseline_scores)
             )
-            if not base > 0 or math.isnan(figure):
+            row = find(metric, task)
+            if not _is_fit(base, row) or math.isnan(figure):
                 raise ValueError(
-                    f"Δp needs positive figures of the baseline; found {base} for "
-                    f"{metric} of {task.name}, and {figure} to compare"
+                    f"Δp needs shares of at least {LEAST_BASE:g} and errors above 0 of "
+                    f"the baseline; found {base} for {metric} of {task.name}, and "
+                    f"{figure} to compare"
                 )
-            change = (
-                figure - base if find(metric, task).higher_is_better else base - figure
-            )
+            change = figure - base if row.higher_is_better else base - figure
             improvements[task.name][metric] = 100.0 * change / base
     return _mean_over_tasks(improvements, tasks, lambda metric: True)
 
 
-def not_positive(
+def unfit_bases(
     scores: Scores, tasks: Iterable[Task]
 ) -> Iterator[tuple[Task, str, float]]:
     """Yields (task, metric, figure) for figures that cannot be the baseline of Δp.
 
-    Missing figures (None) are skipped.
+    Missing figures are skipped.
     """
     for task in tasks:
         for metric in task.metrics:
             figure = scores[task.name][metric]
-            if figure is not None and figure <= 0:
+            is_missing = figure is None or math.isnan(figure)
+            if not is_missing and not _is_fit(figure, find(metric, task)):
                 yield task, metric, figure
+
+
+def _is_fit(base: float, metric: Metric) -> bool:
+    return base >= LEAST_BASE if metric.is_share else base > 0
 
 
 def summarize(scores: Scores, tasks: Iterable[Task]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.reports import run_tasks, seeds, tables
+from mtra_jax.reports import intervals, ranks, run_tasks, seeds, significance, tables
 from mtra_jax.reports.json_members import member
 from mtra_jax.reports.seeds import AVG, Cell
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
@@ -31,7 +31,8 @@ class Entry(NamedTuple):
 class Row(NamedTuple):
     """The runs of one name. Keys of `cells`: (task, metric) and `AVG`.
 
-    `baseline`: the name of the row that `delta_p` and `p` refer to.
+    `p` is Welch's. `baseline`: the name of the row that `delta_p` and `p` refer to. `holm`
+    is `p` corrected for all rows that have one, `interval` that of `delta_p`.
     """
 
     name: str
@@ -40,14 +41,21 @@ class Row(NamedTuple):
     delta_p: float | None
     p: float | None
     baseline: str
+    holm: float | None = None
+    interval: intervals.Interval | None = None
 
 
 class Comparison(NamedTuple):
-    """Rows in order of first occurrence. `note`: why Δp is missing."""
+    """Rows in order of first occurrence.
+
+    `note`: why Δp is missing, and whether the seeds are too few. `ranking`:
+    None for few methods or tasks.
+    """
 
     tasks: tuple[Task, ...]
     rows: list[Row]
     note: str | None = None
+    ranking: ranks.Ranks | None = None
 
     @property
     def baselines(self) -> list[str]:
@@ -229,12 +237,13 @@ def compare(
     that is missing in one seed is missing in the row. Δp is computed from the means. p is
     from Welch's two-sided t-test of Avg.; it needs two seeds in both rows, and figures
     that are not all equal. Both are missing while the row of a baseline is, which the note
-    says.
+    says. The methods are ranked by their means on each task.
 
     Raises:
       InputError: `entries` is empty, or has no run of any baseline.
 
-    Source: MTRA, appendix B.3 (Δp), section 4 (p).
+    Source: MTRA, appendix B.3 (Δp), section 4 (p). For the correction, the interval and
+    the ranks see `significance`, `intervals` and `ranks`.
     """
     if not entries:
         raise InputError("no finished run to compare")
@@ -247,27 +256,42 @@ def compare(
             f"unknown baseline {chosen[0]!r}; {did_you_mean(chosen[0], names)}"
         )
     tasks = entries[0].tasks
-    cells, averages = {}, {}
-    for name in names:
-        summaries = [e.results[split] for e in entries if e.name == name]
-        keys = [(task.name, metric) for task in tasks for metric in task.metrics]
-        cells[name] = {key: seeds.cell(summaries, key) for key in [*keys, AVG]}
-        averages[name] = [seeds.figure(summary, AVG) for summary in summaries]
-    rows = [
-        Row(
-            name,
-            len(averages[name]),
-            cells[name],
-            seeds.delta_p(cells[name], cells.get(baseline[name]), tasks),
-            None
-            if name == baseline[name]
-            else seeds.welch(averages[name], averages.get(baseline[name], [])),
-            baseline[name],
-        )
+    summaries = {
+        name: [entry.results[split] for entry in entries if entry.name == name]
         for name in names
-    ]
-    notes = [_note(name, cells, tasks) for name in chosen]
-    return Comparison(tasks, rows, "; ".join(filter(None, notes)) or None)
+    }
+    rows = [_row(name, baseline[name], summaries, tasks) for name in names]
+    corrected = significance.holm([row.p for row in rows])
+    rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
+    means = {row.name: seeds.means(row.cells, tasks) for row in rows}
+    notes = [_note(name, means, tasks) for name in chosen]
+    notes.append(significance.seeds_note([row.num_seeds for row in rows]))
+    note = "; ".join(filter(None, notes)) or None
+    return Comparison(tasks, rows, note, ranks.of_tasks(means, tasks))
+
+
+def _row(
+    name: str,
+    baseline: str,
+    summaries: Mapping[str, Sequence[Mapping[str, Any]]],
+    tasks: Sequence[Task],
+) -> Row:
+    """The row `name` without `holm`. `summaries`: those of the seeds of each row."""
+    keys = [*((task.name, metric) for task in tasks for metric in task.metrics), AVG]
+    own, base = summaries[name], summaries.get(baseline, [])
+    cells = {key: seeds.cell(own, key) for key in keys}
+    base_cells = {key: seeds.cell(base, key) for key in keys} if base else None
+    delta_p = seeds.delta_p(cells, base_cells, tasks)
+    row = Row(name, len(own), cells, delta_p, None, baseline)
+    if name == baseline:
+        return row
+    averages, base_averages = (
+        [seeds.figure(summary, AVG) for summary in part] for part in (own, base)
+    )
+    return row._replace(
+        p=seeds.welch(averages, base_averages),
+        interval=intervals.of_delta_p(own, base, tasks),
+    )
 
 
 def baselines_of(entries: Sequence[Entry]) -> dict[str, str]:
@@ -284,10 +308,10 @@ def baselines_of(entries: Sequence[Entry]) -> dict[str, str]:
 
 def _note(
     baseline: str,
-    cells: Mapping[str, Mapping[tuple[str, str], Cell]],
+    means: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     tasks: Sequence[Task],
 ) -> str | None:
     """Why Δp over `baseline` is missing."""
-    if baseline not in cells:
+    if baseline not in means:
         return f"no Δp against {baseline}: it has no finished run"
-    return tables.delta_p_note(baseline, seeds.means(cells[baseline], tasks), tasks)
+    return tables.delta_p_note(baseline, means[baseline], tasks)

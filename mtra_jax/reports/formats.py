@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from mtra_jax import metrics
 from mtra_jax.metrics import Metric
-from mtra_jax.reports import tables
-from mtra_jax.reports.comparison import AVG, Cell, Comparison
+from mtra_jax.reports import intervals, ranks, tables
+from mtra_jax.reports.comparison import AVG, Cell, Comparison, Row
 
 SIGNIFICANT = 0.05
 AGAINST = "against"
 """The column with the row that Δp and p refer to, where it is not the same for all."""
+HOLM = "p (Holm)"
+INTERVAL = f"{100 * intervals.LEVEL:.0f} %"
 
 
 class Style(NamedTuple):
@@ -62,14 +64,30 @@ def text(comparison: Comparison) -> str:
     """A table for a terminal, with a line that explains the columns."""
     heads, body = _layout(comparison, PLAIN)
     one, *others = comparison.baselines
-    legend = (
-        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) "
-        f"against {f'the row in the column {AGAINST}' if others else one}; "
-        f"* p < {SIGNIFICANT}"
-    )
+    # Under one title, so that the columns of a wide table are not split between them.
+    title = f"{AGAINST} a row" if others else f"{AGAINST} {one}"
+    last = [name for top, name in heads if not top and name != "Avg."]
+    heads = heads[: -len(last)] + [(title, name) for name in last]
+    lines = [tables.grouped(heads, body), _legend(comparison)]
+    if comparison.ranking is not None:
+        lines.append(ranks.line(comparison.ranking))
     if note := tables.unit_note(comparison.tasks):
-        legend += f"\n{note}"
-    return f"{tables.grouped(heads, body)}\n{legend}" + _note_after(comparison, "\n")
+        lines.append(note)
+    return "\n".join(lines) + _note_after(comparison, "\n")
+
+
+def _legend(comparison: Comparison) -> str:
+    one, *others = comparison.baselines
+    interval = (
+        f"; {INTERVAL}: bootstrap interval of Δp over seeds"
+        if _has_intervals(comparison)
+        else ""
+    )
+    return (
+        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg., Holm's "
+        f"correction) against {f'the row in the column {AGAINST}' if others else one}"
+        f"{interval}; * p < {SIGNIFICANT}"
+    )
 
 
 def markdown(comparison: Comparison) -> str:
@@ -117,11 +135,14 @@ def csv_text(comparison: Comparison) -> str:
     names = ["avg" if key == AVG else "/".join(key) for key in keys]
     parts = [f"{name}/{part}" for name in names for part in Cell._fields]
     differs = len(comparison.baselines) > 1
-    heads = ["name", "seeds", *parts, "delta_p", "p"]
+    heads = ["name", "seeds", *parts, "delta_p"]
+    heads += ["delta_p/low", "delta_p/high", "p", "p_holm"]
     writer.writerow([*heads, AGAINST] if differs else heads)
     for row in comparison.rows:
         figures = [value for key in keys for value in row.cells[key]]
-        cells = [row.name, row.num_seeds, *figures, row.delta_p, row.p]
+        interval = row.interval or (None, None)
+        cells = [row.name, row.num_seeds, *figures, row.delta_p, *interval]
+        cells += [row.p, row.holm]
         writer.writerow([*cells, row.baseline] if differs else cells)
     return file.getvalue().removesuffix("\n")
 
@@ -147,15 +168,30 @@ def _layout(
                 _column([r.cells[task.name, name] for r in rows], style, metric)
             )
     columns.append(_column([row.cells[AVG] for row in rows], style))
-    columns.append(_column([Cell(row.delta_p, None) for row in rows], style, sign="+"))
-    columns.append([_p_cell(row.p, style) for row in rows])
-    names = [row.name for row in rows]
     heads.append(("", "Avg."))
     if len(comparison.baselines) > 1:
         heads.append(("", AGAINST))
-        columns.insert(-2, [style.escape(row.baseline) for row in rows])
-    heads += [("", "Δp"), ("", "p")]
+        columns.append([style.escape(row.baseline) for row in rows])
+    heads.append(("", "Δp"))
+    columns.append(_column([Cell(row.delta_p, None) for row in rows], style, sign="+"))
+    if _has_intervals(comparison):
+        heads.append(("", INTERVAL))
+        columns.append([_interval_cell(row, style) for row in rows])
+    heads.append(("", HOLM))
+    columns.append([_p_cell(row.holm, style) for row in rows])
+    names = [row.name for row in rows]
     return heads, [list(cells) for cells in zip(names, *columns, strict=True)]
+
+
+def _has_intervals(comparison: Comparison) -> bool:
+    return any(row.interval is not None for row in comparison.rows)
+
+
+def _interval_cell(row: Row, style: Style) -> str:
+    if row.interval is None:
+        return style.missing
+    low, high = (format(value, "+z.2f") for value in row.interval)
+    return f"[{style.number(low)}, {style.number(high)}]"
 
 
 def _column(

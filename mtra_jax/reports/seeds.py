@@ -62,7 +62,7 @@ def delta_p(
     try:
         return metrics.delta_p(means(cells, tasks), means(baseline, tasks), tasks)
     except (TypeError, ValueError):
-        # A figure is missing, or a figure of the baseline is not above 0: see the note.
+        # A figure is missing, or one of the baseline is too small: see the note.
         return None
 
 

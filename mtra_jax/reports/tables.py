@@ -100,12 +100,14 @@ def delta_p_note(
     """
     bad = [
         f"{task.title} {metric.title} of {baseline} is {figure(metric, value)}"
-        for task, name, value in metrics.not_positive(figures, tasks)
+        for task, name, value in metrics.unfit_bases(figures, tasks)
         for metric in [metrics.find(name, task)]
     ]
     if not bad:
         return None
-    return f"no Δp: {', '.join(bad)}; a relative improvement needs figures above 0"
+    least = f"shares of at least {metrics.LEAST_BASE:g}"
+    errors = " and errors above 0" if errors_of(tasks) else ""
+    return f"no Δp: {', '.join(bad)}; a relative improvement needs {least}{errors}"
 
 
 def grouped(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
@@ -261,6 +263,6 @@ def _improvement(summary: Summary, baseline: Summary, tasks: Sequence[Task]) -> 
     try:
         improvement = metrics.delta_p(summary, baseline, tasks)
     except (KeyError, TypeError, ValueError):
-        # A figure is missing, or a figure of the baseline is not above 0: see `_notes`.
+        # A figure is missing, or one of the baseline is too small: see `_notes`.
         return MISSING
     return format(improvement, "+.2f")

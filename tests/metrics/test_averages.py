@@ -47,7 +47,7 @@ def test_a_lower_error_is_an_improvement():
 
 def test_an_error_of_zero_cannot_be_the_baseline():
     base = {"c": {"rmse": 0.0}}
-    assert [(m, f) for _, m, f in metrics.not_positive(base, [ERRORS])] == [
+    assert [(m, f) for _, m, f in metrics.unfit_bases(base, [ERRORS])] == [
         ("rmse", 0.0)
     ]
     with pytest.raises(ValueError, match=r"found 0\.0 for rmse of c"):

@@ -37,6 +37,12 @@ def line(name, seed, test, **changes):
     }
 
 
+FEW = (
+    "too few seeds to tell methods apart: fewer than 3 in all rows; a permutation test of "
+    "2 against 2 gives p = 0.333 at best"
+)
+
+
 def text_of(lines):
     return "".join(json.dumps(values) + "\n" for values in lines)
 
@@ -139,14 +145,22 @@ class TestTwoBaselines:
         assert row(compared, "gl_s").p == pytest.approx(
             welch([31.0, 35.0], [20.0, 22.0]), rel=1e-12
         )
-        alone = comparison.compare(parse(LINES[:4]))
-        assert row(compared, "mtra_x") == row(alone, "mtra_x")
+        alone = row(comparison.compare(parse(LINES[:4])), "mtra_x")
+        assert row(compared, "mtra_x")._replace(holm=alone.holm) == alone
+
+    def test_p_is_corrected_for_the_rows_of_all_baselines(self, compared):
+        tests = [row(compared, name) for name in ("mtra_x", "gl_s")]
+        low, high = sorted(tests, key=lambda test: test.p)
+        assert low.holm == pytest.approx(2 * low.p, rel=1e-12)
+        assert high.holm == max(high.p, low.holm)
         for name in ("ew", "ew joint"):
-            assert row(compared, name)[3:] == (0.0, None, name)
+            base = row(compared, name)
+            assert (base.delta_p, base.p, base.baseline) == (0.0, None, name)
 
     def test_every_format_names_the_row(self, compared):
         lines = formats.text(compared).split("\n")
-        assert lines[1].split()[-4:] == ["Avg.", "against", "Δp", "p"]
+        assert lines[0].endswith("against a row")
+        assert lines[1].split()[-5:] == ["Avg.", "against", "Δp", "p", "(Holm)"]
         assert [cells[:8].strip() for cells in lines[2:6]] == (
             ["ew", "mtra_x", "ew joint", "gl_s"]
         )
@@ -174,7 +188,9 @@ class TestTwoBaselines:
         compared = comparison.compare(entries, baseline=baselines)
         assert (row(compared, "gl_s").delta_p, row(compared, "gl_s").p) == (None, None)
         assert row(compared, "mtra_x").delta_p is not None
-        assert compared.note == "no Δp against ew joint: it has no finished run"
+        assert compared.note == (
+            f"no Δp against ew joint: it has no finished run; {FEW}"
+        )
         assert compared.note in formats.text(compared)
 
     def test_one_baseline_can_be_asked_for(self):
@@ -269,24 +285,27 @@ def test_the_figures_of_the_formats_are_those_worked_by_hand():
 
 def test_text_aligns(compared):
     assert formats.text(compared).split("\n") == [
-        "           Irony              Intensity",
-        "                M-F1          Pear         Spear          Avg.      Δp      p",
-        "ew      52.00 ± 2.83  27.00 ± 2.83  37.00 ± 2.83  42.00 ± 2.83   +0.00      -",
-        "mtra_x  65.00 ± 7.07  45.00 ± 7.07  65.00 ± 7.07  60.00 ± 7.07  +48.09  0.136",
-        "tw             52.00          6.00         10.00         30.00  -37.69      -",
-        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) against "
-        "ew; * p < 0.05",
+        "           Irony              Intensity                            against ew",
+        "                M-F1          Pear         Spear          Avg.      Δp  p (Holm)",
+        "ew      52.00 ± 2.83  27.00 ± 2.83  37.00 ± 2.83  42.00 ± 2.83   +0.00         -",
+        "mtra_x  65.00 ± 7.07  45.00 ± 7.07  65.00 ± 7.07  60.00 ± 7.07  +48.09     0.136",
+        "tw             52.00          6.00         10.00         30.00  -37.69         -",
+        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg., Holm's "
+        "correction) against ew; * p < 0.05",
+        FEW,
     ]
 
 
 def test_markdown_has_the_best_means_in_bold(compared):
     assert formats.markdown(compared).split("\n") == [
-        "|  | Irony M-F1 | Intensity Pear | Intensity Spear | Avg. | Δp | p |",
+        "|  | Irony M-F1 | Intensity Pear | Intensity Spear | Avg. | Δp | p (Holm) |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| ew | 52.00 ± 2.83 | 27.00 ± 2.83 | 37.00 ± 2.83 | 42.00 ± 2.83 | +0.00 | - |",
         "| mtra_x | **65.00** ± 7.07 | **45.00** ± 7.07 | **65.00** ± 7.07 "
         "| **60.00** ± 7.07 | **+48.09** | 0.136 |",
         "| tw | 52.00 | 6.00 | 10.00 | 30.00 | -37.69 | - |",
+        "",
+        FEW,
     ]
 
 
@@ -296,7 +315,7 @@ def test_latex_is_booktabs_with_escaped_names(compared):
         r"\toprule",
         r" & Irony & \multicolumn{2}{c}{Intensity} &  &  &  \\",
         r"\cmidrule(lr){3-4}",
-        r" & M-F1 & Pear & Spear & Avg. & $\Delta p$ & p \\",
+        r" & M-F1 & Pear & Spear & Avg. & $\Delta p$ & p (Holm) \\",
         r"\midrule",
         r"ew & 52.00 $\pm$ 2.83 & 27.00 $\pm$ 2.83 & 37.00 $\pm$ 2.83 "
         r"& 42.00 $\pm$ 2.83 & $+0.00$ & -- \\",
@@ -306,6 +325,7 @@ def test_latex_is_booktabs_with_escaped_names(compared):
         r"tw & 52.00 & 6.00 & 10.00 & 30.00 & $-37.69$ & -- \\",
         r"\bottomrule",
         r"\end{tabular}",
+        f"% {FEW}",
     ]
 
 
@@ -314,12 +334,12 @@ def test_csv_has_plain_columns_in_full(compared):
     assert text.split("\n")[0] == (
         "name,seeds,irony/macro_f1/mean,irony/macro_f1/std,intensity/pearson/mean,"
         "intensity/pearson/std,intensity/spearman/mean,intensity/spearman/std,avg/mean,"
-        "avg/std,delta_p,p"
+        "avg/std,delta_p,delta_p/low,delta_p/high,p,p_holm"
     )
     ew, mtra, tw = csv.DictReader(io.StringIO(text))
     assert (ew["name"], ew["seeds"], ew["p"]) == ("ew", "2", "")
     assert float(mtra["avg/std"]) == row(compared, "mtra_x").cells[comparison.AVG].std
-    assert float(mtra["p"]) == row(compared, "mtra_x").p
+    assert float(mtra["p"]) == float(mtra["p_holm"]) == row(compared, "mtra_x").p
     assert float(mtra["delta_p"]) == row(compared, "mtra_x").delta_p
     assert (tw["avg/mean"], tw["avg/std"], tw["p"]) == ("30.0", "", "")
 
@@ -336,6 +356,33 @@ def test_latex_escapes_special_characters(name, expected):
         parse([line(name, 0, summary(1.0, 2.0, 3.0))]), baseline=name
     )
     assert expected + " & 1.00 & 2.00" in formats.latex(compared)
+
+
+def test_intervals_and_ranks_are_shown_with_three_seeds_and_tasks():
+    rng = np.random.default_rng(0)
+    names = ("a", "b", "c")
+    tasks = [Task(name, name.upper(), "regression", ("x",), ("mae",)) for name in names]
+    own = run_tasks.described(Benchmark("own", tuple(tasks)))
+    lines = []
+    for place, name in enumerate(("ew", "mtra", "uw")):
+        for seed in range(3):
+            test = {t: {"mae": 9.0 - 2 * place + rng.uniform()} for t in names}
+            values = line(name, seed, {**test, "avg": None}, tasks=own)
+            values["results"]["validation"] = test
+            lines.append(values)
+    compared = comparison.compare(parse(lines))
+    best = row(compared, "uw")
+    assert best.interval.low < best.delta_p < best.interval.high
+    low, high = (f"{value:+.2f}" for value in best.interval)
+    assert f"  [{low}, {high}]" in formats.text(compared)
+    assert "95 %: bootstrap interval of Δp over seeds; " in formats.text(compared)
+    assert f" | [{low}, {high}] | - |" in formats.markdown(compared)
+    assert rf" & [${low}$, ${high}$] & -- \\" in formats.latex(compared)
+    table = list(csv.DictReader(io.StringIO(formats.csv_text(compared))))
+    assert (table[0]["delta_p/low"], table[0]["delta_p/high"]) == ("", "")
+    assert float(table[2]["delta_p/high"]) == best.interval.high
+    assert "mean ranks from uw 1.0 to ew 3.0; " in formats.text(compared)
+    assert compared.note is None
 
 
 def significant(other):
@@ -371,10 +418,12 @@ def test_missing_figures_are_marked_in_every_format():
         ["tw", "-", "6.00", "10.00", "30.00", "-", "-"]
     )
     assert formats.markdown(compared).endswith(
-        "| tw | - | 6.00 | 10.00 | 30.00 | - | - |"
+        f"| tw | - | 6.00 | 10.00 | 30.00 | - | - |\n\n{FEW}"
     )
     assert r"tw & -- & 6.00 & 10.00 & 30.00 & -- & -- \\" in formats.latex(compared)
-    assert formats.csv_text(compared).split("\n")[-1] == ("tw,1,,,6.0,,10.0,,30.0,,,")
+    assert formats.csv_text(compared).split("\n")[-1] == (
+        "tw,1,,,6.0,,10.0,,30.0,,,,,,"
+    )
 
 
 def test_figures_below_zero_are_typeset_as_such():
@@ -388,7 +437,11 @@ def test_means_with_the_same_digits_as_the_best_are_bold_too():
     figures = (50.001, 50.004, 49.99)
     lines = [line(f"m{i}", 0, summary(f, f, f)) for i, f in enumerate(figures)]
     compared = formats.markdown(comparison.compare(parse(lines), baseline="m0"))
-    assert [cells.count("**50.00**") for cells in compared.split("\n")[2:]] == [4, 4, 0]
+    assert [cells.count("**50.00**") for cells in compared.split("\n")[2:5]] == [
+        4,
+        4,
+        0,
+    ]
 
 
 def test_a_single_row_is_not_bold():
@@ -507,7 +560,7 @@ def test_the_lowest_error_is_bold_and_in_its_unit():
         "| mtra | **71.00** ± 1.41 | **100.0** ± 14.1 | **20.00** ± 0.00 | "
     )
     note = "RMSE: in the task's unit, lower is better, not in Avg."
-    assert formats.text(compared).split("\n")[-1] == note
+    assert formats.text(compared).split("\n")[-2:] == [note, FEW]
 
 
 def test_determination_far_below_zero_is_a_figure():
