@@ -26,7 +26,14 @@ def main(arguments: Sequence[str]) -> None:
         overrides = (("data.dir", flags.data_dir), *overrides)
 
     from mtra_jax.reports import bars, grids
-    from mtra_jax.runs import loop, processes, signals, studies, study_runs
+    from mtra_jax.runs import (
+        loop,
+        processes,
+        signals,
+        studies,
+        study_figures,
+        study_runs,
+    )
     from mtra_jax.train.devices import start_devices
 
     catalogue = studies.load()
@@ -54,6 +61,10 @@ def main(arguments: Sequence[str]) -> None:
     made = study_runs.make_grids(study, workdir, overrides)
     print("", *(grids.text(grid) + "\n" for grid in made.values()), sep="\n")
     paths = grids.write(workdir / study_runs.TABLES, study.name, made)
+    try:
+        paths += study_figures.draw(study, workdir)
+    except InputError as error:  # without matplotlib
+        print(f"no picture: {error}")
     print(f"files: {', '.join(map(str, paths))}")
     if failed:
         count = sum(len(plan.jobs) for plan in plans)

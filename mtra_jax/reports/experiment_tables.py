@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.reports import tables
+from mtra_jax.reports import ranks, tables
 from mtra_jax.reports.comparison import Comparison, Row
-from mtra_jax.reports.formats import SIGNIFICANT
-from mtra_jax.reports.grids import EMPTY, Column, Grid, Line
+from mtra_jax.reports.formats import AGAINST, HOLM, INTERVAL, SIGNIFICANT
+from mtra_jax.reports.grids import EMPTY, Column, Grid, Line, Shown
 from mtra_jax.reports.published import Figures
 from mtra_jax.reports.seeds import AVG, Cell
 from mtra_jax.tasks import Task
@@ -19,9 +19,12 @@ Rows = Sequence[tuple[str, str]]
 """(name in the table, name of the runs); several rows may show the same runs."""
 Values = Mapping[str, Mapping[str, float]]
 """Figures by the title and the name of a column."""
+STATISTICS = (INTERVAL, "p", HOLM, AGAINST)
+"""Columns after Δp."""
 LEGEND = (
-    "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg.) against the "
-    f"row in the last column; * p < {SIGNIFICANT}"
+    "mean ± standard deviation over seeds; Δp, its bootstrap interval and p (Welch's t-test "
+    "of Avg., Holm's correction) against the row in the column against; "
+    f"* p < {SIGNIFICANT}"
 )
 
 
@@ -40,8 +43,8 @@ def of_scores(
     """
     keys = _keys(comparison.tasks) if shows_tasks else []
     columns = [*(column for column, _ in keys), Column("", "Avg.", better=1)]
-    columns += [Column("", "Δp", "+.2f", better=1), Column("", "p")]
-    columns.append(Column("", "against"))
+    columns.append(Column("", "Δp", "+.2f", better=1))
+    columns += [Column("", name) for name in STATISTICS]
     is_beside = bool(published) and not shows_tasks
     if is_beside:
         columns += [Column("paper", "Avg."), Column("paper", "Δp", "+.2f")]
@@ -57,7 +60,8 @@ def of_scores(
         lines.append(Line(label, cells))
         if figures and not is_beside:
             avg, delta_p = _quoted(figures, wanted)[-2:]
-            quoted = [*_quoted(figures, wanted)[:-2], avg, delta_p, "", ""]
+            quoted = [*_quoted(figures, wanted)[:-2], avg, delta_p]
+            quoted += [""] * len(STATISTICS)
             lines.append(Line("  paper", quoted, is_quoted=True))
     return Grid(title, columns, lines, _notes(comparison, published, rows))
 
@@ -76,27 +80,31 @@ def _keys(tasks: Sequence[Task]) -> list[tuple[Column, tuple[str, str]]]:
 
 def _of_row(
     row: Row | None, keys: Sequence[tuple[str, str]], labels: Mapping[str, str]
-) -> list[Cell | str]:
+) -> list[Cell | Shown | str]:
     if row is None:
-        return [*(EMPTY for _ in keys), EMPTY, EMPTY, EMPTY, ""]
+        return [*(EMPTY for _ in (*keys, AVG, "Δp", *STATISTICS[:-1])), ""]
     against = "" if row.name == row.baseline else labels.get(row.baseline, row.baseline)
     return [
         *(row.cells[key] for key in keys),
         row.cells[AVG],
         Cell(row.delta_p, None),
-        EMPTY if row.p is None else _significance(row.p),
+        EMPTY if row.interval is None else "[{:+.2f}, {:+.2f}]".format(*row.interval),
+        _p(row.p),
+        _p(row.holm),
         against,
     ]
 
 
-def _significance(p: float) -> str:
-    digits = "<0.001" if p < 0.001 else f"{p:.3f}"
-    return digits + ("*" if p < SIGNIFICANT else "")
+def _p(value: float | None) -> Cell | Shown | str:
+    if value is None:
+        return EMPTY
+    digits = "<0.001" if value < 0.001 else f"{value:.3f}"
+    return Shown(digits + ("*" if value < SIGNIFICANT else ""), value)
 
 
 def _quoted(
     figures: Figures | None, keys: Sequence[tuple[str, str]]
-) -> list[Cell | str]:
+) -> list[Cell | Shown | str]:
     if figures is None:
         return [EMPTY for _ in (*keys, "avg", "delta_p")]
     cells = [figures.cells.get(key, EMPTY) for key in (*keys, AVG)]
@@ -111,8 +119,8 @@ def _notes(
         notes.append(note)
     if comparison.note:
         notes.append(comparison.note)
-    if single := [row.name for row in comparison.rows if row.num_seeds < 3]:
-        notes.append(f"fewer than three seeds tell little: {', '.join(single)}")
+    if comparison.ranking is not None:
+        notes.append(ranks.line(comparison.ranking))
     done = {row.name for row in comparison.rows}
     if lacking := [label for label, trial in rows if trial not in done]:
         notes.append(f"no finished run: {', '.join(lacking)}")
@@ -173,51 +181,56 @@ def of_costs(
     title: str,
     rows: Rows,
     results: Mapping[str, Sequence[Mapping[str, Any]]],
-    memory: Mapping[str, int],
+    steps: Mapping[str, tuple[int, float]],
     published: Mapping[str, Sequence[str]],
 ) -> Grid:
     """Parameters, memory and time of each row.
 
-    `results`: of the finished runs of a name, as in results.json. `memory`: bytes of the
-    compiled training step. `published`: the papers' three figures, as they are printed.
-    Parameters leave out the heads.
+    `results`: of the finished runs of a name, as in results.json. `steps`: bytes and
+    seconds of a training step. `published`: the papers' three figures, as they are printed.
     """
     columns = [
         Column("parameters (M)", "training", ".3f"),
         Column("parameters (M)", "testing", ".3f"),
-        Column("training step", "MiB", ".0f"),
-        Column("training step", "× EW", ".2f"),
-        Column("training step", "ms", ".1f"),
+        Column("step", "MiB", ".0f"),
+        Column("step", "× first", ".2f"),
+        Column("step", "ms", ".1f"),
+        Column("run", "s", ".0f"),
     ]
-    if published:
-        names = ("training", "testing", "memory")
-        columns += [Column("paper", name) for name in names]
+    baseline = steps.get(rows[0][1])
     lines = []
     for label, trial in rows:
-        cells: list[Cell | str] = [EMPTY for _ in range(5)]
-        if runs := results.get(trial, ()):
-            cells = _costs(runs, memory.get(trial), memory.get(rows[0][1]))
+        cells = _costs(results.get(trial, ()), steps.get(trial), baseline)
         if published:
             cells += published.get(label, ("", "", ""))
         lines.append(Line(label, cells))
+    if published:
+        columns += [Column("paper", n) for n in ("training", "testing", "memory")]
     notes = [
-        "parameters without the heads; memory: arguments, results and temporaries of the "
-        "compiled step; ms: training time, with validation and compilation, by steps"
+        "parameters without the heads; MiB: arguments, results and temporaries of the "
+        "compiled step on one device, and beside the first row's; ms: a step on a full "
+        "batch; s: training with validation and compilation, until it stopped"
     ]
     return Grid(title, columns, lines, notes)
 
 
 def _costs(
-    runs: Sequence[Mapping[str, Any]], memory: int | None, baseline: int | None
-) -> list[Cell | str]:
+    runs: Sequence[Mapping[str, Any]],
+    step: tuple[int, float] | None,
+    baseline: tuple[int, float] | None,
+) -> list[Cell | Shown | str]:
+    if not runs:
+        return [EMPTY] * 6
     parameters = runs[0]["parameters"]
-    encoder = parameters["encoder"]
-    seconds = [run["train_seconds"] / run["steps"] for run in runs]
-    relative = memory / baseline if memory and baseline else None
+    encoder = parameters["encoder"] / 1e6
+    added = parameters.get("method", 0) / 1e6
+    num_bytes, seconds = step or (None, None)
+    relative = num_bytes / baseline[0] if num_bytes and baseline else None
     return [
-        Cell((encoder + parameters.get("method", 0)) / 1e6, None),
-        Cell(encoder / 1e6, None),
-        Cell(memory / 2**20 if memory else None, None),
+        Cell(encoder + added, None),
+        Cell(encoder, None),
+        Cell(num_bytes / 2**20 if num_bytes else None, None),
         Cell(relative, None),
-        Cell(1000 * sum(seconds) / len(seconds), None),
+        Cell(1000 * seconds if seconds else None, None),
+        _mean([run["train_seconds"] for run in runs]),
     ]

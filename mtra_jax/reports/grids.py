@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtra_jax import files
 from mtra_jax.reports import formats, tables
@@ -27,6 +27,13 @@ class Column(NamedTuple):
     better: int = 0
 
 
+class Shown(NamedTuple):
+    """A figure with its text, such as a p-value with a star; files have the figure."""
+
+    text: str
+    value: float
+
+
 class Line(NamedTuple):
     """A row: its name and a figure for each column. A text stands for itself.
 
@@ -34,7 +41,7 @@ class Line(NamedTuple):
     """
 
     name: str
-    cells: Sequence[Cell | str]
+    cells: Sequence[Cell | Shown | str]
     is_quoted: bool = False
 
 
@@ -76,8 +83,8 @@ def csv_text(grid: Grid) -> str:
     names = [f"{c.title} {c.name}".strip() for c in grid.columns]
     writer.writerow(["name", *(f"{n}/{part}" for n in names for part in Cell._fields)])
     for line in grid.lines:
-        cells = [(c, "") if isinstance(c, str) else c for c in line.cells]
-        writer.writerow([line.name, *(value for cell in cells for value in cell)])
+        cells = [value for cell in line.cells for value in _exact(cell)]
+        writer.writerow([line.name, *cells])
     return file.getvalue()
 
 
@@ -98,6 +105,13 @@ def write(directory: Path, name: str, grids: Mapping[str, Grid]) -> list[Path]:
     return paths
 
 
+def _exact(cell: Cell | Shown | str) -> tuple[Any, Any]:
+    """The mean and the deviation of a cell, for a file."""
+    if isinstance(cell, Cell):
+        return cell
+    return (cell.value if isinstance(cell, Shown) else cell), ""
+
+
 def _body(grid: Grid, style: Style) -> list[list[str]]:
     columns = [
         _texts(column, [line.cells[place] for line in grid.lines], grid.lines, style)
@@ -108,11 +122,16 @@ def _body(grid: Grid, style: Style) -> list[list[str]]:
 
 
 def _texts(
-    column: Column, cells: Sequence[Cell | str], lines: Sequence[Line], style: Style
+    column: Column,
+    cells: Sequence[Cell | Shown | str],
+    lines: Sequence[Line],
+    style: Style,
 ) -> list[str]:
     """The cells of one column as text; the best mean, or ties of it, are bold."""
     means = [
-        "" if isinstance(cell, str) or cell.mean is None else _number(column, cell.mean)
+        _number(column, cell.mean)
+        if isinstance(cell, Cell) and cell.mean is not None
+        else ""
         for cell in cells
     ]
     own = [
@@ -126,8 +145,9 @@ def _texts(
     best = max(own)[1] if column.better and len(own) > 1 else None
     texts = []
     for cell, line, mean in zip(cells, lines, means, strict=True):
-        if isinstance(cell, str):
-            texts.append(style.escape(cell))
+        if not isinstance(cell, Cell):
+            text = cell.text if isinstance(cell, Shown) else cell
+            texts.append(style.escape(text))
         elif not mean:
             texts.append(style.missing)
         else:

@@ -6,21 +6,17 @@ such a pass comes from finished runs, or from a measured step.
 """
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax.data.examples import Data
 from mtra_jax.methods import registry
-from mtra_jax.runs import preparation
-from mtra_jax.train.devices import replicate
+from mtra_jax.runs import preparation, step_cost
 
 FORWARD_AND_BACKWARD = 3
-MEASURED_STEPS = 3
 Examples = Mapping[str, Mapping[str, int]]
 """The number of examples by task and split, as in results.json."""
 
@@ -85,27 +81,13 @@ def from_step(config: ConfigDict) -> Rates:
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
-    preparation.use_compilation_cache(config)
-    prepared = preparation.prepare(config)
-    run = prepared.run
-    state = replicate(run.state, prepared.devices, prepared.mapping)
-    plan = run.schedule.plan(0)
-    fullest = int((plan >= 0).sum(axis=1).argmax())
-    batch = next(iter(run.train.batches(plan, epoch=0, start=fullest)))
-    started = time.perf_counter()
-    state, measured = run.update(state, batch)
-    jax.block_until_ready(measured)
-    compilation = time.perf_counter() - started
-    started = time.perf_counter()
-    for _ in range(MEASURED_STEPS):
-        state, measured = run.update(state, batch)
-    jax.block_until_ready((state, measured))
-    seconds = (time.perf_counter() - started) / MEASURED_STEPS
-    num_texts = int((plan[fullest] >= 0).sum())
-    rate = seconds / (FORWARD_AND_BACKWARD * passes(config) * num_texts)
-    name = config.method.name
-    origin = f"from a step of {name}: {seconds:.3f} s, {compilation:.0f} s to compile"
-    return Rates({}, rate, origin, compilation)
+    cost = step_cost.of(config)
+    units = FORWARD_AND_BACKWARD * passes(config) * cost.num_texts
+    origin = (
+        f"from a step of {config.method.name}: {cost.seconds:.3f} s, "
+        f"{cost.compile_seconds:.0f} s to compile"
+    )
+    return Rates({}, cost.seconds / units, origin, cost.compile_seconds)
 
 
 def planned(config: ConfigDict, data: Data) -> float:

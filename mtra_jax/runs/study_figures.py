@@ -131,15 +131,10 @@ def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figu
     return made
 
 
-def _numbers(
-    lines: Mapping[str, Sequence[analyses.Values]], title: str
-) -> list[str]:
+def _numbers(lines: Mapping[str, Sequence[analyses.Values]], title: str) -> list[str]:
     """The names of the columns of `title` in their order; [] if one is no number."""
     names = {
-        name
-        for seeds in lines.values()
-        for own in seeds
-        for name in own.get(title, {})
+        name for seeds in lines.values() for own in seeds for name in own.get(title, {})
     }
     if not all(name.replace(".", "", 1).isdigit() for name in names):
         return []

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from mtra_jax import files
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, refusing
 from mtra_jax.reports import (
     comparison,
     experiment_tables,
@@ -21,7 +21,7 @@ from mtra_jax.runs import (
     estimates,
     experiments,
     preparation,
-    step_memory,
+    step_cost,
     studies,
     sweep,
 )
@@ -30,7 +30,7 @@ from mtra_jax.runs.experiments import Overrides
 from mtra_jax.runs.studies import Study, Table
 
 TABLES = "tables"
-MEMORY = "memory.json"
+STEP = "step.json"
 
 
 def make_plans(
@@ -140,7 +140,7 @@ def measure(
 ) -> None:
     """Computes what the study's tables need besides results, and writes it beside the runs."""
     if study.experiment.columns == "cost":
-        _measure_memory(plans)
+        _measure_steps(plans)
     if study.experiment.columns != "analysis":
         return
     for plan in plans:
@@ -151,16 +151,17 @@ def measure(
                 jax.clear_caches()
 
 
-def _measure_memory(plans: Sequence[sweep.Plan]) -> None:
-    """Writes the memory of a training step beside the first seed's run of each row."""
+def _measure_steps(plans: Sequence[sweep.Plan]) -> None:
+    """Writes the cost of a training step beside the first seed's run of each row."""
     for plan in plans:
         for name in dict.fromkeys(job.trial.name for job in plan.jobs):
             job = next(job for job in plan.jobs if job.trial.name == name)
-            path = job.directory / MEMORY
+            path = job.directory / analyses.DIRECTORY / STEP
             if path.exists() or sweep.state_of(job.directory) != "finished":
                 continue
-            config = experiments.config_of(job.trial, plan.overrides)
-            files.write_json(path, {"training_step": step_memory.of(config)})
+            cost = step_cost.of(experiments.config_of(job.trial, plan.overrides))
+            path.parent.mkdir(exist_ok=True)
+            files.write_json(path, cost._asdict())
 
 
 def make_grids(
@@ -193,8 +194,8 @@ def _grid(
             results.setdefault(entry.name, []).append(entry.results)
         is_printed = is_papers and study.preset == "roberta_tweeteval"
         printed = published.COSTS if is_printed else {}
-        memory = _memory_of(table, directory)
-        return experiment_tables.of_costs(title, table.rows, results, memory, printed)
+        steps = _steps_of(table, directory)
+        return experiment_tables.of_costs(title, table.rows, results, steps, printed)
     if study.experiment.columns == "analysis":
         return _of_analysis(study, table, directory, is_papers=is_papers)
     baselines = {
@@ -204,6 +205,9 @@ def _grid(
     if done.isdisjoint(baselines.values()):
         raise InputError(f"{directory}: no table without a finished run of a baseline")
     compared = comparison.compare(entries, baseline=baselines)
+    if any(row.plain for row in study.experiment.rows):
+        # Not methods, but values of one.
+        compared = compared._replace(ranking=None)
     printed_rows = (
         published.rows_of(study.name, study.backbone, study.benchmark, table.tasks)
         if is_papers
@@ -240,10 +244,18 @@ def _of_analysis(
     )
 
 
-def _memory_of(table: Table, directory: Path) -> dict[str, int]:
-    sizes: dict[str, int] = {}
+def _steps_of(table: Table, directory: Path) -> dict[str, tuple[int, float]]:
+    """The bytes and seconds of a step of each row, from the file beside its run.
+
+    Raises:
+      InputError: a file is damaged.
+    """
+    steps: dict[str, tuple[int, float]] = {}
     for trial in table.sweep.trials:
-        path = directory / trial.directory / MEMORY
+        path = directory / trial.directory / analyses.DIRECTORY / STEP
         if path.exists():
-            sizes.setdefault(trial.name, files.read_json(path)["training_step"])
-    return sizes
+            stored = files.read_json(path, "; remove it to measure again")
+            with refusing(f"{path}: damaged"):
+                own = int(stored["num_bytes"]), float(stored["seconds"])
+            steps.setdefault(trial.name, own)
+    return steps

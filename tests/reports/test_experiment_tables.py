@@ -6,7 +6,7 @@ import io
 import pytest
 
 from mtra_jax.reports import comparison, experiment_tables, grids, published
-from mtra_jax.reports.grids import Column, Grid, Line
+from mtra_jax.reports.grids import Column, Grid, Line, Shown
 from mtra_jax.reports.seeds import Cell
 from mtra_jax.tasks import TWEETEVAL
 
@@ -76,7 +76,11 @@ GRID = Grid(
     [
         Line("one", [Cell(1.0, 0.5), Cell(2.0, None), Cell(-0.01, None)]),
         Line("two", [Cell(3.0, None), Cell(4.0, None), Cell(2.5, None)]),
-        Line("paper", [Cell(9.0, None), Cell(0.0, None), "50%"], is_quoted=True),
+        Line(
+            "paper",
+            [Cell(9.0, None), Cell(0.0, None), Shown("50%", 0.5)],
+            is_quoted=True,
+        ),
     ],
     ["a note"],
 )
@@ -102,7 +106,7 @@ def test_csv_has_every_figure_in_full():
     rows = list(csv.reader(io.StringIO(grids.csv_text(GRID))))
     assert rows[0][:3] == ["name", "A & B x/mean", "A & B x/std"]
     assert rows[1] == ["one", "1.0", "0.5", "2.0", "", "-0.01", ""]
-    assert rows[3][-2:] == ["50%", ""]
+    assert rows[3][-2:] == ["0.5", ""]
 
 
 def test_files_of_each_format_are_written(tmp_path):
@@ -122,10 +126,10 @@ def test_costs_leave_out_the_heads_and_compare_memory_with_the_first_row():
         "t",
         [("ew", "ew"), ("mtra", "mtra"), ("uw", "uw")],
         {"ew": [results(1.0)], "mtra": [results(3.0), results(5.0)]},
-        {"ew": 2**20, "mtra": 3 * 2**20},
+        {"ew": (2**20, 0.01), "mtra": (3 * 2**20, 0.04)},
         published.COSTS,
     )
     figures = [c.mean for c in cells_of(grid, "mtra").values() if isinstance(c, Cell)]
-    assert figures == [2.5, 2.0, 3.0, 3.0, 40.0]
+    assert figures == [2.5, 2.0, 3.0, 3.0, 40.0, 4.0]
     assert cells_of(grid, "mtra")["paper memory"] == "×1.5"
-    assert cells_of(grid, "uw")["training step MiB"] == Cell(None, None)
+    assert cells_of(grid, "uw")["step MiB"] == Cell(None, None)
