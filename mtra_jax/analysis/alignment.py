@@ -20,8 +20,9 @@ def alignment(z: Any, z_again: Any, alpha: float = 2.0) -> float:
 
     Source: Wang & Isola 2020, Eq. 1.
 
-    >>> alignment([[2.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]])  # 0 and 90 degrees
-    1.0
+    >>> value = alignment([[2.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]])
+    >>> print(f"{value:.3f}")  # 0 and 90 degrees: the mean of 0 and 2
+    1.000
     """
     one, other = vectors.unit("z", z), vectors.unit("z_again", z_again)
     if one.shape != other.shape:

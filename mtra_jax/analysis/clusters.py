@@ -95,7 +95,8 @@ def adjusted_rand_index(first: Any, second: Any) -> float:
     in_first, in_second = (_pairs(table.sum(axis=axis)).sum() for axis in (1, 0))
     if in_first == together == in_second:
         return 1.0
-    expected = in_first * in_second / _pairs(np.float64(len(first)))
+    count = len(first)
+    expected = in_first * in_second / (count * (count - 1) / 2)
     return float((together - expected) / ((in_first + in_second) / 2 - expected))
 
 

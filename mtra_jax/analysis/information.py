@@ -54,8 +54,8 @@ class Budget(NamedTuple):
 class _Data(NamedTuple):
     """`z` [N, H], `y` [N, L]."""
 
-    z: np.ndarray
-    y: np.ndarray
+    z: Any
+    y: Any
 
 
 class _State(NamedTuple):
@@ -106,13 +106,11 @@ def estimate(
     *,
     seed: int,
     budget: Budget = Budget(),  # noqa: B008
-    objective: Bound | None = None,
 ) -> Estimate:
     """Trains a critic on `training` and returns `bound` on both parts.
 
     Each part is (z [N, H], y [N, L]); labels are one-hot. Both are standardised by the
-    training part, which leaves the information as it is. `objective`: what the critic
-    raises, where it is not `bound` itself.
+    training part, which leaves the information as it is.
 
     Raises:
       ValueError: the shapes do not fit, a part has fewer than two rows, or an entry is not
@@ -141,7 +139,7 @@ def estimate(
             state,
             key,
             learned,
-            objective or bound,
+            bound,
             max(1, budget.steps // budget.checks),
             min(budget.batch_size, len(learned.z)),
             budget.pairs,
@@ -228,17 +226,17 @@ def _train(
     state: _State,
     key: jax.Array,
     data: _Data,
-    objective: Bound,
+    bound: Bound,
     steps: int,
     batch_size: int,
     pairs: int,
     rate: float,
 ) -> _State:
-    """Takes `steps` steps of Adam up the objective."""
+    """Takes `steps` steps of Adam up the bound."""
 
     def loss(params: Params, z: jax.Array, y: jax.Array) -> jax.Array:
         used = min(pairs, batch_size - 1)
-        return -objective(*_scores(params, z, y, used, _in_parallel))
+        return -bound(*_scores(params, z, y, used, _in_parallel))
 
     def step(state: _State, key: jax.Array) -> tuple[_State, None]:
         rows = jax.random.permutation(key, len(data.z))[:batch_size]

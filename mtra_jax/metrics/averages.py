@@ -78,8 +78,9 @@ def unfit_bases(
     for task in tasks:
         for metric in task.metrics:
             figure = scores[task.name][metric]
-            is_missing = figure is None or math.isnan(figure)
-            if not is_missing and not _is_fit(figure, find(metric, task)):
+            if figure is None or math.isnan(figure):
+                continue
+            if not _is_fit(figure, find(metric, task)):
                 yield task, metric, figure
 
 

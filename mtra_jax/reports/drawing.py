@@ -50,6 +50,10 @@ def save(figure: "Figure", path: Path) -> tuple[Path, Path]:
     Raises:
       OSError: a file cannot be written.
     """
+    with style():
+        # Once: drawing again would move the parts a little further.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     written = []
     for kind, metadata in (
         ("png", {"Software": None}),

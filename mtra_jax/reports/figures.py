@@ -60,8 +60,8 @@ def option_grid(
 
     `rows` and `columns`: the name of the option, and its values.
     """
-    names = [[str(value) for value in values] for _, values in (rows, columns)]
-    figure = _heat_map(figures, *names, measure)
+    names, others = ([str(value) for value in part[1]] for part in (rows, columns))
+    figure = _heat_map(figures, names, others, measure)
     axes = figure.axes[0]
     axes.set(ylabel=rows[0], xlabel=columns[0])
     if np.isfinite(figures).any():

@@ -49,11 +49,11 @@ def of_tasks(
         return None
     blocks = []
     for task in tasks:
-        signs = {m: _sign(m, task) for m in task.metrics}
-        ranks = [
-            stats.rankdata([signs[m] * row[task.name][m] for row in complete.values()])
-            for m in task.metrics
-        ]
+        ranks = []
+        for metric in task.metrics:
+            figures = [row[task.name][metric] for row in complete.values()]
+            signed = _sign(metric, task) * np.array(figures, np.float64)
+            ranks.append(stats.rankdata(signed))
         blocks.append(np.mean(ranks, axis=0))
     return compare(tuple(complete), -np.array(blocks))
 

@@ -100,13 +100,13 @@ def test_scale_and_place_of_the_inputs_do_not_count():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mine", "info_nce"])
-@pytest.mark.parametrize("nats", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("nats", [2.0, 8.0])
 @pytest.mark.parametrize("width", [2, 20])
 def test_information_of_gaussians(name, nats, width):
     bound = {"mine": MINE, "info_nce": info_nce}[name]
     rng = np.random.default_rng(0)
     parts = [gaussians(rng, 8000, width, nats) for _ in range(2)]
-    budget = Budget((128, 128), steps=2000, batch_size=128, pairs=63, checks=10)
+    budget = Budget((64, 64), steps=1500, batch_size=64, pairs=63, checks=10)
     actual = information.estimate(bound, *parts, seed=0, budget=budget)
     # A lower bound: InfoNCE's ceiling is log 65 with 64 other y, 4.17 nats.
     ceiling = min(nats, np.log(65)) if name == "info_nce" else nats
