@@ -66,7 +66,7 @@ def test_each_option_of_a_method_has_a_picture(drawn, monkeypatch, tmp_path):
 
 def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     study = studies.make(CATALOGUE, "conflicts", seeds=(0, 1))
-    cosines = {"ew": {"0": 0.1, "1": 0.2, "10": 0.3}, "mtra": {"0": 0.4, "1": 0.5}}
+    cosines = {"ew": {"0": 0.1, "2": 0.2, "10": 0.3}, "mtra": {"0": 0.4, "2": 0.5}}
     monkeypatch.setattr(sweep, "state_of", lambda directory: "finished")
     monkeypatch.setattr(
         analyses,
@@ -75,7 +75,7 @@ def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     )
     study_figures.draw(study, tmp_path)
     epochs, curves, label, measure = drawn["conflicts-cosine"]
-    assert (epochs, label, measure) == ([0.0, 1.0, 10.0], "epoch", "cosine")
+    assert (epochs, label, measure) == ([0.0, 2.0, 10.0], "epoch", "cosine")
     np.testing.assert_equal(curves["mtra"], [[0.4, 0.5, np.nan]] * 2)
     np.testing.assert_equal(curves["ew"], [[0.1, 0.2, 0.3]] * 2)
 
