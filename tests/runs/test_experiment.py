@@ -8,10 +8,20 @@ import jax
 import numpy as np
 import pytest
 
+from mtra_jax.analysis import robustness
 from mtra_jax.commands import experiment
 from mtra_jax.errors import InputError
 from mtra_jax.methods import task_losses
-from mtra_jax.runs import analyses, epochs, scoring, sweep, task_gradients, trained
+from mtra_jax.runs import (
+    analyses,
+    attacks,
+    epochs,
+    scoring,
+    sweep,
+    task_gradients,
+    trained,
+)
+from mtra_jax.train import evaluate
 
 pytestmark = pytest.mark.slow
 TINY = [
@@ -107,14 +117,30 @@ def test_representations_and_losses_are_those_of_the_model(workdir):
     assert values["validation"]["SA loss"] == pytest.approx(mean, abs=1e-5)
 
 
-def test_noise_of_size_zero_gives_the_figure_of_the_run(workdir):
-    values = analyses.robust(trained.Trained(workdir / "ew/seed0"))
-    results = json.loads((workdir / "ew/seed0/results.json").read_text())
-    for kind in ("FGM", "PGD", "random"):
-        # Another program, whose rounding the correlation of almost equal outputs shows.
-        assert values[kind]["0"] == pytest.approx(results["test"]["avg"], abs=0.01)
-        assert list(values[kind]) == ["0", "0.5", "1", "2", "5", "10"]
-    assert any(values["FGM"][size] != values["FGM"]["0"] for size in ("5", "10"))
+def test_noise_of_size_zero_leaves_the_outputs_and_a_large_one_moves_them(
+    workdir, monkeypatch
+):
+    model = trained.Trained(workdir / "ew/seed0")
+    scored, original = [], evaluate.score_outputs
+
+    def score(outputs, corpus, benchmark):
+        scored.append(outputs)
+        return original(outputs, corpus, benchmark)
+
+    monkeypatch.setattr(evaluate, "score_outputs", score)
+    kinds = robustness.fgm(), robustness.noise()
+    averages = [attacks.averages(model, kind, (0.0, 10.0)) for kind in kinds]
+    assert np.isfinite(averages).all()
+    parts = [model.rows(task, "test").outputs for task in model.tasks]
+    for place, outputs in enumerate(scored):
+        start = 0
+        for task, part in zip(model.tasks, parts, strict=True):
+            slots = model.saved.benchmark.slots(task.name)
+            own = outputs[start : start + len(part), slots]
+            start += len(part)
+            moved = np.abs(own - part).max()
+            assert moved < 1e-5 if place % 2 == 0 else moved > 1e-3
+        assert start == len(outputs)
 
 
 def test_a_damaged_file_of_figures_is_named(workdir):
