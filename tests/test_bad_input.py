@@ -56,6 +56,7 @@ ITSELF = ("train", f"{PRESET}synthetic", "--workdir={tmp}/run")
 PREDICT = ("predict", "--workdir={tmp}", "--task=irony")
 TABLE = ("table", "EW={tmp}")
 SWEEP = ("sweep", "--config={root}/configs/sweep.py:synthetic", "--workdir={tmp}/run")
+EXPERIMENT = ("experiment", "main", "--scale=smoke", "--workdir={tmp}/run")
 REPORT = ("report", "{tmp}")
 BENCHMARK = ("benchmark", f"{PRESET}synthetic", "--config.data.cache_dir=")
 TEXT = "tweeteval/datasets/irony/train_text.txt"
@@ -516,6 +517,33 @@ ROWS = {
         ("{tmp}/c.py", "name", "'e\\nw'", "line breaks", "characters"),
     ),
     "sweep into a file": Row(put("run", ""), SWEEP, ("{tmp}/run", "directory", "name")),
+    "experiment that is unknown": Row(
+        nothing,
+        ("experiment", "mian", "--workdir={tmp}/run"),
+        ("experiment mian", "main"),
+    ),
+    "scale that is unknown": Row(
+        nothing, (*EXPERIMENT, "--scale=big"), ("--scale big", "paper", "small")
+    ),
+    "seeds that are no numbers": Row(
+        nothing, (*EXPERIMENT, "--seeds=0,x"), ("--seeds 0,x", "0,1,2")
+    ),
+    "seed that is there twice": Row(
+        nothing, (*EXPERIMENT, "--seeds=1,01"), ("--seeds 1,01", "different")
+    ),
+    "experiment whose rows set the key": Row(
+        nothing,
+        ("experiment", "pairs", *EXPERIMENT[2:], "--config.tasks=irony"),
+        ("--config.tasks", "pairs"),
+    ),
+    "experiment without data": Row(
+        nothing,
+        (
+            *("experiment", "main", "--scale=small", "--workdir={tmp}/run"),
+            "--data_dir={tmp}/none",
+        ),
+        ("{tmp}/none", "no such"),
+    ),
     "more devices than there are": Row(
         nothing, (*FLAGS, "--config.devices=9"), ("9", "1", "8", "0")
     ),

@@ -98,7 +98,12 @@ def markdown(comparison: Comparison) -> str:
 
 def latex(comparison: Comparison) -> str:
     """A `tabular` for the package booktabs, the best mean of each column in bold."""
-    heads, body = _layout(comparison, LATEX)
+    table = latex_table(*_layout(comparison, LATEX))
+    return table + _note_after(comparison, "\n% ")
+
+
+def latex_table(heads: Sequence[tables.Head], body: Sequence[Sequence[str]]) -> str:
+    """The table of `tables.grouped` as a `tabular`; `body` has figures in `LATEX`."""
     titles, rules = [], []
     for title, columns in tables.groups([title for title, _ in heads]):
         if len(columns) == 1:
@@ -119,7 +124,7 @@ def latex(comparison: Comparison) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    return "\n".join(lines) + _note_after(comparison, "\n% ")
+    return "\n".join(lines)
 
 
 def csv_text(comparison: Comparison) -> str:

@@ -57,7 +57,7 @@ def prepare(
     batching.check_batch_size(sampling.batch_size, len(devices), sampling.micro_batches)
     benchmark, splits = data or load_data(config)
     chosen = selection.make(config.selection, benchmark)
-    examples = _thin(config, benchmark, splits)
+    examples = examples_of(config, Data(benchmark, splits))
     train_examples = _training(examples)
     benchmark = _resolved(config, benchmark, train_examples)
     if backbone is None:
@@ -157,8 +157,20 @@ def load_data(config: ConfigDict) -> Data:
 
 def resolved_tasks(config: ConfigDict, data: Data) -> Benchmark:
     """The tasks of a run of `config`, with the fields that depend on the data."""
-    examples = _thin(config, data.benchmark, data.splits)
+    examples = examples_of(config, data)
     return _resolved(config, data.benchmark, _training(examples))
+
+
+def examples_of(config: ConfigDict, data: Data) -> Splits:
+    """The examples that a run of `config` uses."""
+    return benchmarks.thin(
+        data.benchmark,
+        data.splits,
+        fraction=config.data.fraction,
+        label_noise=config.data.label_noise,
+        limit=config.data.limit,
+        seed=config.seed,
+    )
 
 
 def _training(examples: Splits) -> dict[str, Examples]:
@@ -304,15 +316,4 @@ def _settings(
         np.float32(config.weight_decay) if config.weight_decay else None,
         np.float32(config.layer_decay) if config.layer_decay != 1 else None,
         method.critic_rate(),
-    )
-
-
-def _thin(config: ConfigDict, benchmark: Benchmark, splits: Splits) -> Splits:
-    return benchmarks.thin(
-        benchmark,
-        splits,
-        fraction=config.data.fraction,
-        label_noise=config.data.label_noise,
-        limit=config.data.limit,
-        seed=config.seed,
     )

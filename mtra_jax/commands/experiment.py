@@ -1,0 +1,103 @@
+"""Trains what a table of the papers needs, and writes the table beside the paper's figures.
+
+  mtra-jax experiment main --scale smoke --workdir runs/smoke
+  mtra-jax experiment ablations --backbone roberta --data_dir data --workdir runs/paper \\
+      [--benchmark affecteval] [--seeds 0,1,2] [--config.KEY=VALUE] [--dry_run]
+
+Experiments with the same work directory share their runs. The same command continues.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from mtra_jax import cli, preset_files
+from mtra_jax.errors import InputError
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Lists the runs, trains those that have not finished, and writes the table."""
+    rest, given = cli.split_overrides(arguments)
+    flags = cli.parse(_parser(), rest)
+    workdir = cli.output_directory(flags.workdir)
+    overrides = tuple(given)
+    if flags.data_dir:
+        overrides = (("data.dir", flags.data_dir), *overrides)
+
+    from mtra_jax.reports import bars, grids
+    from mtra_jax.runs import (
+        loop,
+        processes,
+        signals,
+        studies,
+        study_figures,
+        study_runs,
+    )
+    from mtra_jax.train.devices import start_devices
+
+    catalogue = studies.load()
+    study = studies.make(
+        catalogue,
+        flags.name,
+        flags.scale,
+        flags.backbone,
+        flags.benchmark,
+        _seeds(flags.seeds),
+    )
+    start_devices()
+    command = shlex.join([*cli.command("experiment"), *arguments])
+    plans = study_runs.make_plans(study, workdir, overrides, command)
+    bars.write_line(study_runs.listing(study, plans))
+    if flags.dry_run:
+        return
+    with signals.caught(processes.own_signals()) as requests:
+        try:
+            should_stop = processes.stop_together(requests.should_stop)
+            failed = study_runs.run_all(plans, bars.write_line, should_stop)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+    study_runs.measure(study, plans, bars.write_line)
+    made = study_runs.make_grids(study, workdir, overrides)
+    print("", *(grids.text(grid) + "\n" for grid in made.values()), sep="\n")
+    paths = grids.write(workdir / study_runs.TABLES, study.name, made)
+    try:
+        paths += study_figures.draw(study, workdir)
+    except InputError as error:  # without matplotlib
+        print(f"no picture: {error}")
+    print(f"files: {', '.join(map(str, paths))}")
+    if failed:
+        count = sum(len(plan.jobs) for plan in plans)
+        sys.exit(f"error: {len(failed)} of {count} runs failed")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(description=__doc__)
+    file = preset_files.DIRECTORY / "experiments.py"
+    names = ", ".join(preset_files.keys(file, "EXPERIMENTS"))
+    parser.add_argument("name", metavar="NAME", help=f"one of {names}")
+    parser.add_argument("--workdir", required=True, help="the directory of all runs")
+    parser.add_argument("--scale", default="paper", help="paper, small or smoke")
+    parser.add_argument("--backbone", default="", help="roberta, bert, minilm or tiny")
+    parser.add_argument(
+        "--benchmark", default="", help="tweeteval, affecteval or synthetic"
+    )
+    parser.add_argument("--data_dir", default="", help="root of the benchmarks' files")
+    parser.add_argument("--seeds", default="", metavar="0,1,2")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="lists the runs, trains nothing"
+    )
+    return parser
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """The seeds in `text`, which may be empty.
+
+    Raises:
+      InputError: it has something else than different numbers from 0 on.
+    """
+    parts = [part.strip() for part in text.split(",")] if text else []
+    is_valid = all(part.isascii() and part.isdigit() for part in parts)
+    if not is_valid or len({int(part) for part in parts}) < len(parts):
+        raise InputError(f"--seeds {text}: expected different numbers, such as 0,1,2")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,272 @@
+"""A finished run and the name of an analysis -> figures, kept in a file beside the run."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtra_jax import files
+from mtra_jax.analysis import (
+    alignment,
+    clusters,
+    conflicts,
+    information,
+    information_plane,
+    robustness,
+    uniformity,
+)
+from mtra_jax.data import readout
+from mtra_jax.errors import InputError, shown
+from mtra_jax.runs import attacks, epochs, task_gradients
+from mtra_jax.runs.trained import Trained
+from mtra_jax.tasks import Task
+from mtra_jax.types import Params
+
+DIRECTORY = "analysis"
+FORMAT = 1
+Values = dict[str, dict[str, float]]
+"""Figures by the title and the name of a column."""
+SIZES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""L2 norms of the noise on the word embeddings."""
+
+
+class Analysis(NamedTuple):
+    """How an analysis is done, and (format, 1, 0 or -1 for better) of its columns.
+
+    The key "" of `forms` is that of all other columns. `note`: what the figures are, below
+    the table. With `is_of_epochs` the analysis of every epoch is a column of its number.
+    """
+
+    measure: Callable[[Trained], Values]
+    forms: Mapping[str, tuple[str, int]]
+    note: str
+    is_of_epochs: bool = False
+
+
+def figures(directory: Path, name: str) -> Values:
+    """The figures of the finished run in `directory`; computed once.
+
+    Raises:
+      InputError: the file of earlier figures is damaged, or the run cannot be read.
+    """
+    path = directory / DIRECTORY / f"{name}.json"
+    if path.exists():
+        return _read(path)
+    analysis = ANALYSES[name]
+    measure = _of_epochs if analysis.is_of_epochs else _of_best
+    values = measure(analysis, directory)
+    path.parent.mkdir(exist_ok=True)
+    files.write_json(path, {"format": FORMAT, "values": values})
+    return _read(path)
+
+
+def _of_best(analysis: Analysis, directory: Path) -> Values:
+    return analysis.measure(Trained(directory))
+
+
+def _of_epochs(analysis: Analysis, directory: Path) -> Values:
+    trained = Trained(directory)
+    values: Values = {}
+
+    def add(epoch: int, params: Params) -> None:
+        for title, columns in analysis.measure(trained.at(params)).items():
+            # One column, which the number of the epoch replaces.
+            (figure,) = columns.values()
+            values.setdefault(title, {})[str(epoch)] = figure
+
+    epochs.visit(directory, add)
+    return values
+
+
+def _read(path: Path) -> Values:
+    stored = files.read_json(path, "; remove it to compute it again")
+    try:
+        if stored["format"] != FORMAT:
+            raise ValueError(f"format {shown(stored['format'])}; expected {FORMAT}")
+        return {
+            str(title): {str(n): _figure(value) for n, value in columns.items()}
+            for title, columns in stored["values"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: damaged: {error}; remove it to compute it again"
+        ) from error
+
+
+def _figure(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def task_loss(task: Task, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """The mean loss of outputs [N, d]: cross-entropy, or squared error.
+
+    The error is in the unit of the labels.
+    """
+    if task.is_classification:
+        shares = readout.class_probabilities(outputs)
+        return float(-np.log(shares[np.arange(len(labels)), labels]).mean())
+    return float(np.square(readout.predictions(task, outputs) - labels).mean())
+
+
+def aligned(trained: Trained) -> Values:
+    """The tasks' losses and the distance of two dropout views, means over the tasks."""
+    values: Values = {}
+    for split in ("train", "validation"):
+        losses, distances = [], []
+        for task in trained.tasks:
+            rows = trained.rows(task, split)
+            losses.append(
+                task_loss(task, rows.outputs, trained.part(task, split).labels)
+            )
+            distances.append(alignment.alignment(*rows.views))
+        values[split] = {
+            "TA loss": float(np.mean(losses)),
+            "SA loss": float(np.mean(distances)),
+        }
+    return values
+
+
+def informative(trained: Trained) -> Values:
+    """I(Z; Y_t) in nats by each bound, means over the tasks, and the labels' entropy."""
+    numbers_of: dict[tuple[str, str], list[float]] = {}
+    for task in trained.tasks:
+        parts = {
+            split: (
+                trained.rows(task, split).z,
+                _targets(task, trained.part(task, split).labels),
+            )
+            for split in ("train", "validation")
+        }
+        for name, bound in information.BOUNDS.items():
+            estimate = information.estimate(
+                bound, parts["train"], parts["validation"], seed=trained.config.seed
+            )
+            numbers_of.setdefault(("train", name), []).append(estimate.training)
+            numbers_of.setdefault(("validation", name), []).append(estimate.validation)
+        if task.is_classification:
+            for split in parts:
+                labels = trained.part(task, split).labels
+                entropy = information.entropy(labels)
+                numbers_of.setdefault((split, "entropy"), []).append(entropy)
+    values: Values = {}
+    for (split, name), numbers in numbers_of.items():
+        values.setdefault(split, {})[name] = float(np.mean(numbers))
+    return values
+
+
+def _targets(task: Task, labels: np.ndarray) -> np.ndarray:
+    """Labels as rows: one-hot classes, or values."""
+    if task.is_classification:
+        return np.eye(task.num_outputs)[labels]
+    return np.asarray(labels, np.float64)
+
+
+def spread(trained: Trained) -> Values:
+    """Agreement of clusters of the outputs with the labels, and uniformity of z."""
+    values: Values = {}
+    for task in trained.tasks:
+        rows = trained.rows(task, "test")
+        own = {"Uni.": uniformity.uniformity(rows.z)}
+        if task.is_classification:
+            labels = trained.part(task, "test").labels
+            share = clusters.agreement(rows.outputs, labels, seed=trained.config.seed)
+            own = {"ARI": 100 * share, **own}
+        values[task.title] = own
+    return values
+
+
+def robust(trained: Trained) -> Values:
+    """Avg. on the test set under noise of growing size."""
+    kinds = {
+        "FGM": robustness.fgm(),
+        "PGD": robustness.pgd(),
+        "random": robustness.noise(),
+    }
+    return {
+        title: dict(
+            zip(
+                map("{:g}".format, SIZES),
+                attacks.averages(trained, kind, SIZES),
+                strict=True,
+            )
+        )
+        for title, kind in kinds.items()
+    }
+
+
+def conflicting(trained: Trained) -> Values:
+    """The mean cosine of two tasks' gradients, and the share of pairs below 0."""
+    products = task_gradients.gramian(trained)
+    angles = conflicts.cosines(products)
+    pairs = angles[np.triu_indices(len(angles), 1)]
+    share = 100 * float(conflicts.conflict_share(products))
+    return {
+        "cosine": {"": float(np.nanmean(pairs))},
+        "conflicts (%)": {"": share},
+    }
+
+
+def plane(trained: Trained) -> Values:
+    """I(X; Z) and I(Z; Z_t) in nats on the validation sets, means over the tasks."""
+    points, nce = [], []
+    for task in trained.tasks:
+        rows = trained.rows(task, "validation")
+        point = information_plane.point(
+            information.BOUNDS["mine"],
+            *rows.views,
+            rows.outputs,
+            seed=trained.config.seed,
+        )
+        points.append(point)
+        nce.append(information_plane.view_bound(*rows.views))
+    across, upwards = np.mean(points, axis=0)
+    return {
+        "I(X; Z)": {"": float(across)},
+        "I(Z; Z_t)": {"": float(upwards)},
+        "I(X; Z), InfoNCE": {"": float(np.mean(nce))},
+    }
+
+
+ANALYSES = {
+    "alignment": Analysis(
+        aligned,
+        {"": (".4f", -1)},
+        "means over the tasks; TA loss: cross-entropy, or squared error; SA loss: squared "
+        "distance of two dropout views on the sphere (Wang & Isola 2020)",
+    ),
+    "informativeness": Analysis(
+        informative,
+        {"entropy": (".4f", 0), "": (".4f", 1)},
+        "lower bounds on I(Z; Y) in nats by new critics, means over the tasks; entropy: of "
+        "the labels of classification tasks, which I(Z; Y) cannot exceed",
+    ),
+    "uniformity": Analysis(
+        spread,
+        {"ARI": (".2f", 1), "": (".2f", -1)},
+        "on the test set; ARI (%): k-means clusters of the outputs against the labels; "
+        "Uni.: uniformity of z (Wang & Isola 2020), lower is better",
+    ),
+    "robustness": Analysis(
+        robust,
+        {"": (".2f", 1)},
+        "Avg. on the test set; columns: L2 norm of the noise on the word embeddings, anew "
+        "for each batch",
+    ),
+    "information_plane": Analysis(
+        plane,
+        {"": (".3f", 0)},
+        "lower bounds in nats by new critics on the validation sets, means over the tasks; "
+        "without dropout in the encoder I(X; Z) has no finite value; InfoNCE: of cosines, at "
+        "most the logarithm of the number of texts; columns: epochs, 0 before training",
+        is_of_epochs=True,
+    ),
+    "conflicts": Analysis(
+        conflicting,
+        {"": (".3f", 0)},
+        "gradients of the tasks' losses with respect to the encoder, on the same training "
+        "batches; mean cosine of two tasks, and share of pairs below 0; columns: epochs, 0 "
+        "before training",
+        is_of_epochs=True,
+    ),
+}

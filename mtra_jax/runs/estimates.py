@@ -1,0 +1,127 @@
+"""Runs of a sweep -> how long they take on this machine.
+
+The work of a run is counted in forward passes of one example: a training step has a
+forward and a backward pass, and the latter takes as long as two of the former. The time of
+such a pass comes from finished runs, or from a measured step.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax.data.examples import Data
+from mtra_jax.methods import registry
+from mtra_jax.runs import preparation, step_cost
+
+FORWARD_AND_BACKWARD = 3
+Examples = Mapping[str, Mapping[str, int]]
+"""The number of examples by task and split, as in results.json."""
+
+
+class Rates(NamedTuple):
+    """Seconds of a forward pass of one example. `default`: of methods without a rate."""
+
+    by_method: Mapping[str, float]
+    default: float
+    origin: str
+    """Where the rates are from, for a line of text."""
+    compilation: float = 0.0
+    """Seconds that each run compiles, if the rates do not include them."""
+
+    def of(self, method: str) -> float:
+        """The rate of `method`."""
+        return self.by_method.get(method, self.default)
+
+
+def passes(config: ConfigDict) -> int:
+    """Forward and backward passes of a training step of `config`."""
+    options = {key: value for key, value in config.method.items() if key != "name"}
+    return registry.example(config.method.name, **options).passes
+
+
+def work(examples: Examples, epochs: int | Mapping[str, int], num_passes: int) -> float:
+    """The work of training `epochs` (all tasks, or each), and of scoring at the end.
+
+    >>> work({"irony": {"train": 100, "validation": 10, "test": 20}}, 2, 1)
+    640.0
+    """
+    total = 0.0
+    for task, counts in examples.items():
+        own = epochs if isinstance(epochs, int) else epochs[task]
+        step = FORWARD_AND_BACKWARD * num_passes * counts["train"]
+        total += own * (step + counts["validation"]) + counts["test"]
+    return total
+
+
+def from_results(
+    finished: Sequence[tuple[str, Mapping[str, Any], int]],
+) -> Rates | None:
+    """The rates of finished runs: (method, results, passes); None without any.
+
+    A method's rate is the median over its runs, the default that over all methods.
+    """
+    rates: dict[str, list[float]] = {}
+    for method, results, num_passes in finished:
+        units = work(results["examples"], results["epochs"], num_passes)
+        seconds = results["train_seconds"] + results.get("scoring_seconds", 0)
+        rates.setdefault(method, []).append(seconds / units)
+    if not rates:
+        return None
+    medians = {method: statistics.median(values) for method, values in rates.items()}
+    default = statistics.median(medians.values())
+    return Rates(medians, default, f"from {len(finished)} finished runs")
+
+
+def from_step(config: ConfigDict) -> Rates:
+    """The rate of a measured training step of `config`, for all methods.
+
+    Raises:
+      InputError: data, weights or devices are missing, or values do not fit together.
+    """
+    cost = step_cost.of(config)
+    units = FORWARD_AND_BACKWARD * passes(config) * cost.num_texts
+    origin = (
+        f"from a step of {config.method.name}: {cost.seconds:.3f} s, "
+        f"{cost.compile_seconds:.0f} s to compile"
+    )
+    return Rates({}, cost.seconds / units, origin, cost.compile_seconds)
+
+
+def planned(config: ConfigDict, data: Data) -> float:
+    """The most work that a run of `config` has: all its epochs."""
+    examples = {
+        task: {split: len(part.texts) for split, part in parts.items()}
+        for task, parts in preparation.examples_of(config, data).items()
+    }
+    return work(examples, config.epochs, passes(config))
+
+
+def seconds(config: ConfigDict, data: Data, rates: Rates) -> float:
+    """The time of a run of `config` that does not end early."""
+    return rates.compilation + planned(config, data) * rates.of(config.method.name)
+
+
+def data_key(config: ConfigDict) -> tuple[Any, ...]:
+    """Equal for configurations with the same tasks and files."""
+    names = configs.task_names(config)
+    return config.benchmark, names, config.data.dir, config.data.tasks
+
+
+def duration(seconds: float) -> str:
+    """A time to two places.
+
+    >>> duration(8), duration(95), duration(3600 * 5 + 600), duration(3600 * 60)
+    ('8 s', '1 min 35 s', '5 h 10 min', '2 d 12 h')
+    """
+    rest = round(seconds)
+    for unit, size, smaller, part in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if rest >= size:
+            return f"{rest // size} {unit} {rest % size // part} {smaller}"
+    return f"{rest} s"

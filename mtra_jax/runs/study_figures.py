@@ -1,0 +1,141 @@
+"""A study with finished runs -> pictures of it, where one helps: PNG and PDF files."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtra_jax.reports import comparison, drawing, figures
+from mtra_jax.reports.seeds import AVG, figure
+from mtra_jax.runs import analyses, studies, sweep
+from mtra_jax.runs.studies import Row, Study, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DIRECTORY = "figures"
+AXES = {
+    "data.fraction": "share of the training examples",
+    "data.label_noise": "share of labels drawn anew",
+}
+NOISE, EPOCH = "L2 norm of the noise", "epoch"
+
+
+def draw(study: Study, workdir: Path) -> list[Path]:
+    """Writes the study's pictures into `workdir`; returns their paths, none for some.
+
+    Experiments with a value that grows have curves, other tables of scores a diagram of
+    critical differences, if there are enough methods and tasks for one.
+
+    Raises:
+      InputError: matplotlib is not installed.
+    """
+    made: dict[str, Figure] = {}
+    for table in study.tables:
+        directory = studies.directory_of(workdir, table)
+        for end, drawn in _of_table(study, table, directory).items():
+            made["-".join(filter(None, (study.name, table.directory, end)))] = drawn
+    paths: list[Path] = []
+    if made:
+        (workdir / DIRECTORY).mkdir(exist_ok=True)
+    for name, drawn in made.items():
+        paths += drawing.save(drawn, workdir / DIRECTORY / name)
+    return paths
+
+
+def _of_table(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:
+    """The pictures of a table, by the end of their names."""
+    columns = study.experiment.columns
+    if columns == "cost":
+        return {}
+    if columns == "analysis":
+        return _of_analysis(study, table, directory)
+    own = {(trial.name, trial.seed) for trial in table.sweep.trials}
+    entries = [e for e in sweep.read(directory) if (e.name, e.seed) in own]
+    if any(row.plain for row in study.experiment.rows):
+        return _of_levels(study, table, entries)
+    baselines = {
+        trial.name: table.sweep.baseline_of(trial) for trial in table.sweep.trials
+    }
+    ranking = comparison.compare(entries, baseline=baselines).ranking
+    return {} if ranking is None else {"": figures.critical_differences(ranking)}
+
+
+def _of_levels(
+    study: Study, table: Table, entries: Sequence[comparison.Entry]
+) -> dict[str, "Figure"]:
+    """Avg. against the last value of each row: a line for each method, or a picture.
+
+    Values of a method's option are in a picture of that method.
+    """
+    trials = dict(table.rows)
+    averages = {
+        (entry.name, entry.seed): figure(entry.results["test"], AVG)
+        for entry in entries
+    }
+    groups: dict[str, dict[str, list[Row]]] = {}
+    for row in study.experiment.rows:
+        if row.plain:
+            key = row.overrides[-1][0]
+            is_option = key.startswith("method.")
+            end = f"{row.plain}-{key.rpartition('.')[2]}" if is_option else ""
+            groups.setdefault(end, {}).setdefault(row.plain, []).append(row)
+    made = {}
+    for end, lines in groups.items():
+        first = next(iter(lines.values()))
+        key = first[0].overrides[-1][0]
+        levels = [float(row.overrides[-1][1]) for row in first]
+        curves = {
+            name: np.array(
+                [
+                    [averages.get((trials[row.name], seed)) or math.nan for row in rows]
+                    for seed in study.seeds
+                ],
+                np.float64,
+            )
+            for name, rows in lines.items()
+        }
+        label = AXES.get(key, key.rpartition(".")[2])
+        made[end] = figures.robustness_curves(levels, curves, label)
+    return made
+
+
+def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:
+    """A picture for each title, if the names of its columns are numbers."""
+    values: dict[str, list[analyses.Values]] = {}
+    for trial in table.sweep.trials:
+        place = directory / trial.directory
+        if sweep.state_of(place) == "finished":
+            own = analyses.figures(place, study.name)
+            values.setdefault(trial.name, []).append(own)
+    lines = {label: values[trial] for label, trial in table.rows if trial in values}
+    made = {}
+    label = EPOCH if analyses.ANALYSES[study.name].is_of_epochs else NOISE
+    titles = dict.fromkeys(t for seeds in lines.values() for own in seeds for t in own)
+    for title in titles:
+        names = _numbers(lines, title)
+        if not names:
+            continue
+        curves = {
+            name: np.array(
+                [[own.get(title, {}).get(n, math.nan) for n in names] for own in seeds]
+            )
+            for name, seeds in lines.items()
+        }
+        end = "".join(c if c.isalnum() else "_" for c in title.lower()).strip("_")
+        sizes = [float(name) for name in names]
+        measure = title if label == EPOCH else "Avg."
+        made[end] = figures.robustness_curves(sizes, curves, label, measure)
+    return made
+
+
+def _numbers(lines: Mapping[str, Sequence[analyses.Values]], title: str) -> list[str]:
+    """The names of the columns of `title` in their order; [] if one is no number."""
+    names = {
+        name for seeds in lines.values() for own in seeds for name in own.get(title, {})
+    }
+    if not all(name.replace(".", "", 1).isdigit() for name in names):
+        return []
+    return sorted(names, key=float)

@@ -1,0 +1,261 @@
+"""A study and a work directory -> its plan with an estimate, its trained runs, its tables."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mtra_jax import files
+from mtra_jax.errors import InputError, refusing
+from mtra_jax.reports import (
+    comparison,
+    experiment_tables,
+    grids,
+    published,
+    published_analyses,
+    tables,
+)
+from mtra_jax.runs import (
+    analyses,
+    estimates,
+    experiments,
+    preparation,
+    step_cost,
+    studies,
+    sweep,
+)
+from mtra_jax.runs import workdir as run_files
+from mtra_jax.runs.experiments import Overrides
+from mtra_jax.runs.studies import Study, Table
+
+TABLES = "tables"
+STEP = "step.json"
+
+
+def make_plans(
+    study: Study, workdir: Path, overrides: Overrides, command: str
+) -> list[sweep.Plan]:
+    """The jobs of each table; writes nothing.
+
+    Raises:
+      InputError: see `sweep.make_plan`; or an override that the rows of the study set.
+    """
+    studies.check_overrides(study, overrides)
+    return [
+        sweep.make_plan(
+            table.sweep, studies.directory_of(workdir, table), overrides, command
+        )
+        for table in study.tables
+    ]
+
+
+def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
+    """What the plans train, and how long that takes.
+
+    Raises:
+      InputError: a run lacks data or weights.
+    """
+    jobs = [(plan, job) for plan in plans for job in plan.jobs]
+    new = [(plan, job) for plan, job in jobs if job.state != "finished"]
+    counts = {state: sum(p.count(state) for p in plans) for state in _STATES}
+    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+    seeds = ", ".join(map(str, study.seeds))
+    head = (
+        f"{study.name}: {study.experiment.about} ({study.experiment.papers})\n"
+        f"{study.backbone} on {study.benchmark}, scale {study.scale}, seeds {seeds}: "
+        f"{len(jobs)} runs: {shown}"
+    )
+    analysis = analyses.ANALYSES.get(study.name)
+    if analysis is not None and analysis.is_of_epochs:
+        head += (
+            "\neach run is then trained once more, to visit its epochs (not counted)"
+        )
+    if not new:
+        return head
+    rates = _rates(plans, new[0])
+    data: dict[Any, Any] = {}
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for plan, job in new:
+        config = experiments.config_of(job.trial, plan.overrides)
+        key = estimates.data_key(config)
+        if key not in data:
+            data[key] = preparation.load_data(config)
+        seconds = estimates.seconds(config, data[key], rates)
+        name = str((job.directory.parent).relative_to(plans[0].workdir.parent))
+        rows.setdefault(name, []).append((config.epochs, seconds))
+    total = sum(seconds for runs in rows.values() for _, seconds in runs)
+    body = [("runs in", "runs", "epochs", "at most")]
+    body += [
+        (
+            name,
+            str(len(runs)),
+            str(max(epochs for epochs, _ in runs)),
+            estimates.duration(sum(seconds for _, seconds in runs)),
+        )
+        for name, runs in rows.items()
+    ]
+    return (
+        f"{head}\n{tables.align(body)}\n"
+        f"at most {estimates.duration(total)} on this machine ({rates.origin}); runs that "
+        "stop early take less"
+    )
+
+
+_STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
+
+
+def _rates(
+    plans: Sequence[sweep.Plan], first: tuple[sweep.Plan, sweep.Job]
+) -> estimates.Rates:
+    """The rates of the finished runs, or those of a step of the first new one."""
+    finished = []
+    for plan in plans:
+        for job in plan.jobs:
+            results = run_files.read_results(job.directory)
+            if results is not None:
+                config = experiments.config_of(job.trial, plan.overrides)
+                finished.append((job.trial.method, results, estimates.passes(config)))
+    rates = estimates.from_results(finished)
+    if rates is None:
+        plan, job = first
+        rates = estimates.from_step(experiments.config_of(job.trial, plan.overrides))
+    return rates
+
+
+def run_all(
+    plans: Iterable[sweep.Plan],
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+) -> list[sweep.Job]:
+    """Trains what has not finished, see `sweep.run_all`; returns the jobs that failed."""
+    failed: list[sweep.Job] = []
+    for plan in plans:
+        failed += sweep.run_all(plan, say, should_stop)
+    return failed
+
+
+def measure(
+    study: Study, plans: Sequence[sweep.Plan], say: Callable[[str], None]
+) -> None:
+    """Computes what the study's tables need besides results, and writes it beside the runs."""
+    if study.experiment.columns == "cost":
+        _measure_steps(plans)
+    if study.experiment.columns != "analysis":
+        return
+    for plan in plans:
+        for job in plan.jobs:
+            if sweep.state_of(job.directory) == "finished":
+                say(f"{study.name} of {job.trial.name}, seed {job.trial.seed}")
+                analyses.figures(job.directory, study.name)
+                jax.clear_caches()
+
+
+def _measure_steps(plans: Sequence[sweep.Plan]) -> None:
+    """Writes the cost of a training step beside the first seed's run of each row."""
+    for plan in plans:
+        for name in dict.fromkeys(job.trial.name for job in plan.jobs):
+            job = next(job for job in plan.jobs if job.trial.name == name)
+            path = job.directory / analyses.DIRECTORY / STEP
+            if path.exists() or sweep.state_of(job.directory) != "finished":
+                continue
+            cost = step_cost.of(experiments.config_of(job.trial, plan.overrides))
+            path.parent.mkdir(exist_ok=True)
+            files.write_json(path, cost._asdict())
+
+
+def make_grids(
+    study: Study, workdir: Path, overrides: Overrides
+) -> dict[str, grids.Grid]:
+    """The study's tables of the finished runs, by the directory of each.
+
+    Raises:
+      InputError: no run of a table's baseline has finished.
+    """
+    return {
+        table.directory: _grid(study, table, workdir, overrides)
+        for table in study.tables
+    }
+
+
+def _grid(
+    study: Study, table: Table, workdir: Path, overrides: Overrides
+) -> grids.Grid:
+    is_papers = study.scale == "paper" and all(
+        key in run_files.FREE_KEYS for key, _ in overrides
+    )
+    directory = studies.directory_of(workdir, table)
+    own = {(trial.name, trial.seed): trial for trial in table.sweep.trials}
+    entries = [e for e in sweep.read(directory) if (e.name, e.seed) in own]
+    title = ", ".join(filter(None, (study.name, study.preset, table.title)))
+    if study.experiment.columns == "cost":
+        results: dict[str, list[Mapping[str, Any]]] = {}
+        for entry in entries:
+            results.setdefault(entry.name, []).append(entry.results)
+        is_printed = is_papers and study.preset == "roberta_tweeteval"
+        printed = published.COSTS if is_printed else {}
+        steps = _steps_of(table, directory)
+        return experiment_tables.of_costs(title, table.rows, results, steps, printed)
+    if study.experiment.columns == "analysis":
+        return _of_analysis(study, table, directory, is_papers=is_papers)
+    baselines = {
+        trial.name: table.sweep.baseline_of(trial) for trial in table.sweep.trials
+    }
+    done = {entry.name for entry in entries}
+    if done.isdisjoint(baselines.values()):
+        raise InputError(f"{directory}: no table without a finished run of a baseline")
+    compared = comparison.compare(entries, baseline=baselines)
+    if any(row.plain for row in study.experiment.rows):
+        # Not methods, but values of one.
+        compared = compared._replace(ranking=None)
+    printed_rows = (
+        published.rows_of(study.name, study.backbone, study.benchmark, table.tasks)
+        if is_papers
+        else {}
+    )
+    return experiment_tables.of_scores(
+        title,
+        table.rows,
+        compared,
+        printed_rows,
+        shows_tasks=study.experiment.columns == "tasks",
+    )
+
+
+def _of_analysis(
+    study: Study, table: Table, directory: Path, *, is_papers: bool
+) -> grids.Grid:
+    analysis = analyses.ANALYSES[study.name]
+    values: dict[str, list[analyses.Values]] = {}
+    for trial in table.sweep.trials:
+        place = directory / trial.directory
+        if sweep.state_of(place) == "finished":
+            own = analyses.figures(place, study.name)
+            values.setdefault(trial.name, []).append(own)
+    is_printed = is_papers and study.preset == "roberta_tweeteval"
+    printed = published_analyses.TABLES.get(study.name, {}) if is_printed else {}
+    return experiment_tables.of_values(
+        f"{study.name}, {study.preset}",
+        table.rows,
+        values,
+        analysis.forms,
+        printed,
+        analysis.note,
+    )
+
+
+def _steps_of(table: Table, directory: Path) -> dict[str, tuple[int, float]]:
+    """The bytes and seconds of a step of each row, from the file beside its run.
+
+    Raises:
+      InputError: a file is damaged.
+    """
+    steps: dict[str, tuple[int, float]] = {}
+    for trial in table.sweep.trials:
+        path = directory / trial.directory / analyses.DIRECTORY / STEP
+        if path.exists():
+            stored = files.read_json(path, "; remove it to measure again")
+            with refusing(f"{path}: damaged"):
+                own = int(stored["num_bytes"]), float(stored["seconds"])
+            steps.setdefault(trial.name, own)
+    return steps

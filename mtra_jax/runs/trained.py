@@ -1,0 +1,157 @@
+"""A finished run -> its best model's representations and outputs of the run's own texts."""
+
+import copy
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from mtra_jax import config as configs
+from mtra_jax.data import batches, benchmarks, shapes
+from mtra_jax.data.examples import Examples
+from mtra_jax.errors import InputError
+from mtra_jax.methods import layout
+from mtra_jax.methods.contract import Method
+from mtra_jax.methods.model import Model
+from mtra_jax.runs import prediction, preparation, scoring, workdir
+from mtra_jax.runs.scoring import Saved
+from mtra_jax.tasks import Task
+from mtra_jax.train import build, step
+from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
+from mtra_jax.types import Batch, Params
+
+NUM_VIEWS = 2
+
+
+class Rows(NamedTuple):
+    """A row for each of N texts of a task. `z`, `views`: [N, H]; `outputs`: [N, d].
+
+    `views` are z under two different dropout masks of the encoder.
+    """
+
+    z: np.ndarray
+    views: tuple[np.ndarray, np.ndarray]
+    outputs: np.ndarray
+
+
+class Packed(NamedTuple):
+    """All texts of a split in batches of one task each, for one device.
+
+    `batches`: without the axis of devices. `plan`: int [n, B], the texts of each in the
+    order of `corpus`; -1 marks an empty place.
+    """
+
+    corpus: batches.Corpus
+    plan: np.ndarray
+    batches: list[Batch]
+
+
+class Trained:
+    """The best model of the run in `directory`, and the examples of the run.
+
+    Raises:
+      InputError: there is no finished run of all tasks together, or no data.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        config = workdir.read_config(directory)
+        if configs.separate_tasks(config):
+            raise InputError(
+                f"{directory}: a model for each task; expected one encoder of all tasks"
+            )
+        self.config = config
+        self.saved: Saved = scoring.load_one(directory, config.data.cache_dir)
+        data = preparation.load_data(config)
+        self.examples = preparation.examples_of(config, data)
+        devices = choose_devices(1)
+        self._program = _program(self.saved, devices)
+        self._params = replicate(self.saved.params, devices)
+        self.rows = functools.cache(self._rows)
+
+    def at(self, params: Params) -> "Trained":
+        """The same run with the parameters of another moment of it."""
+        other = copy.copy(self)
+        other.saved = self.saved._replace(params=params)
+        other._params = replicate(params, choose_devices(1))
+        other.rows = functools.cache(other._rows)
+        return other
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of the run."""
+        return self.saved.benchmark.tasks
+
+    def part(self, task: Task, split: str) -> Examples:
+        """The examples of a task and split that the run used."""
+        return self.examples[task.name][split]
+
+    def packed(self, split: str) -> Packed:
+        """The texts of a split in batches as large as those of training."""
+        saved, config = self.saved, self.config
+        corpus = benchmarks.build_corpora(
+            saved.benchmark,
+            self.examples,
+            saved.backbone.tokenizer,
+            max_length=config.data.max_length,
+            cache_dir=None,
+            splits=(split,),
+        )[split]
+        plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
+        # Each shape costs the caller a compilation.
+        needed = shapes.needed(corpus, plan, 1)
+        chosen = shapes.choose(needed, program_cost=0.0, max_shapes=1)
+        made = batches.Batcher(corpus, chosen).batches(plan)
+        return Packed(corpus, plan, [Batch(*(x[0] for x in batch)) for batch in made])
+
+    def model_and_method(self) -> tuple[Model, Method]:
+        """The network, and the method as pure functions of the parameters."""
+        config = self.config
+        model = preparation.make_model(
+            config, self.saved.benchmark, self.saved.backbone.config
+        )
+        return model, build.make_method(model, preparation.choice_of(config))
+
+    def _rows(self, task: Task, split: str) -> Rows:
+        part, width = self.part(task, split), self.saved.backbone.config.hidden_size
+        stacked = prediction.rows_of(
+            self._program,
+            self._params,
+            self.saved,
+            part.texts,
+            part.second_texts,
+            (1 + NUM_VIEWS) * width + self.saved.benchmark.num_slots,
+        )
+        z, first, second, outputs = np.split(
+            stacked, [width, 2 * width, 3 * width], axis=1
+        )
+        own = outputs[:, self.saved.benchmark.slots(task.name)]
+        return Rows(z, (first, second), own)
+
+
+def _program(saved: Saved, devices: list[jax.Device]) -> Program:
+    """The program of z, its views and the outputs, side by side."""
+    config = saved.config
+    model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
+    choice = preparation.choice_of(config)
+
+    def rows(
+        params: Params, batch: Batch, numbers: Mapping[str, ArrayLike]
+    ) -> tuple[jax.Array, dict[str, tuple]]:
+        method = build.make_method(model, choice, numbers)
+        outputs, _ = step.make_forward(method, axis_name=AXIS)(params, batch)
+        part = layout.only_part(batch)
+        # Another mask for each batch.
+        key = jax.random.fold_in(jax.random.key(0), jnp.sum(part.tokens))
+        keys = (None, *jax.random.split(key, NUM_VIEWS))
+        states = [
+            layout.gather(model.represent(params, part, k).astype(jnp.float32), AXIS)
+            for k in keys
+        ]
+        return jnp.concatenate([*states, outputs], axis=-1), {"losses": ()}
+
+    return Program(rows, devices, donate_first=False, settings=(choice.numbers(),))

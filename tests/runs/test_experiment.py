@@ -1,0 +1,193 @@
+"""`mtra-jax experiment` in this process, on a small encoder: trains, shares, measures."""
+
+import csv
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from mtra_jax.analysis import robustness
+from mtra_jax.commands import experiment
+from mtra_jax.errors import InputError
+from mtra_jax.methods import task_losses
+from mtra_jax.runs import (
+    analyses,
+    attacks,
+    epochs,
+    scoring,
+    sweep,
+    task_gradients,
+    trained,
+)
+from mtra_jax.train import evaluate
+
+pytestmark = pytest.mark.slow
+TINY = [
+    "--config.data.limit=24",
+    "--config.batch_size=16",
+    "--config.backbone.hidden_size=16",
+    "--config.backbone.num_hidden_layers=1",
+    "--config.backbone.intermediate_size=16",
+    "--config.backbone.vocab_size=200",
+    "--config.backbone.dropout=0.1",
+    "--config.data.max_length=32",
+    "--config.loggers=",
+]
+
+
+def run(workdir, name, *flags):
+    arguments = [name, "--scale=smoke", "--seeds=0", f"--workdir={workdir}"]
+    experiment.main([*arguments, *TINY, *flags])
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """The work directory after `alignment`, whose four rows have one run each."""
+    place = tmp_path_factory.mktemp("experiment")
+    flags = ["--config.data.cache_dir=" + str(place / "cache")]
+    TINY.extend(flags)
+    run(place, "alignment")
+    return place
+
+
+def results_of(workdir):
+    return {
+        str(path.parent.parent.relative_to(workdir)): path.stat().st_mtime_ns
+        for path in workdir.glob("*/seed0/results.json")
+    }
+
+
+def test_the_runs_of_one_experiment_serve_the_next(workdir, capsys):
+    before = results_of(workdir)
+    assert set(before) == {"ew", "mtra", "mtra-w-o-sa", "mtra-w-o-ta-sa"}
+    run(workdir, "ablations", "--dry_run")
+    assert "11 runs: 4 finished, 0 begun, 7 new" in capsys.readouterr().out
+    run(workdir, "alignment")
+    assert results_of(workdir) == before
+    names = {entry.name for entry in sweep.read(workdir)}
+    assert names == {"ew", "mtra", "mtra w/o SA", "mtra w/o TA & SA"}
+
+
+def test_another_configuration_under_the_same_name_is_refused(workdir):
+    with pytest.raises(InputError) as error:
+        run(workdir, "ablations", "--config.epochs=3", "--dry_run")
+    assert "epochs is 1 there and 3 here" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_table_has_the_figures_beside_the_runs(workdir):
+    paths = [workdir / f"tables/alignment.{end}" for end in ("txt", "md", "tex", "csv")]
+    assert all(path.stat().st_size for path in paths)
+    with paths[-1].open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    for name, directory in (("ew", "ew"), ("mtra w/o SA", "mtra-w-o-sa")):
+        stored = json.loads(
+            (workdir / directory / "seed0/analysis/alignment.json").read_text()
+        )["values"]
+        for split, own in stored.items():
+            for column, value in own.items():
+                assert float(rows[name][f"{split} {column}/mean"]) == value
+                assert math.isfinite(value)
+
+
+def test_representations_and_losses_are_those_of_the_model(workdir):
+    model = trained.Trained(workdir / "mtra/seed0")
+    task = model.tasks[0]
+    rows, part = model.rows(task, "validation"), model.part(task, "validation")
+    head = model.saved.params["heads"][task.name]
+    features = np.maximum(rows.z, 0)
+    np.testing.assert_allclose(
+        features @ head["kernel"] + head["bias"], rows.outputs, atol=1e-5
+    )
+    first, second = rows.views
+    assert np.abs(first - second).max() > 1e-3
+    assert np.abs(first - rows.z).max() > 1e-3
+    logs = jax.nn.log_softmax(rows.outputs)
+    expected = -np.mean([logs[i, label] for i, label in enumerate(part.labels)])
+    loss = analyses.task_loss(task, rows.outputs, part.labels)
+    assert loss == pytest.approx(float(expected), abs=1e-5)
+    unit = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in rows.views]
+    distance = np.square(unit[0] - unit[1]).sum(axis=1).mean()
+    other = model.rows(model.tasks[1], "validation").views
+    unit = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in other]
+    mean = (distance + np.square(unit[0] - unit[1]).sum(axis=1).mean()) / 2
+    values = analyses.figures(workdir / "mtra/seed0", "alignment")
+    assert values["validation"]["SA loss"] == pytest.approx(mean, abs=1e-5)
+
+
+def test_noise_of_size_zero_leaves_the_outputs_and_a_large_one_moves_them(
+    workdir, monkeypatch
+):
+    model = trained.Trained(workdir / "ew/seed0")
+    scored, original = [], evaluate.score_outputs
+
+    def score(outputs, corpus, benchmark):
+        scored.append(outputs)
+        return original(outputs, corpus, benchmark)
+
+    monkeypatch.setattr(evaluate, "score_outputs", score)
+    kinds = robustness.fgm(), robustness.noise()
+    averages = [attacks.averages(model, kind, (0.0, 10.0)) for kind in kinds]
+    assert np.isfinite(averages).all()
+    parts = [model.rows(task, "test").outputs for task in model.tasks]
+    for place, outputs in enumerate(scored):
+        start = 0
+        for task, part in zip(model.tasks, parts, strict=True):
+            slots = model.saved.benchmark.slots(task.name)
+            own = outputs[start : start + len(part), slots]
+            start += len(part)
+            moved = np.abs(own - part).max()
+            assert moved < 1e-5 if place % 2 == 0 else moved > 1e-3
+        assert start == len(outputs)
+
+
+def test_a_damaged_file_of_figures_is_named(workdir):
+    path = workdir / "ew/seed0/analysis/uniformity.json"
+    path.write_text('{"format": 1, "values": {"x": 3}}')
+    with pytest.raises(InputError, match=f"{path}: damaged: "):
+        analyses.figures(workdir / "ew/seed0", "uniformity")
+    path.unlink()
+
+
+def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
+    states = {}
+    epochs.visit(workdir / "mtra/seed0", lambda n, params: states.update({n: params}))
+    assert list(states) == [0, 1]
+    best = scoring.load_one(workdir / "mtra/seed0").params
+    jax.tree.map(np.testing.assert_array_equal, states[1], best)
+    values = analyses.figures(workdir / "mtra/seed0", "conflicts")
+    assert {title: list(columns) for title, columns in values.items()} == {
+        "cosine": ["0", "1"],
+        "conflicts (%)": ["0", "1"],
+    }
+    assert all(-1 <= figure <= 1 for figure in values["cosine"].values())
+
+
+def test_the_gramian_is_that_of_the_mean_gradients(workdir):
+    model = trained.Trained(workdir / "ew/seed0")
+    network, method = model.model_and_method()
+    corpus, plan, packed = model.packed("train")
+
+    def loss(encoder, task):
+        total = 0.0
+        params = {**model.saved.params, "encoder": encoder}
+        for row, batch in zip(plan, packed, strict=True):
+            if corpus.tasks[row[0]] == task:
+                part = jax.tree.map(lambda x: x[0], batch)
+                outputs = method.losses(params, part, None, None).outputs
+                own = task_losses.of_outputs(network.space, outputs, part, None)
+                total += own[task]
+        return total / np.sum(corpus.tasks[plan[:, 0]] == task)
+
+    encoder = model.saved.params["encoder"]
+    rows = [
+        np.concatenate(
+            [np.ravel(x) for x in jax.tree.leaves(jax.grad(loss)(encoder, t))]
+        )
+        for t in range(2)
+    ]
+    expected = [[float(a @ b) for b in rows] for a in rows]
+    products = task_gradients.gramian(model)
+    np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-8)
