@@ -1,7 +1,7 @@
 """Tasks and benchmarks as data: names, kinds, labels, metrics and output slots."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -103,6 +103,21 @@ class Benchmark:
                 )
         tasks = tuple(task for task in self.tasks if task.name in names)
         return dataclasses.replace(self, tasks=tasks)
+
+    def common(self, names: Iterable[str], source: str) -> "Benchmark":
+        """The benchmark of a model with only the tasks that are among `names`.
+
+        Raises:
+          InputError: there is no such task; the message begins with `source`.
+        """
+        names = list(names)
+        common = [name for name in self.task_names if name in names]
+        if not common:
+            raise InputError(
+                f"{source}: {', '.join(names) or 'no task'}: the model has none of them; "
+                f"known: {', '.join(self.task_names)}"
+            )
+        return self.select(common)
 
 
 EMOTION = Task(

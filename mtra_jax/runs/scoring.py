@@ -18,6 +18,7 @@ from mtra_jax.data import (
     shapes,
     sources,
     targets,
+    task_file,
     tokens,
 )
 from mtra_jax.errors import InputError, did_you_mean
@@ -52,20 +53,21 @@ class Score(NamedTuple):
 
     `summary`: as one split of `results.json`. `difference`: how the data differ from those
     of the run. `limit`: the largest number of scored examples per task (`data.limit`);
-    0 for all.
+    0 for all. `left_out`: the tasks of the run that `Options.task_path` lacks.
     """
 
     benchmark: Benchmark
     summary: dict[str, Any]
     difference: str | None
     limit: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 class Options(NamedTuple):
     """Options of `evaluate_run`.
 
     `data_dir` and `cache_dir`: None for the run's data and for your own cache. `task_path`:
-    the TOML file of own tasks; None for the run's. `num_devices`: 0 for all. `batch_size`:
+    the TOML file of own tasks, perhaps not of all; None for the run's. `num_devices`: 0 for all. `batch_size`:
     None for that of training; it is rounded up to a multiple of the devices.
     """
 
@@ -158,15 +160,17 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
     names = configs.separate_tasks(config)
     if not names:
         return _evaluate_one(directory, split, options)
+    benchmark, left_out = _scored_tasks(definitions.read(directory), options)
+    names = benchmark.task_names
     parts = [_evaluate_one(directory / name, split, options) for name in names]
     scores = {n: part.summary[n] for n, part in zip(names, parts, strict=True)}
-    benchmark = definitions.read(directory)
     differences = [part.difference for part in parts if part.difference is not None]
     return Score(
         benchmark,
         metrics.summarize(scores, benchmark.tasks),
         differences[0] if differences else None,
         config.data.limit,
+        left_out,
     )
 
 
@@ -225,8 +229,7 @@ def evaluate_saved(
     saved: Saved, directory: Path, split: str, options: Options
 ) -> Score:
     """As `evaluate_run`, for the model `saved` that was read from `directory`."""
-    config, benchmark = saved.config, saved.benchmark
-    data_dir = options.data_dir
+    config, data_dir = saved.config, options.data_dir
     if data_dir is None:
         data_dir = config.data.dir
         if data_dir == benchmarks.HUB:
@@ -236,6 +239,8 @@ def evaluate_saved(
             )
     devices = choose_devices(options.num_devices)
     task_path = _task_path(directory, saved, options)
+    benchmark, left_out = _scored_tasks(saved.benchmark, options)
+    saved = saved._replace(benchmark=benchmark)
     examples = benchmarks.read_examples(benchmark, data_dir, [split], task_path)
     limit = config.data.limit
     limited = benchmarks.limit_examples(benchmark, examples, limit)
@@ -251,7 +256,19 @@ def evaluate_saved(
         _summary(saved, limited, batch, devices, options.bar),
         inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
         limit,
+        left_out,
     )
+
+
+def _scored_tasks(
+    benchmark: Benchmark, options: Options
+) -> tuple[Benchmark, tuple[str, ...]]:
+    """The tasks of a run that are scored, and the names of the others."""
+    if options.task_path is None or benchmark.name != OWN:
+        return benchmark, ()
+    names = task_file.names(options.task_path)
+    scored = benchmark.common(names, options.task_path)
+    return scored, tuple(n for n in benchmark.task_names if n not in names)
 
 
 def _task_path(directory: Path, saved: Saved, options: Options) -> str:
