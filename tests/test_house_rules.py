@@ -77,6 +77,7 @@ ONLY_IN = {
         "mtra_jax/exports/reading.py",
         "mtra_jax/runs/experiments.py",
         "mtra_jax/runs/preparation.py",
+        "mtra_jax/runs/scored_data.py",
         "mtra_jax/runs/scoring.py",
         "mtra_jax/runs/training.py",
         "mtra_jax/runs/warm_start.py",

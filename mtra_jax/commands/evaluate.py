@@ -121,6 +121,14 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
     if score.left_out:
         names = ", ".join(score.left_out)
         print(f"not scored, as {flags.tasks} lacks them: {names}", file=sys.stderr)
+    counts = ", ".join(f"{name} {number}" for name, number in score.counts.items())
+    print(f"{counts} examples of the {flags.split} split", file=sys.stderr)
+    for line in score.cut_off:
+        print(line, file=sys.stderr)
+    counts = ", ".join(f"{name} {number}" for name, number in score.counts.items())
+    print(f"{counts} examples of the {flags.split} split", file=sys.stderr)
+    for line in score.cut_off:
+        print(line, file=sys.stderr)
     print(json.dumps(files.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)

@@ -125,6 +125,27 @@ def test_a_file_of_some_tasks_is_scored_and_the_others_are_named(
         evaluate.main([*flags, str(other)])
 
 
+def test_a_single_labelled_file_is_scored_in_part_with_a_note(
+    exported, model, tmp_path, capsys
+):
+    """Unless it is the data of the run."""
+    write_tasks(tmp_path, ["mood"])
+    path = tmp_path / "tasks.toml"
+    path.write_text('[mood]\nfiles = "mood.jsonl"\nlabel = "mood"\n')
+    evaluate.main([f"--workdir={exported}", "--cache_dir=", f"--tasks={path}"])
+    errors = capsys.readouterr().err
+    note = 'a share of 0.1 of "mood.jsonl" was split off for test; files = {'
+    assert "mood 1 examples of the test split\n" in errors
+    assert note in errors
+    with pytest.warns(UserWarning, match=note):
+        model.evaluate(str(path))
+    path.write_text('[mood]\nfiles = { test = "mood.jsonl" }\nlabel = "mood"\n')
+    evaluate.main([f"--workdir={exported}", "--cache_dir=", f"--tasks={path}"])
+    errors = capsys.readouterr().err
+    assert "mood 14 examples of the test split\n" in errors
+    assert "split off" not in errors
+
+
 def test_no_path_of_this_machine_is_in_an_export(exported, run):
     for path in exported.rglob("*.*"):
         assert str(run.parent).encode() not in path.read_bytes()
