@@ -14,6 +14,7 @@ from mtra_jax.api import loading
 from mtra_jax.commands import predict
 from mtra_jax.errors import InputError
 from mtra_jax.reports import answers
+from mtra_jax.runs import prediction
 from mtra_jax.tasks import Task
 
 MOOD = Task("mood", "Mood", "classification", ("sad", "glad"), ("macro_f1",))
@@ -70,7 +71,8 @@ def labelled(tmp_path, monkeypatch, capsys):
 
         monkeypatch.setattr(loading, "load_predictor", load)
         predict.main([f"--workdir={tmp_path}", f"--input={path}", *flags])
-        return capsys.readouterr().out
+        output, run.errors = capsys.readouterr()
+        return output
 
     return run
 
@@ -188,6 +190,34 @@ def test_json_lines_keep_their_values_and_pairs_have_two_columns(labelled):
     assert second["same"]["label"] == "no"
     assert (second["a"], second["b"]) == ("xyz", "ö")
     assert "mood" not in first
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ([], "same, which reads pairs; --input FILE --text COLUMN COLUMN"),
+        (
+            ["--text", "text", "n"],
+            "mood, stars, size, topics, which read one text; --input FILE --text COLUMN",
+        ),
+        (["--task=mood"], None),
+    ],
+)
+def test_tasks_that_read_other_examples_are_named(labelled, flags, line):
+    labelled("text,n\na,b\n", *flags, suffix=".csv")
+    assert labelled.errors == (f"not predicted: {line}\n" if line else "")
+
+
+def test_lines_of_text_for_a_task_of_pairs_are_refused_with_the_flags():
+    predictor = prediction.Predictor([])
+    predictor.tasks = (SAME,)
+    with pytest.raises(InputError) as error:
+        predict.fitting_tasks(predictor, has_pairs=False)
+    assert str(error.value) == (
+        "same: expected a pair of texts for each example; give --input FILE --text "
+        "COLUMN COLUMN"
+    )
 
 
 @pytest.mark.usefixtures("tables")

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
 
     start_devices()
     predictor = loading.load_predictor(workdir, flags.task, flags.cache_dir)
-    tasks = predictor.tasks_for(has_pairs=len(names) == 2)
+    tasks = fitting_tasks(predictor, has_pairs=len(names) == 2)
     write = writer(form, tasks, is_bare=form == TEXT and bool(flags.task))
     # Delayed and then removed, so that it does not stand beside an error message.
     shown_bar = {"delay": 1, "leave": False, "disable": flags.input is None}
@@ -97,6 +97,28 @@ def main(arguments: Sequence[str]) -> None:
                 write(item, {name: rows[number] for name, rows in outputs.items()})
             sys.stdout.flush()
             bar.update(len(chunk))
+
+
+def fitting_tasks(predictor: Any, *, has_pairs: bool) -> Sequence[Any]:
+    """The tasks that read such examples; names the others on standard error.
+
+    Raises:
+      InputError: there is no such task.
+    """
+    advice = "--input FILE --text COLUMN" + ("" if has_pairs else " COLUMN")
+    try:
+        tasks = predictor.tasks_for(has_pairs=has_pairs)
+    except InputError as error:
+        raise InputError(f"{error}; give {advice}") from error
+    others = [task.name for task in predictor.tasks if task not in tasks]
+    if others:
+        verb = "reads" if len(others) == 1 else "read"
+        what = "one text" if has_pairs else "pairs"
+        print(
+            f"not predicted: {', '.join(others)}, which {verb} {what}; {advice}",
+            file=sys.stderr,
+        )
+    return tasks
 
 
 def format_of(path: str | None) -> str:

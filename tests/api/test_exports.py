@@ -173,6 +173,12 @@ def test_the_card_has_data_figures_and_metadata(exported, model):
         assert cells[3:] == [str(n) for n in counts.values()] == ["40", "12", "14"]
     for row in ("majority", "test"):
         assert f"{model.results[row]['avg']:.2f}" in body
+    for call in (
+        'model.predict(["a text"], task="mood")',
+        'model.predict([("first text", "second text")], task="agree")',
+        "predicted from its threshold in `tasks.json`",
+    ):
+        assert call in body
     for expected in ("## Limits", "## Licence", "`epochs`", '`"ew"`', "jax 0."):
         assert expected in body
 
