@@ -13,7 +13,7 @@ from messages import assert_mentions
 from mtra_jax.api import loading
 from mtra_jax.commands import predict
 from mtra_jax.errors import InputError
-from mtra_jax.reports import answers
+from mtra_jax.reports import answers, text_counts
 from mtra_jax.runs import prediction
 from mtra_jax.tasks import Task
 
@@ -167,6 +167,33 @@ def test_csv_gives_csv_with_its_columns(labelled):
 
 
 @pytest.mark.usefixtures("tables")
+def test_csv_of_excel_keeps_its_separator_and_byte_order_mark(labelled):
+    content = '\ufeffid;body\r\n1;"so; so"\r\n2;caf\u00e9\r\n'
+    flags = ("--text=body", "--task=stars")
+    output = labelled(content, *flags, "--separator=;", suffix=".csv")
+    assert output == '\ufeffid;body;stars\n1;"so; so";60.0\n2;caf\u00e9;40.0\n'
+    assert not labelled(content[1:], *flags, "--separator=;", suffix=".csv").startswith(
+        "\ufeff"
+    )
+    with pytest.raises(InputError) as error:
+        labelled(content, *flags, suffix=".csv")
+    assert_mentions(
+        error.value, "texts.csv:1", "'body'", "';' seems to separate", "set separator"
+    )
+
+
+def test_a_log_gets_lines_with_the_number_of_texts(monkeypatch, capsys):
+    times = iter([0.0, 2.0, 6.0, 6.0, 7.0])
+    clock = types.SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr(text_counts, "time", clock)
+    monkeypatch.setattr(text_counts.bars, "has_terminal", lambda: False)
+    with text_counts.shown(is_quiet=False) as count:
+        for number in (64, 12, 3):
+            count(number)
+    assert capsys.readouterr() == ("", "labelled 76 texts\n")
+
+
+@pytest.mark.usefixtures("tables")
 def test_tsv_gives_tsv_that_reads_back(labelled, tables, tmp_path):
     content = 'id\ttext\n1\t"a\tb"\n2\tsay "x"\n'
     output = labelled(content, "--task=mood", suffix=".tsv")
@@ -226,7 +253,16 @@ def test_lines_of_text_for_a_task_of_pairs_are_refused_with_the_flags():
     [
         ('{"text": "a"}\n{"text": 7}\n', ".jsonl", ["texts.jsonl:2", "text", "7"]),
         ('{"text": "a"}\n{"text": \n', ".jsonl", ["texts.jsonl:2", "JSON"]),
-        ("body\na\n", ".csv", ["texts.csv:1", "'text'", "body"]),
+        (
+            "body\na\n",
+            ".csv",
+            ["texts.csv:1", "'text'", "body", "--text COLUMN names it"],
+        ),
+        (
+            '{"body": "a"}\n',
+            ".jsonl",
+            ["texts.jsonl:1", "'text'", "body", "--text COLUMN names it"],
+        ),
         ("text,n\na,1\nb\n", ".csv", ["texts.csv:3", "1", "2"]),
     ],
 )
@@ -240,6 +276,8 @@ def test_a_bad_row_is_named(labelled, content, suffix, parts):
     ("flags", "parts"),
     [
         (["--text=a"], ["--text", "--format"]),
+        (["--separator=;"], ["--separator ';'", "one sign, for CSV"]),
+        (["--separator=ab", "--format=csv"], ["--separator 'ab'", "one sign"]),
         (["--text", "a", "b", "c", "--format=csv"], ["a b c", "one column, or two"]),
     ],
 )

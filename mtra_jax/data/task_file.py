@@ -231,7 +231,13 @@ class _Files:
             raise InputError(f"{entry.place}: {entry.task.name}: no files of {split}")
         for path in entry.files[split]:
             needs = entry.columns.all
-            rows = tables.read(path, entry.format, columns=entry.header, needs=needs)
+            rows = tables.read(
+                path,
+                entry.format,
+                columns=entry.header,
+                needs=needs,
+                separator=entry.separator,
+            )
             for row in rows:
                 yield labelled.of_row(row, entry.task.kind, entry.columns)
 

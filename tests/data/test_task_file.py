@@ -233,6 +233,31 @@ def test_a_split_may_be_several_files_of_any_format(tmp_path):
     assert splits["test"].texts == list("abc")
 
 
+def test_csv_with_another_separator(tmp_path):
+    toml = FILES + 'separator = ";"\n'
+    content = '\ufefftext;label\n"a; b";x\n"c, d";y\n'
+    _, splits = one(tmp_path, toml, t_csv=content)
+    assert splits["train"].texts == ["a; b", "c, d"]
+    with pytest.raises(InputError) as error:
+        one(tmp_path, FILES, t_csv=content)
+    assert_mentions(error.value, "t.csv:1", "no column 'text'", "';' seems to separate")
+
+
+def test_data_in_place_of_the_tasks_are_refused(tmp_path):
+    write(tmp_path, t_csv=CSV)
+    with pytest.raises(InputError) as error:
+        task_file.names(tmp_path / "t.csv")
+    expected = "expected a TOML file that describes tasks, not data"
+    assert str(error.value) == f"{tmp_path / 't.csv'}: {expected}"
+
+
+def test_text_of_another_encoding_is_refused_with_the_format_of_excel(tmp_path):
+    (tmp_path / "t.csv").write_bytes("text,label\ncafé,x\n".encode("cp1252"))
+    with pytest.raises(InputError) as error:
+        one(tmp_path, FILES)
+    assert_mentions(error.value, "t.csv:2", "0xe9", 'in Excel: "CSV UTF-8"')
+
+
 def test_tasks_are_those_of_the_file_in_its_order(tmp_path):
     path = write(
         tmp_path,
@@ -401,10 +426,17 @@ BAD_DATA = [
             "1e39": ["t.csv:3", "'1e39'"],
             "1_0": ["t.csv:3", "'1_0'"],
             "": ["t.csv:3", "''"],
-            '"4,5"': ["t.csv:3", "'4,5'"],
+            '"4,5"': ["t.csv:3", "'4,5'", "finite number, with a decimal point"],
             "true": ["t.csv:3", "'true'"],
             "٣": ["t.csv:3", "'٣'"],
         }.items()
+    ),
+    (CSV, FILES + 'separator = ";;"', [f"{TOML}:3", "t.separator", "';;'", "one sign"]),
+    (
+        CSV,
+        FILES.replace("csv", "tsv").replace('train = "t.tsv"', 'train = "t.csv"')
+        + 'format = "tsv"\nseparator = ";"',
+        ["t.csv", "a separator", "the format is tsv"],
     ),
     (
         "text,p\na,2\n",
