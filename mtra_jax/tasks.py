@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, did_you_mean, shown
 
 Kind = Literal["classification", "regression", "multi_label"]
 
@@ -41,6 +41,21 @@ class Task:
     thresholds: tuple[float, ...] = ()
     class_weights: str | tuple[float, ...] = ""
     label_smoothing: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what a caller in Python may mistake; `metrics` checks the metrics.
+
+        Raises:
+          InputError: an unknown kind, or one text in place of labels or metrics.
+        """
+        if self.kind not in get_args(Kind):
+            hint = did_you_mean(str(self.kind), get_args(Kind))
+            raise InputError(f"task {self.name}: kind is {shown(self.kind)}; {hint}")
+        for key in ("labels", "metrics"):
+            if isinstance(value := getattr(self, key), str):
+                raise InputError(
+                    f"task {self.name}: {key} is {shown(value)}; expected a tuple of texts"
+                )
 
     @property
     def num_outputs(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtra_jax import metrics
 from mtra_jax.data import benchmarks, shares, task_entries, task_file
 from mtra_jax.data.sources import SPLITS, Splits
 from mtra_jax.data.task_file import Data
@@ -98,6 +99,7 @@ def training_data(tasks: Given) -> Data:
             own |= shares.cut(task, own["train"], missing, 0, task.name)
         splits[task.name] = {split: own[split] for split in SPLITS}
         chosen.append(task)
+    metrics.check_metrics(chosen)
     return Data(Benchmark(OWN, tuple(chosen)), splits)
 
 
