@@ -125,10 +125,6 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
     print(f"{counts} examples of the {flags.split} split", file=sys.stderr)
     for line in score.cut_off:
         print(line, file=sys.stderr)
-    counts = ", ".join(f"{name} {number}" for name, number in score.counts.items())
-    print(f"{counts} examples of the {flags.split} split", file=sys.stderr)
-    for line in score.cut_off:
-        print(line, file=sys.stderr)
     print(json.dumps(files.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)

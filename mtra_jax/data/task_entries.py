@@ -68,9 +68,9 @@ class Entry(NamedTuple):
 
     `place`: file and line of its table. `task`: without `labels` where they are read
     from the data. `weights`: of classes by their names. `files`: split -> paths; empty
-    if the data are `dataset`, with `splits` as split -> its name there. `shares`: of the training
-    data, for each split that may have to be cut from them; those in `cut` are cut even
-    if `dataset` has such a split.
+    if the data are `dataset`, with `splits` as split -> its name there. `shares`: of the
+    training data, for each split that may have to be cut from them; those in `cut` are
+    cut even if `dataset` has such a split. `separator`: of CSV; "" for a comma.
     """
 
     place: str

@@ -18,8 +18,9 @@ class Options(NamedTuple):
     """Options of `scoring.evaluate_run`.
 
     `data_dir` and `cache_dir`: None for the run's data and for your own cache. `task_path`:
-    the TOML file of own tasks, perhaps not of all; None for the run's. `num_devices`: 0 for all. `batch_size`:
-    None for that of training; it is rounded up to a multiple of the devices.
+    the TOML file of own tasks, perhaps not of all; None for the run's. `num_devices`: 0
+    for all. `batch_size`: None for that of training; it is rounded up to a multiple of
+    the devices.
     """
 
     data_dir: str | None = None
