@@ -52,33 +52,7 @@ Write = Callable[[Item, dict[str, Any]], None]
 
 def main(arguments: Sequence[str]) -> None:
     """Reads examples in chunks, and writes each chunk before it reads the next."""
-    parser = cli.Parser(description=__doc__)
-    parser.add_argument(
-        "--workdir", required=True, help="of a run, or an exported model"
-    )
-    parser.add_argument("--task", default="", help="one task; all if not given")
-    parser.add_argument("--input", help="a file; standard input if not given")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        help="of the input; default: by its suffix, or text",
-    )
-    parser.add_argument(
-        "--text",
-        nargs="+",
-        metavar="COLUMN",
-        help=f"the column of the text, or the two of a pair; default: {TEXT}",
-    )
-    parser.add_argument(
-        "--separator",
-        default="",
-        metavar="SIGN",
-        help="between the columns of CSV, also in the output; default: a comma",
-    )
-    parser.add_argument(
-        "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
-    )
-    flags = cli.parse(parser, arguments)
+    flags = cli.parse(make_parser(), arguments)
     workdir = cli.existing_directory(flags.workdir)
     form = flags.format or format_of(flags.input)
     names = flags.text or [TEXT]
@@ -122,6 +96,37 @@ def main(arguments: Sequence[str]) -> None:
                 write(item, {name: rows[number] for name, rows in outputs.items()})
             sys.stdout.flush()
             count(len(chunk))
+
+
+def make_parser() -> cli.Parser:
+    """The flags of the command."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--workdir", required=True, help="of a run, or an exported model"
+    )
+    parser.add_argument("--task", default="", help="one task; all if not given")
+    parser.add_argument("--input", help="a file; standard input if not given")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="of the input; default: by its suffix, or text",
+    )
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        metavar="COLUMN",
+        help=f"the column of the text, or the two of a pair; default: {TEXT}",
+    )
+    parser.add_argument(
+        "--separator",
+        default="",
+        metavar="SIGN",
+        help="between the columns of CSV, also in the output; default: a comma",
+    )
+    parser.add_argument(
+        "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
+    )
+    return parser
 
 
 def fitting_tasks(predictor: Any, *, has_pairs: bool) -> Sequence[Any]:

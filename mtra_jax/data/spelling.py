@@ -21,9 +21,10 @@ def suspects(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     names = [name for name in counts if not any(map(str.isdigit, name))]
     if len(names) > _MOST_LABELS:
         return
-    for name in sorted(names, key=lambda name: counts[name]):
+    names.sort(key=lambda name: counts[name])
+    for place, name in enumerate(names, start=1):
+        same = [x for x in names[place:] if x.casefold() == name.casefold()]
         more = [other for other in names if counts[other] > counts[name]]
-        same = [other for other in more if other.casefold() == name.casefold()]
         near = difflib.get_close_matches(name, more, n=1) if counts[name] == 1 else []
         many = [other for other in more if counts[other] >= _TIMES * counts[name]]
         edited = [other for other in many if min(len(other), len(name)) > 3]

@@ -63,6 +63,7 @@ def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
     examples = {n: {"train": Examples(["a"] * 3, x)} for n, x in labels.items()}
     monkeypatch.setattr(PREPARED, "examples", examples, raising=False)
     monkeypatch.setattr(PREPARED.run, "benchmark", Benchmark("own", tasks))
+    monkeypatch.setattr(PREPARED.run.train.corpus, "sizes", (3, 3, 3))
     lines = []
     display.Display(lines.append).watch(PREPARED, SimpleNamespace(step=0))
     assert lines[1:] == ["mood: bad 1, good 2", "topics: art 2, food 0"]
