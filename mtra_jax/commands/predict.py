@@ -60,7 +60,6 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--text {' '.join(names)}: expected one column, or two")
     if form == TEXT and flags.text:
         raise InputError("--text: expected with --format csv, tsv, jsonl or parquet")
-
     if flags.separator and (
         form != "csv" or not delimited.is_separator(flags.separator)
     ):

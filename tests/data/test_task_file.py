@@ -41,6 +41,7 @@ def write(folder: Path, **contents: str) -> Path:
 def load(path: Path, *args, **kwargs):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*training texts too")
+        warnings.filterwarnings("ignore", message=".*makes a misspelling an error")
         return task_file.load(path, *args, **kwargs)
 
 
