@@ -14,10 +14,12 @@ from typing import Any, BinaryIO
 
 from mtra_jax.errors import InputError, naming
 
+_EXPECTED = "; expected UTF-8 text"
+
 # ---- reading
 
 
-def decode(content: bytes, path: Path, fault: str = "; expected UTF-8 text") -> str:
+def decode(content: bytes, path: Path, fault: str = _EXPECTED) -> str:
     """Returns the text of a file's `content`, without a byte-order mark.
 
     `fault` ends the message after "is not UTF-8".
@@ -32,18 +34,21 @@ def decode(content: bytes, path: Path, fault: str = "; expected UTF-8 text") -> 
         raise _not_utf8(f"{path}:{line}", error, fault) from error
 
 
-def _not_utf8(
-    place: str, error: UnicodeDecodeError, fault: str = "; expected UTF-8 text"
-) -> InputError:
+def _not_utf8(place: str, error: UnicodeDecodeError, fault: str) -> InputError:
     byte = error.object[error.start]
     return InputError(f"{place}: byte 0x{byte:02x} is not UTF-8{fault}")
 
 
-def read_lines(path: str | None, *, keep_ends: bool = False) -> Iterator[str]:
+def read_lines(
+    path: str | None,
+    *,
+    keep_ends: bool = False,
+    fault: str = _EXPECTED,
+) -> Iterator[str]:
     """Yields the lines of `path`, or of standard input for None, without their ends.
 
     Only a line feed ends a line, and a carriage return before it is dropped; `keep_ends`
-    keeps both.
+    keeps both. `fault` ends the message about a line after "is not UTF-8".
     `str.splitlines` also splits at U+2028 and U+0085, which tweets contain.
 
     Raises:
@@ -58,7 +63,7 @@ def read_lines(path: str | None, *, keep_ends: bool = False) -> Iterator[str]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise _not_utf8(f"{name}:{number}", error) from error
+                raise _not_utf8(f"{name}:{number}", error, fault) from error
             yield text if keep_ends else text.removesuffix("\n").removesuffix("\r")
 
 

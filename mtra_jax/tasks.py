@@ -1,12 +1,12 @@
 """Tasks and benchmarks as data: names, kinds, labels, metrics and output slots."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, did_you_mean, shown
 
 Kind = Literal["classification", "regression", "multi_label"]
 
@@ -41,6 +41,21 @@ class Task:
     thresholds: tuple[float, ...] = ()
     class_weights: str | tuple[float, ...] = ""
     label_smoothing: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what a caller in Python may mistake; `metrics` checks the metrics.
+
+        Raises:
+          InputError: an unknown kind, or one text in place of labels or metrics.
+        """
+        if self.kind not in get_args(Kind):
+            hint = did_you_mean(str(self.kind), get_args(Kind))
+            raise InputError(f"task {self.name}: kind is {shown(self.kind)}; {hint}")
+        for key in ("labels", "metrics"):
+            if isinstance(value := getattr(self, key), str):
+                raise InputError(
+                    f"task {self.name}: {key} is {shown(value)}; expected a tuple of texts"
+                )
 
     @property
     def num_outputs(self) -> int:
@@ -103,6 +118,21 @@ class Benchmark:
                 )
         tasks = tuple(task for task in self.tasks if task.name in names)
         return dataclasses.replace(self, tasks=tasks)
+
+    def common(self, names: Iterable[str], source: str) -> "Benchmark":
+        """The benchmark of a model with only the tasks that are among `names`.
+
+        Raises:
+          InputError: there is no such task; the message begins with `source`.
+        """
+        names = list(names)
+        common = [name for name in self.task_names if name in names]
+        if not common:
+            raise InputError(
+                f"{source}: {', '.join(names) or 'no task'}: the model has none of them; "
+                f"known: {', '.join(self.task_names)}"
+            )
+        return self.select(common)
 
 
 EMOTION = Task(

@@ -78,6 +78,7 @@ ONLY_IN = {
         "mtra_jax/runs/estimates.py",
         "mtra_jax/runs/experiments.py",
         "mtra_jax/runs/preparation.py",
+        "mtra_jax/runs/scored_data.py",
         "mtra_jax/runs/scoring.py",
         "mtra_jax/runs/step_cost.py",
         "mtra_jax/runs/training.py",

@@ -286,8 +286,7 @@ VALUES = "task new, a regression with 2 outputs: metric"
             "classification",
             ("pearson",),
             f"{CLASSES} 'pearson' does not fit; known: accuracy, balanced_accuracy, "
-            "macro_f1, micro_f1, weighted_f1, f1:LABEL, macro_recall, mcc, kappa, auroc, "
-            "irony_f1",
+            "macro_f1, micro_f1, weighted_f1, f1:LABEL, macro_recall, mcc, kappa, auroc",
         ),
         (
             "classification",
@@ -297,8 +296,7 @@ VALUES = "task new, a regression with 2 outputs: metric"
         (
             "regression",
             ("pearson_d",),
-            f"{VALUES} 'pearson_d' does not fit; did you mean pearson_v or pearson_a or "
-            "pearson?",
+            f"{VALUES} 'pearson_d' does not fit; did you mean pearson or pearson:DIM?",
         ),
         ("regression", (), "task new: no metric; known: pearson, spearman, rmse, "),
         (

@@ -207,7 +207,11 @@ def test_evaluate_gives_the_figures_of_the_run(command, toml, run, tmp_path):
     expected = results_of(run)
     output, lines = command.with_cache("evaluate", run)
     assert json.loads(output) == expected["test"]
-    assert len(lines.splitlines()) == 3  # the table
+    counts, *table = lines.splitlines()
+    assert counts == (
+        "mood 16, noun 16, topics 16, agrees 16, stars 16 examples of the test split"
+    )
+    assert len(table) == 3
     output, _ = command.with_cache("evaluate", run, "--split=validation")
     assert json.loads(output) == expected["validation"]
     output, _ = command(

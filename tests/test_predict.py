@@ -13,7 +13,8 @@ from messages import assert_mentions
 from mtra_jax.api import loading
 from mtra_jax.commands import predict
 from mtra_jax.errors import InputError
-from mtra_jax.reports import answers
+from mtra_jax.reports import answers, text_counts
+from mtra_jax.runs import prediction
 from mtra_jax.tasks import Task
 
 MOOD = Task("mood", "Mood", "classification", ("sad", "glad"), ("macro_f1",))
@@ -70,7 +71,8 @@ def labelled(tmp_path, monkeypatch, capsys):
 
         monkeypatch.setattr(loading, "load_predictor", load)
         predict.main([f"--workdir={tmp_path}", f"--input={path}", *flags])
-        return capsys.readouterr().out
+        output, run.errors = capsys.readouterr()
+        return output
 
     return run
 
@@ -165,6 +167,33 @@ def test_csv_gives_csv_with_its_columns(labelled):
 
 
 @pytest.mark.usefixtures("tables")
+def test_csv_of_excel_keeps_its_separator_and_byte_order_mark(labelled):
+    content = '\ufeffid;body\r\n1;"so; so"\r\n2;caf\u00e9\r\n'
+    flags = ("--text=body", "--task=stars")
+    output = labelled(content, *flags, "--separator=;", suffix=".csv")
+    assert output == '\ufeffid;body;stars\n1;"so; so";60.0\n2;caf\u00e9;40.0\n'
+    assert not labelled(content[1:], *flags, "--separator=;", suffix=".csv").startswith(
+        "\ufeff"
+    )
+    with pytest.raises(InputError) as error:
+        labelled(content, *flags, suffix=".csv")
+    assert_mentions(
+        error.value, "texts.csv:1", "'body'", "';' seems to separate", "set separator"
+    )
+
+
+def test_a_log_gets_lines_with_the_number_of_texts(monkeypatch, capsys):
+    times = iter([0.0, 2.0, 6.0, 6.0, 7.0])
+    clock = types.SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr(text_counts, "time", clock)
+    monkeypatch.setattr(text_counts.bars, "has_terminal", lambda: False)
+    with text_counts.shown(is_quiet=False) as count:
+        for number in (64, 12, 3):
+            count(number)
+    assert capsys.readouterr() == ("", "labelled 76 texts\n")
+
+
+@pytest.mark.usefixtures("tables")
 def test_tsv_gives_tsv_that_reads_back(labelled, tables, tmp_path):
     content = 'id\ttext\n1\t"a\tb"\n2\tsay "x"\n'
     output = labelled(content, "--task=mood", suffix=".tsv")
@@ -192,11 +221,48 @@ def test_json_lines_keep_their_values_and_pairs_have_two_columns(labelled):
 
 @pytest.mark.usefixtures("tables")
 @pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ([], "same, which reads pairs; --input FILE --text COLUMN COLUMN"),
+        (
+            ["--text", "text", "n"],
+            "mood, stars, size, topics, which read one text; --input FILE --text COLUMN",
+        ),
+        (["--task=mood"], None),
+    ],
+)
+def test_tasks_that_read_other_examples_are_named(labelled, flags, line):
+    labelled("text,n\na,b\n", *flags, suffix=".csv")
+    assert labelled.errors == (f"not predicted: {line}\n" if line else "")
+
+
+def test_lines_of_text_for_a_task_of_pairs_are_refused_with_the_flags():
+    predictor = prediction.Predictor([])
+    predictor.tasks = (SAME,)
+    with pytest.raises(InputError) as error:
+        predict.fitting_tasks(predictor, has_pairs=False)
+    assert str(error.value) == (
+        "same: expected a pair of texts for each example; give --input FILE --text "
+        "COLUMN COLUMN"
+    )
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize(
     ("content", "suffix", "parts"),
     [
         ('{"text": "a"}\n{"text": 7}\n', ".jsonl", ["texts.jsonl:2", "text", "7"]),
         ('{"text": "a"}\n{"text": \n', ".jsonl", ["texts.jsonl:2", "JSON"]),
-        ("body\na\n", ".csv", ["texts.csv:1", "'text'", "body"]),
+        (
+            "body\na\n",
+            ".csv",
+            ["texts.csv:1", "'text'", "body", "--text COLUMN names it"],
+        ),
+        (
+            '{"body": "a"}\n',
+            ".jsonl",
+            ["texts.jsonl:1", "'text'", "body", "--text COLUMN names it"],
+        ),
         ("text,n\na,1\nb\n", ".csv", ["texts.csv:3", "1", "2"]),
     ],
 )
@@ -210,6 +276,8 @@ def test_a_bad_row_is_named(labelled, content, suffix, parts):
     ("flags", "parts"),
     [
         (["--text=a"], ["--text", "--format"]),
+        (["--separator=;"], ["--separator ';'", "one sign, for CSV"]),
+        (["--separator=ab", "--format=csv"], ["--separator 'ab'", "one sign"]),
         (["--text", "a", "b", "c", "--format=csv"], ["a b c", "one column, or two"]),
     ],
 )

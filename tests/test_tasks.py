@@ -124,6 +124,25 @@ def test_unknown_tasks_are_answered_with_known_ones(ask, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"kind": "regresion"},
+            "task s: kind is 'regresion'; did you mean regression?",
+        ),
+        ({"kind": None}, "task s: kind is None; known: classification, regression, "),
+        ({"labels": "ab"}, "task s: labels is 'ab'; expected a tuple of texts"),
+        ({"metrics": "mae"}, "task s: metrics is 'mae'; expected a tuple of texts"),
+    ],
+)
+def test_a_wrong_task_is_one_line(changes, message):
+    values = {"kind": "regression", "labels": ("s",), "metrics": ("mae",), **changes}
+    with pytest.raises(InputError) as caught:
+        tasks.Task("s", "S", **values)
+    assert str(caught.value).startswith(message)
+
+
 def test_records_cannot_be_changed():
     with pytest.raises(AttributeError):
         tasks.EMOTION.name = "other"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtra_jax import metrics
 from mtra_jax.data import benchmarks, shares, task_entries, task_file
 from mtra_jax.data.sources import SPLITS, Splits
 from mtra_jax.data.task_file import Data
@@ -98,6 +99,7 @@ def training_data(tasks: Given) -> Data:
             own |= shares.cut(task, own["train"], missing, 0, task.name)
         splits[task.name] = {split: own[split] for split in SPLITS}
         chosen.append(task)
+    metrics.check_metrics(chosen)
     return Data(Benchmark(OWN, tuple(chosen)), splits)
 
 
@@ -117,7 +119,7 @@ def evaluation_data(
         raise InputError(f"split is {shown(split)}; {did_you_mean(str(split), SPLITS)}")
     if not isinstance(tasks, str | Path):
         given = {task.name: parts for task, parts in _listed(tasks)}
-        chosen = _common(benchmark, given)
+        chosen = benchmark.common(given, "tasks")
         splits = {}
         for task in chosen.tasks:
             if split not in given[task.name]:
@@ -127,28 +129,16 @@ def evaluation_data(
         return Data(chosen, splits)
     if is_file(tasks):
         path = check_file(tasks)
-        chosen = _common(benchmark, task_file.names(path))
+        chosen = benchmark.common(task_file.names(path), path)
         return Data(chosen, task_file.read(path, chosen, [split]))
     built_in = BENCHMARKS[str(tasks)]
-    chosen = _common(benchmark, built_in.task_names)
+    chosen = benchmark.common(built_in.task_names, str(tasks))
     source = built_in.select(chosen.task_names)
     labels = {task.name: task.labels for task in chosen.tasks}
     for task in source.tasks:
         if task.labels != labels[task.name]:
             raise InputError(f"{task.name}: the model has other labels than {tasks}")
     return Data(chosen, benchmarks.read_examples(source, data_dir, [split]))
-
-
-def _common(benchmark: Benchmark, names: Iterable[str]) -> Benchmark:
-    """The tasks of a model that are among `names`."""
-    names = list(names)
-    common = [name for name in benchmark.task_names if name in names]
-    if not common:
-        raise InputError(
-            f"tasks {', '.join(names) or '(none)'}: the model has none of them; known: "
-            f"{', '.join(benchmark.task_names)}"
-        )
-    return benchmark.select(common)
 
 
 def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:

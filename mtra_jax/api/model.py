@@ -1,6 +1,7 @@
 """A trained model -> predictions, representations and figures, as Python objects."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.api import inputs
+from mtra_jax.data import fingerprints
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.reports import answers
-from mtra_jax.runs import scoring
+from mtra_jax.runs import scored_data, scoring
 from mtra_jax.runs.prediction import Predictor
 from mtra_jax.runs.representation import Representer
 from mtra_jax.runs.scoring import Saved
@@ -122,7 +124,8 @@ class Model:
 
         `tasks`: a TOML file, the name of a built-in benchmark with its `data_dir`, or a
         list of (Task, {split: examples}). Those that the model does not have are left
-        out; labels go by their names.
+        out; labels go by their names. Warns if the file holds other data than those of
+        the training, and only a share of them is scored.
 
         Raises:
           InputError: data are missing, do not fit the model, or have none of its tasks.
@@ -135,6 +138,10 @@ class Model:
             if own:
                 chosen = one._replace(benchmark=one.benchmark.select(own))
                 scores |= scoring.score_examples(chosen, data.splits, split)
+                now = fingerprints.of_splits({n: data.splits[n] for n in own})
+                path = inputs.check_file(tasks) if inputs.is_file(tasks) else ""
+                for line in scored_data.cut_off(one.inputs, now, path, split):
+                    warnings.warn(line, stacklevel=2)
         return metrics.summarize(scores, data.benchmark.tasks)
 
     def _task(self, name: str) -> Task:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--tasks",
         default="",
-        help="FILE.toml: your tasks, with the labels of the run; or tasks of the benchmark, "
+        help="FILE.toml: your tasks, some of the run's; or tasks of the benchmark, "
         "names separated by commas, all if empty",
     )
     parser.add_argument("--data_dir", help="root of the benchmarks' files, or hub")
@@ -118,6 +118,13 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
             f"data.limit of the run: at most {score.limit} examples of each task",
             file=sys.stderr,
         )
+    if score.left_out:
+        names = ", ".join(score.left_out)
+        print(f"not scored, as {flags.tasks} lacks them: {names}", file=sys.stderr)
+    counts = ", ".join(f"{name} {number}" for name, number in score.counts.items())
+    print(f"{counts} examples of the {flags.split} split", file=sys.stderr)
+    for line in score.cut_off:
+        print(line, file=sys.stderr)
     print(json.dumps(files.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
     print(table, file=sys.stderr)

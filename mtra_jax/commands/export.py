@@ -4,7 +4,7 @@
   mtra-jax export runs/mine --to models/mine --onnx --push_to_hub me/mine
 
 `mtra_jax.load`, `mtra-jax predict` and `mtra-jax evaluate` read the directory. README.md
-in it, the card, has lines of PyTorch that compute the same predictions.
+in it, the card, has lines of PyTorch that compute the same probabilities and values.
 """
 
 from collections.abc import Sequence

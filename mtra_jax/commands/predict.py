@@ -10,6 +10,7 @@ predicted_NAME. Without --task all tasks that read one text are predicted, or th
 read a pair for --text A B. With --task, lines of text give the prediction alone.
 """
 
+import codecs
 import contextlib
 import csv
 import functools
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtra_jax import cli
+from mtra_jax.data import delimited
 from mtra_jax.errors import InputError, shown
 
 FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
@@ -50,6 +52,53 @@ Write = Callable[[Item, dict[str, Any]], None]
 
 def main(arguments: Sequence[str]) -> None:
     """Reads examples in chunks, and writes each chunk before it reads the next."""
+    flags = cli.parse(make_parser(), arguments)
+    workdir = cli.existing_directory(flags.workdir)
+    form = flags.format or format_of(flags.input)
+    names = flags.text or [TEXT]
+    if len(names) > 2:
+        raise InputError(f"--text {' '.join(names)}: expected one column, or two")
+    if form == TEXT and flags.text:
+        raise InputError("--text: expected with --format csv, tsv, jsonl or parquet")
+    if flags.separator and (
+        form != "csv" or not delimited.is_separator(flags.separator)
+    ):
+        raise InputError(
+            f"--separator {shown(flags.separator)}; expected one sign, for CSV alone"
+        )
+
+    from mtra_jax.api import loading
+    from mtra_jax.reports import text_counts
+    from mtra_jax.train.devices import start_devices
+
+    start_devices()
+    predictor = loading.load_predictor(workdir, flags.task, flags.cache_dir)
+    tasks = fitting_tasks(predictor, has_pairs=len(names) == 2)
+    write = writer(
+        form,
+        tasks,
+        is_bare=form == TEXT and bool(flags.task),
+        separator=flags.separator,
+        has_mark=has_mark(flags.input),
+    )
+    read = items(
+        flags.input,
+        form,
+        names,
+        separator=flags.separator,
+        advice="" if flags.text else "; --text COLUMN names it",
+    )
+    with text_counts.shown(is_quiet=flags.input is None) as count:
+        for chunk in chunks(read, waits=waits(flags.input)):
+            outputs = predictor(*zip(*(item.texts for item in chunk), strict=True))
+            for number, item in enumerate(chunk):
+                write(item, {name: rows[number] for name, rows in outputs.items()})
+            sys.stdout.flush()
+            count(len(chunk))
+
+
+def make_parser() -> cli.Parser:
+    """The flags of the command."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "--workdir", required=True, help="of a run, or an exported model"
@@ -68,35 +117,37 @@ def main(arguments: Sequence[str]) -> None:
         help=f"the column of the text, or the two of a pair; default: {TEXT}",
     )
     parser.add_argument(
+        "--separator",
+        default="",
+        metavar="SIGN",
+        help="between the columns of CSV, also in the output; default: a comma",
+    )
+    parser.add_argument(
         "--cache_dir", help="instead of ~/.cache/mtra_jax; none if empty"
     )
-    flags = cli.parse(parser, arguments)
-    workdir = cli.existing_directory(flags.workdir)
-    form = flags.format or format_of(flags.input)
-    names = flags.text or [TEXT]
-    if len(names) > 2:
-        raise InputError(f"--text {' '.join(names)}: expected one column, or two")
-    if form == TEXT and flags.text:
-        raise InputError("--text: expected with --format csv, tsv, jsonl or parquet")
+    return parser
 
-    import tqdm
 
-    from mtra_jax.api import loading
-    from mtra_jax.train.devices import start_devices
+def fitting_tasks(predictor: Any, *, has_pairs: bool) -> Sequence[Any]:
+    """The tasks that read such examples; names the others on standard error.
 
-    start_devices()
-    predictor = loading.load_predictor(workdir, flags.task, flags.cache_dir)
-    tasks = predictor.tasks_for(has_pairs=len(names) == 2)
-    write = writer(form, tasks, is_bare=form == TEXT and bool(flags.task))
-    # Delayed and then removed, so that it does not stand beside an error message.
-    shown_bar = {"delay": 1, "leave": False, "disable": flags.input is None}
-    with tqdm.tqdm(unit="text", **shown_bar) as bar:
-        for chunk in chunks(items(flags.input, form, names), waits=waits(flags.input)):
-            outputs = predictor(*zip(*(item.texts for item in chunk), strict=True))
-            for number, item in enumerate(chunk):
-                write(item, {name: rows[number] for name, rows in outputs.items()})
-            sys.stdout.flush()
-            bar.update(len(chunk))
+    Raises:
+      InputError: there is no such task.
+    """
+    advice = "--input FILE --text COLUMN" + ("" if has_pairs else " COLUMN")
+    try:
+        tasks = predictor.tasks_for(has_pairs=has_pairs)
+    except InputError as error:
+        raise InputError(f"{error}; give {advice}") from error
+    others = [task.name for task in predictor.tasks if task not in tasks]
+    if others:
+        verb = "reads" if len(others) == 1 else "read"
+        what = "one text" if has_pairs else "pairs"
+        print(
+            f"not predicted: {', '.join(others)}, which {verb} {what}; {advice}",
+            file=sys.stderr,
+        )
+    return tasks
 
 
 def format_of(path: str | None) -> str:
@@ -105,8 +156,17 @@ def format_of(path: str | None) -> str:
     return suffix if suffix in FORMATS else TEXT
 
 
-def items(path: str | None, form: str, names: Sequence[str]) -> Iterator[Item]:
+def items(
+    path: str | None,
+    form: str,
+    names: Sequence[str],
+    *,
+    separator: str = "",
+    advice: str = "",
+) -> Iterator[Item]:
     """Yields the examples of a file, or of standard input for None.
+
+    `separator`, `advice`: see `tables.rows`.
 
     Raises:
       InputError: a line is invalid, or the text of a row is not a string.
@@ -120,7 +180,8 @@ def items(path: str | None, form: str, names: Sequence[str]) -> Iterator[Item]:
 
     from mtra_jax.data import tables
 
-    for row in tables.rows(path, form, needs=names):
+    rows = tables.rows(path, form, needs=names, separator=separator, advice=advice)
+    for row in rows:
         texts = tuple(row.cells[name] for name in names)
         for name, text in zip(names, texts, strict=True):
             if not isinstance(text, str):
@@ -128,6 +189,17 @@ def items(path: str | None, form: str, names: Sequence[str]) -> Iterator[Item]:
                     f"{row.place}: {name} is {shown(text)}; expected a text"
                 )
         yield Item(texts, row.cells)
+
+
+def has_mark(path: str | None) -> bool:
+    """Whether a file begins with a byte-order mark, by which Excel knows UTF-8."""
+    if path is None or waits(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    except OSError:  # the reader names it
+        return False
 
 
 def waits(path: str | None) -> bool:
@@ -206,10 +278,19 @@ def leave(code: int) -> None:
     sys.exit(code)
 
 
-def writer(form: str, tasks: Sequence[Any], *, is_bare: bool) -> Write:
+def writer(
+    form: str,
+    tasks: Sequence[Any],
+    *,
+    is_bare: bool,
+    separator: str = "",
+    has_mark: bool = False,
+) -> Write:
     """Returns the function that writes an example to standard output.
 
     `is_bare`: only the prediction of the one task, without the columns of the input.
+    `separator`: of the columns of CSV; a comma if empty. `has_mark`: whether CSV and TSV
+    begin with a byte-order mark.
     """
     from mtra_jax import files
     from mtra_jax.reports import answers
@@ -225,7 +306,7 @@ def writer(form: str, tasks: Sequence[Any], *, is_bare: bool) -> Write:
 
     if form not in ("csv", "tsv"):
         return write_json
-    delimiter = "," if form == "csv" else "\t"
+    delimiter = "\t" if form == "tsv" else separator or ","
     rows = csv.writer(sys.stdout, delimiter=delimiter, lineterminator="\n")
     is_first = True
 
@@ -235,6 +316,7 @@ def writer(form: str, tasks: Sequence[Any], *, is_bare: bool) -> Write:
         for task in tasks:  # columns of two tasks may have the same name
             row = answers.beside(row, answers.cells(task, outputs[task.name]))
         if is_first:
+            sys.stdout.write("\ufeff" if has_mark else "")
             rows.writerow(row)
             is_first = False
         rows.writerow(row.values())

@@ -88,7 +88,12 @@ def number(cell: Any, column: str, place: str) -> float:
     else:
         value = _float(cell) if is_number and not isinstance(cell, bool) else math.nan
     if not abs(value) <= _FLOAT32_MAX:
-        raise InputError(f"{place}: {column} {shown(text)}; expected a finite number")
+        has_comma = isinstance(text, str) and text.count(",") == 1
+        is_decimal = has_comma and _NUMBER.fullmatch(text.replace(",", "."))
+        advice = ", with a decimal point" if is_decimal else ""
+        raise InputError(
+            f"{place}: {column} {shown(text)}; expected a finite number{advice}"
+        )
     return value
 
 

@@ -14,9 +14,11 @@ fields.
 import csv
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from mtra_jax.errors import InputError, shown
+
+FORMATS = ("csv", "tsv")
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 # The default refuses fields of more than 131,072 characters.
@@ -57,12 +59,6 @@ def _next_record(reader: Iterator[list[str]]) -> list[str] | None:
         return next(reader, None)
     finally:
         csv.field_size_limit(limit)
-
-
-def _csv_records(
-    lines: Iterable[str], name: str, _width: int
-) -> Iterator[tuple[str, list[str]]]:
-    return csv_records(lines, name)
 
 
 class _Lines:
@@ -143,7 +139,31 @@ def _quoted_record(
         ) from None
 
 
-RECORDS: dict[
-    str, Callable[[Iterator[str], str, int], Iterator[tuple[str, list[str]]]]
-] = {"csv": _csv_records, "tsv": _tsv_records}
-"""format -> its reader of (lines, name of the file, number of columns or 0)"""
+def records(
+    lines: Iterator[str], name: str, format: str, width: int, separator: str = ""
+) -> Iterator[tuple[str, list[str]]]:
+    """As `csv_records`, for one of `FORMATS`.
+
+    `width`: the number of columns; 0: as many as the first line. `separator`: of the
+    columns of CSV; a comma if empty.
+    """
+    if format == "tsv":
+        return _tsv_records(lines, name, width)
+    return csv_records(lines, name, separator or ",")
+
+
+def separator_of(field: str) -> str:
+    """The sign that seems to divide the columns in `field`; "" for none.
+
+    `field`: the first line of CSV, in which no comma divides.
+
+    >>> separator_of("id;body;sentiment")
+    ';'
+    """
+    return next((sign for sign in ";\t|" if sign in field), "")
+
+
+def is_separator(text: str) -> bool:
+    """Whether `text` can divide the columns of CSV: one sign, not a letter or a quote."""
+    is_sign = len(text) == 1 and (text.isprintable() or text == "\t")
+    return is_sign and not text.isalnum() and text not in ('"', " ")

@@ -31,6 +31,16 @@ class Examples(NamedTuple):
     targets: tuple[tuple[str, int], ...] = ()
     second_texts: Sequence[str] = ()
 
+    def label_counts(self, task: Task) -> dict[str, int]:
+        """The number of examples of each class or label of `task`; {} for regression."""
+        if task.kind == "regression":
+            return {}
+        if task.is_classification:
+            counts = np.bincount(self.labels, minlength=task.num_outputs)
+        else:
+            counts = self.labels.sum(axis=0)
+        return dict(zip(task.labels, map(int, counts), strict=True))
+
 
 Splits = dict[str, dict[str, Examples]]
 """task name -> split -> examples"""

@@ -22,6 +22,7 @@ from mtra_jax.errors import InputError, did_you_mean, refusing, shown
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 """Names of the formats, which are the suffixes of their files."""
 
+_NOT_UTF8 = '; expected UTF-8 text; in Excel: "CSV UTF-8"'
 _PARQUET_ROWS = 1024  # read at a time
 
 
@@ -41,6 +42,7 @@ def read(
     *,
     columns: Sequence[str] = (),
     needs: Sequence[str] = (),
+    separator: str = "",
 ) -> list[Row]:
     """Reads all rows of a file, as `rows` does.
 
@@ -50,7 +52,7 @@ def read(
     path = Path(path)
     if path.is_fifo():
         raise InputError(f"{path}: cannot be read: a pipe; expected a file")
-    result = list(rows(path, format, columns=columns, needs=needs))
+    result = list(rows(path, format, columns=columns, needs=needs, separator=separator))
     if not result:
         raise InputError(
             f"{path}: no row; expected at least one below the column names"
@@ -64,12 +66,15 @@ def rows(
     *,
     columns: Sequence[str] = (),
     needs: Sequence[str] = (),
+    separator: str = "",
+    advice: str = "",
 ) -> Iterator[Row]:
     """Yields the rows of a file, or of standard input for None, as they are read.
 
     `format`: one of `FORMATS`; by default the suffix of `path`. `columns`: the names of
     the columns of a CSV or TSV file without a line of names. `needs`: columns that
-    every row must have.
+    every row must have. `separator`: of the columns of CSV; a comma if empty. `advice`
+    ends the message about a missing column.
 
     Raises:
       InputError: the format is unknown, the file cannot be read or does not follow its
@@ -79,16 +84,24 @@ def rows(
     format = format or _format_of(path)
     if format not in FORMATS:
         raise InputError(f"format {shown(format)}; {did_you_mean(format, FORMATS)}")
-    if columns and format not in delimited.RECORDS:
+    if separator and format != "csv":
+        raise InputError(
+            f"{_name(path)}: a separator is given; expected CSV, the format is {format}"
+        )
+    if columns and format not in delimited.FORMATS:
         raise InputError(
             f"{_name(path)}: columns are given; the columns of {format} have names"
         )
     if format == "parquet":
-        return _parquet_rows(path, needs)
-    lines = files.read_lines(None if path is None else str(path), keep_ends=True)
+        return _parquet_rows(path, needs, advice)
+    source, name = None if path is None else str(path), _name(path)
     if format == "jsonl":
-        return _json_rows(lines, _name(path), needs)
-    return _delimited_rows(lines, _name(path), format, columns, needs)
+        lines = files.read_lines(source, keep_ends=True)
+        return _json_rows(lines, name, needs, advice)
+    lines = files.read_lines(source, keep_ends=True, fault=_NOT_UTF8)
+    lines = _without_nul(lines, name)
+    records = delimited.records(lines, name, format, len(columns), separator)
+    return _delimited_rows(records, name, columns, needs, advice)
 
 
 def _name(path: str | Path | None) -> str:
@@ -107,13 +120,16 @@ def _format_of(path: str | Path | None) -> str:
 
 
 def check_needed(
-    names: Collection[str], needs: Sequence[str], place: str | Path
+    names: Collection[str], needs: Sequence[str], place: str | Path, advice: str = ""
 ) -> None:
-    """Raises InputError if a column of `needs` is missing from `names`."""
+    """Raises InputError if a column of `needs` is missing from `names`.
+
+    `advice` ends the message.
+    """
     for name in needs:
         if name not in names:
             raise InputError(
-                f"{place}: no column {shown(name)}; found {shown(list(names))}"
+                f"{place}: no column {shown(name)}; found {shown(list(names))}{advice}"
             )
 
 
@@ -131,13 +147,12 @@ def check_unique(names: Iterable[str], place: str | Path) -> None:
 
 
 def _delimited_rows(
-    lines: Iterator[str],
+    records: Iterator[tuple[str, list[str]]],
     name: str,
-    format: str,
     columns: Sequence[str],
     needs: Sequence[str],
+    advice: str,
 ) -> Iterator[Row]:
-    records = delimited.RECORDS[format](_without_nul(lines, name), name, len(columns))
     header = list(columns)
     check_needed(header or needs, needs, f"{name}: columns")
     for where, fields in records:
@@ -146,7 +161,7 @@ def _delimited_rows(
         if not header:
             header = fields
             check_unique(header, where)
-            check_needed(header, needs, where)
+            check_needed(header, needs, where, _separated(header) or advice)
         elif len(fields) != len(header):
             raise InputError(
                 f"{where}: {len(fields)} columns; expected {len(header)}: "
@@ -156,6 +171,14 @@ def _delimited_rows(
             yield Row(where, dict(zip(header, fields, strict=True)))
     if not header:
         raise InputError(f"{name}: the file is empty; expected a line of column names")
+
+
+def _separated(header: Sequence[str]) -> str:
+    """The end of a message about a header that another sign than a comma divides."""
+    sign = delimited.separator_of(header[0]) if len(header) == 1 else ""
+    return (
+        f"; {shown(sign)} seems to separate the columns: set separator" if sign else ""
+    )
 
 
 def _without_nul(lines: Iterator[str], name: str) -> Iterator[str]:
@@ -168,12 +191,14 @@ def _without_nul(lines: Iterator[str], name: str) -> Iterator[str]:
 # ---- JSON lines
 
 
-def _json_rows(lines: Iterator[str], name: str, needs: Sequence[str]) -> Iterator[Row]:
+def _json_rows(
+    lines: Iterator[str], name: str, needs: Sequence[str], advice: str
+) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             place = f"{name}:{number}"
             cells = _json_object(line, place)
-            check_needed(cells, needs, place)
+            check_needed(cells, needs, place, advice)
             yield Row(place, cells)
 
 
@@ -209,13 +234,15 @@ def _unique(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # ---- Parquet
 
 
-def _parquet_rows(path: str | Path | None, needs: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(
+    path: str | Path | None, needs: Sequence[str], advice: str
+) -> Iterator[Row]:
     if path is None:
         raise InputError("standard input: Parquet is read from files only")
-    return _rows_of_parquet(Path(path), needs)
+    return _rows_of_parquet(Path(path), needs, advice)
 
 
-def _rows_of_parquet(path: Path, needs: Sequence[str]) -> Iterator[Row]:
+def _rows_of_parquet(path: Path, needs: Sequence[str], advice: str) -> Iterator[Row]:
     try:
         path.open("rb").close()
     except OSError as error:
@@ -227,7 +254,7 @@ def _rows_of_parquet(path: Path, needs: Sequence[str]) -> Iterator[Row]:
         names = list(file.schema_arrow.names)
     with file:
         check_unique(names, path)
-        check_needed(names, needs, path)
+        check_needed(names, needs, path, advice)
         batches = file.iter_batches(_PARQUET_ROWS)
         number = 0
         while True:

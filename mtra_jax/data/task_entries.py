@@ -20,7 +20,8 @@ dimension; for multi-label a column of lists of names, or a list of columns of 0
 `label_separator` divides the names in a text. Paths are relative to the TOML file;
 `files` may be those of train alone.
 `format` is that of files with another suffix (csv, tsv, jsonl, parquet), `columns` has
-the names of the columns of CSV and TSV files whose first line is a row.
+the names of the columns of CSV and TSV files whose first line is a row, and `separator` is
+the sign between the columns of CSV, by default a comma.
 
 In place of `files`: `dataset`, a directory that `datasets` reads or a name on the hub,
 with `config` and the names of its splits, `splits = { validation = "dev" }`. A share
@@ -32,7 +33,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from mtra_jax.data import cells, toml_tables
+from mtra_jax.data import cells, delimited, toml_tables
 from mtra_jax.data.examples import SPLITS
 from mtra_jax.data.labelled import Columns
 from mtra_jax.data.tables import FORMATS
@@ -43,7 +44,7 @@ from mtra_jax.tasks import Kind, Task
 KEYS = (
     *("kind", "title", "text", "label", "labels", "label_separator", "metrics"),
     *("files", "format", "columns", "dataset", "config", "splits", "shares", "seed"),
-    *("class_weights", "label_smoothing"),
+    *("separator", "class_weights", "label_smoothing"),
 )
 METRICS = {
     "classification": ("macro_f1", "accuracy"),
@@ -67,9 +68,9 @@ class Entry(NamedTuple):
 
     `place`: file and line of its table. `task`: without `labels` where they are read
     from the data. `weights`: of classes by their names. `files`: split -> paths; empty
-    if the data are `dataset`, with `splits` as split -> its name there. `shares`: of the training
-    data, for each split that may have to be cut from them; those in `cut` are cut even
-    if `dataset` has such a split.
+    if the data are `dataset`, with `splits` as split -> its name there. `shares`: of the
+    training data, for each split that may have to be cut from them; those in `cut` are
+    cut even if `dataset` has such a split. `separator`: of CSV; "" for a comma.
     """
 
     place: str
@@ -85,6 +86,7 @@ class Entry(NamedTuple):
     cut: tuple[str, ...]
     seed: int
     weights: dict[str, float]
+    separator: str = ""
 
 
 def read(path: str | Path) -> dict[str, Entry]:
@@ -96,6 +98,8 @@ def read(path: str | Path) -> dict[str, Entry]:
         line.
     """
     path = Path(path)
+    if path.suffix.lower().removeprefix(".") in FORMATS and path.is_file():
+        raise InputError(f"{path}: expected a TOML file that describes tasks, not data")
     text, values = toml_tables.read(path)
     if not values:
         raise InputError(f"{path}: no task; expected a table [NAME] for each task")
@@ -167,7 +171,16 @@ def _entry(table: Table) -> Entry:
         tuple(table.values.get("shares", ())),
         seed,
         weights if isinstance(weights, dict) else {},
+        _separator(table),
     )
+
+
+def _separator(table: Table) -> str:
+    """The sign between the columns of CSV; "" for a comma."""
+    value = table.string("separator")
+    if value and not delimited.is_separator(value):
+        raise table.fault("separator", 'one sign, such as ";"')
+    return value
 
 
 def _columns(table: Table, kind: str, text: tuple[str, ...]) -> Columns:
@@ -237,7 +250,8 @@ def _paths(table: Table) -> dict[str, tuple[Path, ...]]:
         if any("\0" in name for name in names):
             raise table.fault("files", "paths without a NUL character")
         result[split] = tuple(table.path.parent / name for name in names)
-    if "dataset" in table.values and (bad := {"format", "columns"} & {*table.values}):
+    of_files = {"format", "columns", "separator"}
+    if "dataset" in table.values and (bad := of_files & {*table.values}):
         raise table.fault(min(bad), "it with `files` only")
     return result
 

@@ -5,17 +5,31 @@ label may be, and `shares` how splits without data are cut from the training dat
 """
 
 import dataclasses
+import itertools
+import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtra_jax.data import cells, hub, labelled, shares, sources, tables, task_entries
+from mtra_jax.data import (
+    cells,
+    hub,
+    labelled,
+    shares,
+    sources,
+    spelling,
+    tables,
+    task_entries,
+)
 from mtra_jax.data.examples import SPLITS, Data, Examples, Splits
 from mtra_jax.data.labelled import Labelled
 from mtra_jax.data.task_entries import Entry
 from mtra_jax.errors import InputError, caller_level, did_you_mean, shown
 from mtra_jax.tasks import OWN, Benchmark, Task
+
+_MOST_WARNINGS = 3  # of misspelt labels, for each task
 
 
 def names(path: str | Path) -> tuple[str, ...]:
@@ -33,8 +47,8 @@ def load(
     """Reads the tasks `names` of a TOML file, by default all, in the file's order.
 
     Labels that the file does not list are those of the training data: in the order of
-    numbers if all are numbers, otherwise by code point. Warns of test texts that are
-    training texts too.
+    numbers if all are numbers, otherwise by code point. Warns of such a label that
+    looks like a misspelling, and of test texts that are training texts too.
 
     Raises:
       InputError: as `task_entries.read`, `tables.rows` and `hub.open_splits`; a task or
@@ -54,6 +68,8 @@ def load(
             task, read_splits[name] = _read(entry, None, splits)
             tasks.append(task)
             _warn_of_shared_texts(entry, read_splits[name])
+            if "train" in splits and not entry.task.labels:
+                _warn_of_misspelt_labels(entry, task, read_splits[name]["train"])
     return Data(Benchmark(OWN, tuple(tasks)), read_splits)
 
 
@@ -82,6 +98,36 @@ def read(
         _check_same(entry, task)
         _, result[task.name] = _read(entry, task, splits)
     return result
+
+
+def cut_off(path: str | Path, names: Iterable[str], split: str) -> list[str]:
+    """A line for each of the tasks `names` whose `split` is a share of its training data.
+
+    The line names the data and the key that makes all of them the split.
+
+    Raises:
+      InputError: as `read`.
+    """
+    entries = task_entries.read(path)
+    lines = []
+    for name in names:
+        entry = entries[name]
+        if split in entry.shares and not _source(entry).has(split):
+            key, source = "splits", json.dumps(entry.splits.get("train", "train"))
+            if entry.files:
+                key, source = "files", _shown_paths(entry.files["train"], path)
+            lines.append(
+                f"{entry.place}: {name}: a share of {entry.shares[split]:g} of {source} "
+                f"was split off for {split}; {key} = {{ {split} = {source} }} scores all "
+                "of it"
+            )
+    return lines
+
+
+def _shown_paths(paths: Sequence[Path], toml: str | Path) -> str:
+    """The value of a key of `files`, relative to the TOML file."""
+    names = [json.dumps(os.path.relpath(p, Path(toml).parent)) for p in paths]
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
 
 
 def examples(task: Task, pairs: Iterable[Any]) -> Examples:
@@ -119,7 +165,7 @@ def _read(
     entry: Entry, task: Task | None, splits: Sequence[str]
 ) -> tuple[Task, dict[str, Examples]]:
     """The task with its labels, which are `task`'s if it is given, and its `splits`."""
-    source = _Files(entry) if entry.files else _Dataset(entry)
+    source = _source(entry)
     missing = [split for split in entry.shares if not source.has(split)]
     needs_train = "train" in splits or any(split in missing for split in splits)
     wanted = [split for split in splits if split not in missing and split != "train"]
@@ -138,6 +184,10 @@ def _read(
         where = f"{entry.place}: {task.name}"
         stacked |= shares.cut(task, stacked["train"], chosen, entry.seed, where)
     return task, {split: stacked[split] for split in splits}
+
+
+def _source(entry: Entry) -> "_Files | _Dataset":
+    return _Files(entry) if entry.files else _Dataset(entry)
 
 
 def _resolved(entry: Entry, labels: Sequence[str]) -> Task:
@@ -181,7 +231,13 @@ class _Files:
             raise InputError(f"{entry.place}: {entry.task.name}: no files of {split}")
         for path in entry.files[split]:
             needs = entry.columns.all
-            rows = tables.read(path, entry.format, columns=entry.header, needs=needs)
+            rows = tables.read(
+                path,
+                entry.format,
+                columns=entry.header,
+                needs=needs,
+                separator=entry.separator,
+            )
             for row in rows:
                 yield labelled.of_row(row, entry.task.kind, entry.columns)
 
@@ -250,6 +306,19 @@ def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
             f"{entry.place}: {entry.task.name}: {shared} of "
             f"{len(splits['test'].texts)} test texts are training texts too",
             stacklevel=caller_level(),
+        )
+
+
+def _warn_of_misspelt_labels(entry: Entry, task: Task, train: Examples) -> None:
+    what = "class" if task.is_classification else "label"
+    counts = train.label_counts(task)
+    for name, other in itertools.islice(spelling.suspects(counts), _MOST_WARNINGS):
+        plural = "" if counts[name] == 1 else "s"
+        warnings.warn(
+            f"{entry.place}: {what} {name} of {task.name} has {counts[name]} training "
+            f"example{plural}; did you mean {other}? labels = [...] makes a misspelling "
+            "an error",
+            stacklevel=3,
         )
 
 

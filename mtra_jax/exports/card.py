@@ -12,6 +12,7 @@ from mtra_jax.tasks import TWEETEVAL, Benchmark
 
 FILE = "README.md"
 NO_LICENCE = "not-stated"
+TEXT, PAIR = '["a text"]', '[("first text", "second text")]'
 
 
 class Facts(NamedTuple):
@@ -131,8 +132,14 @@ def _figures(facts: Facts) -> str:
 
 
 def _loading(facts: Facts, names_of_weights: Collection[str]) -> str:
-    task = facts.benchmark.tasks[0]
-    example = '[("first text", "second text")]' if task.is_pair else '["a text"]'
+    tasks = facts.benchmark.tasks
+    example = PAIR if tasks[0].is_pair else TEXT
+    calls = [
+        f"model.predict({shown}, task={json.dumps(names[0])})"
+        for shown, is_pair in ((TEXT, False), (PAIR, True))
+        if (names := [t.name for t in tasks if t.is_pair == is_pair])
+    ]
+    lines_of_calls = "\n".join(calls)
     length = facts.about["evaluation"]["data.max_length"]
     code = pytorch.lines(names_of_weights, length)
     onnx = ""
@@ -146,7 +153,7 @@ With `mtra_jax`:
 import mtra_jax
 
 model = mtra_jax.load("DIRECTORY")  # with this file
-model.predict({example}, task={json.dumps(task.name)})
+{lines_of_calls}
 model.encode({example})  # z
 ```
 
@@ -212,6 +219,11 @@ def _limits(facts: Facts) -> str:
         lines.append("Probabilities are not calibrated.")
     if "classification" in kinds:
         lines.append("Every text gets one of the labels, also a text that fits none.")
+    if "multi_label" in kinds:
+        lines.append(
+            "A label of a multi-label task is predicted from its threshold in `tasks.json` "
+            "on, not from 0.5."
+        )
     lines.append(
         "The model repeats biases of its data and of its backbone. Nobody checked which."
     )

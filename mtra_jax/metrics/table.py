@@ -180,7 +180,10 @@ def _fits(row: Metric, task: Task) -> bool:
 
 
 def _fitting(task: Task) -> list[str]:
-    return [name for name, row in METRICS.items() if _fits(row, task)]
+    """The metrics for own tasks that fit `task`, without those of the papers' benchmarks."""
+    return [
+        name for name, row in METRICS.items() if _fits(row, task) and not row.outputs
+    ]
 
 
 def _refusal(name: str, task: Task) -> InputError:

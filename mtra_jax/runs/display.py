@@ -7,9 +7,10 @@ from typing import Any
 import jax
 
 from mtra_jax.models import safetensors_files
-from mtra_jax.reports import bars
+from mtra_jax.reports import bars, label_counts
 from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import loop, preparation
+from mtra_jax.tasks import OWN
 
 COMPILING = (
     'compiling the step (once per shape{}); XLA\'s "Very slow compile?" is no error'
@@ -77,6 +78,11 @@ class Display:
             self._say(f"weights of the checkpoint that are not used: {names}")
         steps = run.schedule.steps_per_epoch
         self._say(f"training examples: {counts}; {steps} steps an epoch")
+        if run.benchmark.name == OWN:
+            for task in run.benchmark.tasks:
+                labels = prepared.examples[task.name]["train"].label_counts(task)
+                if labels:
+                    self._say(label_counts.line(task.name, labels))
         if prepared.origin and not at.step:
             self._say(prepared.origin)
         if at.step:

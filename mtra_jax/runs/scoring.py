@@ -1,7 +1,7 @@
 """The best model of a finished run -> figures of a split."""
 
 import contextlib
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,9 +28,11 @@ from mtra_jax.runs import (
     inputs,
     loop,
     preparation,
+    scored_data,
     workdir,
 )
-from mtra_jax.tasks import OWN, Benchmark
+from mtra_jax.runs.scored_data import Options
+from mtra_jax.tasks import Benchmark
 from mtra_jax.train import build, evaluate
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import Program, choose_devices, local_places, replicate
@@ -52,29 +54,18 @@ class Score(NamedTuple):
 
     `summary`: as one split of `results.json`. `difference`: how the data differ from those
     of the run. `limit`: the largest number of scored examples per task (`data.limit`);
-    0 for all.
+    0 for all. `left_out`: the tasks of the run that `Options.task_path` lacks. `counts`:
+    the scored examples of each task. `cut_off`: lines about data other than the run's of
+    which only a share is scored, see `task_file.cut_off`.
     """
 
     benchmark: Benchmark
     summary: dict[str, Any]
     difference: str | None
     limit: int = 0
-
-
-class Options(NamedTuple):
-    """Options of `evaluate_run`.
-
-    `data_dir` and `cache_dir`: None for the run's data and for your own cache. `task_path`:
-    the TOML file of own tasks; None for the run's. `num_devices`: 0 for all. `batch_size`:
-    None for that of training; it is rounded up to a multiple of the devices.
-    """
-
-    data_dir: str | None = None
-    cache_dir: str | None = None
-    task_path: str | None = None
-    num_devices: int = 0
-    batch_size: int | None = None
-    bar: evaluate.Bar = evaluate.no_bar
+    left_out: tuple[str, ...] = ()
+    counts: Mapping[str, int] = {}
+    cut_off: tuple[str, ...] = ()
 
 
 def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
@@ -159,15 +150,22 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
     names = configs.separate_tasks(config)
     if not names:
         return _evaluate_one(directory, split, options)
+    benchmark, left_out = scored_data.choose(
+        definitions.read(directory), options.task_path
+    )
+    names = benchmark.task_names
     parts = [_evaluate_one(directory / name, split, options) for name in names]
     scores = {n: part.summary[n] for n, part in zip(names, parts, strict=True)}
-    benchmark = definitions.read(directory)
+    counts = {n: count for part in parts for n, count in part.counts.items()}
     differences = [part.difference for part in parts if part.difference is not None]
     return Score(
         benchmark,
         metrics.summarize(scores, benchmark.tasks),
         differences[0] if differences else None,
         config.data.limit,
+        left_out,
+        counts,
+        tuple(line for part in parts for line in part.cut_off),
     )
 
 
@@ -226,8 +224,7 @@ def evaluate_saved(
     saved: Saved, directory: Path, split: str, options: Options
 ) -> Score:
     """As `evaluate_run`, for the model `saved` that was read from `directory`."""
-    config, benchmark = saved.config, saved.benchmark
-    data_dir = options.data_dir
+    config, data_dir = saved.config, options.data_dir
     if data_dir is None:
         data_dir = config.data.dir
         if data_dir == benchmarks.HUB:
@@ -236,8 +233,10 @@ def evaluate_saved(
                 "expected --data_dir hub, to go online, or --data_dir DIR"
             )
     devices = choose_devices(options.num_devices)
-    task_path = _task_path(directory, saved, options)
-    examples = benchmarks.read_examples(benchmark, data_dir, [split], task_path)
+    path = scored_data.task_path(directory, saved.benchmark, config, options)
+    benchmark, left_out = scored_data.choose(saved.benchmark, options.task_path)
+    saved = saved._replace(benchmark=benchmark)
+    examples = benchmarks.read_examples(benchmark, data_dir, [split], path)
     limit = config.data.limit
     limited = benchmarks.limit_examples(benchmark, examples, limit)
     size = options.batch_size or config.batch_size
@@ -247,40 +246,16 @@ def evaluate_saved(
         # With the shapes of training, programs and figures are the same to the bit.
         trained = _shapes_of_training(directory, len(devices))
     batch = _Batch(split, size, trained)
+    now = fingerprints.of_splits(examples)
     return Score(
         benchmark,
         _summary(saved, limited, batch, devices, options.bar),
-        inputs.data_difference(saved.inputs, fingerprints.of_splits(examples)),
+        inputs.data_difference(saved.inputs, now),
         limit,
+        left_out,
+        {name: len(parts[split].texts) for name, parts in limited.items()},
+        tuple(scored_data.cut_off(saved.inputs, now, path, split)),
     )
-
-
-def _task_path(directory: Path, saved: Saved, options: Options) -> str:
-    """The TOML file of own tasks to read; "" for a built-in benchmark.
-
-    Raises:
-      InputError: the options do not fit the tasks of the run, or no file has them.
-    """
-    if saved.benchmark.name != OWN:
-        if options.task_path is not None:
-            raise InputError(
-                f"--tasks {options.task_path}: {directory} has tasks of "
-                f"{saved.benchmark.name}; expected --data_dir DIR for other data"
-            )
-        return ""
-    if options.data_dir is not None:
-        raise InputError(
-            f"--data_dir {options.data_dir}: {directory} has own tasks; expected "
-            "--tasks FILE.toml for other data"
-        )
-    path = options.task_path or saved.config.data.tasks
-    if options.task_path is None and not os.path.exists(path):
-        # A relative path, in another directory; or the tasks were given in Python.
-        raise InputError(
-            f"{directory / workdir.CONFIG}: data.tasks is {path!r}, and there is no such "
-            "file here; expected --tasks FILE.toml"
-        )
-    return path
 
 
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:

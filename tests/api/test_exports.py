@@ -74,30 +74,78 @@ def test_the_command_predicts_with_an_export(flags, exported, model, tmp_path, c
         predict.main([*files, "--task=moot"])
 
 
-def test_the_command_evaluates_an_export(exported, model, tmp_path, capsys):
+def write_tasks(folder, names=("mood", "topics", "stars", "agree")):
+    """A TOML file of the tasks `names` with their test data alone."""
     toml = ""
     for task, parts in trained_models.own_tasks():
+        if task.name not in names:
+            continue
         rows = [{"text": text, task.name: label} for text, label in parts["test"]]
         if task.is_pair:
             rows = [
                 {**row, **dict(zip("ab", row["text"], strict=True))} for row in rows
             ]
-        path = tmp_path / f"{task.name}.jsonl"
+        path = folder / f"{task.name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         columns = '["a", "b"]' if task.is_pair else '"text"'
         toml += (
             f'[{task.name}]\nkind = "{task.kind}"\ntext = {columns}\nlabel = "{task.name}"\n'
             f'files = {{ train = "none.jsonl", test = "{path.name}" }}\n'
         )
-    (tmp_path / "tasks.toml").write_text(toml)
+    path = folder / "tasks.toml"
+    path.write_text(toml)
+    return str(path)
+
+
+def test_the_command_evaluates_an_export(exported, model, tmp_path, capsys):
     flags = ["--workdir", str(exported), "--cache_dir="]
-    evaluate.main([*flags, "--tasks", str(tmp_path / "tasks.toml")])
+    evaluate.main([*flags, "--tasks", write_tasks(tmp_path)])
     output, errors = capsys.readouterr()
     for name, expected in model.results["test"].items():
         assert json.loads(output)[name] == pytest.approx(expected, abs=1e-3)
     assert "not the data" not in errors
+    assert "not scored" not in errors
     with pytest.raises(mtra_jax.InputError, match="expected --tasks FILE"):
         evaluate.main(flags)
+
+
+def test_a_file_of_some_tasks_is_scored_and_the_others_are_named(
+    exported, model, tmp_path, capsys
+):
+    flags = ["--workdir", str(exported), "--cache_dir=", "--tasks"]
+    path = write_tasks(tmp_path, ("stars", "topics"))
+    evaluate.main([*flags, path])
+    output, errors = capsys.readouterr()
+    figures = json.loads(output)
+    assert list(figures) == ["topics", "stars", "avg"]
+    for name in ("topics", "stars"):
+        assert figures[name] == pytest.approx(model.results["test"][name], abs=1e-3)
+    assert f"not scored, as {path} lacks them: mood, agree\n" in errors
+    other = tmp_path / "other.toml"
+    other.write_text('[sun]\nfiles = { test = "sun.csv" }\n')
+    with pytest.raises(mtra_jax.InputError, match=f"{other}: sun: the model has none"):
+        evaluate.main([*flags, str(other)])
+
+
+def test_a_single_labelled_file_is_scored_in_part_with_a_note(
+    exported, model, tmp_path, capsys
+):
+    """Unless it is the data of the run."""
+    write_tasks(tmp_path, ["mood"])
+    path = tmp_path / "tasks.toml"
+    path.write_text('[mood]\nfiles = "mood.jsonl"\nlabel = "mood"\n')
+    evaluate.main([f"--workdir={exported}", "--cache_dir=", f"--tasks={path}"])
+    errors = capsys.readouterr().err
+    note = 'a share of 0.1 of "mood.jsonl" was split off for test; files = {'
+    assert "mood 1 examples of the test split\n" in errors
+    assert note in errors
+    with pytest.warns(UserWarning, match=note):
+        model.evaluate(str(path))
+    path.write_text('[mood]\nfiles = { test = "mood.jsonl" }\nlabel = "mood"\n')
+    evaluate.main([f"--workdir={exported}", "--cache_dir=", f"--tasks={path}"])
+    errors = capsys.readouterr().err
+    assert "mood 14 examples of the test split\n" in errors
+    assert "split off" not in errors
 
 
 def test_no_path_of_this_machine_is_in_an_export(exported, run):
@@ -142,6 +190,12 @@ def test_the_card_has_data_figures_and_metadata(exported, model):
         assert cells[3:] == [str(n) for n in counts.values()] == ["40", "12", "14"]
     for row in ("majority", "test"):
         assert f"{model.results[row]['avg']:.2f}" in body
+    for call in (
+        'model.predict(["a text"], task="mood")',
+        'model.predict([("first text", "second text")], task="agree")',
+        "predicted from its threshold in `tasks.json`",
+    ):
+        assert call in body
     for expected in ("## Limits", "## Licence", "`epochs`", '`"ew"`', "jax 0."):
         assert expected in body
 

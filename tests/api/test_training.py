@@ -94,6 +94,17 @@ def test_a_warm_start_needs_no_backbone():
         ({"epochs": 0}, "epochs is 0; expected at least 1"),
         ({"tasks": [("mood", {})]}, r"tasks\[0\] is"),
         (
+            {
+                "tasks": [
+                    (
+                        mtra_jax.Task("a", "A", "regression", ("a",), ("pearsn",)),
+                        {"train": [(str(n), n) for n in range(20)]},
+                    )
+                ]
+            },
+            "task a, a regression with 1 outputs: metric 'pearsn' is unknown; did you",
+        ),
+        (
             {"tasks": [(mtra_jax.Task("a", "A", "regression", ("a",), ()), {})]},
             "no examples for 'train'",
         ),

@@ -15,7 +15,7 @@ from messages import assert_mentions
 from pyarrow import parquet
 
 from mtra_jax import metrics
-from mtra_jax.data import task_entries, task_file
+from mtra_jax.data import spelling, task_entries, task_file
 from mtra_jax.data.examples import SPLITS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Benchmark, Kind, Task
@@ -41,6 +41,7 @@ def write(folder: Path, **contents: str) -> Path:
 def load(path: Path, *args, **kwargs):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*training texts too")
+        warnings.filterwarnings("ignore", message=".*makes a misspelling an error")
         return task_file.load(path, *args, **kwargs)
 
 
@@ -233,6 +234,31 @@ def test_a_split_may_be_several_files_of_any_format(tmp_path):
     assert splits["test"].texts == list("abc")
 
 
+def test_csv_with_another_separator(tmp_path):
+    toml = FILES + 'separator = ";"\n'
+    content = '\ufefftext;label\n"a; b";x\n"c, d";y\n'
+    _, splits = one(tmp_path, toml, t_csv=content)
+    assert splits["train"].texts == ["a; b", "c, d"]
+    with pytest.raises(InputError) as error:
+        one(tmp_path, FILES, t_csv=content)
+    assert_mentions(error.value, "t.csv:1", "no column 'text'", "';' seems to separate")
+
+
+def test_data_in_place_of_the_tasks_are_refused(tmp_path):
+    write(tmp_path, t_csv=CSV)
+    with pytest.raises(InputError) as error:
+        task_file.names(tmp_path / "t.csv")
+    expected = "expected a TOML file that describes tasks, not data"
+    assert str(error.value) == f"{tmp_path / 't.csv'}: {expected}"
+
+
+def test_text_of_another_encoding_is_refused_with_the_format_of_excel(tmp_path):
+    (tmp_path / "t.csv").write_bytes("text,label\ncafé,x\n".encode("cp1252"))
+    with pytest.raises(InputError) as error:
+        one(tmp_path, FILES)
+    assert_mentions(error.value, "t.csv:2", "0xe9", 'in Excel: "CSV UTF-8"')
+
+
 def test_tasks_are_those_of_the_file_in_its_order(tmp_path):
     path = write(
         tmp_path,
@@ -318,6 +344,63 @@ def test_test_texts_that_are_training_texts_are_counted(tmp_path):
         task_file.load(path, splits=["train", "test"])
 
 
+def test_splits_that_are_a_share_are_named_with_the_key_that_scores_all(tmp_path):
+    toml = '[a]\nfiles = "a.csv"\nshares = { test = 0.25 }\n'
+    toml += '[b]\nfiles = { train = ["x/b.csv", "c.csv"], validation = "d.csv" }\n'
+    toml += '[c]\nfiles = { test = "a.csv" }\n'
+    path = write(tmp_path, tasks_toml=toml)
+    assert task_file.cut_off(path, ["a", "b", "c"], "test") == [
+        f'{path}:1: a: a share of 0.25 of "a.csv" was split off for test; '
+        'files = { test = "a.csv" } scores all of it',
+        f'{path}:4: b: a share of 0.1 of ["x/b.csv", "c.csv"] was split off for test; '
+        'files = { test = ["x/b.csv", "c.csv"] } scores all of it',
+    ]
+    assert task_file.cut_off(path, ["b"], "validation") == []
+    # The advice is followed.
+    rows = "".join(f"{n},{'xy'[n % 2]}\n" for n in range(40))
+    trained = Benchmark("own", (Task("a", "A", "classification", ("x", "y"), ()),))
+    write(tmp_path, a_csv=f"text,label\n{rows}")
+    assert len(task_file.read(path, trained, ["test"])["a"]["test"].texts) == 10
+    write(tmp_path, tasks_toml='[a]\nfiles = { test = "a.csv" }')
+    assert len(task_file.read(path, trained, ["test"])["a"]["test"].texts) == 40
+    assert task_file.cut_off(path, ["a"], "test") == []
+
+
+def test_a_label_that_looks_misspelt_is_named(tmp_path):
+    labels = ["good"] * 17 + ["bad"] * 18 + ["neutral"] * 12 + ["godo"]
+    rows = "".join(f"{n},{label}\n" for n, label in enumerate(labels))
+    path = write(tmp_path, tasks_toml=f"[t]\n{FILES}", t_csv=f"text,label\n{rows}")
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        task_file.load(path, splits=["train"])
+        toml = f'[t]\n{FILES}labels = ["godo", "good", "bad", "neutral"]'
+        write(tmp_path, tasks_toml=toml)
+        task_file.load(path, splits=["train"])
+    assert [str(warning.message) for warning in record] == [
+        f"{path}:1: class godo of t has 1 training example; did you mean good? "
+        "labels = [...] makes a misspelling an error"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"good": 30, "Good": 20}, [("Good", "good")]),
+        ({"good": 30, "Good": 30}, [("good", "Good")]),
+        ({"positive": 30, "postive": 3}, [("postive", "positive")]),
+        ({"neutral": 30, "nuetral": 3}, [("nuetral", "neutral")]),
+        ({"positive": 30, "negitive": 1, "negative": 9}, [("negitive", "negative")]),
+        ({"not-offensive": 1000, "offensive": 20}, []),
+        ({"positive": 29, "postive": 3}, []),
+        ({"good": 30, "gold": 20, "1": 50, "10": 1}, []),
+        ({"yes": 30, "yep": 3}, []),
+        ({"ab": 1, "abc": 1}, []),
+    ],
+)
+def test_labels_that_may_be_misspelt(counts, expected):
+    assert list(spelling.suspects(counts)) == expected
+
+
 # ---- refusals
 
 # (file t.csv, lines of [t], what the message mentions in this order)
@@ -345,10 +428,16 @@ BAD_DATA = [
             "1e39": ["t.csv:3", "'1e39'"],
             "1_0": ["t.csv:3", "'1_0'"],
             "": ["t.csv:3", "''"],
-            '"4,5"': ["t.csv:3", "'4,5'"],
+            '"4,5"': ["t.csv:3", "'4,5'", "finite number, with a decimal point"],
             "true": ["t.csv:3", "'true'"],
             "٣": ["t.csv:3", "'٣'"],
         }.items()
+    ),
+    (CSV, FILES + 'separator = ";;"', [f"{TOML}:3", "t.separator", "';;'", "one sign"]),
+    (
+        CSV,
+        FILES + 'format = "tsv"\nseparator = ";"',
+        ["t.csv", "a separator", "the format is tsv"],
     ),
     (
         "text,p\na,2\n",

@@ -3,13 +3,15 @@
 from types import MappingProxyType, SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 
-from mtra_jax.reports import bars
+from mtra_jax.data.examples import Examples
+from mtra_jax.reports import bars, label_counts
 from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import display, selection
 from mtra_jax.runs.progress import Progress
-from mtra_jax.tasks import BENCHMARKS
+from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import evaluate
 
 PREPARED = SimpleNamespace(
@@ -48,6 +50,34 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
     assert capsys.readouterr().err == "evaluating 2 batches\n"
+
+
+def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
+    tasks = (
+        Task("mood", "Mood", "classification", ("bad", "good"), ()),
+        Task("topics", "Topics", "multi_label", ("art", "food"), ()),
+        Task("stars", "Stars", "regression", ("stars",), ()),
+    )
+    labels = {
+        "mood": np.array([1, 0, 1]),
+        "topics": np.array([[1.0, 0], [1, 0], [0, 0]]),
+        "stars": np.array([[3.0], [4], [5]]),
+    }
+    examples = {n: {"train": Examples(["a"] * 3, x)} for n, x in labels.items()}
+    monkeypatch.setattr(PREPARED, "examples", examples, raising=False)
+    monkeypatch.setattr(PREPARED.run, "benchmark", Benchmark("own", tasks))
+    monkeypatch.setattr(PREPARED.run.train.corpus, "sizes", (3, 3, 3))
+    lines = []
+    display.Display(lines.append).watch(PREPARED, SimpleNamespace(step=0))
+    assert lines[1:] == ["mood: bad 1, good 2", "topics: art 2, food 0"]
+
+
+def test_of_many_labels_the_rarest_and_the_most_common_are_shown():
+    counts = {f"l{n}": 10 * n for n in range(20)}
+    assert label_counts.line("t", counts) == (
+        "t: 20 labels, the rarest l0 0, l1 10, l2 20, l3 30, l4 40, the most common "
+        "l17 170, l18 180, l19 190"
+    )
 
 
 def test_the_bounds_are_below_the_scores_of_an_epoch():
