@@ -10,7 +10,7 @@ import numpy as np
 from mtra_jax import metrics
 from mtra_jax.api import inputs
 from mtra_jax.data import fingerprints
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError, caller_level, did_you_mean
 from mtra_jax.reports import answers
 from mtra_jax.runs import scored_data, scoring
 from mtra_jax.runs.prediction import Predictor
@@ -141,7 +141,7 @@ class Model:
                 now = fingerprints.of_splits({n: data.splits[n] for n in own})
                 path = inputs.check_file(tasks) if inputs.is_file(tasks) else ""
                 for line in scored_data.cut_off(one.inputs, now, path, split):
-                    warnings.warn(line, stacklevel=2)
+                    warnings.warn(line, stacklevel=caller_level())
         return metrics.summarize(scores, data.benchmark.tasks)
 
     def _task(self, name: str) -> Task:

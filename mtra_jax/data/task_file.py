@@ -318,7 +318,7 @@ def _warn_of_misspelt_labels(entry: Entry, task: Task, train: Examples) -> None:
             f"{entry.place}: {what} {name} of {task.name} has {counts[name]} training "
             f"example{plural}; did you mean {other}? labels = [...] makes a misspelling "
             "an error",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
 
