@@ -38,8 +38,8 @@ def test_a_run_without_a_checkpoint_is_refused(directory, has_finished, tmp_path
         (tmp_path / workdir.RESULTS).write_text('{"best_epoch": 1}')
     fault = "no such directory" if directory == "absent" else "no checkpoint"
     hint = "" if has_finished else "; the run has not finished an epoch"
-    found = message(lambda: scoring.load_best(tmp_path))
-    assert found == f"{place}: {fault}{hint}"
+    text = message(lambda: scoring.load_best(tmp_path))
+    assert text == f"{place}: {fault}{hint}"
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_more_epochs_are_answered_with_the_flag_for_them(
         "expected the same configuration, or a new --workdir"
     )
     hint = f"; once the run has finished, --continue_from {tmp_path} trains more epochs"
-    found = message(lambda: workdir.check(changed, tmp_path))
-    assert found == expected + (hint if has_hint else "")
+    text = message(lambda: workdir.check(changed, tmp_path))
+    assert text == expected + (hint if has_hint else "")
