@@ -24,17 +24,17 @@ def rows_of(lengths):
 def test_packing_keeps_every_text_whole():
     lengths = [40, 30, 20, 25, 9]
     encoded, rows = rows_of(lengths)
-    found = []
+    texts = []
     for ids, segments, positions in zip(*rows, strict=True):
         for segment in range(1, segments.max() + 1):
             at = np.flatnonzero(segments == segment)
             np.testing.assert_array_equal(positions[at], np.arange(len(at)))
-            found.append(ids[at].tolist())
+            texts.append(ids[at].tolist())
     expected = [
         encoded.ids[a:b].tolist()
         for a, b in zip(encoded.offsets, encoded.offsets[1:], strict=False)
     ]
-    assert sorted(found) == sorted(expected)
+    assert sorted(texts) == sorted(expected)
     assert (rows.segments > 0).sum() == sum(lengths)
 
 

@@ -76,7 +76,23 @@ def of_pairs(bound: Callable[[jax.Array, jax.Array], jax.Array]) -> Bound:
     return of_all
 
 
-BOUNDS: dict[str, Bound] = {"mine": of_pairs(objectives.dv_bound)}
+def smile(joint: jax.Array, marginal: jax.Array) -> jax.Array:
+    """The bound SMILE on (joint [N], marginal [N]) scores, with τ = 5."""
+    return objectives.smile_bound(joint, marginal, clip=5.0)
+
+
+def info_nce(joint: jax.Array, marginals: jax.Array) -> jax.Array:
+    """InfoNCE of joint [N] and marginals [N, K] scores: at most log(K + 1)."""
+    pairs = jnp.concatenate([joint[:, None], marginals], axis=1)
+    columns = jnp.ones(pairs.shape[1], bool)
+    return objectives.info_nce_bound(joint, pairs, columns=columns)
+
+
+BOUNDS: dict[str, Bound] = {
+    "mine": of_pairs(objectives.dv_bound),
+    "smile": of_pairs(smile),
+    "info_nce": info_nce,
+}
 """By name."""
 
 

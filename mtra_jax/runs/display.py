@@ -12,6 +12,7 @@ from mtra_jax.reports.bounds import Bound
 from mtra_jax.runs import loop, preparation
 from mtra_jax.tasks import OWN
 
+CACHE = "jax_compilation_cache_dir"  # a setting that JAX does not declare
 COMPILING = (
     'compiling the step (once per shape{}); XLA\'s "Very slow compile?" is no error'
 )
@@ -88,7 +89,7 @@ class Display:
         if at.step:
             self._say(f"continuing at step {at.step}")
         if not at.is_over(run.schedule):
-            is_cached = jax.config.values["jax_compilation_cache_dir"] is not None
+            is_cached = getattr(jax.config, CACHE) is not None
             self._say(
                 COMPILING.format("; cached for the next run" if is_cached else "")
             )

@@ -68,8 +68,8 @@ def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
     monkeypatch.setattr(PREPARED.run, "benchmark", Benchmark("own", tasks))
     monkeypatch.setattr(PREPARED.run.train.corpus, "sizes", (3, 3, 3))
     lines = []
-    display.Display(lines.append).watch(PREPARED, SimpleNamespace(step=0))
-    assert lines[1:] == ["mood: bad 1, good 2", "topics: art 2, food 0"]
+    display.Display(lines.append).watch(PREPARED, Progress())
+    assert lines[1:3] == ["mood: bad 1, good 2", "topics: art 2, food 0"]
 
 
 def test_of_many_labels_the_rarest_and_the_most_common_are_shown():

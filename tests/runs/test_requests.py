@@ -45,3 +45,16 @@ def test_a_signal_is_acknowledged_while_the_main_thread_is_busy():
     finally:
         signal.signal(signal.SIGTERM, before)
     assert received == [signal.SIGTERM]
+
+
+def test_an_interrupt_of_a_call_from_python_is_acknowledged_once(capfd):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with signals.interrupts(lambda: True) as requests:
+            signal.raise_signal(signal.SIGINT)
+            assert requests.should_stop()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capfd.readouterr().err == f"\n{STOPPING}; Ctrl-C again ends without saving\n"
