@@ -23,10 +23,11 @@ from messages import assert_mentions
 
 from mtra_jax import cli
 from mtra_jax import config as configs
+from mtra_jax.api import loading
 from mtra_jax.commands import verbs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
-from mtra_jax.runs import definitions, loop, prediction
+from mtra_jax.runs import definitions, loop
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -1307,7 +1308,7 @@ def outputs_of_lengths(monkeypatch):
         def __call__(self, texts):
             return {"polarity": np.eye(3)[[len(text) % 3 for text in texts]]}
 
-    monkeypatch.setattr(prediction, "load", lambda *_: Predictor())
+    monkeypatch.setattr(loading, "load_predictor", lambda *_: Predictor())
 
 
 LABEL = ("predict", "--workdir={tmp}", "--task=polarity")

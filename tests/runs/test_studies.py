@@ -47,7 +47,7 @@ def test_all_methods_of_table_1_are_there_with_three_seeds():
     main = study("main")
     assert (main.preset, main.seeds) == ("roberta_tweeteval", (0, 1, 2))
     trials = main.tables[0].sweep.trials
-    names = [name for name in registry.METHODS if not name.startswith("stl")]
+    names = [name for name in registry.of_papers() if not name.startswith("stl")]
     assert [t.name for t in trials if t.seed == 2] == ["ew", "ew joint", *names[1:]]
     assert all(not t.overrides or t.name == "ew joint" for t in trials)
     own = {t.name: main.tables[0].sweep.baseline_of(t) for t in trials}
