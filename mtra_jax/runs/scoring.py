@@ -216,6 +216,13 @@ def _summary(
 
 
 def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
+    # Before the model is loaded, which may make a cache directory.
+    is_hub = workdir.read_config(directory).data.dir == benchmarks.HUB
+    if is_hub and options.data_dir is None:
+        raise InputError(
+            f"{directory / workdir.CONFIG}: data.dir is {benchmarks.HUB!r} there; "
+            "expected --data_dir hub, to go online, or --data_dir DIR"
+        )
     saved = load_one(directory, options.cache_dir)
     return evaluate_saved(saved, directory, split, options)
 
@@ -224,14 +231,8 @@ def evaluate_saved(
     saved: Saved, directory: Path, split: str, options: Options
 ) -> Score:
     """As `evaluate_run`, for the model `saved` that was read from `directory`."""
-    config, data_dir = saved.config, options.data_dir
-    if data_dir is None:
-        data_dir = config.data.dir
-        if data_dir == benchmarks.HUB:
-            raise InputError(
-                f"{directory / workdir.CONFIG}: data.dir is {benchmarks.HUB!r} there; "
-                "expected --data_dir hub, to go online, or --data_dir DIR"
-            )
+    config = saved.config
+    data_dir = config.data.dir if options.data_dir is None else options.data_dir
     devices = choose_devices(options.num_devices)
     path = scored_data.task_path(directory, saved.benchmark, config, options)
     benchmark, left_out = scored_data.choose(saved.benchmark, options.task_path)
