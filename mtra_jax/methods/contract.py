@@ -159,9 +159,10 @@ class Method(NamedTuple):
     """A method: parameters that it adds to the model, losses, and one gradient of them.
 
     `init_state` is the state before the first step; a method whose state has the shapes of
-    the shared parameters has `state_like`, a function of their leaves, instead. `num_features` is the width of the
-    heads' input where that differs from the width of z. `passes` counts the forward
-    passes of the encoder in a training step, each with its backward pass.
+    the shared parameters has `state_like`, a function of their leaves, instead.
+    `num_features` is the width of the heads' input where that differs from the width of z.
+    `passes` counts the forward passes of the encoder in a training step, each with its
+    backward pass.
     """
 
     init: Init
