@@ -135,8 +135,9 @@ def _describe(entry: Entry) -> str:
 def check_results(results: Any, source: str) -> None:
     """Checks the content of a results.json before it is shown.
 
-    Each split, and "majority", must hold an object for each task (figures by metric) and "avg". A figure may be null or NaN. Epochs are numbers, or one number per
-    task if the tasks were trained separately.
+    Each split, and "majority", must hold an object for each task (figures by metric) and
+    "avg". A figure may be null or NaN. Epochs are numbers, or one number per task if the
+    tasks were trained separately.
 
     Raises:
       InputError: a value is missing or of another kind; the message begins with `source`.

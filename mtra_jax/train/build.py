@@ -111,9 +111,9 @@ def make_model(
     """Makes the network, without parameters.
 
     `sizes`: the number of training examples of each task; `label_entropies`: see `Space`.
-    Only training uses these two and `steps_per_epoch`. `dtype` and `unroll`: see `encoder.Encoder`. `in_pieces`: the
-    gradient of each layer is averaged over the devices as soon as it is made, not all of
-    it at the end.
+    Only training uses these two and `steps_per_epoch`. `dtype` and `unroll`: see
+    `encoder.Encoder`. `in_pieces`: the gradient of each layer is averaged over the devices
+    as soon as it is made, not all of it at the end.
     """
     kinds = np.array([task.kind for task in benchmark.tasks])
     space = Space(
