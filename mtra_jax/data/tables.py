@@ -154,6 +154,7 @@ def _delimited_rows(
     advice: str,
 ) -> Iterator[Row]:
     header = list(columns)
+    is_first = bool(columns)
     check_needed(header or needs, needs, f"{name}: columns")
     for where, fields in records:
         if not fields:
@@ -167,7 +168,13 @@ def _delimited_rows(
                 f"{where}: {len(fields)} columns; expected {len(header)}: "
                 f"{shown(header)}"
             )
+        elif is_first and fields == header:
+            raise InputError(
+                f"{where}: {shown(fields)} are the columns that are given; expected a "
+                "row, or a file with this line and no columns given"
+            )
         else:
+            is_first = False
             yield Row(where, dict(zip(header, fields, strict=True)))
     if not header:
         raise InputError(f"{name}: the file is empty; expected a line of column names")

@@ -95,6 +95,19 @@ def test_columns_stay_in_the_order_of_the_file(tmp_path):
     assert [list(cells) for _, cells in read(path)] == [["z", "a"], ["a", "q"]]
 
 
+def test_a_first_line_that_is_the_given_columns_is_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\na,b\n")
+    with pytest.raises(InputError) as error:
+        read(path, columns=("a", "b"))
+    assert_mentions(error.value, path, ":1", "['a', 'b']", "expected a row")
+    path.write_text("1,2\na,b\n")
+    assert read(path, columns=("a", "b")) == [
+        (":1", {"a": "1", "b": "2"}),
+        (":2", {"a": "a", "b": "b"}),
+    ]
+
+
 def test_columns_can_be_named_for_files_without_names(tmp_path):
     path = write(tmp_path, "x.tsv", "gj04\t1\t\tSo it is.\n")
     names = ["source", "label", "mark", "text"]
