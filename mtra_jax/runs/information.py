@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from mtra_jax.analysis import information
 from mtra_jax.data.batches import Corpus
 from mtra_jax.reports import bounds
 from mtra_jax.reports.bounds import Bound
@@ -24,7 +25,7 @@ def ceilings(benchmark: Benchmark, corpus: Corpus) -> dict[str, float]:
     whole set of an example's labels.
     """
     return {
-        task.name: _entropy(labels)
+        task.name: information.entropy(labels)
         for task, labels in zip(benchmark.tasks, corpus.labels, strict=True)
         if task.kind != "regression"
     }
@@ -34,12 +35,6 @@ def label_entropies(benchmark: Benchmark, corpus: Corpus) -> np.ndarray:
     """`Space.label_entropies`: the ceiling of each task [T], infinite for regression."""
     limits = ceilings(benchmark, corpus)
     return np.array([limits.get(name, math.inf) for name in benchmark.task_names])
-
-
-def _entropy(labels: np.ndarray) -> float:
-    counts = np.unique(labels, axis=0, return_counts=True)[1]
-    shares = counts / counts.sum()
-    return float(-np.sum(shares * np.log(shares)) + 0.0)  # not -0.0 for one class
 
 
 class Steps:

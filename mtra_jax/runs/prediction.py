@@ -4,7 +4,7 @@ Texts are packed into batches of a few fixed shapes, so that later calls compile
 new: a call of any number of texts needs at most three programs for each row length.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -14,6 +14,8 @@ from mtra_jax.data import batches, packing, readout, tokens
 from mtra_jax.data.packing import Shape
 from mtra_jax.data.texts import normalize
 from mtra_jax.errors import InputError
+from mtra_jax.methods.contract import Method
+from mtra_jax.methods.model import Model
 from mtra_jax.runs import preparation
 from mtra_jax.runs.scoring import Saved
 from mtra_jax.tasks import Task
@@ -21,6 +23,7 @@ from mtra_jax.train import build, evaluate, step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 
+Rows = Callable[[Model, Method, Params, Batch], jax.Array]
 BATCH_TOKENS = (64, 512, 2048)
 """Tokens of the batches, places for padding included: for one text, for a few, for many."""
 TOKENS_PER_TEXT = 16
@@ -98,7 +101,7 @@ class _Model:
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
         devices = choose_devices(1)
-        self._forward = _forward(saved, devices)
+        self._forward = program_of(saved, devices, outputs_of)
         self._params = replicate(saved.params, devices)
 
     def outputs(self, texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
@@ -144,20 +147,30 @@ def rows_of(
     return rows
 
 
-def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
-    """The program of the outputs alone; the compiler drops losses and bounds."""
+def program_of(saved: Saved, devices: list[jax.Device], rows: Rows) -> Program:
+    """The program of `rows(model, method, params, batch)`, for `rows_of`.
+
+    `rows` gives a row of float32 for each place of the batch. The options of the method
+    that are numbers are arguments of the program.
+    """
     config = saved.config
     model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
     choice = preparation.choice_of(config)
 
-    def forward(
+    def run(
         params: Params, batch: Batch, numbers: Mapping[str, ArrayLike]
     ) -> tuple[jax.Array, dict[str, tuple]]:
         method = build.make_method(model, choice, numbers)
-        outputs, _ = step.make_forward(method, axis_name=AXIS)(params, batch)
-        return outputs, {"losses": ()}
+        return rows(model, method, params, batch), {"losses": ()}
 
-    return Program(forward, devices, donate_first=False, settings=(choice.numbers(),))
+    return Program(run, devices, donate_first=False, settings=(choice.numbers(),))
+
+
+def outputs_of(model: Model, method: Method, params: Params, batch: Batch) -> jax.Array:
+    """The outputs of all tasks [B, L] alone; the compiler drops losses and bounds."""
+    del model
+    outputs, _ = step.make_forward(method, axis_name=AXIS)(params, batch)
+    return outputs
 
 
 def plan(lengths: np.ndarray, max_length: int) -> dict[Shape, list[np.ndarray]]:

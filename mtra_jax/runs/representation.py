@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.methods import layout
-from mtra_jax.runs import prediction, preparation
+from mtra_jax.methods.contract import Method
+from mtra_jax.methods.model import Model
+from mtra_jax.runs import prediction
 from mtra_jax.runs.scoring import Saved
-from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
+from mtra_jax.train.devices import AXIS, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 
 
@@ -24,7 +26,7 @@ class Representer:
         devices = choose_devices(1)
         self._saved = saved
         self._params = replicate(saved.params, devices)
-        self._program = _program(saved, devices)
+        self._program = prediction.program_of(saved, devices, _z)
 
     def __call__(
         self, texts: Sequence[str], second_texts: Sequence[str] = ()
@@ -39,11 +41,7 @@ class Representer:
         )
 
 
-def _program(saved: Saved, devices: list[jax.Device]) -> Program:
-    model = preparation.make_model(saved.config, saved.benchmark, saved.backbone.config)
-
-    def encode(params: Params, batch: Batch) -> tuple[jax.Array, dict[str, tuple]]:
-        z = model.represent(params, layout.only_part(batch), None)
-        return layout.gather(z.astype(jnp.float32), AXIS), {"losses": ()}
-
-    return Program(encode, devices, donate_first=False)
+def _z(model: Model, method: Method, params: Params, batch: Batch) -> jax.Array:
+    del method
+    z = model.represent(params, layout.only_part(batch), None)
+    return layout.gather(z.astype(jnp.float32), AXIS)

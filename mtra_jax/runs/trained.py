@@ -2,14 +2,12 @@
 
 import copy
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from mtra_jax import config as configs
 from mtra_jax.data import batches, benchmarks, shapes
@@ -21,8 +19,8 @@ from mtra_jax.methods.model import Model
 from mtra_jax.runs import prediction, preparation, scoring, workdir
 from mtra_jax.runs.scoring import Saved
 from mtra_jax.tasks import Task
-from mtra_jax.train import build, step
-from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
+from mtra_jax.train import build
+from mtra_jax.train.devices import AXIS, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 
 NUM_VIEWS = 2
@@ -69,7 +67,7 @@ class Trained:
         data = preparation.load_data(config)
         self.examples = preparation.examples_of(config, data)
         devices = choose_devices(1)
-        self._program = _program(self.saved, devices)
+        self._program = prediction.program_of(self.saved, devices, _stacked)
         self._params = replicate(self.saved.params, devices)
         self.rows = functools.cache(self._rows)
 
@@ -133,25 +131,15 @@ class Trained:
         return Rows(z, (first, second), own)
 
 
-def _program(saved: Saved, devices: list[jax.Device]) -> Program:
-    """The program of z, its views and the outputs, side by side."""
-    config = saved.config
-    model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
-    choice = preparation.choice_of(config)
-
-    def rows(
-        params: Params, batch: Batch, numbers: Mapping[str, ArrayLike]
-    ) -> tuple[jax.Array, dict[str, tuple]]:
-        method = build.make_method(model, choice, numbers)
-        outputs, _ = step.make_forward(method, axis_name=AXIS)(params, batch)
-        part = layout.only_part(batch)
-        # Another mask for each batch.
-        key = jax.random.fold_in(jax.random.key(0), jnp.sum(part.tokens))
-        keys = (None, *jax.random.split(key, NUM_VIEWS))
-        states = [
-            layout.gather(model.represent(params, part, k).astype(jnp.float32), AXIS)
-            for k in keys
-        ]
-        return jnp.concatenate([*states, outputs], axis=-1), {"losses": ()}
-
-    return Program(rows, devices, donate_first=False, settings=(choice.numbers(),))
+def _stacked(model: Model, method: Method, params: Params, batch: Batch) -> jax.Array:
+    """z, its views and the outputs of each text, side by side."""
+    part = layout.only_part(batch)
+    # Another mask for each batch.
+    key = jax.random.fold_in(jax.random.key(0), jnp.sum(part.tokens))
+    keys = (None, *jax.random.split(key, NUM_VIEWS))
+    states = [
+        layout.gather(model.represent(params, part, k).astype(jnp.float32), AXIS)
+        for k in keys
+    ]
+    outputs = prediction.outputs_of(model, method, params, batch)
+    return jnp.concatenate([*states, outputs], axis=-1)
