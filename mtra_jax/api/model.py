@@ -136,9 +136,9 @@ class Model:
         for one in self._saved:
             own = [n for n in one.benchmark.task_names if n in data.splits]
             if own:
-                chosen = one._replace(benchmark=one.benchmark.select(own))
-                scores |= scoring.score_examples(chosen, data.splits, split)
-                now = fingerprints.of_splits({n: data.splits[n] for n in own})
+                splits = {name: data.splits[name] for name in own}
+                scores |= scoring.score_examples(one, splits, split)
+                now = fingerprints.of_splits(splits)
                 path = inputs.check_file(tasks) if inputs.is_file(tasks) else ""
                 for line in scored_data.cut_off(one.inputs, now, path, split):
                     warnings.warn(line, stacklevel=caller_level())

@@ -78,6 +78,13 @@ def make_examples(
     return Examples(normalized, np.asarray(labels, dtype), targets)
 
 
+def none_of(task: Task) -> Examples:
+    """No example of `task`."""
+    if task.is_classification:
+        return Examples([], np.zeros(0, np.int32))
+    return Examples([], np.zeros((0, task.num_outputs), np.float32))
+
+
 def take(part: Examples, rows: np.ndarray) -> Examples:
     """The examples at the sorted `rows`, with the number of each target that remains."""
     names, sizes = [name for name, _ in part.targets], [n for _, n in part.targets]

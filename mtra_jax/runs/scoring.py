@@ -20,6 +20,7 @@ from mtra_jax.data import (
     targets,
     tokens,
 )
+from mtra_jax.data.examples import none_of
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
 from mtra_jax.runs import (
@@ -185,7 +186,7 @@ def score_examples(
 ) -> dict[str, Any]:
     """Scores a model on one split of `examples`, as one split of `results.json`.
 
-    `examples`: of the tasks of `saved.benchmark`, with its labels.
+    `examples`: of some tasks of `saved.benchmark`, with its labels; only these are scored.
     """
     batch = _Batch(split, saved.config.batch_size)
     return _summary(saved, examples, batch, choose_devices(1), bar)
@@ -199,9 +200,14 @@ def _summary(
     bar: evaluate.Bar,
 ) -> dict[str, Any]:
     config, benchmark = saved.config, saved.benchmark
+    # All tasks stay in the model: parameters of the method may have the size of all labels.
+    parts = {
+        task.name: examples.get(task.name, {batch.split: none_of(task)})
+        for task in benchmark.tasks
+    }
     corpora = benchmarks.build_corpora(
         benchmark,
-        examples,
+        parts,
         saved.backbone.tokenizer,
         max_length=config.data.max_length,
         cache_dir=paths.cache_directory(config.data.cache_dir),
@@ -212,7 +218,7 @@ def _summary(
     params = replicate(saved.params, devices)
     outputs, _ = evaluate.predict_outputs(_forward(saved, devices), params, packed, bar)
     _, scores, _ = evaluate.score_outputs(outputs, corpus, benchmark)
-    return metrics.summarize(scores, benchmark.tasks)
+    return metrics.summarize(scores, benchmark.select([*scores]).tasks)
 
 
 def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
@@ -236,7 +242,6 @@ def evaluate_saved(
     devices = choose_devices(options.num_devices)
     path = scored_data.task_path(directory, saved.benchmark, config, options)
     benchmark, left_out = scored_data.choose(saved.benchmark, options.task_path)
-    saved = saved._replace(benchmark=benchmark)
     examples = benchmarks.read_examples(benchmark, data_dir, [split], path)
     limit = config.data.limit
     limited = benchmarks.limit_examples(benchmark, examples, limit)

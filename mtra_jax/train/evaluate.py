@@ -190,10 +190,12 @@ def score_outputs(
     """Returns the predictions, scores and faults of `Evaluation`.
 
     `outputs`: [N, L], in the order of the examples of `corpus`. Predictions and labels are
-    compared in the user's unit.
+    compared in the user's unit. Tasks without examples are left out.
     """
     predictions, scores, faults = {}, {}, {}
     for index, task in enumerate(benchmark.tasks):
+        if not corpus.sizes[index]:
+            continue
         own = outputs[corpus.tasks == index, benchmark.slots(task.name)]
         is_bad = ~np.isfinite(own).all(axis=1)
         predictions[task.name] = predicted = readout.predictions(task, own)
