@@ -53,7 +53,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "loggers": ("tensorboard",),  # besides metrics.jsonl
             "warm_start": "",  # directory of a run, for encoder, heads and method
             "backbone": {
-                "path": "",  # directory or hub name; empty: new encoder of these sizes
+                "path": "",  # directory, hub name, builtin:tiny; empty: new of these sizes
                 "vocab_size": 2000,
                 "hidden_size": 128,
                 "num_hidden_layers": 2,

@@ -51,8 +51,8 @@ KEYS = {
     "empty for none.",
     "warm_start": "Directory of a finished run: its best epoch gives encoder and tokenizer, heads of "
     "the same tasks, and parameters of the same method. backbone.path is then not read.",
-    "backbone.path": "Encoder to fine-tune: a directory or a hub name. Empty for a new encoder of "
-    "the sizes below.",
+    "backbone.path": "Encoder to fine-tune: a directory, a hub name, or builtin:tiny. Empty for a "
+    "new encoder of the sizes below.",
     "backbone.vocab_size": "Vocabulary size of a new encoder and its tokenizer.",
     "backbone.hidden_size": "Width of a new encoder.",
     "backbone.num_hidden_layers": "Number of layers of a new encoder.",

@@ -31,7 +31,7 @@ from mtra_jax.runs import definitions, loop
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
-PRESET = "--config={root}/configs/baselines.py:ew_tiny_"
+PRESET = "--config={root}/configs/baselines.py:ew_new_"
 TRAIN = (
     "train",
     f"{PRESET}tweeteval",
@@ -42,7 +42,7 @@ TRAIN = (
 )
 MTRA = (
     "train",
-    "--config={root}/configs/mtra.py:tiny_synthetic",
+    "--config={root}/configs/mtra.py:new_synthetic",
     "--workdir={tmp}/run",
 )
 AFFECT = (*TRAIN, "--config.benchmark=affecteval")
@@ -125,7 +125,7 @@ from mtra_jax import config
 
 
 def get_config(name):
-    found = config.preset("tiny_synthetic", "ew")
+    found = config.preset("new_synthetic", "ew")
     with found.unlocked():
         found.epoch = 3
     return found
@@ -135,8 +135,8 @@ from mtra_jax.runs import experiments
 
 
 def get_sweep(name):
-    return experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", [0])[:1] + (
-        experiments.Trial("e\\nw", "ew", "tiny_synthetic", 0),
+    return experiments.Sweep(experiments.grid(["ew"], "new_synthetic", [0])[:1] + (
+        experiments.Trial("e\\nw", "ew", "new_synthetic", 0),
     ))
 """
 EMOBANK_ROWS = "id,split,V,A,D,text\n" + "".join(
@@ -170,7 +170,7 @@ def folder(file: str) -> Write:
     return write
 
 
-CONFIG = configs.to_dict(configs.preset("tiny_synthetic", "ew"))
+CONFIG = configs.to_dict(configs.preset("new_synthetic", "ew"))
 CUT_OFF = json.dumps(CONFIG)[:-9]  # in the last key
 CUT_END = CUT_OFF.rindex('"')
 SMALL = encoder.EncoderConfig(
@@ -213,7 +213,7 @@ def itself(values: dict) -> Write:
 
 def line(**changes) -> str:
     """A line of `results.jsonl`."""
-    values = {"name": "ew", "seed": 0, "preset": "tiny_synthetic", "overrides": {}}
+    values = {"name": "ew", "seed": 0, "preset": "new_synthetic", "overrides": {}}
     return json.dumps({**values, "results": results(), **changes}) + "\n"
 
 
@@ -399,7 +399,7 @@ ROWS = {
     "unknown preset": Row(
         nothing,
         ("train", f"{PRESET}sinthetic", "--workdir={tmp}/run"),
-        ("'ew_tiny_sinthetic'", "ew_tiny_synthetic"),
+        ("'ew_new_sinthetic'", "ew_new_synthetic"),
     ),
     "unknown key of a method": Row(
         nothing,

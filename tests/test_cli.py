@@ -115,7 +115,7 @@ def test_wrong_flags_raise_instead_of_leaving(rest, expected, capsys):
 def test_a_configuration_with_overrides():
     arguments = [
         "--config.epochs=3",
-        f"--config={MTRA}:tiny_synthetic",
+        f"--config={MTRA}:new_synthetic",
         "--workdir",
         "w",
         "--config.tasks",
@@ -177,7 +177,7 @@ def test_wrong_input_is_one_line_and_code_2(monkeypatch, capsys, overrides, expe
     def main(arguments):
         cli.with_config(make_parser(), arguments)
 
-    config = f"--config={MTRA}:tiny_synthetic"
+    config = f"--config={MTRA}:new_synthetic"
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, main, ["--workdir", "w", config, *overrides])
     assert stop.value.code == 2

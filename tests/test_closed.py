@@ -199,7 +199,7 @@ def assert_closed(done: Done) -> None:
     assert done.home == []
 
 
-TINY = "configs/mtra.py:tiny_synthetic"
+TINY = "configs/mtra.py:new_synthetic"
 SMALL = (
     "--config.tasks=irony,intensity",
     "--config.epochs=1",
@@ -907,14 +907,14 @@ CLIMBING = ["../../x", "/etc/x", "..", "irony/../../x", "irony\0", "~/x", "C:\\x
 @pytest.mark.parametrize("name", CLIMBING)
 def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, name):
     """`stl` has a directory for each task, and `predict.py` reads from there."""
-    values = configs.to_dict(configs.preset("tiny_synthetic", "stl"))
+    values = configs.to_dict(configs.preset("new_synthetic", "stl"))
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**values, "tasks": ["irony", name]}))
     assert repr(name) in refusal(workdir.read_config, tmp_path)
     file.write_text(json.dumps(values))
     assert repr(name) in refusal(scoring.load, tmp_path, name)
     overrides = [("tasks", f"irony,{name}")]
-    config = configs.preset("tiny_synthetic", "stl")
+    config = configs.preset("new_synthetic", "stl")
     assert "unknown task" in refusal(configs.apply, config, overrides)
     assert everything_under(tmp_path) == ["config.json"]
 
@@ -923,7 +923,7 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     "name", ["../../x", "/etc/x", "a/b/../../../x", "~/x", "C:\\x", "\u2025/x"]
 )
 def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
-    run = experiments.Trial(name, "ew", "tiny_synthetic", 0)
+    run = experiments.Trial(name, "ew", "new_synthetic", 0)
     experiments.check(experiments.Sweep((run,), baseline=name), "sweep")
     place = (tmp_path / run.directory).resolve()
     assert place.parent.parent == tmp_path.resolve()
@@ -932,7 +932,7 @@ def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "../..", "\0", "x\0", "a\n/../b"])
 def test_each_run_of_a_sweep_has_a_separate_directory(name):
-    run = experiments.Trial(name, "ew", "tiny_synthetic", 0)
+    run = experiments.Trial(name, "ew", "new_synthetic", 0)
     result = refusal(
         experiments.check, experiments.Sweep((run,), baseline=name), "sweep"
     )
@@ -941,5 +941,5 @@ def test_each_run_of_a_sweep_has_a_separate_directory(name):
 
 @pytest.mark.parametrize("seed", ["/../../../x", "0/../../x", "..", 1.5])
 def test_a_seed_of_a_sweep_cannot_either(seed):
-    run = experiments.Trial("ew", "ew", "tiny_synthetic", seed)
+    run = experiments.Trial("ew", "ew", "new_synthetic", seed)
     assert "--config.seed" in refusal(experiments.config_of, run)

@@ -281,7 +281,7 @@ def test_an_error_of_the_package_is_not_reported_as_one_of_the_users_file(
         from mtra_jax import config
 
         def get_config(name):
-            return config.preset("tiny_synthetic", "mtra")
+            return config.preset("new_synthetic", "mtra")
         """,
     )
 

@@ -483,7 +483,7 @@ def same(actual, expected) -> bool:
     return actual == expected or (actual != actual and expected != expected)
 
 
-CONFIG = configs.to_dict(configs.preset("tiny_synthetic", "mtra"))
+CONFIG = configs.to_dict(configs.preset("new_synthetic", "mtra"))
 
 
 @every_reader
@@ -516,7 +516,7 @@ LINES = [
     {
         "name": name,
         "seed": seed,
-        "preset": "tiny_synthetic",
+        "preset": "new_synthetic",
         "overrides": {"tasks": "irony"},
         "results": RESULTS,
     }
@@ -798,7 +798,7 @@ def test_tables_hold_texts_of_10_megabytes(place):
 @pytest.fixture(scope="module")
 def saved():
     """A model as it is before training, of the size of a toy."""
-    config = configs.preset("tiny_synthetic", "ew")
+    config = configs.preset("new_synthetic", "ew")
     config.tasks, config.batch_size, config.data.cache_dir = ("irony",), 16, ""
     config.backbone.update({"hidden_size": 8, "intermediate_size": 8})
     config.backbone.update({"num_hidden_layers": 1, "vocab_size": 60})

@@ -339,7 +339,7 @@ def test_a_metric_that_is_unknown_is_refused_before_a_run_begins(monkeypatch):
     task = Task("new", "New", "classification", ("a", "b"), ("acuracy",))
     data = task_file.Data(Benchmark("synthetic", (task,)), {})
     monkeypatch.setattr(benchmarks, "load", lambda *_, **__: data)
-    chosen = config.preset("tiny_synthetic", "ew")
+    chosen = config.preset("new_synthetic", "ew")
     with pytest.raises(
         InputError, match="metric 'acuracy' is unknown; did you mean accuracy"
     ):

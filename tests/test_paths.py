@@ -96,7 +96,7 @@ def test_a_configuration_holds_expanded_paths(home, tmp_path):
     path.write_text(
         "from mtra_jax import config\n\n"
         "def get_config(name):\n"
-        '    found = config.preset("tiny_tweeteval", "ew")\n'
+        '    found = config.preset("new_tweeteval", "ew")\n'
         '    found.data.dir = "~/data"\n'
         '    found.backbone.path = "~/model"\n'
         "    return found\n"
@@ -164,7 +164,7 @@ def test_a_read_only_default_cache_is_not_used(home, monkeypatch):
 
 def test_a_warning_shows_the_line_that_called_the_package(home, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    chosen = config.load("configs/mtra.py:tiny_synthetic")
+    chosen = config.load("configs/mtra.py:new_synthetic")
     with pytest.warns(UserWarning, match="not writable") as received:
         preparation.use_compilation_cache(chosen)
     assert [warning.filename for warning in received] == [__file__]

@@ -1,12 +1,16 @@
-"""scripts/pretrain_tiny.py: packed texts, corrupted tokens, batches."""
+"""scripts/pretrain_tiny.py: packed texts, corrupted tokens, batches, the encoder it made."""
 
+import os
+import re
 from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from mtra_jax import config_files
 from mtra_jax.data import synthetic, tokens
+from mtra_jax.models import pretrained
 
 ROOT = Path(__file__).resolve().parents[1]
 script = config_files.execute(str(ROOT / "scripts/pretrain_tiny.py"))
@@ -36,6 +40,30 @@ def test_packing_keeps_every_text_whole():
     ]
     assert sorted(texts) == sorted(expected)
     assert (rows.segments > 0).sum() == sum(lengths)
+
+
+def test_each_token_has_the_state_of_the_first_token_of_its_text():
+    _, rows = rows_of([40, 30, 20, 25, 9])
+    hidden = np.random.default_rng(0).normal(size=(*rows.tokens.shape, 3))
+    states = np.asarray(script.first_states(hidden.astype(np.float32), rows.positions))
+    for row, column in zip(*np.nonzero(rows.segments), strict=True):
+        (own,) = np.nonzero(rows.segments[row] == rows.segments[row, column])
+        np.testing.assert_array_equal(
+            states[row, column], hidden[row, own[0]].astype(np.float32)
+        )
+
+
+def test_cross_entropy_is_the_mean_over_the_chosen_tokens():
+    rng = np.random.default_rng(0)
+    scores, ids = rng.normal(size=(2, 5, 7)), rng.integers(0, 7, (2, 5))
+    where = rng.random((2, 5)) < 0.5
+    losses = [
+        np.log(np.exp(scores[at]).sum()) - scores[at][ids[at]]
+        for at in zip(*np.nonzero(where), strict=True)
+    ]
+    actual = float(script.cross_entropy(scores, ids, where))
+    assert actual == pytest.approx(np.mean(losses), rel=1e-6)
+    assert float(script.cross_entropy(scores, ids, where & False)) == 0
 
 
 def test_shares_of_corrupted_tokens_are_those_of_bert():
@@ -77,3 +105,25 @@ def test_no_text_of_the_benchmark_is_read_for_pretraining():
     without = synthetic.unlabelled(2000, 0, frozenset([*free[:500], *few]))
     assert len(set(without)) == 2000
     assert set(without).isdisjoint([*free[:500], *few])
+
+
+BUILT_IN = pretrained.resolve("builtin:tiny")
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_the_built_in_encoder_is_made_again(tmp_path):
+    tokenizer = tokens.train_tokenizer(script.unlabelled_texts(), script.VOCAB_SIZE)
+    tokens.save_tokenizer(tokenizer, tmp_path, script.MAX_LENGTH)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / name).read_bytes() == (BUILT_IN / name).read_bytes()
+    steps = os.environ.get("PRETRAINING_STEPS")
+    if steps is None:
+        return
+    script.main(["--to", str(tmp_path / "encoder"), "--steps", steps])
+    card, other = (
+        re.search(r"[\d.]+%", (path / "README.md").read_text())[0]
+        for path in (BUILT_IN, tmp_path / "encoder")
+    )
+    # Rounding differs between machines, and grows over the steps.
+    assert float(other[:-1]) == pytest.approx(float(card[:-1]), abs=0.5)

@@ -21,8 +21,8 @@ from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.processes
-MTRA = "configs/mtra.py:tiny_synthetic"
-EW = "configs/baselines.py:ew_tiny_synthetic"
+MTRA = "configs/mtra.py:new_synthetic"
+EW = "configs/baselines.py:ew_new_synthetic"
 EPOCHS = 5
 # Small enough for seconds: a quarter of a tiny benchmark, two tasks, a smaller encoder.
 SMALL = (
@@ -353,8 +353,8 @@ def test_equal_weighting_trains(tmp_path, cache):
     [
         (
             "train.py",
-            ["--config=configs/mtra.py:tiny_sinthetic", "--workdir=/no/where"],
-            ["'tiny_sinthetic'", "tiny_synthetic"],
+            ["--config=configs/mtra.py:new_sinthetic", "--workdir=/no/where"],
+            ["'new_sinthetic'", "new_synthetic"],
         ),
         ("evaluate.py", [], ["--workdir", "--predictions"]),
         ("predict.py", ["--workdir=/no/where", "--task=irony"], ["/no/where"]),
@@ -371,7 +371,7 @@ def test_bad_input_is_one_line(script, flags, parts, tmp_path):
 @pytest.mark.parametrize("method", ["stl_cnn"])
 def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     """The figures of each task are those of a run with that task alone."""
-    preset = f"configs/baselines.py:{method}_tiny_synthetic"
+    preset = f"configs/baselines.py:{method}_new_synthetic"
     flags = (*SMALL, "--config.epochs=1", "--config.data.fraction=0.2")
     workdir = tmp_path / "both"
     done = train(preset, workdir, cache, *flags)

@@ -142,7 +142,7 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(ended):
 
 def report(tmp_path, redirections, *flags):
     scores = {"irony": {"macro_f1": 50.0}, "avg": 50.0}
-    line = {"name": "ew", "seed": 0, "preset": "tiny_synthetic", "overrides": {}}
+    line = {"name": "ew", "seed": 0, "preset": "new_synthetic", "overrides": {}}
     line["results"] = {"validation": scores, "test": scores}
     (tmp_path / "results.jsonl").write_text(json.dumps(line) + "\n")
     return subprocess.run(

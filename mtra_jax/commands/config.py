@@ -20,7 +20,7 @@ METHOD = "method"
 PREFIX = f"{METHOD}."
 NAME = f"{PREFIX}name"
 PLACES = {
-    "backbone.path": "a path, or a hub name; empty for a new encoder",
+    "backbone.path": "a path, a hub name, or builtin:tiny; empty for a new encoder",
     "data.cache_dir": "a path; empty for none",
     "data.dir": "a path, or hub",
     "data.tasks": "a path",

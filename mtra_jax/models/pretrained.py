@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax.errors import InputError, shown
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.models import naming, safetensors_files
 from mtra_jax.models.encoder import (
     MODEL_TYPES,
@@ -42,20 +42,25 @@ ARCHITECTURES = {
 }
 RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 CLASS_NAMES = re.compile(r"\b(?:Got: )?(?:[A-Za-z_]+\.)*[A-Z]\w*(?:Error|Timeout): ")
+# Names that no directory and no model of the hub can have by accident.
+BUILT_IN = {"builtin:tiny": Path(__file__).with_name("tiny")}
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def resolve(path: str) -> Path:
     """Returns the local directory of `path`, downloaded from the hub if necessary.
 
-    An existing directory is returned unchanged. Any other `path` of the form `name` or
-    `organisation/name` is looked up on the hub. Only configurations, vocabularies and
+    An existing directory is returned unchanged. The names in `BUILT_IN` are directories of
+    the package. Any other `path` of the form `name` or `organisation/name` is looked up on
+    the hub. Only configurations, vocabularies and
     safetensors are downloaded.
 
     Raises:
         InputError: `path` is a file, or it is not a directory and the hub has no such
             model or cannot be reached.
     """
+    if path in BUILT_IN:
+        return BUILT_IN[path]
     # Not `Path.expanduser` and `Path.is_dir`: unknown users and long names make them raise.
     local = os.path.expanduser(path)
     if os.path.isdir(local):
@@ -63,7 +68,10 @@ def resolve(path: str) -> Path:
     if os.path.exists(local):
         raise InputError(f"{path}: expected a directory with config.json; found a file")
     if not HUB_NAME.fullmatch(path):
-        raise InputError(f"{path!r}: no such directory")
+        hint = (
+            f"; {did_you_mean(path, BUILT_IN)}" if path.startswith("builtin:") else ""
+        )
+        raise InputError(f"{path!r}: no such directory{hint}")
     import huggingface_hub
 
     try:

@@ -14,6 +14,7 @@ from mtra_jax import config as configs
 from mtra_jax import config_values, failures
 from mtra_jax.data import fingerprints, targets
 from mtra_jax.data.examples import Data
+from mtra_jax.models import pretrained
 from mtra_jax.reports import comparison
 from mtra_jax.runs import (
     agreement,
@@ -247,7 +248,9 @@ def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -
     # Data and configuration determine a new encoder. A hub name, or the path of a run that
     # was removed, is taken to stand for the same encoder as before.
     path = _origin(config)
-    is_local = os.path.isdir(os.path.expanduser(path[-1]))
+    is_local = path[-1] in pretrained.BUILT_IN or os.path.isdir(
+        os.path.expanduser(path[-1])
+    )
     if is_local or path != _origin(workdir.read_config(directory)):
         inputs.check_encoder(directory, made_from, current.encoder(config))
 

@@ -88,7 +88,7 @@ def test_computed_properties_are_in_the_json():
     assert figure_lines.plain(FOUND["feeding"][0])["hidden"] == 0.75
 
 
-PRESET = f"{ROOT}/configs/mtra.py:tiny_synthetic"
+PRESET = f"{ROOT}/configs/mtra.py:new_synthetic"
 OVERRIDES = {
     "tasks": "irony,intensity",
     "data.fraction": "0.3",

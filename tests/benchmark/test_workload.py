@@ -73,24 +73,24 @@ def test_lengths_of_several_devices_stay_separate():
     [("ew", 1), ("mtra", 2), ("infomtl", 2), ("pcgrad", 1)],
 )
 def test_passes_of_a_method(method, expected):
-    config = speeds.with_method(load("mtra.py:tiny_synthetic"), method)
+    config = speeds.with_method(load("mtra.py:new_synthetic"), method)
     assert config.method.name == method
     assert speeds.passes(config) == pytest.approx(expected)
 
 
 def test_without_self_alignment_mtra_has_one_pass():
-    config = load("mtra.py:tiny_synthetic", ("method.self_alignment", "false"))
+    config = load("mtra.py:new_synthetic", ("method.self_alignment", "false"))
     assert speeds.passes(config) == 1
 
 
 def test_methods_that_train_tasks_apart_are_not_timed():
     with pytest.raises(InputError, match="--method stl: trains each task"):
-        speeds.with_method(load("mtra.py:tiny_synthetic"), "stl")
+        speeds.with_method(load("mtra.py:new_synthetic"), "stl")
 
 
 def test_steps_are_timed_on_real_batches_and_become_plain_json():
     loads = [
-        workload.load(speeds.with_method(load("mtra.py:tiny_synthetic"), name), 3)
+        workload.load(speeds.with_method(load("mtra.py:new_synthetic"), name), 3)
         for name in ("ew", "mtra")
     ]
     figures, _ = speeds.speeds(loads)

@@ -752,6 +752,9 @@ def test_a_name_that_is_neither_local_nor_on_the_hub_is_refused(tmp_path):
     )
     for path in (str(tmp_path / "gone"), "./gone", "a/b/c", "", "gone/", "a b"):
         assert refusal(resolve, path) == f"{path!r}: no such directory"
+    assert refusal(resolve, "builtin:tin") == (
+        "'builtin:tin': no such directory; did you mean builtin:tiny?"
+    )
     file = tmp_path / "model.safetensors"
     file.touch()
     assert "found a file" in refusal(resolve, str(file))

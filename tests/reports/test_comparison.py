@@ -30,7 +30,7 @@ def line(name, seed, test, **changes):
         "name": name,
         "method": name,
         "seed": seed,
-        "preset": "tiny_synthetic",
+        "preset": "new_synthetic",
         "overrides": {"epochs": "1"},
         "results": {"validation": summary(1.0, 2.0, 3.0), "test": test},
         **changes,

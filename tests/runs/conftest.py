@@ -16,7 +16,7 @@ from mtra_jax.runs import checkpoints
 ROOT = Path(__file__).resolve().parents[2]
 # Twelve steps in three epochs; checkpoints after steps 2, 4, 6, ...
 FLAGS = (
-    f"--config={ROOT}/configs/baselines.py:ew_tiny_synthetic",
+    f"--config={ROOT}/configs/baselines.py:ew_new_synthetic",
     "--config.tasks=irony,intensity",
     "--config.data.fraction=0.1",
     "--config.epochs=3",

@@ -40,7 +40,7 @@ def write(directory, config=SMALL, heads=HEADS):
 
 
 def load(directory, texts):
-    config = configs.preset("tiny_synthetic", "ew")
+    config = configs.preset("new_synthetic", "ew")
     config.backbone.path = str(directory)
     config.data.max_length = 16
     return preparation.load_backbone(config, texts)

@@ -24,7 +24,7 @@ SMALL = [
 
 
 def make_config(*overrides):
-    preset = "configs/baselines.py:ew_tiny_synthetic"
+    preset = "configs/baselines.py:ew_new_synthetic"
     return configs.load(preset, [*SMALL, *overrides])
 
 

@@ -30,7 +30,7 @@ from mtra_jax.tasks import TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
-EW = f"{ROOT}/configs/baselines.py:ew_tiny_tweeteval"
+EW = f"{ROOT}/configs/baselines.py:ew_new_tweeteval"
 TASKS = {"emotion": 4, "irony": 2}
 SMALL = {
     "tasks": "emotion,irony",
@@ -323,7 +323,7 @@ def test_a_prepared_run_finishes_without_the_data_files(data, tmp_path, finished
 
 
 def test_each_run_of_a_single_task_checks_its_data(data, tmp_path):
-    preset = f"{ROOT}/configs/baselines.py:stl_tiny_tweeteval"
+    preset = f"{ROOT}/configs/baselines.py:stl_new_tweeteval"
     place, options = tmp_path / "run", {"preset": preset, "epochs": "1"}
     train(data, place, **options)
     other = Path(shutil.copytree(data, tmp_path / "other"))
@@ -334,7 +334,7 @@ def test_each_run_of_a_single_task_checks_its_data(data, tmp_path):
 
 def test_a_sweep_does_not_mix_runs_on_other_data(data, tmp_path):
     overrides = [(k, v) for k, v in SMALL.items() if k != "epochs"] + [("epochs", "1")]
-    chosen = experiments.Sweep(experiments.grid(["ew"], "tiny_tweeteval", (0,)))
+    chosen = experiments.Sweep(experiments.grid(["ew"], "new_tweeteval", (0,)))
 
     def plan(root):
         values = [*overrides, ("data.dir", str(root))]

@@ -43,7 +43,7 @@ def start(method, workdir, cache):
         [
             sys.executable,
             str(ROOT / "scripts/train.py"),
-            f"--config={ROOT}/configs/baselines.py:{method}_tiny_synthetic",
+            f"--config={ROOT}/configs/baselines.py:{method}_new_synthetic",
             f"--workdir={workdir}",
             f"--config.data.cache_dir={cache}",
             *FLAGS,

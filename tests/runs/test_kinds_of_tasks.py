@@ -222,7 +222,7 @@ SMALL = [
 
 
 def prepared_with(*overrides):
-    config = configs.load("configs/mtra.py:tiny_synthetic", [*SMALL, *overrides])
+    config = configs.load("configs/mtra.py:new_synthetic", [*SMALL, *overrides])
     return preparation.prepare(config)
 
 

@@ -203,7 +203,7 @@ def tracker(monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_passes_rates_test_figures_and_hyper_parameters(tmp_path, tracker):
-    config = configs.load("configs/baselines.py:ew_tiny_synthetic", SMALL)
+    config = configs.load("configs/baselines.py:ew_new_synthetic", SMALL)
     outcome = training.train(config, tmp_path / "run", lambda *_: loop.Watch())
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
@@ -243,7 +243,7 @@ def test_the_names_are_the_same_in_both_places():
 
 def test_an_unknown_logger_is_refused():
     with pytest.raises(InputError) as error:
-        configs.load("configs/mtra.py:tiny_synthetic", [("loggers", "wandb,mlfow")])
+        configs.load("configs/mtra.py:new_synthetic", [("loggers", "wandb,mlfow")])
     message = "loggers: unknown logger 'mlfow'; did you mean mlflow?"
     assert str(error.value) == message
 
@@ -252,7 +252,7 @@ def test_a_logger_that_is_not_installed_is_refused_before_training(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
-    config = configs.load("configs/mtra.py:tiny_synthetic", [("loggers", "wandb")])
+    config = configs.load("configs/mtra.py:new_synthetic", [("loggers", "wandb")])
     with pytest.raises(InputError) as error:
         training.train(config, tmp_path / "run", lambda *_: loop.Watch())
     assert str(error.value) == (

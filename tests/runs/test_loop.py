@@ -25,7 +25,7 @@ SMALL = [
 ]
 
 
-def make_config(*overrides, preset="configs/mtra.py:tiny_synthetic"):
+def make_config(*overrides, preset="configs/mtra.py:new_synthetic"):
     return configs.load(preset, [*SMALL, *overrides])
 
 

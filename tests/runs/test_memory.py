@@ -27,7 +27,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def config():
-    return configs.load("configs/baselines.py:ew_tiny_synthetic", SMALL)
+    return configs.load("configs/baselines.py:ew_new_synthetic", SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -367,7 +367,7 @@ def test_four_micro_batches_take_less_memory():
 
 def test_a_batch_that_cannot_be_split_is_refused():
     def message(**values):
-        config = configs.preset("tiny_synthetic", "ew")
+        config = configs.preset("new_synthetic", "ew")
         config.update(values)
         with pytest.raises(InputError) as error:
             preparation.prepare(config)
@@ -386,7 +386,7 @@ def test_a_batch_that_cannot_be_split_is_refused():
 
 def test_only_training_is_in_micro_batches():
     """Evaluation needs little memory, and works on whole batches."""
-    config = configs.preset("tiny_synthetic", "ew")
+    config = configs.preset("new_synthetic", "ew")
     config.update(tasks=("irony",), micro_batches=4, devices=2)
     config.data.update(fraction=0.1, cache_dir="")
     with jax.enable_x64(False):

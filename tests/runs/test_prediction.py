@@ -45,7 +45,7 @@ TASKS = (
 
 def make_saved(tasks):
     """A model as it is before training, of the size of a toy."""
-    config = configs.preset("tiny_synthetic", "ew")
+    config = configs.preset("new_synthetic", "ew")
     config.data.cache_dir, config.data.max_length = "", 600
     config.backbone.update({"hidden_size": 8, "intermediate_size": 8})
     config.backbone.update({"num_hidden_layers": 2, "vocab_size": 60})

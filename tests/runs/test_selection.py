@@ -115,7 +115,7 @@ def test_early_stopping_follows_the_score():
 
 def load(method, chosen, tasks="irony,intensity"):
     changes = [("tasks", tasks), ("selection", chosen)]
-    return configs.load(f"configs/baselines.py:{method}_tiny_synthetic", changes)
+    return configs.load(f"configs/baselines.py:{method}_new_synthetic", changes)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ SMALL = [
 
 def trained(directory, *overrides, stop_at=None):
     """The results of a run, and its lines of validation."""
-    preset = "configs/baselines.py:ew_tiny_synthetic"
+    preset = "configs/baselines.py:ew_new_synthetic"
     config = configs.load(preset, [*SMALL, *overrides])
     try:
         training.train(
@@ -227,7 +227,7 @@ def test_a_stopped_run_ends_with_the_selection_of_an_undisturbed_one(tmp_path):
 
 @pytest.mark.slow
 def test_separate_runs_are_selected_each_by_its_own_figures(tmp_path):
-    preset = "configs/baselines.py:stl_tiny_synthetic"
+    preset = "configs/baselines.py:stl_new_synthetic"
     config = configs.load(preset, [*SMALL, ("selection", "average"), ("epochs", "1")])
     training.train(config, tmp_path, lambda prepared, at: loop.Watch())
     results = json.loads((tmp_path / "results.json").read_text())

@@ -23,7 +23,7 @@ SMALL = [
     ("data.cache_dir", ""),
     ("devices", "1"),
 ]
-PRESET = str(ROOT / "configs/mtra.py:tiny_synthetic")
+PRESET = str(ROOT / "configs/mtra.py:new_synthetic")
 # With data that depend on the seed, which draws a share of the examples.
 WHOLE = [pair for pair in SMALL if pair[0] != "data.fraction"]
 

@@ -251,7 +251,7 @@ def test_an_estimate_follows_passes_epochs_and_examples():
 
     def seconds(method, **changes):
         overrides = [("tasks", "irony,stance"), ("epochs", "2"), *changes.items()]
-        config = configs.apply(configs.preset("tiny_synthetic", method), overrides)
+        config = configs.apply(configs.preset("new_synthetic", method), overrides)
         return estimates.seconds(config, data, rates)
 
     assert seconds("ew") == 7 + 0.25 * (2 * (3 * 20 + 20) + 20)

@@ -58,16 +58,16 @@ def answer(call, *arguments, **options):
     ],
 )
 def test_the_directory_of_a_run_is_safe(name, expected):
-    assert experiments.Trial(name, "mtra", "tiny_synthetic", 3).directory == expected
+    assert experiments.Trial(name, "mtra", "new_synthetic", 3).directory == expected
 
 
 def test_a_grid_has_every_method_with_every_seed():
     change = (("epochs", "1"),)
-    assert experiments.grid(["ew", "mtra"], "tiny_synthetic", (4, 7), change) == (
-        ("ew", "ew", "tiny_synthetic", 4, change, ""),
-        ("ew", "ew", "tiny_synthetic", 7, change, ""),
-        ("mtra", "mtra", "tiny_synthetic", 4, change, ""),
-        ("mtra", "mtra", "tiny_synthetic", 7, change, ""),
+    assert experiments.grid(["ew", "mtra"], "new_synthetic", (4, 7), change) == (
+        ("ew", "ew", "new_synthetic", 4, change, ""),
+        ("ew", "ew", "new_synthetic", 7, change, ""),
+        ("mtra", "mtra", "new_synthetic", 4, change, ""),
+        ("mtra", "mtra", "new_synthetic", 7, change, ""),
     )
 
 
@@ -75,19 +75,19 @@ def test_variants_are_one_method_under_several_changes():
     half = (("method.beta", "0.5"),)
     change = (("epochs", "1"),)
     assert experiments.variants(
-        "mtra", {"mtra": (), "half": half}, "tiny_synthetic", (4,), change
+        "mtra", {"mtra": (), "half": half}, "new_synthetic", (4,), change
     ) == (
-        ("mtra", "mtra", "tiny_synthetic", 4, change, ""),
-        ("half", "mtra", "tiny_synthetic", 4, change + half, ""),
+        ("mtra", "mtra", "new_synthetic", 4, change, ""),
+        ("half", "mtra", "new_synthetic", 4, change + half, ""),
     )
 
 
 def test_the_users_values_override_those_of_the_trial():
     run = experiments.Trial(
-        "x", "mtra", "tiny_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
+        "x", "mtra", "new_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
     )
     config = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
-    expected = configs.preset("tiny_synthetic", "mtra")
+    expected = configs.preset("new_synthetic", "mtra")
     expected.epochs, expected.seed = 3, 5
     expected.method.beta, expected.data.fraction = 0.5, 0.1
     assert config == expected
@@ -106,7 +106,7 @@ def test_the_users_values_override_those_of_the_trial():
     ],
 )
 def test_wrong_values_are_refused_and_name_the_trial(overrides, expected):
-    run = experiments.Trial("x", "ew", "tiny_synthetic", 0)
+    run = experiments.Trial("x", "ew", "new_synthetic", 0)
     assert answer(experiments.config_of, run, overrides) == expected
 
 
@@ -129,17 +129,17 @@ def test_wrong_values_are_refused_and_name_the_trial(overrides, expected):
 )
 def test_trials_that_would_share_a_directory_are_refused(runs, expected):
     made = [
-        experiments.Trial(n, "ew", "tiny_synthetic", s) for n, s in [("ew", 0), *runs]
+        experiments.Trial(n, "ew", "new_synthetic", s) for n, s in [("ew", 0), *runs]
     ]
     assert answer(experiments.check, experiments.Sweep(tuple(made)), "s") == expected
 
 
 def test_a_sweep_needs_its_baseline():
-    runs = experiments.grid(["mtra"], "tiny_synthetic", (0,))
+    runs = experiments.grid(["mtra"], "new_synthetic", (0,))
     expected = "s: no run of the baseline 'ew'; known: mtra"
     assert answer(experiments.check, experiments.Sweep(runs), "s") == expected
     experiments.check(experiments.Sweep(runs, baseline="mtra"), "s")
-    own = experiments.grid(["uw"], "tiny_synthetic", (0, 1), baselines={"uw": "ew x"})
+    own = experiments.grid(["uw"], "new_synthetic", (0, 1), baselines={"uw": "ew x"})
     expected = "s: no run of the baseline 'ew x'; known: mtra, uw"
     both = experiments.Sweep((*runs, *own), baseline="mtra")
     assert answer(experiments.check, both, "s") == expected
@@ -156,7 +156,7 @@ def test_invalid_sweep_files_are_refused(tmp_path):
     text.write_text("epochs: 3\n")
     assert answer(experiments.load, f"{text}:x") == f"{text}: not a Python file"
     presets = ROOT / "configs" / "mtra.py"
-    message = answer(experiments.load, f"{presets}:tiny_synthetic")
+    message = answer(experiments.load, f"{presets}:new_synthetic")
     assert message == f"{presets}: no function get_sweep; see configs/sweep.py"
     message = answer(experiments.load, f"{SWEEPS}:synthetik")
     assert message.startswith("unknown sweep 'synthetik'; did you mean synthetic")
@@ -165,7 +165,7 @@ def test_invalid_sweep_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "preset", "seeds"),
     [
-        ("synthetic", "tiny_synthetic", [0, 1]),
+        ("synthetic", "new_synthetic", [0, 1]),
         ("roberta_tweeteval", "roberta_tweeteval", [0, 1, 2]),
         ("bert_affecteval", "bert_affecteval", [0, 1, 2]),
         ("minilm_affecteval", "minilm_affecteval", [0, 1, 2]),
@@ -245,7 +245,7 @@ def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
 # ---- what is trained, with a training that takes no time
 
 THREE = experiments.Sweep(
-    experiments.grid(["ew", "tw", "mtra"], "tiny_synthetic", (0, 1))
+    experiments.grid(["ew", "tw", "mtra"], "new_synthetic", (0, 1))
 )
 
 
@@ -366,9 +366,9 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
     change = (("method.beta", "0.5"), ("epochs", "2"))
     of = experiments.Sweep(
         (
-            *experiments.grid(["ew"], "tiny_synthetic", (0,)),
+            *experiments.grid(["ew"], "new_synthetic", (0,)),
             *experiments.variants(
-                "mtra", {"mtra, half": change}, "tiny_synthetic", (3,)
+                "mtra", {"mtra, half": change}, "new_synthetic", (3,)
             ),
         )
     )
@@ -384,7 +384,7 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
         "method": "mtra",
         "seed": 3,
         "baseline": "ew",
-        "preset": "tiny_synthetic",
+        "preset": "new_synthetic",
         "overrides": {
             "method.beta": "0.5",
             "epochs": "4",
@@ -477,7 +477,7 @@ def test_a_run_with_new_results_replaces_its_line(tmp_path, trainer):
 def test_a_larger_sweep_reuses_the_finished_runs_of_a_smaller_one(tmp_path, trainer):
     run_all(
         tmp_path,
-        experiments.Sweep(experiments.grid(["ew", "mtra"], "tiny_synthetic", (0,))),
+        experiments.Sweep(experiments.grid(["ew", "mtra"], "new_synthetic", (0,))),
     )
     trainer.trained.clear()
     run_all(tmp_path)
@@ -537,19 +537,19 @@ def test_a_damaged_file_of_results_is_refused_before_training(tmp_path, trainer)
 def test_trials_with_different_tasks_are_refused_before_training(tmp_path, trainer):
     both = experiments.Sweep(
         (
-            *experiments.grid(["ew"], "tiny_synthetic", (0,)),
-            *experiments.grid(["tw"], "tiny_tweeteval", (0,)),
+            *experiments.grid(["ew"], "new_synthetic", (0,)),
+            *experiments.grid(["tw"], "new_tweeteval", (0,)),
         )
     )
     assert answer(run_all, tmp_path, both, [("tasks", "irony")]) == (
         "tw: tasks irony of tweeteval; expected those of ew, to stand in one table"
     )
     run_all(
-        tmp_path, experiments.Sweep(experiments.grid(["ew"], "tiny_synthetic", (0,)))
+        tmp_path, experiments.Sweep(experiments.grid(["ew"], "new_synthetic", (0,)))
     )
     trainer.trained.clear()
     other = experiments.Sweep(
-        experiments.grid(["mtra"], "tiny_synthetic", (0,)), baseline="mtra"
+        experiments.grid(["mtra"], "new_synthetic", (0,)), baseline="mtra"
     )
     assert answer(run_all, tmp_path, other, [("tasks", "irony")]) == (
         "mtra: tasks irony of synthetic; expected those of "
@@ -569,7 +569,7 @@ FILE = """
 from mtra_jax.runs import experiments
 
 def get_sweep(name):
-    return experiments.Sweep(experiments.grid(name.split("+"), "tiny_synthetic", (0, 1)))
+    return experiments.Sweep(experiments.grid(name.split("+"), "new_synthetic", (0, 1)))
 """
 
 
@@ -738,7 +738,7 @@ def test_a_sweep_starts_continues_and_is_not_trained_twice(tmp_path, sweep_file)
 
     # The files of a run that was killed before its first checkpoint.
     overrides = [tuple(flag[9:].split("=", 1)) for flag in command[2:]]
-    run = experiments.Trial("ew", "ew", "tiny_synthetic", 0)
+    run = experiments.Trial("ew", "ew", "new_synthetic", 0)
     begun = workdir / run.directory
     begun.mkdir(parents=True)
     values = configs.to_dict(experiments.config_of(run, overrides))

@@ -37,7 +37,7 @@ SMALL = [
 
 
 def make_config(*overrides, method="mtra"):
-    preset = f"{ROOT}/configs/baselines.py:{method}_tiny_synthetic"
+    preset = f"{ROOT}/configs/baselines.py:{method}_new_synthetic"
     return configs.load(preset, [*SMALL, ("data.cache_dir", ""), *overrides])
 
 

@@ -9,7 +9,7 @@ from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.runs import scoring, warm_start, workdir
 
-PRESET = "configs/mtra.py:tiny_synthetic"
+PRESET = "configs/mtra.py:new_synthetic"
 
 
 def message(action):

@@ -138,7 +138,7 @@ def test_every_gradient_is_averaged_once_and_those_of_layers_once_a_pass(name, t
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_the_key_of_the_configuration_reaches_the_encoder(in_pieces):
     overrides = [("gradient_pieces", str(in_pieces))]
-    config = configs.load("configs/mtra.py:tiny_synthetic", overrides)
+    config = configs.load("configs/mtra.py:new_synthetic", overrides)
     benchmark = SYNTHETIC
     model = preparation.make_model(config, benchmark, CONFIG)
     assert model.in_pieces is in_pieces
