@@ -2,7 +2,8 @@
 
   mtra-jax experiment main --scale smoke --workdir runs/smoke
   mtra-jax experiment ablations --backbone roberta --data_dir data --workdir runs/paper \\
-      [--benchmark affecteval] [--seeds 0,1,2] [--config.KEY=VALUE] [--dry_run]
+      [--benchmark affecteval] [--seeds 0,1,2] [--config.KEY=VALUE] [--dry_run] \\
+      [--found runs/search/found.toml]
 
 Experiments with the same work directory share their runs. The same command continues.
 """
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.runs import (
         loop,
         processes,
+        search_values,
         signals,
         studies,
         study_figures,
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         flags.backbone,
         flags.benchmark,
         _seeds(flags.seeds),
+        search_values.read(flags.found) if flags.found else None,
     )
     start_devices()
     command = shlex.join([*cli.command("experiment"), *arguments])
@@ -84,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", default="", help="root of the benchmarks' files")
     parser.add_argument("--seeds", default="", metavar="0,1,2")
+    parser.add_argument(
+        "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
+    )
     parser.add_argument(
         "--dry_run", action="store_true", help="lists the runs, trains nothing"
     )

@@ -1,7 +1,7 @@
 """Trains the runs of a sweep that have not finished, and compares the results.
 
   mtra-jax sweep --config configs/sweep.py:synthetic --workdir runs/synthetic \\
-      [--config.epochs=3] [--config.data.fraction=0.1]
+      [--config.epochs=3] [--config.data.fraction=0.1] [--found runs/search/found.toml]
 """
 
 import shlex
@@ -21,15 +21,29 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--only", default="", metavar="NAME,...", help="rows to train, such as mtra,ew"
     )
+    parser.add_argument(
+        "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
+    )
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest, has_keys=True)
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars, comparison, formats
-    from mtra_jax.runs import experiments, loop, processes, signals, sweep
+    from mtra_jax.runs import (
+        experiments,
+        loop,
+        processes,
+        search_rows,
+        search_values,
+        signals,
+        sweep,
+    )
     from mtra_jax.train.devices import start_devices
 
     chosen = experiments.load(flags.config)
+    if flags.found:
+        chosen = search_rows.tuned(chosen, search_values.read(flags.found))
+        experiments.check(chosen, flags.found)
     start_devices()
     plan = sweep.make_plan(
         chosen,

@@ -91,7 +91,7 @@ def _evaluation_lines(items: Iterable, total: int) -> Iterator:
             written = time.monotonic()
 
 
-def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
+def sweep_bar(total: int, initial: int, name: str = "sweep") -> tqdm.tqdm:
     """A bar of runs on the top line, `initial` of which have already finished.
 
     In a log it shows nothing: a sweep writes a line for each run anyway.
@@ -99,7 +99,7 @@ def sweep_bar(total: int, initial: int) -> tqdm.tqdm:
     return tqdm.tqdm(
         total=total,
         initial=initial,
-        desc="sweep",
+        desc=name,
         unit="run",
         dynamic_ncols=True,
         leave=False,

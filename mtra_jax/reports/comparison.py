@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.reports import intervals, ranks, run_tasks, seeds, significance, tables
+from mtra_jax.reports import (
+    intervals,
+    ranks,
+    run_tasks,
+    seeds,
+    significance,
+    tables,
+    tuning,
+)
 from mtra_jax.reports.json_members import member
 from mtra_jax.reports.seeds import AVG, Cell
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
@@ -48,8 +56,8 @@ class Row(NamedTuple):
 class Comparison(NamedTuple):
     """Rows in order of first occurrence.
 
-    `note`: why Δp is missing, and whether the seeds are too few. `ranking`:
-    None for few methods or tasks.
+    `note`: why Δp is missing, whether the seeds are too few, and how rows were tuned.
+    `ranking`: None for few methods or tasks.
     """
 
     tasks: tuple[Task, ...]
@@ -154,6 +162,7 @@ def _entry(values: Any) -> Entry:
     name, seed = member(values, "name", str), member(values, "seed", int)
     if "baseline" in values:
         member(values, "baseline", str)
+    tuning.check(values)
     check_name(name, "name")
     results = member(values, "results", dict)
     _check_results(results, SPLITS)
@@ -267,6 +276,12 @@ def compare(
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
     notes = [_note(name, means, tasks) for name in chosen]
     notes.append(significance.seeds_note([row.num_seeds for row in rows]))
+    notes.append(
+        tuning.note(
+            (str(e.values.get("method", e.name)), e.values.get("tuned"))
+            for e in entries
+        )
+    )
     note = "; ".join(filter(None, notes)) or None
     return Comparison(tasks, rows, note, ranks.of_tasks(means, tasks))
 

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import config_files
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
+from mtra_jax.runs.search_values import Tuning
 
 Overrides = tuple[tuple[str, str], ...]
 """(dotted key, text), as on a command line."""
@@ -40,10 +41,14 @@ class Trial(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Trials in the order of the table, and the name of the row for Δp and p."""
+    """Trials in the order of the table, and the name of the row for Δp and p.
+
+    `tuning`: whose values the trials have, see `search_rows.tuned`.
+    """
 
     trials: tuple[Trial, ...]
     baseline: str = "ew"
+    tuning: Tuning | None = None
 
     def baseline_of(self, trial: Trial) -> str:
         """The row that Δp and p of the row of `trial` refer to."""

@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple, TypeVar
 from mtra_jax import config as configs
 from mtra_jax import config_files
 from mtra_jax.errors import InputError, did_you_mean, shown
-from mtra_jax.runs import experiments
+from mtra_jax.runs import experiments, search_rows
 from mtra_jax.runs.experiments import Overrides, Sweep, Trial
+from mtra_jax.runs.search_values import Tuning
 
 FRACTION = "data.fraction"
 TASKS = "tasks"
@@ -139,11 +140,15 @@ def make(
     backbone: str = "",
     benchmark: str = "",
     seeds: Sequence[int] = (),
+    tuning: Tuning | None = None,
 ) -> Study:
     """The study of experiment `name`; empty arguments are the scale's defaults.
 
+    `tuning`: values of a search, which come after those of the scale and before a row's.
+
     Raises:
-      InputError: an unknown name, or a benchmark that the experiment does not have.
+      InputError: an unknown name, a benchmark that the experiment does not have, or a
+        search of another preset.
     """
     experiment = _choose("experiment", name, catalogue.experiments)
     chosen = _choose("--scale", scale, catalogue.scales)
@@ -165,8 +170,12 @@ def make(
         )
     seeds = tuple(seeds) or chosen.seeds
     groups = own.get(benchmark, (Part("", ()),))
+    preset = f"{backbone}_{benchmark}"
+    if tuning:
+        search_rows.check_preset(tuning, preset)
+        experiment = _with_tuned_rows(experiment, tuning)
     tables = [
-        _table(experiment, part, f"{backbone}_{benchmark}", seeds, chosen, benchmark)
+        _table(experiment, part, preset, seeds, chosen, benchmark, tuning)
         for part in groups
     ]
     return Study(name, experiment, backbone, benchmark, scale, seeds, tables)
@@ -185,32 +194,56 @@ def _table(
     seeds: Sequence[int],
     scale: Scale,
     benchmark: str,
+    tuning: Tuning | None,
 ) -> Table:
     tasks = ",".join(part.tasks) or scale.tasks.get(benchmark, "")
     shared = (*scale.overrides, *([(TASKS, tasks)] if tasks else []))
-    names = {row.name: _trial_name(row, preset) for row in experiment.rows}
+    names = {row.name: _trial_name(row, preset, tuning) for row in experiment.rows}
     trials: dict[str, list[Trial]] = {}
     for row in experiment.rows:
         name = names[row.name]
-        overrides = _merged(shared, row.overrides)
+        values = search_rows.values_of(tuning, row.name, row.method)
+        overrides = _merged((*shared, *values), row.overrides)
         baseline = names.get(row.baseline, row.baseline)
         trials[name] = [
             Trial(name, row.method, preset, seed, overrides, baseline) for seed in seeds
         ]
-    sweep = Sweep(tuple(itertools.chain(*trials.values())))
+    sweep = Sweep(tuple(itertools.chain(*trials.values())), tuning=tuning)
     experiments.check(sweep, preset)
     return Table(part.title, part.tasks, part.directory, sweep, [*names.items()])
 
 
-def _trial_name(row: Row, preset: str) -> str:
-    """The name of the trials of `row`: `plain` if its last value is that of the preset.
+def _with_tuned_rows(experiment: Experiment, tuning: Tuning) -> Experiment:
+    """The experiment with a row for each space of another name than its method's.
 
-    So a run with the preset's own value of β serves every experiment.
+    Such a row, EW with weight decay and dropout, is in tables of scores alone.
+    """
+    if experiment.columns in ("cost", "analysis"):
+        return experiment
+    rows = []
+    for row in experiment.rows:
+        rows.append(row)
+        rows += [
+            row._replace(
+                name=f"{chosen.row}{row.name.removeprefix(row.method)}",
+                plain=chosen.row if row.plain else "",
+            )
+            for chosen in tuning.rows.values()
+            if chosen.row and row.method == chosen.method == (row.plain or row.name)
+        ]
+    return dataclasses.replace(experiment, rows=tuple(rows))
+
+
+def _trial_name(row: Row, preset: str, tuning: Tuning | None) -> str:
+    """The name of the trials of `row`: `plain` if its last value changes nothing.
+
+    So a run with the preset's own value of β, or the tuned one, serves every experiment.
     """
     if not row.plain:
         return row.name
+    values = search_rows.values_of(tuning, row.name, row.method)
     with_it, without = (
-        configs.apply(configs.preset(preset, row.method), overrides)
+        configs.apply(configs.preset(preset, row.method), (*values, *overrides))
         for overrides in (row.overrides, row.overrides[:-1])
     )
     return row.plain if with_it == without else row.name

@@ -15,12 +15,14 @@ from mtra_jax.reports import (
     published,
     published_analyses,
     tables,
+    tuning,
 )
 from mtra_jax.runs import (
     analyses,
     estimates,
     experiments,
     preparation,
+    search_rows,
     step_cost,
     studies,
     sweep,
@@ -181,8 +183,10 @@ def make_grids(
 def _grid(
     study: Study, table: Table, workdir: Path, overrides: Overrides
 ) -> grids.Grid:
-    is_papers = study.scale == "paper" and all(
-        key in run_files.FREE_KEYS for key, _ in overrides
+    is_papers = (
+        study.scale == "paper"
+        and table.sweep.tuning is None
+        and all(key in run_files.FREE_KEYS for key, _ in overrides)
     )
     directory = studies.directory_of(workdir, table)
     own = {(trial.name, trial.seed): trial for trial in table.sweep.trials}
@@ -195,9 +199,11 @@ def _grid(
         is_printed = is_papers and study.preset == "roberta_tweeteval"
         printed = published.COSTS if is_printed else {}
         steps = _steps_of(table, directory)
-        return experiment_tables.of_costs(title, table.rows, results, steps, printed)
+        grid = experiment_tables.of_costs(title, table.rows, results, steps, printed)
+        return _with_note(grid, table)
     if study.experiment.columns == "analysis":
-        return _of_analysis(study, table, directory, is_papers=is_papers)
+        grid = _of_analysis(study, table, directory, is_papers=is_papers)
+        return _with_note(grid, table)
     baselines = {
         trial.name: table.sweep.baseline_of(trial) for trial in table.sweep.trials
     }
@@ -220,6 +226,18 @@ def _grid(
         printed_rows,
         shows_tasks=study.experiment.columns == "tasks",
     )
+
+
+def _with_note(grid: grids.Grid, table: Table) -> grids.Grid:
+    """The table with a line about how its rows were tuned, if any was.
+
+    Tables of scores have it from the runs that are in them.
+    """
+    note = tuning.note(
+        (trial.method, search_rows.described(table.sweep.tuning, trial))
+        for trial in table.sweep.trials
+    )
+    return grid._replace(notes=[*grid.notes, note]) if note else grid
 
 
 def _of_analysis(

@@ -14,7 +14,7 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.reports import bars, comparison, run_tasks
-from mtra_jax.runs import definitions, display, experiments, training
+from mtra_jax.runs import definitions, display, experiments, search_rows, training
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.tasks import OWN
 
@@ -61,6 +61,7 @@ def make_plan(
       InputError: `only` has an unknown row; a trial has no valid configuration, or other
         tasks than the first; its directory holds another run; `results.jsonl` is damaged.
     """
+    search_rows.check_overrides(sweep.tuning, overrides)
     rows = {trial.name for trial in sweep.trials}
     for name in only:
         if name not in rows:
@@ -167,6 +168,7 @@ def update_results(plan: Plan, job: Job) -> float:
     lines = {(entry.name, entry.seed): entry.values for entry in read(plan.workdir)}
     key = (job.trial.name, job.trial.seed)
     line = {"results": results, "baseline": plan.sweep.baseline_of(job.trial)}
+    line |= _tuned(plan, job.trial)
     if not line.items() <= lines.get(key, {}).items():
         lines[key] = _line(plan, job, results)
         trials = enumerate(plan.sweep.trials)
@@ -196,8 +198,14 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
         **({} if tasks is None else {"tasks": tasks}),
+        **_tuned(plan, trial),
         "results": results,
     }
+
+
+def _tuned(plan: Plan, trial: experiments.Trial) -> dict[str, Any]:
+    values = search_rows.described(plan.sweep.tuning, trial)
+    return {} if values is None else {"tuned": values}
 
 
 def read(workdir: Path) -> list[comparison.Entry]:

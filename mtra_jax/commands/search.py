@@ -1,0 +1,100 @@
+"""Gives each method the same number of trials on validation, and writes the best values.
+
+  mtra-jax search ew,ew_tuned,mtra --preset minilm_tweeteval --workdir runs/search \\
+      [--trials 16] [--space grid|optuna] [--seed 0] [--config.KEY=VALUE]
+  mtra-jax experiment main --backbone minilm --found runs/search/found.toml --workdir runs/main
+
+The same command continues. No trial scores the test set.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from mtra_jax import cli
+from mtra_jax.errors import InputError
+
+GRID, OPTUNA = "grid", "optuna"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains the trials that have not ended, prints them, and writes `found.toml`."""
+    rest, overrides = cli.split_overrides(arguments)
+    flags = cli.parse(_parser(), rest, has_keys=True)
+    names = _names(flags.methods)
+    trials = _number("--trials", flags.trials, 1)
+    seed = _number("--seed", flags.seed, 0)
+    workdir = cli.output_directory(flags.workdir)
+
+    from mtra_jax.reports import bars
+    from mtra_jax.runs import loop, processes, search, search_values, signals
+    from mtra_jax.train.devices import start_devices
+
+    planned = search.make(
+        names,
+        flags.preset,
+        workdir,
+        trials,
+        flags.space,
+        seed,
+        tuple(overrides),
+        shlex.join([*cli.command("search"), *arguments]),
+    )
+    start_devices()
+    bars.write_line(
+        f"{len(names)} methods, {trials} trials each on validation: {', '.join(names)}"
+    )
+    with signals.caught(processes.own_signals()) as requests:
+        try:
+            should_stop = processes.stop_together(requests.should_stop)
+            ended = search.run_all(planned, bars.write_line, should_stop)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+    for name, tries in ended.items():
+        print(f"\n{search.table(planned, name, tries)}")
+    lost = [name for name, tries in ended.items() if search.best(tries) is None]
+    if len(lost) < len(names):
+        print(f"\nfile: {workdir / search_values.FILE}")
+    if lost:
+        sys.exit(f"error: no finished trial of {', '.join(lost)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "methods",
+        metavar="METHOD,...",
+        help="methods, or ew_tuned for EW with weight decay and dropout",
+    )
+    parser.add_argument(
+        "--preset", required=True, metavar="NAME", help="BACKBONE_BENCHMARK, or own"
+    )
+    parser.add_argument("--workdir", required=True, help="the directory of all trials")
+    parser.add_argument("--trials", default="16", metavar="N", help="of each method")
+    parser.add_argument(
+        "--space",
+        default=GRID,
+        choices=(GRID, OPTUNA),
+        help="points of a grid, or of Optuna's sampler with the grid's ranges",
+    )
+    parser.add_argument(
+        "--seed", default="0", metavar="N", help="of the points and of the runs"
+    )
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    """Raises InputError if `text` is not a list of different names."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(f"method {text!r}: expected different names, such as ew,mtra")
+    return names
+
+
+def _number(flag: str, text: str, low: int) -> int:
+    """Raises InputError if `text` is not a whole number, at least `low`."""
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if not is_number or int(text) < low:
+        raise InputError(f"{flag} {text}: expected a whole number, at least {low}")
+    return int(text)

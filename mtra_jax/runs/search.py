@@ -1,0 +1,313 @@
+"""Methods, a preset and a budget -> trials on validation, and the best values of each method."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from mtra_jax import config_values, files
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.reports import bars, tables
+from mtra_jax.runs import (
+    experiments,
+    search_optuna,
+    search_spaces,
+    search_trials,
+    search_values,
+    training,
+)
+from mtra_jax.runs import workdir as run_files
+from mtra_jax.runs.experiments import Overrides, Trial
+from mtra_jax.runs.search_spaces import Point, Space
+from mtra_jax.runs.search_trials import Record
+from mtra_jax.runs.search_values import Chosen
+
+SETTINGS = "search.json"
+Kind = Literal["grid", "optuna"]
+KINDS: tuple[Kind, ...] = ("grid", "optuna")
+
+
+class Source(Protocol):
+    """Where the points of the trials come from."""
+
+    def point(self, number: int) -> Point:
+        """The point of trial `number` (from 0); earlier trials have ended."""
+
+    def is_hopeless(self, epoch: int, score: float) -> bool:
+        """Whether the trial should end at `epoch`, with `score` the best so far."""
+
+    def end(self, number: int, record: Record) -> None:
+        """Takes the result of trial `number`."""
+
+
+class Grid:
+    """The points of a grid; each trial runs to its end."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._points = points
+
+    def point(self, number: int) -> Point:
+        """See `Source`."""
+        return self._points[number]
+
+    def is_hopeless(self, epoch: int, score: float) -> bool:
+        """See `Source`."""
+        return False
+
+    def end(self, number: int, record: Record) -> None:
+        """See `Source`."""
+
+
+class Search(NamedTuple):
+    """A search as requested by one command. `overrides`: the user's, for every trial."""
+
+    preset: str
+    workdir: Path
+    spaces: Mapping[str, Space]
+    num_trials: int
+    kind: Kind
+    seed: int
+    overrides: Overrides
+    command: str
+
+    def trial(self, name: str, point: Point) -> Trial:
+        """The run of a point in the space `name`."""
+        method = self.spaces[name].method
+        overrides = (*self.overrides, *point)
+        return Trial(name, method, self.preset, self.seed, overrides)
+
+    def directory(self, name: str, number: int) -> Path:
+        """The directory of a trial."""
+        return self.workdir / name / f"trial{number:02d}"
+
+    def base(self, name: str) -> dict[str, Any]:
+        """The configuration of the first trial, by dotted key."""
+        trial = self.trial(name, ())._replace(overrides=())
+        return config_values.flat(experiments.config_of(trial, self.overrides))
+
+
+class Try(NamedTuple):
+    """A trial of a space that has ended."""
+
+    number: int
+    point: Point
+    record: Record
+
+
+def make(
+    names: Sequence[str],
+    preset: str,
+    workdir: Path,
+    num_trials: int,
+    kind: Kind,
+    seed: int,
+    overrides: Overrides = (),
+    command: str = "",
+    spec: str = "configs/search.py",
+) -> Search:
+    """A search over the spaces `names`; writes nothing.
+
+    Raises:
+      InputError: an unknown name or preset, a grid with fewer points than trials, values
+        that do not fit, or another search in `workdir`.
+    """
+    spaces = search_spaces.load(preset, spec)
+    for name in names:
+        if name not in spaces:
+            raise InputError(f"method {name}: {did_you_mean(name, spaces)}")
+    chosen = {name: spaces[name] for name in names}
+    search = Search(preset, workdir, chosen, num_trials, kind, seed, overrides, command)
+    for name in chosen:
+        points = search_spaces.ordered(chosen[name], search.base(name), seed)
+        if kind == "grid" and len(points) < num_trials:
+            raise InputError(
+                f"--trials {num_trials}: the grid of {name} has {len(points)} points, and "
+                f"all methods get as many trials; expected at most {len(points)}, or "
+                "--space optuna"
+            )
+        for point in points[:num_trials]:
+            experiments.config_of(search.trial(name, point))
+    if kind == "optuna":
+        search_optuna.load()
+    _check_settings(search)
+    return search
+
+
+def _settings(search: Search) -> dict[str, Any]:
+    """What all commands with one work directory must have in common."""
+    own = {k: v for k, v in search.overrides if k not in run_files.FREE_KEYS}
+    return {
+        "preset": search.preset,
+        "space": search.kind,
+        "seed": search.seed,
+        "overrides": own,
+    }
+
+
+def _check_settings(search: Search) -> None:
+    path = search.workdir / SETTINGS
+    if not path.exists():
+        return
+    before = files.read_json(path)
+    for key, value in _settings(search).items():
+        there = before.get(key) if isinstance(before, dict) else None
+        if there != value:
+            raise InputError(
+                f"{path}: {key} is {there!r} there and {value!r} here; expected the same, "
+                "or a new --workdir"
+            )
+
+
+def run_all(
+    search: Search,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool] = lambda step: False,
+) -> dict[str, list[Try]]:
+    """Trains the trials that have not ended; returns all, by the name of the space.
+
+    `found.toml` is written as each method ends. `say` receives a line as each trial starts
+    and ends.
+
+    Raises:
+      InputError: a trial lacks data or weights, or its directory holds another one.
+      loop.Stopped: `should_stop`, as in `loop.Watch`; the same call continues.
+    """
+    files.write_json(search.workdir / SETTINGS, _settings(search))
+    ended: dict[str, list[Try]] = {}
+    current = training.CurrentInputs()
+    with bars.sweep_bar(
+        len(search.spaces) * search.num_trials, initial=0, name="search"
+    ) as bar:
+        for name in search.spaces:
+            source = _source(search, name)
+            ended[name] = []
+            for number in range(search.num_trials):
+                tried = _try(search, name, number, source, current, say, should_stop)
+                ended[name].append(tried)
+                bar.update()
+            _write_best(search, name, ended[name])
+    return ended
+
+
+def _source(search: Search, name: str) -> Source:
+    space, base = search.spaces[name], search.base(name)
+    if search.kind == "grid":
+        return Grid(search_spaces.ordered(space, base, search.seed))
+    first = search_spaces.centre(space, base)
+    journal = search.workdir / search_optuna.FILE
+    return search_optuna.Tree(journal, name, space, first, search.seed)
+
+
+def _try(
+    search: Search,
+    name: str,
+    number: int,
+    source: Source,
+    current: training.CurrentInputs,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+) -> Try:
+    """Trains one trial unless it has ended."""
+    point = source.point(number)
+    trial, directory = search.trial(name, point), search.directory(name, number)
+    label = f"{name} [{number + 1}/{search.num_trials}] {shown(point)}"
+    search_trials.check(trial, directory, current)
+    record = search_trials.read(directory)
+    if record is None:
+        has_begun = (directory / run_files.CONFIG).exists()
+        say(f"{label}: {'continues' if has_begun else 'starts'}")
+        record = search_trials.run(
+            trial, directory, source.is_hopeless, say, should_stop
+        )
+        say(f"{label}: {_ending(record)}, {record.seconds:.0f} s")
+    else:
+        say(f"{label}: {_ending(record)} before")
+        search_trials.remove_checkpoints(directory)
+    source.end(number, record)
+    return Try(number, point, record)
+
+
+def shown(point: Point) -> str:
+    """A point on one line.
+
+    >>> shown((("learning_rate", "5e-05"), ("method.beta", "1")))
+    'learning_rate=5e-05 beta=1'
+    """
+    return " ".join(f"{key.rpartition('.')[2]}={text}" for key, text in point)
+
+
+def _ending(record: Record) -> str:
+    if record.figure is None:
+        return f"{record.state}: {record.reason}"
+    return f"{record.state}, validation {_figure(record)}"
+
+
+def _figure(record: Record) -> str:
+    return tables.MISSING if record.figure is None else f"{record.figure:.4f}"
+
+
+def best(tries: Sequence[Try]) -> Try | None:
+    """The finished trial with the lowest score, the first of equals; None without any."""
+    finished = [t for t in tries if t.record.state == "finished"]
+    return min(finished, key=lambda t: t.record.score, default=None)
+
+
+def table(search: Search, name: str, tries: Sequence[Try]) -> str:
+    """The trials of a space in lines, the best one marked."""
+    selection = search.base(name)["selection"]
+    chosen = best(tries)
+    heads = [key.rpartition(".")[2] for key, _ in tries[0].point]
+    body = [("trial", *heads, f"validation {selection}", "epochs", "ended")]
+    for each in tries:
+        record = each.record
+        state = f"{record.state}, best" if each is chosen else record.state
+        values = (text for _, text in each.point)
+        body.append(
+            (str(each.number), *values, _figure(record), str(record.epochs), state)
+        )
+    reasons = [
+        f"trial {t.number} {t.record.state}: {t.record.reason}"
+        for t in tries
+        if t.record.reason
+    ]
+    return "\n".join([name, tables.align(body), *reasons])
+
+
+def _write_best(search: Search, name: str, tries: Sequence[Try]) -> None:
+    """Puts the best trial of a space into `found.toml`; without one, removes the space."""
+    path = search.workdir / search_values.FILE
+    rows = search_values.read(str(path)).rows if path.exists() else {}
+    rows.pop(name, None)
+    chosen = best(tries)
+    if chosen is not None:
+        rows[name] = _chosen(search, name, tries, chosen)
+    elif not rows:
+        path.unlink(missing_ok=True)
+        return
+    head = {
+        "space": search.kind,
+        "seed": search.seed,
+        "command": search.command,
+        "overrides": _settings(search)["overrides"],
+    }
+    search_values.write(path, head, rows.values(), search.preset)
+
+
+def _chosen(search: Search, name: str, tries: Sequence[Try], chosen: Try) -> Chosen:
+    directory = search.directory(name, chosen.number)
+    own = next(p.parent for p in sorted(directory.glob(f"**/{run_files.ENVIRONMENT}")))
+    environment = files.read_json(own / run_files.ENVIRONMENT)
+    figure = chosen.record.figure
+    return Chosen(
+        name,
+        search.spaces[name].method,
+        len(tries),
+        chosen.point,
+        selection=search.base(name)["selection"],
+        validation=math.nan if figure is None else round(figure, 6),
+        best_trial=chosen.number,
+        lost_trials=sum(not math.isfinite(t.record.score) for t in tries),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=environment.get("git_revision") or "",
+    )

@@ -1,0 +1,174 @@
+"""The values that a search has chosen <-> `found.toml`, which sweeps and experiments read."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtra_jax import config as configs
+from mtra_jax import files
+from mtra_jax.data import toml_tables
+from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.methods import registry
+from mtra_jax.tasks import OWN
+
+FILE = "found.toml"
+FORMAT = 1
+HEAD = "search"
+# Keys that a search sets besides those of its axes.
+OWN_KEYS = ("seed", "method.name")
+
+
+class Chosen(NamedTuple):
+    """The best trial of a method, or of a space with another name such as `ew_tuned`.
+
+    `values`: (dotted key, text). `num_trials`: those that were compared. The other fields
+    are for people: `validation` is the loss or figure that `selection` names.
+    """
+
+    name: str
+    method: str
+    num_trials: int
+    values: tuple[tuple[str, str], ...]
+    selection: str = ""
+    validation: float = 0.0
+    best_trial: int = 0
+    lost_trials: int = 0
+    date: str = ""
+    commit: str = ""
+
+    @property
+    def row(self) -> str:
+        """The row of a table that has these values alone; "" for all of the method."""
+        return "" if self.name == self.method else self.name.replace("_", " ")
+
+
+class Tuning(NamedTuple):
+    """The content of a `found.toml`, and its path as it was given."""
+
+    path: str
+    preset: str
+    rows: dict[str, Chosen]
+
+    def of(self, row: str, method: str) -> Chosen | None:
+        """What the search has chosen for a row of a table; None if it was not tuned."""
+        for chosen in self.rows.values():
+            # A row may end with a level, as in "ew tuned data 20 %".
+            if chosen.row and f"{row} ".startswith(f"{chosen.row} "):
+                return chosen
+        return self.rows.get(method)
+
+
+def write(
+    path: Path, head: Mapping[str, Any], rows: Iterable[Chosen], preset: str
+) -> None:
+    """Replaces `path`. `head`: what else is written about the search, for people."""
+    lines = [
+        "# The best trial of each method on validation, for --found of `mtra-jax sweep` and",
+        "# `mtra-jax experiment`.",
+        f"[{HEAD}]",
+        f"format = {FORMAT}",
+        f"preset = {json.dumps(preset)}",
+        *(f"{key} = {_toml(value)}" for key, value in head.items()),
+    ]
+    for row in rows:
+        values = {key: _number(text) for key, text in row.values}
+        lines += [
+            "",
+            f"[{row.name}]",
+            f"method = {json.dumps(row.method)}",
+            f"trials = {row.num_trials}",
+            f"values = {_toml(values)}",
+            *(f"{key} = {_toml(getattr(row, key))}" for key in Chosen._fields[4:]),
+        ]
+    files.write_text(path, "\n".join(lines) + "\n")
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{_key(key)} = {_toml(own)}" for key, own in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    # JSON's numbers and texts are TOML's too, but for one control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    """A key, in quotes if TOML would take its dots for tables."""
+    return json.dumps(key) if "." in key else key
+
+
+def read(path: str) -> Tuning:
+    """Reads a `found.toml`; each table must make a configuration of the preset.
+
+    Raises:
+      InputError: the file cannot be read, or a key of it is missing or wrong.
+    """
+    text, content = toml_tables.read(Path(path))
+    head = toml_tables.Table(Path(path), text, HEAD, _table(path, content, HEAD))
+    if head.values.get("format") != FORMAT:
+        raise head.fault("format", f"{FORMAT}")
+    preset = head.string("preset")
+    if not preset:
+        raise head.fault("preset", "the name of a preset")
+    try:
+        configs.preset(preset, "ew")
+    except InputError as error:
+        raise InputError(f"{head.place('preset')}: {HEAD}.preset: {error}") from error
+    rows = {
+        name: _row(
+            toml_tables.Table(Path(path), text, name, _table(path, content, name)),
+            preset,
+        )
+        for name in content
+        if name != HEAD
+    }
+    if not rows:
+        raise InputError(f"{path}: no table of a method; expected one such as [mtra]")
+    return Tuning(path, preset, rows)
+
+
+def _table(path: str, content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not isinstance(content.get(name), dict):
+        raise InputError(f"{path}: no table [{name}]; expected the file of a search")
+    return content[name]
+
+
+def _row(table: toml_tables.Table, preset: str) -> Chosen:
+    """Raises InputError if the table of a method lacks a key, or has a wrong one."""
+    expected = ("method", "trials", *Chosen._fields[3:])
+    for key in table.values:
+        if key not in expected:
+            hint = did_you_mean(key, expected)
+            raise InputError(f"{table.place(key)}: {table.name}.{key}: {hint}")
+    method = table.choice("method", tuple(registry.METHODS), table.name)
+    if method not in registry.METHODS:
+        hint = did_you_mean(method, registry.METHODS)
+        raise InputError(f"{table.place()}: {table.name}: unknown method; {hint}")
+    count = table.values.get("trials")
+    if type(count) is not int or count < 1:
+        raise table.fault("trials", "a whole number, at least 1")
+    values = table.table("values")
+    for key, value in values.items():
+        if type(value) not in (int, float) or key in OWN_KEYS:
+            raise InputError(
+                f"{table.place('values')}: {table.name}.values.{key} is {shown(value)}; "
+                "expected a number, and no key but those that a search varies"
+            )
+    own = tuple((key, repr(value)) for key, value in values.items())
+    # The user's tasks are not needed to check numbers.
+    tasks = [("benchmark", "synthetic")] if preset == OWN else []
+    try:
+        configs.apply(configs.preset(preset, method), [*tasks, *own])
+    except InputError as error:
+        raise InputError(
+            f"{table.place('values')}: {table.name}.values: {error}"
+        ) from error
+    rest = {key: v for key, v in table.values.items() if key in Chosen._fields[4:]}
+    for key, value in rest.items():
+        if not isinstance(value, str | int | float):
+            raise table.fault(key, "a number or a text")
+    return Chosen(table.name, method, count, own, **rest)
