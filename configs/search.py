@@ -22,6 +22,11 @@ SHARED = (
     Axis("learning_rate", (0.2, 0.5, 1, 2, 4, 10), is_relative=True),
     Axis("clip_norm", (0.5, 1, 2, 5)),
 )
+# The built-in benchmark: a small encoder has a narrow range of useful rates.
+SHARED_OF_TINY = (
+    Axis("learning_rate", (0.5, 1, 2), is_relative=True),
+    Axis("clip_norm", (1, 5)),
+)
 TUNED_EW = (
     Axis("weight_decay", (0, 0.01, 0.1)),
     Axis("head_dropout", (0, 0.1, 0.2, 0.4)),
@@ -57,9 +62,9 @@ OPTIONS: dict[str, dict[str, tuple[float, ...]]] = {
     "gradvac": {"decay": (0.001, 0.01, 0.1)},
     "excess_mtl": {"rate": (0.1, 1, 10)},
 }
-# A new encoder's embeddings are small, see `NEW_ENCODER` in `mtra.py`.
-RELATIVE = {"tiny": ("mtra",)}
-MULTIPLES = (0.2, 0.5, 1, 2, 5)
+# The values of the papers are for large encoders at small rates.
+RELATIVE = {"tiny": ("mtra",), "new": ("mtra",)}
+MULTIPLES = (0.2, 1, 5)
 
 
 def own(method: str, backbone: str) -> tuple[Axis, ...]:
@@ -73,9 +78,10 @@ def own(method: str, backbone: str) -> tuple[Axis, ...]:
 def get_spaces(preset: str) -> Mapping[str, Space]:
     """Returns the spaces for runs of `preset`: one a method, and `ew_tuned` after `ew`."""
     backbone = preset.partition("_")[0]
+    shared = SHARED_OF_TINY if backbone == "tiny" else SHARED
     spaces = {}
     for method in registry.METHODS:
-        spaces[method] = Space(method, (*SHARED, *own(method, backbone)))
+        spaces[method] = Space(method, (*shared, *own(method, backbone)))
         if method == "ew":
-            spaces["ew_tuned"] = Space("ew", (*SHARED, *TUNED_EW))
+            spaces["ew_tuned"] = Space("ew", (*shared, *TUNED_EW))
     return spaces
