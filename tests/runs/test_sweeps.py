@@ -165,7 +165,7 @@ def test_invalid_sweep_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "preset", "seeds"),
     [
-        ("synthetic", "new_synthetic", [0, 1]),
+        ("synthetic", "tiny_synthetic", [0, 1]),
         ("roberta_tweeteval", "roberta_tweeteval", [0, 1, 2]),
         ("bert_affecteval", "bert_affecteval", [0, 1, 2]),
         ("minilm_affecteval", "minilm_affecteval", [0, 1, 2]),
@@ -523,7 +523,7 @@ def test_a_directory_of_another_configuration_is_refused_before_training(
     trainer.trained.clear()
     (tmp_path / "ew" / "seed0" / "results.json").unlink()
     message = answer(run_all, tmp_path, overrides=[*SMALL, ("epochs", "3")])
-    assert "epochs is 9 there and 3 here" in message
+    assert "epochs is 20 there and 3 here" in message
     assert not trainer.trained
 
 
