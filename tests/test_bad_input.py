@@ -58,6 +58,15 @@ PREDICT = ("predict", "--workdir={tmp}", "--task=irony")
 TABLE = ("table", "EW={tmp}")
 SWEEP = ("sweep", "--config={root}/configs/sweep.py:synthetic", "--workdir={tmp}/run")
 EXPERIMENT = ("experiment", "main", "--scale=smoke", "--workdir={tmp}/run")
+SEARCH = ("search", "ew", "--preset=tiny_synthetic", "--workdir={tmp}/run")
+TUNED = """[search]
+format = 1
+preset = "tiny_synthetic"
+
+[mtra]
+trials = 16
+values = { learning_rate = 1e-4, "method.bet" = 2 }
+"""
 REPORT = ("report", "{tmp}")
 BENCHMARK = ("benchmark", f"{PRESET}synthetic", "--config.data.cache_dir=")
 TEXT = "tweeteval/datasets/irony/train_text.txt"
@@ -518,6 +527,25 @@ ROWS = {
         ("{tmp}/c.py", "name", "'e\\nw'", "line breaks", "characters"),
     ),
     "sweep into a file": Row(put("run", ""), SWEEP, ("{tmp}/run", "directory", "name")),
+    "search of an unknown method": Row(
+        nothing, (*SEARCH[:1], "mtraa", *SEARCH[2:]), ("method mtraa", "mtra")
+    ),
+    "search with an unknown preset": Row(
+        nothing, (*SEARCH, "--preset=tiny"), ("preset 'tiny'", "tiny_synthetic")
+    ),
+    "search with more trials than points": Row(
+        nothing, (*SEARCH, "--trials=99"), ("--trials 99", "ew", "24", "optuna")
+    ),
+    "file of a search with an unknown key": Row(
+        put("f.toml", TUNED),
+        (*SWEEP, "--found={tmp}/f.toml"),
+        ("{tmp}/f.toml:7", "mtra.values", "method.bet", "method.beta"),
+    ),
+    "file of a search of another preset": Row(
+        put("f.toml", TUNED.replace("bet", "beta")),
+        (*EXPERIMENT, "--benchmark=tweeteval", "--found={tmp}/f.toml"),
+        ("{tmp}/f.toml", "search.preset", "tiny_synthetic", "tiny_tweeteval"),
+    ),
     "experiment that is unknown": Row(
         nothing,
         ("experiment", "mian", "--workdir={tmp}/run"),
