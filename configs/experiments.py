@@ -242,6 +242,6 @@ def get_catalogue(_: str = "") -> Catalogue:
     return Catalogue(
         EXPERIMENTS,
         SCALES,
-        (*SWEEPS.BACKBONES, "tiny"),
+        (*SWEEPS.BACKBONES, "tiny", "new"),
         (*SWEEPS.BENCHMARKS, "synthetic"),
     )

@@ -259,7 +259,10 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("--config.epochs", ["default", "20", "a whole number, at least 1", "Passes"]),
         ("head_dropout", ["a number, at least 0 and less than 1"]),
         ("mapping", ["default", "pmap", "one of pmap, shard_map"]),
-        ("backbone.path", ["(empty)", "a path, a hub name, or builtin:tiny; empty", "Encoder"]),
+        (
+            "backbone.path",
+            ["(empty)", "a path, a hub name, or builtin:tiny; empty", "Encoder"],
+        ),
         ("data.tasks", ["(empty)", "expected  a path\n", "TOML file"]),
         ("heads.start", ["zero", "own tasks (--tasks)  base_rate", "one of zero"]),
         ("data.standardize", ["false", "own tasks (--tasks)  true", "true or false"]),

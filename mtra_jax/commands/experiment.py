@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", help=f"one of {names}")
     parser.add_argument("--workdir", required=True, help="the directory of all runs")
     parser.add_argument("--scale", default="paper", help="paper, small or smoke")
-    parser.add_argument("--backbone", default="", help="roberta, bert, minilm or tiny")
+    parser.add_argument("--backbone", default="", help="roberta, bert, minilm, tiny or new")
     parser.add_argument(
         "--benchmark", default="", help="tweeteval, affecteval or synthetic"
     )
