@@ -90,7 +90,7 @@ def other_balancers(
 
 
 SWEEPS = {
-    "synthetic": all_methods("tiny_synthetic", (0, 1)),
+    "synthetic": all_methods("tiny_synthetic", range(5)),
     "ablations_synthetic": (
         *experiments.grid([EW], "tiny_synthetic", (0, 1)),
         *experiments.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),

@@ -165,7 +165,7 @@ def test_invalid_sweep_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "preset", "seeds"),
     [
-        ("synthetic", "tiny_synthetic", [0, 1]),
+        ("synthetic", "tiny_synthetic", [0, 1, 2, 3, 4]),
         ("roberta_tweeteval", "roberta_tweeteval", [0, 1, 2]),
         ("bert_affecteval", "bert_affecteval", [0, 1, 2]),
         ("minilm_affecteval", "minilm_affecteval", [0, 1, 2]),
