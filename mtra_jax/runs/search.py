@@ -110,7 +110,7 @@ def make(
 
     Raises:
       InputError: an unknown name or preset, a grid with fewer points than trials, values
-        that do not fit, or another search in `workdir`.
+        that do not fit, another search in `workdir`, or a damaged `found.toml` there.
     """
     spaces = search_spaces.load(preset, spec)
     for name in names:
@@ -131,6 +131,8 @@ def make(
     if kind == "optuna":
         search_optuna.load()
     _check_settings(search)
+    if (workdir / search_values.FILE).exists():
+        search_values.read(str(workdir / search_values.FILE))
     return search
 
 

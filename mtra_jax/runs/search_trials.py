@@ -95,9 +95,7 @@ def check(trial: Trial, directory: Path, current: training.CurrentInputs) -> Non
         return
     for place, part in _parts(config, directory).items():
         if (place / inputs.FILE).exists():  # missing if the trial failed before
-            made_from = inputs.read(place)
-            inputs.check_data(place, made_from, current.data(part)[1])
-            inputs.check_encoder(place, made_from, current.encoder(part))
+            training.check_same_inputs(part, place, current)
 
 
 def run(

@@ -117,7 +117,7 @@ def _train_together(
     finished = workdir.read_results(directory)
     if finished is not None:
         comparison.check_results(finished, str(directory / workdir.RESULTS))
-        _check_inputs(config, directory, CurrentInputs(data))
+        check_same_inputs(config, directory, CurrentInputs(data))
         return Outcome(definitions.read(directory), finished)
     if processes.is_writer():
         with _named_failures():
@@ -236,10 +236,13 @@ def check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) ->
     own = {directory / name: configs.of_task(config, name) for name in names}
     for place, part in (own or {directory: config}).items():
         if workdir.has_begun(place):
-            _check_inputs(part, place, current)
+            check_same_inputs(part, place, current)
 
 
-def _check_inputs(config: ConfigDict, directory: Path, current: CurrentInputs) -> None:
+def check_same_inputs(
+    config: ConfigDict, directory: Path, current: CurrentInputs
+) -> None:
+    """Raises InputError if the run in `directory`, which has begun, has other inputs."""
     made_from = inputs.read(directory)
     data, fingerprint = current.data(config)
     definitions.check(directory, data.benchmark)

@@ -672,10 +672,14 @@ def test_two_trials_of_a_small_run_and_the_sweep_that_reads_them(
         )
         record = search_trials.read(path.parent)
         assert (record.state, record.score) == ("finished", losses[-1])
+    capsys.readouterr()
+    command.main([*arguments, *tiny])  # reads the records and the data, trains nothing
+    output = capsys.readouterr().out
+    assert output.count(" before\n") == 2
     tuning = search_values.read(str(place / "found.toml"))
     best = losses.index(min(losses))
     assert tuning.rows["ew"].best_trial == best
-    assert "finished, best" in capsys.readouterr().out.splitlines()[-3 + best - 1]
+    assert "finished, best" in output.splitlines()[best - 4]
 
     monkeypatch.setattr(search_trials.training.results, "finish", finish)
     only = config_files.execute(f"{ROOT}/configs/sweep.py").SWEEPS["synthetic"][:1]
