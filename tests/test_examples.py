@@ -132,3 +132,41 @@ def test_ones_own_loop_decreases_the_objective(own_loop, capsys):
     values = own_loop.main(num_steps=200)
     assert np.mean(values[-10:]) < np.mean(values[:10]) - 0.4
     assert "step 100: objective" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def any_model():
+    return config_files.execute(str(EXAMPLES / "any_model.py"))
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "pcgrad", "nash_mtl"])
+def test_models_of_all_libraries_train_alike(name, any_model, float64):
+    losses = {
+        library: any_model.train(
+            any_model.BALANCERS[name], *make(any_model.draw_layers()), num_steps=30
+        )
+        for library, make in any_model.MODELS.items()
+    }
+    assert losses.keys() == {"linen", "nnx", "plain"}
+    for own in losses.values():
+        np.testing.assert_allclose(own, losses["plain"], rtol=1e-9)
+    assert losses["plain"].dtype == np.float64
+    assert losses["plain"].shape == (30, 3)
+    assert (losses["plain"][-1] < 0.7 * losses["plain"][0]).all()
+
+
+def test_the_first_losses_of_the_models_are_those_of_numpy(any_model, float64):
+    x, labels = any_model.draw_data()
+    layers = jax.tree.map(np.asarray, any_model.draw_layers())
+    z = np.tanh(x @ layers["shared"]["kernel"])
+    expected = []
+    for task, own in enumerate(labels):
+        outputs = z @ layers[f"head{task}"]["kernel"]
+        logs = outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True)
+        expected.append(-logs[np.arange(len(own)), own].mean())
+    losses = any_model.train(
+        any_model.BALANCERS["nash_mtl"],
+        *any_model.plain_model(any_model.draw_layers()),
+        num_steps=1,
+    )
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-12)
