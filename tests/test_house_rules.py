@@ -67,6 +67,7 @@ ONLY_IN = {
         "scripts/benchmarking/prediction_speed.py",
         "scripts/benchmarking/torch_speed.py",
         "scripts/benchmarking/torch_step.py",
+        "scripts/benchmarking/torchjd_step.py",
     },
     "orbax": {"mtra_jax/runs/checkpoints.py"},
     "ml_collections": {
