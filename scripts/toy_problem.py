@@ -24,6 +24,7 @@ import inspect
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ import optax
 from mtra_jax import balancing, cli, files
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.reports import drawing
+from mtra_jax.runs import metrics_log
 
 RATE, LEARNED_RATE = 1e-3, 0.025
 SHIFT = 21.0
@@ -256,16 +258,19 @@ def draw(problem: Problem, results: Results, path: Path) -> None:
         drawing.save(figure, path)
 
 
-def stored(path: Path, key: str, num_steps: int) -> dict[str, Any]:
-    """The outcomes that a former command wrote to `path` for the problem `key`."""
+def read(path: Path, key: str, num_steps: int) -> list[dict[str, Any]]:
+    """The lines that commands wrote to `path` for the problem `key`."""
     if not path.exists():
-        return {}
+        return []
     lines = [json.loads(line) for line in files.read_lines(str(path))]
-    return {
-        line["balancer"]: line["ends"]
-        for line in lines
-        if (line["problem"], line["num_steps"]) == (key, num_steps)
-    }
+    return [x for x in lines if (x["problem"], x["num_steps"]) == (key, num_steps)]
+
+
+def section(problem: Problem, lines: Sequence[Mapping[str, Any]]) -> str:
+    """The part of `toy.md` about a problem, with the origin of its figures."""
+    results = {line["balancer"]: line["ends"] for line in lines}
+    origins = sorted({line["origin"] for line in lines})
+    return f"## {problem.title}\n\n{table(problem, results)}\n{'; '.join(origins)}\n"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -281,32 +286,37 @@ def main(arguments: Sequence[str]) -> None:
     chosen("only", flags.only, all_names)
     drawn = chosen("drawn", flags.drawn, all_names) if flags.drawn else []
     to.mkdir(parents=True, exist_ok=True)
-    tables = []
+    path, sections = to / "toy.jsonl", []
     for key in chosen("problem", flags.problem, list(PROBLEMS)):
         problem = PROBLEMS[key]
         num_steps = flags.steps or problem.num_steps
-        names = chosen("only", flags.only or problem.names, all_names)
-        results = stored(to / "toy.jsonl", key, num_steps)
-        for name in names:
-            if name not in results:
-                results[name] = tried(name, key, num_steps, to / "toy.jsonl")
-        tables.append(f"### {problem.title}\n\n{table(problem, results)}")
+        done = [line["balancer"] for line in read(path, key, num_steps)]
+        for name in chosen("only", flags.only or problem.names, all_names):
+            if name not in done:
+                append(name, key, num_steps, path)
+        lines = read(path, key, num_steps)
+        sections.append(section(problem, lines))
+        results = {line["balancer"]: line["ends"] for line in lines}
         if pictures := {name: results[name] for name in drawn if name in results}:
             draw(problem, pictures, to / key)
-    files.write_text(to / "toy.md", "\n".join(tables))
+    files.write_text(to / "toy.md", "\n".join(sections))
 
 
-def tried(name: str, key: str, num_steps: int, path: Path) -> list[dict[str, Any]]:
-    """The outcomes of one balancer, which are appended to `path`, too."""
+def append(name: str, key: str, num_steps: int, path: Path) -> None:
+    """Tries one balancer, and appends its line to `path`."""
     started = time.perf_counter()
     ends = outcomes(ways_of(name, PROBLEMS[key], num_steps))
-    steps = [end["steps"] for end in ends]
     seconds = time.perf_counter() - started
+    steps = [end["steps"] for end in ends]
     print(f"{PROBLEMS[key].title}, {name}: {steps} ({seconds:.0f} s)", flush=True)
-    line = {"problem": key, "balancer": name, "num_steps": num_steps, "ends": ends}
+    here = metrics_log.environment([])
+    origin = (
+        f"{here['cpu_count']} cores, jax {here['packages']['jax']}, "
+        f"{datetime.now(UTC).date()}, commit {here['git_revision']}"
+    )
+    line = {"problem": key, "balancer": name, "num_steps": num_steps, "origin": origin}
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    files.write_text(path, before + json.dumps(line) + "\n")
-    return ends
+    files.write_text(path, before + json.dumps({**line, "ends": ends}) + "\n")
 
 
 def chosen(flag: str, text: str, names: list[str]) -> list[str]:

@@ -171,9 +171,9 @@ def test_a_command_reports_and_continues(tmp_path, monkeypatch, capsys):
     for names in ("mgda", "mgda,equal"):
         script.main(["--to", str(tmp_path), "--only", names, "--drawn", ""])
     assert calls == ["mgda", "equal"]
-    ends = script.stored(tmp_path / "toy.jsonl", "cagrad", 30)
-    assert ends.keys() == {"mgda", "equal"}
-    first, second = ends["mgda"]
+    mgda, equal = script.read(tmp_path / "toy.jsonl", "cagrad", 30)
+    assert (mgda["balancer"], equal["balancer"]) == ("mgda", "equal")
+    first, second = mgda["ends"]
     assert first["steps"] == 2 * script.EVERY
     assert first["gap"] == pytest.approx(0, abs=1e-6)
     assert first["way"] == ways[0].round(2).tolist()
@@ -183,6 +183,8 @@ def test_a_command_reports_and_continues(tmp_path, monkeypatch, capsys):
     table = (tmp_path / "toy.md").read_text()
     assert "| | (-8.5, 7.5) | (-8.5, -5) | at the front |" in table
     assert f"| `mgda` | 0.0 (+0.0) | gap {gap:.2f} | 1 of 2 |" in table
+    assert mgda["origin"] in table
+    assert f"jax {jax.__version__}" in mgda["origin"]
     assert "CAGrad, equal: [None, 20]" in capsys.readouterr().out
     script.main(["--to", str(tmp_path), "--only", "mgda", "--steps", "40", "--drawn="])
     assert calls[2:] == ["mgda"], "another number of steps is another result"
@@ -198,3 +200,22 @@ def test_the_picture_has_a_panel_for_each_balancer(tmp_path):
     ends = [{"way": [[9.0, 9.0], [1.0, 2.0]], "x": [0.0, -8.4]}]
     script.draw(CAGRAD, {"mgda": ends, "cagrad": ends}, tmp_path / "toy")
     assert (tmp_path / "toy.png").read_bytes().startswith(b"\x89PNG")
+
+
+STORED = ROOT / "results/toy/toy.jsonl"
+
+
+@pytest.mark.skipif(not STORED.exists(), reason="no stored results")
+def test_the_stored_tables_are_those_of_the_stored_results():
+    page = (ROOT / "results/toy/toy.md").read_text(encoding="utf-8")
+    sections = [
+        script.section(problem, script.read(STORED, key, problem.num_steps))
+        for key, problem in script.PROBLEMS.items()
+    ]
+    assert page == "\n".join(sections)
+    assert "dirty" not in page
+    for key, problem in script.PROBLEMS.items():
+        lines = script.read(STORED, key, problem.num_steps)
+        names = {line["balancer"] for line in lines}
+        assert names >= set(problem.names.split(",") if problem.names else [])
+        assert len(lines) == len(names) >= 4
