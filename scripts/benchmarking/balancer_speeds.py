@@ -156,7 +156,7 @@ def step_of(side: str, name: str, size: Size) -> Any:
 
 
 def theirs_of(name: str, size: Size) -> tuple[Any, str]:
-    """TorchJD's step, or None and why there is none."""
+    """TorchJD's step, or None and the reason."""
     if torchjd_step is None:
         return None, "not installed"
     try:
