@@ -67,6 +67,7 @@ ONLY_IN = {
         "scripts/benchmarking/prediction_speed.py",
         "scripts/benchmarking/torch_speed.py",
         "scripts/benchmarking/torch_step.py",
+        "scripts/benchmarking/torchjd_step.py",
     },
     "optuna": {"mtra_jax/runs/search_optuna.py"},
     "orbax": {"mtra_jax/runs/checkpoints.py"},

@@ -1,4 +1,4 @@
-"""Arrays -> losses, bounds and the aligned gradient of MTRA, as scalars and pytrees.
+"""Arrays -> losses, the critic and its bounds, the aligned gradient of MTRA.
 
 Pure functions that import nothing else of this package. All work under `jit`, `grad` and
 `vmap`, and inside `pmap`: with `axis_name` every mean, bound and norm is over the global
@@ -23,6 +23,7 @@ from mtra_jax.objectives.bounds import (
     jsd_bound,
     smile_bound,
 )
+from mtra_jax.objectives.critic import critic_scores, init_critic
 from mtra_jax.objectives.masked import log_mean_exp, masked_mean, masked_ratio
 from mtra_jax.objectives.perturbation import fgm_perturbation
 from mtra_jax.objectives.pull import pull_share
@@ -42,6 +43,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_terms",
     "capped_bound",
+    "critic_scores",
     "cross_entropy",
     "cross_entropy_terms",
     "dv_bound",
@@ -51,6 +53,7 @@ __all__ = [
     "gaussian_kl_terms",
     "info_nce",
     "info_nce_bound",
+    "init_critic",
     "jsd_bound",
     "log_mean_exp",
     "log_sum",

@@ -30,7 +30,7 @@ class Aligned(NamedTuple):
     whether ℓ(θ) + ℓ(θ + δ) lies at or below the floor, where `floored_log` is a tangent
     and the weight stays 1 / floor; False without the logarithm and for an absent task.
     `gradient_norm` is ‖g‖ of the selected parameters, `perturbation_norm` is ‖δ‖. `aux`
-    and `perturbed_aux` are the auxiliary outputs of the loss function.
+    and `perturbed_aux` are the auxiliary outputs of the loss function, None without any.
     """
 
     loss: jax.Array
@@ -44,7 +44,7 @@ class Aligned(NamedTuple):
 
 
 def aligned_value_and_grad(
-    loss_fn: Callable[..., tuple[jax.Array, Any]],
+    loss_fn: Callable[..., Any],
     *,
     epsilon: float,
     select: Callable[[Params], Any],
@@ -55,10 +55,11 @@ def aligned_value_and_grad(
 ) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
     """Returns `(params, *args) -> ((value, Aligned), grads)` of log(ℓ(θ) + ℓ(θ + δ)).
 
-    `loss_fn(params, *args) -> (loss, aux)` returns a scalar loss. `select(params)`
-    returns a pytree of booleans, or a prefix of one: the True leaves are perturbed
-    together, by a step of L2 norm `epsilon`. The logarithm is `floored_log` with `floor`;
-    `logarithm=False` leaves it out (the ablation "w/o SI").
+    `loss_fn(params, *args)` returns a scalar loss, or a pair (loss, aux) of it and
+    anything else. `select(params)` returns a pytree of booleans, or a prefix of one: the
+    True leaves are perturbed together, by a step of L2 norm `epsilon`. The logarithm is
+    `floored_log` with `floor`: `Aligned.is_floored` reports a total ℓ(θ) + ℓ(θ + δ) at or
+    below it, and so at or below 0. `logarithm=False` leaves it out (the ablation "w/o SI").
 
     The cost is two forward and two backward passes. For the second pass every typed key
     (`jax.random.key`) anywhere in `args` is folded with `SECOND_PASS`, so that the passes
@@ -71,11 +72,13 @@ def aligned_value_and_grad(
     the gradient of each backward pass itself.
 
     Raises:
-      ValueError: `epsilon` is negative, `floor` is not positive, or the loss is not scalar.
+      ValueError: `epsilon` is negative, `floor` is not positive, the loss is not scalar,
+        `loss_fn` returns a tuple other than a pair, or `select` no booleans of the
+        structure of `params`.
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
-    >>> loss_fn = lambda params: (jnp.sum(params**2), None)
+    >>> loss_fn = lambda params: jnp.sum(params**2)
     >>> grad_fn = aligned_value_and_grad(loss_fn, epsilon=1.0, select=lambda _: True)
     >>> (value, aligned), grads = grad_fn(jnp.array([3.0, 4.0]))  # log(25 + 36)
     >>> print(f"{value:.4f} {aligned.perturbed_loss:.1f} {grads[0]:.4f}")
@@ -114,7 +117,7 @@ def aligned_value_and_grad(
 
 
 def aligned_tasks_value_and_grad(
-    losses_fn: Callable[..., tuple[jax.Array, Any]],
+    losses_fn: Callable[..., Any],
     *,
     epsilon: float,
     select: Callable[[Params], Any],
@@ -126,18 +129,18 @@ def aligned_tasks_value_and_grad(
     """Like `aligned_value_and_grad`, for a batch that holds several tasks.
 
     Returns `(params, present, *args) -> ((value, Aligned), grads)`, where
-    `losses_fn(params, *args) -> (losses, aux)` returns the losses [T], and `present` [T]
-    bool selects the tasks of the batch. All tasks share one δ, from Σ_t ℓ_t(θ). The
-    weights of the tasks depend on the second forward pass, so the first pass has two
-    backward passes, for δ and for the weighted sum: one more than for a single task.
+    `losses_fn(params, *args)` returns the losses [T], or a pair (losses, aux), and
+    `present` [T] bool selects the tasks of the batch. All tasks share one δ, from
+    Σ_t ℓ_t(θ). The weights of the tasks depend on the second forward pass, so the first
+    pass has two backward passes, for δ and for the weighted sum: one more than for a
+    single task.
 
     Raises:
-      ValueError: `epsilon` is negative, `floor` is not positive, or the losses are not
-        [T].
+      ValueError: as `aligned_value_and_grad`, where the losses must be [T].
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
-    >>> losses_fn = lambda params: (params**2, None)
+    >>> losses_fn = lambda params: params**2
     >>> grad_fn = aligned_tasks_value_and_grad(
     ...     losses_fn, epsilon=0.0, select=lambda _: True)
     >>> (value, _), grads = grad_fn(jnp.array([2.0, 5.0]), jnp.array([True, False]))
@@ -183,6 +186,18 @@ def _check(epsilon: float, floor: float) -> None:
         raise ValueError(f"`floor` must be positive; found {floor}.")
 
 
+def _with_aux(name: str, result: Any) -> tuple[Any, Any]:
+    """A loss, or a pair of it and auxiliary outputs -> the pair, with None for no outputs."""
+    if not isinstance(result, tuple):
+        return result, None
+    if len(result) != 2:
+        raise ValueError(
+            f"`{name}` must return a loss or a pair (loss, aux); found a tuple of "
+            f"{len(result)}."
+        )
+    return result
+
+
 def _objective(
     totals: jax.Array, present: jax.Array, floor: float, logarithm: bool
 ) -> jax.Array:
@@ -206,7 +221,7 @@ def _value_and_grad(
     loss_fn: Callable, params: Params, args: tuple
 ) -> tuple[tuple[jax.Array, Any], Params]:
     def scalar_loss(params: Params) -> tuple[jax.Array, Any]:
-        loss, aux = loss_fn(params, *args)
+        loss, aux = _with_aux("loss_fn", loss_fn(params, *args))
         loss = masked.as_floats("loss", loss)
         masked.check_ndim("loss", loss, 0)
         return loss, aux
@@ -218,7 +233,7 @@ def _losses_and_pull(
     losses_fn: Callable, params: Params, args: tuple
 ) -> tuple[jax.Array, Callable, Any]:
     def losses_of(params: Params) -> tuple[jax.Array, Any]:
-        losses, aux = losses_fn(params, *args)
+        losses, aux = _with_aux("losses_fn", losses_fn(params, *args))
         losses = masked.as_floats("losses", losses)
         masked.check_ndim("losses", losses, 1)
         return losses, aux
@@ -235,7 +250,7 @@ def _perturb(
 ) -> tuple[Params, jax.Array, jax.Array]:
     """Returns θ + δ, with δ along the gradient of the selected leaves, ‖g‖ and ‖δ‖."""
     leaves, structure = jax.tree.flatten(params)
-    chosen = jax.tree.leaves(jax.tree.broadcast(select(params), params))
+    chosen = _mask("select", select(params), params)
     ascent = [g for g, hit in zip(jax.tree.leaves(grads), chosen, strict=True) if hit]
     ascent = mean_over(ascent, axis_name)
     delta = perturbation.fgm_perturbation(ascent, epsilon)
@@ -251,6 +266,42 @@ def _perturb(
     )
 
 
+def _mask(name: str, booleans: Any, tree: Any) -> list[bool]:
+    """The booleans for the leaves of `tree`, from a tree like it or a prefix of one.
+
+    Raises:
+      ValueError: `booleans` has another structure, or other leaves than booleans.
+    """
+    paths = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(booleans):
+        is_boolean = isinstance(leaf, bool) or getattr(leaf, "dtype", "") == jnp.bool_
+        is_array = getattr(leaf, "shape", ()) != ()
+        is_traced = isinstance(leaf, jax.core.Tracer)
+        if is_array or is_traced or not is_boolean:
+            shown = f"an array of shape {leaf.shape}" if is_array else repr(leaf)
+            shown = "a traced value" if is_traced else shown
+            raise ValueError(f"{_rule(name)}; found {shown}{_place(path)}.")
+        paths.append(path)
+    try:
+        return jax.tree.leaves(jax.tree.broadcast(booleans, tree))
+    except ValueError as error:  # of many lines
+        own = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        fault = "other containers"
+        if extra := [p for p in paths if all(q[: len(p)] != p for q in own)]:
+            fault = f"one{_place(extra[0])}, where the parameters have no entry"
+        if missing := [q for q in own if all(q[: len(p)] != p for p in paths)]:
+            fault = f"no boolean{_place(missing[0])}"
+        raise ValueError(f"{_rule(name)}; found {fault}.") from error
+
+
+def _rule(name: str) -> str:
+    return f"`{name}` must return a tree of booleans like the parameters, or a prefix of it"
+
+
+def _place(path: tuple) -> str:
+    return f" at {jax.tree_util.keystr(path) or 'the top'}"
+
+
 def mean_over(tree: Any, axis_name: str | None, averaged: Any = False) -> Any:
     """Averages over the axis the leaves that the mask `averaged`, or a prefix, leaves out.
 
@@ -259,7 +310,7 @@ def mean_over(tree: Any, axis_name: str | None, averaged: Any = False) -> Any:
     if axis_name is None:
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    done = jax.tree.leaves(jax.tree.broadcast(averaged, tree))
+    done = _mask("averaged", averaged, tree)
     means = iter(
         jax.lax.pmean(
             [leaf for leaf, hit in zip(leaves, done, strict=True) if not hit], axis_name

@@ -244,9 +244,86 @@ class TestErrors:
         with pytest.raises((ValueError, TypeError), match=r"\(3,\)"):
             function(jnp.ones(3))
 
-    def test_selection_of_another_structure(self, x64):
-        with pytest.raises((ValueError, TypeError)):
-            aligned(select=lambda _: {"no such name": True})(PARAMS)
+    @pytest.mark.parametrize(
+        ("selection", "described"),
+        [
+            ({"words": True}, "no boolean at ['rest']"),
+            ({"words": True, "rest": None}, "no boolean at ['rest']"),
+            (
+                {"words": True, "rest": False, "more": True},
+                "one at ['more'], where the parameters have no entry",
+            ),
+            ({"words": True, "rest": [False]}, "no boolean at ['rest']"),
+            ({"words": True, "rest": "yes"}, "'yes' at ['rest']"),
+            ({"words": 1, "rest": False}, "1 at ['words']"),
+            ("words", "'words' at the top"),
+            (PARAMS, "an array of shape (2,) at ['rest']"),
+        ],
+        ids=str,
+    )
+    def test_a_wrong_selection_is_one_line_with_its_place(
+        self, selection, described, x64
+    ):
+        for function, args in (
+            (uncompiled(select=lambda _: selection), ()),
+            (
+                objectives.aligned_tasks_value_and_grad(
+                    lambda p: p["rest"], epsilon=0.1, select=lambda _: selection
+                ),
+                (np.array([True, True]),),
+            ),
+        ):
+            with pytest.raises(ValueError, match=r"^`select` must return ") as error:
+                function(PARAMS, *args)
+            assert described in str(error.value)
+            assert "\n" not in str(error.value)
+
+    def test_a_selection_that_is_traced_is_refused(self, x64):
+        function = aligned(select=lambda p: {"words": p["rest"][0] > 0, "rest": False})
+        with pytest.raises(ValueError, match=r"found a traced value at \['words'\]"):
+            function(PARAMS)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_a_tuple_that_is_not_a_pair_is_refused(self, count):
+        for make in (
+            objectives.aligned_value_and_grad,
+            objectives.aligned_tasks_value_and_grad,
+        ):
+            function = make(
+                lambda p, *_: (p,) * count, epsilon=0.1, select=lambda _: True
+            )
+            with pytest.raises(
+                ValueError, match=f"a pair .*; found a tuple of {count}"
+            ):
+                function(jnp.ones(2), jnp.ones(2, bool))
+
+
+class TestWithoutAux:
+    """A loss alone gives what the same loss with auxiliary outputs does."""
+
+    def test_one_task(self, x64):
+        (value, passes), grads = aligned(lambda p: quadratic(p)[0])(PARAMS)
+        (expected, with_aux), expected_grads = aligned()(PARAMS)
+        assert value == expected
+        assert passes.perturbed_loss == with_aux.perturbed_loss
+        assert passes.aux is None
+        assert passes.perturbed_aux is None
+        jax.tree.map(np.testing.assert_array_equal, grads, expected_grads)
+
+    def test_several_tasks(self, x64):
+        def losses(params):
+            return jnp.stack([jnp.sum(leaf**2) for leaf in params.values()])
+
+        present = np.array([True, True])
+        (value, passes), grads = objectives.aligned_tasks_value_and_grad(
+            losses, epsilon=EPSILON, select=words_only
+        )(PARAMS, present)
+        (expected, _), expected_grads = objectives.aligned_tasks_value_and_grad(
+            lambda p: (losses(p), "text"), epsilon=EPSILON, select=words_only
+        )(PARAMS, present)
+        assert value == expected
+        assert passes.aux is None
+        jax.tree.map(np.testing.assert_array_equal, grads, expected_grads)
 
 
 class TestSeveralTasks:

@@ -23,6 +23,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "mtra_jax/data/README.md",
     "mtra_jax/methods/README.md",
+    "mtra_jax/objectives/README.md",
     *(f"{folder}/README.md".lstrip("/") for folder in FOLDERS),
 ]
 # Files that the worked examples of CONTRIBUTING.md add.
