@@ -3,6 +3,7 @@
   mtra-jax experiment main --scale smoke --workdir runs/smoke
   mtra-jax experiment ablations --backbone roberta --data_dir data --workdir runs/paper \\
       [--benchmark affecteval] [--seeds 0,1,2] [--config.KEY=VALUE] [--dry_run]
+  mtra-jax experiment paradigms --data_dir data --workdir runs/paper --endpoint URL --model NAME
 
 Experiments with the same work directory share their runs. The same command continues.
 """
@@ -11,9 +12,15 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtra_jax import cli, preset_files
+from mtra_jax.commands import prompt
 from mtra_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from mtra_jax.runs.studies import Study
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,6 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.runs import (
         loop,
         processes,
+        prompted_studies,
         signals,
         studies,
         study_figures,
@@ -45,12 +53,16 @@ def main(arguments: Sequence[str]) -> None:
         flags.benchmark,
         _seeds(flags.seeds),
     )
+    if flags.model or flags.endpoint:
+        prompted_studies.check(study)
     start_devices()
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
     bars.write_line(study_runs.listing(study, plans))
     if flags.dry_run:
         return
+    if flags.model or flags.endpoint:
+        _ask(flags, study, workdir, overrides, command)
     with signals.caught(processes.own_signals()) as requests:
         try:
             should_stop = processes.stop_together(requests.should_stop)
@@ -71,6 +83,32 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"error: {len(failed)} of {count} runs failed")
 
 
+def _ask(
+    flags: argparse.Namespace,
+    study: "Study",
+    workdir: Path,
+    overrides: Sequence[tuple[str, str]],
+    command: str,
+) -> None:
+    """Runs the prompts of the study, before anything is trained."""
+    from mtra_jax.reports import bars, text_counts
+    from mtra_jax.runs import locks, prompted_studies
+
+    with (
+        locks.held(workdir, "asks a model"),
+        text_counts.shown(is_quiet=False) as count,
+    ):
+        prompted_studies.run_all(
+            study,
+            prompt.model_of(flags),
+            workdir,
+            tuple(overrides),
+            command,
+            bars.write_line,
+            count,
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__)
     file = preset_files.DIRECTORY / "experiments.py"
@@ -84,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", default="", help="root of the benchmarks' files")
     parser.add_argument("--seeds", default="", metavar="0,1,2")
+    prompt.add_model_flags(parser)
     parser.add_argument(
         "--dry_run", action="store_true", help="lists the runs, trains nothing"
     )
