@@ -1,4 +1,4 @@
-"""A server's answers: labels, refusals, full servers, faults, and what is none of them."""
+"""A server's answers: labels, refusals, full servers, faults, bodies that cannot be read."""
 
 import json
 import threading
