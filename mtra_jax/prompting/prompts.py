@@ -11,7 +11,7 @@ import numpy as np
 
 from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
-from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
+from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark, Task
 
 FORMAT = 1
 """Changes with `TEMPLATE`, `ABOUT` or the wording below."""
@@ -21,8 +21,10 @@ Task: {title}. {about}
 
 {examples}"""
 CUE = "Answer:"
-# What the tasks of the benchmarks ask for. Models that are trained see the text alone, and
-# so do these: the prompt does not name the target of a tweet's stance.
+DESCRIBED = (TWEETEVAL.name, AFFECTEVAL.name)
+"""The benchmarks whose tasks have a description in `ABOUT`."""
+# Models that are trained see the text alone, and so do these: the prompt does not name the
+# target of a tweet's stance.
 ABOUT = {
     "emotion": "Which emotion does the author of the tweet express?",
     "hate": "Is the tweet hateful towards women or immigrants?",
@@ -88,7 +90,7 @@ def question(benchmark: Benchmark, task: Task, train: Examples) -> Question:
     """
     kind = "pair of texts" if task.is_pair else "text"
     about = f"Rate the {kind}." if task.kind == "regression" else f"Label the {kind}."
-    if benchmark.name in BENCHMARKS:
+    if benchmark.name in DESCRIBED:
         about = ABOUT.get(task.name, about)
     if task.kind != "regression":
         return Question(task, about)

@@ -145,11 +145,10 @@ def test_replies_under_way_are_returned_before_the_error():
 
     with serving(answer) as served:
         model = Endpoint(served.url, "toy", concurrency=2)
-        result = model.replies(["good", "bad", "later"])
+        result = model.replies(["good", "bad"])
         assert next(result) == (0, Reply("good"))
         with pytest.raises(InputError, match="401"):
             next(result)
-    assert "later" not in served.prompts
 
 
 def test_a_server_that_is_absent_or_silent_is_named():

@@ -95,6 +95,14 @@ def test_every_answer_of_a_demonstration_is_read_as_its_label(name):
             np.testing.assert_allclose(value, label, rtol=1e-3)
 
 
+def test_the_tasks_of_the_papers_alone_have_descriptions():
+    for name in prompts.DESCRIBED:
+        assert {*BENCHMARKS[name].task_names} <= prompts.ABOUT.keys()
+    made = BENCHMARKS["synthetic"]
+    stance = prompts.question(made, made.tasks[3], NO_EXAMPLES)
+    assert (stance.task.name, stance.about) == ("stance", "Label the text.")
+
+
 # ---- demonstrations
 
 WORDS = Task("w", "W", "classification", ("a", "b", "c"), ("accuracy",))

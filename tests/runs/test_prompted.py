@@ -321,10 +321,12 @@ def test_the_table_of_paradigms_has_the_rows_of_a_language_model(tmp_path):
         prompted_studies.check(other)
 
 
-def test_a_run_becomes_a_row_of_a_sweep(tmp_path, capsys):
+def test_a_run_becomes_a_row_of_a_sweep(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TOY_KEY", "secret")
     trained_lines(tmp_path / "sweep", 20)
     flags = [
         *("--benchmark=synthetic", "--tasks=irony,intensity", "--model=toy"),
+        "--key_env=TOY_KEY",
         *(f"--workdir={tmp_path / 'lm'}", f"--sweep={tmp_path / 'sweep'}"),
     ]
     with serving(lambda text, _: chat("0.5" if "Intensity" in text else "?")) as own:
@@ -333,7 +335,9 @@ def test_a_run_becomes_a_row_of_a_sweep(tmp_path, capsys):
         assert not own.requests
         for _ in range(2):
             prompt.main([*flags, f"--endpoint={own.url}", "--limit=20"])
+    assert own.requests[0][0]["Authorization"] == "Bearer secret"
     entries = sweep.read(tmp_path / "sweep")
+    assert "secret" not in (tmp_path / "sweep" / sweep.RESULTS).read_text()
     assert [(e.name, e.seed) for e in entries] == [
         ("ew", 0),
         ("ew", 1),
