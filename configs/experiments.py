@@ -126,9 +126,10 @@ EXPERIMENTS = {
         methods("si", "uw", "mt_vib", *PROBABILISTIC, "infomtl", "mtra"),
     ),
     "paradigms": Experiment(
-        "one model a task, and MTRA; without language models",
+        "one model a task, MTRA, and prompts of a language model if --model names one",
         "MTRA 3; InfoMTL 3",
         methods("stl", "stl_cnn", "mtra"),
+        prompts=(0, 4),
     ),
     "ablations": Experiment(
         "MTRA and InfoMTL without their parts",

@@ -46,10 +46,11 @@ ROOMS = {
     "metrics": "tasks types errors",
     "methods": "objectives balancing models types errors",
     "reports": "files metrics tasks types errors",
+    "prompting": "files data tasks errors",
     "config_values": "files methods tasks errors",
     "config": "data methods paths preset_files config_files config_values tasks errors",
     "train": "data models methods metrics tasks types failures errors",
-    "runs": "analysis files train config config_files config_values data models methods "
+    "runs": "analysis prompting files train config config_files config_values data models methods "
     "metrics reports tasks types "
     "failures paths errors",
     "exports": "runs train data models methods config config_values files reports tasks "
@@ -58,12 +59,14 @@ ROOMS = {
     "paths tasks errors",
     "cli": "config config_help failures paths streams errors",
     "commands": "cli api config config_files config_help config_values preset_files version runs train "
+    "prompting "
     "reports methods metrics data files tasks exports errors",
     "__main__": "commands",
 }
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {
+        "mtra_jax/prompting/local.py",
         "scripts/benchmarking/prediction_speed.py",
         "scripts/benchmarking/torch_speed.py",
         "scripts/benchmarking/torch_step.py",

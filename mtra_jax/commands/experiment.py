@@ -4,6 +4,7 @@
   mtra-jax experiment ablations --backbone roberta --data_dir data --workdir runs/paper \\
       [--benchmark affecteval] [--seeds 0,1,2] [--config.KEY=VALUE] [--dry_run] \\
       [--found runs/search/found.toml]
+  mtra-jax experiment paradigms --data_dir data --workdir runs/paper --endpoint URL --model NAME
 
 Experiments with the same work directory share their runs. The same command continues.
 """
@@ -12,9 +13,15 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtra_jax import cli, preset_files
+from mtra_jax.commands import prompt
 from mtra_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from mtra_jax.runs.studies import Study
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,6 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.runs import (
         loop,
         processes,
+        prompted_studies,
         search_values,
         signals,
         studies,
@@ -48,12 +56,16 @@ def main(arguments: Sequence[str]) -> None:
         _seeds(flags.seeds),
         search_values.read(flags.found) if flags.found else None,
     )
+    if flags.model or flags.endpoint:
+        prompted_studies.check(study)
     start_devices()
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
     bars.write_line(study_runs.listing(study, plans))
     if flags.dry_run:
         return
+    if flags.model or flags.endpoint:
+        _ask(flags, study, workdir, overrides, command)
     with signals.caught(processes.own_signals()) as requests:
         try:
             should_stop = processes.stop_together(requests.should_stop)
@@ -74,6 +86,32 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"error: {len(failed)} of {count} runs failed")
 
 
+def _ask(
+    flags: argparse.Namespace,
+    study: "Study",
+    workdir: Path,
+    overrides: Sequence[tuple[str, str]],
+    command: str,
+) -> None:
+    """Runs the prompts of the study, before anything is trained."""
+    from mtra_jax.reports import bars, text_counts
+    from mtra_jax.runs import locks, prompted_studies
+
+    with (
+        locks.held(workdir, "asks a model"),
+        text_counts.shown(is_quiet=False) as count,
+    ):
+        prompted_studies.run_all(
+            study,
+            prompt.model_of(flags),
+            workdir,
+            tuple(overrides),
+            command,
+            bars.write_line,
+            count,
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(description=__doc__)
     file = preset_files.DIRECTORY / "experiments.py"
@@ -81,12 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", help=f"one of {names}")
     parser.add_argument("--workdir", required=True, help="the directory of all runs")
     parser.add_argument("--scale", default="paper", help="paper, small or smoke")
-    parser.add_argument("--backbone", default="", help="roberta, bert, minilm, tiny or new")
+    parser.add_argument(
+        "--backbone", default="", help="roberta, bert, minilm, tiny or new"
+    )
     parser.add_argument(
         "--benchmark", default="", help="tweeteval, affecteval or synthetic"
     )
     parser.add_argument("--data_dir", default="", help="root of the benchmarks' files")
     parser.add_argument("--seeds", default="", metavar="0,1,2")
+    prompt.add_model_flags(parser)
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
     )

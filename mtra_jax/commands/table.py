@@ -21,11 +21,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--markdown", action="store_true")
     flags = cli.parse(parser, arguments)
 
-    from mtra_jax.reports import comparison, run_tasks, tables
+    from mtra_jax.reports import comparison, run_tasks, tables, unread
     from mtra_jax.runs import definitions
     from mtra_jax.runs import workdir as files
 
     rows: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     tasks: tuple[Task, ...] = ()
     for run in flags.runs:
         name, has_path, path = run.partition("=")
@@ -44,10 +45,11 @@ def main(arguments: Sequence[str]) -> None:
         tasks = tasks or own
         if difference := run_tasks.difference(own, tasks):
             raise InputError(f"{workdir}: {difference}, as in the first run")
-        rows[name] = results[flags.split]
+        rows[name], contents[name] = results[flags.split], results
     make = tables.markdown_table if flags.markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
     print(make(rows, tasks, baseline=baseline))
     notes = [tables.unit_note(tasks), tables.delta_p_meaning(baseline)]
+    notes.append(unread.note(contents.items()) or "")
     for note in filter(None, notes):
         print(f"\n{note}" if flags.markdown else note)

@@ -16,6 +16,7 @@ from mtra_jax.reports import (
     significance,
     tables,
     tuning,
+    unread,
 )
 from mtra_jax.reports.json_members import member
 from mtra_jax.reports.seeds import AVG, Cell
@@ -40,7 +41,8 @@ class Row(NamedTuple):
     """The runs of one name. Keys of `cells`: (task, metric) and `AVG`.
 
     `p` is Welch's. `baseline`: the name of the row that `delta_p` and `p` refer to. `holm`
-    is `p` corrected for all rows that have one, `interval` that of `delta_p`.
+    is `p` corrected for all rows that have one, `interval` that of `delta_p`. `unread`: of
+    a language model, the percentage of replies without a label.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Row(NamedTuple):
     baseline: str
     holm: float | None = None
     interval: intervals.Interval | None = None
+    unread: Cell = Cell(None, None)
 
 
 class Comparison(NamedTuple):
@@ -153,6 +156,7 @@ def check_results(results: Any, source: str) -> None:
     try:
         _check_results(results, (*SPLITS, "majority"))
         _check_epochs_and_times(results)
+        unread.check(results)
     except InputError as error:
         raise InputError(f"{source}: damaged: {error}") from error
 
@@ -166,6 +170,7 @@ def _entry(values: Any) -> Entry:
     check_name(name, "name")
     results = member(values, "results", dict)
     _check_results(results, SPLITS)
+    unread.check(results)
     names = [name for name in results["test"] if name != "avg"]
     if not names:
         raise InputError("results without a task; expected at least one")
@@ -270,7 +275,12 @@ def compare(
         name: [entry.results[split] for entry in entries if entry.name == name]
         for name in names
     }
-    rows = [_row(name, baseline[name], summaries, tasks) for name in names]
+    rows = [
+        _row(name, baseline[name], summaries, tasks)._replace(
+            unread=unread.cell(e.results for e in entries if e.name == name)
+        )
+        for name in names
+    ]
     corrected = significance.holm([row.p for row in rows])
     rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
@@ -282,6 +292,7 @@ def compare(
             for e in entries
         )
     )
+    notes.append(unread.note((entry.name, entry.results) for entry in entries))
     note = "; ".join(filter(None, notes)) or None
     return Comparison(tasks, rows, note, ranks.of_tasks(means, tasks))
 

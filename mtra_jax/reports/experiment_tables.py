@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.reports import ranks, tables
+from mtra_jax.reports import ranks, tables, unread
 from mtra_jax.reports.comparison import Comparison, Row
 from mtra_jax.reports.formats import AGAINST, HOLM, INTERVAL, SIGNIFICANT
 from mtra_jax.reports.grids import EMPTY, Column, Grid, Line, Shown
-from mtra_jax.reports.published import Figures
+from mtra_jax.reports.published import LANGUAGE_MODELS, Figures
 from mtra_jax.reports.seeds import AVG, Cell
 from mtra_jax.tasks import Task
 
@@ -39,12 +39,17 @@ def of_scores(
     """The scores of each row; a row without a finished run has no figures.
 
     `published`: the papers' figures by the name in the table. They are a line
-    below ours if the tasks are shown, else columns beside ours.
+    below ours if the tasks are shown, else columns beside ours. Printed language models
+    have a line without ours, too. A table with language models has the share of replies
+    without a label.
     """
     keys = _keys(comparison.tasks) if shows_tasks else []
     columns = [*(column for column, _ in keys), Column("", "Avg.", better=1)]
     columns.append(Column("", "Δp", "+.2f", better=1))
     columns += [Column("", name) for name in STATISTICS]
+    has_unread = unread.is_shown(row.unread for row in comparison.rows)
+    if has_unread:
+        columns.append(Column(*unread.HEAD))
     is_beside = bool(published) and not shows_tasks
     if is_beside:
         columns += [Column("paper", "Avg."), Column("paper", "Δp", "+.2f")]
@@ -54,15 +59,18 @@ def of_scores(
     for label, trial in rows:
         wanted = [key for _, key in keys]
         cells = _of_row(own.get(trial), wanted, labels)
+        if has_unread:
+            cells.append(own[trial].unread if trial in own else EMPTY)
         figures = published.get(label)
         if is_beside:
             cells += _quoted(figures, [])
         lines.append(Line(label, cells))
         if figures and not is_beside:
-            avg, delta_p = _quoted(figures, wanted)[-2:]
-            quoted = [*_quoted(figures, wanted)[:-2], avg, delta_p]
-            quoted += [""] * len(STATISTICS)
-            lines.append(Line("  paper", quoted, is_quoted=True))
+            lines.append(_paper("  paper", figures, wanted, columns))
+    for label in LANGUAGE_MODELS:
+        if label in published and label not in dict(rows):
+            wanted = [key for _, key in keys]
+            lines.append(_paper(f"{label} (paper)", published[label], wanted, columns))
     return Grid(title, columns, lines, _notes(comparison, published, rows))
 
 
@@ -109,6 +117,17 @@ def _quoted(
         return [EMPTY for _ in (*keys, "avg", "delta_p")]
     cells = [figures.cells.get(key, EMPTY) for key in (*keys, AVG)]
     return [*cells, Cell(figures.delta_p, None)]
+
+
+def _paper(
+    name: str,
+    figures: Figures,
+    keys: Sequence[tuple[str, str]],
+    columns: Sequence[Column],
+) -> Line:
+    """The line with the paper's figures."""
+    quoted = _quoted(figures, keys)
+    return Line(name, quoted + [""] * (len(columns) - len(quoted)), is_quoted=True)
 
 
 def _notes(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mtra_jax import metrics
 from mtra_jax.metrics import Metric
-from mtra_jax.reports import intervals, ranks, tables
+from mtra_jax.reports import intervals, ranks, tables, unread
 from mtra_jax.reports.comparison import AVG, Cell, Comparison, Row
 
 SIGNIFICANT = 0.05
@@ -137,12 +137,15 @@ def csv_text(comparison: Comparison) -> str:
     differs = len(comparison.baselines) > 1
     heads = ["name", "seeds", *parts, "delta_p"]
     heads += ["delta_p/low", "delta_p/high", "p", "p_holm"]
+    has_unread = unread.is_shown(row.unread for row in comparison.rows)
+    heads += ["unread"] if has_unread else []
     writer.writerow([*heads, AGAINST] if differs else heads)
     for row in comparison.rows:
         figures = [value for key in keys for value in row.cells[key]]
         interval = row.interval or (None, None)
         cells = [row.name, row.num_seeds, *figures, row.delta_p, *interval]
         cells += [row.p, row.holm]
+        cells += [row.unread.mean] if has_unread else []
         writer.writerow([*cells, row.baseline] if differs else cells)
     return file.getvalue().removesuffix("\n")
 
@@ -169,6 +172,9 @@ def _layout(
             )
     columns.append(_column([row.cells[AVG] for row in rows], style))
     heads.append(("", "Avg."))
+    if unread.is_shown(row.unread for row in rows):
+        heads.append(unread.HEAD)
+        columns.append([_share_cell(row.unread, style) for row in rows])
     if len(comparison.baselines) > 1:
         heads.append(("", AGAINST))
         columns.append([style.escape(row.baseline) for row in rows])
@@ -192,6 +198,10 @@ def _interval_cell(row: Row, style: Style) -> str:
         return style.missing
     low, high = (format(value, "+z.2f") for value in row.interval)
     return f"[{style.number(low)}, {style.number(high)}]"
+
+
+def _share_cell(cell: Cell, style: Style) -> str:
+    return style.missing if cell.mean is None else format(cell.mean, ".2f")
 
 
 def _column(

@@ -21,8 +21,10 @@ def check_free(workdir: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
+def held(workdir: Path, work: str = "trains") -> Iterator[None]:
     """Holds the lock of `workdir`, which the system frees when the process ends.
+
+    `work`: what the process does there, for messages.
 
     Some file systems have no locks (Lustre without `-o flock`, some network mounts).
     The body runs there without one, after a warning: filelock's own fallback is a
@@ -39,20 +41,20 @@ def held(workdir: Path) -> Iterator[None]:
             stack.enter_context(lock)
         except filelock.Timeout:
             raise InputError(
-                f"{workdir}: another process trains there; expected to be alone, or a "
+                f"{workdir}: another process {work} there; expected to be alone, or a "
                 "new --workdir"
             ) from None
         except OSError as error:
             if error.filename is not None:  # from opening the file, not from locking it
                 raise
-            _warn(workdir, error)
+            _warn(workdir, work, error)
         yield
 
 
-def _warn(workdir: Path, error: OSError) -> None:
+def _warn(workdir: Path, work: str, error: OSError) -> None:
     reason = os.strerror(error.errno) if error.errno else str(error)
     warnings.warn(
         f"{workdir}: no lock can be had on this file system ({reason}): a second "
-        "process that trains there would not be noticed",
+        f"process that {work} there would not be noticed",
         stacklevel=caller_level(),
     )

@@ -54,7 +54,8 @@ class Experiment:
     `papers`: the tables of the papers. `columns`: "summary" for Avg. and Δp alone, "tasks"
     for the figures of each task too, "cost" for parameters, memory and time, "analysis" for
     the row of `analyses.ANALYSES` with the experiment's name. `parts`: by benchmark, the
-    groups of tasks with a table each; {} for one table of all tasks.
+    groups of tasks with a table each; {} for one table of all tasks. `prompts`: the numbers
+    of demonstrations with which a language model may be asked, () for none.
     """
 
     about: str
@@ -62,6 +63,7 @@ class Experiment:
     rows: tuple[Row, ...]
     columns: Literal["summary", "tasks", "cost", "analysis"] = "tasks"
     parts: Mapping[str, tuple[Part, ...]] = dataclasses.field(default_factory=dict)
+    prompts: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

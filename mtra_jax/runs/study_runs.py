@@ -22,6 +22,7 @@ from mtra_jax.runs import (
     estimates,
     experiments,
     preparation,
+    prompted_studies,
     search_rows,
     step_cost,
     studies,
@@ -190,7 +191,9 @@ def _grid(
     )
     directory = studies.directory_of(workdir, table)
     own = {(trial.name, trial.seed): trial for trial in table.sweep.trials}
-    entries = [e for e in sweep.read(directory) if (e.name, e.seed) in own]
+    stored = sweep.read(directory)
+    prompted = prompted_studies.rows(study, stored)
+    entries = [e for e in stored if (e.name, e.seed) in own or e.name in prompted]
     title = ", ".join(filter(None, (study.name, study.preset, table.title)))
     if study.experiment.columns == "cost":
         results: dict[str, list[Mapping[str, Any]]] = {}
@@ -206,7 +209,7 @@ def _grid(
         return _with_note(grid, table)
     baselines = {
         trial.name: table.sweep.baseline_of(trial) for trial in table.sweep.trials
-    }
+    } | dict.fromkeys(prompted, table.sweep.baseline)
     done = {entry.name for entry in entries}
     if done.isdisjoint(baselines.values()):
         raise InputError(f"{directory}: no table without a finished run of a baseline")
@@ -221,7 +224,7 @@ def _grid(
     )
     return experiment_tables.of_scores(
         title,
-        table.rows,
+        [*table.rows, *((name, name) for name in prompted)],
         compared,
         printed_rows,
         shows_tasks=study.experiment.columns == "tasks",

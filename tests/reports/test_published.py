@@ -35,14 +35,17 @@ def baseline_of(name, block):
 
 def test_the_tables_have_all_their_rows():
     assert len(DETAILED) == 15
-    assert sum(len(published.read(block)) for block in DETAILED) == 109
-    assert sum(len(published.read(block)) for block in published.BLOCKS) == 199
+    assert sum(len(published.read(block)) for block in DETAILED) == 112
+    assert sum(len(published.read(block)) for block in published.BLOCKS) == 202
 
 
 @pytest.mark.parametrize("block", DETAILED, ids=lambda block: block.table)
 def test_averages_and_improvements_are_those_of_the_tasks(block):
     tasks = tasks_of(block)
     for name, row in published.read(block).items():
+        if any(cell.mean is None for cell in row.cells.values()):
+            assert row.cells[AVG].mean is row.delta_p is None
+            continue
         average = metrics.average(figures_of(row), tasks)
         assert abs(average - row.cells[AVG].mean) <= 0.01, name
         if row.delta_p is not None:
@@ -73,7 +76,10 @@ def test_every_printed_row_is_a_row_of_its_experiment():
     for block in published.BLOCKS:
         # Table 1 also has rows that the detailed tables lack.
         experiment = catalogue.experiments[block.experiments[0]]
-        assert set(published.read(block)) <= {row.name for row in experiment.rows}
+        rows = {row.name for row in experiment.rows}
+        if experiment.prompts:
+            rows |= {*published.LANGUAGE_MODELS}
+        assert set(published.read(block)) <= rows
         numbers = re.findall(r"\d+", experiment.papers)
         assert block.table.split()[1] in numbers
         if block.tasks:

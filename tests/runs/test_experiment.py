@@ -7,6 +7,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from served_model import chat, serving
 
 from mtra_jax.analysis import robustness
 from mtra_jax.commands import experiment
@@ -191,3 +192,34 @@ def test_the_gramian_is_that_of_the_mean_gradients(workdir):
     expected = [[float(a @ b) for b in rows] for a in rows]
     products = task_gradients.gramian(model)
     np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_language_model_has_rows_beside_the_trained_ones(
+    workdir, monkeypatch, capsys
+):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving(
+        lambda text, _: chat("0.5" if "Intensity" in text else "ironic")
+    ) as own:
+        flags = ("--model=toy", f"--endpoint={own.url}")
+        run(workdir, "paradigms", *flags)
+        output = capsys.readouterr().out
+        # 24 test examples of two tasks, without and with demonstrations.
+        assert len(own.requests) == 2 * 48
+        with pytest.raises(InputError, match="--model: ablations has no rows"):
+            run(workdir, "ablations", *flags)
+    for name in (
+        "ew",
+        "stl",
+        "stl_cnn",
+        "mtra",
+        "toy zero-shot",
+        "toy 4 demonstrations",
+    ):
+        assert f"\n{name} " in output
+    with (workdir / "tables/paradigms.csv").open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert float(rows["toy zero-shot"]["replies unread %/mean"]) == 0
+    stored = json.loads((workdir / "toy-zero-shot/seed0/results.json").read_text())
+    figure = stored["test"]["irony"]["macro_f1"]
+    assert float(rows["toy zero-shot"]["Irony M-F1/mean"]) == figure

@@ -1,0 +1,223 @@
+"""Prompts -> the replies of an OpenAI-compatible server that the user names."""
+
+import dataclasses
+import email.utils
+import http.client
+import json
+import random
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from mtra_jax.errors import InputError, RunError, caller_level, refusing, shown
+from mtra_jax.prompting.answers import Reply
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two tries at most, whatever the server asks for."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LARGEST = 1 << 24
+"""Bytes of an answer that are read."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirection is an error: it would send texts and key to another place."""
+
+    def redirect_request(self, *arguments: Any, **options: Any) -> None:
+        del arguments, options
+
+
+class _Again(Exception):
+    """A failure that may pass. `pause`: the seconds that the server asks to wait."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A server with `/chat/completions` below `url`, such as http://localhost:8000/v1.
+
+    `key`: sent as a bearer token; "" for none. `max_tokens`: of a reply. `timeout`:
+    seconds of one request. `tries`: of a request that fails by a full server (429), a
+    fault of the server (5xx) or the network. `pause`: seconds before the second try,
+    doubled before each later one. `concurrency`: requests at a time.
+    """
+
+    url: str
+    name: str
+    key: str = dataclasses.field(default="", repr=False)
+    max_tokens: int = 32
+    timeout: float = 60.0
+    tries: int = 6
+    pause: float = 1.0
+    concurrency: int = 4
+
+    def __post_init__(self) -> None:
+        """Raises InputError if `url` is not an address, or `key` cannot be sent."""
+        with refusing(f"--endpoint {self.url}"):
+            parts = urllib.parse.urlsplit(self.url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname
+        if not is_address or any(map(str.isspace, self.url)):
+            raise InputError(
+                f"--endpoint {self.url}: expected http://HOST:PORT/v1, or https"
+            )
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise InputError("the key has other characters than printable ASCII ones")
+        if self.key and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            warnings.warn(
+                f"--endpoint {self.url}: the key is sent without encryption; https "
+                "encrypts it",
+                stacklevel=caller_level(),
+            )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `asking.Model`. The same model may move to another address."""
+        return {
+            "model": self.name,
+            "api": "chat",
+            "temperature": 0,
+            "max_tokens": self.max_tokens,
+        }
+
+    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        """See `asking.Model`.
+
+        Raises:
+          InputError: the server refuses the request: no such model, a wrong key.
+          RunError: it does not answer, or with something else than a reply.
+        """
+        stop = threading.Event()
+        waiting = iter(enumerate(prompts))
+        running: dict[Future[Reply], int] = {}
+        failure: BaseException | None = None
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            try:
+                while True:
+                    while failure is None and len(running) < self.concurrency:
+                        place, prompt = next(waiting, (-1, ""))
+                        if place < 0:
+                            break
+                        running[pool.submit(self._reply, prompt, stop)] = place
+                    if not running:
+                        break
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        place = running.pop(future)
+                        if error := future.exception():
+                            # The others under way are waited for: they may be paid.
+                            failure = failure or error
+                            stop.set()
+                        else:
+                            yield place, future.result()
+            finally:
+                stop.set()
+        if failure is not None:
+            raise failure
+
+    def _reply(self, prompt: str, stop: threading.Event) -> Reply:
+        """The reply to `prompt`, after as many tries as needed until `stop` is set."""
+        pause = self.pause
+        for number in range(1, self.tries + 1):
+            try:
+                return _read(self._answer(prompt))
+            except _Again as again:
+                asked = again.pause if again.pause is not None else pause
+                # A random share, so that the requests of several threads spread.
+                seconds = min(LONGEST_PAUSE, asked * (1 + random.random() / 4))
+                if number == self.tries or stop.wait(seconds):
+                    raise RunError(
+                        f"{self.url}: {again}, at try {number} of {self.tries}; the "
+                        "replies until now are stored, the same command continues"
+                    ) from again
+                pause *= 2
+        raise AssertionError("no try")
+
+    def _answer(self, prompt: str) -> bytes:
+        """The body of the server's answer; of a refusal by its filter, too."""
+        body = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": self.max_tokens,
+        }
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        request = urllib.request.Request(
+            f"{self.url.rstrip('/')}/chat/completions",
+            json.dumps(body).encode(),
+            headers,
+        )
+        opener = urllib.request.build_opener(_NoRedirects)
+        try:
+            with opener.open(request, timeout=self.timeout) as answer:
+                return answer.read(_LARGEST)
+        except urllib.error.HTTPError as error:
+            return self._refused(error)
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise _Again(str(reason) or type(error).__name__) from error
+
+    def _refused(self, error: urllib.error.HTTPError) -> bytes:
+        """The body of an answer with an error's status, if it is a filter's."""
+        try:
+            body = error.read(_LARGEST)
+        except (OSError, http.client.HTTPException):
+            body = b""
+        reason = f"status {error.code}: {shown(_message(body))}"
+        if error.code in (408, 409, 429) or error.code >= 500:
+            raise _Again(reason, _seconds(error.headers.get("Retry-After"))) from error
+        if error.code == 400 and b"content_filter" in body:
+            return body
+        hints = {
+            401: "; --key_env NAME names the environment variable with the key",
+            403: "; --key_env NAME names the environment variable with the key",
+            404: f"; expected a server that has the model {self.name}, and /v1 in the URL",
+        }
+        raise InputError(f"{self.url}: {reason}{hints.get(error.code, '')}") from error
+
+
+def _read(body: bytes) -> Reply:
+    """The reply in the body of an answer."""
+    try:
+        values = json.loads(body)
+        if "error" in values:  # a filter's, see `Endpoint._refused`
+            return Reply("", is_refused=True)
+        (choice, *_) = values["choices"]
+        message, end = choice["message"], choice.get("finish_reason")
+        text = message.get("content") or message.get("refusal") or ""
+        if type(text) is not str:
+            raise TypeError(text)
+        is_refused = bool(message.get("refusal")) or end == "content_filter"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        start = body[:200].decode(errors="replace")
+        raise _Again(f"{shown(start)} is not a chat completion") from error
+    return Reply(text, is_refused)
+
+
+def _message(body: bytes) -> str:
+    """The message in the body of an error, or its start."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return body[:200].decode(errors="replace").strip()
+
+
+def _seconds(text: str | None) -> float | None:
+    """The pause that a header Retry-After asks for: seconds, or a date."""
+    if text is None:
+        return None
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, date.timestamp() - time.time())

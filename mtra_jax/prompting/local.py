@@ -1,0 +1,123 @@
+"""Prompts -> the replies of a causal model in a local directory, through PyTorch.
+
+`transformers` reads the directory; PyTorch is not a dependency of this package. Weights
+are safetensors files, and no code of the directory is run.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtra_jax.errors import InputError, refusing
+from mtra_jax.prompting.answers import Reply
+
+BATCH = 8
+"""Prompts that are continued together."""
+_READ = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
+"""The files on which replies depend."""
+
+
+class LocalModel:
+    """The model and the tokenizer of a directory, on a GPU if PyTorch has one."""
+
+    def __init__(self, directory: Path, max_tokens: int = 32) -> None:
+        """Reads the directory. `max_tokens`: of a reply.
+
+        Raises:
+          InputError: PyTorch is not installed, or the directory holds no such model.
+        """
+        self.name = directory.resolve().name
+        self.settings: Mapping[str, Any] = {
+            "model": _digest(directory),
+            "temperature": 0,
+            "max_tokens": max_tokens,
+        }
+        try:
+            import torch
+        except ImportError as error:
+            raise InputError(
+                f"{directory}: a local language model needs PyTorch; pip install "
+                "'mtra-jax[local]'"
+            ) from error
+        import transformers
+
+        # The types of their stubs do not fit each other.
+        self._torch: Any = torch
+        classes: Any = transformers
+        with refusing(f"{directory}: no causal language model can be read"):
+            options: dict[str, Any] = {
+                "local_files_only": True,
+                "trust_remote_code": False,
+            }
+            self._tokenizer = classes.AutoTokenizer.from_pretrained(
+                directory, padding_side="left", **options
+            )
+            self._model = classes.AutoModelForCausalLM.from_pretrained(
+                directory, dtype="auto", use_safetensors=True, **options
+            )
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = self._model.to(self._device).eval()
+
+    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        """See `asking.Model`. Prompts of about one length are continued together.
+
+        Raises:
+          InputError: a prompt and a reply are longer than the model can read.
+        """
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            texts = self._continued([prompts[i] for i in places])
+            for place, text in zip(places, texts, strict=True):
+                yield place, Reply(text)
+
+    def _continued(self, prompts: Sequence[str]) -> list[str]:
+        has_chat = self._tokenizer.chat_template is not None
+        texts = [self._chat(prompt) for prompt in prompts] if has_chat else prompts
+        inputs = self._tokenizer(
+            list(texts),
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=not has_chat,  # a chat's template adds them
+        ).to(self._device)
+        length = inputs["input_ids"].shape[1]
+        limit = getattr(self._model.config, "max_position_embeddings", math.inf)
+        new = self.settings["max_tokens"]
+        if length + new > limit:
+            raise InputError(
+                f"a prompt of {length} tokens and {new} of the reply; {self.name} reads "
+                f"at most {limit}, expected fewer --demonstrations or --max_tokens"
+            )
+        with self._torch.inference_mode():
+            outputs = self._model.generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=new,
+                pad_token_id=self._tokenizer.pad_token_id,
+            )
+        new_tokens = outputs[:, length:]
+        return self._tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
+
+    def _chat(self, prompt: str) -> str:
+        return self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+
+
+def _digest(directory: Path) -> str:
+    """SHA-256 of the names and contents of the files in `_READ`."""
+    digest = hashlib.sha256()
+    paths = {path for pattern in _READ for path in directory.glob(pattern)}
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            own = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.name} {own}\n".encode())
+    return digest.hexdigest()

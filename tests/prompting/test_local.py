@@ -1,0 +1,125 @@
+"""A tiny causal model in a local directory: its replies are those of greedy decoding."""
+
+import json
+import sys
+
+import pytest
+
+from mtra_jax.errors import InputError
+from mtra_jax.prompting import local
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A random GPT-2 whose tokens are characters."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import tokenizers
+    import transformers
+
+    path = tmp_path_factory.mktemp("toy")
+    letters = ["<end>", *"abcdefghijklmnopqrstuvwxyz :.\n"]
+    vocabulary = {letter: i for i, letter in enumerate(letters)}
+    characters = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel(vocabulary, unk_token=".")
+    )
+    characters.pre_tokenizer = tokenizers.pre_tokenizers.Split(
+        tokenizers.Regex("[^�]"), "isolated"
+    )
+    characters.decoder = tokenizers.decoders.Fuse()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=characters, eos_token="<end>", unk_token="."
+    ).save_pretrained(path)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(letters),
+        n_positions=64,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.5,
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(path)
+    return path
+
+
+PROMPTS = ["the sea", "a longer text about the sea", "so"]
+
+
+def by_hand(directory, prompt, number, *, adds_chat=False):
+    """One token after the other, without a batch, padding or cache."""
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
+    text = f"user: {prompt}\nbot:" if adds_chat else prompt
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    start = ids.shape[1]
+    with torch.no_grad():
+        for _ in range(number):
+            new = model(ids).logits[0, -1].argmax().reshape(1, 1)
+            if new == 0:
+                break
+            ids = torch.cat([ids, new], dim=1)
+    return tokenizer.decode(ids[0, start:])
+
+
+@pytest.mark.torch
+def test_replies_are_those_of_greedy_decoding(directory):
+    model = local.LocalModel(directory, max_tokens=9)
+    replies = dict(model.replies(PROMPTS))
+    expected = {i: by_hand(directory, p, 9) for i, p in enumerate(PROMPTS)}
+    assert {i: reply.text for i, reply in replies.items()} == expected
+    assert len(set(expected.values())) == 3
+    assert not any(reply.is_refused for reply in replies.values())
+
+
+@pytest.mark.torch
+def test_the_template_of_a_chat_surrounds_the_prompt(directory, tmp_path):
+    model = local.LocalModel(directory, max_tokens=9)
+    model._tokenizer.chat_template = (
+        "{{ messages[0].role }}: {{ messages[0].content }}\n"
+        "{% if add_generation_prompt %}bot:{% endif %}"
+    )
+    replies = dict(model.replies(PROMPTS))
+    assert [replies[i].text for i in range(3)] == [
+        by_hand(directory, prompt, 9, adds_chat=True) for prompt in PROMPTS
+    ]
+
+
+@pytest.mark.torch
+def test_settings_change_with_the_files_and_the_length_of_a_reply(directory):
+    first = local.LocalModel(directory, max_tokens=9)
+    assert first.name == directory.name
+    assert first.settings == local.LocalModel(directory, max_tokens=9).settings
+    assert first.settings != local.LocalModel(directory, max_tokens=8).settings
+    path = directory / "config.json"
+    before = path.read_text()
+    path.write_text(json.dumps({**json.loads(before), "attn_pdrop": 0.2}))
+    try:
+        assert local.LocalModel(directory, max_tokens=9).settings != first.settings
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.torch
+def test_prompts_that_are_too_long_and_other_directories_are_refused(
+    directory, tmp_path
+):
+    model = local.LocalModel(directory, max_tokens=9)
+    with pytest.raises(InputError, match=r"60 tokens and 9 of the reply.* at most 64"):
+        list(model.replies(["a" * 60]))
+    with pytest.raises(InputError, match=f"{tmp_path}: no causal language model"):
+        local.LocalModel(tmp_path)
+
+
+def test_without_pytorch_one_line_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(
+        InputError, match=r"needs PyTorch; pip install 'mtra-jax\[local"
+    ):
+        local.LocalModel(tmp_path)
