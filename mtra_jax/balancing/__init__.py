@@ -23,6 +23,7 @@ from mtra_jax.balancing.bargains import (
 )
 from mtra_jax.balancing.contract import Balancer, Combined, Inputs, Reads, State
 from mtra_jax.balancing.elementwise import excess_mtl, graddrop
+from mtra_jax.balancing.grouping import go4align
 from mtra_jax.balancing.projections import (
     aligned_mtl,
     config,
@@ -63,6 +64,7 @@ __all__ = [
     "fairgrad",
     "famo",
     "geometric",
+    "go4align",
     "graddrop",
     "gradnorm",
     "gradvac",

@@ -89,6 +89,7 @@ METHODS: dict[str, Entry] = {
     "uw_so": _row(balancing.soft_uncertainty, "UW-SO"),
     "stch": _row(balancing.smooth_tchebycheff, "STCH"),
     "famo": _row(balancing.famo, "FAMO", FAMO),
+    "go4align": _row(balancing.go4align, "GO4Align"),
     "mgda": _row(balancing.mgda, "MGDA"),
     "cagrad": _row(balancing.cagrad, "CAGrad"),
     "nash_mtl": _row(balancing.nash_mtl, "Nash-MTL"),
