@@ -9,6 +9,8 @@ that returns the losses [T] of any model:
     state = balancer.init(num_tasks)
     (value, aux), gradient, state = step(params, state, batch, rng=rng)
 
+`samo_value_and_grad` does the same with gradients at perturbed parameters.
+
 Imports nothing of this package but `objectives`.
 """
 
@@ -32,6 +34,7 @@ from mtra_jax.balancing.projections import (
     pcgrad,
     upgrad,
 )
+from mtra_jax.balancing.sharpness import samo_value_and_grad
 from mtra_jax.balancing.weightings import (
     by_size,
     dynamic_average,
@@ -74,6 +77,7 @@ __all__ = [
     "nash_mtl",
     "pcgrad",
     "random_weights",
+    "samo_value_and_grad",
     "scale_invariant",
     "smooth_tchebycheff",
     "soft_uncertainty",

@@ -22,6 +22,7 @@ from mtra_jax.methods import (
     mtra,
     pcgrad,
     rlw,
+    samo,
     si,
     stl,
     stl_cnn,
@@ -103,6 +104,7 @@ METHODS: dict[str, Entry] = {
     "imtl_g": _row(balancing.imtl_g, "IMTL-G"),
     "graddrop": _row(balancing.graddrop, "GradDrop"),
     "excess_mtl": _row(balancing.excess_mtl, "ExcessMTL"),
+    "samo": Entry(samo.make, "SAMO", "joint", in_papers=False),
 }
 
 
@@ -164,7 +166,7 @@ def details() -> str:
     for name, entry in METHODS.items():
         method = example(name)
         *_, package, module = entry.make.__module__.split(".")
-        file = f"{module}.py" if entry.in_papers else f"../{package}/{module}.py"
+        file = f"{module}.py" if package == "methods" else f"../{package}/{module}.py"
         row = (
             f"[`{name}`]({file})",
             entry.title,

@@ -103,7 +103,7 @@ def test_diagnostics_change_nothing_else(measured, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_run_continues_with_the_same_lines(measured, tmp_path):
-    """With another rhythm in between; its line after the checkpoint is dropped."""
+    """Lines after the checkpoint, also one that was cut off, are dropped."""
     with pytest.raises(loop.Stopped):
         train(tmp_path, "mtra", ("diagnostics.every", "3"), stop_at=4)
     path = tmp_path / "diagnostics.jsonl"
@@ -113,8 +113,9 @@ def test_a_stopped_run_continues_with_the_same_lines(measured, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_method_of_joint_batches_has_the_weights_of_all_tasks(tmp_path):
-    train(tmp_path, "pcgrad", ("diagnostics.every", "2"))
+@pytest.mark.parametrize("method", ["pcgrad", "samo", "go4align"])
+def test_a_method_of_joint_batches_has_the_weights_of_all_tasks(method, tmp_path):
+    train(tmp_path, method, ("diagnostics.every", "2"))
     for line in lines_of(tmp_path):
         assert {f"{key}/{t}" for key in ("norm", "weight") for t in TASKS} <= set(line)
 
