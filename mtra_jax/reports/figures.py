@@ -62,7 +62,7 @@ def gradient_curves(
         for axes, key, label in zip(
             panels,
             ("conflict_share", "norm", "weight"),
-            ("share of pairs in conflict", "norm of the gradient", "weight"),
+            ("conflicting pairs", "norm of gradient", "weight"),
             strict=True,
         ):
             names = {"": ""} if key == "conflict_share" else titles
