@@ -13,6 +13,8 @@ from mtra_jax.tasks import BENCHMARKS, OWN
 
 PRESETS = preset_files.DIRECTORY / "baselines.py"
 """Every method with every preset."""
+LATER = ("diagnostics",)
+"""Keys that configurations of earlier runs lack; the defaults do what those runs did."""
 
 
 def default_config(method: str = "mtra") -> ConfigDict:
@@ -51,6 +53,9 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
             "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
             "loggers": ("tensorboard",),  # besides metrics.jsonl
+            "diagnostics": {
+                "every": 0
+            },  # steps between diagnostics of gradients; 0: off
             "warm_start": "",  # directory of a run, for encoder, heads and method
             "backbone": {
                 "path": "",  # directory, hub name, builtin:tiny; empty: new of these sizes
@@ -173,6 +178,7 @@ def from_dict(values: dict[str, Any]) -> ConfigDict:
     member = config_values.member
     method = member(member({"": values}, "", ConfigDict), "method", ConfigDict)
     like = default_config(member(method, "name", str, "method."))
+    values = {**{key: like[key].to_dict() for key in LATER}, **values}
     config = ConfigDict(config_values.conform(values, like)).lock()
     config_values.validate(config)
     return config

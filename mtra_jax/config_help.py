@@ -49,6 +49,9 @@ KEYS = {
     "epoch only.",
     "loggers": "Where figures go besides metrics.jsonl: tensorboard, wandb, trackio, mlflow; "
     "empty for none.",
+    "diagnostics.every": "Steps between two lines of diagnostics.jsonl: cosines and norms of the tasks' "
+    "gradients, the share of conflicts, and the tasks' weights; 0 for none. A line costs a forward "
+    "and a backward pass over up to four batches of each task.",
     "warm_start": "Directory of a finished run: its best epoch gives encoder and tokenizer, heads of "
     "the same tasks, and parameters of the same method. backbone.path is then not read.",
     "backbone.path": "Encoder to fine-tune: a directory, a hub name, or builtin:tiny. Empty for a "

@@ -70,6 +70,7 @@ AT_LEAST = {
     "devices": 0,
     "max_bad_steps": 1,
     "checkpoint_every": 0,
+    "diagnostics.every": 0,
     "sampling_cap": 0,
     "data.limit": 0,
     "data.max_length": 3,

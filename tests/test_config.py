@@ -436,6 +436,14 @@ def test_stored_configurations_are_checked(key, wrong, expected):
     assert str(error.value).startswith(expected)
 
 
+def test_a_configuration_of_an_earlier_run_has_the_defaults_of_later_keys():
+    saved = config.load(TINY)
+    values = config.to_dict(saved)
+    for key in config.LATER:
+        del values[key]
+    assert config.from_dict(values) == saved
+
+
 def test_a_stored_unknown_method_is_refused():
     values = config.to_dict(config.load(TINY))
     values["method"] = {"name": "mtar"}

@@ -9,6 +9,8 @@ that returns the losses [T] of any model:
     state = balancer.init(num_tasks)
     (value, aux), gradient, state = step(params, state, batch, rng=rng)
 
+`samo_value_and_grad` does the same with gradients at perturbed parameters.
+
 Imports nothing of this package but `objectives`.
 """
 
@@ -23,6 +25,7 @@ from mtra_jax.balancing.bargains import (
 )
 from mtra_jax.balancing.contract import Balancer, Combined, Inputs, Reads, State
 from mtra_jax.balancing.elementwise import excess_mtl, graddrop
+from mtra_jax.balancing.grouping import go4align
 from mtra_jax.balancing.projections import (
     aligned_mtl,
     config,
@@ -31,6 +34,7 @@ from mtra_jax.balancing.projections import (
     pcgrad,
     upgrad,
 )
+from mtra_jax.balancing.sharpness import samo_value_and_grad
 from mtra_jax.balancing.weightings import (
     by_size,
     dynamic_average,
@@ -63,6 +67,7 @@ __all__ = [
     "fairgrad",
     "famo",
     "geometric",
+    "go4align",
     "graddrop",
     "gradnorm",
     "gradvac",
@@ -72,6 +77,7 @@ __all__ = [
     "nash_mtl",
     "pcgrad",
     "random_weights",
+    "samo_value_and_grad",
     "scale_invariant",
     "smooth_tchebycheff",
     "soft_uncertainty",

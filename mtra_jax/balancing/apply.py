@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.balancing import checks
+from mtra_jax.balancing import axes, checks, rows
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
 
 
@@ -93,7 +93,7 @@ def value_and_grad(
         present: jax.Array | None = None,
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
         checks.floats("params", params)
-        params = _varying(params, axis_name)
+        params = axes.varying(params, axis_name)
         if represent is None:
             like = params
             losses, pull, outputs = jax.vjp(
@@ -101,17 +101,17 @@ def value_and_grad(
             )
             is_shared = None
             if select is not None:
-                is_shared = checks.selected(select(params), params)
+                is_shared = checks.like("select", select(params), params)
             passes = _Passes(pull, None, is_shared, axis_name)
         else:
             z, back = jax.vjp(lambda p: represent(p, *args), params)
             checks.floats("the representation", z)
-            like = z = _varying(z, axis_name)
+            like = z = axes.varying(z, axis_name)
             losses, pull, outputs = jax.vjp(
                 lambda p, z: split(losses_fn(p, z, *args)), params, z, has_aux=True
             )
             passes = _Passes(pull, back, None, axis_name)
-        losses = _mean(losses, axis_name)
+        losses = axes.mean(losses, axis_name)
         checks.state(balancer, state, len(losses), like)
         inputs = Inputs(losses, checks.present(present, len(losses)), rng)
         run = _of_losses if balancer.reads is Reads.LOSSES else _of_gradients
@@ -136,47 +136,17 @@ class _Passes(NamedTuple):
     axis_name: str | None
 
 
-def _mean(tree: Tree, axis_name: str | None) -> Tree:
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
-
-
-def _varying(tree: Tree, axis_name: str | None) -> Tree:
-    """Marks `tree` as different on each device, as `shard_map` tracks it.
-
-    The gradient by a value that is equal on all devices would be the sum over them.
-    """
-    if axis_name is None:
-        return tree
-
-    def mark(leaf: Any) -> Any:
-        # JAX refuses a leaf that is marked already, and has no stable name for the mark.
-        try:
-            return jax.lax.pcast(leaf, axis_name, to="varying")
-        except ValueError:
-            return leaf
-
-    return jax.tree.map(mark, tree)
-
-
 def _of_losses(
     balancer: Balancer, state: State, inputs: Inputs, passes: _Passes
 ) -> tuple[jax.Array, Aux, Tree, Tree]:
     """One backward pass, of the weighted sum of the losses."""
-
-    def objective(losses: jax.Array, learned: Tree) -> tuple[jax.Array, Tree]:
-        result = balancer.combine(
-            inputs._replace(losses=losses), state._replace(learned=learned)
-        )
-        return result.value, result.memory
-
-    (value, memory), (weights, learned) = jax.value_and_grad(
-        objective, (0, 1), has_aux=True
-    )(inputs.losses, state.learned)
-    gradient, *by_z = passes.pull(_varying(weights, passes.axis_name))
+    value, taken = rows.weigh(balancer, state, inputs)
+    gradient, *by_z = passes.pull(axes.varying(taken.weights, passes.axis_name))
     if passes.back is not None:
         gradient = jax.tree.map(jnp.add, gradient, passes.back(*by_z)[0])
-    gradient = _mean(gradient, passes.axis_name)
-    return value, Aux(inputs.losses, weights, learned), gradient, memory
+    gradient = axes.mean(gradient, passes.axis_name)
+    aux = Aux(inputs.losses, taken.weights, taken.learned)
+    return value, aux, gradient, taken.memory
 
 
 def _of_gradients(
@@ -186,57 +156,28 @@ def _of_gradients(
     axis_name, back = passes.axis_name, passes.back
     num_devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
     cotangents = jnp.eye(len(inputs.losses), dtype=inputs.losses.dtype)
-    rows, *by_z = jax.vmap(passes.pull)(_varying(cotangents, axis_name))
+    by_params, *by_z = jax.vmap(passes.pull)(axes.varying(cotangents, axis_name))
     if back is None:
         # Means first: projection and norms are not linear.
-        gradients = rows = _mean(rows, axis_name)
+        gradients = by_params = axes.mean(by_params, axis_name)
     else:
         # The texts of a device are a part of the global batch, whose loss is the mean.
         gradients = jax.tree.map(lambda g: g / num_devices, *by_z)
     is_shared = passes.is_shared
     if is_shared is None:
         is_shared = jax.tree.map(lambda _: True, gradients)
-    products = _gramian(gradients, is_shared)
+    products = rows.gramian(gradients, is_shared)
     if back is not None and axis_name is not None:
         products = jax.lax.psum(products, axis_name)
     inputs = inputs._replace(gramian=products, gradients=gradients)
-
-    def penalty(learned: Tree) -> tuple[Any, Any]:
-        result = balancer.combine(inputs, state._replace(learned=learned))
-        return jnp.asarray(result.penalty, inputs.losses.dtype), result
-
-    learned, result = jax.grad(penalty, has_aux=True)(state.learned)
-    combined, weights = result.value, jnp.full_like(inputs.losses, jnp.nan)
-    if balancer.reads is Reads.GRAMIAN:
-        weights = result.value
-        combined = jax.tree.map(
-            lambda g: jnp.tensordot(weights, g, 1).astype(g.dtype), gradients
-        )
-    sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), rows)
+    combined, taken = rows.combine(balancer, state, inputs)
+    sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), by_params)
     if back is None:
         gradient = jax.tree.map(jnp.where, is_shared, combined, sums)
     else:
         # `combined` is a gradient of the global mean, and the mean below divides again.
         (through_z,) = back(jax.tree.map(lambda g: g * num_devices, combined))
-        gradient = _mean(jax.tree.map(jnp.add, sums, through_z), axis_name)
+        gradient = axes.mean(jax.tree.map(jnp.add, sums, through_z), axis_name)
     value = total(inputs.losses, inputs.present)
-    aux = Aux(inputs.losses, weights, learned, products)
-    return value, aux, gradient, result.memory
-
-
-def _gramian(gradients: Tree, is_shared: Tree) -> jax.Array:
-    """Returns the inner products [T, T] of the shared leaves [T, ...], float32 or wider."""
-
-    def products(leaf: jax.Array, shared: bool) -> jax.Array:
-        rows = leaf.reshape(leaf.shape[0], -1)
-        # Full precision, where matrix products round to less. The squares of float16 may
-        # overflow, and there are no linear solvers for bfloat16.
-        gram = jnp.matmul(
-            rows,
-            rows.T,
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
-        )
-        return jnp.where(shared, gram, 0)
-
-    return jax.tree.reduce(jnp.add, jax.tree.map(products, gradients, is_shared))
+    aux = Aux(inputs.losses, taken.weights, taken.learned, products)
+    return value, aux, gradient, taken.memory

@@ -109,20 +109,20 @@ def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
         )
 
 
-def selected(booleans: Tree, params: Tree) -> Tree:
-    """Returns `booleans` if they have the structure of `params`.
+def like(name: str, tree: Tree, params: Tree) -> Tree:
+    """Returns `tree`, the result of the function `name`, if it has the structure of `params`.
 
     Raises:
-      ValueError: they do not.
+      ValueError: it does not.
     """
     # The stubs of PyTreeDef have no comparison.
     expected: Any = jax.tree.structure(params)
-    actual: Any = jax.tree.structure(booleans)
+    actual: Any = jax.tree.structure(tree)
     if actual != expected:
         raise ValueError(
-            f"`select` must return a tree like `params`, {expected}; found {actual}."
+            f"`{name}` must return a tree like `params`, {expected}; found {actual}."
         )
-    return booleans
+    return tree
 
 
 def per_task(name: str, values: Any, count: int, dtype: Any) -> jax.Array:

@@ -1,6 +1,7 @@
 """Prints the results of a sweep as a table: means over seeds, Δp with an interval, p.
 
 mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
+mtra-jax report runs/mine --diagnostics        # pictures of one run's diagnostics.jsonl
 """
 
 import os
@@ -14,12 +15,14 @@ RESULTS = "results.jsonl"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the table, or writes it to a file."""
+    """Prints the table, or writes it to a file; or draws the diagnostics of a run."""
     from mtra_jax.reports import comparison, formats
 
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
-        "results", metavar="DIR_OR_JSONL", help="output of mtra-jax sweep"
+        "results",
+        metavar="DIR_OR_JSONL",
+        help="output of mtra-jax sweep; with --diagnostics the work directory of a run",
     )
     parser.add_argument("--split", default="test", choices=comparison.SPLITS)
     parser.add_argument("--format", default="text", choices=formats.FORMATS)
@@ -27,7 +30,18 @@ def main(arguments: Sequence[str]) -> None:
         "--baseline", help="row that Δp and p refer to; default: those of the sweep"
     )
     parser.add_argument("--out", help="a file instead of standard output")
+    parser.add_argument(
+        "--diagnostics",
+        action="store_true",
+        help="draw the cosines and norms of the tasks' gradients into DIR/figures",
+    )
     flags = cli.parse(parser, arguments)
+    if flags.diagnostics:
+        from mtra_jax.runs import diagnostic_figures
+
+        paths = diagnostic_figures.draw(cli.existing_directory(flags.results))
+        print(f"files: {', '.join(map(str, paths))}")
+        return
     path = Path(flags.results)
     if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
         path /= RESULTS

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 
+from mtra_jax.balancing.sharpness import Sharpness
 from mtra_jax.methods.model import Model
 from mtra_jax.types import Batch, Params, Rngs
 
@@ -137,11 +138,13 @@ class Combined(NamedTuple):
     """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
 
     Parameters of a single task take the gradient of that task's loss. The losses and terms
-    of a task that is absent from a batch must be 0.
+    of a task that is absent from a batch must be 0. With `sharpness` the gradients are those
+    at the parameters that SAMO perturbs.
     """
 
     combine: Combine
     needs: Literal[Needs.GRAMIAN] = Needs.GRAMIAN
+    sharpness: Sharpness | None = None
 
 
 class Merged(NamedTuple):

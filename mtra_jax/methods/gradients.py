@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods import layout, model, task_losses
+from mtra_jax.methods import layout, model, perturbed, task_losses
 from mtra_jax.methods.contract import (
     AlignedGradient,
     Combined,
@@ -144,7 +144,18 @@ def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
 def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
     present, state = inputs.present, inputs.state
     part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])  # the task of each part, [P]
-    losses, terms, grads = _gradients_of_parts(inputs)
+    if gradient.sharpness is None:
+        losses, terms, grads = _gradients_of_parts(inputs)
+    else:
+        losses, terms, grads = perturbed.gradients_of_parts(
+            gradient.sharpness,
+            inputs.loss_function,
+            inputs.params,
+            inputs.batch,
+            inputs.rngs,
+            inputs.axis_name,
+            tasks,
+        )
     owners = model.owners(inputs.params)
     gram = _gramian(grads, owners, part_tasks, len(tasks))
     weights, new_state = gradient.combine(

@@ -1,6 +1,6 @@
 """Parameters and a packed batch -> z and the outputs of all tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -182,6 +182,15 @@ def shared_leaves(params: Params) -> list[jax.Array]:
     """Returns the leaves of `params` that no single task owns, in their order."""
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(owners(params)), strict=True)
     return [leaf for leaf, owner in pairs if owner == SHARED]
+
+
+def with_shared_leaves(params: Params, shared: Iterable[jax.Array]) -> Params:
+    """Returns `params` with those of `shared_leaves` replaced, in their order."""
+    leaves, structure = jax.tree.flatten(params)
+    new = iter(shared)
+    pairs = zip(leaves, jax.tree.leaves(owners(params)), strict=True)
+    replaced = [next(new) if owner == SHARED else leaf for leaf, owner in pairs]
+    return jax.tree.unflatten(structure, replaced)
 
 
 def owners(params: Params) -> Any:

@@ -19,6 +19,12 @@ def check_positive(name: str, value: Number) -> None:
     _check(name, value, is_positive=True)
 
 
+def check_share(name: str, value: Number) -> None:
+    """Raises InputError unless `value` is in [0, 1]."""
+    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
+        raise InputError(f"method.{name} is {value}; expected at least 0 and at most 1")
+
+
 def _check(name: str, value: Number, *, is_positive: bool) -> None:
     # Programs take options as arguments, which have no value during tracing. Before,
     # `train.build` makes the method once with the values themselves.

@@ -22,6 +22,7 @@ from mtra_jax.methods import (
     mtra,
     pcgrad,
     rlw,
+    samo,
     si,
     stl,
     stl_cnn,
@@ -89,6 +90,7 @@ METHODS: dict[str, Entry] = {
     "uw_so": _row(balancing.soft_uncertainty, "UW-SO"),
     "stch": _row(balancing.smooth_tchebycheff, "STCH"),
     "famo": _row(balancing.famo, "FAMO", FAMO),
+    "go4align": _row(balancing.go4align, "GO4Align"),
     "mgda": _row(balancing.mgda, "MGDA"),
     "cagrad": _row(balancing.cagrad, "CAGrad"),
     "nash_mtl": _row(balancing.nash_mtl, "Nash-MTL"),
@@ -102,6 +104,7 @@ METHODS: dict[str, Entry] = {
     "imtl_g": _row(balancing.imtl_g, "IMTL-G"),
     "graddrop": _row(balancing.graddrop, "GradDrop"),
     "excess_mtl": _row(balancing.excess_mtl, "ExcessMTL"),
+    "samo": Entry(samo.make, "SAMO", "joint", in_papers=False),
 }
 
 
@@ -163,7 +166,7 @@ def details() -> str:
     for name, entry in METHODS.items():
         method = example(name)
         *_, package, module = entry.make.__module__.split(".")
-        file = f"{module}.py" if entry.in_papers else f"../{package}/{module}.py"
+        file = f"{module}.py" if package == "methods" else f"../{package}/{module}.py"
         row = (
             f"[`{name}`]({file})",
             entry.title,

@@ -50,6 +50,31 @@ def conflict_heat_map(cosines: np.ndarray, names: Sequence[str]) -> "Figure":
     return _heat_map(cosines, names, names, "cosine of gradients", limits=(-1.0, 1.0))
 
 
+def gradient_curves(
+    lines: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
+) -> "Figure":
+    """Share of conflicts, norms of the tasks' gradients and weights over the steps.
+
+    `lines`: those of a run's diagnostics.jsonl. `titles`: of the tasks, by name.
+    """
+    with drawing.style():
+        figure, panels = drawing.panels(3)
+        for axes, key, label in zip(
+            panels,
+            ("conflict_share", "norm", "weight"),
+            ("conflicting pairs", "norm of gradient", "weight"),
+            strict=True,
+        ):
+            names = {"": ""} if key == "conflict_share" else titles
+            for place, (task, title) in enumerate(names.items()):
+                steps, values = _series(lines, f"{key}/{task}".rstrip("/"))
+                axes.plot(steps, values, label=title, **drawing.look(place))
+            axes.set(xlabel="step", ylabel=label)
+        panels[0].set_ylim(-0.05, 1.05)
+        _legend(figure, panels[1], "")
+        return figure
+
+
 def option_grid(
     figures: np.ndarray,
     rows: tuple[str, Sequence[Any]],

@@ -21,6 +21,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "data.dir",
     "devices",
+    "diagnostics.every",
     "gradient_pieces",
     "loggers",
     "mapping",

@@ -51,6 +51,9 @@ class _Silent:
     def add(self, step: int, values: dict[str, Any]) -> None:
         """Records nothing."""
 
+    def diagnose(self, step: int, values: dict[str, Any]) -> None:
+        """Records nothing."""
+
     def flush(self) -> None:
         """Writes nothing."""
 
@@ -63,6 +66,7 @@ def visit(directory: Path, each: Callable[[int, Params], None]) -> None:
       loop.TrainingError: the run diverges.
     """
     config = workdir.read_config(directory)
+    config.diagnostics.every = 0
     preparation.use_compilation_cache(config)
     prepared = preparation.prepare(config, given=warm_start.read(config))
     run = prepared.run

@@ -13,7 +13,7 @@ from mtra_jax import metrics
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.reports.bounds import Bound
-from mtra_jax.runs import divergence, information, metrics_log
+from mtra_jax.runs import diagnostics, divergence, information, metrics_log
 from mtra_jax.runs.interfaces import Callbacks, Log, Store
 from mtra_jax.runs.progress import Progress
 from mtra_jax.runs.selection import Selection
@@ -55,6 +55,7 @@ class Run(NamedTuple):
     rate: Callable[[np.ndarray], Any]
     """(steps taken before) -> the learning rate, without a device."""
     selection: Selection = Selection()
+    probe: diagnostics.Diagnostics | None = None
 
 
 def _ignore(*_: Any) -> None:
@@ -288,7 +289,7 @@ def _epoch(
     most = run.schedule.max_bad_steps
     skipped_before = progress.skipped_steps
 
-    def read(step: int, measured: Any) -> dict[str, float]:
+    def read(step: int, measured: Any, products: Any) -> dict[str, float]:
         nonlocal skipped_before
         flat = metrics_log.flatten(to_host(measured), run.benchmark.task_names)
         # Skipped steps do not count for the schedule of the rate.
@@ -297,6 +298,10 @@ def _epoch(
         steps.add(flat)
         once = steps.first_line() if step == 1 else {}
         log.add(step, {"epoch": epoch + 1, "learning_rate": rate, **flat, **once})
+        if products is not None:
+            names = run.benchmark.task_names
+            line = diagnostics.figures(to_host(products), names, flat)
+            log.diagnose(step, {"epoch": epoch + 1, **line})
         watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
         return flat
 
@@ -305,13 +310,15 @@ def _epoch(
         shapes.append(memory.shape_of(batch))
         with memory.naming(shapes, ADVICE):
             state, measured = run.update(state, batch)
-            waiting.append((step, measured))
+            probe = run.probe
+            products = None if probe is None else probe.at(step, state.params)
+            waiting.append((step, measured, products))
             is_last = watch.should_stop(step)
             is_due = is_last or _is_due(run.schedule, step)
             behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
             while len(waiting) > behind and not diverged:
-                at, measured = waiting.popleft()
-                flat = read(at, measured)
+                at, measured, products = waiting.popleft()
+                flat = read(at, measured, products)
                 skipped += flat["bad_steps"] > 0
                 diverged = divergence.check_step(at, flat, most, watch.say)
         if diverged:

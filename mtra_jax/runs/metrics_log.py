@@ -18,6 +18,8 @@ from mtra_jax.errors import InputError, naming
 from mtra_jax.runs.loggers.contract import Logger
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+METRICS = "metrics.jsonl"
+DIAGNOSTICS = "diagnostics.jsonl"
 TEST = b'"test/'
 """Begins each name of a test figure in a line of `metrics.jsonl`."""
 
@@ -108,6 +110,7 @@ class MetricsLog:
 
     Opened at `step`, it first drops all lines after that step, and the test figures, so
     that a continued run has each step once. `start` starts the loggers and returns them.
+    With `diagnoses`, `diagnose` writes to `diagnostics.jsonl`, which is treated alike.
     """
 
     def __init__(
@@ -117,32 +120,48 @@ class MetricsLog:
         step: int,
         active: bool = True,
         start: Callable[[], Iterable[Logger]] = tuple,
+        diagnoses: bool = False,
     ) -> None:
         self._active = active
         if not active:
             return
-        self._path = directory / "metrics.jsonl"
-        _keep_until(self._path, step)
-        self._file = self._path.open("a", encoding="utf-8")
+        names = [METRICS]
+        if diagnoses or (directory / DIAGNOSTICS).exists():
+            names.append(DIAGNOSTICS)
+        for name in names:
+            _keep_until(directory / name, step)
+        self._files = {
+            name: (directory / name).open("a", encoding="utf-8") for name in names
+        }
         self._loggers = tuple(start())
 
     def add(self, step: int, values: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`, and all values to each logger."""
         if not self._active:
             return
-        line = files.plain({"step": step, **values})
-        with naming(self._path):
-            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._write(METRICS, step, values)
         for logger in self._loggers:
             logger.log(step, values)
+
+    def diagnose(self, step: int, values: dict[str, Any]) -> None:
+        """Adds a line to `diagnostics.jsonl`."""
+        if self._active:
+            self._write(DIAGNOSTICS, step, values)
+
+    def _write(self, name: str, step: int, values: dict[str, Any]) -> None:
+        line = files.plain({"step": step, **values})
+        file = self._files[name]
+        with naming(file.name):
+            file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def flush(self) -> None:
         """Writes all lines to disk."""
         if not self._active:
             return
-        with naming(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        for file in self._files.values():
+            with naming(file.name):
+                file.flush()
+                os.fsync(file.fileno())
         for logger in self._loggers:
             logger.flush()
 
@@ -153,8 +172,9 @@ class MetricsLog:
         with contextlib.ExitStack() as opened:
             for logger in self._loggers:
                 opened.callback(logger.close)
-            opened.enter_context(naming(self._path))
-            opened.callback(self._file.close)
+            for file in self._files.values():
+                opened.enter_context(naming(file.name))
+                opened.callback(file.close)
             self.flush()
 
 

@@ -5,15 +5,17 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics, paths
 from mtra_jax.data import benchmarks, fingerprints, targets
+from mtra_jax.data.batches import Corpus
 from mtra_jax.data.examples import Data, Examples, Splits
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import information, inputs, loop, selection
+from mtra_jax.runs import diagnostics, information, inputs, loop, selection
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import backbone as backbones
 from mtra_jax.train import batching, build, evaluate, starting
@@ -104,14 +106,35 @@ def prepare(
     biases = _biases(config, benchmark, train_examples)
     state = _first_state(config, model, settings, backbone, biases)
     state, origin = _warm(state, given, benchmark, method)
-    # In double precision, as in the configuration.
-    exact = settings._replace(learning_rate=config.learning_rate)
-    rate = build.make_rate(exact, optimiser)
+    rate = _rate(config, settings)
     validation, test, mapping = parts["validation"], parts["test"], config.mapping
     run = loop.Run(
         benchmark, schedule, update, forward, train, validation, state, rate, chosen
     )
+    run = run._replace(probe=_probe(config, model, corpora["train"], devices))
     return Prepared(run, test, examples, backbone, devices, made_from, mapping, origin)
+
+
+def _rate(config: ConfigDict, settings: build.Settings) -> optax.Schedule:
+    """The schedule of the learning rate, in double precision as in the configuration."""
+    exact = settings._replace(learning_rate=config.learning_rate)
+    return build.make_rate(exact, optimiser_of(config))
+
+
+def _probe(
+    config: ConfigDict, model: Model, corpus: Corpus, devices: list[jax.Device]
+) -> diagnostics.Diagnostics | None:
+    """What `diagnostics.every` measures; None where it is 0."""
+    return diagnostics.make(
+        config.diagnostics.every,
+        model,
+        choice_of(config),
+        corpus,
+        devices,
+        batch_size=config.batch_size,
+        micro_batches=config.micro_batches,
+        mapping=config.mapping,
+    )
 
 
 def _first_state(

@@ -1,44 +1,99 @@
-"""A model during training -> inner products of the tasks' gradients of the encoder."""
+"""Batches of one task each, and a model -> inner products of the tasks' gradients."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.analysis import conflicts
-from mtra_jax.methods import layout, task_losses
-from mtra_jax.runs.trained import Trained
+from mtra_jax.data import batches, packing
+from mtra_jax.data.batches import Corpus
+from mtra_jax.methods import model as networks
+from mtra_jax.methods import task_losses
+from mtra_jax.methods.contract import Method
+from mtra_jax.methods.model import Model
 from mtra_jax.types import Batch, Params
+
+if TYPE_CHECKING:
+    from mtra_jax.runs.trained import Trained
 
 NUM_BATCHES = 4
 """Batches of each task whose gradients are averaged."""
 
 
-def gramian(trained: Trained, split: str = "train") -> np.ndarray:
-    """Inner products [T, T] of the gradients of ℓ_Task with respect to the encoder.
+def pack(
+    corpus: Corpus,
+    batch_size: int,
+    *,
+    num_devices: int = 1,
+    local_devices: Sequence[int] = (0,),
+    micro_batches: int = 1,
+) -> Batch:
+    """The first `NUM_BATCHES` batches of each task, as the parts of one batch [D, P, ...].
 
-    Each is a mean over the first `NUM_BATCHES` batches of the task, without dropout, so
-    that methods and epochs compare.
+    The options are those of `batches.Batcher`.
     """
-    model, method = trained.model_and_method()
-    corpus, plan, packed = trained.packed(split)
+    plan = batches.plan_evaluation(corpus.sizes, batch_size)
     tasks = corpus.tasks[plan[:, 0]]
+    first = [np.flatnonzero(tasks == t)[:NUM_BATCHES] for t in range(len(corpus.sizes))]
+    plan = plan[np.concatenate(first)]
+    lengths = np.diff(corpus.tokens.offsets)
+    shares = [
+        share
+        for row in plan
+        for share in batches.device_shares(lengths, row, num_devices * micro_batches)
+    ]
+    batcher = batches.Batcher(
+        corpus,
+        (packing.needed_shape(shares),),
+        num_devices=num_devices,
+        local_devices=local_devices,
+        micro_batches=micro_batches,
+        part_size=batch_size,
+    )
+    parts = zip(*batcher.batches(plan), strict=True)
+    return Batch(*(np.concatenate(arrays, axis=1) for arrays in parts))
 
-    @jax.jit
-    def gradient(params: Params, batch: Batch) -> Params:
-        part = layout.only_part(batch)
 
-        def loss(encoder: Params) -> jax.Array:
-            outputs = method.losses({**params, "encoder": encoder}, part, None, None)
-            return task_losses.of_outputs(
-                model.space, outputs.outputs, part, None
-            ).sum()
+def make_gramian(
+    model: Model, method: Method, axis_name: str | None = None
+) -> Callable[[Params, Batch], jax.Array]:
+    """Returns the function of parameters and batch that gives inner products [T, T].
 
-        return jax.grad(loss)(params["encoder"])
+    The gradients are those of ℓ_Task with respect to the shared parameters, without
+    dropout, so that methods and steps compare. Each is a mean over the parts of the batch
+    with its task; 0 for a task without a part.
+    """
 
-    params = trained.saved.params
-    means = []
-    for task in range(len(trained.tasks)):
-        own = [packed[i] for i in np.flatnonzero(tasks == task)[:NUM_BATCHES]]
-        parts = [gradient(params, batch) for batch in own]
-        means.append(jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *parts))
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *means)
-    return np.asarray(conflicts.gramian(stacked))
+    def gramian(params: Params, batch: Batch) -> jax.Array:
+        shared = networks.shared_leaves(params)
+        counts = jnp.zeros(model.space.num_tasks).at[batch.tasks[:, 0]].add(1)
+
+        def add(sums: list[jax.Array], part: Batch) -> tuple[list[jax.Array], None]:
+            def loss(leaves: list[jax.Array]) -> jax.Array:
+                whole = networks.with_shared_leaves(params, leaves)
+                outputs = method.losses(whole, part, None, axis_name).outputs
+                own = task_losses.of_outputs(model.space, outputs, part, axis_name)
+                return jnp.sum(own)
+
+            leaves = jax.grad(loss)(shared)
+            if axis_name is not None:
+                leaves = jax.lax.pmean(leaves, axis_name)
+            task = part.tasks[0]
+            pairs = zip(sums, leaves, strict=True)
+            return [s.at[task].add(leaf / counts[task]) for s, leaf in pairs], None
+
+        zeros = [jnp.zeros((len(counts), *leaf.shape), leaf.dtype) for leaf in shared]
+        return conflicts.gramian(jax.lax.scan(add, zeros, batch)[0])
+
+    return gramian
+
+
+def gramian(trained: "Trained", split: str = "train") -> np.ndarray:
+    """Inner products [T, T] of the gradients of a run at the parameters of `trained`."""
+    batch = pack(trained.packed(split).corpus, trained.config.batch_size)
+    program = jax.jit(make_gramian(*trained.model_and_method()))
+    only_device = jax.tree.map(lambda array: array[0], batch)
+    return np.asarray(program(trained.saved.params, only_device))

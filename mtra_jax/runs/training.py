@@ -193,6 +193,7 @@ def _open_log(
         step=step,
         active=processes.is_writer(),
         start=lambda: loggers.start(config.loggers, run, watch.say),
+        diagnoses=config.diagnostics.every > 0,
     )
 
 

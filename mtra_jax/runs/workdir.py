@@ -27,6 +27,7 @@ FREE_KEYS = (
     "data.dir",
     "data.tasks",
     "devices",
+    "diagnostics.every",
     "gradient_pieces",
     "loggers",
     "mapping",

@@ -22,6 +22,7 @@ READ_LOSSES = {
     "smooth_tchebycheff": balancing.smooth_tchebycheff(),
     "dynamic_average": balancing.dynamic_average(2),
     "famo": balancing.famo(),
+    "go4align": balancing.go4align(),
 }
 READ_GRADIENTS = {
     "pcgrad": balancing.pcgrad(),

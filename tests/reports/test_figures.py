@@ -56,6 +56,13 @@ def drawn():
         "conflicts": figures.conflict_heat_map(
             np.array([[1.0, -0.25], [np.nan, 1.0]]), ["one", "two"]
         ),
+        "gradients": figures.gradient_curves(
+            [
+                {"step": 2, "conflict_share": 1.0, "norm/one": 3.0, "weight/one": 0.5},
+                {"step": 4, "conflict_share": None, "norm/one": 2.0, "norm/two": 1.0},
+            ],
+            {"one": "One", "two": "Two"},
+        ),
         "grid": figures.option_grid(
             np.array([[60.0, 64.25], [61.0, 62.0]]), ("β", [0.1, 1]), ("ε", [1, 5])
         ),
@@ -78,6 +85,15 @@ def test_cells_carry_their_numbers_and_a_missing_one_is_empty(drawn):
     axes = drawn["conflicts"].axes[0]
     assert [text.get_text() for text in axes.texts] == ["1.00", "-0.25", "1.00"]
     assert axes.images[0].get_clim() == (-1, 1)
+
+
+def test_gradient_curves_leave_out_what_a_line_lacks(drawn):
+    conflicts, norms, weights = drawn["gradients"].axes
+    points = [
+        [x.get_xydata().tolist() for x in axes.lines] for axes in (norms, weights)
+    ]
+    assert conflicts.lines[0].get_xydata().tolist() == [[2, 1]]
+    assert points == [[[[2, 3], [4, 2]], [[4, 1]]], [[[2, 0.5]], []]]
 
 
 def test_the_largest_figure_of_a_grid_is_framed(drawn):
@@ -108,7 +124,9 @@ def test_points_without_a_group_stay_grey(drawn):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", ["curves", "conflicts", "grid", "ranks", "z"])
+@pytest.mark.parametrize(
+    "name", ["curves", "conflicts", "gradients", "grid", "ranks", "z"]
+)
 def test_files_are_written_with_embedded_fonts(drawn, name, tmp_path):
     png, pdf = drawing.save(drawn[name], tmp_path / f"v1.0-{name}")
     assert (png.name, pdf.name) == (f"v1.0-{name}.png", f"v1.0-{name}.pdf")

@@ -57,6 +57,9 @@ class MemoryLog:
     def add(self, step, values):
         self.lines.append({"step": step, **values})
 
+    def diagnose(self, step, values):
+        self.lines.append({"step": step, **values})
+
     def flush(self):
         self.num_flushes += 1
 

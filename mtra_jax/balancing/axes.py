@@ -1,0 +1,30 @@
+"""Values on one device -> means over an axis of devices."""
+
+from typing import Any
+
+import jax
+
+from mtra_jax.balancing.contract import Tree
+
+
+def mean(tree: Tree, axis_name: str | None) -> Tree:
+    """The mean of `tree` over the devices; `tree` itself without an axis."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def varying(tree: Tree, axis_name: str | None) -> Tree:
+    """Marks `tree` as different on each device, as `shard_map` tracks it.
+
+    The gradient by a value that is equal on all devices would be the sum over them.
+    """
+    if axis_name is None:
+        return tree
+
+    def mark(leaf: Any) -> Any:
+        # JAX refuses a leaf that is marked already, and has no stable name for the mark.
+        try:
+            return jax.lax.pcast(leaf, axis_name, to="varying")
+        except ValueError:
+            return leaf
+
+    return jax.tree.map(mark, tree)

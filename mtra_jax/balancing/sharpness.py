@@ -1,0 +1,255 @@
+"""Parameters and a loss of each task -> gradients at perturbed parameters, balanced.
+
+SAMO is no balancer but wraps one: it takes the gradient of each task where that task's loss
+is larger, within a ball around the parameters, and leaves the rest to the balancer.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtra_jax.balancing import axes, checks, rows
+from mtra_jax.balancing.apply import Aux, Step
+from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
+
+SHARED = -1
+"""The owner of a parameter that no single task owns."""
+_NOISE = 2**31 - 1  # no task and no step folds this number into a key
+
+
+class Sharpness(NamedTuple):
+    """Numbers of SAMO: see `samo_value_and_grad`."""
+
+    rho: float | jax.Array = 1e-3
+    alpha: float | jax.Array = 0.5
+    mu: float | jax.Array = 1e-2
+
+
+class Leaves(NamedTuple):
+    """What the perturbation depends on of each leaf of the parameters.
+
+    `owners`: the task that the leaf belongs to, or `SHARED`. `stacked`: whether its first
+    axis counts layers, which are normalised apart.
+    """
+
+    owners: Sequence[int]
+    stacked: Sequence[bool]
+
+
+def check(sharpness: Sharpness) -> None:
+    """Raises ValueError unless the numbers are in their ranges."""
+    checks.positive("rho", sharpness.rho)
+    checks.option("alpha", sharpness.alpha, "in [0, 1]", lambda x: 0 <= x <= 1)
+    checks.positive("mu", sharpness.mu)
+
+
+def task_keys(rng: jax.Array, count: int) -> jax.Array:
+    """Returns the keys of the tasks' random directions: [T]."""
+    return jax.random.split(jax.random.fold_in(rng, _NOISE), count)
+
+
+def directions(key: jax.Array, params: list[jax.Array], leaves: Leaves) -> list:
+    """Returns z from N(0, I) for the shared leaves, 0 for the others."""
+    keys = jax.random.split(key, len(params))
+    return [
+        jax.random.normal(k, leaf.shape, leaf.dtype) if owner == SHARED else 0.0
+        for k, leaf, owner in zip(keys, params, leaves.owners, strict=True)
+    ]
+
+
+def along(
+    params: list[jax.Array], direction: list, step: float | jax.Array
+) -> list[jax.Array]:
+    """Returns `params` moved by `step` times `direction`."""
+    return [
+        jnp.asarray(leaf + step * z, leaf.dtype)
+        for leaf, z in zip(params, direction, strict=True)
+    ]
+
+
+def perturbed(
+    params: list[jax.Array],
+    mean_gradient: list[jax.Array],
+    direction: list,
+    slope: jax.Array,
+    task: jax.Array,
+    leaves: Leaves,
+    sharpness: Sharpness,
+) -> list[jax.Array]:
+    """Returns the parameters at which SAMO takes the gradient of `task`.
+
+    `mean_gradient`: that of the mean of the losses. `slope`: of the task's loss along
+    `direction`, of which the sign alone counts: the layers' normalisation cancels its size.
+    """
+    rho, alpha, _ = sharpness
+
+    def joint(gradient: jax.Array, z: jax.Array, is_stacked: bool) -> jax.Array:
+        over = tuple(range(int(is_stacked), gradient.ndim))
+        size = jnp.sqrt(jnp.sum(gradient**2, axis=over, keepdims=True))
+        length = jnp.sqrt(jnp.sum(z**2, axis=over, keepdims=True))
+        local = jnp.sign(slope) * z * _ratio(size, length)
+        return alpha * gradient + (1 - alpha) * local
+
+    moves = [
+        joint(g, z, is_stacked) if owner == SHARED else g
+        for g, z, owner, is_stacked in zip(
+            mean_gradient, direction, *leaves, strict=True
+        )
+    ]
+    lengths = {
+        owner: jnp.sqrt(
+            sum(
+                jnp.sum(move**2)
+                for move, own in zip(moves, leaves.owners, strict=True)
+                if own == owner
+            )
+        )
+        for owner in set(leaves.owners)
+    }
+
+    def step(owner: int) -> jax.Array:
+        size = _ratio(jnp.asarray(rho), lengths[owner])
+        return size if owner == SHARED else jnp.where(task == owner, size, 0)
+
+    return [
+        (leaf + step(owner) * move).astype(leaf.dtype)
+        for leaf, move, owner in zip(params, moves, leaves.owners, strict=True)
+    ]
+
+
+def _ratio(above: jax.Array, below: jax.Array) -> jax.Array:
+    """`above / below`, 0 where `below` is 0."""
+    return jnp.where(below > 0, above / jnp.where(below > 0, below, 1), 0)
+
+
+def samo_value_and_grad(
+    losses_fn: Callable[..., Any],
+    balancer: Balancer,
+    *,
+    rho: float = 1e-3,
+    alpha: float = 0.5,
+    mu: float = 1e-2,
+    owners: Callable[[Tree], Tree] | None = None,
+    axis_name: str | None = None,
+    has_aux: bool = False,
+) -> Step:
+    """Sharpness-aware multi-task optimisation (SAMO) around any balancer.
+
+    The balancer gets the gradients g_t of ℓ_t at θ + ε_t in place of those at θ:
+
+        ε_t = ρ d_t / ‖d_t‖, d_t = α g_0 + (1 − α) ‖g_0‖ ĝ_t / ‖ĝ_t‖, the last per leaf,
+
+    where g_0 is the gradient of the mean loss, and ĝ_t an estimate of task t's gradient by
+    two forward passes: z (ℓ_t(θ + μ z) − ℓ_t(θ − μ z)) / 2μ with z from N(0, I). Losses,
+    and weights from them, are those at θ.
+
+    Arguments and results are those of `value_and_grad`; the step needs `rng`. In place of
+    its `select`, `owners(params)` returns a tree like `params` of the index of the task
+    that owns each leaf, `SHARED` (−1) for shared ones; all are shared by default. A task's
+    own leaves move by ρ along g_0, and take the gradient of its loss.
+
+    A step costs T + 1 forward and backward passes, 2 T forward passes, and the memory of
+    T + 3 gradients. The tasks' passes run one after the other.
+
+    The released code divides by ‖ĝ_t‖ also where both losses are equal; here the estimate is
+    then 0. `losses_fn` has no mode of evaluation, in which the code takes the two passes.
+
+    Source: Ban et al. 2025, "SAMO: A Lightweight Sharpness-Aware Approach for Multi-Task
+    Optimization with Joint Global-Local Perturbation", with the numbers of the scripts of
+    its code.
+
+    Raises:
+      ValueError: `rho` or `mu` is not positive, or `alpha` is not in [0, 1]. The step: as
+        in `value_and_grad`; the result of `owners` does not fit `params`.
+    """
+    sharpness = Sharpness(rho, alpha, mu)
+    check(sharpness)
+
+    def split(result: Any) -> tuple[jax.Array, Any]:
+        losses, outputs = checks.pair(result) if has_aux else (result, None)
+        return checks.losses(losses), outputs
+
+    def step(
+        params: Tree,
+        state: State,
+        *args: Any,
+        rng: jax.Array | None = None,
+        present: jax.Array | None = None,
+    ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
+        checks.floats("params", params)
+        params = axes.varying(params, axis_name)
+        flat, structure = jax.tree.flatten(params)
+        leaves = _leaves(owners, params)
+
+        def losses_of(flat: list[jax.Array]) -> tuple[jax.Array, Any]:
+            return split(losses_fn(jax.tree.unflatten(structure, flat), *args))
+
+        losses, pull, outputs = jax.vjp(losses_of, flat, has_aux=True)
+        here = checks.present(present, len(losses))
+        inputs = Inputs(axes.mean(losses, axis_name), here, rng)
+        checks.state(balancer, state, len(losses), params)
+        shares = (here / jnp.maximum(jnp.sum(here), 1)).astype(losses.dtype)
+        (mean_gradient,) = pull(axes.varying(shares, axis_name))
+        mean_gradient = axes.mean(mean_gradient, axis_name)
+
+        def of_task(pair: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
+            task, key = pair
+            z = directions(key, flat, leaves)
+            ahead, behind = (
+                axes.mean(losses_of(along(flat, z, size))[0], axis_name)[task]
+                for size in (mu, -mu)
+            )
+            moved = perturbed(
+                flat, mean_gradient, z, ahead - behind, task, leaves, sharpness
+            )
+            moved = axes.varying(moved, axis_name)
+            return jax.grad(lambda flat: losses_of(flat)[0][task])(moved)
+
+        keys = task_keys(inputs.key, len(losses))
+        own = jax.lax.map(of_task, (jnp.arange(len(losses)), keys))
+        own = axes.mean(own, axis_name)
+        gradients = jax.tree.unflatten(structure, own)
+        value, aux, gradient, memory = _balanced(
+            balancer, state, inputs, gradients, [o == SHARED for o in leaves.owners]
+        )
+        aux = aux._replace(outputs=outputs)
+        return (value, aux), gradient, state._replace(memory=memory)
+
+    return step
+
+
+def _leaves(owners: Callable[[Tree], Tree] | None, params: Tree) -> Leaves:
+    count = len(jax.tree.leaves(params))
+    if owners is None:
+        return Leaves([SHARED] * count, [False] * count)
+    chosen = checks.like("owners", owners(params), params)
+    return Leaves([int(owner) for owner in jax.tree.leaves(chosen)], [False] * count)
+
+
+def _balanced(
+    balancer: Balancer,
+    state: State,
+    inputs: Inputs,
+    gradients: Tree,
+    shared: list[bool],
+) -> tuple[jax.Array, Aux, Tree, Tree]:
+    """Combines gradients [T, ...]; leaves of one task take the sum of their rows."""
+    if balancer.reads is Reads.LOSSES:
+        value, taken = rows.weigh(balancer, state, inputs)
+        aux = Aux(inputs.losses, taken.weights, taken.learned)
+        gradient = rows.weighted(taken.weights, gradients)
+        return value, aux, gradient, taken.memory
+    is_shared = jax.tree.unflatten(jax.tree.structure(gradients), shared)
+    products = rows.gramian(gradients, is_shared)
+    inputs = inputs._replace(gramian=products, gradients=gradients)
+    combined, taken = rows.combine(balancer, state, inputs)
+    gradient = jax.tree.map(
+        lambda is_shared, all_tasks, own: all_tasks if is_shared else jnp.sum(own, 0),
+        is_shared,
+        combined,
+        gradients,
+    )
+    aux = Aux(inputs.losses, taken.weights, taken.learned, products)
+    return total(inputs.losses, inputs.present), aux, gradient, taken.memory

@@ -1,0 +1,74 @@
+"""SAMO: gradients of the tasks at perturbed parameters, combined by another method.
+
+`balancing.samo_value_and_grad` has the formula. The registry has the row.
+"""
+
+from mtra_jax import balancing
+from mtra_jax.balancing.sharpness import Sharpness
+from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.methods import balanced, contract, options, task_losses
+from mtra_jax.methods.model import Model
+
+
+def _sum() -> balancing.Balancer:
+    """The plain sum of the gradients, as a balancer that reads the Gramian."""
+
+    def combine(inputs: balancing.Inputs, state: balancing.State) -> balancing.Combined:
+        ones = inputs.present.astype(inputs.losses.dtype)
+        return balancing.Combined(ones, state.memory)
+
+    return balancing.Balancer(
+        lambda count: balancing.State(), combine, balancing.Reads.GRAMIAN
+    )
+
+
+BALANCERS = {
+    "sum": _sum,
+    "pcgrad": balancing.pcgrad,
+    "cagrad": balancing.cagrad,
+    "mgda": balancing.mgda,
+    "fairgrad": balancing.fairgrad,
+}
+"""The methods that the released code combines with SAMO, with their default options."""
+
+
+def make(
+    model: Model,
+    *,
+    balancer: str = "fairgrad",
+    rho: float = 1e-3,
+    alpha: float = 0.5,
+    mu: float = 1e-2,
+) -> contract.Method:
+    """SAMO: FairGrad, or another, of gradients where the tasks' losses are larger.
+
+    `rho`: the length of each task's perturbation. `alpha`: the share of the gradient of all
+    tasks in its direction; the rest is an estimate of the task's own, from its losses at
+    two points `mu` times a random direction away. `balancer`: sum, pcgrad, cagrad, mgda or
+    fairgrad, with their default options.
+
+    Each layer of the encoder, and each other parameter, is normalised apart. Heads move
+    too. The logged losses are those at the parameters themselves.
+
+    Source: Ban et al. 2025, "SAMO: A Lightweight Sharpness-Aware Approach for Multi-Task
+    Optimization with Joint Global-Local Perturbation", and the code of the authors.
+
+    Raises:
+      InputError: an option is out of its range, or not one of its choices.
+    """
+    if balancer not in BALANCERS:
+        raise InputError(
+            f"method.balancer is {balancer!r}; {did_you_mean(balancer, BALANCERS)}"
+        )
+    options.check_positive("rho", rho)
+    options.check_share("alpha", alpha)
+    options.check_positive("mu", mu)
+    chosen = BALANCERS[balancer]()
+    sharpness = Sharpness(rho, alpha, mu)
+    return contract.Method(
+        contract.no_params,
+        task_losses.plain(model),
+        contract.Combined(balanced.combine(chosen), sharpness=sharpness),
+        chosen.init(len(model.space.names)).memory,
+        passes=2,
+    )

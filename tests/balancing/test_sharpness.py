@@ -1,0 +1,223 @@
+"""`samo_value_and_grad` against the formula in NumPy, with gradients by hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_apply import data, losses_fn, make_params
+
+from mtra_jax import balancing
+from mtra_jax.balancing import sharpness
+
+pytestmark = pytest.mark.usefixtures("float64")
+NAMES = "abc"
+NUMBERS = {"rho": 0.2, "alpha": 0.3, "mu": 0.05}
+KEY = jax.random.key(4)
+
+
+def owners_of(params):
+    heads = {name: place for place, name in enumerate(NAMES)}
+    return {"encoder": sharpness.SHARED, "heads": heads}
+
+
+def losses_by_hand(encoder, heads, x, y):
+    """Losses [T] and, for each task, the gradients by encoder and by its head."""
+    z = np.tanh(x @ encoder)
+    errors = z @ heads.T - y
+    by_outputs = 2 * errors / len(x)
+    by_heads = by_outputs.T @ z
+    by_z = by_outputs.T[:, :, None] * heads[:, None, :]
+    by_encoder = np.einsum("nd,tnh->tdh", x, by_z * (1 - z**2))
+    return np.mean(errors**2, axis=0), by_encoder, by_heads
+
+
+def samo_by_hand(params, x, y, *, moves_heads, rho, alpha, mu):
+    """The losses, and the gradients [T, ...] at the perturbed parameters."""
+    encoder = np.asarray(params["encoder"])
+    heads = np.stack([params["heads"][name] for name in NAMES])
+    losses, by_encoder, by_heads = losses_by_hand(encoder, heads, x, y)
+    mean, own = by_encoder.mean(axis=0), by_heads / 3
+    rows, head_rows = [], []
+    for task, key in enumerate(sharpness.task_keys(KEY, 3)):
+        # The encoder is the first leaf.
+        z = np.asarray(jax.random.normal(jax.random.split(key, 4)[0], encoder.shape))
+        ahead, behind = (
+            losses_by_hand(encoder + s * z, heads, x, y)[0][task] for s in (mu, -mu)
+        )
+        estimate = (ahead - behind) / (2 * mu) * z
+        local = np.linalg.norm(mean) * estimate / np.linalg.norm(estimate)
+        joint = alpha * mean + (1 - alpha) * local
+        moved = encoder + rho * joint / np.linalg.norm(joint)
+        moved_heads = heads.copy()
+        if moves_heads:
+            moved_heads[task] += rho * own[task] / np.linalg.norm(own[task])
+        _, by_encoder, by_heads = losses_by_hand(moved, moved_heads, x, y)
+        rows.append(by_encoder[task])
+        head_rows.append(by_heads[task])
+    return losses, np.array(rows), np.array(head_rows)
+
+
+@pytest.mark.parametrize("name", ["equal", "mgda", "graddrop"])
+def test_the_gradient_is_the_balancers_of_perturbed_gradients(name):
+    params, (x, y) = make_params(), data()
+    balancer = getattr(balancing, name)()
+    state = balancer.init(3)
+    step = jax.jit(
+        balancing.samo_value_and_grad(losses_fn, balancer, owners=owners_of, **NUMBERS)
+    )
+    (_, aux), gradient, _ = step(params, state, x, y, rng=KEY)
+    losses, rows, heads = samo_by_hand(params, x, y, moves_heads=True, **NUMBERS)
+    np.testing.assert_allclose(aux.losses, losses, rtol=1e-9)
+    inputs = balancing.Inputs(
+        jnp.asarray(losses),
+        jnp.full(3, True),
+        KEY,
+        jnp.asarray(np.einsum("tdh,udh->tu", rows, rows)),
+        {"encoder": jnp.asarray(rows)},
+    )
+    shares = np.ones(3)
+    if name == "equal":
+        shares = np.full(3, 1 / 3)
+        expected = rows.mean(axis=0)
+    elif name == "mgda":
+        np.testing.assert_allclose(aux.gramian, inputs.gramian, rtol=1e-9)
+        expected = np.tensordot(balancer.combine(inputs, state).value, rows, 1)
+    else:  # the draws are those of the step for the whole tree
+        expected = None
+    for place, head in enumerate(NAMES):
+        np.testing.assert_allclose(
+            gradient["heads"][head], shares[place] * heads[place], rtol=1e-8
+        )
+    if expected is not None:
+        np.testing.assert_allclose(gradient["encoder"], expected, rtol=1e-7, atol=1e-12)
+    # Else the test shows nothing.
+    _, plain, _ = balancing.value_and_grad(losses_fn, balancer)(
+        params, state, x, y, rng=KEY
+    )
+    assert np.abs(plain["encoder"] - gradient["encoder"]).max() > 1e-3
+
+
+def test_without_owners_all_parameters_are_perturbed_together():
+    """The length of each task's perturbation is ρ, and heads have draws too."""
+    params, (x, y) = make_params(), data()
+    flat = jax.tree.leaves(params)
+    leaves = sharpness.Leaves([sharpness.SHARED] * 4, [False] * 4)
+    gradient = jax.tree.leaves(jax.grad(lambda p: losses_fn(p, x, y).mean())(params))
+    for task, key in enumerate(sharpness.task_keys(KEY, 3)):
+        z = sharpness.directions(key, flat, leaves)
+        moved = sharpness.perturbed(
+            flat, gradient, z, jnp.array(-1.0), task, leaves, sharpness.Sharpness(0.7)
+        )
+        moves = [np.asarray(a - b) for a, b in zip(moved, flat, strict=True)]
+        np.testing.assert_allclose(sum(np.sum(m**2) for m in moves), 0.49, rtol=1e-9)
+        assert all(np.any(move != 0) for move in moves)
+
+
+@pytest.mark.parametrize(("alpha", "slope"), [(1.0, 1.0), (0.5, 0.0)])
+def test_the_global_part_alone_is_sharpness_aware_minimisation(alpha, slope):
+    """With α = 1, or where the two losses of the estimate are equal."""
+    rng = np.random.default_rng(0)
+    params, gradient, z = (
+        [jnp.asarray(rng.normal(size=(3, 4))), jnp.asarray(rng.normal(size=5))]
+        for _ in range(3)
+    )
+    leaves = sharpness.Leaves([sharpness.SHARED] * 2, [True, False])
+    moved = sharpness.perturbed(
+        params,
+        gradient,
+        z,
+        jnp.array(slope),
+        0,
+        leaves,
+        sharpness.Sharpness(2.0, alpha),
+    )
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in gradient))
+    for new, old, g in zip(moved, params, gradient, strict=True):
+        np.testing.assert_allclose(new, old + 2 * g / norm, rtol=1e-9)
+
+
+def test_stacked_layers_are_normalised_apart():
+    rng = np.random.default_rng(1)
+    gradient, z = rng.normal(size=(2, 4, 3)) * np.array([1, 100]).reshape(2, 1, 1), None
+    z = rng.normal(size=(2, 4, 3))
+    leaves = sharpness.Leaves([sharpness.SHARED], [True])
+    (moved,) = sharpness.perturbed(
+        [jnp.zeros((2, 4, 3))],
+        [jnp.asarray(gradient)],
+        [jnp.asarray(z)],
+        jnp.array(-3.0),
+        0,
+        leaves,
+        sharpness.Sharpness(1.0, 0.0),
+    )
+    expected = np.stack(
+        [
+            -np.linalg.norm(g) * part / np.linalg.norm(part)
+            for g, part in zip(gradient, z, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), rtol=1e-9)
+
+
+def test_gradients_of_zero_stay_finite():
+    params = {"w": jnp.zeros(3)}
+    step = balancing.samo_value_and_grad(
+        lambda p: jnp.stack([jnp.sum(p["w"]) * 0, jnp.sum(p["w"] ** 2)]),
+        balancing.fairgrad(),
+    )
+    _, gradient, _ = step(params, balancing.State(), rng=KEY)
+    assert np.isfinite(gradient["w"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["uncertainty", "fairgrad"])
+def test_four_devices_equal_one(name):
+    params, (x, y) = make_params(), data(8)
+    balancer = getattr(balancing, name)()
+    make = functools.partial(
+        balancing.samo_value_and_grad, losses_fn, balancer, owners=owners_of
+    )
+    state = balancer.init(3)
+    (value, aux), gradient, _ = make()(params, state, x, y, rng=KEY)
+    mapped = jax.pmap(
+        functools.partial(make(axis_name="data"), rng=KEY),
+        "data",
+        in_axes=(None, None, 0, 0),
+        out_axes=None,
+    )
+    shards = [array.reshape(4, 2, -1) for array in (x, y)]
+    (value4, aux4), gradient4, _ = mapped(params, state, *shards)
+    np.testing.assert_allclose(value4, value, rtol=1e-9)
+    np.testing.assert_allclose(aux4.weights, aux.weights, rtol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9),
+        gradient4,
+        gradient,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rho": 0.0}, "`rho` must be positive"),
+        ({"alpha": 1.5}, r"`alpha` must be in \[0, 1\]"),
+        ({"mu": -1.0}, "`mu` must be positive"),
+    ],
+)
+def test_wrong_numbers_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        balancing.samo_value_and_grad(losses_fn, balancing.equal(), **options)
+
+
+def test_wrong_calls_are_refused():
+    params, (x, y) = make_params(), data()
+    step = balancing.samo_value_and_grad(losses_fn, balancing.equal())
+    with pytest.raises(ValueError, match="`rng` must be a key"):
+        step(params, balancing.State(), x, y)
+    step = balancing.samo_value_and_grad(
+        losses_fn, balancing.equal(), owners=lambda p: {"encoder": -1}
+    )
+    with pytest.raises(ValueError, match="`owners` must return a tree like `params`"):
+        step(params, balancing.State(), x, y, rng=KEY)
