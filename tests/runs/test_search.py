@@ -105,9 +105,9 @@ def test_a_first_trial_beside_the_grid_is_one_more_point():
     assert sorted(points[1:]) == [(("method.beta", "1"),), (("method.beta", "2"),)]
 
 
-def test_the_options_of_mtra_on_a_new_encoder_are_multiples_of_the_presets():
+def test_the_options_of_mtra_on_a_small_encoder_are_multiples_of_the_presets():
     epsilon = {p["method.epsilon"] for p in points_of("mtra", "tiny_synthetic")}
-    assert sorted(epsilon) == [0.002, 0.005, 0.01, 0.02, 0.05]
+    assert sorted(epsilon) == [0.002, 0.01, 0.05]
 
 
 # ---- what is trained, with a training that takes no time
