@@ -33,7 +33,7 @@ FLAGS = (
 
 
 def train(workdir, method, *flags, stop_at=None):
-    chosen = configs.apply(configs.preset("tiny_synthetic", method), [*FLAGS, *flags])
+    chosen = configs.apply(configs.preset("new_synthetic", method), [*FLAGS, *flags])
     watch = loop.Watch(should_stop=lambda step: step is not None and step == stop_at)
     return training.train(chosen, workdir, lambda prepared, progress: watch)
 

@@ -106,7 +106,7 @@ def test_a_first_trial_beside_the_grid_is_one_more_point():
 
 
 def test_the_options_of_mtra_on_a_small_encoder_are_multiples_of_the_presets():
-    epsilon = {p["method.epsilon"] for p in points_of("mtra", "tiny_synthetic")}
+    epsilon = {p["method.epsilon"] for p in points_of("mtra", "new_synthetic")}
     assert sorted(epsilon) == [0.002, 0.01, 0.05]
 
 
@@ -170,7 +170,7 @@ def trainer(monkeypatch):
 
 def made(workdir, names=("ew",), trials=4, kind="grid", seed=0, overrides=TINY):
     return search.make(
-        names, "tiny_synthetic", workdir, trials, kind, seed, overrides, "the command"
+        names, "new_synthetic", workdir, trials, kind, seed, overrides, "the command"
     )
 
 
@@ -192,7 +192,7 @@ def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, train
     assert [len(tries) for tries in ended.values()] == [4, 4, 4]
     assert len(trainer.runs) == 12
     content = tomllib.loads((tmp_path / "found.toml").read_text())
-    assert content["search"]["preset"] == "tiny_synthetic"
+    assert content["search"]["preset"] == "new_synthetic"
     assert content["search"]["overrides"] == dict(TINY)
     for name, method in (("ew", "ew"), ("ew_tuned", "ew"), ("mtra", "mtra")):
         losses = []
@@ -414,7 +414,7 @@ def test_wrong_requests_are_refused(tmp_path, trainer):
     ],
 )
 def test_wrong_flags_are_refused(tmp_path, arguments, expected):
-    flags = ["--preset=tiny_synthetic", f"--workdir={tmp_path}/x"]
+    flags = ["--preset=new_synthetic", f"--workdir={tmp_path}/x"]
     assert answer(command.main, [*arguments, *flags]) == expected
 
 
@@ -649,6 +649,7 @@ def test_two_trials_of_a_small_run_and_the_sweep_that_reads_them(
         "--config.backbone.hidden_size=16",
         "--config.backbone.num_hidden_layers=1",
         "--config.backbone.intermediate_size=16",
+        "--config.selection=loss",
         "--config.backbone.vocab_size=200",
         "--config.loggers=",
         f"--config.data.cache_dir={tmp_path}/cache",
