@@ -38,7 +38,7 @@ from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
 pytestmark = [pytest.mark.hostile, pytest.mark.nightly]
-NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "80"))
+NUM_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "50"))
 every_reader = settings(
     derandomize="HOSTILE_EXAMPLES" not in os.environ,
     max_examples=NUM_EXAMPLES,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -229,7 +230,12 @@ def end_of_the_other(victim, other, code):
     return time.monotonic() - began, without_progress(errors)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+LONG = pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`")
+
+
+@pytest.mark.parametrize(
+    "number", [0, pytest.param(1, marks=[pytest.mark.nightly, LONG])]
+)
 def test_a_process_killed_before_the_first_step_ends_the_other(number, cache, tmp_path):
     faults = [(), ()]
     faults[number] = [(FIRST_STEP, 1, "signal", KILL)]
