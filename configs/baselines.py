@@ -7,11 +7,11 @@ Names are METHOD_PRESET: METHOD is a row of `mtra_jax/methods/registry.py`, PRES
 options. Costs and scores (`results/README.md` has the tables):
 
 METHOD_tiny_synthetic
-    Two cores of an AMD EPYC, 24 GiB. Avg. (test) of two seeds: ew 67.76, si 67.64, tw
-    50.54, uw 67.45, gls 60.45, dwa 66.03, pcgrad 66.21, imtl_l 65.26, rlw 62.28, mt_vib
-    69.81, vmtl 52.31, hierarchical_mtl 73.27, infomtl 65.45, stl 67.23, stl_cnn 48.02 (24
-    November 2026, commit bb8ced1, before a change of the initial weights and of the
-    dropout masks). Time: not measured.
+    Two cores of an AMD EPYC, 24 GiB. Avg. (test) of five seeds with the values of
+    `results/synthetic_found.toml`: ew 74.00, si 87.28, tw 76.79, uw 79.62, gls 67.04, dwa
+    83.29, pcgrad 84.70, imtl_l 73.93, rlw 73.80, mt_vib 86.08, vmtl 64.23,
+    hierarchical_mtl 86.85, infomtl 80.23, stl 79.50, stl_cnn 60.77 (27 November 2026,
+    commit 6cbdceb). Time: not measured.
 ew_minilm_tweeteval, ew_minilm_affecteval
     Whole runs: not measured. Avg. 54.32 and 35.08 in the short runs of `configs/mtra.py`.
 All others

@@ -10,8 +10,9 @@ several points. Each method is compared with the EW of the same sampling (`Entry
 `methods/registry.py`). Costs and scores (`results/README.md` has the tables):
 
 synthetic
-    All methods, two seeds; needs no data. Two cores of an AMD EPYC, 24 GiB: Avg. 67.76 for
-    ew, 65.14 for mtra, 73.27 for the best (24 November 2026). Time: not measured.
+    All methods, five seeds; needs no data. Two cores of an AMD EPYC, 24 GiB, with
+    `--found results/synthetic_found.toml`: Avg. 74.00 for ew, 84.75 for mtra, 87.28 for the
+    best, si (27 November 2026, commit 6cbdceb). Time: not measured.
 minilm_tweeteval_small
     All methods, one seed, on two tasks. One core: Avg. 52.80 for ew, 54.67 for mtra, 59.10
     for the best (24 November 2026, commit 0c523cb). Time: not measured.
