@@ -534,7 +534,7 @@ ROWS = {
         nothing, (*SEARCH, "--preset=tiny"), ("preset 'tiny'", "tiny_synthetic")
     ),
     "search with more trials than points": Row(
-        nothing, (*SEARCH, "--trials=99"), ("--trials 99", "ew", "24", "optuna")
+        nothing, (*SEARCH, "--trials=99"), ("--trials 99", "ew", "6 points", "optuna")
     ),
     "file of a search with an unknown key": Row(
         put("f.toml", TUNED),

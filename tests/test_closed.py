@@ -436,14 +436,16 @@ NEVER_IMPORTED = {
 }
 # PyTorch's step is timed beside ours; what it can read are pickles, so it reads nothing.
 TORCH_IN = {
+    "mtra_jax/prompting/local.py",  # an extra, for language models
     "scripts/benchmarking/prediction_speed.py",
     "scripts/benchmarking/torch_speed.py",
+    "scripts/benchmarking/torchjd_step.py",
     "scripts/benchmarking/torch_step.py",
 }
 # Who may go over the network, and only if the user names an address or a hub.
 NETWORK_IN = {
-    "urllib.request": {"mtra_jax/data/fetch.py"},
-    "http.client": {"mtra_jax/data/fetch.py"},
+    "urllib.request": {"mtra_jax/data/fetch.py", "mtra_jax/prompting/endpoint.py"},
+    "http.client": {"mtra_jax/data/fetch.py", "mtra_jax/prompting/endpoint.py"},
     "datasets": {"mtra_jax/data/hub.py"},
     "huggingface_hub": {
         "mtra_jax/exports/publishing.py",

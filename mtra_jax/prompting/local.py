@@ -47,15 +47,18 @@ class LocalModel:
         self._torch: Any = torch
         classes: Any = transformers
         with refusing(f"{directory}: no causal language model can be read"):
-            options: dict[str, Any] = {
-                "local_files_only": True,
-                "trust_remote_code": False,
-            }
             self._tokenizer = classes.AutoTokenizer.from_pretrained(
-                directory, padding_side="left", **options
+                directory,
+                padding_side="left",
+                local_files_only=True,
+                trust_remote_code=False,
             )
             self._model = classes.AutoModelForCausalLM.from_pretrained(
-                directory, dtype="auto", use_safetensors=True, **options
+                directory,
+                dtype="auto",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
             )
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token

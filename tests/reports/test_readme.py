@@ -37,7 +37,9 @@ def test_there_are_results():
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_the_table_is_what_the_report_prints(path):
     entries = comparison.read(path)
-    table = formats.markdown(comparison.compare(entries, "test", "ew"))
+    table = formats.markdown(
+        comparison.compare(entries, "test", comparison.baselines_of(entries))
+    )
     assert table in (ROOT / "results/README.md").read_text(encoding="utf-8")
 
 
@@ -45,7 +47,8 @@ def test_the_table_is_what_the_report_prints(path):
 def test_every_run_has_its_origin(path):
     for entry in comparison.read(path):
         values = entry.values
-        assert values["command"].startswith("python scripts/sweep.py --config ")
+        command = values["command"].replace("python scripts/sweep.py", "mtra-jax sweep")
+        assert command.startswith("mtra-jax sweep --config ")
         revision = values["environment"]["git_revision"]
         assert len(revision) == 40, "a commit without changes"
         assert values["environment"]["packages"]["jax"]
@@ -211,7 +214,7 @@ def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
     best, last = mtra.results["best_epoch"], mtra.results["epochs"]
     average = mtra.results["validation"]["avg"]
     assert head == (
-        f"Test figures in percent. Best epoch {best} of {last}, "
+        f"Test figures in percent. Best epoch by average: {best} of {last}, "
         f"validation Avg. {average:.2f}."
     )
     ends = [(line.split("  ")[0], line.split()[-1]) for line in lines[2:]]
