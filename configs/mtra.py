@@ -100,6 +100,7 @@ def values(name: str) -> dict[str, Any]:
     return {
         **COMMON,
         **OWN.get(backbone, {}),
+        **({"epochs": 9} if name == "new_synthetic" else {}),
         "benchmark": benchmark,
         "backbone.path": BACKBONES[backbone],
         "head_dropout": row.head_dropout,

@@ -87,6 +87,7 @@ def test_presets_hold_table_10(name):
     expected = {
         **COMMON,
         **OWN.get(backbone, {}),
+        **({"epochs": 9} if name == "new_synthetic" else {}),
         "benchmark": benchmark,
         "backbone.path": PATHS[backbone],
         "head_dropout": dropout,

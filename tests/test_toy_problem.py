@@ -1,5 +1,6 @@
 """scripts/toy_problem.py: the published losses, the Pareto front, who reaches it."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -129,7 +130,8 @@ def test_famo_reaches_the_front_from_all_starts():
     assert all(end["steps"] is not None for end in ends)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`: 90 s")
 def test_the_starts_of_cagrads_paper():
     """100,000 steps: the mean stays in the valleys of two starts, the others leave."""
     ends = {

@@ -1,5 +1,7 @@
 """Trained critics against the information of discrete tables and of Gaussians."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -115,8 +117,22 @@ LEAST = {
 }
 
 
+LONG = [
+    pytest.mark.nightly,
+    pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`"),
+]
+IN_NIGHTLY = {
+    *(("mine", 20, 2.0), ("smile", 20, 2.0)),
+    *(("info_nce", 2, 8.0), ("info_nce", 20, 8.0)),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", LEAST, ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=LONG) if c in IN_NIGHTLY else c for c in LEAST],
+    ids=str,
+)
 def test_information_of_gaussians_is_bounded_from_below(case):
     name, width, nats = case
     bound = information.BOUNDS[name]

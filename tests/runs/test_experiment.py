@@ -40,7 +40,8 @@ TINY = [
 
 def run(workdir, name, *flags):
     arguments = [name, "--scale=smoke", "--seeds=0", f"--workdir={workdir}"]
-    experiment.main([*arguments, *TINY, *flags])
+    # A new encoder, which can be smaller and have dropout.
+    experiment.main([*arguments, "--backbone=new", *TINY, *flags])
 
 
 @pytest.fixture(scope="module")

@@ -523,7 +523,7 @@ def test_a_directory_of_another_configuration_is_refused_before_training(
     trainer.trained.clear()
     (tmp_path / "ew" / "seed0" / "results.json").unlink()
     message = answer(run_all, tmp_path, overrides=[*SMALL, ("epochs", "3")])
-    assert "epochs is 20 there and 3 here" in message
+    assert "epochs is 9 there and 3 here" in message
     assert not trainer.trained
 
 

@@ -44,7 +44,7 @@ def test_a_run_without_a_checkpoint_is_refused(directory, has_finished, tmp_path
 
 @pytest.mark.parametrize(
     ("key", "there", "here", "has_hint"),
-    [("epochs", 20, 4, True), ("patience", 3, 4, True), ("seed", 0, 4, False)],
+    [("epochs", 9, 4, True), ("patience", 3, 4, True), ("seed", 0, 4, False)],
 )
 def test_more_epochs_are_answered_with_the_flag_for_them(
     key, there, here, has_hint, tmp_path
