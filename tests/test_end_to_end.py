@@ -17,9 +17,6 @@ SMALL = (
     "--config.tasks=irony,intensity",
     "--config.data.fraction=0.2",
     "--config.epochs=2",
-    "--config.backbone.num_hidden_layers=1",
-    "--config.backbone.hidden_size=32",
-    "--config.backbone.intermediate_size=64",
     "--config.data.max_shapes=1",
     "--config.data.cache_dir=",
 )

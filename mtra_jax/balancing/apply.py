@@ -1,11 +1,13 @@
 """A function of the tasks' losses and a balancer -> a function of value and gradient."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from mtra_jax import objectives
 from mtra_jax.balancing import axes, checks, rows
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
 
@@ -81,9 +83,7 @@ def value_and_grad(
     if select is not None and represent is not None:
         raise ValueError("`select` and `represent` exclude each other; found both.")
 
-    def split(result: Any) -> tuple[jax.Array, Any]:
-        losses, outputs = checks.pair(result) if has_aux else (result, None)
-        return checks.losses(losses), outputs
+    split = functools.partial(checks.result, has_aux=has_aux)
 
     def step(
         params: Tree,
@@ -111,7 +111,7 @@ def value_and_grad(
                 lambda p, z: split(losses_fn(p, z, *args)), params, z, has_aux=True
             )
             passes = _Passes(pull, back, None, axis_name)
-        losses = axes.mean(losses, axis_name)
+        losses = objectives.mean_over(losses, axis_name)
         checks.state(balancer, state, len(losses), like)
         inputs = Inputs(losses, checks.present(present, len(losses)), rng)
         run = _of_losses if balancer.reads is Reads.LOSSES else _of_gradients
@@ -144,7 +144,7 @@ def _of_losses(
     gradient, *by_z = passes.pull(axes.varying(taken.weights, passes.axis_name))
     if passes.back is not None:
         gradient = jax.tree.map(jnp.add, gradient, passes.back(*by_z)[0])
-    gradient = axes.mean(gradient, passes.axis_name)
+    gradient = objectives.mean_over(gradient, passes.axis_name)
     aux = Aux(inputs.losses, taken.weights, taken.learned)
     return value, aux, gradient, taken.memory
 
@@ -159,7 +159,7 @@ def _of_gradients(
     by_params, *by_z = jax.vmap(passes.pull)(axes.varying(cotangents, axis_name))
     if back is None:
         # Means first: projection and norms are not linear.
-        gradients = by_params = axes.mean(by_params, axis_name)
+        gradients = by_params = objectives.mean_over(by_params, axis_name)
     else:
         # The texts of a device are a part of the global batch, whose loss is the mean.
         gradients = jax.tree.map(lambda g: g / num_devices, *by_z)
@@ -177,7 +177,9 @@ def _of_gradients(
     else:
         # `combined` is a gradient of the global mean, and the mean below divides again.
         (through_z,) = back(jax.tree.map(lambda g: g * num_devices, combined))
-        gradient = axes.mean(jax.tree.map(jnp.add, sums, through_z), axis_name)
+        gradient = objectives.mean_over(
+            jax.tree.map(jnp.add, sums, through_z), axis_name
+        )
     value = total(inputs.losses, inputs.present)
     aux = Aux(inputs.losses, taken.weights, taken.learned, products)
     return value, aux, gradient, taken.memory

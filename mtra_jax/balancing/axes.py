@@ -1,15 +1,10 @@
-"""Values on one device -> means over an axis of devices."""
+"""A tree that is equal on all devices -> one that may differ, as `shard_map` tracks it."""
 
 from typing import Any
 
 import jax
 
 from mtra_jax.balancing.contract import Tree
-
-
-def mean(tree: Tree, axis_name: str | None) -> Tree:
-    """The mean of `tree` over the devices; `tree` itself without an axis."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
 def varying(tree: Tree, axis_name: str | None) -> Tree:

@@ -45,6 +45,16 @@ def pair(result: Any) -> tuple[Any, Any]:
     return result
 
 
+def result(returned: Any, has_aux: bool) -> tuple[jax.Array, Any]:
+    """Losses [T] and outputs of what `losses_fn` returned; None without `has_aux`.
+
+    Raises:
+      ValueError: it is no pair with `has_aux`, or the losses are not [T] floats.
+    """
+    values, outputs = pair(returned) if has_aux else (returned, None)
+    return losses(values), outputs
+
+
 def losses(values: Any) -> jax.Array:
     """Returns `values` if they are an array [T] of floats.
 

@@ -4,12 +4,14 @@ SAMO is no balancer but wraps one: it takes the gradient of each task where that
 is larger, within a ball around the parameters, and leaves the rest to the balancer.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from mtra_jax import objectives
 from mtra_jax.balancing import axes, checks, rows
 from mtra_jax.balancing.apply import Aux, Step
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
@@ -167,9 +169,7 @@ def samo_value_and_grad(
     sharpness = Sharpness(rho, alpha, mu)
     check(sharpness)
 
-    def split(result: Any) -> tuple[jax.Array, Any]:
-        losses, outputs = checks.pair(result) if has_aux else (result, None)
-        return checks.losses(losses), outputs
+    split = functools.partial(checks.result, has_aux=has_aux)
 
     def step(
         params: Tree,
@@ -181,24 +181,26 @@ def samo_value_and_grad(
         checks.floats("params", params)
         params = axes.varying(params, axis_name)
         flat, structure = jax.tree.flatten(params)
-        leaves = _leaves(owners, params)
 
         def losses_of(flat: list[jax.Array]) -> tuple[jax.Array, Any]:
             return split(losses_fn(jax.tree.unflatten(structure, flat), *args))
 
         losses, pull, outputs = jax.vjp(losses_of, flat, has_aux=True)
+        leaves = _leaves(owners, params, len(losses))
         here = checks.present(present, len(losses))
-        inputs = Inputs(axes.mean(losses, axis_name), here, rng)
+        inputs = Inputs(objectives.mean_over(losses, axis_name), here, rng)
         checks.state(balancer, state, len(losses), params)
         shares = (here / jnp.maximum(jnp.sum(here), 1)).astype(losses.dtype)
         (mean_gradient,) = pull(axes.varying(shares, axis_name))
-        mean_gradient = axes.mean(mean_gradient, axis_name)
+        mean_gradient = objectives.mean_over(mean_gradient, axis_name)
 
         def of_task(pair: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
             task, key = pair
             z = directions(key, flat, leaves)
             ahead, behind = (
-                axes.mean(losses_of(along(flat, z, size))[0], axis_name)[task]
+                objectives.mean_over(losses_of(along(flat, z, size))[0], axis_name)[
+                    task
+                ]
                 for size in (mu, -mu)
             )
             moved = perturbed(
@@ -209,7 +211,7 @@ def samo_value_and_grad(
 
         keys = task_keys(inputs.key, len(losses))
         own = jax.lax.map(of_task, (jnp.arange(len(losses)), keys))
-        own = axes.mean(own, axis_name)
+        own = objectives.mean_over(own, axis_name)
         gradients = jax.tree.unflatten(structure, own)
         value, aux, gradient, memory = _balanced(
             balancer, state, inputs, gradients, [o == SHARED for o in leaves.owners]
@@ -220,12 +222,21 @@ def samo_value_and_grad(
     return step
 
 
-def _leaves(owners: Callable[[Tree], Tree] | None, params: Tree) -> Leaves:
+def _leaves(
+    owners: Callable[[Tree], Tree] | None, params: Tree, num_tasks: int
+) -> Leaves:
     count = len(jax.tree.leaves(params))
     if owners is None:
         return Leaves([SHARED] * count, [False] * count)
-    chosen = checks.like("owners", owners(params), params)
-    return Leaves([int(owner) for owner in jax.tree.leaves(chosen)], [False] * count)
+    chosen = jax.tree.leaves(checks.like("owners", owners(params), params))
+    for owner in chosen:
+        is_task = isinstance(owner, int) and not isinstance(owner, bool)
+        if not is_task or not SHARED <= owner < num_tasks:
+            raise ValueError(
+                f"`owners` must return task numbers below {num_tasks}, or SHARED "
+                f"({SHARED}); found {owner!r}."
+            )
+    return Leaves(chosen, [False] * count)
 
 
 def _balanced(

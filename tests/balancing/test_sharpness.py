@@ -33,12 +33,13 @@ def losses_by_hand(encoder, heads, x, y):
     return np.mean(errors**2, axis=0), by_encoder, by_heads
 
 
-def samo_by_hand(params, x, y, *, moves_heads, rho, alpha, mu):
+def samo_by_hand(params, x, y, *, moves_heads, rho, alpha, mu, present=(1, 1, 1)):
     """The losses, and the gradients [T, ...] at the perturbed parameters."""
     encoder = np.asarray(params["encoder"])
     heads = np.stack([params["heads"][name] for name in NAMES])
     losses, by_encoder, by_heads = losses_by_hand(encoder, heads, x, y)
-    mean, own = by_encoder.mean(axis=0), by_heads / 3
+    shares = np.array(present) / sum(present)
+    mean, own = np.tensordot(shares, by_encoder, 1), by_heads / 3
     rows, head_rows = [], []
     for task, key in enumerate(sharpness.task_keys(KEY, 3)):
         # The encoder is the first leaf.
@@ -84,14 +85,18 @@ def test_the_gradient_is_the_balancers_of_perturbed_gradients(name):
     elif name == "mgda":
         np.testing.assert_allclose(aux.gramian, inputs.gramian, rtol=1e-9)
         expected = np.tensordot(balancer.combine(inputs, state).value, rows, 1)
-    else:  # the draws are those of the step for the whole tree
-        expected = None
+    else:  # the heads' rows are draws of the whole tree, too
+        own = {n: np.zeros((3, *heads[0].shape)) for n in NAMES}
+        for place, head in enumerate(NAMES):
+            own[head][place] = heads[place]
+        whole = {"encoder": jnp.asarray(rows), "heads": own}
+        inputs = inputs._replace(gradients=whole)
+        expected = balancer.combine(inputs, state).value["encoder"]
     for place, head in enumerate(NAMES):
         np.testing.assert_allclose(
             gradient["heads"][head], shares[place] * heads[place], rtol=1e-8
         )
-    if expected is not None:
-        np.testing.assert_allclose(gradient["encoder"], expected, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(gradient["encoder"], expected, rtol=1e-7, atol=1e-12)
     # Else the test shows nothing.
     _, plain, _ = balancing.value_and_grad(losses_fn, balancer)(
         params, state, x, y, rng=KEY
@@ -140,7 +145,7 @@ def test_the_global_part_alone_is_sharpness_aware_minimisation(alpha, slope):
 
 def test_stacked_layers_are_normalised_apart():
     rng = np.random.default_rng(1)
-    gradient, z = rng.normal(size=(2, 4, 3)) * np.array([1, 100]).reshape(2, 1, 1), None
+    gradient = rng.normal(size=(2, 4, 3)) * np.array([1, 100]).reshape(2, 1, 1)
     z = rng.normal(size=(2, 4, 3))
     leaves = sharpness.Leaves([sharpness.SHARED], [True])
     (moved,) = sharpness.perturbed(
@@ -221,3 +226,52 @@ def test_wrong_calls_are_refused():
     )
     with pytest.raises(ValueError, match="`owners` must return a tree like `params`"):
         step(params, balancing.State(), x, y, rng=KEY)
+    for wrong in (True, 3, -2):
+        step = balancing.samo_value_and_grad(
+            losses_fn,
+            balancing.equal(),
+            owners=lambda p, wrong=wrong: jax.tree.map(lambda _: wrong, p),
+        )
+        with pytest.raises(ValueError, match=f"task numbers below 3.* found {wrong}"):
+            step(params, balancing.State(), x, y, rng=KEY)
+
+
+def test_without_owners_all_parameters_are_shared():
+    params, (x, y) = make_params(), data()
+    steps = [
+        balancing.samo_value_and_grad(losses_fn, balancing.mgda(), owners=owners)
+        for owners in (None, lambda p: jax.tree.map(lambda _: sharpness.SHARED, p))
+    ]
+    results = [step(params, balancing.State(), x, y, rng=KEY)[1] for step in steps]
+    jax.tree.map(np.testing.assert_array_equal, *results)
+    _, by_task, _ = balancing.samo_value_and_grad(
+        losses_fn, balancing.mgda(), owners=owners_of
+    )(params, balancing.State(), x, y, rng=KEY)
+    assert np.abs(by_task["encoder"] - results[0]["encoder"]).max() > 1e-6
+
+
+def test_an_absent_task_and_outputs():
+    """The mean gradient that perturbs the tasks is that of the two that are there."""
+    params, (x, y) = make_params(), data()
+    present, balancer = jnp.array([True, False, True]), balancing.mgda()
+    step = balancing.samo_value_and_grad(
+        lambda *args: (losses_fn(*args) * present, "outputs"),
+        balancer,
+        owners=owners_of,
+        has_aux=True,
+        **NUMBERS,
+    )
+    state = balancing.State()
+    (_, aux), gradient, _ = step(params, state, x, y, rng=KEY, present=present)
+    assert aux.outputs == "outputs"
+    losses, rows, heads = samo_by_hand(
+        params, x, y, moves_heads=True, present=(1, 0, 1), **NUMBERS
+    )
+    rows[1] = 0
+    gramian = jnp.asarray(np.einsum("tdh,udh->tu", rows, rows))
+    inputs = balancing.Inputs(losses * present, present, KEY, gramian)
+    expected = np.tensordot(balancer.combine(inputs, state).value, rows, 1)
+    np.testing.assert_allclose(gradient["encoder"], expected, rtol=1e-7, atol=1e-12)
+    for place, head in enumerate(NAMES):
+        own = heads[place] * present[place]
+        np.testing.assert_allclose(gradient["heads"][head], own, rtol=1e-8)
