@@ -34,7 +34,7 @@ test-all: test test-slow
 
 # The tests with a longer mode, in that mode.
 nightly: $(VENV)/installed
-	KILLS=300 HOSTILE_EXAMPLES=2000 PRETRAINING_STEPS=2000 $(PYTEST) -m nightly
+	KILLS=300 HOSTILE_EXAMPLES=2000 $(PYTEST) -m nightly
 
 # PyTorch, for the tests that compare with it; they are skipped without.
 oracle: $(VENV)/installed

@@ -5,7 +5,8 @@
 The texts come from the grammar of the benchmark `synthetic`, without any text of its tasks.
 The directory has the layout of Hugging Face; the one in the package, `builtin:tiny`, was
 made so. Two losses are added: of masked tokens, and of all words of a text, which a second
-decoder predicts from the state of [CLS]. Masked tokens alone teach that state nothing.
+decoder predicts from the state of [CLS]. Masked tokens alone do not train that
+state.
 
 Sources: Devlin et al. 2019, "BERT", section 3.1: 15 % of the tokens are predicted; of these
 80 % are masked, 10 % replaced by a random token, and 10 % kept. Ma et al. 2024, "Drop your
@@ -37,8 +38,7 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 512,
     "max_position_embeddings": MAX_LENGTH,
-    # Dropout costs so narrow an encoder more than it gives: in fine-tuning, EW then stays at
-    # the majority on two tasks of five.
+    # Dropout costs so narrow an encoder more than it gives in as few steps.
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }

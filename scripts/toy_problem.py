@@ -262,8 +262,19 @@ def read(path: Path, key: str, num_steps: int) -> list[dict[str, Any]]:
     """The lines that commands wrote to `path` for the problem `key`."""
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in files.read_lines(str(path))]
-    return [x for x in lines if (x["problem"], x["num_steps"]) == (key, num_steps)]
+    chosen = []
+    for number, text in enumerate(files.read_lines(str(path)), 1):
+        try:
+            line = json.loads(text)
+            own = line["problem"], line["num_steps"]
+            _ = line["balancer"], line["origin"], line["ends"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}:{number}: damaged; expected a line of this script"
+            ) from error
+        if own == (key, num_steps):
+            chosen.append(line)
+    return chosen
 
 
 def section(problem: Problem, lines: Sequence[Mapping[str, Any]]) -> str:
@@ -281,10 +292,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=0, help="0: as published")
     parser.add_argument("--drawn", default=DRAWN, help="balancers; empty: no picture")
     flags = cli.parse(parser, arguments)
+    if flags.steps < 0 or flags.steps % EVERY:
+        raise InputError(f"--steps {flags.steps}: expected a multiple of {EVERY}, or 0")
     to = cli.output_directory(flags.to)
     all_names = list(balancers())
     chosen("only", flags.only, all_names)
     drawn = chosen("drawn", flags.drawn, all_names) if flags.drawn else []
+    if drawn:
+        with drawing.style():  # refused here without matplotlib, not after the runs
+            pass
     to.mkdir(parents=True, exist_ok=True)
     path, sections = to / "toy.jsonl", []
     for key in chosen("problem", flags.problem, list(PROBLEMS)):
@@ -297,9 +313,9 @@ def main(arguments: Sequence[str]) -> None:
         lines = read(path, key, num_steps)
         sections.append(section(problem, lines))
         results = {line["balancer"]: line["ends"] for line in lines}
+        files.write_text(to / "toy.md", "\n".join(sections))
         if pictures := {name: results[name] for name in drawn if name in results}:
             draw(problem, pictures, to / key)
-    files.write_text(to / "toy.md", "\n".join(sections))
 
 
 def append(name: str, key: str, num_steps: int, path: Path) -> None:

@@ -21,6 +21,7 @@ from mtra_jax.commands import prompt
 from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from mtra_jax.prompting.asking import Model
     from mtra_jax.runs.studies import Study
 
 
@@ -56,16 +57,18 @@ def main(arguments: Sequence[str]) -> None:
         _seeds(flags.seeds),
         search_values.read(flags.found) if flags.found else None,
     )
+    model = None
     if flags.model or flags.endpoint:
         prompted_studies.check(study)
+        model = prompt.model_of(flags)
     start_devices()
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
     bars.write_line(study_runs.listing(study, plans))
     if flags.dry_run:
         return
-    if flags.model or flags.endpoint:
-        _ask(flags, study, workdir, overrides, command)
+    if model:
+        _ask(model, study, workdir, overrides, command)
     with signals.caught(processes.own_signals()) as requests:
         try:
             should_stop = processes.stop_together(requests.should_stop)
@@ -87,13 +90,24 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _ask(
-    flags: argparse.Namespace,
+    model: "Model",
     study: "Study",
     workdir: Path,
     overrides: Sequence[tuple[str, str]],
     command: str,
 ) -> None:
-    """Runs the prompts of the study, before anything is trained."""
+    """Runs the prompts of the study, before anything is trained.
+
+    Raises:
+      InputError: several processes train.
+    """
+    import jax
+
+    if jax.process_count() > 1:
+        raise InputError(
+            f"--model {model.name}: {jax.process_count()} processes; expected one, or "
+            "`mtra-jax prompt --sweep DIR` before"
+        )
     from mtra_jax.reports import bars, text_counts
     from mtra_jax.runs import locks, prompted_studies
 
@@ -103,7 +117,7 @@ def _ask(
     ):
         prompted_studies.run_all(
             study,
-            prompt.model_of(flags),
+            model,
             workdir,
             tuple(overrides),
             command,

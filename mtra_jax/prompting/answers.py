@@ -41,10 +41,6 @@ class Counts(NamedTuple):
     refused: int
     unparsable: int
 
-    @property
-    def total(self) -> int:
-        return sum(self)
-
 
 def read(asked: Question, reply: Reply) -> tuple[Label | None, Kind]:
     """The label in a reply; None with "refused" or "unparsable"."""

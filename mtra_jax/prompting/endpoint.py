@@ -63,8 +63,10 @@ class Endpoint:
         """Raises InputError if `url` is not an address, or `key` cannot be sent."""
         with refusing(f"--endpoint {self.url}"):
             parts = urllib.parse.urlsplit(self.url)
+            _ = parts.port  # raises for another text than a number
         is_address = parts.scheme in ("http", "https") and parts.hostname
-        if not is_address or any(map(str.isspace, self.url)):
+        has_signs = self.url.isascii() and not any(map(str.isspace, self.url))
+        if not (is_address and has_signs):
             raise InputError(
                 f"--endpoint {self.url}: expected http://HOST:PORT/v1, or https"
             )
@@ -126,7 +128,7 @@ class Endpoint:
         pause = self.pause
         for number in range(1, self.tries + 1):
             try:
-                return _read(self._answer(prompt))
+                return self._answer(prompt)
             except _Again as again:
                 asked = again.pause if again.pause is not None else pause
                 # A random share, so that the requests of several threads spread.
@@ -139,8 +141,8 @@ class Endpoint:
                 pause *= 2
         raise AssertionError("no try")
 
-    def _answer(self, prompt: str) -> bytes:
-        """The body of the server's answer; of a refusal by its filter, too."""
+    def _answer(self, prompt: str) -> Reply:
+        """The server's reply to one request, or a refusal by its filter."""
         body = {
             "model": self.name,
             "messages": [{"role": "user", "content": prompt}],
@@ -158,15 +160,15 @@ class Endpoint:
         opener = urllib.request.build_opener(_NoRedirects)
         try:
             with opener.open(request, timeout=self.timeout) as answer:
-                return answer.read(_LARGEST)
+                return _read(answer.read(_LARGEST))
         except urllib.error.HTTPError as error:
             return self._refused(error)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise _Again(str(reason) or type(error).__name__) from error
 
-    def _refused(self, error: urllib.error.HTTPError) -> bytes:
-        """The body of an answer with an error's status, if it is a filter's."""
+    def _refused(self, error: urllib.error.HTTPError) -> Reply:
+        """The refusal that an error's status stands for, if it is a filter's."""
         try:
             body = error.read(_LARGEST)
         except (OSError, http.client.HTTPException):
@@ -175,7 +177,7 @@ class Endpoint:
         if error.code in (408, 409, 429) or error.code >= 500:
             raise _Again(reason, _seconds(error.headers.get("Retry-After"))) from error
         if error.code == 400 and b"content_filter" in body:
-            return body
+            return Reply("", is_refused=True)
         hints = {
             401: "; --key_env NAME names the environment variable with the key",
             403: "; --key_env NAME names the environment variable with the key",
@@ -188,8 +190,6 @@ def _read(body: bytes) -> Reply:
     """The reply in the body of an answer."""
     try:
         values = json.loads(body)
-        if "error" in values:  # a filter's, see `Endpoint._refused`
-            return Reply("", is_refused=True)
         (choice, *_) = values["choices"]
         message, end = choice["message"], choice.get("finish_reason")
         text = message.get("content") or message.get("refusal") or ""

@@ -4,11 +4,13 @@
 are safetensors files, and no code of the directory is run.
 """
 
+import functools
 import hashlib
+import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtra_jax.errors import InputError, refusing
 from mtra_jax.prompting.answers import Reply
@@ -19,14 +21,23 @@ _READ = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
 """The files on which replies depend."""
 
 
+class _Loaded(NamedTuple):
+    """The tokenizer and the model, the device, and the context without gradients."""
+
+    tokenizer: Any
+    model: Any
+    device: str
+    inference: Callable[[], Any]
+
+
 class LocalModel:
     """The model and the tokenizer of a directory, on a GPU if PyTorch has one."""
 
     def __init__(self, directory: Path, max_tokens: int = 32) -> None:
-        """Reads the directory. `max_tokens`: of a reply.
+        """Reads nothing but the bytes of the files. `max_tokens`: of a reply.
 
         Raises:
-          InputError: PyTorch is not installed, or the directory holds no such model.
+          InputError: PyTorch is not installed.
         """
         self.name = directory.resolve().name
         self.settings: Mapping[str, Any] = {
@@ -34,42 +45,46 @@ class LocalModel:
             "temperature": 0,
             "max_tokens": max_tokens,
         }
-        try:
-            import torch
-        except ImportError as error:
+        if importlib.util.find_spec("torch") is None:
             raise InputError(
                 f"{directory}: a local language model needs PyTorch; pip install "
                 "'mtra-jax[local]'"
-            ) from error
+            )
+        self._directory = directory
+
+    @functools.cached_property
+    def _loaded(self) -> _Loaded:
+        """Read when the first reply is missing: it takes long, and the memory."""
+        import torch
         import transformers
 
         # The types of their stubs do not fit each other.
-        self._torch: Any = torch
         classes: Any = transformers
-        with refusing(f"{directory}: no causal language model can be read"):
-            self._tokenizer = classes.AutoTokenizer.from_pretrained(
-                directory,
+        with refusing(f"{self._directory}: no causal language model can be read"):
+            tokenizer = classes.AutoTokenizer.from_pretrained(
+                self._directory,
                 padding_side="left",
                 local_files_only=True,
                 trust_remote_code=False,
             )
-            self._model = classes.AutoModelForCausalLM.from_pretrained(
-                directory,
+            model = classes.AutoModelForCausalLM.from_pretrained(
+                self._directory,
                 dtype="auto",
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
             )
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = self._model.to(self._device).eval()
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return _Loaded(tokenizer, model.to(device).eval(), device, torch.inference_mode)
 
     def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         """See `asking.Model`. Prompts of about one length are continued together.
 
         Raises:
-          InputError: a prompt and a reply are longer than the model can read.
+          InputError: the directory holds no such model, or a prompt and a reply are longer
+            than the model can read.
         """
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         for start in range(0, len(order), BATCH):
@@ -79,36 +94,37 @@ class LocalModel:
                 yield place, Reply(text)
 
     def _continued(self, prompts: Sequence[str]) -> list[str]:
-        has_chat = self._tokenizer.chat_template is not None
+        loaded = self._loaded
+        has_chat = loaded.tokenizer.chat_template is not None
         texts = [self._chat(prompt) for prompt in prompts] if has_chat else prompts
-        inputs = self._tokenizer(
+        inputs = loaded.tokenizer(
             list(texts),
             return_tensors="pt",
             padding=True,
             add_special_tokens=not has_chat,  # a chat's template adds them
-        ).to(self._device)
+        ).to(loaded.device)
         length = inputs["input_ids"].shape[1]
-        limit = getattr(self._model.config, "max_position_embeddings", math.inf)
+        limit = getattr(loaded.model.config, "max_position_embeddings", math.inf)
         new = self.settings["max_tokens"]
         if length + new > limit:
             raise InputError(
                 f"a prompt of {length} tokens and {new} of the reply; {self.name} reads "
                 f"at most {limit}, expected fewer --demonstrations or --max_tokens"
             )
-        with self._torch.inference_mode():
-            outputs = self._model.generate(
+        with loaded.inference():
+            outputs = loaded.model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=new,
-                pad_token_id=self._tokenizer.pad_token_id,
+                pad_token_id=loaded.tokenizer.pad_token_id,
             )
         new_tokens = outputs[:, length:]
-        return self._tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
+        return loaded.tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
 
     def _chat(self, prompt: str) -> str:
-        return self._tokenizer.apply_chat_template(
+        return self._loaded.tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}],
             tokenize=False,
             add_generation_prompt=True,

@@ -290,6 +290,7 @@ def compare(
         tuning.note(
             (str(e.values.get("method", e.name)), e.values.get("tuned"))
             for e in entries
+            if not unread.is_prompted(e.results)
         )
     )
     notes.append(unread.note((entry.name, entry.results) for entry in entries))

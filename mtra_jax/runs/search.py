@@ -25,7 +25,6 @@ from mtra_jax.runs.search_values import Chosen
 
 SETTINGS = "search.json"
 Kind = Literal["grid", "optuna"]
-KINDS: tuple[Kind, ...] = ("grid", "optuna")
 
 
 class Source(Protocol):

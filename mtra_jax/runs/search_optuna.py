@@ -82,8 +82,8 @@ class Tree:
         """Adds the result of trial `number` to the journal, unless it has one."""
         states = self._optuna.trial.TrialState
         trial = self._study.get_trials(deepcopy=False)[number]
-        if trial.state.is_finished():
-            return
+        if trial.state.is_finished() or record.state == "failed":
+            return  # a failed one is trained again
         if record.state == "pruned":
             self._study.tell(number, state=states.PRUNED)
         else:

@@ -11,17 +11,18 @@ from mtra_jax.runs.search_values import HEAD, Tuning
 def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
     """The sweep with the values that `tuning` has for the methods of its rows.
 
-    They come after the values that all trials of the sweep share and before a row's own.
+    They come after the values that all rows of the sweep share and before a row's own.
     A space with another name than its method's, such as `ew_tuned`, is a row after that of
     the method.
 
     Raises:
       InputError: a trial has another preset than the search.
     """
+    has_rows = len({trial.name for trial in sweep.trials}) > 1
     shared = [
         pair
         for pair in sweep.trials[0].overrides
-        if all(pair in trial.overrides for trial in sweep.trials)
+        if has_rows and all(pair in trial.overrides for trial in sweep.trials)
     ]
     trials: list[Trial] = []
     for trial in sweep.trials:

@@ -107,6 +107,9 @@ def run(
 ) -> Record:
     """Trains the trial, or continues it, and writes its record; checkpoints are removed.
 
+    A trial that fails has no record in its directory: memory, disk or devices may be there
+    the next time.
+
     Raises:
       InputError: the trial lacks data or weights, or does not fit the devices.
       loop.Stopped: `should_stop`, as in `loop.Watch`.
@@ -125,7 +128,8 @@ def run(
     except _Diverged as error:
         record = Record("diverged", math.inf, None, 0, 0.0, str(error))
     except RunError as error:
-        record = Record("failed", math.inf, None, 0, 0.0, str(error))
+        seconds = round(time.monotonic() - started, 1)
+        return Record("failed", math.inf, None, 0, seconds, str(error))
     record = record._replace(seconds=round(time.monotonic() - started, 1))
     files.write_json(directory / FILE, {"format": FORMAT, **record._asdict()})
     remove_checkpoints(directory)

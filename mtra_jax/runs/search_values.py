@@ -151,14 +151,7 @@ def _row(table: toml_tables.Table, preset: str) -> Chosen:
     count = table.values.get("trials")
     if type(count) is not int or count < 1:
         raise table.fault("trials", "a whole number, at least 1")
-    values = table.table("values")
-    for key, value in values.items():
-        if type(value) not in (int, float) or key in OWN_KEYS:
-            raise InputError(
-                f"{table.place('values')}: {table.name}.values.{key} is {shown(value)}; "
-                "expected a number, and no key but those that a search varies"
-            )
-    own = tuple((key, repr(value)) for key, value in values.items())
+    own = _values(table)
     # The user's tasks are not needed to check numbers.
     tasks = [("benchmark", "synthetic")] if preset == OWN else []
     try:
@@ -172,3 +165,17 @@ def _row(table: toml_tables.Table, preset: str) -> Chosen:
         if not isinstance(value, str | int | float):
             raise table.fault(key, "a number or a text")
     return Chosen(table.name, method, count, own, **rest)
+
+
+def _values(table: toml_tables.Table) -> tuple[tuple[str, str], ...]:
+    """Raises InputError if the values are missing, or no numbers of a search."""
+    values = table.table("values")
+    if not values:
+        raise table.fault("values", "the values that the search found")
+    for key, value in values.items():
+        if type(value) not in (int, float) or key in OWN_KEYS:
+            raise InputError(
+                f"{table.place('values')}: {table.name}.values.{key} is {shown(value)}; "
+                "expected a number, and no key but those that a search varies"
+            )
+    return tuple((key, repr(value)) for key, value in values.items())

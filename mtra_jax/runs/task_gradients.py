@@ -91,9 +91,14 @@ def make_gramian(
     return gramian
 
 
-def gramian(trained: "Trained", split: str = "train") -> np.ndarray:
+def gramian(trained: "Trained") -> np.ndarray:
     """Inner products [T, T] of the gradients of a run at the parameters of `trained`."""
-    batch = pack(trained.packed(split).corpus, trained.config.batch_size)
+    program, batch = trained.gradients()
+    return np.asarray(program(trained.saved.params, batch))
+
+
+def of_run(trained: "Trained") -> tuple[Callable[..., jax.Array], Batch]:
+    """The compiled `make_gramian` of a run, and the first training batches of each task."""
+    batch = pack(trained.corpus("train"), trained.config.batch_size)
     program = jax.jit(make_gramian(*trained.model_and_method()))
-    only_device = jax.tree.map(lambda array: array[0], batch)
-    return np.asarray(program(trained.saved.params, only_device))
+    return program, jax.device_put(jax.tree.map(lambda array: array[0], batch))

@@ -16,7 +16,13 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods import layout
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
-from mtra_jax.runs import prediction, preparation, scoring, workdir
+from mtra_jax.runs import (
+    prediction,
+    preparation,
+    scoring,
+    task_gradients,
+    workdir,
+)
 from mtra_jax.runs.scoring import Saved
 from mtra_jax.tasks import Task
 from mtra_jax.train import build
@@ -70,6 +76,8 @@ class Trained:
         self._program = prediction.program_of(self.saved, devices, _stacked)
         self._params = replicate(self.saved.params, devices)
         self.rows = functools.cache(self._rows)
+        # The same for the parameters of every moment, so that `at` keeps it.
+        self.gradients = functools.cache(functools.partial(task_gradients.of_run, self))
 
     def at(self, params: Params) -> "Trained":
         """The same run with the parameters of another moment of it."""
@@ -88,18 +96,21 @@ class Trained:
         """The examples of a task and split that the run used."""
         return self.examples[task.name][split]
 
-    def packed(self, split: str) -> Packed:
-        """The texts of a split in batches as large as those of training."""
-        saved, config = self.saved, self.config
-        corpus = benchmarks.build_corpora(
-            saved.benchmark,
+    def corpus(self, split: str) -> batches.Corpus:
+        """The token ids of a split's texts."""
+        return benchmarks.build_corpora(
+            self.saved.benchmark,
             self.examples,
-            saved.backbone.tokenizer,
-            max_length=config.data.max_length,
+            self.saved.backbone.tokenizer,
+            max_length=self.config.data.max_length,
             cache_dir=None,
             splits=(split,),
         )[split]
-        plan = batches.plan_evaluation(corpus.sizes, config.batch_size)
+
+    def packed(self, split: str) -> Packed:
+        """The texts of a split in batches as large as those of training."""
+        corpus = self.corpus(split)
+        plan = batches.plan_evaluation(corpus.sizes, self.config.batch_size)
         # Each shape costs the caller a compilation.
         needed = shapes.needed(corpus, plan, 1)
         chosen = shapes.choose(needed, program_cost=0.0, max_shapes=1)

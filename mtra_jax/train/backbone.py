@@ -68,7 +68,8 @@ def _check_length(given: Backbone, max_length: int) -> None:
     if max_length > given.config.max_length:
         raise InputError(
             f"data.max_length is {max_length}; expected at most "
-            f"{given.config.max_length}, the positions of the encoder"
+            f"{given.config.max_length}, the positions of the encoder: "
+            f"--config.data.max_length={given.config.max_length}"
         )
 
 

@@ -266,6 +266,14 @@ HEAD = (
 )
 
 
+def numbers(text: str) -> list[int]:
+    """The numbers of tasks in `--tasks`."""
+    counts = [int(part) if part.isdigit() else 0 for part in text.split(",")]
+    if min(counts) < 1:
+        raise InputError(f"--tasks {text}: expected numbers such as 2,8,32")
+    return counts
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--tasks", default="2,8,32", help="numbers of tasks")
@@ -284,11 +292,12 @@ def main(arguments: Sequence[str]) -> None:
         side, name, *sizes = json.loads(flags.child)
         print(growth(side, name, Size(*sizes)))
         return
+    counts = numbers(flags.tasks)
     chosen = [name for name in flags.only.split(",") if name] or names()
     for name in chosen:
         if name not in names():
             raise InputError(f"--only is {name!r}; {did_you_mean(name, names())}")
-    for count in map(int, flags.tasks.split(",")):
+    for count in counts:
         size = Size(count, flags.width, flags.batch)
         params, *_ = draw(size)
         total = sum(leaf.size for leaf in jax.tree.leaves(params))

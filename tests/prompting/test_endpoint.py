@@ -56,6 +56,7 @@ STOPPED = json.dumps(
     ("answer", "expected"),
     [
         (chat("joy"), Reply("joy")),
+        (json.dumps({**json.loads(chat("joy")), "error": None}), Reply("joy")),
         (chat(None, refusal="no"), Reply("no", is_refused=True)),
         (chat(None), Reply("")),
         (STOPPED, Reply("joy", is_refused=True)),
@@ -75,6 +76,7 @@ def test_refusals_of_a_server_are_replies(answer, expected):
         (429, {"Retry-After": "0"}, ""),
         (503, {}, "<html>"),
         (200, {}, "not JSON"),
+        (200, {}, '{"error": {"code": 502, "message": "upstream"}}'),
         (200, {}, '{"choices": []}'),
         (200, {}, "[]"),
         (200, {}, '{"choices": [{"message": {"content": 3}}]}'),
@@ -163,7 +165,16 @@ def test_a_server_that_is_absent_or_silent_is_named():
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "file:///etc", "http://", "http://[", "http://a b"]
+    "url",
+    [
+        "http://localhost:abc/v1",
+        "http://localhost/é",
+        "localhost:8000",
+        "file:///etc",
+        "http://",
+        "http://[",
+        "http://a b",
+    ],
 )
 def test_an_endpoint_is_an_address(url):
     with pytest.raises(InputError, match="--endpoint"):

@@ -199,7 +199,7 @@ def test_a_stored_run_is_found_under_the_same_settings_only(runs):
         ("epochs", "3"),
         ("tasks", "irony"),
         ("data.limit", "20"),
-        ("backbone.hidden_size", "32"),
+        ("learning_rate", "1e-3"),
     ):
         other = configs.apply(configs.preset("tiny_synthetic", "mtra"), [(key, text)])
         assert stored.find(runs, "ew", configs.to_dict(other)) is None

@@ -298,6 +298,10 @@ def test_a_method_without_a_finished_trial_has_no_values(
     assert search.best(ended["mtra"]) is None
     assert expected in search.table(planned, "mtra", ended["mtra"])
     assert [*search_values.read(str(tmp_path / "found.toml")).rows] == ["ew"]
+    # What failed may pass the next time; what diverged will not.
+    vars(trainer).update(dict.fromkeys(change, 0))
+    again = search.best(run_all(planned)["mtra"])
+    assert (again is None) == ("bad_steps" in change)
 
 
 def test_tasks_that_are_trained_separately_have_the_mean_loss(tmp_path, trainer):
@@ -486,6 +490,11 @@ def test_what_was_written_is_read(file, tuning):
             "seed = 1",
             ":13: ew.values.seed is 1; expected a number, and no key but those",
         ),
+        (
+            "values = { learning_rate = 0.0001 }",
+            "values = {}",
+            ":13: ew.values is {}; ",
+        ),
         ("best_trial = 0", "best_trail = 0", ":16: ew.best_trail: did you mean"),
         ("best_trial = 0", "best_trial = []", ":16: ew.best_trial is []; expected a"),
         ("trials = 16", "trials = ", ":12: Invalid value"),
@@ -533,6 +542,9 @@ def test_the_values_give_way_to_those_of_a_row_and_not_to_those_of_all_rows(tuni
     made = search_rows.tuned(chosen._replace(trials=(*chosen.trials, *half)), tuning)
     config = experiments.config_of(made.trials[-1])
     assert (config.learning_rate, config.method.beta) == (2e-4, 0.5)
+    # A sweep of one row: what all of its trials have is the row's own.
+    (alone,) = search_rows.tuned(experiments.Sweep(half), tuning).trials
+    assert experiments.config_of(alone).method.beta == 0.5
 
 
 def test_a_search_of_another_preset_or_a_key_set_twice_is_refused(tuning, tmp_path):
@@ -646,11 +658,7 @@ def test_two_trials_of_a_small_run_and_the_sweep_that_reads_them(
         "--config.epochs=2",
         "--config.data.max_shapes=1",
         "--config.data.max_length=32",
-        "--config.backbone.hidden_size=16",
-        "--config.backbone.num_hidden_layers=1",
-        "--config.backbone.intermediate_size=16",
         "--config.selection=loss",
-        "--config.backbone.vocab_size=200",
         "--config.loggers=",
         f"--config.data.cache_dir={tmp_path}/cache",
     ]
