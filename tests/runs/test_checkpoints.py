@@ -1,6 +1,8 @@
 """Preservation, restoring to the bit, and refusal of other shapes and damage."""
 
+import errno
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -277,6 +279,32 @@ def test_a_first_checkpoint_that_reads_back_differently_is_an_error(
     with pytest.raises(checkpoints.WriteError, match="step 1 is damaged: params/w"):
         store.save(1, SMALL, {}, INF)
     store.close()
+
+
+@pytest.mark.parametrize("place", ["save", "wait_until_finished"])
+def test_a_checkpoint_that_a_full_disk_stops_is_reported_beside_the_one_before(
+    place, tmp_path, monkeypatch
+):
+    """The disk is full as the write begins, and in the background."""
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(1, SMALL, {}, 1.0)
+
+    def fails(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store._manager, place, fails)
+    with pytest.raises(checkpoints.WriteError) as error:
+        store.save(2, SMALL, {}, 0.0)
+    assert str(error.value) == (
+        f"{tmp_path}: a checkpoint cannot be written: No space left on device; those "
+        "before it are kept"
+    )
+    monkeypatch.undo()
+    store.close()
+    again = checkpoints.Checkpoints(tmp_path)
+    assert again.latest_step() == 1
+    np.testing.assert_array_equal(again.restore_params(1)["w"], SMALL["params"]["w"])
+    again.close()
 
 
 NAMES = ("a b", "a\nb", "a?b*", "]", "{1}", "%2F", "#", "é😀", "'\"", "-x", "x" * 250)
