@@ -18,7 +18,7 @@ from mtra_jax.tasks import BENCHMARKS, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "results").glob("*.jsonl"))
-FOLDERS = ("", "results", "scripts", "scripts/benchmarking", "tests")
+FOLDERS = ("", "results", "results/toy", "scripts", "scripts/benchmarking", "tests")
 PAGES = [
     "CONTRIBUTING.md",
     "mtra_jax/data/README.md",
