@@ -1,12 +1,12 @@
 """scripts/pretrain_tiny.py: packed texts, corrupted tokens, batches, the encoder it made."""
 
-import os
 import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from tiers import nightly_only
 
 from mtra_jax import config_files
 from mtra_jax.data import synthetic, tokens
@@ -118,8 +118,7 @@ def test_the_tokenizer_of_the_built_in_encoder_is_made_again(tmp_path):
         assert (tmp_path / name).read_bytes() == (BUILT_IN / name).read_bytes()
 
 
-@pytest.mark.nightly
-@pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`: 12 min")
+@nightly_only
 def test_the_built_in_encoder_is_made_again(tmp_path):
     script.main(["--to", str(tmp_path / "encoder")])
     card, other = (

@@ -21,9 +21,9 @@ from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.processes
+DEFAULT = "configs/mtra.py:tiny_synthetic"
 MTRA = "configs/mtra.py:new_synthetic"
 EW = "configs/baselines.py:ew_new_synthetic"
-EPOCHS = 5
 # Small enough for seconds: a quarter of a tiny benchmark, two tasks, a smaller encoder.
 SMALL = (
     "--config.tasks=irony,intensity",
@@ -93,9 +93,9 @@ def lines_of(workdir):
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory, cache):
-    """What `make train` runs, for five epochs of nine."""
+    """What `make train` runs."""
     workdir = tmp_path_factory.mktemp("runs") / "default"
-    done = train(MTRA, workdir, cache, f"--config.epochs={EPOCHS}", as_user=True)
+    done = train(DEFAULT, workdir, cache, as_user=True)
     return workdir, done.stdout
 
 
@@ -140,7 +140,7 @@ def test_a_run_leaves_its_files(default_run):
     workdir, _ = default_run
     config = json.loads((workdir / "config.json").read_text())
     assert config.pop("format") == files.FORMAT
-    expected = configs.to_dict(configs.load(MTRA, [("epochs", str(EPOCHS))]))
+    expected = configs.to_dict(configs.load(DEFAULT))
     assert config == expected | {"data": config["data"]}
     assert {"packages", "devices", "git_revision"} <= set(
         json.loads((workdir / "environment.json").read_text())

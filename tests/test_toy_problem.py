@@ -1,6 +1,5 @@
 """scripts/toy_problem.py: the published losses, the Pareto front, who reaches it."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize
+from tiers import nightly_only
 
 from mtra_jax import balancing, config_files
 from mtra_jax.errors import InputError
@@ -130,8 +130,7 @@ def test_famo_reaches_the_front_from_all_starts():
     assert all(end["steps"] is not None for end in ends)
 
 
-@pytest.mark.nightly
-@pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`: 90 s")
+@nightly_only
 def test_the_starts_of_cagrads_paper():
     """100,000 steps: the mean stays in the valleys of two starts, the others leave."""
     ends = {

@@ -37,7 +37,7 @@ class LocalModel:
         """Reads nothing but the bytes of the files. `max_tokens`: of a reply.
 
         Raises:
-          InputError: PyTorch is not installed.
+          InputError: there is no `config.json`, or PyTorch is not installed.
         """
         self.name = directory.resolve().name
         self.settings: Mapping[str, Any] = {
@@ -45,6 +45,10 @@ class LocalModel:
             "temperature": 0,
             "max_tokens": max_tokens,
         }
+        if not (directory / "config.json").is_file():
+            raise InputError(
+                f"{directory}: no causal language model can be read: no config.json"
+            )
         if importlib.util.find_spec("torch") is None:
             raise InputError(
                 f"{directory}: a local language model needs PyTorch; pip install "

@@ -1,10 +1,9 @@
 """Trained critics against the information of discrete tables and of Gaussians."""
 
-import os
-
 import jax
 import numpy as np
 import pytest
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax import objectives
 from mtra_jax.analysis import information, information_plane
@@ -117,20 +116,13 @@ LEAST = {
 }
 
 
-LONG = [
-    pytest.mark.nightly,
-    pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`"),
-]
-IN_NIGHTLY = {
-    *(("mine", 20, 2.0), ("smile", 20, 2.0)),
-    *(("info_nce", 2, 8.0), ("info_nce", 20, 8.0)),
-}
+IN_EVERY_RUN = (("mine", 2, 2.0), ("smile", 2, 2.0), ("info_nce", 20, 2.0))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, marks=LONG) if c in IN_NIGHTLY else c for c in LEAST],
+    [c if c in IN_EVERY_RUN else pytest.param(c, marks=NIGHTLY_ONLY) for c in LEAST],
     ids=str,
 )
 def test_information_of_gaussians_is_bounded_from_below(case):

@@ -1,13 +1,13 @@
 """The work is the same for every number of tasks and every kind of loop."""
 
 import dataclasses
-import os
 
 import jax
 import numpy as np
 import program_costs
 import pytest
 import scaling
+from tiers import nightly_only
 
 from mtra_jax.models import pretrained
 
@@ -97,8 +97,7 @@ def test_depths_are_timed_with_and_without_a_loop():
         assert cost.step_seconds > 0
 
 
-@pytest.mark.nightly
-@pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`: 40 s")
+@nightly_only
 def test_a_loop_makes_the_step_smaller():
     config = dataclasses.replace(TINY, num_hidden_layers=6)
     one, two, all_layers = program_costs.programs((1, 2, 6), config=config, num_texts=8)

@@ -81,7 +81,7 @@ def test_replies_are_those_of_greedy_decoding(directory):
 @pytest.mark.torch
 def test_the_template_of_a_chat_surrounds_the_prompt(directory, tmp_path):
     model = local.LocalModel(directory, max_tokens=9)
-    model._tokenizer.chat_template = (
+    model._loaded.tokenizer.chat_template = (
         "{{ messages[0].role }}: {{ messages[0].content }}\n"
         "{% if add_generation_prompt %}bot:{% endif %}"
     )
@@ -118,6 +118,7 @@ def test_prompts_that_are_too_long_and_other_directories_are_refused(
 
 
 def test_without_pytorch_one_line_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "config.json").touch()
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(
         InputError, match=r"needs PyTorch; pip install 'mtra-jax\[local"

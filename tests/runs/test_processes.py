@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import xla_flags
 from messages import assert_mentions, without_progress
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax.runs import checkpoints, checksums, processes
 
@@ -230,12 +230,7 @@ def end_of_the_other(victim, other, code):
     return time.monotonic() - began, without_progress(errors)
 
 
-LONG = pytest.mark.skipif("KILLS" not in os.environ, reason="part of `make nightly`")
-
-
-@pytest.mark.parametrize(
-    "number", [0, pytest.param(1, marks=[pytest.mark.nightly, LONG])]
-)
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=NIGHTLY_ONLY)])
 def test_a_process_killed_before_the_first_step_ends_the_other(number, cache, tmp_path):
     faults = [(), ()]
     faults[number] = [(FIRST_STEP, 1, "signal", KILL)]

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import step_costs
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax import config as configs
 from mtra_jax.data import batches, shapes
@@ -93,10 +94,10 @@ def program(
 @pytest.mark.parametrize(
     ("name", "num_devices", "one_task", "unroll", "mapping"),
     [
-        ("ew", 2, False, None, "pmap"),
+        pytest.param("ew", 2, False, None, "pmap", marks=NIGHTLY_ONLY),
         ("mtra", 2, True, None, "pmap"),
         ("ew", 4, True, 1, "shard_map"),
-        ("mtra", 4, True, 1, "pmap"),
+        pytest.param("mtra", 4, True, 1, "pmap", marks=NIGHTLY_ONLY),
         ("mtra", 4, False, None, "shard_map"),
         ("pcgrad", 2, False, None, "pmap"),
     ],
