@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree
 
+ELEMENTS = 2**19
+"""Of T gradients, in a part of their Gramian on a CPU: 2 MiB of float32."""
+
 
 class Taken(NamedTuple):
     """What a balancer returns besides its gradient; see `apply.Aux` and `State`."""
@@ -61,14 +64,33 @@ def gramian(gradients: Tree, is_shared: Tree) -> jax.Array:
 
     def products(leaf: jax.Array, shared: bool) -> jax.Array:
         rows = leaf.reshape(leaf.shape[0], -1)
-        # Full precision, where matrix products round to less. The squares of float16 may
-        # overflow, and there are no linear solvers for bfloat16.
-        gram = jnp.matmul(
-            rows,
-            rows.T,
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
-        )
+        gram = jax.lax.platform_dependent(rows, cpu=_by_columns, default=_products)
         return jnp.where(shared, gram, 0)
 
     return jax.tree.reduce(jnp.add, jax.tree.map(products, gradients, is_shared))
+
+
+def _products(rows: jax.Array) -> jax.Array:
+    # Full precision, where matrix products round to less. The squares of float16 may
+    # overflow, and there are no linear solvers for bfloat16.
+    return jnp.matmul(
+        rows,
+        rows.T,
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
+    )
+
+
+def _by_columns(rows: jax.Array) -> jax.Array:
+    """`_products`, a part of the columns at a time: XLA's kernel for CPUs copies `rows`."""
+    count, width = rows.shape
+    part = max(ELEMENTS // count, 1)
+    whole = width - width % part
+    if whole <= part:
+        return _products(rows)
+
+    def of_part(start: jax.Array) -> jax.Array:
+        return _products(jax.lax.dynamic_slice_in_dim(rows, start, part, axis=1))
+
+    sums = jnp.sum(jax.lax.map(of_part, jnp.arange(0, whole, part)), axis=0)
+    return sums + _products(rows[:, whole:])

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 DRAWS = 10_000
+PAUSE = 0.01
+"""Seconds."""
 
 
 class Spread(NamedTuple):
@@ -42,16 +44,20 @@ def spread(values: Iterable[float]) -> Spread:
 def in_turns(
     functions: Mapping[str, Callable[[Any], Any]], items: Iterable[Any]
 ) -> dict[str, np.ndarray]:
-    """Seconds of each function on each item: A B, A B, ...; a call must wait for its work.
+    """Seconds of each function on each item: A B, B A, ...; a call must wait for its work.
 
-    A slow phase of the machine then affects all functions, and ratios stay right.
+    A slow phase of the machine then affects all functions, and ratios stay right. Each call
+    begins after a pause of `PAUSE`: threads of the last one may spin for a while.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
+    order = list(functions.items())
     for item in items:
-        for name, function in functions.items():
+        for name, function in order:
+            time.sleep(PAUSE)
             started = time.perf_counter()
             function(item)
             seconds[name].append(time.perf_counter() - started)
+        order.reverse()
     return {name: np.array(values) for name, values in seconds.items()}
 
 

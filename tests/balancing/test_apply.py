@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from mtra_jax import balancing
+from mtra_jax.balancing import rows as balancing_rows
 
 LOSSES = ("equal", "geometric", "soft_uncertainty", "uncertainty", "famo")
 GRAMIAN = ("pcgrad", "mgda", "cagrad", "nash_mtl", "upgrad", "aligned_mtl", "gradnorm")
@@ -202,3 +203,25 @@ def test_wrong_calls_are_refused():
     step = balancing.value_and_grad(losses_fn, balancing.pcgrad())
     with pytest.raises(ValueError, match="`rng` must be a key"):
         step(params, balancing.State(), x, y)
+
+
+def test_the_gramian_is_summed_over_parts_of_the_columns(monkeypatch, float64):
+    """Four parts of ten columns and a rest of seven; a narrow leaf; one that is not shared."""
+    monkeypatch.setattr(balancing_rows, "ELEMENTS", 30)
+    draws = np.random.default_rng(0)
+    leaves = {"wide": (3, 47), "narrow": (3, 4), "square": (3, 5, 8), "own": (3, 40)}
+    gradients = {name: draws.normal(size=shape) for name, shape in leaves.items()}
+    is_shared = {name: name != "own" for name in leaves}
+    flat = np.concatenate(
+        [gradients[name].reshape(3, -1) for name in leaves if is_shared[name]], axis=1
+    )
+
+    def trace(gradients):
+        gram = balancing_rows.gramian(gradients, is_shared)
+        return jnp.trace(gram), gram
+
+    (_, gram), slope = jax.jit(jax.value_and_grad(trace, has_aux=True))(gradients)
+    np.testing.assert_allclose(gram, flat @ flat.T, rtol=1e-12)
+    for name in leaves:
+        expected = 2 * gradients[name] * is_shared[name]
+        np.testing.assert_allclose(slope[name], expected, rtol=1e-12)

@@ -18,7 +18,7 @@ def test_functions_take_turns_on_each_item(monkeypatch):
         },
         [1, 2],
     )
-    assert calls == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert calls == [("a", 1), ("b", 1), ("b", 2), ("a", 2)]
     np.testing.assert_array_equal(times["a"], [1.0, 1.0])
     np.testing.assert_array_equal(times["b"], [2.0, 2.0])
 
