@@ -22,7 +22,10 @@ own
 balancers_synthetic (two seeds), balancers_minilm_tweeteval_small
     The other balancers, after EW under their sampling. Hardware, time and score: not
     measured.
-ablations_synthetic, BACKBONE_BENCHMARK (three seeds)
+ablations_synthetic, beta_epsilon_synthetic (two seeds)
+    MTRA without its parts, and with nine pairs of β and ε. Hardware, time and score: not
+    measured.
+BACKBONE_BENCHMARK (three seeds)
     Hardware, time and score: not measured.
 """
 
@@ -55,6 +58,15 @@ ABLATIONS = {
     "mtra w/o SA": (NO_SA,),
     "mtra w/o SI": (NO_SI,),
     "mtra w/o all": (NO_TA, NO_SA, NO_SI),
+}
+# Around the preset's values, for the map of `report --grid beta,epsilon`.
+BETA_EPSILON = {
+    f"mtra beta={beta} epsilon={epsilon}": (
+        ("method.beta", beta),
+        ("method.epsilon", epsilon),
+    )
+    for beta in ("0.02", "0.1", "0.5")
+    for epsilon in ("0.002", "0.01", "0.05")
 }
 # A share of real data that two cores finish within an hour.
 SMALL = (
@@ -95,6 +107,10 @@ SWEEPS = {
     "ablations_synthetic": (
         *experiments.grid([EW], "tiny_synthetic", (0, 1)),
         *experiments.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
+    ),
+    "beta_epsilon_synthetic": (
+        *experiments.grid([EW], "tiny_synthetic", (0, 1)),
+        *experiments.variants("mtra", BETA_EPSILON, "tiny_synthetic", (0, 1)),
     ),
     **{
         f"{backbone}_{benchmark}": all_methods(f"{backbone}_{benchmark}", SEEDS)

@@ -3,6 +3,8 @@
 Both functions make a `Balancer` that reads the gradients themselves.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -39,10 +41,15 @@ def graddrop() -> Balancer:
 
 def _one_sign(rows: jax.Array, key: jax.Array) -> jax.Array:
     """`rows` [T, ...] -> [...]: the sum of those with the drawn sign."""
-    size = jnp.sum(jnp.abs(rows), axis=0)
-    purity = (1 + jnp.sum(rows, axis=0) / jnp.where(size > 0, size, 1)) / 2
+    size = _total(jnp.abs(rows))
+    purity = (1 + _total(rows) / jnp.where(size > 0, size, 1)) / 2
     is_positive = purity > jax.random.uniform(key, purity.shape, purity.dtype)
-    return jnp.sum(jnp.where((rows > 0) == is_positive, rows, 0), axis=0)
+    return _total(jnp.where((rows > 0) == is_positive, rows, 0))
+
+
+def _total(rows: jax.Array) -> jax.Array:
+    """The sum over the tasks, row by row: XLA's sums over a leading axis are slow on CPUs."""
+    return functools.reduce(jnp.add, list(rows))
 
 
 def excess_mtl(rate: float = 1.0) -> Balancer:

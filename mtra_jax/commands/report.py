@@ -1,15 +1,21 @@
 """Prints the results of a sweep as a table: means over seeds, Δp with an interval, p.
 
 mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
+mtra-jax report runs/pairs --grid beta,epsilon [--figure grid]    # Avg. of each pair
 mtra-jax report runs/mine --diagnostics        # pictures of one run's diagnostics.jsonl
 """
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from mtra_jax.reports.comparison import Entry
 
 RESULTS = "results.jsonl"
 
@@ -35,7 +41,15 @@ def main(arguments: Sequence[str]) -> None:
         action="store_true",
         help="draw the cosines and norms of the tasks' gradients into DIR/figures",
     )
+    parser.add_argument(
+        "--grid",
+        metavar="OPTION,OPTION",
+        help="the mean Avg. for each pair of values of two options",
+    )
+    parser.add_argument("--figure", help="draw the grid: a name for .png and .pdf")
     flags = cli.parse(parser, arguments)
+    if flags.figure and not flags.grid:
+        raise InputError("--figure draws the table of --grid; expected both")
     if flags.diagnostics:
         from mtra_jax.runs import diagnostic_figures
 
@@ -48,9 +62,12 @@ def main(arguments: Sequence[str]) -> None:
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
-    baseline = flags.baseline or comparison.baselines_of(entries)
-    compared = comparison.compare(entries, flags.split, baseline)
-    table = formats.FORMATS[flags.format](compared)
+    if flags.grid:
+        table = _grid(entries, flags)
+    else:
+        baseline = flags.baseline or comparison.baselines_of(entries)
+        compared = comparison.compare(entries, flags.split, baseline)
+        table = formats.FORMATS[flags.format](compared)
     if flags.out is None:
         print(table)
         return
@@ -58,3 +75,22 @@ def main(arguments: Sequence[str]) -> None:
         Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
+    """The table of `--grid`; draws it for `--figure`."""
+    from mtra_jax.reports import drawing, figures, option_grids
+
+    options = flags.grid.split(",")
+    if len(options) != 2 or not all(options):
+        raise InputError(f"--grid {flags.grid}: expected two options, as beta,epsilon")
+    if flags.format not in ("text", "markdown"):
+        raise InputError(f"--format {flags.format}: --grid has text and markdown")
+    grid = option_grids.of(entries, options, flags.split)
+    if flags.figure:
+        axes = [(axis.name, axis.values) for axis in (grid.rows, grid.columns)]
+        measure = f"Avg., {flags.split}"
+        drawing.save(
+            figures.option_grid(grid.means, *axes, measure), Path(flags.figure)
+        )
+    return option_grids.table(grid, markdown=flags.format == "markdown")

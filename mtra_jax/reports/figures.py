@@ -25,22 +25,47 @@ BINS = 30
 def learning_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]
 ) -> "Figure":
-    """Training and validation loss over the steps, a panel for each task.
+    """Training and validation loss ℓ_Task over the steps, a panel for each task.
 
     `runs`: the lines of each run's metrics.jsonl. `titles`: of the tasks, by name. The
     training loss is a mean over `BINS` parts of the run.
     """
+    return _curves(runs, titles, ("task", "loss"), "loss")
+
+
+def bound_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]
+) -> "Figure":
+    """The bound I on the information of z about the labels, as `learning_curves`.
+
+    A dotted line is the ceiling H(Y), which is known for classification.
+    """
+    figure = _curves(runs, titles, ("mi",), "bound I, nats")
+    lines = [line for of_run in runs.values() for line in of_run]
+    for axes, task in zip(figure.axes, titles, strict=False):
+        _, ceilings = _series(lines, f"ceiling/{task}")
+        if len(ceilings):
+            axes.axhline(ceilings[0], color="black", linewidth=0.8, linestyle=":")
+    return figure
+
+
+def _curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    titles: Mapping[str, str],
+    terms: Sequence[str],
+    label: str,
+) -> "Figure":
+    """The first of `terms` that a run has, in training and validation."""
     with drawing.style():
         figure, panels = drawing.panels(len(titles))
         for axes, (task, title) in zip(panels, titles.items(), strict=True):
             for place, (name, lines) in enumerate(runs.items()):
                 look = drawing.look(place)
-                steps, losses = _series(lines, f"loss/{task}")
-                steps, losses = _binned(steps, losses)
-                axes.plot(steps, losses, color=look["color"], linewidth=0.6, alpha=0.6)
-                steps, losses = _series(lines, f"validation/loss/{task}")
-                axes.plot(steps, losses, label=name, **look)
-            axes.set(title=title, xlabel="step", ylabel="loss")
+                steps, values = _binned(*_first_series(lines, "", terms, task))
+                axes.plot(steps, values, color=look["color"], linewidth=0.6, alpha=0.6)
+                steps, values = _first_series(lines, "validation/", terms, task)
+                axes.plot(steps, values, label=name, **look)
+            axes.set(title=title, xlabel="step", ylabel=label)
         _legend(figure, panels[0], "marks: validation; thin: training")
         return figure
 
@@ -250,6 +275,14 @@ def _series(
     pairs = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
     steps, figures = np.array(pairs, np.float64).reshape(-1, 2).T
     return steps, figures
+
+
+def _first_series(
+    lines: Sequence[Mapping[str, Any]], split: str, terms: Sequence[str], task: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_series` of the first of `terms` that the lines have."""
+    series = [_series(lines, f"{split}{term}/{task}") for term in terms]
+    return next((pair for pair in series if len(pair[0])), series[-1])
 
 
 def _binned(steps: np.ndarray, figures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
