@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xla_flags
 from messages import assert_mentions
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
@@ -310,7 +311,9 @@ def test_a_finished_run_is_scored_again_and_not_trained(small_run, cache):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sampling": "joint", "method.marginal": "all_pairs"},
+        pytest.param(
+            {"sampling": "joint", "method.marginal": "all_pairs"}, marks=NIGHTLY_ONLY
+        ),
         {"method.task_alignment": "false", "compute_dtype": "bfloat16"},
         {
             "method.self_alignment": "false",

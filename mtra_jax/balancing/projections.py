@@ -148,12 +148,21 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
         gram = solvers.scaled(inputs.gram)
         gram = gram + regularisation * jnp.eye(len(gram), dtype=gram.dtype)
 
+        # Unit diagonal, and the largest conflict 1: else those of almost orthogonal
+        # gradients are below the accuracy of the solver.
+        norms = jnp.sqrt(jnp.diagonal(gram))
+        norms = jnp.where(norms > 0, norms, 1)
+        cosines = gram / norms[:, None] / norms[None]
+
         def projected(unit: jax.Array) -> jax.Array:
-            linear = gram @ unit
+            linear = cosines @ unit
+            conflict = jnp.maximum(jnp.max(-linear), jnp.finfo(gram.dtype).eps)
+            linear = linear / conflict
             x = solvers.nonnegative_minimum(
-                lambda x: x @ gram @ x / 2 + linear @ x, present, gram.dtype
+                lambda x: x @ cosines @ x / 2 + linear @ x, present, gram.dtype
             )
-            return unit + solvers.on_support(gram, linear, x, keep_sum=False)
+            x = solvers.on_support(cosines, linear, x, keep_sum=False)
+            return unit + conflict * x * (unit @ norms) / norms
 
         weights = jax.vmap(projected)(jnp.eye(len(gram), dtype=gram.dtype))
         count = jnp.maximum(jnp.sum(present), 1)

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 STEPS = 160
 """Newton steps of the barrier method; each multiplies the accuracy by at most `GROWTH`."""
 GROWTH = 4.0
+ROUNDS = 6
+"""Solutions of `on_support`."""
 NEWTON_STEPS, FIRST_STEPS, FINAL_STEPS = 80, 20, 20
 """Newton steps of `fair_weights`; how many are at power 1, and at the wanted power."""
 LONGEST = 4.0
@@ -97,30 +99,40 @@ def on_support(
 ) -> jax.Array:
     """Improves an approximate minimiser x of ½ xᵀMx + cᵀx over x ≥ 0 (and Σ x = 1).
 
-    Solves for the numbers that are not 0 alone; which these are the approximation tells
-    from afar. Returns `x` where the result is not better. In float32 this yields the
-    digits that a barrier cannot resolve.
+    Solves for the numbers that are not 0 alone, which the last solution and its multipliers
+    tell, `ROUNDS` times. Returns the best solution that is feasible, `x` if none is better.
+    In float32 this yields the digits that a barrier cannot resolve.
+
+    Source: Hintermüller, Ito & Kunisch 2002, "The primal-dual active set strategy as a
+    semismooth Newton method".
     """
+    diagonal = jnp.diagonal(matrix)
+    size = jnp.where(diagonal > 0, diagonal, 1)
 
     def objective(x: jax.Array) -> jax.Array:
         return x @ matrix @ x / 2 + linear @ x
 
-    slope = matrix @ x + linear
-    # The multipliers of x ≥ 0; at the optimum either x or its multiplier is 0.
-    dual = slope - (jnp.sum(slope * x) / jnp.sum(x) if keep_sum else 0)
-    support = x > dual
-    both = support[:, None] & support[None]
-    own = jnp.where(both, matrix, jnp.eye(len(x), dtype=x.dtype))
-    right = jnp.stack([jnp.where(support, -linear, 0), support.astype(x.dtype)], axis=1)
-    solved = jnp.linalg.solve(own, right)
-    better = solved[:, 0]
-    if keep_sum:
-        better = better + solved[:, 1] * (1 - jnp.sum(better)) / jnp.sum(solved[:, 1])
-    better = jnp.where(support, better, 0)
-    # Near the optimum the values differ by rounding alone, and the solution is closer.
-    slack = 8 * jnp.finfo(x.dtype).eps * jnp.abs(objective(x))
-    is_better = jnp.all(better >= 0) & (objective(better) <= objective(x) + slack)
-    return jnp.where(is_better, better, x)
+    def improve(_: int, carry: tuple) -> tuple:
+        x, best = carry
+        slope = matrix @ x + linear
+        # The multipliers of x ≥ 0; at the optimum either x or its multiplier is 0.
+        dual = slope - (jnp.sum(slope * x) / jnp.sum(x) if keep_sum else 0)
+        support = x > dual / size
+        both = support[:, None] & support[None]
+        own = jnp.where(both, matrix, jnp.eye(len(x), dtype=x.dtype))
+        right = jnp.stack([jnp.where(support, -linear, 0), support], axis=1)
+        solved = jnp.linalg.solve(own, right.astype(x.dtype))
+        new = solved[:, 0]
+        if keep_sum:
+            new = new + solved[:, 1] * (1 - jnp.sum(new)) / jnp.sum(solved[:, 1])
+        new = jnp.where(support, new, 0)
+        # Near the optimum the values differ by rounding alone, and the solution is closer.
+        slack = 8 * jnp.finfo(x.dtype).eps * jnp.abs(objective(best))
+        is_better = jnp.all(new >= 0) & (objective(new) <= objective(best) + slack)
+        best = jnp.where(is_better, new, best)
+        return jnp.where(jnp.all(jnp.isfinite(new)), new, best), best
+
+    return jax.lax.fori_loop(0, ROUNDS, improve, (x, x))[1]
 
 
 def fair_weights(matrix: jax.Array, power: float) -> jax.Array:

@@ -2,6 +2,7 @@
 
 mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
 mtra-jax report runs/pairs --grid beta,epsilon [--figure grid]    # Avg. of each pair
+mtra-jax report runs/mine --representations    # z in two dimensions, by task and label
 mtra-jax report runs/mine --diagnostics        # pictures of one run's diagnostics.jsonl
 """
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "results",
         metavar="DIR_OR_JSONL",
-        help="output of mtra-jax sweep; with --diagnostics the work directory of a run",
+        help="output of mtra-jax sweep; the work directory of a run for its pictures",
     )
     parser.add_argument("--split", default="test", choices=comparison.SPLITS)
     parser.add_argument("--format", default="text", choices=formats.FORMATS)
@@ -42,6 +43,11 @@ def main(arguments: Sequence[str]) -> None:
         help="draw the cosines and norms of the tasks' gradients into DIR/figures",
     )
     parser.add_argument(
+        "--representations",
+        action="store_true",
+        help="draw the representations of the test texts into DIR/figures",
+    )
+    parser.add_argument(
         "--grid",
         metavar="OPTION,OPTION",
         help="the mean Avg. for each pair of values of two options",
@@ -50,11 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     if flags.figure and not flags.grid:
         raise InputError("--figure draws the table of --grid; expected both")
-    if flags.diagnostics:
-        from mtra_jax.runs import diagnostic_figures
-
-        paths = diagnostic_figures.draw(cli.existing_directory(flags.results))
-        print(f"files: {', '.join(map(str, paths))}")
+    if flags.diagnostics or flags.representations:
+        _draw(cli.existing_directory(flags.results), flags)
         return
     path = Path(flags.results)
     if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
@@ -75,6 +78,18 @@ def main(arguments: Sequence[str]) -> None:
         Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _draw(directory: Path, flags: argparse.Namespace) -> None:
+    """The pictures of one run."""
+    from mtra_jax.runs import diagnostic_figures, representation_figures
+
+    paths: list[Path] = []
+    if flags.diagnostics:
+        paths += diagnostic_figures.draw(directory)
+    if flags.representations:
+        paths += representation_figures.draw(directory, flags.split)
+    print(f"files: {', '.join(map(str, paths))}")
 
 
 def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:

@@ -116,6 +116,23 @@ def test_solutions_in_float32_are_near_those_in_float64():
             assert gap <= 1e-4 * np.linalg.norm(wide)
 
 
+@pytest.mark.parametrize("shift", [0.0, -0.2, 0.5])
+@pytest.mark.parametrize(
+    "name", ["mgda", "cagrad", "upgrad", "fairgrad", "nash_mtl", "imtl_g"]
+)
+def test_float32_resolves_the_conflicts_of_almost_orthogonal_gradients(name, shift):
+    """Cosines of a few hundredths, as of networks; the Gramian is rounded to float32."""
+    draws = np.random.default_rng(int(10 * abs(shift)))
+    gradients = draws.normal(size=(8, 1000)) * draws.uniform(0.3, 3, size=(8, 1))
+    gradients += shift * draws.normal(size=1000)
+    balancer = getattr(balancing, name)()
+    with jax.enable_x64(False):
+        single = direction(balancer, gradients, dtype=np.float32)
+    double = direction(balancer, gradients)
+    error = np.linalg.norm(single - double) / np.linalg.norm(double)
+    assert error < 1e-5
+
+
 def test_worked_example_of_two_orthogonal_gradients():
     """MGDA weighs by the other's square; Nash-MTL by the inverse norm."""
     gradients = np.array([[2.0, 0.0], [0.0, 1.0]])

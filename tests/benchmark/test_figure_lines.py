@@ -16,6 +16,7 @@ import speeds
 import step_costs
 import timing
 import versus_torch
+from tiers import nightly_only
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
@@ -108,6 +109,7 @@ def run_script(*flags):
     return done.stdout
 
 
+@nightly_only
 def test_the_script_measures_a_run(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
     measured = json.loads(run_script(cache, "--steps=2", "--json"))

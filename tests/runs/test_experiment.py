@@ -13,10 +13,12 @@ from mtra_jax.analysis import robustness
 from mtra_jax.commands import experiment
 from mtra_jax.errors import InputError
 from mtra_jax.methods import task_losses
+from mtra_jax.reports import drawing, figures
 from mtra_jax.runs import (
     analyses,
     attacks,
     epochs,
+    representation_figures,
     scoring,
     sweep,
     task_gradients,
@@ -224,3 +226,37 @@ def test_a_language_model_has_rows_beside_the_trained_ones(
     stored = json.loads((workdir / "toy-zero-shot/seed0/results.json").read_text())
     figure = stored["test"]["irony"]["macro_f1"]
     assert float(rows["toy zero-shot"]["Irony M-F1/mean"]) == figure
+
+
+def test_representations_are_drawn_by_task_and_by_label(workdir, monkeypatch):
+    """Their products after centring are those of z, but for the third component on."""
+    drawn = {}
+
+    def keep(points, groupings, shares):
+        drawn.update(points=points, groups=groupings, shares=shares)
+
+    monkeypatch.setattr(figures, "representations", keep)
+    monkeypatch.setattr(drawing, "save", lambda _, path: (path,))
+    directory = workdir / "mtra/seed0"
+    (path,) = representation_figures.draw(directory)
+    assert path == directory / "figures/representations"
+    model = trained.Trained(directory)
+    irony, intensity = model.tasks
+    count = len(model.part(irony, "test").texts)
+    groups = drawn["groups"]
+    assert list(groups) == ["tasks", irony.title]
+    owners = np.array(groups["tasks"])
+    assert [sum(owners == task.title) for task in model.tasks] == [count, count]
+    labels = np.array(groups[irony.title], object)
+    own = [irony.labels[i] for i in model.part(irony, "test").labels]
+    assert sorted(labels[owners == irony.title]) == sorted(own)
+    assert set(labels[owners == intensity.title]) == {None}
+    # The points of the first task, in any order, as eigenvectors of the covariance have them.
+    rows = np.concatenate([model.rows(task, "test").z for task in model.tasks])
+    _, directions = np.linalg.eigh(np.cov(rows.T))
+    expected = (rows - rows.mean(axis=0)) @ directions[:, :-3:-1]
+    np.testing.assert_allclose(
+        np.sort(np.abs(drawn["points"][owners == irony.title]), axis=0),
+        np.sort(np.abs(expected[:count]), axis=0),
+        atol=1e-4,
+    )

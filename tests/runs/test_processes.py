@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xla_flags
 from messages import assert_mentions, without_progress
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, nightly_only
 
 from mtra_jax.runs import checkpoints, checksums, processes
 
@@ -241,6 +241,7 @@ def test_a_process_killed_before_the_first_step_ends_the_other(number, cache, tm
     assert number == 0 or "another process of this run is lost" in errors
 
 
+@nightly_only
 def test_process_0_killed_in_a_step_ends_the_other_and_both_continue(
     ended, cache, tmp_path
 ):
@@ -278,6 +279,7 @@ def test_processes_with_different_configurations_do_not_begin(cache, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@nightly_only
 def test_processes_do_not_connect_through_a_proxy(ended, cache, tmp_path):
     proxy = {"http_proxy": f"http://127.0.0.1:{choose_port()}"}  # which is not in use
     started = start_two(tmp_path, (cache, cache), variables=proxy)

@@ -1,0 +1,49 @@
+"""A finished run -> z of its test texts in two dimensions, by task and by label."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mtra_jax.analysis import projection
+from mtra_jax.reports import drawing, figures
+from mtra_jax.runs.trained import Trained
+
+DIRECTORY = "figures"
+TEXTS = 200
+"""Of each task."""
+
+
+def draw(directory: Path, split: str = "test") -> list[Path]:
+    """Writes `representations` into `figures` of the run in `directory`; returns the paths.
+
+    The two directions are those of the largest variance over the texts of all tasks, an
+    equal number of each where there are enough. A panel shows the tasks, and one the labels
+    of each classification task.
+
+    Raises:
+      InputError: there is no finished run of all tasks together, no data, or no matplotlib.
+    """
+    trained = Trained(directory)
+    rows: list[np.ndarray] = []
+    owners: list[str] = []
+    labels: list[str | None] = []
+    for task in trained.tasks:
+        part = trained.part(task, split)
+        count = min(TEXTS, len(part.texts))
+        chosen = np.random.default_rng(0).permutation(len(part.texts))[:count]
+        rows.append(trained.rows(task, split).z[chosen])
+        owners += [task.title] * count
+        own = np.asarray(part.labels)[chosen]
+        is_known = task.is_classification
+        labels += [task.labels[label] if is_known else None for label in own]
+    projected = projection.principal_components(np.concatenate(rows))
+    groupings: dict[str, list[str | None]] = {"tasks": [*owners]}
+    for task in trained.tasks:
+        if task.is_classification:
+            groupings[task.title] = [
+                label if owner == task.title else None
+                for owner, label in zip(owners, labels, strict=True)
+            ]
+    drawn = figures.representations(projected.points, groupings, projected.shares)
+    (directory / DIRECTORY).mkdir(exist_ok=True)
+    return list(drawing.save(drawn, directory / DIRECTORY / "representations"))
