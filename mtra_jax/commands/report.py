@@ -4,6 +4,7 @@ mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
 mtra-jax report runs/mine --diagnostics        # pictures of one run's diagnostics.jsonl
 """
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ def main(arguments: Sequence[str]) -> None:
         metavar="DIR_OR_JSONL",
         help="output of mtra-jax sweep; with --diagnostics the work directory of a run",
     )
-    parser.add_argument("--split", default="test", choices=comparison.SPLITS)
-    parser.add_argument("--format", default="text", choices=formats.FORMATS)
+    # No defaults: those that are given do not go with --diagnostics.
+    parser.add_argument("--split", choices=comparison.SPLITS, help="default: test")
+    parser.add_argument("--format", choices=formats.FORMATS, help="default: text")
     parser.add_argument(
         "--baseline", help="row that Δp and p refer to; default: those of the sweep"
     )
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     flags = cli.parse(parser, arguments)
     if flags.diagnostics:
+        _check_alone(flags)
         from mtra_jax.runs import diagnostic_figures
 
         paths = diagnostic_figures.draw(cli.existing_directory(flags.results))
@@ -49,8 +52,8 @@ def main(arguments: Sequence[str]) -> None:
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
     baseline = flags.baseline or comparison.baselines_of(entries)
-    compared = comparison.compare(entries, flags.split, baseline)
-    table = formats.FORMATS[flags.format](compared)
+    compared = comparison.compare(entries, flags.split or "test", baseline)
+    table = formats.FORMATS[flags.format or "text"](compared)
     if flags.out is None:
         print(table)
         return
@@ -58,3 +61,14 @@ def main(arguments: Sequence[str]) -> None:
         Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _check_alone(flags: argparse.Namespace) -> None:
+    """Raises InputError if a flag of the table is given besides `--diagnostics`."""
+    for name in ("split", "format", "baseline", "out"):
+        value = getattr(flags, name)
+        if value is not None:
+            raise InputError(
+                f"--{name} {value} with --diagnostics, which draws PNG and PDF files into "
+                "DIR/figures; expected only one of them"
+            )
