@@ -6,7 +6,8 @@
       [--found runs/search/found.toml]
   mtra-jax experiment paradigms --data_dir data --workdir runs/paper --endpoint URL --model NAME
 
-Experiments with the same work directory share their runs. The same command continues.
+Experiments with the same work directory share their runs, one process at a time. The same
+command continues.
 """
 
 import argparse

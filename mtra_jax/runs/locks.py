@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -58,23 +58,32 @@ def held(
 def held_together(workdirs: Iterable[Path]) -> Iterator[None]:
     """Holds the locks of directories with files that all their runs share; makes them.
 
+    After an InputError of the body, directories that were made and are empty are removed.
+
     Raises:
       InputError: another process holds a lock, or a directory cannot be made or written.
     """
+    missing: list[Path] = []
     with contextlib.ExitStack() as stack:
-        # A directory may be given twice; a second lock of it would be refused.
-        for workdir in {os.path.realpath(path): path for path in workdirs}.values():
-            try:
+        try:
+            # A directory may be given twice; a second lock of it would be refused.
+            for workdir in {os.path.realpath(path): path for path in workdirs}.values():
+                new = _missing(workdir)
                 own = held(workdir, "writes results", "another directory")
-                stack.enter_context(own)
-            except OSError as error:
-                raise _unusable(workdir, error) from error
-        yield
+                try:
+                    stack.enter_context(own)
+                except OSError as error:
+                    raise _unusable(workdir, error) from error
+                missing = [*new, *missing]
+            yield
+        except InputError:
+            _remove_empty(missing, (LOCK,))
+            raise
 
 
 def check_usable(workdir: Path) -> None:
     """Raises InputError if `workdir` cannot be made or written; changes nothing."""
-    missing = [path for path in (workdir, *workdir.parents) if not path.exists()]
+    missing = _missing(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if not os.access(workdir, os.W_OK | os.X_OK):
@@ -82,9 +91,23 @@ def check_usable(workdir: Path) -> None:
     except OSError as error:
         raise _unusable(workdir, error) from error
     finally:
-        for path in missing:  # the innermost first
-            with contextlib.suppress(OSError):
-                path.rmdir()
+        _remove_empty(missing)
+
+
+def _missing(workdir: Path) -> list[Path]:
+    """`workdir` and its parents that do not exist, the innermost first."""
+    return [path for path in (workdir, *workdir.parents) if not path.exists()]
+
+
+def _remove_empty(directories: Iterable[Path], own: Collection[str] = ()) -> None:
+    """Removes each directory without other files than those of the names `own`."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            names = os.listdir(directory)
+            if set(names) <= set(own):
+                for name in names:
+                    (directory / name).unlink()
+            directory.rmdir()
 
 
 def _unusable(workdir: Path, error: OSError) -> InputError:

@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import failures
 from mtra_jax.commands import experiment, prompt, search, sweep
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, RunError
 from mtra_jax.runs import locks
 from mtra_jax.runs import sweep as sweeps
 
@@ -84,6 +84,41 @@ def test_one_directory_under_two_names_is_locked_once(tmp_path):
         message = refusal(locks.check_free, tmp_path / "shared")
     assert message.startswith(f"{tmp_path / 'shared'}: another process trains there")
     locks.check_free(tmp_path / "shared")
+
+
+def test_wrong_input_leaves_no_directory_and_another_failure_keeps_what_there_is(
+    tmp_path,
+):
+    (tmp_path / "there").mkdir()
+    places = [tmp_path / name for name in ("new/a", "new/a/b", "new/c", "there/d")]
+
+    def work(error):
+        assert all((place / locks.LOCK).exists() for place in places)
+        (places[2] / "file").touch()
+        raise error
+
+    def fail(error):
+        with pytest.raises(type(error)), locks.held_together(places):
+            work(error)
+
+    fail(InputError("no data"))
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"there", "new", "new/c", "new/c/.lock", "new/c/file"}
+    fail(RunError("no memory"))
+    assert all((place / locks.LOCK).exists() for place in places)
+    fail(InputError("no data"))
+    assert all((place / locks.LOCK).exists() for place in places)
+
+
+def test_the_lock_of_a_process_that_was_first_stays(tmp_path, monkeypatch):
+    """The other process makes the directory after this one has looked for it."""
+    place = tmp_path / "shared"
+    monkeypatch.setattr(locks, "_missing", lambda _: [place])
+    with locks.held(place):
+        with pytest.raises(InputError), locks.held_together([place]):
+            pass
+        locks.check_usable(place)
+        assert (place / locks.LOCK).exists()
 
 
 @needs_proc
