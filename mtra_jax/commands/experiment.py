@@ -6,7 +6,8 @@
       [--found runs/search/found.toml]
   mtra-jax experiment paradigms --data_dir data --workdir runs/paper --endpoint URL --model NAME
 
-Experiments with the same work directory share their runs. The same command continues.
+Experiments with the same work directory share their runs, one process at a time. The same
+command continues.
 """
 
 import argparse
@@ -22,7 +23,9 @@ from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
     from mtra_jax.prompting.asking import Model
+    from mtra_jax.runs.experiments import Overrides
     from mtra_jax.runs.studies import Study
+    from mtra_jax.runs.sweep import Plan
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,28 +37,26 @@ def main(arguments: Sequence[str]) -> None:
     if flags.data_dir:
         overrides = (("data.dir", flags.data_dir), *overrides)
 
-    from mtra_jax.reports import bars, grids
+    from mtra_jax.reports import bars
     from mtra_jax.runs import (
-        loop,
-        processes,
+        locks,
         prompted_studies,
+        search_rows,
         search_values,
-        signals,
         studies,
-        study_figures,
         study_runs,
     )
     from mtra_jax.train.devices import start_devices
 
-    catalogue = studies.load()
+    tuning = search_values.read(flags.found) if flags.found else None
     study = studies.make(
-        catalogue,
+        studies.load(),
         flags.name,
         flags.scale,
         flags.backbone,
         flags.benchmark,
         _seeds(flags.seeds),
-        search_values.read(flags.found) if flags.found else None,
+        tuning,
     )
     model = None
     if flags.model or flags.endpoint:
@@ -64,11 +65,29 @@ def main(arguments: Sequence[str]) -> None:
     start_devices()
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
-    bars.write_line(study_runs.listing(study, plans))
+    trials = [trial for table in study.tables for trial in table.sweep.trials]
+    note = search_rows.difference(trials, tuning, overrides)
     if flags.dry_run:
+        locks.check_usable(workdir)
+        bars.write_line(study_runs.listing(study, plans) + (note and f"\n{note}"))
         return
-    if model:
-        _ask(model, study, workdir, overrides, command)
+    with locks.held_together([workdir, *(plan.workdir for plan in plans)]):
+        bars.write_line(study_runs.listing(study, plans) + (note and f"\n{note}"))
+        if model:
+            _ask(model, study, workdir, overrides, command)
+        num_failed = _train(study, plans, workdir, overrides)
+    if num_failed:
+        count = sum(len(plan.jobs) for plan in plans)
+        sys.exit(f"error: {num_failed} of {count} runs failed")
+
+
+def _train(
+    study: "Study", plans: "list[Plan]", workdir: Path, overrides: "Overrides"
+) -> int:
+    """Trains what has not finished, and writes the tables; returns how many runs failed."""
+    from mtra_jax.reports import bars, grids
+    from mtra_jax.runs import loop, processes, signals, study_figures, study_runs
+
     with signals.caught(processes.own_signals()) as requests:
         try:
             should_stop = processes.stop_together(requests.should_stop)
@@ -84,9 +103,7 @@ def main(arguments: Sequence[str]) -> None:
     except InputError as error:  # without matplotlib
         print(f"no picture: {error}")
     print(f"files: {', '.join(map(str, paths))}")
-    if failed:
-        count = sum(len(plan.jobs) for plan in plans)
-        sys.exit(f"error: {len(failed)} of {count} runs failed")
+    return len(failed)
 
 
 def _ask(
@@ -109,12 +126,9 @@ def _ask(
             "`mtra-jax prompt --sweep DIR` before"
         )
     from mtra_jax.reports import bars, text_counts
-    from mtra_jax.runs import locks, prompted_studies
+    from mtra_jax.runs import prompted_studies
 
-    with (
-        locks.held(workdir, "asks a model"),
-        text_counts.shown(is_quiet=False) as count,
-    ):
+    with text_counts.shown(is_quiet=False) as count:
         prompted_studies.run_all(
             study,
             model,

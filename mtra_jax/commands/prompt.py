@@ -49,19 +49,22 @@ def main(arguments: Sequence[str]) -> None:
     if sweep:
         prompted.check_place(sweep, data)
     path = workdir / stored_replies.FILE
+    places = [workdir, sweep] if sweep else [workdir]
     if flags.dry_run:
+        for place in places:
+            locks.check_usable(place)
         print(prompted.listing(asked, model, stored_replies.read_only(path)))
         print(f"\nthe first prompt:\n\n{next(iter(asked.values())).prompts[0]}")
         return
     with (
-        locks.held(workdir, "asks a model"),
+        locks.held_together(places),
         stored_replies.opened(path) as store,
         text_counts.shown(is_quiet=False) as count,
     ):
         content = prompted.run(model, data, choice, workdir, store, count)
-    if sweep:
-        command = shlex.join([*cli.command("prompt"), *arguments])
-        prompted.record(sweep, name, choice, data, content, command)
+        if sweep:
+            command = shlex.join([*cli.command("prompt"), *arguments])
+            prompted.record(sweep, name, choice, data, content, command)
     rows = {"majority": content["majority"], name: content["test"]}
     print(tables.score_table(rows, data.benchmark.tasks))
     print(unread.note([(name, content)]))

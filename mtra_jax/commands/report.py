@@ -31,8 +31,9 @@ def main(arguments: Sequence[str]) -> None:
         metavar="DIR_OR_JSONL",
         help="output of mtra-jax sweep; the work directory of a run for its pictures",
     )
-    parser.add_argument("--split", default="test", choices=comparison.SPLITS)
-    parser.add_argument("--format", default="text", choices=formats.FORMATS)
+    # No defaults: those that are given do not go with --diagnostics.
+    parser.add_argument("--split", choices=comparison.SPLITS, help="default: test")
+    parser.add_argument("--format", choices=formats.FORMATS, help="default: text")
     parser.add_argument(
         "--baseline", help="row that Δp and p refer to; default: those of the sweep"
     )
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.figure and not flags.grid:
         raise InputError("--figure draws the table of --grid; expected both")
     if flags.diagnostics or flags.representations:
+        _check_alone(flags)
         _draw(cli.existing_directory(flags.results), flags)
         return
     path = Path(flags.results)
@@ -69,8 +71,8 @@ def main(arguments: Sequence[str]) -> None:
         table = _grid(entries, flags)
     else:
         baseline = flags.baseline or comparison.baselines_of(entries)
-        compared = comparison.compare(entries, flags.split, baseline)
-        table = formats.FORMATS[flags.format](compared)
+        compared = comparison.compare(entries, flags.split or "test", baseline)
+        table = formats.FORMATS[flags.format or "text"](compared)
     if flags.out is None:
         print(table)
         return
@@ -88,7 +90,7 @@ def _draw(directory: Path, flags: argparse.Namespace) -> None:
     if flags.diagnostics:
         paths += diagnostic_figures.draw(directory)
     if flags.representations:
-        paths += representation_figures.draw(directory, flags.split)
+        paths += representation_figures.draw(directory)
     print(f"files: {', '.join(map(str, paths))}")
 
 
@@ -96,16 +98,29 @@ def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
     """The table of `--grid`; draws it for `--figure`."""
     from mtra_jax.reports import drawing, figures, option_grids
 
+    split = flags.split or "test"
     options = flags.grid.split(",")
     if len(options) != 2 or not all(options):
         raise InputError(f"--grid {flags.grid}: expected two options, as beta,epsilon")
-    if flags.format not in ("text", "markdown"):
+    if flags.format not in (None, "text", "markdown"):
         raise InputError(f"--format {flags.format}: --grid has text and markdown")
-    grid = option_grids.of(entries, options, flags.split)
+    grid = option_grids.of(entries, options, split)
     if flags.figure:
         axes = [(axis.name, axis.values) for axis in (grid.rows, grid.columns)]
-        measure = f"Avg., {flags.split}"
+        measure = f"Avg., {split}"
         drawing.save(
             figures.option_grid(grid.means, *axes, measure), Path(flags.figure)
         )
     return option_grids.table(grid, markdown=flags.format == "markdown")
+
+
+def _check_alone(flags: argparse.Namespace) -> None:
+    """Raises InputError if a flag of a table is given besides one for pictures of a run."""
+    chosen = "--diagnostics" if flags.diagnostics else "--representations"
+    for name in ("split", "format", "baseline", "out", "grid", "figure"):
+        value = getattr(flags, name)
+        if value is not None:
+            raise InputError(
+                f"--{name} {value} with {chosen}, which draws PNG and PDF files into "
+                "DIR/figures; expected only one of them"
+            )

@@ -4,7 +4,8 @@
       [--trials 16] [--space grid|optuna] [--seed 0] [--config.KEY=VALUE]
   mtra-jax experiment main --backbone minilm --found runs/search/found.toml --workdir runs/main
 
-The same command continues. No trial scores the test set.
+The same command continues. No trial scores the test set. One process at a time searches in
+a work directory, also with Optuna: a second one is refused.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
-    from mtra_jax.runs import loop, processes, search, search_values, signals
+    from mtra_jax.runs import locks, loop, processes, search, search_values, signals
     from mtra_jax.train.devices import start_devices
 
     planned = search.make(
@@ -42,10 +43,14 @@ def main(arguments: Sequence[str]) -> None:
         shlex.join([*cli.command("search"), *arguments]),
     )
     start_devices()
-    bars.write_line(
-        f"{len(names)} methods, {trials} trials each on validation: {', '.join(names)}"
-    )
-    with signals.caught(processes.own_signals()) as requests:
+    with (
+        locks.held_together([workdir]),
+        signals.caught(processes.own_signals()) as requests,
+    ):
+        bars.write_line(
+            f"{len(names)} methods, {trials} trials each on validation: "
+            f"{', '.join(names)}"
+        )
         try:
             should_stop = processes.stop_together(requests.should_stop)
             ended = search.run_all(planned, bars.write_line, should_stop)

@@ -7,8 +7,12 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mtra_jax import cli
+
+if TYPE_CHECKING:
+    from mtra_jax.runs.sweep import Plan
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,9 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, rest, has_keys=True)
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax.reports import bars, comparison, formats
+    from mtra_jax.reports import bars
     from mtra_jax.runs import (
         experiments,
+        locks,
         loop,
         processes,
         search_rows,
@@ -53,13 +58,28 @@ def main(arguments: Sequence[str]) -> None:
         only=[name for name in flags.only.split(",") if name],
     )
     counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
-    bars.write_line(f"{len(plan.jobs)} runs: {counts}")
-    with signals.caught(processes.own_signals()) as requests:
+    note = search_rows.difference(chosen.trials, chosen.tuning, overrides)
+    with (
+        locks.held_together([workdir]),
+        signals.caught(processes.own_signals()) as requests,
+    ):
+        bars.write_line(f"{len(plan.jobs)} runs: {counts}" + (note and f"\n{note}"))
         try:
             should_stop = processes.stop_together(requests.should_stop)
             failed = sweep.run_all(plan, bars.write_line, should_stop)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+    _print_table(plan)
+    if failed:
+        sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs failed")
+
+
+def _print_table(plan: "Plan") -> None:
+    """Prints the table of the finished runs of the sweep, if the baseline has one."""
+    from mtra_jax.reports import comparison, formats
+    from mtra_jax.runs import sweep
+
+    chosen = plan.sweep
     own = {(trial.name, trial.seed) for trial in chosen.trials}
     entries = [e for e in sweep.read(plan.workdir) if (e.name, e.seed) in own]
     if any(entry.name == chosen.baseline for entry in entries):
@@ -68,5 +88,3 @@ def main(arguments: Sequence[str]) -> None:
         print(f"\n{formats.text(compared)}\nfiles in {plan.workdir}")
     else:
         print(f"no table without a finished run of {chosen.baseline}")
-    if failed:
-        sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs failed")

@@ -160,7 +160,7 @@ class Endpoint:
         opener = urllib.request.build_opener(_NoRedirects)
         try:
             with opener.open(request, timeout=self.timeout) as answer:
-                return _read(answer.read(_LARGEST))
+                return self._read(answer.read(_LARGEST))
         except urllib.error.HTTPError as error:
             return self._refused(error)
         except (OSError, http.client.HTTPException) as error:
@@ -185,21 +185,46 @@ class Endpoint:
         }
         raise InputError(f"{self.url}: {reason}{hints.get(error.code, '')}") from error
 
+    def _read(self, body: bytes) -> Reply:
+        """The reply in the body of an answer.
 
-def _read(body: bytes) -> Reply:
-    """The reply in the body of an answer."""
+        Raises:
+          InputError: no server of this kind answers so, such as one of web pages.
+          _Again: a reply that is empty, cut off or without a text, or a reported error.
+        """
+        start = shown(" ".join(body[:200].decode(errors="replace").split())[:70])
+        try:
+            values = json.loads(body)
+            (choice, *_) = values["choices"]
+            message, end = choice["message"], choice.get("finish_reason")
+            text = message.get("content") or message.get("refusal") or ""
+            if type(text) is not str:
+                raise TypeError(text)
+            is_refused = bool(message.get("refusal")) or end == "content_filter"
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            if _is_foreign(body):
+                raise InputError(
+                    f"{self.url}: status 200: {start}; expected a chat completion, from "
+                    "an OpenAI-compatible server, and /v1 in the URL"
+                ) from error
+            raise _Again(f"{start} is not a chat completion") from error
+        return Reply(text, is_refused)
+
+
+def _is_foreign(body: bytes) -> bool:
+    """Whether `body` is neither a chat completion or an error, nor the start of one."""
     try:
         values = json.loads(body)
-        (choice, *_) = values["choices"]
-        message, end = choice["message"], choice.get("finish_reason")
-        text = message.get("content") or message.get("refusal") or ""
-        if type(text) is not str:
-            raise TypeError(text)
-        is_refused = bool(message.get("refusal")) or end == "content_filter"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        start = body[:200].decode(errors="replace")
-        raise _Again(f"{shown(start)} is not a chat completion") from error
-    return Reply(text, is_refused)
+    except (ValueError, RecursionError):
+        return not (body.strip() + b"{").startswith(b"{")
+    is_error = isinstance(values, dict) and values.get("error") is not None
+    return not (is_error or (isinstance(values, dict) and "choices" in values))
 
 
 def _message(body: bytes) -> str:

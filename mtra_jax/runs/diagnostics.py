@@ -1,6 +1,6 @@
 """A run's parameters every N steps -> cosines and norms of the tasks' gradients."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +11,14 @@ from mtra_jax.analysis import conflicts
 from mtra_jax.data.batches import Corpus
 from mtra_jax.methods.model import Model
 from mtra_jax.runs import task_gradients
-from mtra_jax.train import build
-from mtra_jax.train.devices import AXIS, Program, local_places
+from mtra_jax.train import build, memory
+from mtra_jax.train.devices import AXIS, Program, local_places, to_host
 from mtra_jax.types import Batch, Params
+
+ADVICE = (
+    "expected --config.diagnostics.every=0, or a smaller batch_size or data.max_length"
+)
+"""Advice for a measurement that runs out of memory."""
 
 
 class Diagnostics(NamedTuple):
@@ -25,11 +30,25 @@ class Diagnostics(NamedTuple):
     """(parameters, batch) -> inner products [T, T]"""
     batch: Batch
 
-    def at(self, step: int, params: Params) -> jax.Array | None:
-        """The Gramian [T, T] after `step`; None for a step without a measurement."""
+    def at(self, step: int, params: Params) -> Callable[[], np.ndarray] | None:
+        """Starts to measure after `step`; None for a step without a measurement.
+
+        The result waits for the device and returns the Gramian [T, T].
+
+        Raises:
+          RunError: a measurement needs too much memory; the result raises it too.
+        """
         if step % self.every:
             return None
-        return self.program(params, self.batch)
+        shapes = [memory.shape_of(self.batch)]
+        with memory.naming(shapes, ADVICE):
+            products = self.program(params, self.batch)
+
+        def wait() -> np.ndarray:
+            with memory.naming(shapes, ADVICE):
+                return to_host(products)
+
+        return wait
 
 
 def make(

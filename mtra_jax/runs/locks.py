@@ -1,9 +1,10 @@
-"""A work directory -> a lock, so that only one process trains there."""
+"""A work directory -> a lock, so that only one process writes there."""
 
 import contextlib
+import errno
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -21,10 +22,12 @@ def check_free(workdir: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(workdir: Path, work: str = "trains") -> Iterator[None]:
+def held(
+    workdir: Path, work: str = "trains", remedy: str = "a new --workdir"
+) -> Iterator[None]:
     """Holds the lock of `workdir`, which the system frees when the process ends.
 
-    `work`: what the process does there, for messages.
+    `work`: what the process does there, and `remedy`: another place, for messages.
 
     Some file systems have no locks (Lustre without `-o flock`, some network mounts).
     The body runs there without one, after a warning: filelock's own fallback is a
@@ -41,14 +44,77 @@ def held(workdir: Path, work: str = "trains") -> Iterator[None]:
             stack.enter_context(lock)
         except filelock.Timeout:
             raise InputError(
-                f"{workdir}: another process {work} there; expected to be alone, or a "
-                "new --workdir"
+                f"{workdir}: another process {work} there; expected to be alone, or "
+                f"{remedy}"
             ) from None
         except OSError as error:
             if error.filename is not None:  # from opening the file, not from locking it
                 raise
             _warn(workdir, work, error)
         yield
+
+
+@contextlib.contextmanager
+def held_together(workdirs: Iterable[Path]) -> Iterator[None]:
+    """Holds the locks of directories with files that all their runs share; makes them.
+
+    After an InputError of the body, directories that were made and are empty are removed.
+
+    Raises:
+      InputError: another process holds a lock, or a directory cannot be made or written.
+    """
+    missing: list[Path] = []
+    with contextlib.ExitStack() as stack:
+        try:
+            # A directory may be given twice; a second lock of it would be refused.
+            for workdir in {os.path.realpath(path): path for path in workdirs}.values():
+                new = _missing(workdir)
+                own = held(workdir, "writes results", "another directory")
+                try:
+                    stack.enter_context(own)
+                except OSError as error:
+                    raise _unusable(workdir, error) from error
+                missing = [*new, *missing]
+            yield
+        except InputError:
+            _remove_empty(missing, (LOCK,))
+            raise
+
+
+def check_usable(workdir: Path) -> None:
+    """Raises InputError if `workdir` cannot be made or written; changes nothing."""
+    missing = _missing(workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not os.access(workdir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(workdir, error) from error
+    finally:
+        _remove_empty(missing)
+
+
+def _missing(workdir: Path) -> list[Path]:
+    """`workdir` and its parents that do not exist, the innermost first."""
+    return [path for path in (workdir, *workdir.parents) if not path.exists()]
+
+
+def _remove_empty(directories: Iterable[Path], own: Collection[str] = ()) -> None:
+    """Removes each directory without other files than those of the names `own`."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            names = os.listdir(directory)
+            if set(names) <= set(own):
+                for name in names:
+                    (directory / name).unlink()
+            directory.rmdir()
+
+
+def _unusable(workdir: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{workdir}: cannot be written: {error.strerror or error}; expected a directory, or "
+        "the name of a new one"
+    )
 
 
 def _warn(workdir: Path, work: str, error: OSError) -> None:

@@ -300,7 +300,7 @@ def _epoch(
         log.add(step, {"epoch": epoch + 1, "learning_rate": rate, **flat, **once})
         if products is not None:
             names = run.benchmark.task_names
-            line = diagnostics.figures(to_host(products), names, flat)
+            line = diagnostics.figures(products(), names, flat)
             log.diagnose(step, {"epoch": epoch + 1, **line})
         watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
         return flat

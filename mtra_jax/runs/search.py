@@ -109,7 +109,8 @@ def make(
 
     Raises:
       InputError: an unknown name or preset, a grid with fewer points than trials, values
-        that do not fit, another search in `workdir`, or a damaged `found.toml` there.
+        that do not fit, another search in `workdir`, or a `found.toml` there that is
+        damaged or compared more trials.
     """
     spaces = search_spaces.load(preset, spec)
     for name in names:
@@ -130,8 +131,7 @@ def make(
     if kind == "optuna":
         search_optuna.load()
     _check_settings(search)
-    if (workdir / search_values.FILE).exists():
-        search_values.read(str(workdir / search_values.FILE))
+    _check_found(search)
     return search
 
 
@@ -160,6 +160,29 @@ def _check_settings(search: Search) -> None:
             )
 
 
+def _check_found(search: Search) -> None:
+    """Raises InputError if `found.toml` cannot take the results of `search`.
+
+    Fewer trials could replace values by worse ones.
+    """
+    path = search.workdir / search_values.FILE
+    if not path.exists():
+        return
+    rows = search_values.read(str(path)).rows
+    if not (search.workdir / SETTINGS).exists():
+        raise InputError(
+            f"{path}: a search without its {SETTINGS}; expected a whole search, or a new "
+            "--workdir"
+        )
+    for name in search.spaces:
+        there = rows[name].num_trials if name in rows else 0
+        if search.num_trials < there:
+            raise InputError(
+                f"--trials {search.num_trials}: {path} has the best of {there} trials of "
+                f"{name}; expected at least {there}, or a new --workdir"
+            )
+
+
 def run_all(
     search: Search,
     say: Callable[[str], None],
@@ -174,6 +197,9 @@ def run_all(
       InputError: a trial lacks data or weights, or its directory holds another one.
       loop.Stopped: `should_stop`, as in `loop.Watch`; the same call continues.
     """
+    # Again: another process may have searched since `make`.
+    _check_settings(search)
+    _check_found(search)
     files.write_json(search.workdir / SETTINGS, _settings(search))
     ended: dict[str, list[Try]] = {}
     current = training.CurrentInputs()

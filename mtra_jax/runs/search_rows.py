@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mtra_jax import config as configs
+from mtra_jax import config_values
 from mtra_jax.errors import InputError
-from mtra_jax.runs.experiments import Overrides, Sweep, Trial
+from mtra_jax.runs import workdir as run_files
+from mtra_jax.runs.experiments import OWN_KEYS, Overrides, Sweep, Trial
 from mtra_jax.runs.search_values import HEAD, Tuning
+from mtra_jax.tasks import BENCHMARKS, OWN
 
 
 def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
@@ -77,6 +81,72 @@ def check_overrides(
                     f"--config.{key}: {tuning.path} sets it for {name}; expected another "
                     "key, or no --found"
                 )
+
+
+def difference(
+    trials: Sequence[Trial],
+    tuning: Tuning | None,
+    overrides: Sequence[tuple[str, str]],
+) -> str:
+    """How the tuned `trials` differ from the search, on one line; "" if they do not.
+
+    What a search on other data or with other epochs has chosen may not suit these runs.
+    Keys are those that the search, the user or all trials set, without the values that were
+    searched. `overrides`: the user's.
+
+    Raises:
+      InputError: the file names an unknown key, or a value that does not fit.
+    """
+    if tuning is None:
+        return ""
+    own = [trial for trial in trials if tuning.of(trial.name, trial.method)]
+    searched = {key for row in tuning.rows.values() for key, _ in row.values}
+    shared = [
+        pair
+        for pair in (own[0].overrides if own else ())
+        if all(pair in trial.overrides for trial in own)
+    ]
+    pairs = (*tuning.overrides, *shared, *overrides)
+    hidden = {*searched, *run_files.FREE_KEYS, *OWN_KEYS}
+    keys = dict.fromkeys(key for key, _ in pairs if key not in hidden)
+    there: dict[str, list[str]] = {key: [] for key in keys}
+    here: dict[str, list[str]] = {key: [] for key in keys}
+    for trial in dict.fromkeys(trial._replace(seed=0) for trial in own):
+        try:
+            before = _values(trial, tuning.overrides)
+        except InputError as error:
+            raise InputError(f"{tuning.path}: {HEAD}.overrides: {error}") from error
+        now = _values(trial, (*trial.overrides, *overrides))
+        for key in keys:
+            there[key].append(before[key])
+            here[key].append(now[key])
+    differing = [key for key in keys if there[key] != here[key]]
+    if not differing:
+        return ""
+    sides = (
+        ", ".join(f"{key}={' or '.join(dict.fromkeys(side[key]))}" for key in differing)
+        for side in (there, here)
+    )
+    return f"{tuning.path}: found with {'; these runs have '.join(sides)}"
+
+
+def _values(trial: Trial, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The values by dotted key, as text, after `pairs` are set in the trial's preset."""
+    config = configs.preset(trial.preset, trial.method)
+    for key, text in pairs:
+        config_values.set_text(config, key, text)
+    values = config_values.flat(config)
+    if config.benchmark != OWN:
+        names = configs.task_names(config)
+        is_whole = names == BENCHMARKS[config.benchmark].task_names
+        values["tasks"] = () if is_whole else names
+    return {key: _text(value) for key, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(sorted(value)) or "all"
+    return str(value)
 
 
 def described(tuning: Tuning | None, trial: Trial) -> dict[str, Any] | None:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from mtra_jax import config_files
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs.experiments import Overrides
 
-Point = Overrides
+Point = tuple[tuple[str, str], ...]
 """A value for each axis, as (dotted key, text)."""
 
 

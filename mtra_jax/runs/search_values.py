@@ -10,11 +10,14 @@ from mtra_jax import files
 from mtra_jax.data import toml_tables
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
+from mtra_jax.runs import search_spaces
+from mtra_jax.runs.search_spaces import Space
 from mtra_jax.tasks import OWN
 
 FILE = "found.toml"
 FORMAT = 1
 HEAD = "search"
+_HEAD_KEYS = ("format", "preset", "space", "seed", "command", "overrides")
 # Keys that a search sets besides those of its axes.
 OWN_KEYS = ("seed", "method.name")
 
@@ -44,11 +47,15 @@ class Chosen(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """The content of a `found.toml`, and its path as it was given."""
+    """The content of a `found.toml`, and its path as it was given.
+
+    `overrides`: (dotted key, text), the user's for every trial of the search.
+    """
 
     path: str
     preset: str
     rows: dict[str, Chosen]
+    overrides: tuple[tuple[str, str], ...] = ()
 
     def of(self, row: str, method: str) -> Chosen | None:
         """What the search has chosen for a row of a table; None if it was not tuned."""
@@ -102,10 +109,11 @@ def _key(key: str) -> str:
 
 
 def read(path: str) -> Tuning:
-    """Reads a `found.toml`; each table must make a configuration of the preset.
+    """Reads a `found.toml`; each table must be a space and make a configuration.
 
     Raises:
-      InputError: the file cannot be read, or a key of it is missing or wrong.
+      InputError: the file cannot be read, or a table or key of it is missing, unknown or
+        wrong.
     """
     text, content = toml_tables.read(Path(path))
     head = toml_tables.Table(Path(path), text, HEAD, _table(path, content, HEAD))
@@ -118,17 +126,36 @@ def read(path: str) -> Tuning:
         configs.preset(preset, "ew")
     except InputError as error:
         raise InputError(f"{head.place('preset')}: {HEAD}.preset: {error}") from error
-    rows = {
-        name: _row(
-            toml_tables.Table(Path(path), text, name, _table(path, content, name)),
-            preset,
-        )
-        for name in content
-        if name != HEAD
-    }
+    _check_keys(head, _HEAD_KEYS)
+    spaces = search_spaces.load(preset)
+    rows = {}
+    for name in content:
+        if name == HEAD:
+            continue
+        if name not in spaces:
+            place = toml_tables.place(Path(path), text, name)
+            hint = did_you_mean(name, spaces)
+            raise InputError(f"{place}: unknown section [{name}]; {hint}")
+        values = _table(path, content, name)
+        table = toml_tables.Table(Path(path), text, name, values)
+        rows[name] = _row(table, preset, spaces[name])
     if not rows:
         raise InputError(f"{path}: no table of a method; expected one such as [mtra]")
-    return Tuning(path, preset, rows)
+    return Tuning(path, preset, rows, _overrides(head))
+
+
+def _check_keys(table: toml_tables.Table, expected: tuple[str, ...]) -> None:
+    for key in table.values:
+        if key not in expected:
+            hint = did_you_mean(key, expected)
+            raise InputError(f"{table.place(key)}: {table.name}.{key}: {hint}")
+
+
+def _overrides(head: toml_tables.Table) -> tuple[tuple[str, str], ...]:
+    overrides = head.table("overrides")
+    if not all(isinstance(text, str) for text in overrides.values()):
+        raise head.fault("overrides", "a text for each key, as on the command line")
+    return tuple(overrides.items())
 
 
 def _table(path: str, content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -137,17 +164,15 @@ def _table(path: str, content: Mapping[str, Any], name: str) -> Mapping[str, Any
     return content[name]
 
 
-def _row(table: toml_tables.Table, preset: str) -> Chosen:
-    """Raises InputError if the table of a method lacks a key, or has a wrong one."""
-    expected = ("method", "trials", *Chosen._fields[3:])
-    for key in table.values:
-        if key not in expected:
-            hint = did_you_mean(key, expected)
-            raise InputError(f"{table.place(key)}: {table.name}.{key}: {hint}")
+def _row(table: toml_tables.Table, preset: str, space: Space) -> Chosen:
+    """Raises InputError if the table of a space lacks a key, or has a wrong one."""
+    _check_keys(table, ("method", "trials", *Chosen._fields[3:]))
     method = table.choice("method", tuple(registry.METHODS), table.name)
     if method not in registry.METHODS:
         hint = did_you_mean(method, registry.METHODS)
         raise InputError(f"{table.place()}: {table.name}: unknown method; {hint}")
+    if method != space.method:
+        raise table.fault("method", f"{space.method!r}, which this section is of")
     count = table.values.get("trials")
     if type(count) is not int or count < 1:
         raise table.fault("trials", "a whole number, at least 1")

@@ -75,10 +75,10 @@ def test_refusals_of_a_server_are_replies(answer, expected):
         (429, {}, "full"),
         (429, {"Retry-After": "0"}, ""),
         (503, {}, "<html>"),
-        (200, {}, "not JSON"),
+        (200, {}, ""),
+        (200, {}, '{"choices": [{"mess'),
         (200, {}, '{"error": {"code": 502, "message": "upstream"}}'),
         (200, {}, '{"choices": []}'),
-        (200, {}, "[]"),
         (200, {}, '{"choices": [{"message": {"content": 3}}]}'),
     ],
 )
@@ -136,6 +136,34 @@ def test_a_request_that_cannot_succeed_is_not_repeated(status, headers, parts):
             replies(served, ["x", "y"], concurrency=1)
         assert len(served.requests) == 1
     assert_mentions(error.value, served.url, *parts)
+
+
+PAGE = "<!DOCTYPE html>\n<html><head><title>Welcome</title></head></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "start"),
+    [
+        (PAGE, "'<!DOCTYPE html> <html><head><title>Welcome</title></head></html>'"),
+        ("not JSON " * 50, "'not JSON not JSON not JSON not JSON"),
+        ("[]", "'[]'"),
+        ('{"detail": "Not Found"}', """'{"detail": "Not Found"}'"""),
+        ('{"error": null}', """'{"error": null}'"""),
+        ('data: {"choices": []}', """'data: {"choices": []}'"""),
+    ],
+)
+def test_what_no_such_server_answers_is_refused_at_once(body, start):
+    with serving(lambda prompt, _: body) as served:
+        with pytest.raises(InputError) as error:
+            replies(served, ["x"])
+        assert len(served.requests) == 1
+    message = str(error.value)
+    assert message.startswith(f"{served.url}: status 200: {start}")
+    assert message.endswith(
+        "; expected a chat completion, from an OpenAI-compatible server, and /v1 in the URL"
+    )
+    assert len(message) < 250
+    assert "\n" not in message
 
 
 def test_replies_under_way_are_returned_before_the_error():

@@ -1,6 +1,7 @@
 """`diagnostics.every`: lines against gradients one task at a time; resuming; pictures."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,9 +10,16 @@ from messages import assert_mentions
 
 from mtra_jax import config as configs
 from mtra_jax.commands import report
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import task_losses
-from mtra_jax.runs import diagnostic_figures, loop, scoring, task_gradients, training
+from mtra_jax.runs import (
+    diagnostic_figures,
+    diagnostics,
+    loop,
+    scoring,
+    task_gradients,
+    training,
+)
 from mtra_jax.runs import trained as runs
 from mtra_jax.train import build
 from mtra_jax.train.devices import Program, choose_devices
@@ -134,6 +142,46 @@ def test_devices_and_micro_batches_do_not_matter(measured, mapping):
     program = Program(function, choose_devices(2), donate_first=False, mapping=mapping)
     actual = program(network.saved.params, batch)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-9)
+
+
+class _Full:
+    """An array whose program ran out of memory after it was started."""
+
+    def __array__(self, *_, **__):
+        raise MemoryError("no 9 bytes")
+
+
+def test_a_measurement_without_memory_is_named():
+    batch = SimpleNamespace(tokens=np.zeros((1, 2, 3, 4)))
+
+    def fail(params, batch):
+        raise ValueError("RESOURCE_EXHAUSTED: no 9 bytes")
+
+    for program, reason in (
+        (fail, "RESOURCE_EXHAUSTED: no 9 bytes"),
+        (lambda params, batch: _Full(), "no 9 bytes"),
+    ):
+        probe = diagnostics.Diagnostics(2, program, batch)
+        assert probe.at(3, {}) is None
+        with pytest.raises(RunError) as error:
+            probe.at(4, {})()
+        assert str(error.value) == (
+            f"out of memory in a batch of 3 rows of 4 tokens on each device: {reason}; "
+            "expected --config.diagnostics.every=0, or a smaller batch_size or "
+            "data.max_length"
+        )
+
+
+@pytest.mark.parametrize(
+    "flag", ["--format=text", "--split=test", "--baseline=ew", "--out=x.tex"]
+)
+def test_flags_of_a_table_are_refused_beside_diagnostics(flag, tmp_path):
+    with pytest.raises(InputError) as error:
+        report.main([str(tmp_path), "--diagnostics", flag])
+    assert str(error.value) == (
+        f"{flag.replace('=', ' ')} with --diagnostics, which draws PNG and PDF files into "
+        "DIR/figures; expected only one of them"
+    )
 
 
 def test_one_command_draws_the_run(measured, capsys):

@@ -402,6 +402,23 @@ def test_wrong_requests_are_refused(tmp_path, trainer):
         f"{tmp_path}/search.json: seed is 0 there and 1 here; expected the same, or a new "
         "--workdir"
     )
+    path = tmp_path / "found.toml"
+    path.write_text(path.read_text().replace("trials = 1\n", "trials = 3\n"))
+    (tmp_path / "ew/trial00/trial.json").unlink()
+    before = path.read_text()
+    assert answer(made, tmp_path, ("ew", "mtra"), trials=2) == (
+        f"--trials 2: {path} has the best of 3 trials of ew; expected at least 3, or a new "
+        "--workdir"
+    )
+    assert path.read_text() == before
+    made(tmp_path, ("mtra",), trials=2)
+    (tmp_path / "search.json").rename(tmp_path / "x.json")
+    assert answer(made, tmp_path, trials=3) == (
+        f"{path}: a search without its search.json; expected a whole search, or a new "
+        "--workdir"
+    )
+    (tmp_path / "x.json").rename(tmp_path / "search.json")
+    path.unlink()
     (tmp_path / "ew/trial00/trial.json").write_text('{"format": 1, "state": "good"}')
     assert answer(run_all, made(tmp_path, trials=1)).startswith(
         f"{tmp_path}/ew/trial00/trial.json: damaged: "
@@ -455,7 +472,10 @@ def tuning(file):
 
 def test_what_was_written_is_read(file, tuning):
     assert tuning == Tuning(
-        str(file), "minilm_tweeteval", {row.name: row for row in ROWS}
+        str(file),
+        "minilm_tweeteval",
+        {row.name: row for row in ROWS},
+        (("data.limit", "24"),),
     )
     head = tomllib.loads(file.read_text())["search"]
     assert head["command"] == 'a "b" \\ \x7f ü'
@@ -498,6 +518,11 @@ def test_what_was_written_is_read(file, tuning):
         ("best_trial = 0", "best_trail = 0", ":16: ew.best_trail: did you mean"),
         ("best_trial = 0", "best_trial = []", ":16: ew.best_trial is []; expected a"),
         ("trials = 16", "trials = ", ":12: Invalid value"),
+        ("[ew]", "[eww]", ":10: unknown section [eww]; did you mean ew"),
+        ("[ew_tuned]", "[[x.y]]", ":21: unknown section [x]; known: ew, ew_tuned, "),
+        ("[ew]", "[uw]", ":11: uw.method is 'ew'; expected 'uw', which this section"),
+        ("seed = 0", "sead = 0", ":6: search.sead: did you mean seed?"),
+        ('"24"', "24", ":8: search.overrides is {'data.limit': 24}; expected a text"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(file, old, new, expected):
@@ -559,6 +584,38 @@ def test_a_search_of_another_preset_or_a_key_set_twice_is_refused(tuning, tmp_pa
         f"--config.weight_decay: {tuning.path} sets it for ew_tuned; expected another key, "
         "or no --found"
     )
+
+
+def test_a_search_under_other_conditions_than_the_runs_is_one_line(tuning):
+    def line(tuning, *overrides, name="minilm_tweeteval"):
+        chosen = experiments.load(f"{ROOT}/configs/sweep.py:{name}")
+        made = search_rows.tuned(chosen, tuning)
+        return search_rows.difference(made.trials, tuning, overrides)
+
+    assert line(tuning) == (
+        f"{tuning.path}: found with data.limit=24; these runs have data.limit=0"
+    )
+    assert line(tuning, ("data.limit", "24"), ("data.dir", "x")) == ""
+    whole = tuning._replace(overrides=())
+    assert line(whole) == line(whole, ("epochs", "20"), ("tasks", "")) == ""
+    assert line(whole, ("data.fraction", "0.10"), ("epochs", "20")) == (
+        f"{tuning.path}: found with data.fraction=1.0; these runs have data.fraction=0.1"
+    )
+    cut = tuning._replace(overrides=(("tasks", "irony,emotion"), ("epochs", "2")))
+    assert line(cut) == (
+        f"{tuning.path}: found with tasks=emotion,irony, epochs=2; these runs have "
+        "tasks=all, epochs=20"
+    )
+    # What all rows of a sweep set counts; the rate that was searched does not.
+    assert line(cut, name="minilm_tweeteval_small") == (
+        f"{tuning.path}: found with data.fraction=1.0, batch_size=128, data.max_shapes=0; "
+        "these runs have data.fraction=0.2, batch_size=64, data.max_shapes=3"
+    )
+    wrong = tuning._replace(overrides=(("epoch", "2"),))
+    assert answer(line, wrong).startswith(
+        f"{tuning.path}: search.overrides: unknown key --config.epoch; did you mean epochs"
+    )
+    assert search_rows.difference((), None, (("epochs", "1"),)) == ""
 
 
 CATALOGUE = studies.load()

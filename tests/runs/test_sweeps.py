@@ -22,6 +22,7 @@ from mtra_jax.runs import (
     display,
     experiments,
     inputs,
+    locks,
     loop,
     sweep,
     training,
@@ -764,7 +765,7 @@ def test_a_sweep_starts_continues_and_is_not_trained_twice(tmp_path, sweep_file)
         return {
             path: (path.read_bytes(), path.stat().st_mtime_ns)
             for path in workdir.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != locks.LOCK
         }
 
     before = files()
