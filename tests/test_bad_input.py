@@ -374,6 +374,29 @@ ROWS = {
         (*TABLE, "EW={tmp}"),
         ("name", "EW", "twice"),
     ),
+    "epochs of a run before its first": Row(
+        run_with(),
+        (*TABLE, "--epochs"),
+        ("metrics.jsonl", "No such file", "after its first epoch"),
+    ),
+    "grid of one option": Row(
+        put("results.jsonl", line()),
+        (*REPORT, "--grid=beta"),
+        ("--grid beta", "two options"),
+    ),
+    "grid of an option that no run sets": Row(
+        put("results.jsonl", line()),
+        (*REPORT, "--grid=beta,epsilom"),
+        ("no run sets", "beta"),
+    ),
+    "figure without a grid": Row(
+        nothing, (*REPORT, "--figure=g"), ("--figure", "--grid")
+    ),
+    "representations and a format": Row(
+        nothing,
+        (*REPORT, "--representations", "--format=csv"),
+        ("--format csv", "--representations"),
+    ),
     "format of a table that is none": Row(
         nothing, (*REPORT, "--format=html"), ("--format", "'html'")
     ),

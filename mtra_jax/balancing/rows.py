@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree
 
 ELEMENTS = 2**19
-"""Of T gradients, in a part of their Gramian on a CPU: 2 MiB of float32."""
+"""In a part of the T gradients whose Gramian is summed on a CPU: 2 MiB of float32."""
 
 
 class Taken(NamedTuple):

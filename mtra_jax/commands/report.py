@@ -106,11 +106,10 @@ def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
         raise InputError(f"--format {flags.format}: --grid has text and markdown")
     grid = option_grids.of(entries, options, split)
     if flags.figure:
-        axes = [(axis.name, axis.values) for axis in (grid.rows, grid.columns)]
-        measure = f"Avg., {split}"
-        drawing.save(
-            figures.option_grid(grid.means, *axes, measure), Path(flags.figure)
+        drawn = figures.option_grid(
+            grid.means, grid.rows, grid.columns, f"Avg., {split}"
         )
+        drawing.save(drawn, Path(flags.figure))
     return option_grids.table(grid, markdown=flags.format == "markdown")
 
 

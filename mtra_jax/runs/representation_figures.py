@@ -10,7 +10,7 @@ from mtra_jax.runs.trained import Trained
 
 DIRECTORY = "figures"
 TEXTS = 200
-"""Of each task."""
+"""The most of a task."""
 
 
 def draw(directory: Path, split: str = "test") -> list[Path]:
@@ -44,6 +44,8 @@ def draw(directory: Path, split: str = "test") -> list[Path]:
                 label if owner == task.title else None
                 for owner, label in zip(owners, labels, strict=True)
             ]
-    drawn = figures.representations(projected.points, groupings, projected.shares)
+    drawn = figures.representations(
+        projected.points, groupings, projected.shares.tolist()
+    )
     (directory / DIRECTORY).mkdir(exist_ok=True)
     return list(drawing.save(drawn, directory / DIRECTORY / "representations"))

@@ -97,7 +97,7 @@ def test_a_footprint_is_that_of_a_fresh_process(tmp_path):
 
 
 def test_peak_memory_grows_with_what_is_held():
-    """In a process of its own, whose peak so far is small."""
+    """In a new process, whose peak so far is small."""
     script = (
         "import host_costs, numpy\n"
         "size = host_costs.peak_bytes() + 50_000_000\n"
