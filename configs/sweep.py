@@ -22,6 +22,9 @@ own
 balancers_synthetic (two seeds), balancers_minilm_tweeteval_small
     The other balancers, after EW under their sampling. Hardware, time and score: not
     measured.
+reduction_synthetic
+    EW as the mean and as the sum of the losses, and MTRA, with the preset's values, five
+    seeds. Two cores of an AMD EPYC, 24 GiB: @@ (27 November 2026). Time: not measured.
 ablations_synthetic, beta_epsilon_synthetic (two seeds)
     MTRA without its parts, and with nine pairs of β and ε. Hardware, time and score: not
     measured.
@@ -46,6 +49,7 @@ NO_TA = ("method.task_alignment", "false")
 NO_SA = ("method.self_alignment", "false")
 NO_SI = ("method.logarithm", "false")
 JOINT = (("sampling", "joint"),)
+SUM = (("method.reduction", "sum"),)
 BASELINES = {
     name: EW_JOINT
     for name, entry in registry.METHODS.items()
@@ -107,6 +111,11 @@ SWEEPS = {
     "ablations_synthetic": (
         *experiments.grid([EW], "tiny_synthetic", (0, 1)),
         *experiments.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
+    ),
+    "reduction_synthetic": (
+        *experiments.grid([EW], "tiny_synthetic", range(5)),
+        *experiments.variants(EW, {"ew sum": SUM}, "tiny_synthetic", range(5)),
+        *experiments.grid(["mtra"], "tiny_synthetic", range(5)),
     ),
     "beta_epsilon_synthetic": (
         *experiments.grid([EW], "tiny_synthetic", (0, 1)),
