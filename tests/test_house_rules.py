@@ -388,6 +388,8 @@ SWEEPS = {
     "configs/sweep.py": {
         "synthetic": "tiny_synthetic",
         "ablations_synthetic": "tiny_synthetic",
+        "reduction_synthetic": "tiny_synthetic",
+        "beta_epsilon_synthetic": "tiny_synthetic",
         **{
             f"{backbone}_{benchmark}": f"{backbone}_{benchmark}"
             for backbone in ("roberta", "bert", "minilm")
