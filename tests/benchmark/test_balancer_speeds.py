@@ -7,6 +7,7 @@ import balancer_speeds
 import jax
 import numpy as np
 import pytest
+from tiers import nightly_only
 
 from mtra_jax.errors import InputError
 
@@ -88,6 +89,7 @@ def test_every_method_of_torchjd_is_paired_with_one_of_ours():
 
 
 @pytest.mark.processes
+@nightly_only
 def test_the_memory_of_t_gradients_is_seen():
     """A Jacobian of 6 tasks and half a million parameters is 14 MB, a gradient 2."""
     if not Path("/proc/self/clear_refs").exists():

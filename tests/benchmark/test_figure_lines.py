@@ -123,6 +123,7 @@ def test_the_script_measures_a_run(tmp_path):
     assert measured["saving"]["num_bytes"] > speed["parameters"]["training"] * 4
 
 
+@nightly_only
 def test_the_script_counts_what_devices_send(tmp_path):
     cache = f"--config.data.cache_dir={tmp_path}"
     measured = json.loads(run_script(cache, "--devices=1,2", "--json"))

@@ -20,6 +20,7 @@ import start_stages
 import supervisor
 from kernel_events import Kernel
 from supervisor import Measurement
+from tiers import nightly_only
 
 from mtra_jax.data import sources
 from mtra_jax.models import pretrained
@@ -400,6 +401,7 @@ def test_stages_are_shown_by_their_durations():
     assert start_stages._parts(ends) == expected
 
 
+@nightly_only
 def test_the_instrument_measures_a_small_run(tmp_path):
     script = str(INSTRUMENT / "gpu.py")
     names = "device,ew-128,start"

@@ -22,9 +22,9 @@ pytest.importorskip("orbax.checkpoint")
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.processes, pytest.mark.nightly]
 # Together they have all kinds of state that a run must restore.
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
 # Parameters of a method, and averages in its state; the longer mode has the others too.
-METHODS = ("mtra",) if KILLS <= 4 else ("mtra", "uw", "dwa", "pcgrad")
+METHODS = ("mtra",) if KILLS <= 2 else ("mtra", "uw", "dwa", "pcgrad")
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 FLAGS = (
     "--config.tasks=irony,intensity",

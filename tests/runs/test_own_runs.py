@@ -13,6 +13,7 @@ import own_files
 import pytest
 import xla_flags
 from messages import assert_mentions
+from tiers import nightly_only
 
 from mtra_jax import config, errors
 from mtra_jax.commands import predict
@@ -320,6 +321,7 @@ def params_of(workdir):
 
 
 @pytest.mark.processes
+@nightly_only
 def test_two_processes_train_own_tasks_as_one_does(toml, tmp_path):
     """Each has two devices, the one process four; up to rounding."""
     with socket.socket() as listener:

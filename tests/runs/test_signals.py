@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from tiers import NIGHTLY_ONLY
 
 pytest.importorskip("orbax.checkpoint")
 pytestmark = pytest.mark.processes
@@ -33,7 +34,10 @@ FIRST = {
 # One handler serves both signals, so that two places are enough for the second.
 @pytest.mark.parametrize(
     ("name", "stops"),
-    [("SIGTERM", STOPS), ("SIGINT", (STOPS[1], STOPS[4]))],
+    [
+        ("SIGTERM", STOPS),
+        pytest.param("SIGINT", (STOPS[1], STOPS[4]), marks=NIGHTLY_ONLY),
+    ],
     ids=["SIGTERM", "SIGINT"],
 )
 def test_a_signal_at_any_time_saves_and_the_same_command_continues(

@@ -98,7 +98,7 @@ def program(
         ("mtra", 2, True, None, "pmap"),
         ("ew", 4, True, 1, "shard_map"),
         pytest.param("mtra", 4, True, 1, "pmap", marks=NIGHTLY_ONLY),
-        ("mtra", 4, False, None, "shard_map"),
+        pytest.param("mtra", 4, False, None, "shard_map", marks=NIGHTLY_ONLY),
         ("pcgrad", 2, False, None, "pmap"),
     ],
 )
