@@ -87,6 +87,26 @@ def read_json(path: Path, advice: str = "") -> Any:
         raise InputError(f"{path}: damaged: {error}{advice}") from error
 
 
+def json_lines(path: Path) -> list[tuple[str, Any]]:
+    """The values of a log's lines, each after its place; None for a damaged line.
+
+    A last line without a line break is being written, and left out.
+
+    Raises:
+      OSError: `path` cannot be read.
+    """
+    lines: list[tuple[str, Any]] = []
+    for number, text in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not text.endswith(b"\n"):
+            break
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        lines.append((f"{path}:{number}", value))
+    return lines
+
+
 # ---- writing
 
 

@@ -71,6 +71,7 @@ def gramian(gradients: Tree, is_shared: Tree) -> jax.Array:
 
 
 def _products(rows: jax.Array) -> jax.Array:
+    """The inner products [T, T] of `rows` [T, D]."""
     # Full precision, where matrix products round to less. The squares of float16 may
     # overflow, and there are no linear solvers for bfloat16.
     return jnp.matmul(

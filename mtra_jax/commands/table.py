@@ -53,8 +53,13 @@ def _runs(arguments: Sequence[str]) -> dict[str, Path]:
 
 def _show_epochs(runs: Mapping[str, Path], *, markdown: bool) -> None:
     from mtra_jax.reports import epochs
+    from mtra_jax.runs import workdir as files
 
-    print(epochs.table(*_epochs(runs), markdown=markdown))
+    lines, tasks = _epochs(runs)
+    print(epochs.table(lines, tasks, markdown=markdown))
+    limits = {name: files.read_config(path).clip_norm for name, path in runs.items()}
+    if note := epochs.clipping(lines, limits):
+        print(f"\n{note}")
 
 
 def _draw(runs: Mapping[str, Path], directory: Path) -> None:
@@ -70,12 +75,7 @@ def _draw(runs: Mapping[str, Path], directory: Path) -> None:
     }
     if bounded:
         made["bound"] = figures.bound_curves(bounded, titles)
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = [
-        path
-        for name, drawn in made.items()
-        for path in drawing.save(drawn, directory / name)
-    ]
+    paths = drawing.save_all(made, directory)
     print(f"files: {', '.join(map(str, paths))}")
 
 

@@ -6,7 +6,7 @@ matplotlib is the extra `plots`: it is imported when a figure is drawn.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ STYLE = {
 # From dark to light, also in grey.
 COLOURS = ("#000000", "#00468b", "#b2182b", "#1b9e77", "#e08214", "#8fb7e0")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+DIRECTORY = "figures"
+"""That of the pictures of a run or a study, within its own."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 PANEL = (2.3, 1.9)
 """Width and height of a panel in inches."""
@@ -64,6 +66,19 @@ def save(figure: "Figure", path: Path) -> tuple[Path, Path]:
             figure.savefig(temporary, format=kind, metadata=metadata)
         written.append(target)
     return written[0], written[1]
+
+
+def save_all(figures: Mapping[str, "Figure"], directory: Path) -> list[Path]:
+    """Saves each figure by its name in `directory`, which is made; returns all paths.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for name, figure in figures.items():
+        paths += save(figure, directory / name)
+    return paths
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
 """`metrics.jsonl` of runs -> validation figures epoch by epoch, a table for each task."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtra_jax import metrics
+import numpy as np
+
+from mtra_jax import files, metrics
 from mtra_jax.errors import InputError
 from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
@@ -21,22 +22,13 @@ def read(path: Path) -> list[Line]:
     """
     rule = "expected the file of a run after its first epoch"
     try:
-        content = path.read_bytes()
+        logged = files.json_lines(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; {rule}") from error
-    lines: list[Line] = []
-    for number, text in enumerate(content.splitlines(keepends=True), 1):
-        if not text.endswith(b"\n"):
-            break
-        try:
-            line = json.loads(text)
-        except ValueError:
-            line = None
+    for place, line in logged:
         if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise InputError(
-                f"{path}:{number}: damaged; expected an object with a step"
-            )
-        lines.append(line)
+            raise InputError(f"{place}: damaged; expected an object with a step")
+    lines = [line for _, line in logged]
     if not of_epochs(lines):
         raise InputError(f"{path}: no epoch; {rule}")
     return lines
@@ -87,6 +79,29 @@ def table(
         title = f"**{task.title}**\n" if markdown else task.title
         parts.append(f"{title}\n{make(heads, body)}")
     return "\n\n".join(parts)
+
+
+def clipping(runs: Mapping[str, Sequence[Line]], limits: Mapping[str, float]) -> str:
+    """In how many steps the gradient of each run was longer than its limit.
+
+    `limits`: the largest norms, by the name of the run (`clip_norm`).
+
+    >>> lines = [{"step": i, "norm/grads": norm} for i, norm in enumerate((0.5, 3.0, 2.0))]
+    >>> print(clipping({"EW": lines}, {"EW": 1.0}))
+    steps with a clipped gradient: EW 66.7 % (median of the norm 2, clip_norm 1)
+    """
+    parts = []
+    for name, lines in runs.items():
+        norms = [
+            line["norm/grads"] for line in lines if line.get("norm/grads") is not None
+        ]
+        if norms:
+            share = 100 * np.mean(np.array(norms) > limits[name])
+            parts.append(
+                f"{name} {share:.1f} % (median of the norm {np.median(norms):.3g}, "
+                f"clip_norm {limits[name]:g})"
+            )
+    return f"steps with a clipped gradient: {', '.join(parts)}" if parts else ""
 
 
 def _columns(

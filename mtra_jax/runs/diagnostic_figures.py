@@ -1,16 +1,14 @@
 """`diagnostics.jsonl` of a run -> a heat map of cosines, and curves: PNG and PDF files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtra_jax import files
 from mtra_jax.errors import InputError
 from mtra_jax.reports import drawing, figures
 from mtra_jax.runs import definitions, metrics_log
-
-DIRECTORY = "figures"
 
 
 def draw(directory: Path) -> list[Path]:
@@ -34,11 +32,7 @@ def draw(directory: Path) -> list[Path]:
         "gradient_cosines": figures.conflict_heat_map(means, list(titles.values())),
         "gradient_curves": figures.gradient_curves(lines, titles),
     }
-    (directory / DIRECTORY).mkdir(exist_ok=True)
-    paths: list[Path] = []
-    for name, drawn in made.items():
-        paths += drawing.save(drawn, directory / DIRECTORY / name)
-    return paths
+    return drawing.save_all(made, directory / drawing.DIRECTORY)
 
 
 def read(directory: Path, num_tasks: int) -> list[dict[str, Any]]:
@@ -50,23 +44,17 @@ def read(directory: Path, num_tasks: int) -> list[dict[str, Any]]:
     path = directory / metrics_log.DIAGNOSTICS
     rule = "expected a run with --config.diagnostics.every=N after N steps"
     try:
-        content = path.read_bytes()
+        logged = files.json_lines(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {rule}") from None
-    # Without a line break the last line is being written.
-    lines = [
-        _line(text, f"{path}:{number}", num_tasks)
-        for number, text in enumerate(content.splitlines(keepends=True), 1)
-        if text.endswith(b"\n")
-    ]
+    lines = [_line(value, place, num_tasks) for place, value in logged]
     if not lines:
         raise InputError(f"{path}: empty; {rule}")
     return lines
 
 
-def _line(text: bytes, place: str, num_tasks: int) -> dict[str, Any]:
+def _line(line: Any, place: str, num_tasks: int) -> dict[str, Any]:
     try:
-        line = json.loads(text)
         cosines = np.array(line["cosines"], np.float64)
         if cosines.shape == (num_tasks, num_tasks) and type(line["step"]) is int:
             return {**line, "cosines": cosines}

@@ -8,12 +8,11 @@ from mtra_jax.analysis import projection
 from mtra_jax.reports import drawing, figures
 from mtra_jax.runs.trained import Trained
 
-DIRECTORY = "figures"
 TEXTS = 200
 """The most of a task."""
 
 
-def draw(directory: Path, split: str = "test") -> list[Path]:
+def draw(directory: Path) -> list[Path]:
     """Writes `representations` into `figures` of the run in `directory`; returns the paths.
 
     The two directions are those of the largest variance over the texts of all tasks, an
@@ -28,10 +27,10 @@ def draw(directory: Path, split: str = "test") -> list[Path]:
     owners: list[str] = []
     labels: list[str | None] = []
     for task in trained.tasks:
-        part = trained.part(task, split)
+        part = trained.part(task, "test")
         count = min(TEXTS, len(part.texts))
         chosen = np.random.default_rng(0).permutation(len(part.texts))[:count]
-        rows.append(trained.rows(task, split).z[chosen])
+        rows.append(trained.rows(task, "test").z[chosen])
         owners += [task.title] * count
         own = np.asarray(part.labels)[chosen]
         is_known = task.is_classification
@@ -47,5 +46,4 @@ def draw(directory: Path, split: str = "test") -> list[Path]:
     drawn = figures.representations(
         projected.points, groupings, projected.shares.tolist()
     )
-    (directory / DIRECTORY).mkdir(exist_ok=True)
-    return list(drawing.save(drawn, directory / DIRECTORY / "representations"))
+    return drawing.save_all({"representations": drawn}, directory / drawing.DIRECTORY)

@@ -15,7 +15,6 @@ from mtra_jax.runs.studies import Row, Study, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DIRECTORY = "figures"
 AXES = {
     "data.fraction": "share of the training examples",
     "data.label_noise": "share of labels drawn anew",
@@ -37,12 +36,7 @@ def draw(study: Study, workdir: Path) -> list[Path]:
         directory = studies.directory_of(workdir, table)
         for end, drawn in _of_table(study, table, directory).items():
             made["-".join(filter(None, (study.name, table.directory, end)))] = drawn
-    paths: list[Path] = []
-    if made:
-        (workdir / DIRECTORY).mkdir(exist_ok=True)
-    for name, drawn in made.items():
-        paths += drawing.save(drawn, workdir / DIRECTORY / name)
-    return paths
+    return drawing.save_all(made, workdir / drawing.DIRECTORY) if made else []
 
 
 def _of_table(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:

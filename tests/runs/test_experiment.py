@@ -236,7 +236,9 @@ def test_representations_are_drawn_by_task_and_by_label(workdir, monkeypatch):
         drawn.update(points=points, groups=groupings, shares=shares)
 
     monkeypatch.setattr(figures, "representations", keep)
-    monkeypatch.setattr(drawing, "save", lambda _, path: (path,))
+    monkeypatch.setattr(
+        drawing, "save_all", lambda made, place: [place / n for n in made]
+    )
     directory = workdir / "mtra/seed0"
     (path,) = representation_figures.draw(directory)
     assert path == directory / "figures/representations"

@@ -21,9 +21,8 @@ from mtra_jax.runs import checkpoints
 pytest.importorskip("orbax.checkpoint")
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.processes, pytest.mark.nightly]
-# Together they have all kinds of state that a run must restore.
 KILLS = int(os.environ.get("KILLS", "2"))
-# Parameters of a method, and averages in its state; the longer mode has the others too.
+# Parameters of the method in every run; the longer mode has together all kinds of state.
 METHODS = ("mtra",) if KILLS <= 2 else ("mtra", "uw", "dwa", "pcgrad")
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 FLAGS = (
