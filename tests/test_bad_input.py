@@ -379,6 +379,19 @@ ROWS = {
         (*TABLE, "--epochs"),
         ("metrics.jsonl", "No such file", "after its first epoch"),
     ),
+    "split of a table of epochs": Row(
+        run_with(),
+        (*TABLE, "--epochs", "--split=test"),
+        ("--split test", "validation"),
+    ),
+    "Markdown beside curves": Row(
+        run_with(), (*TABLE, "--curves={tmp}/c", "--markdown"), ("--markdown", "PNG")
+    ),
+    "baseline of a grid": Row(
+        put("results.jsonl", line()),
+        (*REPORT, "--grid=beta,epsilon", "--baseline=ew"),
+        ("--baseline ew", "--grid"),
+    ),
     "grid of one option": Row(
         put("results.jsonl", line()),
         (*REPORT, "--grid=beta"),

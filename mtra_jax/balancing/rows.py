@@ -63,11 +63,15 @@ def gramian(gradients: Tree, is_shared: Tree) -> jax.Array:
     """Returns the inner products [T, T] of the shared leaves [T, ...], float32 or wider."""
 
     def products(leaf: jax.Array, shared: bool) -> jax.Array:
-        rows = leaf.reshape(leaf.shape[0], -1)
-        gram = jax.lax.platform_dependent(rows, cpu=_by_columns, default=_products)
-        return jnp.where(shared, gram, 0)
+        return jnp.where(shared, inner_products(leaf), 0)
 
     return jax.tree.reduce(jnp.add, jax.tree.map(products, gradients, is_shared))
+
+
+def inner_products(leaf: jax.Array) -> jax.Array:
+    """Returns the inner products [T, T] of a leaf [T, ...], float32 or wider."""
+    rows = leaf.reshape(leaf.shape[0], -1)
+    return jax.lax.platform_dependent(rows, cpu=_by_columns, default=_products)
 
 
 def _products(rows: jax.Array) -> jax.Array:

@@ -99,15 +99,18 @@ def on_support(
 ) -> jax.Array:
     """Improves an approximate minimiser x of ½ xᵀMx + cᵀx over x ≥ 0 (and Σ x = 1).
 
-    Solves for the numbers that are not 0 alone, which the last solution and its multipliers
-    tell, `ROUNDS` times. Returns the best solution that is feasible, `x` if none is better.
-    In float32 this yields the digits that a barrier cannot resolve.
+    `matrix` M [T, T], positive semidefinite; `linear` c and `x` [T]. Each of `ROUNDS` rounds
+    takes from the last solution and its multipliers which numbers are not 0, and solves for
+    these alone. Returns the best solution that is feasible, `x` if none is better. In float32
+    this yields the digits that a barrier cannot resolve.
 
     Source: Hintermüller, Ito & Kunisch 2002, "The primal-dual active set strategy as a
     semismooth Newton method".
     """
     diagonal = jnp.diagonal(matrix)
     size = jnp.where(diagonal > 0, diagonal, 1)
+    # Equal gradients have no unique weights.
+    ridge = 8 * jnp.finfo(x.dtype).eps * jnp.diag(size)
 
     def objective(x: jax.Array) -> jax.Array:
         return x @ matrix @ x / 2 + linear @ x
@@ -117,9 +120,10 @@ def on_support(
         slope = matrix @ x + linear
         # The multipliers of x ≥ 0; at the optimum either x or its multiplier is 0.
         dual = slope - (jnp.sum(slope * x) / jnp.sum(x) if keep_sum else 0)
-        support = x > dual / size
+        # The row of a task that is absent is 0.
+        support = (x > dual / size) & (diagonal > 0)
         both = support[:, None] & support[None]
-        own = jnp.where(both, matrix, jnp.eye(len(x), dtype=x.dtype))
+        own = jnp.where(both, matrix, jnp.eye(len(x), dtype=x.dtype)) + ridge
         right = jnp.stack([jnp.where(support, -linear, 0), support], axis=1)
         solved = jnp.linalg.solve(own, right.astype(x.dtype))
         new = solved[:, 0]

@@ -67,12 +67,16 @@ def main(arguments: Sequence[str]) -> None:
     plans = study_runs.make_plans(study, workdir, overrides, command)
     trials = [trial for table in study.tables for trial in table.sweep.trials]
     note = search_rows.difference(trials, tuning, overrides)
+
+    def show_plan() -> None:
+        bars.write_line(study_runs.listing(study, plans) + (note and f"\n{note}"))
+
     if flags.dry_run:
         locks.check_usable(workdir)
-        bars.write_line(study_runs.listing(study, plans) + (note and f"\n{note}"))
+        show_plan()
         return
     with locks.held_together([workdir, *(plan.workdir for plan in plans)]):
-        bars.write_line(study_runs.listing(study, plans) + (note and f"\n{note}"))
+        show_plan()
         if model:
             _ask(model, study, workdir, overrides, command)
         num_failed = _train(study, plans, workdir, overrides)

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--figure", help="draw the grid: a name for .png and .pdf")
     flags = cli.parse(parser, arguments)
-    if flags.figure and not flags.grid:
+    if flags.figure is not None and flags.grid is None:
         raise InputError("--figure draws the table of --grid; expected both")
     if flags.diagnostics or flags.representations:
         _check_alone(flags)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
-    if flags.grid:
+    if flags.grid is not None:
         table = _grid(entries, flags)
     else:
         baseline = flags.baseline or comparison.baselines_of(entries)
@@ -99,13 +99,15 @@ def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
     from mtra_jax.reports import drawing, figures, option_grids
 
     split = flags.split or "test"
-    options = flags.grid.split(",")
+    options = [option.strip() for option in flags.grid.split(",")]
     if len(options) != 2 or not all(options):
         raise InputError(f"--grid {flags.grid}: expected two options, as beta,epsilon")
+    if flags.baseline is not None:
+        raise InputError(f"--baseline {flags.baseline}: --grid compares with none")
     if flags.format not in (None, "text", "markdown"):
         raise InputError(f"--format {flags.format}: --grid has text and markdown")
     grid = option_grids.of(entries, options, split)
-    if flags.figure:
+    if flags.figure is not None:
         drawn = figures.option_grid(
             grid.means, grid.rows, grid.columns, f"Avg., {split}"
         )

@@ -17,24 +17,36 @@ from mtra_jax.errors import InputError, check_name
 if TYPE_CHECKING:
     from mtra_jax.tasks import Task
 
+Lines = dict[str, list[dict[str, Any]]]
+"""The lines of metrics.jsonl by the name of the run."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="NAME=WORKDIR")
-    parser.add_argument("--split", default="test", choices=("validation", "test"))
+    # No defaults: those that are given do not go with --epochs or --curves.
+    choices = ("validation", "test")
+    parser.add_argument("--split", choices=choices, help="default: test")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--epochs", action="store_true", help="epoch by epoch")
     parser.add_argument("--curves", metavar="DIR", help="draw losses and bounds there")
     flags = cli.parse(parser, arguments)
     runs = _runs(flags.runs)
-    if not (flags.epochs or flags.curves):
-        _show_results(runs, flags.split, markdown=flags.markdown)
+    if not flags.epochs and flags.curves is None:
+        _show_results(runs, flags.split or "test", markdown=flags.markdown)
         return
+    if flags.split:
+        raise InputError(
+            f"--split {flags.split}: --epochs and --curves show the validation set"
+        )
+    if flags.markdown and not flags.epochs:
+        raise InputError("--markdown: --curves draws PNG and PDF files")
+    lines, tasks = _epochs(runs)
     if flags.epochs:
-        _show_epochs(runs, markdown=flags.markdown)
-    if flags.curves:
-        _draw(runs, cli.output_directory(flags.curves))
+        _show_epochs(runs, lines, tasks, markdown=flags.markdown)
+    if flags.curves is not None:
+        _draw(lines, tasks, cli.output_directory(flags.curves))
 
 
 def _runs(arguments: Sequence[str]) -> dict[str, Path]:
@@ -51,53 +63,62 @@ def _runs(arguments: Sequence[str]) -> dict[str, Path]:
     return runs
 
 
-def _show_epochs(runs: Mapping[str, Path], *, markdown: bool) -> None:
+def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
+    """The lines of metrics.jsonl of each run, and the tasks that all of them have.
+
+    Raises:
+      InputError: a run has no epoch yet or a model for each task, no task is in all runs, or
+        a task differs.
+    """
+    from mtra_jax import config
+    from mtra_jax.reports import epochs, run_tasks
+    from mtra_jax.runs import definitions, metrics_log
+    from mtra_jax.runs import workdir as files
+
+    lines: Lines = {}
+    own: dict[str, dict[str, Task]] = {}
+    for name, path in runs.items():
+        if config.separate_tasks(files.read_config(path)):
+            raise InputError(
+                f"{path}: a model for each task; expected the directory of one, such as "
+                f"{path / definitions.read(path).tasks[0].name}"
+            )
+        lines[name] = epochs.read(path / metrics_log.METRICS)
+        columns = run_tasks.columns_of(definitions.read(path).tasks)
+        own[name] = {task.name: task for task in columns}
+    first, *others = own.values()
+    shared = [name for name in first if all(name in other for other in others)]
+    if not shared:
+        raise InputError(f"{', '.join(runs)}: no task is in all of these runs")
+    tasks = tuple(first[name] for name in shared)
+    for path, their in zip(runs.values(), own.values(), strict=True):
+        if difference := run_tasks.difference([their[n] for n in shared], tasks):
+            raise InputError(f"{path}: {difference}, as in the first run")
+    return lines, tasks
+
+
+def _show_epochs(
+    runs: Mapping[str, Path], lines: Lines, tasks: Sequence["Task"], *, markdown: bool
+) -> None:
     from mtra_jax.reports import epochs
     from mtra_jax.runs import workdir as files
 
-    lines, tasks = _epochs(runs)
     print(epochs.table(lines, tasks, markdown=markdown))
     limits = {name: files.read_config(path).clip_norm for name, path in runs.items()}
     if note := epochs.clipping(lines, limits):
         print(f"\n{note}")
 
 
-def _draw(runs: Mapping[str, Path], directory: Path) -> None:
+def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
     from mtra_jax.reports import drawing, figures
 
-    lines, tasks = _epochs(runs)
     titles = {task.name: task.title for task in tasks}
     made = {"loss": figures.learning_curves(lines, titles)}
-    bounded = {
-        name: of_run
-        for name, of_run in lines.items()
-        if any(key.startswith("mi/") for line in of_run for key in line)
-    }
-    if bounded:
-        made["bound"] = figures.bound_curves(bounded, titles)
+    keys = {key for of_run in lines.values() for line in of_run for key in line}
+    if any(f"mi/{task}" in keys for task in titles):
+        made["bound"] = figures.bound_curves(lines, titles)
     paths = drawing.save_all(made, directory)
     print(f"files: {', '.join(map(str, paths))}")
-
-
-def _epochs(
-    runs: Mapping[str, Path],
-) -> tuple[dict[str, list[dict[str, Any]]], tuple["Task", ...]]:
-    """The lines of metrics.jsonl of each run, and the tasks that all of them have.
-
-    Raises:
-      InputError: a run has no epoch yet, or no task is in all runs.
-    """
-    from mtra_jax.reports import epochs
-    from mtra_jax.runs import definitions, metrics_log
-
-    lines = {
-        name: epochs.read(path / metrics_log.METRICS) for name, path in runs.items()
-    }
-    own = [definitions.read(path).tasks for path in runs.values()]
-    shared = set.intersection(*({task.name for task in tasks} for tasks in own))
-    if not shared:
-        raise InputError(f"{', '.join(runs)}: no task is in all of these runs")
-    return lines, tuple(task for task in own[0] if task.name in shared)
 
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:

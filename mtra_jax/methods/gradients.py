@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
+from mtra_jax.balancing.rows import inner_products
 from mtra_jax.methods import layout, model, perturbed, task_losses
 from mtra_jax.methods.contract import (
     AlignedGradient,
@@ -261,16 +262,10 @@ def _gramian(
     pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(owners), strict=True)
     products = functools.reduce(
         jnp.add,
-        (_inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED),
+        (inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED),
     )
     gram = jnp.zeros((num_tasks, num_tasks), products.dtype)
     return gram.at[part_tasks[:, None], part_tasks].set(products)
-
-
-def _inner_products(leaf: jax.Array) -> jax.Array:
-    """[P, ...] -> [P, P], in full precision where matrix products round to less."""
-    rows = leaf.reshape(leaf.shape[0], -1)
-    return jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gradient:

@@ -211,7 +211,8 @@ class Endpoint:
             if _is_foreign(body):
                 raise InputError(
                     f"{self.url}: status 200: {start}; expected a chat completion, from "
-                    "an OpenAI-compatible server, and /v1 in the URL"
+                    "an OpenAI-compatible server, and /v1 in the URL; the same command "
+                    "continues after the replies until now"
                 ) from error
             raise _Again(f"{start} is not a chat completion") from error
         return Reply(text, is_refused)
@@ -223,8 +224,9 @@ def _is_foreign(body: bytes) -> bool:
         values = json.loads(body)
     except (ValueError, RecursionError):
         return not (body.strip() + b"{").startswith(b"{")
-    is_error = isinstance(values, dict) and values.get("error") is not None
-    return not (is_error or (isinstance(values, dict) and "choices" in values))
+    if not isinstance(values, dict):
+        return True
+    return values.get("error") is None and "choices" not in values
 
 
 def _message(body: bytes) -> str:

@@ -26,12 +26,24 @@ def read(path: Path) -> list[Line]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; {rule}") from error
     for place, line in logged:
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise InputError(f"{place}: damaged; expected an object with a step")
+        if not _is_whole(line):
+            raise InputError(f"{place}: damaged; expected a step and figures")
     lines = [line for _, line in logged]
     if not of_epochs(lines):
         raise InputError(f"{path}: no epoch; {rule}")
     return lines
+
+
+def _is_whole(line: Any) -> bool:
+    """Whether `line` has a step, a number of an epoch if any, and numbers as figures."""
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return False
+    epoch = line.get("epoch", 1)
+    return (
+        type(epoch) is int
+        and epoch >= 1
+        and all(value is None or type(value) in (int, float) for value in line.values())
+    )
 
 
 def of_epochs(lines: Sequence[Line]) -> list[Line]:

@@ -38,7 +38,8 @@ def bound_curves(
 ) -> "Figure":
     """The bound I on the information of z about the labels, as `learning_curves`.
 
-    A dotted line is the ceiling H(Y), which is known for classification.
+    A dotted line is the ceiling H(Y), which is known for classification. A run without a
+    bound is left out.
     """
     figure = _curves(runs, titles, ("mi",), "bound I, nats")
     lines = [line for of_run in runs.values() for line in of_run]
@@ -56,11 +57,19 @@ def _curves(
     label: str,
 ) -> "Figure":
     """The first of `terms` that a run has, in training and validation."""
+    starts = tuple(f"{term}/" for term in terms)
+    without = [
+        name
+        for name, lines in runs.items()
+        if lines and not any(key.startswith(starts) for line in lines for key in line)
+    ]
     with drawing.style():
         figure, panels = drawing.panels(len(titles))
         for axes, (task, title) in zip(panels, titles.items(), strict=True):
             for place, (name, lines) in enumerate(runs.items()):
-                look = drawing.look(place)
+                if name in without:
+                    continue
+                look = drawing.look(place)  # the same for a run in all pictures
                 steps, values = _binned(*_first_series(lines, "", terms, task))
                 axes.plot(steps, values, color=look["color"], linewidth=0.6, alpha=0.6)
                 steps, values = _first_series(lines, "validation/", terms, task)

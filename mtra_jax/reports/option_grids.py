@@ -1,7 +1,7 @@
 """Runs of a sweep that differ in two options -> the mean Avg. for each pair of values."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,42 +29,41 @@ class Grid(NamedTuple):
 def of(entries: Sequence[Entry], options: Sequence[str], split: str = "test") -> Grid:
     """The grid of two `options`, such as beta and epsilon, over the runs that set both.
 
+    A seed without a finite Avg. leaves its pair without a figure.
+
     Raises:
-      InputError: no run sets both; or runs of other methods or presets do so too, which one
-        grid cannot show.
+      InputError: no run sets both, the options are one, or these runs differ in something
+        else, which one grid cannot show.
     """
     keys = [_key(entries, option) for option in options]
-    chosen = [
-        (entry, tuple(str(entry.values["overrides"][key]) for key in keys))
-        for entry in entries
-        if all(key in _overrides(entry) for key in keys)
-    ]
+    if keys[0] == keys[1]:
+        raise InputError(f"{keys[0]} twice; expected two options")
+    chosen = [e for e in entries if all(key in e.values["overrides"] for key in keys)]
     if not chosen:
         raise InputError(f"no run sets both {keys[0]} and {keys[1]}")
-    kinds = {(e.values.get("method"), e.values.get("preset")) for e, _ in chosen}
+    kinds = sorted({_kind(entry, keys) for entry in chosen})
     if len(kinds) > 1:
-        shown = ", ".join(sorted(f"{method} of {preset}" for method, preset in kinds))
         raise InputError(
-            f"runs of {shown} set {keys[0]} and {keys[1]}; expected one kind"
+            f"{' and '.join(kinds[:2])} set {keys[0]} and {keys[1]}; expected runs that "
+            "differ in these alone"
         )
-    axes = [
-        Axis(key.removeprefix("method."), tuple(sorted(set(values), key=_order)))
-        for key, values in zip(
-            keys, zip(*(pair for _, pair in chosen), strict=True), strict=True
-        )
-    ]
     averages: dict[tuple[str, ...], list[float]] = {}
-    for entry, pair in chosen:
+    for entry in chosen:
+        pair = tuple(_text(entry.values["overrides"][key]) for key in keys)
         average = figure(entry.results[split], AVG)
         averages.setdefault(pair, []).append(np.nan if average is None else average)
+    rows, columns = (
+        Axis(key.removeprefix("method."), tuple(sorted(set(values), key=_order)))
+        for key, values in zip(keys, zip(*averages, strict=True), strict=True)
+    )
     means = [
         [
             float(np.mean(averages.get((row, column), [np.nan])))
-            for column in axes[1].values
+            for column in columns.values
         ]
-        for row in axes[0].values
+        for row in rows.values
     ]
-    return Grid(axes[0], axes[1], np.array(means))
+    return Grid(rows, columns, np.array(means))
 
 
 def table(grid: Grid, *, markdown: bool = False) -> str:
@@ -89,19 +88,30 @@ def _cell(mean: float) -> str:
     return tables.MISSING if np.isnan(mean) else f"{mean:.2f}"
 
 
+def _kind(entry: Entry, keys: Sequence[str]) -> str:
+    """Method, preset and the other overrides of a run, for a message."""
+    others = {k: v for k, v in entry.values["overrides"].items() if k not in keys}
+    settings = "".join(f", {key}={value}" for key, value in sorted(others.items()))
+    return f"{entry.values.get('method')} of {entry.values.get('preset')}{settings}"
+
+
 def _key(entries: Sequence[Entry], option: str) -> str:
     """The key of `option`, which may be without "method."."""
-    keys = sorted({key for entry in entries for key in _overrides(entry)})
+    keys = sorted({key for entry in entries for key in entry.values["overrides"]})
     for key in (option, f"method.{option}"):
         if key in keys:
             return key
     names = [key.removeprefix("method.") for key in keys]
-    raise InputError(f"no run sets {option}; {did_you_mean(option, names)}")
+    hint = did_you_mean(option, names) if names else "no run sets any"
+    raise InputError(f"no run sets {option}; {hint}")
 
 
-def _overrides(entry: Entry) -> dict[str, Any]:
-    overrides = entry.values.get("overrides")
-    return overrides if isinstance(overrides, dict) else {}
+def _text(value: str) -> str:
+    """One text for all spellings of a number."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value
 
 
 def _order(value: str) -> tuple[bool, float, str]:

@@ -73,6 +73,7 @@ def held_together(workdirs: Iterable[Path]) -> Iterator[None]:
                 try:
                     stack.enter_context(own)
                 except OSError as error:
+                    _remove_empty(new)
                     raise _unusable(workdir, error) from error
                 missing = [*new, *missing]
             yield

@@ -6,6 +6,7 @@ import numpy as np
 
 from mtra_jax.analysis import projection
 from mtra_jax.reports import drawing, figures
+from mtra_jax.runs.representation import Representer
 from mtra_jax.runs.trained import Trained
 
 TEXTS = 200
@@ -23,6 +24,7 @@ def draw(directory: Path) -> list[Path]:
       InputError: there is no finished run of all tasks together, no data, or no matplotlib.
     """
     trained = Trained(directory)
+    encode = Representer(trained.saved)
     rows: list[np.ndarray] = []
     owners: list[str] = []
     labels: list[str | None] = []
@@ -30,17 +32,19 @@ def draw(directory: Path) -> list[Path]:
         part = trained.part(task, "test")
         count = min(TEXTS, len(part.texts))
         chosen = np.random.default_rng(0).permutation(len(part.texts))[:count]
-        rows.append(trained.rows(task, "test").z[chosen])
-        owners += [task.title] * count
+        texts = [part.texts[i] for i in chosen]
+        second = [part.second_texts[i] for i in chosen] if part.second_texts else []
+        rows.append(encode(texts, second))
+        owners += [task.name] * count
         own = np.asarray(part.labels)[chosen]
         is_known = task.is_classification
         labels += [task.labels[label] if is_known else None for label in own]
     projected = projection.principal_components(np.concatenate(rows))
-    groupings: dict[str, list[str | None]] = {"tasks": [*owners]}
+    groupings: dict[str, list[str | None]] = {"all tasks": [*owners]}
     for task in trained.tasks:
         if task.is_classification:
-            groupings[task.title] = [
-                label if owner == task.title else None
+            groupings[task.name] = [
+                label if owner == task.name else None
                 for owner, label in zip(owners, labels, strict=True)
             ]
     drawn = figures.representations(

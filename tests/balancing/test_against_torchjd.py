@@ -124,12 +124,13 @@ def directions(make, option, make_theirs, name):
 @pytest.mark.parametrize("c", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_cagrad_has_the_direction_of_torchjd(name, c):
-    weights, actual, expected = directions(
+    _, actual, expected = directions(
         balancing.cagrad, c, lambda: aggregation.CAGrad(c=c), name
     )
     # The problem over w has a value of at least ‖g_w‖ ‖d − d*‖² / 2r above the best, in
-    # units in which the gradients have the norm 1 together. The weights are 1/T + r/‖g_w‖
-    # w, so that they sum to 1 + r/‖g_w‖, or to 0 at Pareto-stationary points.
+    # units in which the gradients have the norm 1 together. TorchJD's direction is g_0 +
+    # r g_w / ‖g_w‖; its weights 1/T + r/‖g_w‖ w sum to 1 + r/‖g_w‖.
+    weights = np.linalg.lstsq(GRADIENTS[name].T, expected, rcond=None)[0]
     ratio = max(weights.sum() - 1, 0)
     error = np.linalg.norm(actual - expected) / np.linalg.norm(GRADIENTS[name])
     assert error <= np.sqrt(2 * GAP * ratio) + 1e-12

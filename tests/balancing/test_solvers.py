@@ -116,19 +116,27 @@ def test_solutions_in_float32_are_near_those_in_float64():
             assert gap <= 1e-4 * np.linalg.norm(wide)
 
 
+@pytest.mark.parametrize("case", ["all", "absent", "twice"])
 @pytest.mark.parametrize("shift", [0.0, -0.2, 0.5])
 @pytest.mark.parametrize(
     "name", ["mgda", "cagrad", "upgrad", "fairgrad", "nash_mtl", "imtl_g"]
 )
-def test_float32_resolves_the_conflicts_of_almost_orthogonal_gradients(name, shift):
+def test_float32_resolves_the_conflicts_of_almost_orthogonal_gradients(
+    name, shift, case
+):
     """Cosines of a few hundredths, as of networks; the Gramian is rounded to float32."""
     draws = np.random.default_rng(int(10 * abs(shift)))
     gradients = draws.normal(size=(8, 1000)) * draws.uniform(0.3, 3, size=(8, 1))
     gradients += shift * draws.normal(size=1000)
-    balancer = getattr(balancing, name)()
+    balancer, options = getattr(balancing, name)(), {}
+    if case == "absent":
+        gradients[3] = 0
+        options["present"] = np.arange(8) != 3
+    if case == "twice":
+        gradients[5] = gradients[np.linalg.norm(gradients, axis=1).argmin()]
     with jax.enable_x64(False):
-        single = direction(balancer, gradients, dtype=np.float32)
-    double = direction(balancer, gradients)
+        single = direction(balancer, gradients, dtype=np.float32, **options)
+    double = direction(balancer, gradients, **options)
     error = np.linalg.norm(single - double) / np.linalg.norm(double)
     assert error < 1e-5
 

@@ -160,7 +160,8 @@ def test_what_no_such_server_answers_is_refused_at_once(body, start):
     message = str(error.value)
     assert message.startswith(f"{served.url}: status 200: {start}")
     assert message.endswith(
-        "; expected a chat completion, from an OpenAI-compatible server, and /v1 in the URL"
+        "; expected a chat completion, from an OpenAI-compatible server, and /v1 in the URL; the same command "
+        "continues after the replies until now"
     )
     assert len(message) < 250
     assert "\n" not in message

@@ -75,6 +75,10 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path):
         ('{"step": 1, "loss/irony": 0.5}\n', "no epoch"),
         ('{"step": 1}\n[1]\n', "jsonl:2: damaged"),
         ("{}\n", "jsonl:1: damaged"),
+        ('{"step": true}\n', "jsonl:1: damaged"),
+        ('{"step": 1, "epoch": null}\n', "jsonl:1: damaged"),
+        ('{"step": 1, "loss/irony": "0.5"}\n', "jsonl:1: damaged"),
+        ("[" * 100_000 + "\n", "jsonl:1: damaged"),
         ("\x00\n", "jsonl:1: damaged"),
     ],
 )

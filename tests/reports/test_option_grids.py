@@ -21,7 +21,7 @@ def pair(beta, epsilon):
 RUNS = [
     entry(50.0, method="ew"),
     entry(60.0, **pair("1", "10")),
-    entry(63.0, 1, **pair("1", "10")),
+    entry(63.0, 1, **pair("1.0", "1e1")),
     entry(70.0, **pair("0.5", "2")),
     entry(80.0, **{"learning_rate": "1e-3", "method.beta": "7"}),
 ]
@@ -44,10 +44,17 @@ def test_values_stand_in_their_order_and_seeds_are_averaged():
     [
         (RUNS, ("beta", "epsilom"), "no run sets epsilom; did you mean"),
         (RUNS, ("learning_rate", "epsilon"), "no run sets both learning_rate and"),
+        (RUNS, ("beta", "method.beta"), "method.beta twice"),
+        (RUNS[:1], ("beta", "epsilon"), "no run sets beta; no run sets any"),
+        (
+            [*RUNS, entry(1.0, **pair("1", "2"), clip_norm="5")],
+            ("beta", "epsilon"),
+            "mtra of tiny_synthetic and mtra of tiny_synthetic, clip_norm=5 set",
+        ),
         (
             [*RUNS, entry(1.0, method="infomtl", **pair("1", "2"))],
             ("beta", "epsilon"),
-            "infomtl of tiny_synthetic, mtra of tiny_synthetic",
+            "infomtl of tiny_synthetic and mtra of tiny_synthetic set",
         ),
     ],
 )

@@ -246,19 +246,19 @@ def test_representations_are_drawn_by_task_and_by_label(workdir, monkeypatch):
     irony, intensity = model.tasks
     count = len(model.part(irony, "test").texts)
     groups = drawn["groups"]
-    assert list(groups) == ["tasks", irony.title]
-    owners = np.array(groups["tasks"])
-    assert [sum(owners == task.title) for task in model.tasks] == [count, count]
-    labels = np.array(groups[irony.title], object)
+    assert list(groups) == ["all tasks", irony.name]
+    owners = np.array(groups["all tasks"])
+    assert [sum(owners == task.name) for task in model.tasks] == [count, count]
+    labels = np.array(groups[irony.name], object)
     own = [irony.labels[i] for i in model.part(irony, "test").labels]
-    assert sorted(labels[owners == irony.title]) == sorted(own)
-    assert set(labels[owners == intensity.title]) == {None}
+    assert sorted(labels[owners == irony.name]) == sorted(own)
+    assert set(labels[owners == intensity.name]) == {None}
     # The points of the first task, in any order, as eigenvectors of the covariance have them.
     rows = np.concatenate([model.rows(task, "test").z for task in model.tasks])
     _, directions = np.linalg.eigh(np.cov(rows.T))
     expected = (rows - rows.mean(axis=0)) @ directions[:, :-3:-1]
     np.testing.assert_allclose(
-        np.sort(np.abs(drawn["points"][owners == irony.title]), axis=0),
+        np.sort(np.abs(drawn["points"][owners == irony.name]), axis=0),
         np.sort(np.abs(expected[:count]), axis=0),
         atol=1e-4,
     )
