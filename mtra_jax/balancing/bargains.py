@@ -74,8 +74,10 @@ def cagrad(c: float = 0.5) -> Balancer:
 
     The direction maximises the smallest inner product with a gradient within a ball of
     radius c ‖g_0‖ around the mean g_0. c = 0 is the mean of the gradients; large c tends
-    to MGDA. The direction is not scaled down by 1 + c² as in one option of the released
-    code.
+    to MGDA. Where a mean of the gradients with some weights is 0 to four digits, as with a
+    task whose gradient is 0, the direction is 0, as in TorchJD. It is not scaled down by
+    1 + c² as in one option of the released code: gradients that are equal give 1 + c times
+    their mean.
 
     Source: Liu et al. 2021, "Conflict-Averse Gradient Descent", Algorithm 1.
 

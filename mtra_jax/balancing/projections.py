@@ -131,9 +131,9 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
     """Unconflicting projection (UPGrad): the mean of g_t projected on the dual cone.
 
     The projection of g_t is the nearest vector that has no negative inner product with
-    any gradient, so that the mean has none either. `regularisation` is added to the
-    diagonal of the scaled Gramian, as in TorchJD: without it, gradients that cancel out
-    have no unique weights.
+    any gradient, so that the mean has none either, up to the `regularisation`. It is added
+    to the diagonal of the scaled Gramian, as in TorchJD: without it, gradients that cancel
+    out have no unique weights.
 
     Source: Quinton & Rey 2024, "Jacobian Descent for Multi-Objective Optimization", Eq. 3
     and Proposition 1: min vᵀ G v over v ≥ e_t.

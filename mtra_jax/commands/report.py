@@ -67,14 +67,15 @@ def main(arguments: Sequence[str]) -> None:
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
+    note = ""
     if flags.grid is not None:
-        table = _grid(entries, flags)
+        table, note = _grid(entries, flags)
     else:
         baseline = flags.baseline or comparison.baselines_of(entries)
         compared = comparison.compare(entries, flags.split or "test", baseline)
         table = formats.FORMATS[flags.format or "text"](compared)
     if flags.out is None:
-        print(table)
+        print(table + note)
         return
     try:
         Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
@@ -94,8 +95,8 @@ def _draw(directory: Path, flags: argparse.Namespace) -> None:
     print(f"files: {', '.join(map(str, paths))}")
 
 
-def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
-    """The table of `--grid`; draws it for `--figure`."""
+def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> tuple[str, str]:
+    """The table of `--grid`, and a note on the files that were drawn for `--figure`."""
     from mtra_jax.reports import drawing, figures, option_grids
 
     split = flags.split or "test"
@@ -107,12 +108,17 @@ def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
     if flags.format not in (None, "text", "markdown"):
         raise InputError(f"--format {flags.format}: --grid has text and markdown")
     grid = option_grids.of(entries, options, split)
+    note = ""
     if flags.figure is not None:
         drawn = figures.option_grid(
             grid.means, grid.rows, grid.columns, f"Avg., {split}"
         )
-        drawing.save(drawn, Path(flags.figure))
-    return option_grids.table(grid, markdown=flags.format == "markdown")
+        path = Path(flags.figure)
+        if path.suffix in (".png", ".pdf"):
+            path = path.with_suffix("")
+        paths = drawing.save_all({path.name: drawn}, path.parent)
+        note = f"\n\nfiles: {', '.join(map(str, paths))}"
+    return option_grids.table(grid, markdown=flags.format == "markdown"), note
 
 
 def _check_alone(flags: argparse.Namespace) -> None:

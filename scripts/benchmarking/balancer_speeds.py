@@ -15,6 +15,7 @@ Methods that TorchJD lacks are timed alone; those of its methods that need packa
 are not installed (cvxpy, clarabel, ecos) too.
 """
 
+import argparse
 import inspect
 import itertools
 import json
@@ -266,11 +267,18 @@ HEAD = (
 )
 
 
-def numbers(text: str) -> list[int]:
-    """The numbers of tasks in `--tasks`."""
-    counts = [int(part) if part.isdigit() else 0 for part in text.split(",")]
+def numbers(flags: argparse.Namespace) -> list[int]:
+    """The numbers of tasks in `--tasks`.
+
+    Raises:
+      InputError: one of them, or another number of `flags`, is not positive.
+    """
+    for name in ("steps", "width", "batch", "threads"):
+        if (value := getattr(flags, name)) < 1:
+            raise InputError(f"--{name} {value}: expected at least 1")
+    counts = [int(part) if part.isdigit() else 0 for part in flags.tasks.split(",")]
     if min(counts) < 1:
-        raise InputError(f"--tasks {text}: expected numbers such as 2,8,32")
+        raise InputError(f"--tasks {flags.tasks}: expected numbers such as 2,8,32")
     return counts
 
 
@@ -292,7 +300,7 @@ def main(arguments: Sequence[str]) -> None:
         side, name, *sizes = json.loads(flags.child)
         print(growth(side, name, Size(*sizes)))
         return
-    counts = numbers(flags.tasks)
+    counts = numbers(flags)
     chosen = [name for name in flags.only.split(",") if name] or names()
     for name in chosen:
         if name not in names():

@@ -99,3 +99,10 @@ def test_the_memory_of_t_gradients_is_seen():
         alone = balancer_speeds.memory(side, "sum", size, 1)
         jacobian = balancer_speeds.memory(side, "imtl_g", size, 1)
         assert jacobian > alone + 8 * 2**20
+
+
+@pytest.mark.parametrize("flag", ["--width=0", "--steps=0", "--batch=-1", "--tasks=0"])
+def test_numbers_that_are_not_positive_are_one_line(flag):
+    name, value = flag.split("=")
+    with pytest.raises(InputError, match=f"{name} {value}: expected"):
+        balancer_speeds.main([flag])
