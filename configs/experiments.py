@@ -15,6 +15,7 @@ from mtra_jax.runs.studies import Catalogue, Experiment, Part, Row, Scale
 
 SWEEPS = config_files.execute(str(Path(__file__).with_name("sweep.py")))
 EW, EW_JOINT, JOINT = SWEEPS.EW, SWEEPS.EW_JOINT, SWEEPS.JOINT
+EW_SUM, SUM = SWEEPS.EW_SUM, SWEEPS.SUM
 
 # Methods of tables 2, 7, 8, 11, 12, and those that InfoMTL's table 2 adds.
 REPRESENTATIVE = ("si", "uw", "mt_vib", "infomtl", "mtra")
@@ -47,10 +48,12 @@ ABLATIONS = {
 def methods(*names: str, level: str = "", overrides: Overrides = ()) -> tuple[Row, ...]:
     """EW under both samplings and `names`, each compared with the EW of its sampling.
 
-    `level` ends the names of the rows, which all have `overrides`.
+    `level` ends the names of the rows, which all have `overrides`. Of `names`, `EW_SUM` is
+    EW as the sum of the losses.
     """
     end = f" {level}" if level else ""
-    rows = {EW: (EW, ()), EW_JOINT: (EW, JOINT), **{n: (n, ()) for n in names}}
+    special = {EW_JOINT: (EW, JOINT), EW_SUM: (EW, SUM)}
+    rows = {EW: (EW, ()), **{n: special.get(n, (n, ())) for n in (EW_JOINT, *names)}}
     if not any(name in SWEEPS.BASELINES for name in names):
         rows.pop(EW_JOINT)
     own = {EW_JOINT: EW_JOINT, **SWEEPS.BASELINES}
@@ -118,12 +121,12 @@ PAIRS = {
 ALL = tuple(m for m in SWEEPS.METHODS if m not in (EW, "stl", "stl_cnn"))
 EXPERIMENTS = {
     "main": Experiment(
-        "all methods", "MTRA 1; InfoMTL 1", methods(*ALL), columns="summary"
+        "all methods", "MTRA 1; InfoMTL 1", methods(EW_SUM, *ALL), columns="summary"
     ),
     "fine_grained": Experiment(
         "representative methods on each task",
         "MTRA 2; InfoMTL 2",
-        methods("si", "uw", "mt_vib", *PROBABILISTIC, "infomtl", "mtra"),
+        methods(EW_SUM, "si", "uw", "mt_vib", *PROBABILISTIC, "infomtl", "mtra"),
     ),
     "paradigms": Experiment(
         "one model a task, MTRA, and prompts of a language model if --model names one",

@@ -6,7 +6,8 @@ Every method has the rate and the clipping of the gradient, and its options arou
 values of the papers. A grid is larger than the number of trials: each method tries as many
 points of it, see `search_spaces.ordered`. `ew_tuned` is EW with weight decay and dropout
 too, the unitary scalarisation of Kurin et al. 2022 and Xin et al. 2022, in a row of the
-tables besides that of EW. Hardware, time and score: not measured.
+tables besides that of EW; `ew_sum` is EW as the sum of the losses, not their mean, which
+the clipping of the gradient tells apart. Hardware, time and score: not measured.
 """
 
 from collections.abc import Mapping
@@ -84,4 +85,5 @@ def get_spaces(preset: str) -> Mapping[str, Space]:
         spaces[method] = Space(method, (*shared, *own(method, backbone)))
         if method == "ew":
             spaces["ew_tuned"] = Space("ew", (*shared, *TUNED_EW))
+            spaces["ew_sum"] = Space("ew", shared, (("method.reduction", "sum"),))
     return spaces

@@ -5,8 +5,8 @@
 
 "All methods" are those of the papers (`registry.of_papers`). EW comes first, because Δp and
 p are relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of
-one task) and `ew joint` (batches of all tasks): the sampling alone changes its scores by
-several points. Each method is compared with the EW of the same sampling (`Entry.sampling` of
+one task) and `ew joint` (batches of all tasks), and as the sum of the losses in place of
+their mean, `ew sum`: either alone changes its scores by several points. Each method is compared with the EW of the same sampling (`Entry.sampling` of
 `methods/registry.py`). Costs and scores (`results/README.md` has the tables):
 
 synthetic
@@ -39,7 +39,7 @@ from mtra_jax import errors
 from mtra_jax.methods import registry
 from mtra_jax.runs import experiments
 
-EW, EW_JOINT = "ew", "ew joint"
+EW, EW_JOINT, EW_SUM = "ew", "ew joint", "ew sum"
 METHODS = (EW, *(name for name in registry.of_papers() if name != EW))
 BALANCERS = [name for name in registry.METHODS if name not in METHODS]
 SEEDS = (0, 1, 2)
@@ -87,9 +87,10 @@ SMALL = (
 def all_methods(
     preset: str, seeds: Sequence[int], overrides: experiments.Overrides = ()
 ) -> tuple[experiments.Trial, ...]:
-    """Every method and seed, after EW under both samplings."""
+    """Every method and seed, after EW as mean and sum, and under both samplings."""
     return (
         *experiments.grid([EW], preset, seeds, overrides),
+        *experiments.variants(EW, {EW_SUM: SUM}, preset, seeds, overrides),
         *experiments.variants(
             EW, {EW_JOINT: JOINT}, preset, seeds, overrides, baseline=EW_JOINT
         ),
@@ -115,7 +116,7 @@ SWEEPS = {
     ),
     "reduction_synthetic": (
         *experiments.grid([EW], "tiny_synthetic", range(5)),
-        *experiments.variants(EW, {"ew sum": SUM}, "tiny_synthetic", range(5)),
+        *experiments.variants(EW, {EW_SUM: SUM}, "tiny_synthetic", range(5)),
         *experiments.grid(["mtra"], "tiny_synthetic", range(5)),
     ),
     "beta_epsilon_synthetic": (

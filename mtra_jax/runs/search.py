@@ -72,9 +72,9 @@ class Search(NamedTuple):
 
     def trial(self, name: str, point: Point) -> Trial:
         """The run of a point in the space `name`."""
-        method = self.spaces[name].method
-        overrides = (*self.overrides, *point)
-        return Trial(name, method, self.preset, self.seed, overrides)
+        space = self.spaces[name]
+        overrides = (*self.overrides, *space.fixed, *point)
+        return Trial(name, space.method, self.preset, self.seed, overrides)
 
     def directory(self, name: str, number: int) -> Path:
         """The directory of a trial."""
@@ -82,7 +82,7 @@ class Search(NamedTuple):
 
     def base(self, name: str) -> dict[str, Any]:
         """The configuration of the first trial, by dotted key."""
-        trial = self.trial(name, ())._replace(overrides=())
+        trial = self.trial(name, ())._replace(overrides=self.spaces[name].fixed)
         return config_values.flat(experiments.config_of(trial, self.overrides))
 
 
@@ -109,8 +109,8 @@ def make(
 
     Raises:
       InputError: an unknown name or preset, a grid with fewer points than trials, values
-        that do not fit, another search in `workdir`, or a `found.toml` there that is
-        damaged or compared more trials.
+        that do not fit, a key that a space has fixed, another search in `workdir`, or a
+        `found.toml` there that is damaged or compared more trials.
     """
     spaces = search_spaces.load(preset, spec)
     for name in names:
@@ -119,6 +119,7 @@ def make(
     chosen = {name: spaces[name] for name in names}
     search = Search(preset, workdir, chosen, num_trials, kind, seed, overrides, command)
     for name in chosen:
+        _check_fixed(chosen[name], name, overrides)
         points = search_spaces.ordered(chosen[name], search.base(name), seed)
         if kind == "grid" and len(points) < num_trials:
             raise InputError(
@@ -133,6 +134,15 @@ def make(
     _check_settings(search)
     _check_found(search)
     return search
+
+
+def _check_fixed(space: Space, name: str, overrides: Overrides) -> None:
+    for key, value in space.fixed:
+        if key in dict(overrides):
+            raise InputError(
+                f"--config.{key}: {name} is the search with {value!r}; expected another "
+                f"key, or no {name}"
+            )
 
 
 def _settings(search: Search) -> dict[str, Any]:
@@ -330,7 +340,7 @@ def _chosen(search: Search, name: str, tries: Sequence[Try], chosen: Try) -> Cho
         name,
         search.spaces[name].method,
         len(tries),
-        chosen.point,
+        (*search.spaces[name].fixed, *chosen.point),
         selection=search.base(name)["selection"],
         validation=math.nan if figure is None else round(figure, 6),
         best_trial=chosen.number,

@@ -17,7 +17,7 @@ def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
 
     They come after the values that all rows of the sweep share and before a row's own.
     A space with another name than its method's, such as `ew_tuned`, is a row after that of
-    the method.
+    the method, unless the sweep has it.
 
     Raises:
       InputError: a trial has another preset than the search.
@@ -28,6 +28,7 @@ def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
         for pair in sweep.trials[0].overrides
         if has_rows and all(pair in trial.overrides for trial in sweep.trials)
     ]
+    there = {trial.name for trial in sweep.trials}
     trials: list[Trial] = []
     for trial in sweep.trials:
         check_preset(tuning, trial.preset)
@@ -36,7 +37,9 @@ def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
             trials += [
                 trial._replace(name=chosen.row, baseline=sweep.baseline_of(trial))
                 for chosen in tuning.rows.values()
-                if chosen.row and chosen.method == trial.method
+                if chosen.method == trial.method
+                and chosen.row
+                and chosen.row not in there
             ]
     names = list(dict.fromkeys(trial.name for trial in trials))
     trials.sort(key=lambda trial: names.index(trial.name))

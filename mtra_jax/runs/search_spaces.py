@@ -35,10 +35,14 @@ class Axis(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What a search varies: a method, and its axes."""
+    """What a search varies: a method, and its axes.
+
+    `fixed`: what all its trials have in common besides, as (dotted key, text).
+    """
 
     method: str
     axes: tuple[Axis, ...]
+    fixed: tuple[tuple[str, str], ...] = ()
 
 
 def load(preset: str, spec: str = "configs/search.py") -> Mapping[str, Space]:

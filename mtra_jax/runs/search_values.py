@@ -79,7 +79,7 @@ def write(
         *(f"{key} = {_toml(value)}" for key, value in head.items()),
     ]
     for row in rows:
-        values = {key: _number(text) for key, text in row.values}
+        values = {key: _value(text) for key, text in row.values}
         lines += [
             "",
             f"[{row.name}]",
@@ -91,8 +91,14 @@ def write(
     files.write_text(path, "\n".join(lines) + "\n")
 
 
-def _number(text: str) -> float:
-    return int(text) if text.isdigit() else float(text)
+def _value(text: str) -> float | str:
+    """The number that `text` is, or the text itself: the value of a fixed key."""
+    if text.isdigit():
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _toml(value: Any) -> str:
@@ -176,7 +182,7 @@ def _row(table: toml_tables.Table, preset: str, space: Space) -> Chosen:
     count = table.values.get("trials")
     if type(count) is not int or count < 1:
         raise table.fault("trials", "a whole number, at least 1")
-    own = _values(table)
+    own = _values(table, dict(space.fixed))
     # The user's tasks are not needed to check numbers.
     tasks = [("benchmark", "synthetic")] if preset == OWN else []
     try:
@@ -192,15 +198,31 @@ def _row(table: toml_tables.Table, preset: str, space: Space) -> Chosen:
     return Chosen(table.name, method, count, own, **rest)
 
 
-def _values(table: toml_tables.Table) -> tuple[tuple[str, str], ...]:
-    """Raises InputError if the values are missing, or no numbers of a search."""
+def _values(
+    table: toml_tables.Table, fixed: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Raises InputError if the values are missing, or no numbers of a search.
+
+    Those of the keys that the space has fixed must be there as they are in `fixed`.
+    """
     values = table.table("values")
     if not values:
         raise table.fault("values", "the values that the search found")
+    for key, text in fixed.items():
+        if values.get(key) != _value(text):
+            raise InputError(
+                f"{table.place('values')}: {table.name}.values.{key} is "
+                f"{shown(values.get(key))}; expected {text!r}, which this section is of"
+            )
     for key, value in values.items():
+        if key in fixed:
+            continue
         if type(value) not in (int, float) or key in OWN_KEYS:
             raise InputError(
                 f"{table.place('values')}: {table.name}.values.{key} is {shown(value)}; "
                 "expected a number, and no key but those that a search varies"
             )
-    return tuple((key, repr(value)) for key, value in values.items())
+    return tuple(
+        (key, fixed[key] if key in fixed else repr(value))
+        for key, value in values.items()
+    )

@@ -55,9 +55,11 @@ def points_of(name, preset="minilm_tweeteval", seed=0):
 # ---- the points
 
 
-def test_every_method_has_a_space_and_ew_has_two():
+def test_every_method_has_a_space_and_ew_has_three():
     assert {s.method for s in MINILM.values()} == {*registry.METHODS}
-    assert NAMES[:2] == ["ew", "ew_tuned"]
+    assert NAMES[:3] == ["ew", "ew_tuned", "ew_sum"]
+    fixed = {name: s.fixed for name, s in MINILM.items() if s.fixed}
+    assert fixed == {"ew_sum": (("method.reduction", "sum"),)}
     keys = {name: [axis.key for axis in s.axes] for name, s in MINILM.items()}
     assert keys["ew"] == keys["uw"] == ["learning_rate", "clip_norm"]
     assert keys["ew_tuned"] == [*keys["ew"], "weight_decay", "head_dropout"]
@@ -214,6 +216,45 @@ def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, train
         assert content[name]["values"] == {k: flat[k] for k in content[name]["values"]}
         assert (content[name]["trials"], content[name]["commit"]) == (4, "abc")
     assert not list(tmp_path.glob("**/checkpoints"))
+
+
+def test_what_a_space_has_fixed_is_in_all_its_trials_and_in_the_rows_with_its_values(
+    tmp_path, trainer
+):
+    run_all(made(tmp_path, ("ew", "ew_sum")))
+    for name, reduction in (("ew", "mean"), ("ew_sum", "sum")):
+        configs_of = list(tmp_path.glob(f"{name}/*/config.json"))
+        stored = [json.loads(path.read_text()) for path in configs_of]
+        assert [s["method"]["reduction"] for s in stored] == [reduction] * 4
+    path = tmp_path / "found.toml"
+    tuning = search_values.read(str(path))
+    assert dict(tuning.rows["ew_sum"].values)["method.reduction"] == "sum"
+    alone = experiments.Sweep(experiments.grid(["ew"], "new_synthetic", (0, 1)))
+    there = experiments.variants(
+        "ew", {"ew sum": (("method.reduction", "sum"),)}, "new_synthetic", (0, 1)
+    )
+    for chosen in (alone, alone._replace(trials=(*alone.trials, *there))):
+        trials = search_rows.tuned(chosen, tuning).trials
+        assert [t.name for t in trials] == ["ew", "ew", "ew sum", "ew sum"]
+        for trial in trials:
+            config = experiments.config_of(trial)
+            own = tuning.rows[trial.name.replace(" ", "_")]
+            assert config.learning_rate == float(dict(own.values)["learning_rate"])
+            expected = "sum" if trial.name == "ew sum" else "mean"
+            assert config.method.reduction == expected
+    assert answer(
+        made,
+        tmp_path / "x",
+        ("ew_sum",),
+        overrides=(("method.reduction", "mean"),),
+    ) == (
+        "--config.method.reduction: ew_sum is the search with 'sum'; expected another key, "
+        "or no ew_sum"
+    )
+    path.write_text(path.read_text().replace('"sum"', '"mean"'))
+    assert answer(search_values.read, str(path)).endswith(
+        ": ew_sum.values.method.reduction is 'mean'; expected 'sum', which this section is of"
+    )
 
 
 def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path, trainer):
@@ -552,6 +593,8 @@ def test_the_values_give_way_to_those_of_a_row_and_not_to_those_of_all_rows(tuni
     own = {trial.name: experiments.config_of(trial) for trial in made.trials}
     names = [trial.name for trial in chosen.trials]
     assert [*own] == [names[0], "ew tuned", *names[1:]]
+    assert own["ew sum"].method.reduction == "sum"
+    assert own["ew sum"].learning_rate == 1e-4
     assert own["ew"].learning_rate == own["ew joint"].learning_rate == 1e-4
     assert own["ew joint"].sampling == "joint"
     assert (own["ew tuned"].learning_rate, own["ew tuned"].weight_decay) == (2e-4, 0.1)

@@ -48,8 +48,13 @@ def test_all_methods_of_table_1_are_there_with_three_seeds():
     assert (main.preset, main.seeds) == ("roberta_tweeteval", (0, 1, 2))
     trials = main.tables[0].sweep.trials
     names = [name for name in registry.of_papers() if not name.startswith("stl")]
-    assert [t.name for t in trials if t.seed == 2] == ["ew", "ew joint", *names[1:]]
-    assert all(not t.overrides or t.name == "ew joint" for t in trials)
+    rows = ["ew", "ew joint", "ew sum", *names[1:]]
+    assert [t.name for t in trials if t.seed == 2] == rows
+    changed = {t.name: t.overrides for t in trials if t.overrides}
+    assert changed == {
+        "ew joint": (("sampling", "joint"),),
+        "ew sum": (("method.reduction", "sum"),),
+    }
     own = {t.name: main.tables[0].sweep.baseline_of(t) for t in trials}
     assert own["uw"] == own["pcgrad"] == own["ew joint"] == "ew joint"
     assert own["mtra"] == own["infomtl"] == own["ew"] == "ew"

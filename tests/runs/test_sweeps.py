@@ -176,15 +176,19 @@ def test_invalid_sweep_files_are_refused(tmp_path):
 def test_the_sweeps_hold_the_papers_methods_and_begin_with_ew(name, preset, seeds):
     chosen = experiments.load(f"{SWEEPS}:{name}")
     assert chosen.baseline == chosen.trials[0].name == "ew"
-    rows = [("ew", "ew joint"), *((method, method) for method in registry.of_papers())]
+    special = {
+        "ew joint": (("sampling", "joint"),),
+        "ew sum": (("method.reduction", "sum"),),
+    }
+    rows = [("ew", row) for row in special]
+    rows += [(method, method) for method in registry.of_papers()]
     assert {(r.method, r.name, r.preset, r.seed) for r in chosen.trials} == {
         (*row, preset, seed) for row in rows for seed in seeds
     }
     assert len(chosen.trials) == len(rows) * len(seeds)
     if name != "minilm_tweeteval_small":
-        joint = (("sampling", "joint"),)
         for run in chosen.trials:
-            assert run.overrides == (joint if run.name == "ew joint" else ())
+            assert run.overrides == special.get(run.name, ())
 
 
 def test_the_other_balancers_have_sweeps_with_ew_under_their_sampling():
