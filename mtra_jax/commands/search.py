@@ -29,7 +29,15 @@ def main(arguments: Sequence[str]) -> None:
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
-    from mtra_jax.runs import locks, loop, processes, search, search_values, signals
+    from mtra_jax.runs import (
+        locks,
+        loop,
+        processes,
+        search,
+        search_results,
+        search_values,
+        signals,
+    )
     from mtra_jax.train.devices import start_devices
 
     planned = search.make(
@@ -57,8 +65,8 @@ def main(arguments: Sequence[str]) -> None:
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     for name, tries in ended.items():
-        print(f"\n{search.table(planned, name, tries)}")
-    lost = [name for name, tries in ended.items() if search.best(tries) is None]
+        print(f"\n{search_results.table(name, planned.selection(name), tries)}")
+    lost = [name for name, tries in ended.items() if search_results.best(tries) is None]
     if len(lost) < len(names):
         print(f"\nfile: {workdir / search_values.FILE}")
     if lost:

@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.reports import bars, tables
+from mtra_jax.reports import bars
 from mtra_jax.runs import (
     experiments,
     search_optuna,
+    search_results,
     search_spaces,
     search_trials,
     search_values,
@@ -19,6 +20,7 @@ from mtra_jax.runs import (
 )
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.runs.experiments import Overrides, Trial
+from mtra_jax.runs.search_results import Try
 from mtra_jax.runs.search_spaces import Point, Space
 from mtra_jax.runs.search_trials import Record
 from mtra_jax.runs.search_values import Chosen
@@ -85,13 +87,9 @@ class Search(NamedTuple):
         trial = self.trial(name, ())._replace(overrides=self.spaces[name].fixed)
         return config_values.flat(experiments.config_of(trial, self.overrides))
 
-
-class Try(NamedTuple):
-    """A trial of a space that has ended."""
-
-    number: int
-    point: Point
-    record: Record
+    def selection(self, name: str) -> str:
+        """What the trials are compared by, see `selection.make`."""
+        return self.base(name)["selection"]
 
 
 def make(
@@ -200,7 +198,7 @@ def run_all(
 ) -> dict[str, list[Try]]:
     """Trains the trials that have not ended; returns all, by the name of the space.
 
-    `found.toml` is written as each method ends. `say` receives a line as each trial starts
+    `found.toml` and `trials.jsonl` are written as each method ends. `say` receives a line as each trial starts
     and ends.
 
     Raises:
@@ -224,6 +222,9 @@ def run_all(
                 ended[name].append(tried)
                 bar.update()
             _write_best(search, name, ended[name])
+            search_results.store(
+                search.workdir, name, search.selection(name), ended[name]
+            )
     return ended
 
 
@@ -248,7 +249,7 @@ def _try(
     """Trains one trial unless it has ended."""
     point = source.point(number)
     trial, directory = search.trial(name, point), search.directory(name, number)
-    label = f"{name} [{number + 1}/{search.num_trials}] {shown(point)}"
+    label = f"{name} [{number + 1}/{search.num_trials}] {search_results.shown(point)}"
     search_trials.check(trial, directory, current)
     record = search_trials.read(directory)
     if record is None:
@@ -257,58 +258,12 @@ def _try(
         record = search_trials.run(
             trial, directory, source.is_hopeless, say, should_stop
         )
-        say(f"{label}: {_ending(record)}, {record.seconds:.0f} s")
+        say(f"{label}: {search_results.ending(record)}, {record.seconds:.0f} s")
     else:
-        say(f"{label}: {_ending(record)} before")
+        say(f"{label}: {search_results.ending(record)} before")
         search_trials.remove_checkpoints(directory)
     source.end(number, record)
     return Try(number, point, record)
-
-
-def shown(point: Point) -> str:
-    """A point on one line.
-
-    >>> shown((("learning_rate", "5e-05"), ("method.beta", "1")))
-    'learning_rate=5e-05 beta=1'
-    """
-    return " ".join(f"{key.rpartition('.')[2]}={text}" for key, text in point)
-
-
-def _ending(record: Record) -> str:
-    if record.figure is None:
-        return f"{record.state}: {record.reason}"
-    return f"{record.state}, validation {_figure(record)}"
-
-
-def _figure(record: Record) -> str:
-    return tables.MISSING if record.figure is None else f"{record.figure:.4f}"
-
-
-def best(tries: Sequence[Try]) -> Try | None:
-    """The finished trial with the lowest score, the first of equals; None without any."""
-    finished = [t for t in tries if t.record.state == "finished"]
-    return min(finished, key=lambda t: t.record.score, default=None)
-
-
-def table(search: Search, name: str, tries: Sequence[Try]) -> str:
-    """The trials of a space in lines, the best one marked."""
-    selection = search.base(name)["selection"]
-    chosen = best(tries)
-    heads = [key.rpartition(".")[2] for key, _ in tries[0].point]
-    body = [("trial", *heads, f"validation {selection}", "epochs", "ended")]
-    for each in tries:
-        record = each.record
-        state = f"{record.state}, best" if each is chosen else record.state
-        values = (text for _, text in each.point)
-        body.append(
-            (str(each.number), *values, _figure(record), str(record.epochs), state)
-        )
-    reasons = [
-        f"trial {t.number} {t.record.state}: {t.record.reason}"
-        for t in tries
-        if t.record.reason
-    ]
-    return "\n".join([name, tables.align(body), *reasons])
 
 
 def _write_best(search: Search, name: str, tries: Sequence[Try]) -> None:
@@ -316,7 +271,7 @@ def _write_best(search: Search, name: str, tries: Sequence[Try]) -> None:
     path = search.workdir / search_values.FILE
     rows = search_values.read(str(path)).rows if path.exists() else {}
     rows.pop(name, None)
-    chosen = best(tries)
+    chosen = search_results.best(tries)
     if chosen is not None:
         rows[name] = _chosen(search, name, tries, chosen)
     elif not rows:
@@ -341,7 +296,7 @@ def _chosen(search: Search, name: str, tries: Sequence[Try], chosen: Try) -> Cho
         search.spaces[name].method,
         len(tries),
         (*search.spaces[name].fixed, *chosen.point),
-        selection=search.base(name)["selection"],
+        selection=search.selection(name),
         validation=math.nan if figure is None else round(figure, 6),
         best_trial=chosen.number,
         lost_trials=sum(not math.isfinite(t.record.score) for t in tries),

@@ -21,6 +21,7 @@ from mtra_jax.runs import (
     loop,
     search,
     search_optuna,
+    search_results,
     search_rows,
     search_spaces,
     search_trials,
@@ -191,6 +192,16 @@ def described(ended):
 
 def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, trainer):
     ended = run_all(made(tmp_path, ("ew", "ew_tuned", "mtra")))
+    lines = (tmp_path / "trials.jsonl").read_text().splitlines()
+    stored = [json.loads(line) for line in lines]
+    assert [(v["name"], v["trial"]) for v in stored] == [
+        (name, number) for name in ended for number in range(4)
+    ]
+    tries = [each for own in ended.values() for each in own]
+    for values, each in zip(stored, tries, strict=True):
+        assert values["values"] == {key: float(text) for key, text in each.point}
+        assert values["validation"] == each.record.figure
+        assert (values["selection"], values["epochs"]) == ("loss", 3)
     assert [len(tries) for tries in ended.values()] == [4, 4, 4]
     assert len(trainer.runs) == 12
     content = tomllib.loads((tmp_path / "found.toml").read_text())
@@ -306,7 +317,7 @@ def test_trials_that_diverge_or_fail_count_as_the_worst(tmp_path, trainer):
     assert sum(lost) == 2
     assert [t.record.state == "diverged" for t in ended] == lost
     assert [math.isinf(t.record.score) for t in ended] == lost
-    text = search.table(planned, "ew", ended)
+    text = search_results.table("ew", planned.selection("ew"), ended)
     assert text.count("diverged: no finite validation in 3 epochs") == 2
     assert text.count("finished, best") == 1
     content = tomllib.loads((tmp_path / "found.toml").read_text())["ew"]
@@ -336,12 +347,16 @@ def test_a_method_without_a_finished_trial_has_no_values(
         path.unlink()
     vars(trainer).update(change)
     ended = run_all(planned)
-    assert search.best(ended["mtra"]) is None
-    assert expected in search.table(planned, "mtra", ended["mtra"])
+    assert search_results.best(ended["mtra"]) is None
+    assert expected in search_results.table("mtra", "loss", ended["mtra"])
     assert [*search_values.read(str(tmp_path / "found.toml")).rows] == ["ew"]
+    lines = (tmp_path / "trials.jsonl").read_text().splitlines()
+    stored = {v["name"]: v["validation"] for v in map(json.loads, lines)}
+    assert stored["ew"] > 0
+    assert (len(lines), stored["mtra"]) == (2, None)
     # What failed may pass the next time; what diverged will not.
     vars(trainer).update(dict.fromkeys(change, 0))
-    again = search.best(run_all(planned)["mtra"])
+    again = search_results.best(run_all(planned)["mtra"])
     assert (again is None) == ("bad_steps" in change)
 
 
