@@ -389,6 +389,7 @@ SWEEPS = {
         "synthetic": "tiny_synthetic",
         "ablations_synthetic": "tiny_synthetic",
         "reduction_synthetic": "tiny_synthetic",
+        "options_synthetic": "tiny_synthetic",
         "beta_epsilon_synthetic": "tiny_synthetic",
         **{
             f"{backbone}_{benchmark}": f"{backbone}_{benchmark}"
