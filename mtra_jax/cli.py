@@ -236,3 +236,11 @@ def stop(line: str, number: int) -> NoReturn:
     """
     sys.stderr.write(line + "\n")
     sys.exit(128 + (number or signal.SIGTERM))
+
+
+def whole_number(flag: str, text: str, low: int) -> int:
+    """Raises InputError if `text` is not a whole number, at least `low`."""
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if not is_number or int(text) < low:
+        raise InputError(f"{flag} {text}: expected a whole number, at least {low}")
+    return int(text)

@@ -3,7 +3,7 @@
   mtra-jax experiment main --scale smoke --workdir runs/smoke
   mtra-jax experiment ablations --backbone roberta --data_dir data --workdir runs/paper \\
       [--benchmark affecteval] [--seeds 0,1,2] [--config.KEY=VALUE] [--dry_run] \\
-      [--found runs/search/found.toml]
+      [--found runs/search/found.toml] [--jobs 2]
   mtra-jax experiment paradigms --data_dir data --workdir runs/paper --endpoint URL --model NAME
 
 Experiments with the same work directory share their runs, one process at a time. The same
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     """Lists the runs, trains those that have not finished, and writes the table."""
     rest, given = cli.split_overrides(arguments)
     flags = cli.parse(_parser(), rest)
+    num_workers = cli.whole_number("--jobs", flags.jobs, 1)
     workdir = cli.output_directory(flags.workdir)
     overrides = tuple(given)
     if flags.data_dir:
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str]) -> None:
         search_values,
         studies,
         study_runs,
+        workers,
     )
-    from mtra_jax.train.devices import start_devices
 
     tuning = search_values.read(flags.found) if flags.found else None
     study = studies.make(
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.model or flags.endpoint:
         prompted_studies.check(study)
         model = prompt.model_of(flags)
-    start_devices()
+    workers.start_devices(num_workers)
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
     trials = [trial for table in study.tables for trial in table.sweep.trials]
@@ -79,14 +80,18 @@ def main(arguments: Sequence[str]) -> None:
         show_plan()
         if model:
             _ask(model, study, workdir, overrides, command)
-        num_failed = _train(study, plans, workdir, overrides)
+        num_failed = _train(study, plans, workdir, overrides, num_workers)
     if num_failed:
         count = sum(len(plan.jobs) for plan in plans)
         sys.exit(f"error: {num_failed} of {count} runs failed")
 
 
 def _train(
-    study: "Study", plans: "list[Plan]", workdir: Path, overrides: "Overrides"
+    study: "Study",
+    plans: "list[Plan]",
+    workdir: Path,
+    overrides: "Overrides",
+    num_workers: int,
 ) -> int:
     """Trains what has not finished, and writes the tables; returns how many runs failed."""
     from mtra_jax.reports import bars, grids
@@ -95,7 +100,9 @@ def _train(
     with signals.caught(processes.own_signals()) as requests:
         try:
             should_stop = processes.stop_together(requests.should_stop)
-            failed = study_runs.run_all(plans, bars.write_line, should_stop)
+            failed = study_runs.run_all(
+                plans, bars.write_line, should_stop, num_workers
+            )
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     study_runs.measure(study, plans, bars.write_line)
@@ -165,6 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dry_run", action="store_true", help="lists the runs, trains nothing"
+    )
+    parser.add_argument(
+        "--jobs", default="1", metavar="N", help="runs at a time, each in a process"
     )
     return parser
 

@@ -1,7 +1,8 @@
 """Gives each method the same number of trials on validation, and writes the best values.
 
   mtra-jax search ew,ew_tuned,mtra --preset minilm_tweeteval --workdir runs/search \\
-      [--trials 16] [--space grid|optuna] [--seed 0] [--config.KEY=VALUE]
+      [--trials 16] [--space grid|optuna] [--seed 0] [--config.KEY=VALUE] \\
+      [--jobs 2]
   mtra-jax experiment main --backbone minilm --found runs/search/found.toml --workdir runs/main
 
 The same command continues. No trial scores the test set. One process at a time searches in
@@ -24,8 +25,14 @@ def main(arguments: Sequence[str]) -> None:
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(_parser(), rest, has_keys=True)
     names = _names(flags.methods)
-    trials = _number("--trials", flags.trials, 1)
-    seed = _number("--seed", flags.seed, 0)
+    trials = cli.whole_number("--trials", flags.trials, 1)
+    seed = cli.whole_number("--seed", flags.seed, 0)
+    num_workers = cli.whole_number("--jobs", flags.jobs, 1)
+    if num_workers > 1 and flags.space == OPTUNA:
+        raise InputError(
+            f"--jobs {num_workers}: a trial of --space {OPTUNA} depends on those before; "
+            f"expected --space {GRID}, or --jobs 1"
+        )
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
@@ -37,8 +44,8 @@ def main(arguments: Sequence[str]) -> None:
         search_results,
         search_values,
         signals,
+        workers,
     )
-    from mtra_jax.train.devices import start_devices
 
     planned = search.make(
         names,
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         tuple(overrides),
         shlex.join([*cli.command("search"), *arguments]),
     )
-    start_devices()
+    workers.start_devices(num_workers)
     with (
         locks.held_together([workdir]),
         signals.caught(processes.own_signals()) as requests,
@@ -61,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         )
         try:
             should_stop = processes.stop_together(requests.should_stop)
-            ended = search.run_all(planned, bars.write_line, should_stop)
+            ended = search.run_all(planned, bars.write_line, should_stop, num_workers)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     for name, tries in ended.items():
@@ -94,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", default="0", metavar="N", help="of the points and of the runs"
     )
+    parser.add_argument(
+        "--jobs", default="1", metavar="N", help="trials at a time, each in a process"
+    )
     return parser
 
 
@@ -103,11 +113,3 @@ def _names(text: str) -> list[str]:
     if not all(names) or len(set(names)) < len(names):
         raise InputError(f"method {text!r}: expected different names, such as ew,mtra")
     return names
-
-
-def _number(flag: str, text: str, low: int) -> int:
-    """Raises InputError if `text` is not a whole number, at least `low`."""
-    is_number = text.isascii() and text.isdigit() and len(text) < 10
-    if not is_number or int(text) < low:
-        raise InputError(f"{flag} {text}: expected a whole number, at least {low}")
-    return int(text)

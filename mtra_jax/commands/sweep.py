@@ -1,7 +1,8 @@
 """Trains the runs of a sweep that have not finished, and compares the results.
 
   mtra-jax sweep --config configs/sweep.py:synthetic --workdir runs/synthetic \\
-      [--config.epochs=3] [--config.data.fraction=0.1] [--found runs/search/found.toml]
+      [--config.epochs=3] [--config.data.fraction=0.1] [--found runs/search/found.toml] \\
+      [--jobs 2]
 """
 
 import shlex
@@ -28,8 +29,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
     )
+    parser.add_argument(
+        "--jobs", default="1", metavar="N", help="runs at a time, each in a process"
+    )
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest, has_keys=True)
+    num_workers = cli.whole_number("--jobs", flags.jobs, 1)
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
@@ -42,14 +47,14 @@ def main(arguments: Sequence[str]) -> None:
         search_values,
         signals,
         sweep,
+        workers,
     )
-    from mtra_jax.train.devices import start_devices
 
     chosen = experiments.load(flags.config)
     if flags.found:
         chosen = search_rows.tuned(chosen, search_values.read(flags.found))
         experiments.check(chosen, flags.found)
-    start_devices()
+    workers.start_devices(num_workers)
     plan = sweep.make_plan(
         chosen,
         workdir,
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
         bars.write_line(f"{len(plan.jobs)} runs: {counts}" + (note and f"\n{note}"))
         try:
             should_stop = processes.stop_together(requests.should_stop)
-            failed = sweep.run_all(plan, bars.write_line, should_stop)
+            failed = sweep.run_all(plan, bars.write_line, should_stop, num_workers)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     _print_table(plan)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, did_you_mean
@@ -17,47 +17,19 @@ from mtra_jax.runs import (
     search_trials,
     search_values,
     training,
+    workers,
 )
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.runs.experiments import Overrides, Trial
 from mtra_jax.runs.search_results import Try
+from mtra_jax.runs.search_sources import Grid, Source
 from mtra_jax.runs.search_spaces import Point, Space
 from mtra_jax.runs.search_trials import Record
 from mtra_jax.runs.search_values import Chosen
+from mtra_jax.runs.workers import Work
 
 SETTINGS = "search.json"
 Kind = Literal["grid", "optuna"]
-
-
-class Source(Protocol):
-    """Where the points of the trials come from."""
-
-    def point(self, number: int) -> Point:
-        """The point of trial `number` (from 0); earlier trials have ended."""
-
-    def is_hopeless(self, epoch: int, score: float) -> bool:
-        """Whether the trial should end at `epoch`, with `score` the best so far."""
-
-    def end(self, number: int, record: Record) -> None:
-        """Takes the result of trial `number`."""
-
-
-class Grid:
-    """The points of a grid; each trial runs to its end."""
-
-    def __init__(self, points: Sequence[Point]) -> None:
-        self._points = points
-
-    def point(self, number: int) -> Point:
-        """See `Source`."""
-        return self._points[number]
-
-    def is_hopeless(self, epoch: int, score: float) -> bool:
-        """See `Source`."""
-        return False
-
-    def end(self, number: int, record: Record) -> None:
-        """See `Source`."""
 
 
 class Search(NamedTuple):
@@ -195,8 +167,12 @@ def run_all(
     search: Search,
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool] = lambda step: False,
+    num_workers: int = 1,
 ) -> dict[str, list[Try]]:
     """Trains the trials that have not ended; returns all, by the name of the space.
+
+    `num_workers`: how many trials of a grid at a time, see `workers`; one is trained in
+    this process.
 
     `found.toml` and `trials.jsonl` are written as each method ends. `say` receives a line as each trial starts
     and ends.
@@ -214,18 +190,70 @@ def run_all(
     with bars.sweep_bar(
         len(search.spaces) * search.num_trials, initial=0, name="search"
     ) as bar:
+        new = {}
+        if num_workers > 1:
+            new = _at_a_time(search, num_workers, current, say, should_stop, bar.update)
         for name in search.spaces:
             source = _source(search, name)
             ended[name] = []
             for number in range(search.num_trials):
-                tried = _try(search, name, number, source, current, say, should_stop)
+                directory = search.directory(name, number)
+                if directory in new:
+                    tried = Try(number, source.point(number), new[directory])
+                else:
+                    tried = _try(
+                        search, name, number, source, current, say, should_stop
+                    )
+                    bar.update()
                 ended[name].append(tried)
-                bar.update()
             _write_best(search, name, ended[name])
             search_results.store(
                 search.workdir, name, search.selection(name), ended[name]
             )
     return ended
+
+
+def _at_a_time(
+    search: Search,
+    num_workers: int,
+    current: training.CurrentInputs,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+    update: Callable[[], Any],
+) -> dict[Path, Record]:
+    """Trains the trials of a grid that have not ended; their records by directory."""
+    works = []
+    for name in search.spaces:
+        source = _source(search, name)
+        for number in range(search.num_trials):
+            point = source.point(number)
+            trial, directory = (
+                search.trial(name, point),
+                search.directory(name, number),
+            )
+            search_trials.check(trial, directory, current)
+            if search_trials.read(directory) is None:
+                label = _label(search, name, number, point)
+                works.append(Work("trial", label, trial, (), directory))
+    records: dict[Path, Record] = {}
+    for index, ending in workers.run_all(works, num_workers, say, should_stop):
+        if ending.record is None:
+            record = Record("failed", math.inf, None, 0, ending.seconds, ending.reason)
+        else:
+            record = Record(**ending.record)
+        records[works[index].directory] = record
+        say(f"{works[index].label}: {_ended(record)}")
+        update()
+    return records
+
+
+def _ended(record: Record) -> str:
+    return f"{search_results.ending(record)}, {record.seconds:.0f} s"
+
+
+def _label(search: Search, name: str, number: int, point: Point) -> str:
+    shown = search_results.shown(point)
+    return f"{name} [{number + 1}/{search.num_trials}] {shown}"
 
 
 def _source(search: Search, name: str) -> Source:
@@ -249,7 +277,7 @@ def _try(
     """Trains one trial unless it has ended."""
     point = source.point(number)
     trial, directory = search.trial(name, point), search.directory(name, number)
-    label = f"{name} [{number + 1}/{search.num_trials}] {search_results.shown(point)}"
+    label = _label(search, name, number, point)
     search_trials.check(trial, directory, current)
     record = search_trials.read(directory)
     if record is None:
@@ -258,7 +286,7 @@ def _try(
         record = search_trials.run(
             trial, directory, source.is_hopeless, say, should_stop
         )
-        say(f"{label}: {search_results.ending(record)}, {record.seconds:.0f} s")
+        say(f"{label}: {_ended(record)}")
     else:
         say(f"{label}: {search_results.ending(record)} before")
         search_trials.remove_checkpoints(directory)

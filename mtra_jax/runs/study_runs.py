@@ -130,11 +130,12 @@ def run_all(
     plans: Iterable[sweep.Plan],
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
+    num_workers: int,
 ) -> list[sweep.Job]:
     """Trains what has not finished, see `sweep.run_all`; returns the jobs that failed."""
     failed: list[sweep.Job] = []
     for plan in plans:
-        failed += sweep.run_all(plan, say, should_stop)
+        failed += sweep.run_all(plan, say, should_stop, num_workers)
     return failed
 
 

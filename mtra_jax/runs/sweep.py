@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,8 +14,16 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.reports import bars, comparison, run_tasks
-from mtra_jax.runs import definitions, display, experiments, search_rows, training
+from mtra_jax.runs import (
+    definitions,
+    display,
+    experiments,
+    search_rows,
+    training,
+    workers,
+)
 from mtra_jax.runs import workdir as run_files
+from mtra_jax.runs.workers import Ending, Work
 from mtra_jax.tasks import OWN
 
 RESULTS = "results.jsonl"
@@ -104,10 +112,12 @@ def run_all(
     plan: Plan,
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool] = lambda step: False,
+    num_workers: int = 1,
 ) -> list[Job]:
     """Trains the jobs that are not finished; returns those that failed.
 
     `say` receives a line as each run starts and ends. Bars go to standard error.
+    `num_workers`: how many jobs at a time, see `workers`; one is trained in this process.
 
     Raises:
       InputError: a run lacks data or weights, or does not fit the devices.
@@ -116,25 +126,63 @@ def run_all(
     failed = []
     finished = plan.count("finished")
     with bars.sweep_bar(len(plan.jobs), initial=finished) as bar:
-        for number, job in enumerate(plan.jobs, start=1):
-            label = (
-                f"[{number}/{len(plan.jobs)}] {job.trial.name}, seed {job.trial.seed}"
-            )
-            if job.state == "finished":
-                say(f"{label}: finished before, Avg. {update_results(plan, job):.2f}")
-                continue
-            say(f"{label}: {'continues' if job.state == 'begun' else 'starts'}")
-            started = time.monotonic()
-            try:
-                _train(plan, job, say, should_stop)
-            except RunError as error:
+        train = _one_by_one if num_workers == 1 else _at_a_time(num_workers)
+        for label, job, ending in train(plan, say, should_stop):
+            if ending.state == "failed":
                 failed.append(job)
-                say(f"{label}: failed: {error}")
+                say(f"{label}: failed: {ending.reason}")
             else:
-                seconds = time.monotonic() - started
-                say(f"{label}: Avg. {update_results(plan, job):.2f}, {seconds:.0f} s")
+                average = update_results(plan, job)
+                say(f"{label}: Avg. {average:.2f}, {ending.seconds:.0f} s")
             bar.update()
     return failed
+
+
+Ends = Iterator[tuple[str, Job, Ending]]
+"""The beginning of a line, a job, and how it has ended."""
+
+
+def _open_jobs(plan: Plan, say: Callable[[str], None]) -> Iterator[tuple[str, Job]]:
+    """The jobs that have not finished, with the beginnings of their lines."""
+    for number, job in enumerate(plan.jobs, start=1):
+        label = f"[{number}/{len(plan.jobs)}] {job.trial.name}, seed {job.trial.seed}"
+        if job.state == "finished":
+            say(f"{label}: finished before, Avg. {update_results(plan, job):.2f}")
+        else:
+            yield label, job
+
+
+def _one_by_one(
+    plan: Plan,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+) -> Ends:
+    for label, job in _open_jobs(plan, say):
+        say(f"{label}: {'continues' if job.state == 'begun' else 'starts'}")
+        started = time.monotonic()
+        ending = Ending("finished", 0.0)
+        try:
+            _train(plan, job, say, should_stop)
+        except RunError as error:
+            ending = Ending("failed", 0.0, str(error))
+        yield label, job, ending._replace(seconds=time.monotonic() - started)
+
+
+def _at_a_time(num_workers: int) -> Callable[..., Ends]:
+    def train(
+        plan: Plan,
+        say: Callable[[str], None],
+        should_stop: Callable[[int | None], bool],
+    ) -> Ends:
+        jobs = [*_open_jobs(plan, say)]
+        works = [
+            Work("run", label, job.trial, tuple(plan.overrides), job.directory)
+            for label, job in jobs
+        ]
+        for index, ending in workers.run_all(works, num_workers, say, should_stop):
+            yield *jobs[index], ending
+
+    return train
 
 
 def _train(
