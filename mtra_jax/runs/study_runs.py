@@ -100,8 +100,8 @@ def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
     ]
     return (
         f"{head}\n{tables.align(body)}\n"
-        f"at most {estimates.duration(total)} on this machine ({rates.origin}); runs that "
-        "stop early take less"
+        f"at most {estimates.duration(total)} on this machine, one run after the other "
+        f"({rates.origin}); runs that stop early take less"
     )
 
 

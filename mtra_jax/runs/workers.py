@@ -1,4 +1,4 @@
-"""Runs -> their ends, several at a time, each in a process of its own.
+"""Runs -> their ends, several at a time, each in a process.
 
 A process gets a share of the cores (of the memory on a GPU), and one line of JSON on its
 standard input, which stays open: at its end the process saves and ends, so none outlives
@@ -32,7 +32,7 @@ LOG = "log.txt"
 POLL_SECONDS = 0.2
 """Time between two checks whether a signal has arrived."""
 ALLOCATOR, FRACTION = "XLA_PYTHON_CLIENT_ALLOCATOR", "XLA_PYTHON_CLIENT_MEM_FRACTION"
-"""Of JAX: how a process takes the memory of a GPU, and how much of it at its start."""
+"""JAX's variables: how a process takes memory of a GPU, and how much of it at its start."""
 ALL_OF_A_GPU = 0.9
 
 _set_here: list[str] = []
@@ -166,7 +166,7 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_environment(num_workers),
+                env=environment(num_workers),
                 start_new_session=True,  # Ctrl-C reaches this process alone
             )
         self._send(f"{json.dumps(line)}\n".encode())
@@ -218,7 +218,7 @@ def cores(place: int, num_workers: int) -> list[int]:
     return own[place::num_workers] or [own[place % len(own)]]
 
 
-def _environment(num_workers: int) -> dict[str, str]:
+def environment(num_workers: int) -> dict[str, str]:
     """The environment of a worker, with its share of a GPU's memory."""
     own = {key: v for key, v in os.environ.items() if key not in _set_here}
     own.setdefault(FRACTION, f"{ALL_OF_A_GPU / num_workers:.3f}")

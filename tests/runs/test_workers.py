@@ -1,0 +1,269 @@
+"""Several runs at a time: the same figures, and all processes save and end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+import xla_flags
+
+from mtra_jax.commands import search as search_command
+from mtra_jax.commands import sweep as sweep_command
+from mtra_jax.errors import InputError
+from mtra_jax.runs import experiments, search, sweep, workers
+
+pytest.importorskip("orbax.checkpoint")
+processes = pytest.mark.processes
+TINY = (
+    ("tasks", "irony,intensity"),
+    ("data.fraction", "0.1"),
+    ("epochs", "2"),
+    ("batch_size", "64"),
+    ("data.max_shapes", "1"),
+    ("backbone.hidden_size", "16"),
+    ("backbone.intermediate_size", "32"),
+    ("backbone.num_hidden_layers", "1"),
+    ("loggers", ""),
+    ("devices", "1"),
+)
+
+
+def answer(call, *arguments, **options):
+    """The InputError of a call, one line."""
+    with pytest.raises(InputError) as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def make_plan(workdir, names=("ew", "si"), cache="", changes=()):
+    chosen = experiments.Sweep(experiments.grid(names, "new_synthetic", (0,)))
+    overrides = (*TINY, ("data.cache_dir", str(cache)), *changes)
+    return sweep.make_plan(chosen, workdir, overrides, "the command")
+
+
+def run_all(plan, num_workers=2):
+    lines = []
+    failed = sweep.run_all(plan, lines.append, num_workers=num_workers)
+    return [job.trial.name for job in failed], lines
+
+
+def scores(workdir):
+    lines = (workdir / "results.jsonl").read_text().splitlines()
+    return {v["name"]: v["results"]["test"] for v in map(json.loads, lines)}
+
+
+# ---- shares of the machine
+
+
+def test_the_cores_are_divided(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 2, 3, 5, 6})
+    assert [workers.cores(place, 2) for place in (0, 1)] == [[2, 5, 7], [3, 6]]
+    assert [workers.cores(place, 6) for place in range(6)] == [
+        *([core] for core in (2, 3, 5, 6, 7)),
+        [2],
+    ]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert workers.cores(0, 2) == []
+
+
+def test_the_memory_of_a_gpu_is_divided_unless_the_user_has_done_so(monkeypatch):
+    monkeypatch.delenv(workers.FRACTION, raising=False)
+    monkeypatch.setenv(workers.ALLOCATOR, "platform")
+    assert workers.environment(3)[workers.FRACTION] == "0.300"
+    assert workers.environment(3)[workers.ALLOCATOR] == "platform"
+    monkeypatch.setenv(workers.FRACTION, "0.2")
+    assert workers.environment(3)[workers.FRACTION] == "0.2"
+
+
+def test_this_process_keeps_no_memory_of_a_gpu_and_does_not_say_so_to_the_workers(
+    monkeypatch,
+):
+    monkeypatch.delenv(workers.ALLOCATOR, raising=False)
+    monkeypatch.setattr(workers, "_set_here", [])
+    workers.start_devices(1)
+    assert workers.ALLOCATOR not in os.environ
+    # Restored at the end of the test, whatever is set in between.
+    monkeypatch.setitem(os.environ, workers.ALLOCATOR, "")
+    del os.environ[workers.ALLOCATOR]
+    workers.start_devices(2)
+    assert os.environ[workers.ALLOCATOR] == "platform"
+    assert workers.ALLOCATOR not in workers.environment(2)
+
+
+def test_what_cannot_be_divided_is_refused(tmp_path, monkeypatch):
+    flags = [f"--workdir={tmp_path}/x", "--jobs=0"]
+    expected = "--jobs 0: expected a whole number, at least 1"
+    sweep_flags = ["--config=configs/sweep.py:synthetic"]
+    assert answer(sweep_command.main, [*sweep_flags, *flags]) == expected
+    search_flags = ["ew", "--preset=tiny_synthetic", flags[0]]
+    assert answer(search_command.main, [*search_flags, "--jobs=0"]) == expected
+    assert answer(
+        search_command.main, [*search_flags, "--jobs=2", "--space=optuna"]
+    ) == (
+        "--jobs 2: a trial of --space optuna depends on those before; expected --space "
+        "grid, or --jobs 1"
+    )
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    assert answer(workers.start_devices, 2) == (
+        "--jobs 2: 4 processes run this command together; expected --jobs 1"
+    )
+    assert not (tmp_path / "x").exists()
+
+
+# ---- real processes
+
+
+@processes
+def test_the_figures_are_those_of_one_run_after_the_other(tmp_path):
+    failed, lines = run_all(make_plan(tmp_path / "a", cache=tmp_path / "cache"))
+    assert failed == []
+    assert sorted(line.partition(",")[0] for line in lines) == [
+        *["[1/2] ew"] * 2,
+        *["[2/2] si"] * 2,
+    ]
+    failed, _ = run_all(make_plan(tmp_path / "b", cache=tmp_path / "cache"), 1)
+    expected = scores(tmp_path / "b")
+    assert failed == []
+    assert scores(tmp_path / "a").keys() == expected.keys() == {"ew", "si"}
+    # Sums in another order: other cores.
+    for name, own in scores(tmp_path / "a").items():
+        for task in ("irony", "intensity"):
+            assert own[task] == pytest.approx(expected[name][task], abs=0.5)
+    assert "epoch 2" in (tmp_path / "a/ew/seed0/log.txt").read_text()
+    again, lines = run_all(make_plan(tmp_path / "a", cache=tmp_path / "cache"))
+    assert [line.partition(",")[2] for line in lines] == [
+        f" seed 0: finished before, Avg. {expected_line:.2f}"
+        for expected_line in (own["avg"] for own in scores(tmp_path / "a").values())
+    ]
+    assert again == []
+
+
+@processes
+def test_trials_of_a_search_have_the_records_of_one_after_the_other(tmp_path):
+    def searched(workdir, num_workers):
+        overrides = (*TINY, ("data.cache_dir", str(tmp_path / "cache")))
+        planned = search.make(
+            ("ew", "ew_sum"), "new_synthetic", workdir, 1, "grid", 0, overrides
+        )
+        lines = []
+        ended = search.run_all(planned, lines.append, num_workers=num_workers)
+        return ended, lines
+
+    expected, _ = searched(tmp_path / "b", 1)
+    ended, lines = searched(tmp_path / "a", 2)
+    assert len(lines) == 4
+    for name in expected:
+        (own,), (other,) = ended[name], expected[name]
+        assert (own.number, own.point) == (other.number, other.point)
+        assert own.record.figure == pytest.approx(other.record.figure, abs=1e-3)
+        assert (own.record.state, own.record.epochs) == ("finished", 2)
+    for file in ("found.toml", "trials.jsonl"):
+        assert (tmp_path / "a" / file).exists()
+    again, lines = searched(tmp_path / "a", 2)
+    assert again == ended
+    assert all(line.endswith(" before") for line in lines)
+
+
+@processes
+def test_a_run_that_fails_is_a_line_and_one_with_wrong_input_ends_all(tmp_path):
+    # A file where the first run's checkpoints would be.
+    plan = make_plan(tmp_path / "a", cache=tmp_path / "cache")
+    blocked = tmp_path / "a/ew/seed0/checkpoints"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("")
+    failed, lines = run_all(plan)
+    assert failed == ["ew"]
+    (line,) = [line for line in lines if "failed" in line]
+    assert line.startswith(f"[1/2] ew, seed 0: failed: {blocked}: ")
+    assert [*scores(tmp_path / "a")] == ["si"]
+    wrong = make_plan(tmp_path / "b", changes=[("devices", "64")])
+    message = answer(run_all, wrong)
+    assert message.startswith("devices is 64; expected 1 to ")
+
+
+def command(workdir, spec, cache):
+    return [
+        *(sys.executable, "-m", "mtra_jax", "sweep"),
+        *(f"--config={spec}:x", f"--workdir={workdir}", "--jobs=2"),
+        *(f"--config.{key}={text}" for key, text in TINY if key != "epochs"),
+        *("--config.epochs=60", "--config.patience=60"),
+        *(f"--config.data.cache_dir={cache}", "--config.checkpoint_every=1"),
+    ]
+
+
+def alive(workdir):
+    """The processes of the workers of `workdir`, by the locks of their runs."""
+    held = []
+    for path in workdir.glob("*/seed0/.lock"):
+        probe = subprocess.run(
+            ["flock", "--nonblock", str(path), "true"], check=False
+        ).returncode
+        held += [path.parent.parent.name] if probe else []
+    return sorted(held)
+
+
+def wait_until(condition, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@processes
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_signal_to_the_command_saves_all_runs_and_the_same_command_continues(
+    name, tmp_path
+):
+    spec = tmp_path / "sweeps.py"
+    spec.write_text(
+        "from mtra_jax.runs import experiments\n"
+        "def get_sweep(name):\n"
+        "    rows = experiments.grid(['ew', 'si'], 'new_synthetic', [0])\n"
+        "    return experiments.Sweep(rows)\n"
+    )
+    workdir, cache = tmp_path / "runs", tmp_path / "cache"
+    number = signal.Signals[name]
+    with subprocess.Popen(
+        command(workdir, spec, cache),
+        env=xla_flags.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            logs = [workdir / f"{row}/seed0/metrics.jsonl" for row in ("ew", "si")]
+            wait_until(
+                lambda: all(p.exists() and p.stat().st_size > 1000 for p in logs)
+            )
+            assert alive(workdir) == ["ew", "si"]
+        finally:
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=240)
+    if name == "SIGTERM":
+        assert process.returncode == 128 + number
+        assert errors.endswith("stopped 2 runs, saved; the same command continues\n")
+    else:
+        wait_until(lambda: not alive(workdir))
+    assert alive(workdir) == []
+    for row in ("ew", "si"):
+        log = (workdir / f"{row}/seed0/log.txt").read_text()
+        assert "stopping after the current step" in log
+        assert not (workdir / f"{row}/seed0/results.json").exists()
+    plan = make_plan(
+        workdir,
+        cache=cache,
+        changes=[("epochs", "60"), ("patience", "60"), ("checkpoint_every", "1")],
+    )
+    assert [job.state for job in plan.jobs] == ["begun", "begun"]
+    steps = [
+        int(path.name)
+        for path in workdir.glob("*/seed0/checkpoints/*")
+        if path.name.isdigit()
+    ]
+    assert steps
+    assert min(steps) > 0
