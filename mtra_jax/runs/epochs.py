@@ -1,8 +1,8 @@
 """A finished run -> the models after each of its epochs, by training it again.
 
-A run keeps the checkpoints of its best and its last epoch only. Trained again on CPUs it
-ends in the same bits, so the models between are those that it had; on accelerators they
-are up to rounding.
+A run keeps the checkpoints of its best and its last epoch only. Trained again on as many
+cores of a CPU it ends in the same bits, so the models between are those that it had; on
+other numbers of cores, and on accelerators, they are up to rounding.
 """
 
 from collections.abc import Callable
