@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
         search_rows,
         search_values,
         studies,
+        study_listing,
         study_runs,
         workers,
     )
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     note = search_rows.difference(trials, tuning, overrides)
 
     def show_plan() -> None:
-        bars.write_line(study_runs.listing(study, plans) + (note and f"\n{note}"))
+        bars.write_line(study_listing.listing(study, plans) + (note and f"\n{note}"))
 
     if flags.dry_run:
         locks.check_usable(workdir)

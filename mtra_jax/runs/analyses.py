@@ -29,6 +29,10 @@ Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
 SIZES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """L2 norms of the noise on the word embeddings."""
+ROWS = 4
+"""Passes of `Trained.rows`: z, its two views, the outputs."""
+PGD_STEPS = 10
+FGM_PASSES, PGD_PASSES = 1 + 3, 1 + 3 * PGD_STEPS
 
 
 class Analysis(NamedTuple):
@@ -36,12 +40,16 @@ class Analysis(NamedTuple):
 
     The key "" of `forms` is that of all other columns. `note`: what the figures are, below
     the table. With `is_of_epochs` the analysis of every epoch is a column of its number.
+    `passes`: forward passes over each text, by split; a backward pass counts as two. Those
+    of "gradients" are over the texts of `task_gradients`. `trains_critics`: besides them.
     """
 
     measure: Callable[[Trained], Values]
     forms: Mapping[str, tuple[str, int]]
     note: str
+    passes: Mapping[str, int]
     is_of_epochs: bool = False
+    trains_critics: bool = False
 
 
 def figures(directory: Path, name: str) -> Values:
@@ -180,7 +188,7 @@ def robust(trained: Trained) -> Values:
     """Avg. on the test set under noise of growing size."""
     kinds = {
         "FGM": robustness.fgm(),
-        "PGD": robustness.pgd(),
+        "PGD": robustness.pgd(PGD_STEPS),
         "random": robustness.noise(),
     }
     return {
@@ -234,24 +242,29 @@ ANALYSES = {
         {"": (".4f", -1)},
         "means over the tasks; TA loss: cross-entropy, or squared error; SA loss: squared "
         "distance of two dropout views on the sphere (Wang & Isola 2020)",
+        {"train": ROWS, "validation": ROWS},
     ),
     "informativeness": Analysis(
         informative,
         {"entropy": (".4f", 0), "": (".4f", 1)},
         "lower bounds on I(Z; Y) in nats by new critics, means over the tasks; entropy: of "
         "the labels of classification tasks, which I(Z; Y) cannot exceed",
+        {"train": ROWS, "validation": ROWS},
+        trains_critics=True,
     ),
     "uniformity": Analysis(
         spread,
         {"ARI": (".2f", 1), "": (".2f", -1)},
         "on the test set; ARI (%): k-means clusters of the outputs against the labels; "
         "Uni.: uniformity of z (Wang & Isola 2020), lower is better",
+        {"test": ROWS},
     ),
     "robustness": Analysis(
         robust,
         {"": (".2f", 1)},
         "Avg. on the test set; columns: L2 norm of the noise on the word embeddings, anew "
         "for each batch",
+        {"test": len(SIZES) * (FGM_PASSES + PGD_PASSES + 1)},
     ),
     "information_plane": Analysis(
         plane,
@@ -259,7 +272,9 @@ ANALYSES = {
         "lower bounds in nats by new critics on the validation sets, means over the tasks; "
         "without dropout in the encoder I(X; Z) has no finite value; InfoNCE: of cosines, at "
         "most the logarithm of the number of texts; columns: epochs, 0 before training",
+        {"validation": ROWS},
         is_of_epochs=True,
+        trains_critics=True,
     ),
     "conflicts": Analysis(
         conflicting,
@@ -267,6 +282,7 @@ ANALYSES = {
         "gradients of the tasks' losses with respect to the encoder, on the same training "
         "batches; mean cosine of two tasks, and share of pairs below 0; columns: epochs, 0 "
         "before training",
+        {"gradients": 3},
         is_of_epochs=True,
     ),
 }

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax.data.examples import Data
 from mtra_jax.methods import registry
-from mtra_jax.runs import preparation, step_cost
+from mtra_jax.runs import preparation, step_cost, task_gradients
+from mtra_jax.runs.analyses import Analysis
 
 FORWARD_AND_BACKWARD = 3
 Examples = Mapping[str, Mapping[str, int]]
@@ -92,11 +93,31 @@ def from_step(config: ConfigDict) -> Rates:
 
 def planned(config: ConfigDict, data: Data) -> float:
     """The most work that a run of `config` has: all its epochs."""
-    examples = {
+    return work(_counts(config, data), config.epochs, passes(config))
+
+
+def analysed(config: ConfigDict, data: Data, analysis: Analysis) -> float:
+    """The most work of an analysis of a run of `config`, without the training of critics."""
+    counts = _counts(config, data)
+    for own in counts.values():
+        most = task_gradients.NUM_BATCHES * config.batch_size
+        own["gradients"] = min(own["train"], most)
+    once = sum(
+        num_passes * own[split]
+        for split, num_passes in analysis.passes.items()
+        for own in counts.values()
+    )
+    if not analysis.is_of_epochs:
+        return once
+    # Before the first epoch and after each, in a run that is trained again.
+    return (config.epochs + 1) * once + work(counts, config.epochs, passes(config))
+
+
+def _counts(config: ConfigDict, data: Data) -> dict[str, dict[str, int]]:
+    return {
         task: {split: len(part.texts) for split, part in parts.items()}
         for task, parts in preparation.examples_of(config, data).items()
     }
-    return work(examples, config.epochs, passes(config))
 
 
 def seconds(config: ConfigDict, data: Data, rates: Rates) -> float:

@@ -1,4 +1,4 @@
-"""A study and a work directory -> its plan with an estimate, its trained runs, its tables."""
+"""A study and a work directory -> its plans, its trained runs, its tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +14,11 @@ from mtra_jax.reports import (
     grids,
     published,
     published_analyses,
-    tables,
     tuning,
 )
 from mtra_jax.runs import (
     analyses,
-    estimates,
     experiments,
-    preparation,
     prompted_studies,
     search_rows,
     step_cost,
@@ -51,79 +48,6 @@ def make_plans(
         )
         for table in study.tables
     ]
-
-
-def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
-    """What the plans train, and how long that takes.
-
-    Raises:
-      InputError: a run lacks data or weights.
-    """
-    jobs = [(plan, job) for plan in plans for job in plan.jobs]
-    new = [(plan, job) for plan, job in jobs if job.state != "finished"]
-    counts = {state: sum(p.count(state) for p in plans) for state in _STATES}
-    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
-    seeds = ", ".join(map(str, study.seeds))
-    head = (
-        f"{study.name}: {study.experiment.about} ({study.experiment.papers})\n"
-        f"{study.backbone} on {study.benchmark}, scale {study.scale}, seeds {seeds}: "
-        f"{len(jobs)} runs: {shown}"
-    )
-    analysis = analyses.ANALYSES.get(study.name)
-    if analysis is not None and analysis.is_of_epochs:
-        head += (
-            "\neach run is then trained once more, to visit its epochs (not counted)"
-        )
-    if not new:
-        return head
-    rates = _rates(plans, new[0])
-    data: dict[Any, Any] = {}
-    rows: dict[str, list[tuple[int, float]]] = {}
-    for plan, job in new:
-        config = experiments.config_of(job.trial, plan.overrides)
-        key = estimates.data_key(config)
-        if key not in data:
-            data[key] = preparation.load_data(config)
-        seconds = estimates.seconds(config, data[key], rates)
-        name = str((job.directory.parent).relative_to(plans[0].workdir.parent))
-        rows.setdefault(name, []).append((config.epochs, seconds))
-    total = sum(seconds for runs in rows.values() for _, seconds in runs)
-    body = [("runs in", "runs", "epochs", "at most")]
-    body += [
-        (
-            name,
-            str(len(runs)),
-            str(max(epochs for epochs, _ in runs)),
-            estimates.duration(sum(seconds for _, seconds in runs)),
-        )
-        for name, runs in rows.items()
-    ]
-    return (
-        f"{head}\n{tables.align(body)}\n"
-        f"at most {estimates.duration(total)} on this machine, one run after the other "
-        f"({rates.origin}); runs that stop early take less"
-    )
-
-
-_STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
-
-
-def _rates(
-    plans: Sequence[sweep.Plan], first: tuple[sweep.Plan, sweep.Job]
-) -> estimates.Rates:
-    """The rates of the finished runs, or those of a step of the first new one."""
-    finished = []
-    for plan in plans:
-        for job in plan.jobs:
-            results = run_files.read_results(job.directory)
-            if results is not None:
-                config = experiments.config_of(job.trial, plan.overrides)
-                finished.append((job.trial.method, results, estimates.passes(config)))
-    rates = estimates.from_results(finished)
-    if rates is None:
-        plan, job = first
-        rates = estimates.from_step(experiments.config_of(job.trial, plan.overrides))
-    return rates
 
 
 def run_all(

@@ -8,7 +8,7 @@ from mtra_jax.data import sources
 from mtra_jax.data.examples import Data
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs import estimates, experiments, studies
+from mtra_jax.runs import analyses, estimates, experiments, studies
 from mtra_jax.tasks import SYNTHETIC
 
 CATALOGUE = studies.load()
@@ -256,6 +256,11 @@ def test_an_estimate_follows_passes_epochs_and_examples():
     data = Data(SYNTHETIC.select(["irony", "stance"]), splits)
     rates = estimates.Rates({"mtra": 0.5}, 0.25, "", compilation=7)
 
+    def analysed(name, **changes):
+        overrides = [("tasks", "irony,stance"), ("epochs", "2"), *changes.items()]
+        config = configs.apply(configs.preset("new_synthetic", "mtra"), overrides)
+        return estimates.analysed(config, data, analyses.ANALYSES[name])
+
     def seconds(method, **changes):
         overrides = [("tasks", "irony,stance"), ("epochs", "2"), *changes.items()]
         config = configs.apply(configs.preset("new_synthetic", method), overrides)
@@ -264,5 +269,14 @@ def test_an_estimate_follows_passes_epochs_and_examples():
     assert seconds("ew") == 7 + 0.25 * (2 * (3 * 20 + 20) + 20)
     assert seconds("mtra") == 7 + 0.5 * (2 * (6 * 20 + 20) + 20)
     assert seconds("ew", **{"data.fraction": "0.5"}) == 7 + 0.25 * (2 * 50 + 20)
+    assert analysed("uniformity") == 4 * 20
+    assert analysed("alignment") == 4 * (20 + 20)
+    # Six sizes: a gradient and a score, ten gradients and a score, a score.
+    assert analysed("robustness") == 6 * (3 + 1 + 30 + 1 + 1) * 20
+    # A run of 2 epochs again, the texts of 4 batches before, between and after them.
+    again = 2 * (6 * 20 + 20) + 20
+    assert analysed("conflicts") == 3 * 3 * 20 + again
+    assert analysed("conflicts", batch_size="2") == 3 * 3 * 16 + again
+    assert analysed("information_plane") == 3 * 4 * 20 + again
     no_sa = seconds("mtra", **{"method.self_alignment": "false"})
     assert no_sa == 7 + 0.5 * (2 * (3 * 20 + 20) + 20)

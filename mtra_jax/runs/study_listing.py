@@ -1,0 +1,118 @@
+"""The plans of a study -> what they train and compute, and how long that takes."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtra_jax.data.examples import Data
+from mtra_jax.reports import tables
+from mtra_jax.runs import analyses, estimates, experiments, preparation, sweep
+from mtra_jax.runs import workdir as run_files
+from mtra_jax.runs.studies import Study
+
+STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
+Jobs = Sequence[tuple[sweep.Plan, sweep.Job]]
+
+
+def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
+    """The runs by their states, and the most time of what is missing.
+
+    Raises:
+      InputError: a run lacks data or weights.
+    """
+    jobs = [(plan, job) for plan in plans for job in plan.jobs]
+    counts = {state: sum(p.count(state) for p in plans) for state in STATES}
+    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+    seeds = ", ".join(map(str, study.seeds))
+    lines = [
+        f"{study.name}: {study.experiment.about} ({study.experiment.papers})",
+        f"{study.backbone} on {study.benchmark}, scale {study.scale}, seeds {seeds}: "
+        f"{len(jobs)} runs: {shown}",
+    ]
+    new = [(plan, job) for plan, job in jobs if job.state != "finished"]
+    unread = _without_analysis(study, jobs)
+    if new or unread:
+        clock = _Clock(jobs, new or unread)
+        if new:
+            lines += _training(new, clock, plans[0].workdir.parent)
+        if unread:
+            lines.append(_analysing(study, unread, clock))
+    return "\n".join(lines)
+
+
+def _without_analysis(study: Study, jobs: Jobs) -> Jobs:
+    """The jobs whose runs the study has still to analyse."""
+    if study.name not in analyses.ANALYSES:
+        return []
+    own = Path(analyses.DIRECTORY, f"{study.name}.json")
+    return [(plan, job) for plan, job in jobs if not (job.directory / own).exists()]
+
+
+class _Clock:
+    """The rates of this machine, and the number of examples of each run.
+
+    Those of the finished runs of `jobs`, or of a step of the first of `missing`.
+    """
+
+    def __init__(self, jobs: Jobs, missing: Jobs) -> None:
+        self._data: dict[Any, Data] = {}
+        finished = []
+        for plan, job in jobs:
+            results = run_files.read_results(job.directory)
+            if results is not None:
+                config = experiments.config_of(job.trial, plan.overrides)
+                finished.append((job.trial.method, results, estimates.passes(config)))
+        plan, job = missing[0]
+        config = experiments.config_of(job.trial, plan.overrides)
+        self.rates = estimates.from_results(finished) or estimates.from_step(config)
+
+    def training(self, plan: sweep.Plan, job: sweep.Job) -> tuple[int, float]:
+        """The epochs of a job, and the seconds of all of them."""
+        config, data = self._read(plan, job)
+        return config.epochs, estimates.seconds(config, data, self.rates)
+
+    def analysing(
+        self, plan: sweep.Plan, job: sweep.Job, analysis: analyses.Analysis
+    ) -> float:
+        """The seconds of an analysis of a job, without the training of critics."""
+        config, data = self._read(plan, job)
+        work = estimates.analysed(config, data, analysis)
+        return work * self.rates.of(job.trial.method)
+
+    def _read(self, plan: sweep.Plan, job: sweep.Job) -> tuple[Any, Data]:
+        """The configuration of a job, and its data."""
+        config = experiments.config_of(job.trial, plan.overrides)
+        key = estimates.data_key(config)
+        if key not in self._data:
+            self._data[key] = preparation.load_data(config)
+        return config, self._data[key]
+
+
+def _training(new: Jobs, clock: _Clock, above: Path) -> list[str]:
+    """A table of the runs in each directory, and a line with their time."""
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for plan, job in new:
+        name = str(job.directory.parent.relative_to(above))
+        rows.setdefault(name, []).append(clock.training(plan, job))
+    body = [("runs in", "runs", "epochs", "at most")]
+    for name, runs in rows.items():
+        most = max(epochs for epochs, _ in runs)
+        body.append((name, str(len(runs)), str(most), _duration(s for _, s in runs)))
+    total = _duration(s for runs in rows.values() for _, s in runs)
+    return [
+        tables.align(body),
+        f"at most {total} on this machine, one run after the other "
+        f"({clock.rates.origin}); runs that stop early take less",
+    ]
+
+
+def _analysing(study: Study, unread: Jobs, clock: _Clock) -> str:
+    analysis = analyses.ANALYSES[study.name]
+    seconds = [clock.analysing(plan, job, analysis) for plan, job in unread]
+    critics = " besides the training of critics" if analysis.trains_critics else ""
+    again = ", which trains each once more" if analysis.is_of_epochs else ""
+    return f"the analysis of {len(unread)} runs{again}: at most {_duration(seconds)}{critics}"
+
+
+def _duration(seconds: Iterable[float]) -> str:
+    return estimates.duration(sum(seconds))
