@@ -396,6 +396,7 @@ SWEEPS = {
             for backbone in ("roberta", "bert", "minilm")
             for benchmark in ("tweeteval", "affecteval")
         },
+        "minilm_tweeteval_tenth": "minilm_tweeteval",
         "minilm_tweeteval_small": "minilm_tweeteval",
         "own": "own",
         "balancers_synthetic": "tiny_synthetic",
