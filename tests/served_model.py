@@ -5,6 +5,8 @@ import http.server
 import json
 import threading
 
+from mtra_jax.prompting import prompts
+
 
 def chat(text, **message):
     """The body of a chat completion; `message`: further members of its message."""
@@ -25,11 +27,16 @@ class Served:
             number = sum(
                 own["messages"] == body["messages"] for _, own in self.requests
             )
-        return self._answer(body["messages"][0]["content"], number)
+        return self._answer(_text(body), number)
 
     @property
     def prompts(self):
-        return [body["messages"][0]["content"] for _, body in self.requests]
+        return [_text(body) for _, body in self.requests]
+
+
+def _text(body):
+    """The messages as one text, like that of a model that does not chat."""
+    return prompts.text_of(tuple(own["content"] for own in body["messages"]))
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
 
     # Nothing is computed with JAX: a GPU is left to the language model.
     jax.config.update("jax_platforms", "cpu")
-    from mtra_jax.prompting import stored_replies
+    from mtra_jax.prompting import prompts, stored_replies
     from mtra_jax.reports import tables, text_counts, unread
     from mtra_jax.runs import locks, prompted
 
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> None:
         for place in places:
             locks.check_usable(place)
         print(prompted.listing(asked, model, stored_replies.read_only(path)))
-        print(f"\nthe first prompt:\n\n{next(iter(asked.values())).prompts[0]}")
+        first = prompts.text_of(next(iter(asked.values())).prompts[0])
+        print(f"\nthe first prompt:\n\n{first}")
         return
     with (
         locks.held_together(places),

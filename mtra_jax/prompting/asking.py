@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from mtra_jax.prompting import stored_replies
 from mtra_jax.prompting.answers import Reply
+from mtra_jax.prompting.prompts import Prompt
 from mtra_jax.prompting.stored_replies import Store
 
 
@@ -19,11 +20,11 @@ class Model(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """What its replies depend on besides the prompt, as JSON."""
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
         """Yields each prompt's index and reply, in any order, as soon as it has one."""
 
 
-def missing(model: Model, store: Store, prompts: Iterable[str]) -> list[str]:
+def missing(model: Model, store: Store, prompts: Iterable[Prompt]) -> list[Prompt]:
     """The different prompts without a stored reply, in order."""
     return [
         prompt
@@ -35,7 +36,7 @@ def missing(model: Model, store: Store, prompts: Iterable[str]) -> list[str]:
 def ask(
     model: Model,
     store: Store,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     count: Callable[[int], None] = lambda number: None,
 ) -> list[Reply]:
     """The reply to each of `prompts`. `count(1)` is called after each new reply.

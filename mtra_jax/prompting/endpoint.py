@@ -17,6 +17,7 @@ from typing import Any
 
 from mtra_jax.errors import InputError, RunError, caller_level, refusing, shown
 from mtra_jax.prompting.answers import Reply
+from mtra_jax.prompting.prompts import Prompt, messages_of
 
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most, whatever the server asks for."""
@@ -89,7 +90,7 @@ class Endpoint:
             "max_tokens": self.max_tokens,
         }
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
         """See `asking.Model`.
 
         Raises:
@@ -104,7 +105,7 @@ class Endpoint:
             try:
                 while True:
                     while failure is None and len(running) < self.concurrency:
-                        place, prompt = next(waiting, (-1, ""))
+                        place, prompt = next(waiting, (-1, ()))
                         if place < 0:
                             break
                         running[pool.submit(self._reply, prompt, stop)] = place
@@ -123,7 +124,7 @@ class Endpoint:
         if failure is not None:
             raise failure
 
-    def _reply(self, prompt: str, stop: threading.Event) -> Reply:
+    def _reply(self, prompt: Prompt, stop: threading.Event) -> Reply:
         """The reply to `prompt`, after as many tries as needed until `stop` is set."""
         pause = self.pause
         for number in range(1, self.tries + 1):
@@ -141,11 +142,11 @@ class Endpoint:
                 pause *= 2
         raise AssertionError("no try")
 
-    def _answer(self, prompt: str) -> Reply:
+    def _answer(self, prompt: Prompt) -> Reply:
         """The server's reply to one request, or a refusal by its filter."""
         body = {
             "model": self.name,
-            "messages": [{"role": "user", "content": prompt}],
+            "messages": messages_of(prompt),
             "temperature": 0,
             "max_tokens": self.max_tokens,
         }

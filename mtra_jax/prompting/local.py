@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mtra_jax.errors import InputError, refusing
 from mtra_jax.prompting.answers import Reply
+from mtra_jax.prompting.prompts import Prompt, messages_of, text_of
 
 BATCH = 8
 """Prompts that are continued together."""
@@ -83,26 +84,25 @@ class LocalModel:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return _Loaded(tokenizer, model.to(device).eval(), device, torch.inference_mode)
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
         """See `asking.Model`. Prompts of about one length are continued together.
 
         Raises:
           InputError: the directory holds no such model, or a prompt and a reply are longer
             than the model can read.
         """
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        order = sorted(range(len(prompts)), key=lambda i: len(text_of(prompts[i])))
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
             texts = self._continued([prompts[i] for i in places])
             for place, text in zip(places, texts, strict=True):
                 yield place, Reply(text)
 
-    def _continued(self, prompts: Sequence[str]) -> list[str]:
+    def _continued(self, prompts: Sequence[Prompt]) -> list[str]:
         loaded = self._loaded
         has_chat = loaded.tokenizer.chat_template is not None
-        texts = [self._chat(prompt) for prompt in prompts] if has_chat else prompts
         inputs = loaded.tokenizer(
-            list(texts),
+            [*map(self._chat if has_chat else text_of, prompts)],
             return_tensors="pt",
             padding=True,
             add_special_tokens=not has_chat,  # a chat's template adds them
@@ -127,11 +127,9 @@ class LocalModel:
         new_tokens = outputs[:, length:]
         return loaded.tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
 
-    def _chat(self, prompt: str) -> str:
+    def _chat(self, prompt: Prompt) -> str:
         return self._loaded.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
+            messages_of(prompt), tokenize=False, add_generation_prompt=True
         )
 
 

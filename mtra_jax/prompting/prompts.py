@@ -1,8 +1,10 @@
 """A task, its training examples and a text -> the prompt that a language model answers.
 
-`TEMPLATE` is the only template. A text takes one line: its line breaks become blanks.
+A prompt is a conversation: models that chat get each demonstration as a question and its
+answer, all others one text. `TEMPLATE` is the only template. A text takes one line: its line breaks become blanks.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,13 +15,13 @@ from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark, Task
 
-FORMAT = 1
+FORMAT = 2
 """Changes with `TEMPLATE`, `ABOUT` or the wording below."""
 TEMPLATE = """\
 Task: {title}. {about}
 {rule}
 
-{examples}"""
+{text}"""
 CUE = "Answer:"
 DESCRIBED = (TWEETEVAL.name, AFFECTEVAL.name)
 """The benchmarks whose tasks have a description in `ABOUT`."""
@@ -43,6 +45,8 @@ SEPARATORS = (", ", "; ", " | ")
 NOTHING = ("none", "no label")
 """The answer of a multi-label task without a label: the first that is not a label."""
 
+Prompt = tuple[str, ...]
+"""Questions and answers in turns; the last one is a question."""
 Label = int | np.ndarray
 """A class id; or the values or 0/1 of a regression or a multi-label task, [D]."""
 
@@ -120,18 +124,43 @@ def prompt(
     demonstrations: Sequence[Demonstration],
     text: str,
     second: str = "",
-) -> str:
-    """The whole prompt about a text, or a pair of texts; it ends with `CUE`."""
-    examples = [
-        f"{_shown(asked, shot.text, shot.second)} {answer(asked, shot.label)}"
-        for shot in demonstrations
-    ]
-    return TEMPLATE.format(
-        title=asked.task.title,
-        about=asked.about,
-        rule=rule(asked),
-        examples="\n\n".join([*examples, _shown(asked, text, second)]),
+) -> Prompt:
+    """The prompt about a text, or a pair of texts; each question ends with `CUE`."""
+    turns: list[str] = []
+    for shot in demonstrations:
+        turns += _shown(asked, shot.text, shot.second), answer(asked, shot.label)
+    first, *rest = *turns, _shown(asked, text, second)
+    head = TEMPLATE.format(
+        title=asked.task.title, about=asked.about, rule=rule(asked), text=first
     )
+    return head, *rest
+
+
+def text_of(prompt: Prompt) -> str:
+    """The prompt as one text, which a model continues.
+
+    >>> print(text_of(("Text: a\\nAnswer:", "good", "Text: b\\nAnswer:")))
+    Text: a
+    Answer: good
+    <BLANKLINE>
+    Text: b
+    Answer:
+    """
+    pairs = (prompt[i : i + 2] for i in range(0, len(prompt), 2))
+    return "\n\n".join(" ".join(pair) for pair in pairs)
+
+
+def messages_of(prompt: Prompt) -> list[dict[str, str]]:
+    """The prompt as the messages of a chat.
+
+    >>> messages_of(("Text: a", "good", "Text: b"))[1]
+    {'role': 'assistant', 'content': 'good'}
+    """
+    roles = itertools.cycle(("user", "assistant"))
+    return [
+        {"role": role, "content": content}
+        for role, content in zip(roles, prompt, strict=False)
+    ]
 
 
 def rule(asked: Question) -> str:

@@ -16,11 +16,12 @@ from typing import IO, Any
 from mtra_jax import files
 from mtra_jax.errors import InputError, naming, shown
 from mtra_jax.prompting.answers import Reply
+from mtra_jax.prompting.prompts import Prompt
 
 FILE = "answers.jsonl"
 
 
-def key(settings: Mapping[str, Any], prompt: str) -> str:
+def key(settings: Mapping[str, Any], prompt: Prompt) -> str:
     """SHA-256 of a model's settings, which must be JSON, and a prompt."""
     content = json.dumps([settings, prompt], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()

@@ -49,7 +49,7 @@ class Asked(NamedTuple):
     """The question of a task, and the prompt about each test example."""
 
     question: prompts.Question
-    prompts: list[str]
+    prompts: list[prompts.Prompt]
 
 
 def row_name(model: str, choice: Choice) -> str:
@@ -88,7 +88,7 @@ def listing(asked: Mapping[str, Asked], model: asking.Model, store: Store) -> st
     """The number and length of each task's prompts, and how many have no reply yet."""
     body = [("task", "prompts", "characters", "without a reply")]
     for name, own in asked.items():
-        lengths = [len(prompt) for prompt in own.prompts]
+        lengths = [len(prompts.text_of(prompt)) for prompt in own.prompts]
         missing = len(asking.missing(model, store, own.prompts))
         body.append((name, str(len(lengths)), str(sum(lengths)), str(missing)))
     return tables.align(body)
@@ -110,7 +110,9 @@ def begin(
         "settings": dict(model.settings),
         **choice._asdict(),
         "data": _train_and_test(data),
-        "first_prompts": {name: own.prompts[0] for name, own in asked.items()},
+        "first_prompts": {
+            name: prompts.text_of(own.prompts[0]) for name, own in asked.items()
+        },
     }
     if (directory / workdir.CONFIG).exists():
         raise InputError(f"{directory}: a trained run; expected a new --workdir")

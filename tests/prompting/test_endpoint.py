@@ -17,7 +17,7 @@ from mtra_jax.prompting.endpoint import Endpoint
 def replies(served, prompts, **options):
     options = {"pause": 0.001, "tries": 3, **options}
     model = Endpoint(served.url, "toy", **options)
-    return dict(model.replies(prompts))
+    return dict(model.replies([(text,) for text in prompts]))
 
 
 def test_every_prompt_has_its_reply_and_no_more_than_some_wait_at_a_time():
@@ -38,6 +38,17 @@ def test_every_prompt_has_its_reply_and_no_more_than_some_wait_at_a_time():
     headers, body = served.requests[0]
     assert headers["Authorization"] == "Bearer secret"
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("toy", 0, 5)
+
+
+def test_a_demonstration_is_a_question_and_its_answer():
+    with serving(lambda prompt, _: chat("a")) as served:
+        model = Endpoint(served.url, "toy")
+        list(model.replies([("one", "first", "two")]))
+    assert served.requests[0][1]["messages"] == [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "first"},
+        {"role": "user", "content": "two"},
+    ]
 
 
 def test_no_key_is_sent_without_one():
@@ -108,7 +119,7 @@ def test_pauses_double_or_are_those_that_the_server_asks_for(monkeypatch):
 
     monkeypatch.setattr(Endpoint, "_answer", lambda self, prompt: fail(prompt))
     with pytest.raises(RunError, match="full, at try 5 of 5"):
-        model._reply("x", threading.Event())
+        model._reply(("x",), threading.Event())
     assert pauses == [2.0, 4.0, 7.0, endpoint.LONGEST_PAUSE]
 
 
@@ -176,7 +187,7 @@ def test_replies_under_way_are_returned_before_the_error():
 
     with serving(answer) as served:
         model = Endpoint(served.url, "toy", concurrency=2)
-        result = model.replies(["good", "bad"])
+        result = model.replies([("good",), ("bad",)])
         assert next(result) == (0, Reply("good"))
         with pytest.raises(InputError, match="401"):
             next(result)
@@ -185,7 +196,7 @@ def test_replies_under_way_are_returned_before_the_error():
 def test_a_server_that_is_absent_or_silent_is_named():
     model = Endpoint("http://127.0.0.1:9/v1", "toy", tries=2, pause=0.001)
     with pytest.raises(RunError, match="refused, at try 2 of 2"):
-        list(model.replies(["x"]))
+        list(model.replies([("x",)]))
     stop = threading.Event()
     with serving(lambda prompt, _: stop.wait(10) and "") as served:
         with pytest.raises(RunError, match="timed out"):

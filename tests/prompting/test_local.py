@@ -1,12 +1,13 @@
 """A tiny causal model in a local directory: its replies are those of greedy decoding."""
 
+import itertools
 import json
 import sys
 
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.prompting import local
+from mtra_jax.prompting import local, prompts
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,11 @@ def directory(tmp_path_factory):
     return path
 
 
-PROMPTS = ["the sea", "a longer text about the sea", "so"]
+PROMPTS = [
+    ("the sea",),
+    ("a longer text", "sea", "so"),
+    ("so",),
+]
 
 
 def by_hand(directory, prompt, number, *, adds_chat=False):
@@ -56,7 +61,12 @@ def by_hand(directory, prompt, number, *, adds_chat=False):
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
-    text = f"user: {prompt}\nbot:" if adds_chat else prompt
+    if adds_chat:
+        roles = itertools.cycle(("user", "assistant"))
+        turns = zip(roles, prompt, strict=False)
+        text = "".join(f"{role}: {content}\n" for role, content in turns) + "bot:"
+    else:
+        text = prompts.text_of(prompt)
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
     start = ids.shape[1]
     with torch.no_grad():
@@ -82,7 +92,7 @@ def test_replies_are_those_of_greedy_decoding(directory):
 def test_the_template_of_a_chat_surrounds_the_prompt(directory, tmp_path):
     model = local.LocalModel(directory, max_tokens=9)
     model._loaded.tokenizer.chat_template = (
-        "{{ messages[0].role }}: {{ messages[0].content }}\n"
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}bot:{% endif %}"
     )
     replies = dict(model.replies(PROMPTS))
@@ -112,7 +122,7 @@ def test_prompts_that_are_too_long_and_other_directories_are_refused(
 ):
     model = local.LocalModel(directory, max_tokens=9)
     with pytest.raises(InputError, match=r"60 tokens and 9 of the reply.* at most 64"):
-        list(model.replies(["a" * 60]))
+        list(model.replies([("a" * 60,)]))
     with pytest.raises(InputError, match=f"{tmp_path}: no causal language model"):
         local.LocalModel(tmp_path)
 

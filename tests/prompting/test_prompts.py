@@ -28,7 +28,10 @@ def own(task, labels=(), dtype=np.float32):
 def test_a_prompt_of_a_benchmark_without_demonstrations():
     benchmark = BENCHMARKS["tweeteval"]
     question = prompts.question(benchmark, benchmark.tasks[2], NO_EXAMPLES)
-    assert prompts.prompt(question, [], "so\n great  ") == (
+    asked = prompts.prompt(question, [], "so\n great  ")
+    assert asked == (prompts.text_of(asked),)
+    assert prompts.messages_of(asked) == [{"role": "user", "content": asked[0]}]
+    assert asked[0] == (
         "Task: IronyEval. Is the tweet ironic?\n"
         "Answer with exactly one of these labels and nothing else: non_irony, irony\n"
         "\n"
@@ -39,7 +42,20 @@ def test_a_prompt_of_a_benchmark_without_demonstrations():
 
 def test_a_prompt_of_pairs_shows_both_texts_and_the_demonstrations():
     shots = [Demonstration("a", "b", np.int32(1)), Demonstration("c", "d", np.int32(0))]
-    assert prompts.prompt(own(MATCH), shots, "e", "f") == (
+    asked = prompts.prompt(own(MATCH), shots, "e", "f")
+    assert prompts.messages_of(asked) == [
+        {
+            "role": "user",
+            "content": "Task: Match. Label the pair of texts.\n"
+            "Answer with exactly one of these labels and nothing else: yes, no\n\n"
+            "First text: a\nSecond text: b\nAnswer:",
+        },
+        {"role": "assistant", "content": "no"},
+        {"role": "user", "content": "First text: c\nSecond text: d\nAnswer:"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "First text: e\nSecond text: f\nAnswer:"},
+    ]
+    assert prompts.text_of(asked) == (
         "Task: Match. Label the pair of texts.\n"
         "Answer with exactly one of these labels and nothing else: yes, no\n"
         "\n"

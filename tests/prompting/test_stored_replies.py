@@ -20,16 +20,17 @@ class Model:
 
     def replies(self, prompts):
         for place in reversed(range(len(prompts))):
-            if prompts[place] == "stop":
+            (text,) = prompts[place]
+            if text == "stop":
                 raise RuntimeError
-            self.asked.append(prompts[place])
-            yield place, Reply(prompts[place].upper(), prompts[place] == "no")
+            self.asked.append(text)
+            yield place, Reply(text.upper(), text == "no")
 
 
 def ask(path, *prompts):
     model = Model()
     with stored_replies.opened(path) as store:
-        replies = asking.ask(model, store, prompts)
+        replies = asking.ask(model, store, [(text,) for text in prompts])
     return [reply.text for reply in replies], model.asked
 
 
@@ -55,7 +56,8 @@ def test_a_line_that_was_cut_off_is_dropped_and_asked_again(tmp_path):
     ask(path, "b", "a")
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    assert stored_replies.read_only(path).get(stored_replies.key(SETTINGS, "b")) is None
+    key = stored_replies.key(SETTINGS, ("b",))
+    assert stored_replies.read_only(path).get(key) is None
     assert path.read_bytes() == whole[:-10]
     assert ask(path, "a", "b") == (["A", "B"], ["b"])
     assert path.read_bytes() == whole
@@ -78,11 +80,12 @@ def test_a_key_depends_on_the_model_its_settings_and_the_prompt():
     keys = [
         stored_replies.key(settings, prompt)
         for settings, prompt in [
-            (SETTINGS, "a"),
-            (SETTINGS, "b"),
-            ({**SETTINGS, "model": "n"}, "a"),
-            ({**SETTINGS, "max_tokens": 9}, "a"),
+            (SETTINGS, ("a",)),
+            (SETTINGS, ("b",)),
+            (SETTINGS, ("a", "b", "a")),
+            ({**SETTINGS, "model": "n"}, ("a",)),
+            ({**SETTINGS, "max_tokens": 9}, ("a",)),
         ]
     ]
-    assert len(set(keys)) == 4
-    assert stored_replies.key(dict(reversed(SETTINGS.items())), "a") == keys[0]
+    assert len(set(keys)) == 5
+    assert stored_replies.key(dict(reversed(SETTINGS.items())), ("a",)) == keys[0]
