@@ -247,9 +247,9 @@ class Sure:
         self.num_asked = 0
 
     def replies(self, prompts):
-        for place, text in enumerate(prompts):
+        for place, turns in enumerate(prompts):
             self.num_asked += 1
-            is_number = "Task: Intensity" in text
+            is_number = "Task: Intensity" in turns[0]
             reply = "0.5" if is_number else "ironic"
             yield place, Reply("I'm sorry" if self.num_asked == 1 else reply)
 
