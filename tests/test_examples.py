@@ -139,6 +139,7 @@ def any_model():
     return config_files.execute(str(EXAMPLES / "any_model.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uncertainty", "pcgrad", "nash_mtl"])
 def test_models_of_all_libraries_train_alike(name, any_model, float64):
     losses = {

@@ -93,6 +93,7 @@ def reached(name, problem, num_steps):
     return [end["steps"] is not None for end in ends], [end["x"][0] for end in ends]
 
 
+@pytest.mark.slow
 def test_nash_mtl_reaches_the_front_from_all_starts_and_the_mean_does_not():
     at_front, x1 = reached("nash_mtl", NASH, 1_000)
     assert all(at_front)
@@ -117,6 +118,7 @@ def test_nash_mtl_goes_the_same_way_at_any_scale_of_a_loss():
     assert difference("equal") > 1
 
 
+@pytest.mark.slow
 def test_mgda_and_cagrad_leave_the_valley_in_which_the_mean_is_stuck():
     problem = CAGRAD._replace(starts=CAGRAD.starts[:1])
     assert reached("equal", problem, 3_300)[0] == [False]

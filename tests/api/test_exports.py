@@ -40,6 +40,7 @@ def exported(run, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_all_files_are_there_and_readable_by_others(exported):
     paths = [path for path in exported.rglob("*") if path.is_file()]
     assert {str(path.relative_to(exported)) for path in paths} == FILES
@@ -200,6 +201,7 @@ def test_the_card_has_data_figures_and_metadata(exported, model):
         assert expected in body
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_lines_in_the_card_predict_the_same(exported, model, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -166,6 +166,7 @@ def test_a_state_can_be_donated():
     assert state.memory.steps == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["equal", "famo", "mgda", "graddrop"])
 @pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def by_hand(steps, presences, groups, beta):
     return np.array(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("groups", [1, 2, 3, 7])
 @pytest.mark.parametrize("beta", [1e-4, 0.3])
@@ -66,6 +67,7 @@ def test_weights_are_those_of_the_paper_over_steps(groups, beta):
         state = state._replace(memory=memory)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_groups_are_the_best_of_all():
     """Also among equal values, and where two values differ by a millionth."""

@@ -152,6 +152,7 @@ def by_transformers(directory):
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS)
 def test_every_change_that_matters_is_left_to_transformers(tmp_path, make):
     """After each accepted change the ids equal those of `transformers`."""

@@ -88,6 +88,7 @@ def test_shapes_of_a_small_epoch():
     assert shapes.choose([], program_cost=0) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_shapes", [0, 1, 3, 8])
 @pytest.mark.parametrize("program_cost", [0, 100, 5000, 1e9])
 def test_one_shape_holds_all_and_dropping_any_shape_costs_more(

@@ -224,6 +224,7 @@ def test_the_texts_distinguish_the_settings(tmp_path):
         ), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
 def test_settings_change_ids_as_in_transformers(tmp_path, write, settings):
@@ -264,6 +265,7 @@ def test_other_model_types_are_read_by_their_class(tmp_path, model_type):
     check_ids(tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"add_prefix_space": False}])
 @pytest.mark.parametrize("model_type", ["xlm-roberta", "camembert"])
 def test_unigram_tokenizers_equal_transformers(tmp_path, model_type, settings):

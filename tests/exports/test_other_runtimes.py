@@ -63,6 +63,7 @@ def compare(results, saved, texts, second_texts=()):
         np.testing.assert_allclose(results["z"], z, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("name", FORMS)
 def test_the_lines_of_pytorch_predict_the_same(name, tmp_path):

@@ -22,6 +22,7 @@ def features(tensors, z):
 
 
 # `test_other_runtimes` has the filters of stl_cnn, on texts of several tokens.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in registry.of_papers() if n != "stl_cnn"])
 def test_the_outputs_of_every_method_follow_from_the_tensors(name):
     """A method with another forward pass needs another form of export."""

@@ -234,6 +234,7 @@ def move_draws(monkeypatch, toy):
     monkeypatch.setattr(jax.random, "permutation", moved_permutation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     # One method of each kind of gradient in the fast tier.
@@ -286,6 +287,7 @@ def test_a_weighting_of_one_task_has_the_direction_of_plain_training(toy, name, 
     np.testing.assert_allclose(actual, scale * plain, rtol=0, atol=1e-12 * scale)
 
 
+@pytest.mark.slow
 def test_any_two_methods_give_different_gradients(toy):
     """Compares norm and direction of the encoder's gradients on one batch.
 
@@ -346,6 +348,7 @@ def train(toy, name, num_devices=1):
     return Trained(toy, name, num_devices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_four_devices_equal_one(trained, name):
     """With noise, which depends on a text's place in the planned batch."""

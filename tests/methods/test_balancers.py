@@ -250,6 +250,7 @@ def assert_close(actual, expected):
         np.testing.assert_allclose(got, want, 1e-3, 1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", fast(BALANCERS))
 def test_two_steps_on_two_devices_equal_those_on_one(name):
     for actual, expected in zip(run(name, 2)[2], run(name, 1)[2], strict=True):

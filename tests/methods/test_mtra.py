@@ -356,6 +356,7 @@ def test_a_loss_below_the_floor_weighs_one_over_floor():
     assert not np.any(result.terms["floored"][3:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_task", [True, False])
 def test_the_total_of_the_two_passes_is_compared_with_the_floor(one_task):
     params, whole = draw_params(), make_batch()

@@ -63,6 +63,7 @@ def samo_by_hand(toy, params, batch, present, rng):
     return losses, rows, heads
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("balancer", ["sum", "fairgrad"])
 def test_a_step_is_that_of_the_formula(toy, balancer, mixture):

@@ -336,6 +336,7 @@ def test_first_tokens_are_those_of_each_text(small):
     np.testing.assert_array_equal(first_tokens(hidden, index), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_the_last_layer_of_some_tokens_alone_equals_that_of_all(kind):
     """Values, and the gradients of everything below, in float64."""
@@ -390,6 +391,7 @@ def by_a_loop(config, params, dtype, tokens, segments, positions, wanted, key):
     return hidden if wanted is None else hidden[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_dropout", [False, True])
 @pytest.mark.parametrize("has_wanted", [False, True])
 @pytest.mark.parametrize(
@@ -475,6 +477,7 @@ def test_bfloat16_computation_is_bfloat16_throughout(small, deterministic):
     assert [outputs.dtype for _, _, outputs in calls] == [jnp.bfloat16] * 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", UNROLL)
 def test_bfloat16_computation_is_near_float32(unroll):
     arrays = pack(some_texts([9, 4, 12]), 16)

@@ -86,6 +86,7 @@ def scores(masked, params, a, b):
     return masked.function, a * scale + bias, jnp.tanh(b * scale) - 2 * bias
 
 
+@pytest.mark.slow
 def test_mean_of_the_gradients_equals_that_of_the_whole_batch(masked, rng):
     # Finite: the chain rule of this test would turn 0 times NaN into NaN.
     shares, whole = draw_shares(masked, rng, padding=7.0)

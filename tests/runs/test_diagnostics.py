@@ -58,6 +58,7 @@ def measured(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_lines_have_the_figures_of_gradients_in_numpy(measured):
     """The last line, after the last step, is that of the only epoch's parameters."""
     lines = lines_of(measured)
@@ -101,6 +102,7 @@ def test_lines_have_the_figures_of_gradients_in_numpy(measured):
     assert weights.items() <= line.items()
 
 
+@pytest.mark.slow
 def test_diagnostics_change_nothing_else(measured, tmp_path):
     train(tmp_path, "mtra")
     assert not (tmp_path / "diagnostics.jsonl").exists()

@@ -158,6 +158,7 @@ def test_the_protocols_are_those_of_the_loop():
         assert names <= vars(kind).keys()
 
 
+@pytest.mark.slow
 def test_every_step_and_epoch_is_reported_and_saved(run, whole):
     (params, progress), store, log, callbacks = whole
     per_epoch = run.schedule.steps_per_epoch

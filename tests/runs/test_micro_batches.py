@@ -297,6 +297,7 @@ def test_dropout_differs_between_the_two_passes():
     assert np.all(np.abs(metrics["losses"] - metrics["terms"]["perturbed"]) > 1e-3)
 
 
+@pytest.mark.slow
 def test_the_backward_pass_has_the_masks_of_the_forward_pass():
     """It recomputes them. Compared with a plain loop that stores all activations."""
     model = make_model(dropout=0.4)

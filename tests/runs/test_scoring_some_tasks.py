@@ -22,6 +22,7 @@ def examples_of(task):
 
 
 # Each adds parameters: of the size of all labels, or one set for each task.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -172,6 +172,7 @@ def test_batches_of_one_task():
     assert [sampling.is_one_task for sampling in kinds] == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 @pytest.mark.parametrize(
     ("sampling", "is_apart"),

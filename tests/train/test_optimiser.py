@@ -258,6 +258,7 @@ def optimiser_of_each(schedule, tasks, clip_norm):
     )
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_a_separate_optimiser_per_task():
     names = names_of(12)
     arguments = schedules.warm_up(0.01, 3), names, 1.0

@@ -224,6 +224,7 @@ def test_every_optimiser_has_a_reference_and_can_be_configured():
     assert config_values.CHOICES["schedule"] == (*schedules.DECAYS,)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("name", REFERENCES)
 def test_each_optimiser_equals_its_reference_with_absent_tasks(name):
@@ -306,6 +307,7 @@ def test_a_resting_task_changes_neither_parameters_nor_state(name):
     assert not np.array_equal(moved["kernel"], moved_again["kernel"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", optimiser.OPTIMISERS)
 def test_the_rate_of_the_critic_scales_its_updates_alone(name):
     """With each optimiser; without a statistics network it does nothing."""

@@ -118,6 +118,7 @@ def torch_values(model, directory, benchmark, examples, weights):
     return np.array(states), table.grad.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("kind", "benchmark", "micro_batches", "part_size"),
