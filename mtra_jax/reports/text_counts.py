@@ -36,7 +36,7 @@ def _lines() -> Callable[[int], None]:
         nonlocal total, written
         total += number
         if time.monotonic() - written >= bars.LINE_SECONDS:
-            bars.write_log_line(f"labelled {total} texts")
+            bars.write_log_line(f"texts labelled: {total}")
             written = time.monotonic()
 
     return count
