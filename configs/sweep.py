@@ -78,7 +78,7 @@ BETA_EPSILON = {
     for epsilon in ("0.002", "0.01", "0.05")
 }
 # What the options of MTRA that the paper does not have do to a bound that dominates: the
-# preset's β is 0.02, at 1 the bound of the first tasks trains the encoder for them alone.
+# preset's β is 0.1, at 1 the bound of the first tasks trains the encoder for them alone.
 LARGE_BETA = ("method.beta", "1")
 OPTIONS = {
     "mtra": (),

@@ -60,6 +60,11 @@ def main(arguments: Sequence[str]) -> None:
         _seeds(flags.seeds),
         tuning,
     )
+    if num_workers > 1 and study.experiment.columns == "cost":
+        raise InputError(
+            f"--jobs {num_workers}: {study.name} compares times, and runs slow each other; "
+            "expected --jobs 1"
+        )
     model = None
     if flags.model or flags.endpoint:
         prompted_studies.check(study)

@@ -85,13 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "methods",
         metavar="METHOD,...",
-        help="methods, or ew_tuned for EW with weight decay and dropout",
+        help="methods; ew_tuned: EW with weight decay and dropout, ew_sum: EW as a sum",
     )
     parser.add_argument(
         "--preset", required=True, metavar="NAME", help="BACKBONE_BENCHMARK, or own"
     )
     parser.add_argument("--workdir", required=True, help="the directory of all trials")
-    parser.add_argument("--trials", default="16", metavar="N", help="of each method")
+    parser.add_argument(
+        "--trials", default="16", metavar="N", help="of each method; default: 16"
+    )
     parser.add_argument(
         "--space",
         default=GRID,

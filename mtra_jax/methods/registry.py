@@ -153,10 +153,19 @@ def _entry(name: str) -> Entry:
     return METHODS[name]
 
 
-def overview() -> str:
-    """Returns the table of the README: name, first line and paper of each method."""
+def overview(*, in_papers: bool = True) -> str:
+    """Returns the name, first line and source of each method as a table.
+
+    The README has the methods of the papers, `methods/README.md` the others.
+    """
     columns = ("method", "what it does", "source")
-    return _table(columns, [(f"`{name}`", *_described(name)) for name in METHODS])
+    own = [name for name, entry in METHODS.items() if entry.in_papers == in_papers]
+    return _table(columns, [(f"`{name}`", *_described(name)) for name in own])
+
+
+def other_methods() -> str:
+    """Returns `overview` of the methods that are not in the papers."""
+    return overview(in_papers=False)
 
 
 def details() -> str:

@@ -206,10 +206,7 @@ def run_all(
                     )
                     bar.update()
                 ended[name].append(tried)
-            _write_best(search, name, ended[name])
-            search_results.store(
-                search.workdir, name, search.selection(name), ended[name]
-            )
+            _write(search, name, ended[name])
     return ended
 
 
@@ -237,14 +234,30 @@ def _at_a_time(
                 works.append(Work("trial", label, trial, (), directory))
     records: dict[Path, Record] = {}
     for index, ending in workers.run_all(works, num_workers, say, should_stop):
-        if ending.record is None:
-            record = Record("failed", math.inf, None, 0, ending.seconds, ending.reason)
-        else:
+        directory = works[index].directory
+        if ending.record is not None:
             record = Record(**ending.record)
-        records[works[index].directory] = record
+        else:  # a process may be killed after it has written the record
+            record = search_trials.read(directory) or Record(
+                "failed", math.inf, None, 0, ending.seconds, ending.reason
+            )
+        records[directory] = record
         say(f"{works[index].label}: {_ended(record)}")
         update()
+        _write_whole(search, works[index].trial.name, records)
     return records
+
+
+def _write_whole(search: Search, name: str, records: Mapping[Path, Record]) -> None:
+    """Writes the files of a search for the space `name` if all its trials have ended."""
+    source, tries = _source(search, name), []
+    for number in range(search.num_trials):
+        directory = search.directory(name, number)
+        record = records.get(directory) or search_trials.read(directory)
+        if record is None:
+            return
+        tries.append(Try(number, source.point(number), record))
+    _write(search, name, tries)
 
 
 def _ended(record: Record) -> str:
@@ -294,8 +307,9 @@ def _try(
     return Try(number, point, record)
 
 
-def _write_best(search: Search, name: str, tries: Sequence[Try]) -> None:
-    """Puts the best trial of a space into `found.toml`; without one, removes the space."""
+def _write(search: Search, name: str, tries: Sequence[Try]) -> None:
+    """Writes `trials.jsonl`, and the best trial of a space, or none, into `found.toml`."""
+    search_results.store(search.workdir, name, search.selection(name), tries)
     path = search.workdir / search_values.FILE
     rows = search_values.read(str(path)).rows if path.exists() else {}
     rows.pop(name, None)

@@ -104,8 +104,11 @@ def run(
     is_hopeless: IsHopeless,
     warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
+    say: Callable[[str], None] = lambda text: None,
 ) -> Record:
     """Trains the trial, or continues it, and writes its record; checkpoints are removed.
+
+    `say` receives the lines of the run, which would hide those of a search.
 
     A trial that fails has no record in its directory: memory, disk or devices may be there
     the next time.
@@ -123,7 +126,7 @@ def run(
         # The epochs of tasks that are trained separately cannot be compared.
         own = is_hopeless if len(parts) == 1 else lambda epoch, score: False
         for place, part in parts.items():
-            endings.append(_train(part, place, own, warn, should_stop))
+            endings.append(_train(part, place, own, warn, should_stop, say))
         record = _record(config.selection, endings)
     except _Diverged as error:
         record = Record("diverged", math.inf, None, 0, 0.0, str(error))
@@ -171,12 +174,10 @@ def _train(
     is_hopeless: IsHopeless,
     warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
+    say: Callable[[str], None],
 ) -> _Ended:
     """Trains one run until its last validation."""
-    # No lines of the runs themselves: they would hide those of the search.
-    shown_run = display.Display(
-        say=lambda text: None, position=1, warn=warn, should_stop=should_stop
-    )
+    shown_run = display.Display(say, position=1, warn=warn, should_stop=should_stop)
 
     def watch_of(prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
         return _watch(prepared.run, at, shown_run.watch(prepared, at), is_hopeless)

@@ -1,8 +1,9 @@
-"""`python -m mtra_jax.runs.worker`: trains the run that standard input describes.
+"""The process of a run: trains what standard input describes, and says how it ended.
 
 `workers` starts it, and says what is read and written.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -13,9 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+LONGEST = 1500
+"""Characters of a reason."""
+
+
+def start() -> None:
+    """Runs `main`; the process ends without cleaning up after an error."""
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
 
 def main() -> None:
     """Trains the run, and writes how it ended."""
+    # Until the run can be saved the process just ends.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     line = json.loads(sys.stdin.readline())
     if line["cores"]:
         # Before JAX starts as many threads as there are cores.
@@ -23,27 +39,43 @@ def main() -> None:
     channel = _channel()
     threading.Thread(target=_follow, name="parent", daemon=True).start()
 
-    from mtra_jax.errors import InputError, RunError
+    from mtra_jax import failures, streams
+    from mtra_jax.errors import InputError
     from mtra_jax.runs import loop, processes
-    from mtra_jax.train.devices import start_devices
+
+    streams.guard(output_is_product=False)
 
     def say(text: str) -> None:
         _write(channel, {"say": text})
 
     try:
-        start_devices()
+        _start_devices(line["platform"])
         end = _trained(line, say)
     except InputError as error:
         end = {"state": "refused", "reason": str(error)}
-    except RunError as error:
-        end = {"state": "failed", "reason": str(error)}
     except loop.Stopped:
-        end = {"state": "failed", "reason": "stopped by a signal, and saved"}
+        end = {"state": "stopped", "reason": "stopped by a signal, and saved"}
     except Exception as error:
         traceback.print_exc()
-        end = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
+        reason = failures.explain(error).line.removeprefix("error: ")
+        end = {"state": "failed", "reason": " ".join(reason.split())[:LONGEST]}
     _write(channel, end)
     processes.leave(0)
+
+
+def _start_devices(platform: str) -> None:
+    """Raises RunError if this process would train on other devices than planned."""
+    import jax
+
+    from mtra_jax.errors import RunError
+    from mtra_jax.train.devices import start_devices
+
+    start_devices()
+    if jax.default_backend() != platform:
+        raise RunError(
+            f"the devices of this process are of {jax.default_backend()}, those of the "
+            f"command of {platform}; fewer --jobs may help"
+        )
 
 
 def _trained(line: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
@@ -57,19 +89,23 @@ def _trained(line: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]
         training,
     )
 
-    pairs = tuple((key, text) for key, text in line["trial"][4])
-    trial = experiments.Trial(*line["trial"])._replace(overrides=pairs)
+    trial = experiments.Trial(*line["trial"])
+    trial = trial._replace(overrides=tuple((k, text) for k, text in trial.overrides))
     directory = Path(line["directory"])
     with signals.caught(processes.own_signals()) as requests:
         should_stop = processes.stop_together(requests.should_stop)
         if line["kind"] == "trial":
             record = search_trials.run(
-                trial, directory, lambda epoch, score: False, say, should_stop
+                trial,
+                directory,
+                lambda epoch, score: False,
+                say,
+                should_stop,
+                bars.write_line,
             )
             return {"state": "finished", "record": record._asdict()}
-        config = experiments.config_of(
-            trial, [(key, text) for key, text in line["overrides"]]
-        )
+        overrides = [(key, text) for key, text in line["overrides"]]
+        config = experiments.config_of(trial, overrides)
         shown = display.Display(bars.write_line, warn=say, should_stop=should_stop)
         training.train(config, directory, shown.watch)
     return {"state": "finished"}
@@ -83,15 +119,17 @@ def _channel() -> TextIO:
 
 
 def _write(channel: TextIO, message: dict[str, Any]) -> None:
-    channel.write(f"{json.dumps(message)}\n")
-    channel.flush()
+    with contextlib.suppress(OSError):  # nobody reads any more: `_follow` sees that
+        channel.write(f"{json.dumps(message)}\n")
+        channel.flush()
 
 
 def _follow() -> None:
-    """Asks this process to save and end once the one that started it has ended."""
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    """Ends this process once the one that started it has ended.
 
-
-if __name__ == "__main__":
-    main()
+    As by Ctrl-C: the first signal saves; a second one, after the command was told to stop,
+    ends at once. A read by `os` holds no lock at the end of the interpreter.
+    """
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)

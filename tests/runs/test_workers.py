@@ -14,7 +14,7 @@ import xla_flags
 from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.errors import InputError
-from mtra_jax.runs import experiments, search, sweep, workers
+from mtra_jax.runs import experiments, loop, search, sweep, workers
 
 pytest.importorskip("orbax.checkpoint")
 processes = pytest.mark.processes
@@ -72,12 +72,16 @@ def test_the_cores_are_divided(monkeypatch):
 
 
 def test_the_memory_of_a_gpu_is_divided_unless_the_user_has_done_so(monkeypatch):
-    monkeypatch.delenv(workers.FRACTION, raising=False)
+    old, usual = workers.FRACTIONS
+    for name in workers.FRACTIONS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(workers.ALLOCATOR, "platform")
-    assert workers.environment(3)[workers.FRACTION] == "0.300"
+    assert workers.environment(3)[usual] == "0.300"
     assert workers.environment(3)[workers.ALLOCATOR] == "platform"
-    monkeypatch.setenv(workers.FRACTION, "0.2")
-    assert workers.environment(3)[workers.FRACTION] == "0.2"
+    monkeypatch.setenv(old, "0.2")
+    assert workers.environment(3)[old] == "0.2"
+    # JAX refuses both.
+    assert usual not in workers.environment(3)
 
 
 def test_this_process_keeps_no_memory_of_a_gpu_and_does_not_say_so_to_the_workers(
@@ -113,6 +117,98 @@ def test_what_cannot_be_divided_is_refused(tmp_path, monkeypatch):
         "--jobs 2: 4 processes run this command together; expected --jobs 1"
     )
     assert not (tmp_path / "x").exists()
+
+
+def test_a_device_of_one_process_is_refused(monkeypatch):
+    monkeypatch.setenv(workers.ALLOCATOR, "platform")
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert answer(workers.start_devices, 2) == (
+        "--jobs 2: a tpu serves one process at a time; expected --jobs 1"
+    )
+    workers.start_devices(1)
+
+
+# ---- processes that misbehave, in place of Python
+
+
+def trained_by(script, tmp_path, monkeypatch, num=2, should_stop=lambda step: False):
+    """What `run_all` yields if each worker is a shell script, and what it says."""
+    monkeypatch.setattr(workers, "_START", ["sh", "-c", script])
+    trial = experiments.Trial("ew", "ew", "new_synthetic", 0)
+    works = [
+        workers.Work("run", f"run {i}", trial, (), tmp_path / f"{i}")
+        for i in range(num)
+    ]
+    lines = []
+    ends = workers.run_all(works, 2, lines.append, should_stop)
+    return {i: e._replace(seconds=0.0) for i, e in ends}, lines
+
+
+END = '{"state": "finished"}'
+
+
+def test_other_lines_on_standard_output_are_passed_over(tmp_path, monkeypatch):
+    script = f"""echo Module cuda/12 loaded; echo 5; printf '\\377\\n'
+        echo '{{"say": "a problem"}}'; echo '{END}'"""
+    ends, lines = trained_by(script, tmp_path, monkeypatch)
+    assert ends == {i: workers.Ending("finished", 0.0) for i in range(2)}
+    assert sorted(lines) == [
+        *("run 0: a problem", "run 0: starts", "run 1: a problem", "run 1: starts"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("kill -9 $$", "its process ended with signal 9; see {log}"),
+        ("exit 3", "its process ended with exit code 3; see {log}"),
+        ('printf \'{"say": "half\'; kill -9 $$', "its process ended with signal 9"),
+        (
+            'echo \'{"state": "stopped", "reason": "stopped, and saved"}\'',
+            "stopped, and saved",
+        ),
+    ],
+)
+def test_a_process_without_a_result_is_a_failed_run(
+    script, expected, tmp_path, monkeypatch
+):
+    ends, _ = trained_by(script, tmp_path, monkeypatch)
+    for i in range(2):
+        assert ends[i].state == "failed"
+        log = tmp_path / f"{i}" / "log.txt"
+        assert ends[i].reason.startswith(expected.format(log=log))
+
+
+def test_a_run_whose_log_cannot_be_written_is_a_failed_one(tmp_path, monkeypatch):
+    (tmp_path / "0" / "log.txt").mkdir(parents=True)
+    ends, _ = trained_by(f"echo '{END}'", tmp_path, monkeypatch)
+    assert ends[0].state == "failed"
+    assert str(tmp_path / "0" / "log.txt") in ends[0].reason
+    assert ends[1].state == "finished"
+
+
+def test_a_stop_waits_for_all_and_counts_those_that_were_saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("STOPPED", '{"state": "stopped", "reason": "saved"}')
+    script = """trap 'echo "$STOPPED"; exit' TERM
+        read line; echo '{"say": "ready"}'; while true; do sleep 0.05; done"""
+    ready = []
+
+    def should_stop(step):
+        return len(ready) == 2
+
+    monkeypatch.setattr(workers, "_START", ["sh", "-c", script])
+    trial = experiments.Trial("ew", "ew", "new_synthetic", 0)
+    works = [
+        workers.Work("run", f"run {i}", trial, (), tmp_path / f"{i}") for i in range(3)
+    ]
+
+    def say(line):
+        if line.endswith("ready"):
+            ready.append(line)
+
+    with pytest.raises(loop.Stopped, match="stopped 2 runs"):
+        list(workers.run_all(works, 2, say, should_stop))
+    assert not (tmp_path / "2").exists()
 
 
 # ---- real processes
