@@ -177,7 +177,7 @@ def _train(
     say: Callable[[str], None],
 ) -> _Ended:
     """Trains one run until its last validation."""
-    shown_run = display.Display(say, position=1, warn=warn, should_stop=should_stop)
+    shown_run = display.Display(say=say, position=1, warn=warn, should_stop=should_stop)
 
     def watch_of(prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
         return _watch(prepared.run, at, shown_run.watch(prepared, at), is_hopeless)

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -39,11 +40,9 @@ def main() -> None:
     channel = _channel()
     threading.Thread(target=_follow, name="parent", daemon=True).start()
 
-    from mtra_jax import failures, streams
+    from mtra_jax import failures
     from mtra_jax.errors import InputError
     from mtra_jax.runs import loop, processes
-
-    streams.guard(output_is_product=False)
 
     def say(text: str) -> None:
         _write(channel, {"say": text})
@@ -115,6 +114,9 @@ def _channel() -> TextIO:
     """Standard output, to which nothing else writes from now on: that goes to the log."""
     own = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return own
 
 

@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-import mtra_jax
 from mtra_jax import failures
 from mtra_jax.errors import InputError
 from mtra_jax.runs import loop
@@ -45,7 +44,7 @@ _START = [
     *(sys.executable, "-P", "-c"),
     "import sys; sys.argv[1] in sys.path or sys.path.insert(0, sys.argv[1]); "
     "from mtra_jax.runs import worker; worker.start()",
-    str(Path(mtra_jax.__file__).resolve().parents[1]),
+    str(Path(__file__).resolve().parents[2]),
 ]
 
 _set_here: list[str] = []
