@@ -58,7 +58,7 @@ def test_an_epoch_has_the_means_of_its_steps():
 
 
 BELOW = {"mood": Bound(0.5, 0.4, 1.0), "stars": Bound(9.0, 9.0, None)}
-REMEDY = "a smaller method.beta, a smaller learning_rate or method.marginal=all_pairs"
+REMEDY = "a smaller method.beta or learning_rate, method.balance=pull or bound=jsd"
 
 
 @pytest.mark.parametrize(
