@@ -40,7 +40,7 @@ def make(
     alpha: float = 0.5,
     mu: float = 1e-2,
 ) -> contract.Method:
-    """SAMO: FairGrad, or another, of gradients where the tasks' losses are larger.
+    """SAMO: FairGrad, or another balancer, of gradients at parameters of higher loss.
 
     `rho`: the length of each task's perturbation. `alpha`: the share of the gradient of all
     tasks in its direction; the rest is an estimate of the task's own, from its losses at
