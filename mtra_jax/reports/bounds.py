@@ -7,7 +7,9 @@ from typing import NamedTuple
 from mtra_jax.reports import tables
 from mtra_jax.tasks import Task
 
-REMEDY = "a smaller method.beta or learning_rate, method.balance=pull or bound=jsd may help"
+REMEDY = (
+    "a smaller method.beta or learning_rate, method.balance=pull or bound=jsd may help"
+)
 WITHOUT_BOUND = "a smaller method.floor or fewer epochs may help"
 """The remedy for losses at the floor of a method without a bound."""
 
