@@ -190,7 +190,7 @@ def test_a_log_gets_lines_with_the_number_of_texts(monkeypatch, capsys):
     with text_counts.shown(is_quiet=False) as count:
         for number in (64, 12, 3):
             count(number)
-    assert capsys.readouterr() == ("", "labelled 76 texts\n")
+    assert capsys.readouterr() == ("", "texts labelled: 76\n")
 
 
 @pytest.mark.usefixtures("tables")
