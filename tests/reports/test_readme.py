@@ -11,6 +11,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
+from mtra_jax.api import inputs
 from mtra_jax.commands import train
 from mtra_jax.data import task_file
 from mtra_jax.reports import comparison, end_of_run, formats, stored
@@ -66,6 +67,17 @@ def test_the_balancing_example_of_the_readme_runs():
     exec(example, names)
     assert math.isfinite(names["value"])
     assert names["grads"].keys() == names["params"].keys()
+
+
+def test_the_list_of_examples_of_the_page_on_data_can_be_split():
+    (example,) = blocks("mtra_jax/data/README.md", "python")
+    head, has_call, _ = example.partition("model = ")
+    assert has_call
+    names = {}
+    exec(head, names)
+    data = inputs.training_data([(names["mood"], names["examples"])])
+    sizes = {split: len(part.texts) for split, part in data.splits["mood"].items()}
+    assert sizes == {"train": 16, "validation": 2, "test": 2}
 
 
 REVIEWS = [
