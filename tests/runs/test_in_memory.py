@@ -298,7 +298,9 @@ def test_a_bound_past_its_ceiling_and_a_loss_at_the_floor_are_said_once(
         f"{ceiling:.3f} nats in training"
     ) in line[first]
     assert "losses at the floor of the logarithm: irony in " in line[floored]
-    remedy = "; a smaller method.beta, a smaller learning_rate or method.marginal"
+    remedy = (
+        "; a smaller method.beta or learning_rate, method.balance=pull or bound=jsd"
+    )
     assert all(remedy in said for said in callbacks.said)
     assert progress.said == ["ceiling", "floor"]
 
