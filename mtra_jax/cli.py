@@ -244,3 +244,15 @@ def whole_number(flag: str, text: str, low: int) -> int:
     if not is_number or int(text) < low:
         raise InputError(f"{flag} {text}: expected a whole number, at least {low}")
     return int(text)
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Adds `--jobs`, which `number_of_jobs` reads."""
+    parser.add_argument(
+        "--jobs", default="1", metavar="N", help="runs at a time, each in a process"
+    )
+
+
+def number_of_jobs(flags: argparse.Namespace) -> int:
+    """The number of runs at a time; raises InputError if it is not one."""
+    return whole_number("--jobs", flags.jobs, 1)

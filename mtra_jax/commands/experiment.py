@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     """Lists the runs, trains those that have not finished, and writes the table."""
     rest, given = cli.split_overrides(arguments)
     flags = cli.parse(_parser(), rest)
-    num_workers = cli.whole_number("--jobs", flags.jobs, 1)
+    num_workers = cli.number_of_jobs(flags)
     workdir = cli.output_directory(flags.workdir)
     overrides = tuple(given)
     if flags.data_dir:
@@ -179,9 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry_run", action="store_true", help="lists the runs, trains nothing"
     )
-    parser.add_argument(
-        "--jobs", default="1", metavar="N", help="runs at a time, each in a process"
-    )
+    cli.add_jobs(parser)
     return parser
 
 

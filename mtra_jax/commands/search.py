@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     names = _names(flags.methods)
     trials = cli.whole_number("--trials", flags.trials, 1)
     seed = cli.whole_number("--seed", flags.seed, 0)
-    num_workers = cli.whole_number("--jobs", flags.jobs, 1)
+    num_workers = cli.number_of_jobs(flags)
     if num_workers > 1 and flags.space == OPTUNA:
         raise InputError(
             f"--jobs {num_workers}: a trial of --space {OPTUNA} depends on those before; "
@@ -103,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", default="0", metavar="N", help="of the points and of the runs"
     )
-    parser.add_argument(
-        "--jobs", default="1", metavar="N", help="trials at a time, each in a process"
-    )
+    cli.add_jobs(parser)
     return parser
 
 

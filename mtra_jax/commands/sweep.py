@@ -29,12 +29,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
     )
-    parser.add_argument(
-        "--jobs", default="1", metavar="N", help="runs at a time, each in a process"
-    )
+    cli.add_jobs(parser)
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest, has_keys=True)
-    num_workers = cli.whole_number("--jobs", flags.jobs, 1)
+    num_workers = cli.number_of_jobs(flags)
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars

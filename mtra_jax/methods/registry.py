@@ -163,11 +163,6 @@ def overview(*, in_papers: bool = True) -> str:
     return _table(columns, [(f"`{name}`", *_described(name)) for name in own])
 
 
-def other_methods() -> str:
-    """Returns `overview` of the methods that are not in the papers."""
-    return overview(in_papers=False)
-
-
 def details() -> str:
     """Returns the table of `methods/README.md`: costs of a step, and setup of runs."""
     columns = ("method", "title", "needs", "passes", "sampling", "runs")

@@ -126,8 +126,12 @@ def run_all(
     failed = []
     finished = plan.count("finished")
     with bars.sweep_bar(len(plan.jobs), initial=finished) as bar:
-        train = _one_by_one if num_workers == 1 else _at_a_time(num_workers)
-        for label, job, ending in train(plan, say, should_stop):
+        ends = (
+            _one_by_one(plan, say, should_stop)
+            if num_workers == 1
+            else _at_a_time(plan, say, should_stop, num_workers)
+        )
+        for label, job, ending in ends:
             # A process may be killed after the last file was written.
             if ending.state == "failed" and state_of(job.directory) != "finished":
                 failed.append(job)
@@ -169,21 +173,19 @@ def _one_by_one(
         yield label, job, ending._replace(seconds=time.monotonic() - started)
 
 
-def _at_a_time(num_workers: int) -> Callable[..., Ends]:
-    def train(
-        plan: Plan,
-        say: Callable[[str], None],
-        should_stop: Callable[[int | None], bool],
-    ) -> Ends:
-        jobs = [*_open_jobs(plan, say)]
-        works = [
-            Work("run", label, job.trial, tuple(plan.overrides), job.directory)
-            for label, job in jobs
-        ]
-        for index, ending in workers.run_all(works, num_workers, say, should_stop):
-            yield *jobs[index], ending
-
-    return train
+def _at_a_time(
+    plan: Plan,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+    num_workers: int,
+) -> Ends:
+    jobs = [*_open_jobs(plan, say)]
+    works = [
+        Work("run", label, job.trial, tuple(plan.overrides), job.directory)
+        for label, job in jobs
+    ]
+    for index, ending in workers.run_all(works, num_workers, say, should_stop):
+        yield *jobs[index], ending
 
 
 def _train(

@@ -14,7 +14,7 @@ import xla_flags
 from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.errors import InputError
-from mtra_jax.runs import experiments, loop, search, sweep, workers
+from mtra_jax.runs import experiments, locks, loop, search, sweep, workers
 
 pytest.importorskip("orbax.checkpoint")
 processes = pytest.mark.processes
@@ -131,16 +131,20 @@ def test_a_device_of_one_process_is_refused(monkeypatch):
 # ---- processes that misbehave, in place of Python
 
 
-def trained_by(script, tmp_path, monkeypatch, num=2, should_stop=lambda step: False):
+def make_works(tmp_path, number):
+    trial = experiments.Trial("ew", "ew", "new_synthetic", 0)
+    return [
+        workers.Work("run", f"run {i}", trial, (), tmp_path / f"{i}")
+        for i in range(number)
+    ]
+
+
+def trained_by(script, tmp_path, monkeypatch):
     """What `run_all` yields if each worker is a shell script, and what it says."""
     monkeypatch.setattr(workers, "_START", ["sh", "-c", script])
-    trial = experiments.Trial("ew", "ew", "new_synthetic", 0)
-    works = [
-        workers.Work("run", f"run {i}", trial, (), tmp_path / f"{i}")
-        for i in range(num)
-    ]
     lines = []
-    ends = workers.run_all(works, 2, lines.append, should_stop)
+    works = make_works(tmp_path, 2)
+    ends = workers.run_all(works, 2, lines.append, lambda step: False)
     return {i: e._replace(seconds=0.0) for i, e in ends}, lines
 
 
@@ -197,10 +201,7 @@ def test_a_stop_waits_for_all_and_counts_those_that_were_saved(tmp_path, monkeyp
         return len(ready) == 2
 
     monkeypatch.setattr(workers, "_START", ["sh", "-c", script])
-    trial = experiments.Trial("ew", "ew", "new_synthetic", 0)
-    works = [
-        workers.Work("run", f"run {i}", trial, (), tmp_path / f"{i}") for i in range(3)
-    ]
+    works = make_works(tmp_path, 3)
 
     def say(line):
         if line.endswith("ready"):
@@ -293,13 +294,13 @@ def command(workdir, spec, cache):
 
 
 def alive(workdir):
-    """The processes of the workers of `workdir`, by the locks of their runs."""
+    """The rows of `workdir` whose runs a process holds."""
     held = []
     for path in workdir.glob("*/seed0/.lock"):
-        probe = subprocess.run(
-            ["flock", "--nonblock", str(path), "true"], check=False
-        ).returncode
-        held += [path.parent.parent.name] if probe else []
+        try:
+            locks.check_free(path.parent)
+        except InputError:
+            held.append(path.parent.parent.name)
     return sorted(held)
 
 
