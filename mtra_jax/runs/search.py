@@ -174,8 +174,8 @@ def run_all(
     `num_workers`: how many trials of a grid at a time, see `workers`; one is trained in
     this process.
 
-    `found.toml` and `trials.jsonl` are written as each method ends. `say` receives a line as each trial starts
-    and ends.
+    `found.toml` and `trials.jsonl` are written as each method ends. `say` receives a line
+    as each trial starts and ends.
 
     Raises:
       InputError: a trial lacks data or weights, or its directory holds another one.
@@ -224,10 +224,8 @@ def _at_a_time(
         source = _source(search, name)
         for number in range(search.num_trials):
             point = source.point(number)
-            trial, directory = (
-                search.trial(name, point),
-                search.directory(name, number),
-            )
+            trial = search.trial(name, point)
+            directory = search.directory(name, number)
             search_trials.check(trial, directory, current)
             if search_trials.read(directory) is None:
                 label = _label(search, name, number, point)
