@@ -385,5 +385,5 @@ def test_the_page_shows_the_template():
     shots = [prompts.Demonstration("so good to see you", "", 1)]
     question = prompts.Question(TWEETEVAL.tasks[0], prompts.ABOUT["emotion"])
     text = prompts.text_of(prompts.prompt(question, shots, "never again"))
-    page = (ROOT / "scripts/README.md").read_text(encoding="utf-8")
+    page = (ROOT / "scripts/experiments.md").read_text(encoding="utf-8")
     assert f"```text\n{text}\n```" in page
