@@ -7,7 +7,8 @@ values of the papers. A grid is larger than the number of trials: each method tr
 points of it, see `search_spaces.ordered`. `ew_tuned` is EW with weight decay and dropout
 too, the unitary scalarisation of Kurin et al. 2022 and Xin et al. 2022, in a row of the
 tables besides that of EW; `ew_sum` is EW as the sum of the losses, not their mean, which
-the clipping of the gradient tells apart. Hardware, time and score: not measured.
+the clipping of the gradient tells apart; `ew_joint` is EW in batches of all tasks, the
+baseline of the methods that train so. Hardware, time and score: not measured.
 """
 
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ def own(method: str, backbone: str) -> tuple[Axis, ...]:
 
 
 def get_spaces(preset: str) -> Mapping[str, Space]:
-    """Returns the spaces for runs of `preset`: one a method, and `ew_tuned` after `ew`."""
+    """Returns the spaces for runs of `preset`: one a method, and three more after `ew`."""
     backbone = preset.partition("_")[0]
     shared = SHARED_OF_TINY if backbone == "tiny" else SHARED
     spaces = {}
@@ -86,4 +87,5 @@ def get_spaces(preset: str) -> Mapping[str, Space]:
         if method == "ew":
             spaces["ew_tuned"] = Space("ew", (*shared, *TUNED_EW))
             spaces["ew_sum"] = Space("ew", shared, (("method.reduction", "sum"),))
+            spaces["ew_joint"] = Space("ew", shared, (("sampling", "joint"),))
     return spaces

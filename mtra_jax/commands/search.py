@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "methods",
         metavar="METHOD,...",
-        help="methods; ew_tuned: EW with weight decay and dropout, ew_sum: EW as a sum",
+        help="methods; ew_tuned: EW with weight decay and dropout, ew_sum: EW as a sum, "
+        "ew_joint: EW in batches of all tasks",
     )
     parser.add_argument(
         "--preset", required=True, metavar="NAME", help="BACKBONE_BENCHMARK, or own"

@@ -1,7 +1,6 @@
-"""Uncertainty weighting: L = Σ_t exp(−s_t) c_t ℓ_t + s_t/2, s_t the learned log-variance.
+"""Uncertainty weighting: L = Σ_t exp(−s_t) ℓ_t + s_t/2, s_t the learned log-variance.
 
-Source: Kendall et al. 2018, Eq. 7 and 10: c_t = 1 for cross-entropy, 1/2 for squared
-error.
+Source: Kendall et al. 2018, Eq. 7 and 10, by which ℓ_t of a regression counts half.
 """
 
 import numpy as np

@@ -56,11 +56,14 @@ def points_of(name, preset="minilm_tweeteval", seed=0):
 # ---- the points
 
 
-def test_every_method_has_a_space_and_ew_has_three():
+def test_every_method_has_a_space_and_ew_has_four():
     assert {s.method for s in MINILM.values()} == {*registry.METHODS}
-    assert NAMES[:3] == ["ew", "ew_tuned", "ew_sum"]
+    assert NAMES[:4] == ["ew", "ew_tuned", "ew_sum", "ew_joint"]
     fixed = {name: s.fixed for name, s in MINILM.items() if s.fixed}
-    assert fixed == {"ew_sum": (("method.reduction", "sum"),)}
+    assert fixed == {
+        "ew_sum": (("method.reduction", "sum"),),
+        "ew_joint": (("sampling", "joint"),),
+    }
     keys = {name: [axis.key for axis in s.axes] for name, s in MINILM.items()}
     assert keys["ew"] == keys["uw"] == ["learning_rate", "clip_norm"]
     assert keys["ew_tuned"] == [*keys["ew"], "weight_decay", "head_dropout"]
