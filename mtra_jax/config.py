@@ -160,12 +160,15 @@ def _chosen(names: tuple[str, ...], config: ConfigDict) -> tuple[str, ...]:
 
 
 def _choose_method(config: ConfigDict, name: str) -> None:
-    """Sets the method with its defaults; options of the same name keep their value."""
-    new = {"name": name, **registry.options(name)}
+    """Sets another method with its defaults.
+
+    Options of the same name do not carry over: the β of two methods differ in meaning.
+    """
     config.sampling = registry.sampling(name)
-    same = {k: v for k, v in config.method.items() if k in new and k != "name"}
+    if name == config.method.name:
+        return
     with config.unlocked():
-        config.method = ConfigDict({**new, **same})
+        config.method = ConfigDict({"name": name, **registry.options(name)})
     config.lock()
 
 

@@ -189,6 +189,16 @@ def test_another_method_brings_its_own_options(first):
         actual.method.epsilom = 1.0
 
 
+@pytest.mark.parametrize("name", ["infomtl", "go4align", "mt_vib"])
+def test_options_of_the_same_name_do_not_carry_over(name):
+    """The weight of MTRA's bound is not that of another method's penalty."""
+    assert "beta" in registry.options(name)
+    actual = config.load(TINY, [("method.name", name)]).method.to_dict()
+    assert actual == {"name": name, **registry.options(name)}
+    same = config.load(TINY, [("method.name", "mtra")])
+    assert same.method == config.load(TINY).method
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_another_method_brings_its_own_sampling(first):
     """A value that the user set is kept, before or after the method."""

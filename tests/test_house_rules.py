@@ -40,7 +40,7 @@ ROOMS = {
     "tasks": "errors",
     "objectives": "",
     "balancing": "objectives",
-    "analysis": "objectives types",
+    "analysis": "objectives balancing types",
     "data": "files downloads tasks types errors",
     "models": "files downloads tasks types errors",
     "metrics": "tasks types errors",
@@ -471,7 +471,9 @@ def test_git_ignores_what_the_commands_of_the_readme_write():
 
 
 def test_the_tests_that_the_pages_name_are_there():
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in git("ls-files", "*.md"))
+    text = "".join(
+        (ROOT / page).read_text(encoding="utf-8") for page in git("ls-files", "*.md")
+    )
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert len(named) >= 8
     for file, test in named:
@@ -482,8 +484,12 @@ def test_the_links_between_the_pages_lead_somewhere():
     pages = git("ls-files", "*.md")
     assert len(pages) >= 10
     for page in pages:
-        text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
-        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        text = re.sub(
+            r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL
+        )
+        for target, anchor in re.findall(
+            r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text
+        ):
             path = (ROOT / page).parent / target if target else ROOT / page
             assert path.exists(), (page, target)
             if anchor:
@@ -492,8 +498,13 @@ def test_the_links_between_the_pages_lead_somewhere():
 
 def anchors_of(page: Path) -> set[str]:
     """The names by which GitHub links to the headings of a page."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    headings = re.findall(
+        r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
 
 
 # ---- broken on purpose

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtra_jax.balancing.rows import inner_products
+
 
 def gramian(gradients: Any) -> jax.Array:
     """Returns the inner products [T, T] of the tasks' gradients.
@@ -25,10 +27,7 @@ def gramian(gradients: Any) -> jax.Array:
             "`gradients` must hold arrays [T, ...] of one T; "
             f"found shapes {[leaf.shape for leaf in leaves]}."
         )
-    flat = [leaf.reshape(len(leaf), -1) for leaf in leaves]
-    products = [
-        jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST) for rows in flat
-    ]
+    products = [inner_products(leaf) for leaf in leaves]
     return sum(products[1:], products[0])
 
 

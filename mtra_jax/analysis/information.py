@@ -126,7 +126,8 @@ def estimate(
     """Trains a critic on `training` and returns `bound` on both parts.
 
     Each part is (z [N, H], y [N, L]); labels are one-hot. Both are standardised by the
-    training part, which leaves the information as it is.
+    training part, which leaves the information as it is. Bounds are NaN if none of the
+    critic's checks was finite.
 
     Raises:
       ValueError: the shapes do not fit, a part has fewer than two rows, or an entry is not
@@ -164,6 +165,8 @@ def estimate(
         value = float(_measure(state.params, held, bound)) if held else np.inf
         if value >= best_value:
             best, best_value = state, value
+    if best_value == -np.inf:
+        return Estimate(np.nan, np.nan, 0)
     return Estimate(
         float(_measure(best.params, learned, bound)),
         float(_measure(best.params, other, bound)),

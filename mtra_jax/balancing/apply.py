@@ -169,7 +169,8 @@ def _of_gradients(
     products = rows.gramian(gradients, is_shared)
     if back is not None and axis_name is not None:
         products = jax.lax.psum(products, axis_name)
-    inputs = inputs._replace(gramian=products, gradients=gradients)
+    own = rows.of_shared(gradients, is_shared)
+    inputs = inputs._replace(gramian=products, gradients=own)
     combined, taken = rows.combine(balancer, state, inputs)
     sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), by_params)
     if back is None:

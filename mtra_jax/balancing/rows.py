@@ -52,6 +52,11 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
     return summed, Taken(result.value, learned, result.memory)
 
 
+def of_shared(gradients: Tree, is_shared: Tree) -> Tree:
+    """The gradients with zeros in the leaves that are not shared."""
+    return jax.tree.map(lambda g, shared: jnp.where(shared, g, 0), gradients, is_shared)
+
+
 def weighted(weights: jax.Array, gradients: Tree) -> Tree:
     """Returns the weighted sum of the gradients, each leaf in its type."""
     return jax.tree.map(

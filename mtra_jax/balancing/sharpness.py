@@ -254,7 +254,8 @@ def _balanced(
         return value, aux, gradient, taken.memory
     is_shared = jax.tree.unflatten(jax.tree.structure(gradients), shared)
     products = rows.gramian(gradients, is_shared)
-    inputs = inputs._replace(gramian=products, gradients=gradients)
+    own = rows.of_shared(gradients, is_shared)
+    inputs = inputs._replace(gramian=products, gradients=own)
     combined, taken = rows.combine(balancer, state, inputs)
     gradient = jax.tree.map(
         lambda is_shared, all_tasks, own: all_tasks if is_shared else jnp.sum(own, 0),

@@ -235,8 +235,8 @@ def dynamic_average(
 ) -> Balancer:
     """Dynamic weight average (DWA): L = Σ_t λ_t ℓ_t, λ = T softmax(r / temperature).
 
-    r_t is the ratio of the mean losses of the last two epochs. In the first two epochs all
-    weights are 1.
+    r_t is the ratio of the mean losses of the last two epochs, which are `steps_per_epoch`
+    calls each. In the first two epochs all weights are 1.
 
     Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7.
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.dry_run:
         for place in places:
             locks.check_usable(place)
-        print(prompted.listing(asked, model, stored_replies.read_only(path)))
+        print(prompted.listing(asked, model, stored_replies.read(path)))
         first = prompts.text_of(next(iter(asked.values())).prompts[0])
         print(f"\nthe first prompt:\n\n{first}")
         return

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtra_jax.data import noise, synthetic_grammar
+from mtra_jax.data import synthetic_grammar
 from mtra_jax.data.examples import SPLITS, Examples
 from mtra_jax.tasks import SYNTHETIC, Task
 
@@ -242,31 +242,19 @@ def _label(task: str, tweet: Tweet) -> int | float:
 
 
 def generate(
-    seed: int = 0,
-    sizes: Mapping[str, Sequence[int]] = DEFAULT_SIZES,
-    label_noise: float = 0.0,
+    seed: int = 0, sizes: Mapping[str, Sequence[int]] = DEFAULT_SIZES
 ) -> dict[str, dict[str, Examples]]:
     """Returns task name -> split ("train", "validation", "test") -> `Examples`.
 
     `sizes`: the number of examples of the three splits, by task. The texts of a task do
     not depend on the other tasks, and its test texts not on the size of its training
-    split. `label_noise`: the share of training labels that `noise.flip_labels` draws anew.
+    split.
 
     Raises:
-      InputError: an unknown task, or a share outside [0, 1].
+      InputError: an unknown task.
     """
     tasks = SYNTHETIC.select(tuple(sizes)).tasks
-    benchmark = {
-        task.name: _generate_task(task, seed, sizes[task.name]) for task in tasks
-    }
-    if label_noise:
-        for task in tasks:
-            rng = np.random.default_rng([seed, SYNTHETIC.task_names.index(task.name)])
-            train = benchmark[task.name]["train"]
-            classes = task.num_outputs if task.is_classification else None
-            flipped = noise.flip_labels(train.labels, classes, label_noise, rng)
-            benchmark[task.name]["train"] = train._replace(labels=flipped)
-    return benchmark
+    return {task.name: _generate_task(task, seed, sizes[task.name]) for task in tasks}
 
 
 def unlabelled(count: int, seed: int, without: frozenset[str]) -> list[str]:

@@ -13,7 +13,8 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
     """Makes DWA. The weights sum to T; in the first two epochs all are 1, as in the paper.
 
     The compiled step starts new averages every `model.space.steps_per_epoch` steps. The
-    averages are part of the checkpoint.
+    averages are part of the checkpoint. A step that is skipped, because it is not finite,
+    does not count: the epochs of the weights then begin a step later than those of the run.
 
     Raises:
       InputError: `temperature` is not positive.

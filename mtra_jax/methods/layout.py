@@ -35,14 +35,15 @@ def one_part_per_task(batch: Batch, num_tasks: int) -> Batch:
 
 def merged(batch: Batch) -> Batch:
     """Returns one part of a batch with its K micro-batches merged into one of K * R rows."""
-    num_parts, num_rows, row_length = batch.tokens.shape
-    if num_parts == 1:
+    num_micro_batches, num_rows, row_length = batch.tokens.shape
+    if num_micro_batches == 1:
         return batch
     rows = {
         name: getattr(batch, name).reshape(1, -1, row_length)
         for name in ("tokens", "segments", "positions", "types")
     }
-    starts = jnp.arange(num_parts, dtype=jnp.int32) * (num_rows * row_length)
+    places = jnp.arange(num_micro_batches, dtype=jnp.int32)
+    starts = places * (num_rows * row_length)
     first_tokens = (batch.first_tokens + starts[:, None]).T.reshape(1, -1)
     return batch._replace(**rows, first_tokens=first_tokens)
 

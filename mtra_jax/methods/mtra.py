@@ -176,15 +176,4 @@ def _gradient(
         return contract.AlignedGradient(epsilon, floor, logarithm)
     if not logarithm:
         return contract.Weighted(task_losses.unweighted)
-
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        del params, rng
-        return objectives.log_sum(losses, floor, present), state
-
-    return contract.Weighted(objective, floor=floor)
+    return task_losses.log_sum(floor)

@@ -4,12 +4,8 @@ Source: Hu et al. 2026 (MTRA), section 2 (SI); the logarithm makes the gradient
 independent of a loss's scale.
 """
 
-import jax
-
-from mtra_jax import objectives
 from mtra_jax.methods import contract, options, task_losses
 from mtra_jax.methods.model import Model
-from mtra_jax.types import Params
 
 
 def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
@@ -19,19 +15,6 @@ def make(model: Model, *, floor: float = 1e-2) -> contract.Method:
       InputError: `floor` is not positive.
     """
     options.check_positive("floor", floor)
-
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        del params, rng
-        return objectives.log_sum(losses, floor, present), state
-
     return contract.Method(
-        contract.no_params,
-        task_losses.plain(model),
-        contract.Weighted(objective, floor=floor),
+        contract.no_params, task_losses.plain(model), task_losses.log_sum(floor)
     )

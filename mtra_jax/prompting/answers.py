@@ -16,7 +16,7 @@ from mtra_jax.prompting.prompts import Label, Question
 
 _THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 # Matches in linear time.
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 # How refusals of instructed models begin; the curly apostrophe is theirs.
 _REFUSAL = re.compile(
     r"(i[’']?m sorry|i am sorry|sorry\b|i apologi[sz]e|i can(no|['’])t\b|i can not\b|"

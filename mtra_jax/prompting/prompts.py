@@ -177,7 +177,7 @@ def rule(asked: Question) -> str:
             f'or with "{asked.nothing}", and nothing else: '
             f"{asked.separator.join(task.labels)}"
         )
-    ranges = [f"from {low:g} to {high:g}" for low, high in asked.ranges]
+    ranges = [f"from {_number(low)} to {_number(high)}" for low, high in asked.ranges]
     if len(ranges) == 1:
         return f"Answer with one number {ranges[0]} and nothing else."
     named = zip(task.labels, ranges, strict=True)
@@ -191,7 +191,7 @@ def answer(asked: Question, label: Label) -> str:
     """A label as a demonstration shows it, and as a model should."""
     task = asked.task
     if task.kind == "regression":
-        return ", ".join(f"{value:.4g}" for value in np.atleast_1d(label))
+        return ", ".join(map(_number, np.atleast_1d(label)))
     if task.kind == "multi_label":
         names = [task.labels[i] for i in np.flatnonzero(label)]
         return asked.separator.join(names) or asked.nothing
@@ -207,3 +207,13 @@ def _shown(asked: Question, text: str, second: str) -> str:
 
 def _line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _number(value: float) -> str:
+    """A number with four digits, or all those before the point, without an exponent.
+
+    >>> [*map(_number, (12345.6, 0.123456, 3.0, 1e-6))]
+    ['12346', '0.1235', '3', '0.000001']
+    """
+    digits = max(4, len(f"{abs(value):.0f}"))
+    return np.format_float_positional(value, digits, fractional=False, trim="-")

@@ -54,14 +54,17 @@ def opened(path: Path) -> Iterator[Store]:
       InputError: a line other than the last is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    replies = read(path)
-    with naming(path), path.open("ab") as file:
+    replies = _repaired(path)
+    with naming(path):
+        file = path.open("ab")
+    with file:
         yield Store(path, replies, file)
         with naming(path):
+            file.flush()
             os.fsync(file.fileno())
 
 
-def read_only(path: Path) -> "Store":
+def read(path: Path) -> "Store":
     """The replies of `path` without a file to add to; nothing is written.
 
     Raises:
@@ -70,12 +73,8 @@ def read_only(path: Path) -> "Store":
     return Store(path, _replies(path, _whole(path)), io.BytesIO())
 
 
-def read(path: Path) -> dict[str, Reply]:
-    """The replies of `path` by key; a last line without its end is cut off the file.
-
-    Raises:
-      InputError: a line is damaged.
-    """
+def _repaired(path: Path) -> dict[str, Reply]:
+    """The replies of `path` by key; a last line without its end is cut off the file."""
     whole = _whole(path)
     if path.exists() and len(whole) < path.stat().st_size:
         with naming(path):

@@ -1,6 +1,6 @@
 """A finished run and the name of an analysis -> figures, kept in a file beside the run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +18,12 @@ from mtra_jax.analysis import (
 )
 from mtra_jax.data import readout
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import attacks, epochs, task_gradients
+from mtra_jax.runs import attacks, epochs, task_gradients, workdir
+from mtra_jax.runs.experiments import Trial
 from mtra_jax.runs.trained import Trained
 from mtra_jax.tasks import Task
 from mtra_jax.types import Params
 
-DIRECTORY = "analysis"
 FORMAT = 1
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
@@ -52,13 +52,25 @@ class Analysis(NamedTuple):
     trains_critics: bool = False
 
 
+def of_trials(
+    trials: Iterable[Trial], directory: Path, name: str
+) -> dict[str, list[Values]]:
+    """The `figures` of the finished runs of `trials` below `directory`, by row."""
+    values: dict[str, list[Values]] = {}
+    for trial in trials:
+        place = directory / trial.directory
+        if workdir.read_results(place) is not None:
+            values.setdefault(trial.name, []).append(figures(place, name))
+    return values
+
+
 def figures(directory: Path, name: str) -> Values:
     """The figures of the finished run in `directory`; computed once.
 
     Raises:
       InputError: the file of earlier figures is damaged, or the run cannot be read.
     """
-    path = directory / DIRECTORY / f"{name}.json"
+    path = directory / workdir.ANALYSES / f"{name}.json"
     if path.exists():
         return _read(path)
     analysis = ANALYSES[name]

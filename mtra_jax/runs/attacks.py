@@ -15,12 +15,9 @@ from mtra_jax.types import Batch, Params
 
 
 def averages(
-    trained: Trained,
-    attack: robustness.Attack,
-    sizes: Sequence[float],
-    split: str = "test",
+    trained: Trained, attack: robustness.Attack, sizes: Sequence[float]
 ) -> list[float]:
-    """Avg. of the split, in percent, at each L2 norm of the noise.
+    """Avg. of the test split, in percent, at each L2 norm of the noise.
 
     The word-embedding matrix moves, anew for each batch, along what raises the task's loss
     there. A batch has the texts of one task, as in an evaluation.
@@ -29,7 +26,7 @@ def averages(
     """
     benchmark = trained.saved.benchmark
     model, method = trained.model_and_method()
-    corpus, plan, packed = trained.packed(split)
+    corpus, plan, packed = trained.packed("test")
     valid = plan.reshape(-1) >= 0
 
     def apply(params: Params, batch: Batch) -> jax.Array:

@@ -10,14 +10,18 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, naming
+from mtra_jax.reports import drawing
 from mtra_jax.runs import processes, workdir
 
 CHANGEABLE = ("epochs", "patience", "max_bad_steps", *workdir.FREE_KEYS)
 """Keys that may differ from those of the finished run."""
-# Files of the end of a run, and its old configuration.
+# Files of the end of a run, what was made from its model, and its old configuration.
 NOT_COPIED = (
+    drawing.DIRECTORY,
+    workdir.ANALYSES,
     workdir.CONFIG,
     workdir.ENVIRONMENT,
+    workdir.LOG,
     workdir.PREDICTIONS,
     workdir.RESULTS,
     ".*",

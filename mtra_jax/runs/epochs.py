@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mtra_jax.runs import loop, preparation, warm_start, workdir
+from mtra_jax.runs import inputs, loop, preparation, warm_start, workdir
 from mtra_jax.train.devices import replicate, to_host
 from mtra_jax.types import Params
 
@@ -62,13 +62,14 @@ def visit(directory: Path, each: Callable[[int, Params], None]) -> None:
     """Calls `each(epoch, parameters on the host)` for all epochs, from 0 before training.
 
     Raises:
-      InputError: there is no run, or its data or encoder are missing.
+      InputError: there is no run, or its data or encoder are missing or have changed.
       loop.TrainingError: the run diverges.
     """
     config = workdir.read_config(directory)
     config.diagnostics.every = 0
     preparation.use_compilation_cache(config)
     prepared = preparation.prepare(config, given=warm_start.read(config))
+    inputs.check(directory, prepared.inputs)
     run = prepared.run
     each(0, to_host(run.state.params))
     state = replicate(run.state, prepared.devices, prepared.mapping)

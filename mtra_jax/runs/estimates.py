@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mtra_jax import config as configs
 from mtra_jax.data.examples import Data
 from mtra_jax.methods import registry
 from mtra_jax.runs import preparation, step_cost, task_gradients
@@ -123,12 +122,6 @@ def _counts(config: ConfigDict, data: Data) -> dict[str, dict[str, int]]:
 def seconds(config: ConfigDict, data: Data, rates: Rates) -> float:
     """The time of a run of `config` that does not end early."""
     return rates.compilation + planned(config, data) * rates.of(config.method.name)
-
-
-def data_key(config: ConfigDict) -> tuple[Any, ...]:
-    """Equal for configurations with the same tasks and files."""
-    names = configs.task_names(config)
-    return config.benchmark, names, config.data.dir, config.data.tasks
 
 
 def duration(seconds: float) -> str:

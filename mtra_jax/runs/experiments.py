@@ -9,12 +9,10 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import config_files
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.runs.search_values import Tuning
+from mtra_jax.runs.search_values import OWN_KEYS, Tuning
 
 Overrides = tuple[tuple[str, str], ...]
 """(dotted key, text), as on a command line."""
-# Keys that a sweep sets.
-OWN_KEYS = ("seed", "method.name")
 
 
 class Trial(NamedTuple):

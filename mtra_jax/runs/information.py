@@ -53,7 +53,9 @@ class Steps:
         return {f"ceiling/{task}": value for task, value in self.ceilings.items()}
 
     def add(self, flat: Mapping[str, float]) -> None:
-        """Reads `mi/<task>` and `floored/<task>` of a step."""
+        """Reads `mi/<task>` and `floored/<task>` of a step that was not skipped."""
+        if flat.get("bad_steps"):
+            return
         for name in (MI, FLOORED):
             for task in self._tasks:
                 key = f"{name}/{task}"

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from mtra_jax.data.examples import Data
 from mtra_jax.errors import InputError
 from mtra_jax.prompting import asking, stored_replies
 from mtra_jax.reports import comparison, unread
-from mtra_jax.runs import estimates, experiments, preparation, prompted, studies
+from mtra_jax.runs import experiments, preparation, prompted, studies, training
 from mtra_jax.runs.experiments import Overrides, Trial
 from mtra_jax.runs.studies import Study
 
@@ -38,7 +37,7 @@ def run_all(
     Raises:
       InputError: see `prompted.run`; or the data are missing or invalid.
     """
-    data: dict[Any, Data] = {}
+    current = training.CurrentInputs()
     with stored_replies.opened(workdir / stored_replies.FILE) as store:
         for table in study.tables:
             directory = studies.directory_of(workdir, table)
@@ -46,11 +45,9 @@ def run_all(
             for number in study.experiment.prompts:
                 for seed in study.seeds if number else study.seeds[:1]:
                     config = experiments.config_of(trials[seed], overrides)
-                    key = estimates.data_key(config)
-                    if key not in data:
-                        data[key] = preparation.load_data(config)
-                    examples = preparation.examples_of(config, data[key])
-                    own = Data(data[key].benchmark, examples)
+                    data, _ = current.data(config)
+                    examples = preparation.examples_of(config, data)
+                    own = Data(data.benchmark, examples)
                     choice = prompted.Choice(number, seed)
                     name = prompted.row_name(model.name, choice)
                     place = Trial(name, prompted.METHOD, study.preset, seed).directory

@@ -73,7 +73,6 @@ def make(
     seed: int,
     overrides: Overrides = (),
     command: str = "",
-    spec: str = "configs/search.py",
 ) -> Search:
     """A search over the spaces `names`; writes nothing.
 
@@ -82,7 +81,7 @@ def make(
         that do not fit, a key that a space has fixed, another search in `workdir`, or a
         `found.toml` there that is damaged or compared more trials.
     """
-    spaces = search_spaces.load(preset, spec)
+    spaces = search_spaces.load(preset)
     for name in names:
         if name not in spaces:
             raise InputError(f"method {name}: {did_you_mean(name, spaces)}")

@@ -7,8 +7,8 @@ from mtra_jax import config as configs
 from mtra_jax import config_values
 from mtra_jax.errors import InputError
 from mtra_jax.runs import workdir as run_files
-from mtra_jax.runs.experiments import OWN_KEYS, Overrides, Sweep, Trial
-from mtra_jax.runs.search_values import HEAD, Tuning
+from mtra_jax.runs.experiments import Overrides, Sweep, Trial
+from mtra_jax.runs.search_values import HEAD, OWN_KEYS, Tuning
 from mtra_jax.tasks import BENCHMARKS, OWN
 
 

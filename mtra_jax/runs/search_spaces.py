@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mtra_jax import config_files
 from mtra_jax.errors import InputError, shown
 
+SPEC = "configs/search.py"
 Point = tuple[tuple[str, str], ...]
 """A value for each axis, as (dotted key, text)."""
 
@@ -45,13 +46,13 @@ class Space(NamedTuple):
     fixed: tuple[tuple[str, str], ...] = ()
 
 
-def load(preset: str, spec: str = "configs/search.py") -> Mapping[str, Space]:
-    """The spaces for a preset by their names, from `get_spaces(PRESET)` of a file.
+def load(preset: str) -> Mapping[str, Space]:
+    """The spaces for a preset by their names, from `get_spaces(PRESET)` of `SPEC`.
 
     Raises:
       InputError: no such file, or the file does not define them.
     """
-    path, spaces = config_files.call(f"{spec}:{preset}", "get_spaces", spec)
+    path, spaces = config_files.call(f"{SPEC}:{preset}", "get_spaces", SPEC)
     if not isinstance(spaces, Mapping) or not all(
         isinstance(space, Space) for space in spaces.values()
     ):

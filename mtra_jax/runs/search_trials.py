@@ -198,6 +198,9 @@ def _watch(
 ) -> loop.Watch:
     """The callbacks of `watch`, which also end the run.
 
+    A run that diverges after a finite validation ends there with its best epoch, as in
+    training.
+
     Raises:
       _Ended: the last epoch was validated before.
     """
@@ -208,11 +211,14 @@ def _watch(
 
     if at.is_over(run.schedule):
         raise ended(at)
+    reached = at
 
     def step(number: int, epoch: int, flat: dict[str, float], examples: int) -> None:
         watch.step(number, epoch, flat, examples)
         count = int(flat["bad_steps"])
         if count >= run.schedule.max_bad_steps:
+            if reached.best_epoch:
+                raise ended(reached)
             raise _Diverged(f"step {number}: {count} steps in a row are not finite")
 
     def epoch(
@@ -222,6 +228,8 @@ def _watch(
         progress: loop.Progress,
         bounds: dict[str, Bound],
     ) -> None:
+        nonlocal reached
+        reached = progress
         watch.epoch(number, loss, summary, progress, bounds)
         if progress.is_over(run.schedule):
             raise ended(progress)

@@ -18,7 +18,7 @@ FILE = "found.toml"
 FORMAT = 1
 HEAD = "search"
 _HEAD_KEYS = ("format", "preset", "space", "seed", "command", "overrides")
-# Keys that a search sets besides those of its axes.
+# Keys that a trial has besides those that a sweep or a search sets.
 OWN_KEYS = ("seed", "method.name")
 
 

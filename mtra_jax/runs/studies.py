@@ -16,6 +16,7 @@ from mtra_jax.runs import experiments, search_rows
 from mtra_jax.runs.experiments import Overrides, Sweep, Trial
 from mtra_jax.runs.search_values import Tuning
 
+SPEC = "configs/experiments.py"
 FRACTION = "data.fraction"
 TASKS = "tasks"
 Chosen = TypeVar("Chosen")
@@ -121,13 +122,13 @@ class Catalogue(NamedTuple):
     benchmarks: Sequence[str]
 
 
-def load(spec: str = "configs/experiments.py") -> Catalogue:
-    """The experiments and scales of a file, from its `get_catalogue()`.
+def load() -> Catalogue:
+    """The experiments and scales, from `get_catalogue()` of `SPEC`.
 
     Raises:
       InputError: no such file, or the file does not define them.
     """
-    path, catalogue = config_files.call(spec, "get_catalogue", spec)
+    path, catalogue = config_files.call(SPEC, "get_catalogue", SPEC)
     if not isinstance(catalogue, Catalogue):
         raise InputError(
             f"{path}: get_catalogue returns {shown(catalogue)}; expected a Catalogue"

@@ -84,7 +84,7 @@ def _of_levels(
         curves = {
             name: np.array(
                 [
-                    [averages.get((trials[row.name], seed)) or math.nan for row in rows]
+                    [averages.get((trials[row.name], seed), math.nan) for row in rows]
                     for seed in study.seeds
                 ],
                 np.float64,
@@ -98,12 +98,7 @@ def _of_levels(
 
 def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:
     """A picture for each title, if the names of its columns are numbers."""
-    values: dict[str, list[analyses.Values]] = {}
-    for trial in table.sweep.trials:
-        place = directory / trial.directory
-        if sweep.state_of(place) == "finished":
-            own = analyses.figures(place, study.name)
-            values.setdefault(trial.name, []).append(own)
+    values = analyses.of_trials(table.sweep.trials, directory, study.name)
     lines = {label: values[trial] for label, trial in table.rows if trial in values}
     made = {}
     label = EPOCH if analyses.ANALYSES[study.name].is_of_epochs else NOISE

@@ -6,7 +6,7 @@ from typing import Any
 
 from mtra_jax.data.examples import Data
 from mtra_jax.reports import tables
-from mtra_jax.runs import analyses, estimates, experiments, preparation, sweep
+from mtra_jax.runs import analyses, estimates, experiments, sweep, training
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.runs.studies import Study
 
@@ -44,7 +44,7 @@ def _without_analysis(study: Study, jobs: Jobs) -> Jobs:
     """The jobs whose runs the study has still to analyse."""
     if study.name not in analyses.ANALYSES:
         return []
-    own = Path(analyses.DIRECTORY, f"{study.name}.json")
+    own = Path(run_files.ANALYSES, f"{study.name}.json")
     return [(plan, job) for plan, job in jobs if not (job.directory / own).exists()]
 
 
@@ -55,7 +55,7 @@ class _Clock:
     """
 
     def __init__(self, jobs: Jobs, missing: Jobs) -> None:
-        self._data: dict[Any, Data] = {}
+        self._inputs = training.CurrentInputs()
         finished = []
         for plan, job in jobs:
             results = run_files.read_results(job.directory)
@@ -82,10 +82,7 @@ class _Clock:
     def _read(self, plan: sweep.Plan, job: sweep.Job) -> tuple[Any, Data]:
         """The configuration of a job, and its data."""
         config = experiments.config_of(job.trial, plan.overrides)
-        key = estimates.data_key(config)
-        if key not in self._data:
-            self._data[key] = preparation.load_data(config)
-        return config, self._data[key]
+        return config, self._inputs.data(config)[0]
 
 
 def _training(new: Jobs, clock: _Clock, above: Path) -> list[str]:

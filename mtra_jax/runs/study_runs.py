@@ -84,7 +84,7 @@ def _measure_steps(plans: Sequence[sweep.Plan]) -> None:
     for plan in plans:
         for name in dict.fromkeys(job.trial.name for job in plan.jobs):
             job = next(job for job in plan.jobs if job.trial.name == name)
-            path = job.directory / analyses.DIRECTORY / STEP
+            path = job.directory / run_files.ANALYSES / STEP
             if path.exists() or sweep.state_of(job.directory) != "finished":
                 continue
             cost = step_cost.of(experiments.config_of(job.trial, plan.overrides))
@@ -172,12 +172,7 @@ def _of_analysis(
     study: Study, table: Table, directory: Path, *, is_papers: bool
 ) -> grids.Grid:
     analysis = analyses.ANALYSES[study.name]
-    values: dict[str, list[analyses.Values]] = {}
-    for trial in table.sweep.trials:
-        place = directory / trial.directory
-        if sweep.state_of(place) == "finished":
-            own = analyses.figures(place, study.name)
-            values.setdefault(trial.name, []).append(own)
+    values = analyses.of_trials(table.sweep.trials, directory, study.name)
     is_printed = is_papers and study.preset == "roberta_tweeteval"
     printed = published_analyses.TABLES.get(study.name, {}) if is_printed else {}
     return experiment_tables.of_values(
@@ -198,7 +193,7 @@ def _steps_of(table: Table, directory: Path) -> dict[str, tuple[int, float]]:
     """
     steps: dict[str, tuple[int, float]] = {}
     for trial in table.sweep.trials:
-        path = directory / trial.directory / analyses.DIRECTORY / STEP
+        path = directory / trial.directory / run_files.ANALYSES / STEP
         if path.exists():
             stored = files.read_json(path, "; remove it to measure again")
             with refusing(f"{path}: damaged"):

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import config as configs
-from mtra_jax.data import batches, benchmarks, shapes
+from mtra_jax.data import batches, benchmarks, fingerprints, shapes
 from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.methods import layout
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.runs import (
+    inputs,
     prediction,
     preparation,
     scoring,
@@ -59,7 +60,7 @@ class Trained:
     """The best model of the run in `directory`, and the examples of the run.
 
     Raises:
-      InputError: there is no finished run of all tasks together, or no data.
+      InputError: there is no finished run of all tasks together, or not its data.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -68,9 +69,13 @@ class Trained:
             raise InputError(
                 f"{directory}: a model for each task; expected one encoder of all tasks"
             )
+        # One device computes alone: there is no axis to average layers over.
+        config.gradient_pieces = False
         self.config = config
         self.saved: Saved = scoring.load_one(directory, config.data.cache_dir)
         data = preparation.load_data(config)
+        now = fingerprints.of_splits(data.splits)
+        inputs.check_data(directory, self.saved.inputs, now)
         self.examples = preparation.examples_of(config, data)
         devices = choose_devices(1)
         self._program = prediction.program_of(self.saved, devices, _stacked)

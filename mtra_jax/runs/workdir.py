@@ -18,6 +18,9 @@ RESULTS = "results.json"
 PREDICTIONS = "predictions"
 ENCODER = "encoder"
 CHECKPOINTS = "checkpoints"
+ANALYSES = "analysis"
+LOG = "log.txt"
+"""The lines of a run that is trained in a process of its own, see `workers`."""
 # Keys that may differ when a run is continued. Data and weights may move: their content
 # is compared with `inputs.json`.
 FREE_KEYS = (

@@ -29,7 +29,6 @@ from mtra_jax.runs import workdir as run_files
 from mtra_jax.runs.experiments import Overrides, Trial
 from mtra_jax.train import devices
 
-LOG = "log.txt"
 POLL_SECONDS = 0.2
 """Time between two checks whether a signal has arrived."""
 ALLOCATOR = "XLA_PYTHON_CLIENT_ALLOCATOR"
@@ -232,7 +231,7 @@ class _Worker:
           OSError: the directory, the log or the process cannot be made.
         """
         self.place = place
-        self._log = work.directory / LOG
+        self._log = work.directory / run_files.LOG
         self._index, self._messages = index, messages
         self._started = time.monotonic()
         work.directory.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,23 @@ def test_parameters_of_one_task_take_its_own_gradient():
 
 
 @pytest.mark.usefixtures("float64")
+def test_excess_mtl_compares_the_shared_parameters_alone():
+    """Its weights are those of a model whose heads are constants."""
+    params, (x, y) = make_params(), data()
+    balancer, state = start("excess_mtl", params)
+    step = balancing.value_and_grad(losses_fn, balancer, select=is_shared)
+    alone = balancing.value_and_grad(
+        lambda encoder: losses_fn({**params, "encoder": encoder}, x, y), balancer
+    )
+    own_state = balancer.init(3, params["encoder"])
+    for _ in range(3):
+        (_, _), gradient, state = step(params, state, x, y)
+        (_, _), expected, own_state = alone(params["encoder"], own_state)
+        np.testing.assert_allclose(gradient["encoder"], expected, rtol=1e-9)
+        np.testing.assert_allclose(state.memory[1], own_state.memory[1], rtol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", ALL)
 def test_with_a_representation_the_gramian_is_that_of_its_gradients(name):
     params, (x, y) = make_params(), data()

@@ -94,6 +94,25 @@ def test_ranges_are_those_of_the_training_values_moved_outwards():
     assert prompts.answer(question, values[0]) == "1.2, 1.8, 2.1"
 
 
+def test_large_and_small_numbers_have_all_digits_and_no_exponent():
+    """Such as years, prices and shares: a model that copies the form is read."""
+    for values, texts in (
+        ([1815.0, 2024.0], ["1815", "2024"]),
+        ([12345.0, 6_543_210.0], ["12345", "6543210"]),
+        ([0.00001234, 0.5], ["0.00001234", "0.5"]),
+        ([-0.12345, 7.0], ["-0.1235", "7"]),
+    ):
+        question = own(STARS, [[value] for value in values])
+        assert (
+            "e" not in prompts.rule(question).partition("number")[2].partition("and")[0]
+        )
+        for value, text in zip(values, texts, strict=True):
+            assert prompts.answer(question, np.array([value])) == text
+            read, kind = answers.read(question, answers.Reply(text))
+            assert kind == "read"
+            np.testing.assert_allclose(read, [value], rtol=5e-4)
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_answer_of_a_demonstration_is_read_as_its_label(name):
     benchmark = BENCHMARKS[name]

@@ -51,13 +51,25 @@ def test_a_failure_leaves_the_replies_before_it(tmp_path):
     assert ask(path, "a", "b", "c") == (["A", "B", "C"], ["c"])
 
 
+def test_an_error_of_the_caller_is_not_one_of_the_file(tmp_path):
+    """Such as weights that cannot be read once the first reply is missing."""
+    missing = OSError(5, "Input/output error")
+    with (
+        pytest.raises(OSError, match="Input") as error,
+        stored_replies.opened(tmp_path / "a.jsonl"),
+    ):
+        raise missing
+    assert error.value is missing
+    assert "a.jsonl" not in str(error.value)
+
+
 def test_a_line_that_was_cut_off_is_dropped_and_asked_again(tmp_path):
     path = tmp_path / "answers.jsonl"
     ask(path, "b", "a")
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
     key = stored_replies.key(SETTINGS, ("b",))
-    assert stored_replies.read_only(path).get(key) is None
+    assert stored_replies.read(path).get(key) is None
     assert path.read_bytes() == whole[:-10]
     assert ask(path, "a", "b") == (["A", "B"], ["b"])
     assert path.read_bytes() == whole

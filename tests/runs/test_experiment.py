@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 
 import jax
 import numpy as np
@@ -195,6 +196,48 @@ def test_the_gramian_is_that_of_the_mean_gradients(workdir):
     expected = [[float(a @ b) for b in rows] for a in rows]
     products = task_gradients.gramian(model)
     np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-8)
+
+
+@pytest.fixture
+def changed(workdir, tmp_path):
+    """Copies a run with one text of one of its files replaced by another."""
+
+    def copy(file, old, new):
+        place = tmp_path / "run"
+        shutil.copytree(workdir / "ew/seed0", place)
+        text = (place / file).read_text()
+        assert text.count(old) == 1
+        (place / file).write_text(text.replace(old, new))
+        return place
+
+    return copy
+
+
+def test_a_run_with_pieces_of_gradients_is_read_on_one_device(workdir, changed):
+    place = changed(
+        "config.json", '"gradient_pieces": false', '"gradient_pieces": true'
+    )
+    products = [
+        task_gradients.gramian(trained.Trained(run))
+        for run in (workdir / "ew/seed0", place)
+    ]
+    np.testing.assert_array_equal(*products)
+
+
+def test_other_data_than_those_of_the_run_are_named(workdir, changed):
+    stored = json.loads((workdir / "ew/seed0/inputs.json").read_text())["data"]
+    task = trained.Trained(workdir / "ew/seed0").tasks[0].name
+    place = changed("inputs.json", stored[task]["validation"]["sha256"], "0" * 64)
+    for read in (
+        trained.Trained,
+        lambda run: epochs.visit(run, lambda n, params: None),
+    ):
+        with pytest.raises(InputError) as error:
+            read(place)
+        expected = (
+            f"{place}: {task}, validation: as many examples as when the run began"
+        )
+        assert str(error.value).startswith(expected)
 
 
 def test_a_language_model_has_rows_beside_the_trained_ones(

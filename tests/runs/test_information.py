@@ -47,6 +47,7 @@ def test_an_epoch_has_the_means_of_its_steps():
     steps.add({"mi/mood": 0.25, "floored/mood": 0.0, "loss/mood": 9.0})
     steps.add({"mi/mood": 1.0, "floored/mood": 1.0, "mi/stars": 3.0})
     steps.add({"mi/mood": 0.25, "floored/mood": 0.0})
+    steps.add({"mi/mood": math.nan, "floored/mood": 1.0, "bad_steps": 1.0})  # skipped
     bounds, shares = steps.end({"mood": 0.5, "only": 0.125, "stars": 2.0})
     assert bounds == {
         "mood": (0.5, 0.5, pytest.approx(1.5 * math.log(2))),

@@ -330,6 +330,18 @@ def test_trials_that_diverge_or_fail_count_as_the_worst(tmp_path, trainer):
     assert trainer.runs == []
 
 
+def test_a_trial_that_diverges_after_a_sound_epoch_counts_by_its_best(
+    tmp_path, trainer
+):
+    """As the run would end that is trained with these values."""
+    planned = made(tmp_path, trials=1)
+    best = loop.Progress(step=9, validated=2, best_score=2.5, best_epoch=1)
+    trainer.begun[tmp_path / "ew/trial00"], trainer.bad_steps = best, 10
+    tried = run_all(planned)["ew"][0]
+    assert tried.record[:4] == ("finished", 2.5, 2.5, 2)
+    assert search_results.best([tried]) is tried
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
