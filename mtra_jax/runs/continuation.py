@@ -110,13 +110,14 @@ def begin(source: Path, directory: Path, config: ConfigDict) -> None:
 
 def _copy(source: Path, directory: Path, config: ConfigDict) -> None:
     ignored = shutil.ignore_patterns(*NOT_COPIED)
+    tasks = configs.separate_tasks(config)
 
     def ignore(folder: str, names: list[str]) -> set[str]:
-        # Checkpoints are copied whole.
+        # Checkpoints are copied whole, and so is a task that is called "figures".
         is_checkpoint = workdir.CHECKPOINTS in Path(folder).relative_to(source).parts
-        return set() if is_checkpoint else ignored(folder, names)
+        return set() if is_checkpoint else ignored(folder, names) - {*tasks}
 
     shutil.copytree(source, directory, ignore=ignore, dirs_exist_ok=True)
     workdir.write_config(config, directory)
-    for name in configs.separate_tasks(config):
+    for name in tasks:
         workdir.write_config(configs.of_task(config, name), directory / name)

@@ -136,6 +136,20 @@ def test_a_continued_run_needs_a_new_directory(finished, tmp_path):
     assert [path.name for path in place.iterdir()] == ["notes.txt"]
 
 
+def test_what_was_made_from_the_model_is_not_copied(finished, tmp_path):
+    """Figures of the old model beside the new one would be taken for its own."""
+    for name in ("analysis", "figures"):
+        (finished / name).mkdir()
+        (finished / name / "x.json").write_text("{}")
+    (finished / "log.txt").write_text("epoch 1")
+    (finished / "notes.txt").write_text("mine")
+    new = continuation.configuration(finished, [("epochs", "4")])
+    continuation.begin(finished, tmp_path / "copy", new)
+    copied = {path.name for path in (tmp_path / "copy").iterdir()}
+    assert copied.isdisjoint({"analysis", "figures", "log.txt"})
+    assert "notes.txt" in copied
+
+
 # ---- whole runs
 
 
