@@ -20,7 +20,7 @@ ENCODER = "encoder"
 CHECKPOINTS = "checkpoints"
 ANALYSES = "analysis"
 LOG = "log.txt"
-"""The lines of a run that is trained in a process of its own, see `workers`."""
+"""The lines of a run that `workers` trains."""
 # Keys that may differ when a run is continued. Data and weights may move: their content
 # is compared with `inputs.json`.
 FREE_KEYS = (
