@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         search,
         search_results,
         search_values,
+        searching,
         signals,
         workers,
     )
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str]) -> None:
         )
         try:
             should_stop = processes.stop_together(requests.should_stop)
-            ended = search.run_all(planned, bars.write_line, should_stop, num_workers)
+            ended = searching.run_all(
+                planned, bars.write_line, should_stop, num_workers
+            )
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
     for name, tries in ended.items():

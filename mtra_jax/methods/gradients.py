@@ -226,14 +226,10 @@ def _gradients_of_parts(
     loss_function, params, batch, _, rngs, _, axis_name, in_pieces = inputs
 
     def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
-        dropout_rng = jax.random.fold_in(rngs["dropout"], index)
-
         def loss(params: Params) -> tuple[jax.Array, tuple]:
-            outcome = loss_function(
-                params, part, {**rngs, "dropout": dropout_rng}, axis_name
+            return task_losses.of_part(
+                loss_function, params, part, index, rngs, axis_name
             )
-            # The losses of the other tasks are 0.
-            return jnp.sum(outcome.losses), (outcome.losses, outcome.terms)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 

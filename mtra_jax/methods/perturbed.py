@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mtra_jax.balancing import sharpness
 from mtra_jax.balancing.sharpness import Leaves, Sharpness
-from mtra_jax.methods import model
+from mtra_jax.methods import model, task_losses
 from mtra_jax.methods.contract import LossFunction
 from mtra_jax.types import Batch, Params, Rngs
 
@@ -36,15 +36,9 @@ def gradients_of_parts(
         *,
         has_dropout: bool = True,
     ) -> tuple[jax.Array, Any]:
-        dropout = jax.random.fold_in(rngs["dropout"], index)
-        outcome = loss_function(
-            jax.tree.unflatten(structure, flat),
-            part,
-            {**rngs, "dropout": dropout} if has_dropout else None,
-            axis_name,
-        )
-        # The losses of the other tasks are 0.
-        return jnp.sum(outcome.losses), (outcome.losses, outcome.terms)
+        params = jax.tree.unflatten(structure, flat)
+        own = rngs if has_dropout else None
+        return task_losses.of_part(loss_function, params, part, index, own, axis_name)
 
     places = jnp.arange(len(batch.tasks))
 

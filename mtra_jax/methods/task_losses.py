@@ -85,6 +85,25 @@ def plain_losses(
     return Losses(losses, {"task": losses}, outputs)
 
 
+def of_part(
+    loss_function: LossFunction,
+    params: Params,
+    part: Batch,
+    index: jax.Array,
+    rngs: Rngs | None,
+    axis_name: str | None,
+) -> tuple[jax.Array, tuple[jax.Array, dict[str, jax.Array]]]:
+    """The loss of a part with one task, then losses [T] and terms [T].
+
+    `index`: of the part within its batch; each part has other dropout masks. Without
+    `rngs` there is no dropout.
+    """
+    own = rngs and {**rngs, "dropout": jax.random.fold_in(rngs["dropout"], index)}
+    outcome = loss_function(params, part, own, axis_name)
+    # The losses of the other tasks are 0.
+    return jnp.sum(outcome.losses), (outcome.losses, outcome.terms)
+
+
 def total(values: jax.Array, present: jax.Array) -> jax.Array:
     """Returns the sum of `values` [T] over the tasks of the batch."""
     return jnp.sum(jnp.where(present, values, 0))

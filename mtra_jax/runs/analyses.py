@@ -18,7 +18,7 @@ from mtra_jax.analysis import (
 )
 from mtra_jax.data import readout
 from mtra_jax.errors import InputError, shown
-from mtra_jax.runs import attacks, epochs, task_gradients, workdir
+from mtra_jax.runs import attacks, epochs, workdir
 from mtra_jax.runs.experiments import Trial
 from mtra_jax.runs.trained import Trained
 from mtra_jax.tasks import Task
@@ -217,7 +217,7 @@ def robust(trained: Trained) -> Values:
 
 def conflicting(trained: Trained) -> Values:
     """The mean cosine of two tasks' gradients, and the share of pairs below 0."""
-    products = task_gradients.gramian(trained)
+    products = trained.gramian()
     angles = conflicts.cosines(products)
     pairs = angles[np.triu_indices(len(angles), 1)]
     share = 100 * float(conflicts.conflict_share(products))

@@ -1,32 +1,20 @@
-"""Methods, a preset and a budget -> trials on validation, and the best values of each method."""
+"""Methods, a preset and a budget -> the trials of a search, checked before any is trained."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.reports import bars
 from mtra_jax.runs import (
     experiments,
     search_optuna,
-    search_results,
     search_spaces,
-    search_trials,
     search_values,
-    training,
-    workers,
 )
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.runs.experiments import Overrides, Trial
-from mtra_jax.runs.search_results import Try
-from mtra_jax.runs.search_sources import Grid, Source
 from mtra_jax.runs.search_spaces import Point, Space
-from mtra_jax.runs.search_trials import Record
-from mtra_jax.runs.search_values import Chosen
-from mtra_jax.runs.workers import Work
 
 SETTINGS = "search.json"
 Kind = Literal["grid", "optuna"]
@@ -100,8 +88,7 @@ def make(
             experiments.config_of(search.trial(name, point))
     if kind == "optuna":
         search_optuna.load()
-    _check_settings(search)
-    _check_found(search)
+    check(search)
     return search
 
 
@@ -114,7 +101,7 @@ def _check_fixed(space: Space, name: str, overrides: Overrides) -> None:
             )
 
 
-def _settings(search: Search) -> dict[str, Any]:
+def settings(search: Search) -> dict[str, Any]:
     """What all commands with one work directory must have in common."""
     own = {k: v for k, v in search.overrides if k not in run_files.FREE_KEYS}
     return {
@@ -125,12 +112,18 @@ def _settings(search: Search) -> dict[str, Any]:
     }
 
 
+def check(search: Search) -> None:
+    """Raises InputError if `workdir` holds another search, or one with more trials."""
+    _check_settings(search)
+    _check_found(search)
+
+
 def _check_settings(search: Search) -> None:
     path = search.workdir / SETTINGS
     if not path.exists():
         return
     before = files.read_json(path)
-    for key, value in _settings(search).items():
+    for key, value in settings(search).items():
         there = before.get(key) if isinstance(before, dict) else None
         if there != value:
             raise InputError(
@@ -160,185 +153,3 @@ def _check_found(search: Search) -> None:
                 f"--trials {search.num_trials}: {path} has the best of {there} trials of "
                 f"{name}; expected at least {there}, or a new --workdir"
             )
-
-
-def run_all(
-    search: Search,
-    say: Callable[[str], None],
-    should_stop: Callable[[int | None], bool] = lambda step: False,
-    num_workers: int = 1,
-) -> dict[str, list[Try]]:
-    """Trains the trials that have not ended; returns all, by the name of the space.
-
-    `num_workers`: how many trials of a grid at a time, see `workers`; one is trained in
-    this process.
-
-    `found.toml` and `trials.jsonl` are written as each method ends. `say` receives a line
-    as each trial starts and ends.
-
-    Raises:
-      InputError: a trial lacks data or weights, or its directory holds another one.
-      loop.Stopped: `should_stop`, as in `loop.Watch`; the same call continues.
-    """
-    # Again: another process may have searched since `make`.
-    _check_settings(search)
-    _check_found(search)
-    files.write_json(search.workdir / SETTINGS, _settings(search))
-    ended: dict[str, list[Try]] = {}
-    current = training.CurrentInputs()
-    with bars.sweep_bar(
-        len(search.spaces) * search.num_trials, initial=0, name="search"
-    ) as bar:
-        new = {}
-        if num_workers > 1:
-            new = _at_a_time(search, num_workers, current, say, should_stop, bar.update)
-        for name in search.spaces:
-            source = _source(search, name)
-            ended[name] = []
-            for number in range(search.num_trials):
-                directory = search.directory(name, number)
-                if directory in new:
-                    tried = Try(number, source.point(number), new[directory])
-                else:
-                    tried = _try(
-                        search, name, number, source, current, say, should_stop
-                    )
-                    bar.update()
-                ended[name].append(tried)
-            _write(search, name, ended[name])
-    return ended
-
-
-def _at_a_time(
-    search: Search,
-    num_workers: int,
-    current: training.CurrentInputs,
-    say: Callable[[str], None],
-    should_stop: Callable[[int | None], bool],
-    update: Callable[[], Any],
-) -> dict[Path, Record]:
-    """Trains the trials of a grid that have not ended; their records by directory."""
-    works = []
-    for name in search.spaces:
-        source = _source(search, name)
-        for number in range(search.num_trials):
-            point = source.point(number)
-            trial = search.trial(name, point)
-            directory = search.directory(name, number)
-            search_trials.check(trial, directory, current)
-            if search_trials.read(directory) is None:
-                label = _label(search, name, number, point)
-                works.append(Work("trial", label, trial, (), directory))
-    records: dict[Path, Record] = {}
-    for index, ending in workers.run_all(works, num_workers, say, should_stop):
-        directory = works[index].directory
-        if ending.record is not None:
-            record = Record(**ending.record)
-        else:  # a process may be killed after it has written the record
-            record = search_trials.read(directory) or Record(
-                "failed", math.inf, None, 0, ending.seconds, ending.reason
-            )
-        records[directory] = record
-        say(f"{works[index].label}: {_ended(record)}")
-        update()
-        _write_whole(search, works[index].trial.name, records)
-    return records
-
-
-def _write_whole(search: Search, name: str, records: Mapping[Path, Record]) -> None:
-    """Writes the files of a search for the space `name` if all its trials have ended."""
-    source, tries = _source(search, name), []
-    for number in range(search.num_trials):
-        directory = search.directory(name, number)
-        record = records.get(directory) or search_trials.read(directory)
-        if record is None:
-            return
-        tries.append(Try(number, source.point(number), record))
-    _write(search, name, tries)
-
-
-def _ended(record: Record) -> str:
-    return f"{search_results.ending(record)}, {record.seconds:.0f} s"
-
-
-def _label(search: Search, name: str, number: int, point: Point) -> str:
-    shown = search_results.shown(point)
-    return f"{name} [{number + 1}/{search.num_trials}] {shown}"
-
-
-def _source(search: Search, name: str) -> Source:
-    space, base = search.spaces[name], search.base(name)
-    if search.kind == "grid":
-        return Grid(search_spaces.ordered(space, base, search.seed))
-    first = search_spaces.centre(space, base)
-    journal = search.workdir / search_optuna.FILE
-    return search_optuna.Tree(journal, name, space, first, search.seed)
-
-
-def _try(
-    search: Search,
-    name: str,
-    number: int,
-    source: Source,
-    current: training.CurrentInputs,
-    say: Callable[[str], None],
-    should_stop: Callable[[int | None], bool],
-) -> Try:
-    """Trains one trial unless it has ended."""
-    point = source.point(number)
-    trial, directory = search.trial(name, point), search.directory(name, number)
-    label = _label(search, name, number, point)
-    search_trials.check(trial, directory, current)
-    record = search_trials.read(directory)
-    if record is None:
-        has_begun = (directory / run_files.CONFIG).exists()
-        say(f"{label}: {'continues' if has_begun else 'starts'}")
-        record = search_trials.run(
-            trial, directory, source.is_hopeless, say, should_stop
-        )
-        say(f"{label}: {_ended(record)}")
-    else:
-        say(f"{label}: {search_results.ending(record)} before")
-        search_trials.remove_checkpoints(directory)
-    source.end(number, record)
-    return Try(number, point, record)
-
-
-def _write(search: Search, name: str, tries: Sequence[Try]) -> None:
-    """Writes `trials.jsonl`, and the best trial of a space, or none, into `found.toml`."""
-    search_results.store(search.workdir, name, search.selection(name), tries)
-    path = search.workdir / search_values.FILE
-    rows = search_values.read(str(path)).rows if path.exists() else {}
-    rows.pop(name, None)
-    chosen = search_results.best(tries)
-    if chosen is not None:
-        rows[name] = _chosen(search, name, tries, chosen)
-    elif not rows:
-        path.unlink(missing_ok=True)
-        return
-    head = {
-        "space": search.kind,
-        "seed": search.seed,
-        "command": search.command,
-        "overrides": _settings(search)["overrides"],
-    }
-    search_values.write(path, head, rows.values(), search.preset)
-
-
-def _chosen(search: Search, name: str, tries: Sequence[Try], chosen: Try) -> Chosen:
-    directory = search.directory(name, chosen.number)
-    own = next(p.parent for p in sorted(directory.glob(f"**/{run_files.ENVIRONMENT}")))
-    environment = files.read_json(own / run_files.ENVIRONMENT)
-    figure = chosen.record.figure
-    return Chosen(
-        name,
-        search.spaces[name].method,
-        len(tries),
-        (*search.spaces[name].fixed, *chosen.point),
-        selection=search.selection(name),
-        validation=math.nan if figure is None else round(figure, 6),
-        best_trial=chosen.number,
-        lost_trials=sum(not math.isfinite(t.record.score) for t in tries),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=environment.get("git_revision") or "",
-    )

@@ -1,7 +1,6 @@
 """Batches of one task each, and a model -> inner products of the tasks' gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,6 @@ from mtra_jax.methods import task_losses
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.types import Batch, Params
-
-if TYPE_CHECKING:
-    from mtra_jax.runs.trained import Trained
 
 NUM_BATCHES = 4
 """Batches of each task whose gradients are averaged."""
@@ -89,16 +85,3 @@ def make_gramian(
         return conflicts.gramian(jax.lax.scan(add, zeros, batch)[0])
 
     return gramian
-
-
-def gramian(trained: "Trained") -> np.ndarray:
-    """Inner products [T, T] of the gradients of a run at the parameters of `trained`."""
-    program, batch = trained.gradients()
-    return np.asarray(program(trained.saved.params, batch))
-
-
-def of_run(trained: "Trained") -> tuple[Callable[..., jax.Array], Batch]:
-    """The compiled `make_gramian` of a run, and the first training batches of each task."""
-    batch = pack(trained.corpus("train"), trained.config.batch_size)
-    program = jax.jit(make_gramian(*trained.model_and_method()))
-    return program, jax.device_put(jax.tree.map(lambda array: array[0], batch))

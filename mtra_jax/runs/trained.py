@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ class Trained:
         self._params = replicate(self.saved.params, devices)
         self.rows = functools.cache(self._rows)
         # The same for the parameters of every moment, so that `at` keeps it.
-        self.gradients = functools.cache(functools.partial(task_gradients.of_run, self))
+        self._gradients = functools.cache(self._program_of_gradients)
 
     def at(self, params: Params) -> "Trained":
         """The same run with the parameters of another moment of it."""
@@ -129,6 +130,17 @@ class Trained:
             config, self.saved.benchmark, self.saved.backbone.config
         )
         return model, build.make_method(model, preparation.choice_of(config))
+
+    def gramian(self) -> np.ndarray:
+        """Inner products [T, T] of the tasks' gradients, see `task_gradients`."""
+        program, batch = self._gradients()
+        return np.asarray(program(self.saved.params, batch))
+
+    def _program_of_gradients(self) -> tuple[Callable[..., jax.Array], Batch]:
+        """The compiled Gramian, and the first training batches of each task."""
+        batch = task_gradients.pack(self.corpus("train"), self.config.batch_size)
+        program = jax.jit(task_gradients.make_gramian(*self.model_and_method()))
+        return program, jax.device_put(jax.tree.map(lambda array: array[0], batch))
 
     def _rows(self, task: Task, split: str) -> Rows:
         part, width = self.part(task, split), self.saved.backbone.config.hidden_size

@@ -136,7 +136,7 @@ def test_devices_and_micro_batches_do_not_matter(measured, mapping):
     network = runs.Trained(measured)
     model, method = network.model_and_method()
     corpus = network.packed("train").corpus
-    expected = task_gradients.gramian(network)
+    expected = network.gramian()
     batch = task_gradients.pack(
         corpus, 8, num_devices=2, local_devices=(0, 1), micro_batches=2
     )

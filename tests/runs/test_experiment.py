@@ -22,7 +22,6 @@ from mtra_jax.runs import (
     representation_figures,
     scoring,
     sweep,
-    task_gradients,
     trained,
 )
 from mtra_jax.train import evaluate
@@ -194,7 +193,7 @@ def test_the_gramian_is_that_of_the_mean_gradients(workdir):
         for t in range(2)
     ]
     expected = [[float(a @ b) for b in rows] for a in rows]
-    products = task_gradients.gramian(model)
+    products = model.gramian()
     np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-8)
 
 
@@ -217,10 +216,7 @@ def test_a_run_with_pieces_of_gradients_is_read_on_one_device(workdir, changed):
     place = changed(
         "config.json", '"gradient_pieces": false', '"gradient_pieces": true'
     )
-    products = [
-        task_gradients.gramian(trained.Trained(run))
-        for run in (workdir / "ew/seed0", place)
-    ]
+    products = [trained.Trained(run).gramian() for run in (workdir / "ew/seed0", place)]
     np.testing.assert_array_equal(*products)
 
 

@@ -26,6 +26,7 @@ from mtra_jax.runs import (
     search_spaces,
     search_trials,
     search_values,
+    searching,
     selection,
     studies,
     sweep,
@@ -181,7 +182,7 @@ def made(workdir, names=("ew",), trials=4, kind="grid", seed=0, overrides=TINY):
 
 
 def run_all(planned, lines=None):
-    return search.run_all(
+    return searching.run_all(
         planned, lambda line: lines is not None and lines.append(line)
     )
 

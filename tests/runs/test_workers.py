@@ -14,7 +14,7 @@ import xla_flags
 from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.errors import InputError
-from mtra_jax.runs import experiments, locks, loop, search, sweep, workers
+from mtra_jax.runs import experiments, locks, loop, search, searching, sweep, workers
 
 pytest.importorskip("orbax.checkpoint")
 processes = pytest.mark.processes
@@ -248,7 +248,7 @@ def test_trials_of_a_search_have_the_records_of_one_after_the_other(tmp_path):
             ("ew", "ew_sum"), "new_synthetic", workdir, 1, "grid", 0, overrides
         )
         lines = []
-        ended = search.run_all(planned, lines.append, num_workers=num_workers)
+        ended = searching.run_all(planned, lines.append, num_workers=num_workers)
         return ended, lines
 
     expected, _ = searched(tmp_path / "b", 1)
