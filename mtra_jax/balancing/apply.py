@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mtra_jax import objectives
 from mtra_jax.balancing import axes, checks, rows
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
+from mtra_jax.objectives import trees
 
 
 class Aux(NamedTuple):
@@ -49,9 +50,9 @@ def value_and_grad(
     parameters. Numbers that the balancer learns are in `state.learned`, and their gradient
     is in `aux.learned`.
 
-    `select(params)` returns a tree of booleans, True for the parameters that all tasks
-    share. Balancers that read gradients then compare those alone; each other parameter
-    takes the sum of the tasks' gradients, as it belongs to one task.
+    `select(params)` returns a tree of booleans, or a prefix of one, True for the parameters
+    that all tasks share. Balancers that read gradients then compare those alone; each other
+    parameter takes the sum of the tasks' gradients, as it belongs to one task.
 
     With `represent` the gradients that are compared are those by a shared representation,
     which costs T backward passes of the small part after it and one of the encoder. Then
@@ -101,7 +102,8 @@ def value_and_grad(
             )
             is_shared = None
             if select is not None:
-                is_shared = checks.like("select", select(params), params)
+                chosen = trees.mask("select", select(params), params)
+                is_shared = jax.tree.unflatten(jax.tree.structure(params), chosen)
             passes = _Passes(pull, None, is_shared, axis_name)
         else:
             z, back = jax.vjp(lambda p: represent(p, *args), params)

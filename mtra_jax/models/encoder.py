@@ -254,7 +254,7 @@ class Encoder(nn.Module):
     `unroll` all layers but the last run in a loop with that many layers per iteration;
     None means no loop. A loop compiles faster and runs slower: MTRA's step of RoBERTa-base
     on an H100 compiled in 31 s instead of 47 s with one layer per iteration, and took
-    27.7 ms instead of 21.3 ms (see `scripts/benchmarking/README.md`). `mean_over`: see
+    27.7 ms instead of 21.3 ms (see `scripts/benchmarking/README.md`). `mean_axis`: see
     `stacked.Loop`.
 
     Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
@@ -263,7 +263,7 @@ class Encoder(nn.Module):
     config: EncoderConfig
     dtype: Any = jnp.float32
     unroll: int | None = None
-    mean_over: str | None = None
+    mean_axis: str | None = None
 
     @nn.compact
     def __call__(
@@ -327,7 +327,7 @@ class Encoder(nn.Module):
             self.param("layers", new_layers)
         # `self.param` would trace `new_layers` again to compare shapes.
         layers = self.variables["params"]["layers"], keys
-        loop = stacked.Loop(depth, self.unroll or depth, self.mean_over)
+        loop = stacked.Loop(depth, self.unroll or depth, self.mean_axis)
         hidden = stacked.apply(apply, layers, hidden, wanted, loop)
         return hidden if wanted is None else hidden[:, 0]
 

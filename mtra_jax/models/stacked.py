@@ -22,13 +22,13 @@ class Loop(NamedTuple):
     """How the `depth` layers are applied.
 
     All layers but the last run in a loop of `unroll` layers per iteration. There is no
-    loop if one iteration would hold them all. With `mean_over`, an axis of devices, each
+    loop if one iteration would hold them all. With `mean_axis`, an axis of devices, each
     layer's gradient is averaged over it as soon as it is made.
     """
 
     depth: int
     unroll: int
-    mean_over: str | None = None
+    mean_axis: str | None = None
 
 
 def apply(
@@ -42,9 +42,9 @@ def apply(
 
     `layers`: a tree of arrays [`depth`, ...], and of keys for the dropout.
     """
-    depth, unroll, mean_over = loop
-    if mean_over is not None:
-        function = _averaging(function, mean_over)
+    depth, unroll, mean_axis = loop
+    if mean_axis is not None:
+        function = _averaging(function, mean_axis)
     if unroll >= depth - 1:
         once = jax.jit(function)  # traced once for all layers
         *earlier, last = _split(layers, (1,) * depth)

@@ -10,7 +10,6 @@ from mtra_jax.objectives.aligned import (
     Aligned,
     aligned_tasks_value_and_grad,
     aligned_value_and_grad,
-    mean_over,
 )
 from mtra_jax.objectives.balance import floored_log, log_sum
 from mtra_jax.objectives.bounds import (
@@ -35,6 +34,7 @@ from mtra_jax.objectives.task_losses import (
     mean_squared_error,
     squared_error_terms,
 )
+from mtra_jax.objectives.trees import mean_over
 
 __all__ = [
     "Aligned",

@@ -100,6 +100,19 @@ def test_parameters_of_one_task_take_its_own_gradient():
 
 
 @pytest.mark.usefixtures("float64")
+def test_a_prefix_selects_whole_branches_as_it_does_in_the_aligned_gradient():
+    params, (x, y) = make_params(), data()
+    balancer, state = start("upgrad", params)
+    results = [
+        jax.jit(balancing.value_and_grad(losses_fn, balancer, select=select))(
+            params, state, x, y
+        )
+        for select in (is_shared, lambda _: {"encoder": True, "heads": False})
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+@pytest.mark.usefixtures("float64")
 def test_excess_mtl_compares_the_shared_parameters_alone():
     """Its weights are those of a model whose heads are constants."""
     params, (x, y) = make_params(), data()

@@ -116,11 +116,12 @@ def test_arguments_of_another_number_of_tasks_are_refused():
     one = step(params, none, present=[1, 0, 1])
     two = step(params, none, present=jnp.array([True, False, True]))
     jax.tree.map(np.testing.assert_array_equal, one, two)
-    step = balancing.value_and_grad(
-        lambda p: p**2, balancing.mgda(), select=lambda p: {"a": True}
-    )
-    with pytest.raises(ValueError, match="`select` must return a tree like `params`"):
-        step(params, none)
+    for chosen in ({"a": True}, 1.0, jnp.ones(3, bool)):
+        step = balancing.value_and_grad(
+            lambda p: p**2, balancing.mgda(), select=lambda p, chosen=chosen: chosen
+        )
+        with pytest.raises(ValueError, match="`select` must return a tree of booleans"):
+            step(params, none)
     for balancer in (
         balancing.by_size([1, 2]),
         balancing.uncertainty([1.0, 2.0]),

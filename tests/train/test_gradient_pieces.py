@@ -143,4 +143,4 @@ def test_the_key_of_the_configuration_reaches_the_encoder(in_pieces):
     benchmark = SYNTHETIC
     model = preparation.make_model(config, benchmark, CONFIG)
     assert model.in_pieces is in_pieces
-    assert model.encoder.mean_over == (AXIS if in_pieces else None)
+    assert model.encoder.mean_axis == (AXIS if in_pieces else None)
