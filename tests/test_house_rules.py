@@ -534,7 +534,7 @@ BREACHES = [
     (packages_have_one_place, "train/loop.py", "from ml_collections import ConfigDict"),
     (rooms_import_few_packages, "objectives/a.py", "import optax"),
     (rooms_import_few_packages, "analysis/a.py", "from sklearn import metrics"),
-    (rooms_import_downwards, "analysis/a.py", "from mtra_jax import balancing"),
+    (rooms_import_downwards, "analysis/a.py", "from mtra_jax import methods"),
     (packages_are_declared, "data/a.py", "def f():\n    from sklearn import metrics"),
     (few_modules_name_devices, "train/step.py", "import jax\ny = jax.pmap(f)"),
     (few_modules_name_devices, "train/step.py", "from jax import pmap"),
