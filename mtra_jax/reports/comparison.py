@@ -288,7 +288,7 @@ def compare(
     notes.append(significance.seeds_note([row.num_seeds for row in rows]))
     notes.append(
         tuning.note(
-            (str(e.values.get("method", e.name)), e.values.get("tuned"))
+            (e.name, str(e.values.get("method", e.name)), e.values.get("tuned"))
             for e in entries
             if not unread.is_prompted(e.results)
         )

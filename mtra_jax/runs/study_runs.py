@@ -162,7 +162,7 @@ def _with_note(grid: grids.Grid, table: Table) -> grids.Grid:
     Tables of scores have it from the runs that are in them.
     """
     note = tuning.note(
-        (trial.method, search_rows.described(table.sweep.tuning, trial))
+        (trial.name, trial.method, search_rows.described(table.sweep.tuning, trial))
         for trial in table.sweep.trials
     )
     return grid._replace(notes=[*grid.notes, note]) if note else grid

@@ -758,8 +758,8 @@ def test_a_table_says_how_its_rows_were_tuned(tuning):
     ]
     entries = comparison.parse("\n".join(lines), "x")
     expected = (
-        f"tuned: 16 trials each on validation, {tuning.path} (ew, ew_tuned, mtra); not "
-        "tuned: uw"
+        f"tuned: 16 trials each on validation, {tuning.path} (ew, ew_tuned, mtra); "
+        "values of ew: ew joint; not tuned: uw"
     )
     compared = comparison.compare(entries)
     assert formats.text(compared).endswith(expected)
