@@ -18,9 +18,10 @@ minilm_tweeteval_small
     for the best (24 November 2026, commit 0c523cb). Time: not measured.
 minilm_tweeteval_tenth
     EW, its sum, SI, InfoMTL, MTRA and MTRA less one part, three seeds, 20 epochs with
-    patience 3 on a tenth of three tasks. One core of an AMD EPYC for each run: 4 to 8 min
-    for ew, 9 min for mtra; Avg. 60.39, 59.77, 55.64 for ew, 59.12, 58.77 for mtra (27
-    November 2026, commit c50769e). The other rows: not measured.
+    patience 3 on a tenth of three tasks. One core of an AMD EPYC for each run, with
+    `--found results/minilm_tweeteval_tenth_found.toml`: 4 to 10 min; Avg. 58.60 ± 2.59
+    for ew, 59.23 ± 0.53 for mtra, 61.22 ± 0.27 for the best, mtra w/o TA (27 November
+    2026, commits c50769e and a6be514).
 own
     All methods, three seeds, on your tasks: `--config.data.tasks=my/tasks.toml` and
     `--config.backbone.path=DIR_OR_HUB_NAME` in place of `--config.data.dir`.
