@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks, shares, task_entries, task_file
-from mtra_jax.data.sources import SPLITS, Splits
-from mtra_jax.data.task_file import Data
+from mtra_jax.data.examples import SPLITS, Data, Splits
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
 

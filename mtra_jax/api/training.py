@@ -12,7 +12,7 @@ from mtra_jax import config_files, files, paths, preset_files
 from mtra_jax.api import inputs
 from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
-from mtra_jax.data.task_file import Data
+from mtra_jax.data.examples import Data
 from mtra_jax.errors import InputError, Interrupted
 from mtra_jax.reports import bars
 from mtra_jax.runs import display, loop, signals, training

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from mtra_jax import files
 from mtra_jax.data import sources
+from mtra_jax.data.examples import SPLITS, Examples
 from mtra_jax.data.publishers import PUBLISHERS, Publisher
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
@@ -83,7 +84,7 @@ def download_benchmark(
 
 
 def count_table(
-    benchmark: Benchmark, examples: Mapping[str, Mapping[str, sources.Examples]]
+    benchmark: Benchmark, examples: Mapping[str, Mapping[str, Examples]]
 ) -> str:
     """A table of row counts beside the paper's Table 9, a line per task and split.
 
@@ -92,7 +93,7 @@ def count_table(
     """
     table = [("task", "in Table 9", "split", "rows", "paper", "difference")]
     for task in benchmark.tasks:
-        for split, paper in zip(sources.SPLITS, PAPER_ROWS[task.name], strict=True):
+        for split, paper in zip(SPLITS, PAPER_ROWS[task.name], strict=True):
             count = len(examples[task.name][split].texts)
             difference = f"{count - paper:+d}" if count != paper else "0"
             numbers = (str(count), str(paper), difference)

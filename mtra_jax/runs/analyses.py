@@ -32,7 +32,10 @@ SIZES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = 4
 """Passes of `Trained.rows`: z, its two views, the outputs."""
 PGD_STEPS = 10
-FGM_PASSES, PGD_PASSES = 1 + 3, 1 + 3 * PGD_STEPS
+FORWARD_AND_BACKWARD = 3
+"""Forward passes that a forward and a backward pass take as long as."""
+FGM_PASSES = 1 + FORWARD_AND_BACKWARD
+PGD_PASSES = 1 + FORWARD_AND_BACKWARD * PGD_STEPS
 
 
 class Analysis(NamedTuple):

@@ -14,9 +14,8 @@ from ml_collections import ConfigDict
 from mtra_jax.data.examples import Data
 from mtra_jax.methods import registry
 from mtra_jax.runs import preparation, step_cost, task_gradients
-from mtra_jax.runs.analyses import Analysis
+from mtra_jax.runs.analyses import FORWARD_AND_BACKWARD, Analysis
 
-FORWARD_AND_BACKWARD = 3
 Examples = Mapping[str, Mapping[str, int]]
 """The number of examples by task and split, as in results.json."""
 

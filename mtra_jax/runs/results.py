@@ -9,7 +9,7 @@ import numpy as np
 
 from mtra_jax import files, metrics
 from mtra_jax.data import targets, tokens
-from mtra_jax.data.sources import Splits
+from mtra_jax.data.examples import Splits
 from mtra_jax.models import pretrained
 from mtra_jax.reports import predictions
 from mtra_jax.runs import definitions, loop, metrics_log, processes, workdir

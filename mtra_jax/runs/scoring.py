@@ -16,11 +16,10 @@ from mtra_jax.data import (
     fingerprints,
     packing,
     shapes,
-    sources,
     targets,
     tokens,
 )
-from mtra_jax.data.examples import none_of
+from mtra_jax.data.examples import Splits, none_of
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
 from mtra_jax.runs import (
@@ -180,7 +179,7 @@ class _Batch(NamedTuple):
 
 def score_examples(
     saved: Saved,
-    examples: sources.Splits,
+    examples: Splits,
     split: str,
     bar: evaluate.Bar = evaluate.no_bar,
 ) -> dict[str, Any]:
@@ -194,7 +193,7 @@ def score_examples(
 
 def _summary(
     saved: Saved,
-    examples: sources.Splits,
+    examples: Splits,
     batch: _Batch,
     devices: list[jax.Device],
     bar: evaluate.Bar,

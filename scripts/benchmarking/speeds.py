@@ -15,7 +15,7 @@ from workload import Item, Stepper, Workload
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs import preparation
+from mtra_jax.runs import estimates, preparation
 
 
 class Fill(NamedTuple):
@@ -48,12 +48,6 @@ class Speed(NamedTuple):
     def share_of_rate(self) -> float:
         """The step's rate over that of a matrix product, counting real tokens only."""
         return self.flops / sum(self.seconds) / self.rate_of_products
-
-
-def passes(config: ConfigDict) -> int:
-    """Forward passes of a step of the method, each with its backward pass."""
-    choice = preparation.choice_of(config)
-    return registry.example(choice.name, **choice.options).passes
 
 
 def fill(loaded: Workload) -> Fill:
@@ -110,7 +104,9 @@ def _speed(
     loaded = loaded._replace(items=items)
     encoder_config = loaded.prepared.backbone.config
     flops = sum(
-        step_costs.step_flops(encoder_config, lengths_of(item), passes(loaded.config))
+        step_costs.step_flops(
+            encoder_config, lengths_of(item), estimates.passes(loaded.config)
+        )
         for item in items
     )
     largest = max(items, key=lambda item: item.processed_tokens)

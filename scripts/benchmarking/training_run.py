@@ -12,7 +12,7 @@ import workload
 import workload_files
 from jax.experimental.compilation_cache import compilation_cache
 
-from mtra_jax.runs import preparation
+from mtra_jax.runs import estimates, preparation
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import start_devices
 from mtra_jax.types import Batch
@@ -79,7 +79,7 @@ def load(
     chosen_items = [item for item in items if item.batch.tokens.shape == shape][
         :NUM_ITEMS
     ]
-    passes = speeds.passes(config)
+    passes = estimates.passes(config)
     flops = [
         step_costs.step_flops(prepared.backbone.config, speeds.lengths_of(item), passes)
         for item in chosen_items

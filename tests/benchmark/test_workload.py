@@ -11,6 +11,7 @@ import workload
 from mtra_jax import config as configs
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
+from mtra_jax.runs import estimates
 from mtra_jax.types import Batch
 
 SMALL = (
@@ -75,12 +76,12 @@ def test_lengths_of_several_devices_stay_separate():
 def test_passes_of_a_method(method, expected):
     config = speeds.with_method(load("mtra.py:new_synthetic"), method)
     assert config.method.name == method
-    assert speeds.passes(config) == pytest.approx(expected)
+    assert estimates.passes(config) == pytest.approx(expected)
 
 
 def test_without_self_alignment_mtra_has_one_pass():
     config = load("mtra.py:new_synthetic", ("method.self_alignment", "false"))
-    assert speeds.passes(config) == 1
+    assert estimates.passes(config) == 1
 
 
 def test_methods_that_train_tasks_apart_are_not_timed():
