@@ -4,7 +4,7 @@
 
 Names are METHOD_PRESET: METHOD is a row of `mtra_jax/methods/registry.py`, PRESET one of
 `configs/mtra.py`. As in the paper, all methods share MTRA's settings apart from their
-options. Costs and scores (`results/README.md` has the tables):
+options. Costs and scores (`results/` has the tables):
 
 METHOD_tiny_synthetic
     Two cores of an AMD EPYC, 24 GiB. Avg. (test) of five seeds with the values of

@@ -6,7 +6,7 @@ PRESET is BACKBONE_BENCHMARK. BACKBONE is roberta, bert, minilm (a small BERT), 
 encoder in the package, for synthetic alone) or new (a small one with random weights).
 BENCHMARK is tweeteval, affecteval or synthetic, which needs no `data.dir`.
 The ablations of section 4.3 set `--config.method.task_alignment`, `.self_alignment` or
-`.logarithm` to false. Measured costs and scores (`results/README.md` has the tables; Avg. is
+`.logarithm` to false. Measured costs and scores (`results/` has the tables; Avg. is
 the mean of the test scores in percent):
 
 tiny_synthetic

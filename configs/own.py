@@ -9,7 +9,7 @@ which is that for BERT. Regression targets are standardized, and heads start at 
 rates of the labels, unlike in the presets of the papers.
 
 Costs and scores: five tasks of 2,000 examples at most, MiniLM, 3 epochs at 5e-4 with batches
-of 32: Avg. 50.94 (EW 49.54, majority 23.46; `results/README.md`), about 20 examples/s on two
+of 32: Avg. 50.94 (EW 49.54, majority 23.46; `results/real_data.md`), about 20 examples/s on two
 cores of an AMD EPYC (27 November 2026). Other tasks: not measured.
 """
 

@@ -480,33 +480,6 @@ def test_the_tests_that_the_pages_name_are_there():
         assert f"def {test}" in (ROOT / file).read_text(), (file, test)
 
 
-def test_the_links_between_the_pages_lead_somewhere():
-    pages = git("ls-files", "*.md")
-    assert len(pages) >= 10
-    for page in pages:
-        text = re.sub(
-            r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL
-        )
-        for target, anchor in re.findall(
-            r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text
-        ):
-            path = (ROOT / page).parent / target if target else ROOT / page
-            assert path.exists(), (page, target)
-            if anchor:
-                assert anchor in anchors_of(path), (page, target, anchor)
-
-
-def anchors_of(page: Path) -> set[str]:
-    """The names by which GitHub links to the headings of a page."""
-    headings = re.findall(
-        r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    return {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        for heading in headings
-    }
-
-
 # ---- broken on purpose
 
 LONG_BODY = "\n".join(["    x = 1"] * 61)

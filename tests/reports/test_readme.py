@@ -19,13 +19,13 @@ from mtra_jax.tasks import BENCHMARKS, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "results").glob("*.jsonl"))
-FOLDERS = ("", "results", "results/toy", "scripts", "scripts/benchmarking", "tests")
+FOLDERS = ("mtra_jax", "results", "scripts", "tests")
 PAGES = [
-    "CONTRIBUTING.md",
-    "mtra_jax/data/README.md",
-    "mtra_jax/methods/README.md",
-    "mtra_jax/objectives/README.md",
-    *(f"{folder}/README.md".lstrip("/") for folder in FOLDERS),
+    str(page.relative_to(ROOT))
+    for page in (
+        *ROOT.glob("*.md"),
+        *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md")),
+    )
 ]
 # Files that the worked examples of CONTRIBUTING.md add.
 ADDED = {"mtra_jax/methods/ls.py", "mtra_jax/runs/loggers/csv_table.py"}
@@ -41,7 +41,8 @@ def test_the_table_is_what_the_report_prints(path):
     table = formats.markdown(
         comparison.compare(entries, "test", comparison.baselines_of(entries))
     )
-    assert table in (ROOT / "results/README.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "results").glob("*.md"))
+    assert any(table in page.read_text(encoding="utf-8") for page in pages)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -153,11 +154,27 @@ def test_the_api_example_of_the_readme_trains_and_predicts(own_tasks):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_files_that_a_page_names_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    outside = re.sub("```.*?```", "", text, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", outside)
     paths = re.findall(r"\b(?:configs|mtra_jax|scripts|tests)/[\w/-]+\.\w+", text)
-    missing = [x for x in links if not ((ROOT / page).parent / x).exists()]
+    missing = [
+        f"{file}#{heading}"
+        for file, heading in links
+        if not has_heading(
+            (ROOT / page).parent / file if file else ROOT / page, heading
+        )
+    ]
     missing += [x for x in paths if not (ROOT / x).exists() and x not in ADDED]
     assert not missing
+
+
+def has_heading(path, name):
+    """Whether a file exists and has a heading that GitHub calls `name`, if any is given."""
+    if not path.exists() or not name:
+        return path.exists()
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return name in [heading.replace(" ", "-") for heading in plain]
 
 
 # ---- the stored figures of the built-in benchmark: `make figures` refreshes them
