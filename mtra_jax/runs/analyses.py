@@ -27,15 +27,17 @@ from mtra_jax.types import Params
 FORMAT = 1
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
-SIZES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""L2 norms of the noise on the word embeddings."""
+SIZES = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""L2 norms of the noise on the word embeddings, besides 0."""
 ROWS = 4
 """Passes of `Trained.rows`: z, its two views, the outputs."""
 PGD_STEPS = 10
 FORWARD_AND_BACKWARD = 3
 """Forward passes that a forward and a backward pass take as long as."""
-FGM_PASSES = 1 + FORWARD_AND_BACKWARD
-PGD_PASSES = 1 + FORWARD_AND_BACKWARD * PGD_STEPS
+GRADIENT_BY_INPUTS = 2
+"""The same of a gradient by the word embeddings, which needs none by the weights."""
+FGM_PASSES = 1 + GRADIENT_BY_INPUTS
+PGD_PASSES = 1 + GRADIENT_BY_INPUTS * PGD_STEPS
 
 
 class Analysis(NamedTuple):
@@ -206,13 +208,12 @@ def robust(trained: Trained) -> Values:
         "PGD": robustness.pgd(PGD_STEPS),
         "random": robustness.noise(),
     }
+    # The same for all kinds.
+    clean = attacks.averages(trained, kinds["random"], (0.0,))
+    names = [f"{size:g}" for size in (0.0, *SIZES)]
     return {
         title: dict(
-            zip(
-                map("{:g}".format, SIZES),
-                attacks.averages(trained, kind, SIZES),
-                strict=True,
-            )
+            zip(names, clean + attacks.averages(trained, kind, SIZES), strict=True)
         )
         for title, kind in kinds.items()
     }
@@ -279,7 +280,7 @@ ANALYSES = {
         {"": (".2f", 1)},
         "Avg. on the test set; columns: L2 norm of the noise on the word embeddings, anew "
         "for each batch",
-        {"test": len(SIZES) * (FGM_PASSES + PGD_PASSES + 1)},
+        {"test": 1 + len(SIZES) * (FGM_PASSES + PGD_PASSES + 1)},
     ),
     "information_plane": Analysis(
         plane,

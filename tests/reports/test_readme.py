@@ -172,7 +172,9 @@ def has_heading(path, name):
     """Whether a file exists and has a heading that GitHub calls `name`, if any is given."""
     if not path.exists() or not name:
         return path.exists()
-    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return name in [heading.replace(" ", "-") for heading in plain]
 

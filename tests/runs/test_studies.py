@@ -271,8 +271,8 @@ def test_an_estimate_follows_passes_epochs_and_examples():
     assert seconds("ew", **{"data.fraction": "0.5"}) == 7 + 0.25 * (2 * 50 + 20)
     assert analysed("uniformity") == 4 * 20
     assert analysed("alignment") == 4 * (20 + 20)
-    # Six sizes: a gradient and a score, ten gradients and a score, a score.
-    assert analysed("robustness") == 6 * (3 + 1 + 30 + 1 + 1) * 20
+    # Without noise; five sizes: a gradient and a score, ten gradients and a score, a score.
+    assert analysed("robustness") == (1 + 5 * (2 + 1 + 20 + 1 + 1)) * 20
     # A run of 2 epochs again, the texts of 4 batches before, between and after them.
     again = 2 * (6 * 20 + 20) + 20
     assert analysed("conflicts") == 3 * 3 * 20 + again
