@@ -67,7 +67,7 @@ def test_each_option_of_a_method_has_a_picture(drawn, monkeypatch, tmp_path):
 def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     study = studies.make(CATALOGUE, "conflicts", seeds=(0, 1))
     cosines = {"ew": {"0": 0.1, "2": 0.2, "10": 0.3}, "mtra": {"0": 0.4, "2": 0.5}}
-    monkeypatch.setattr(sweep, "state_of", lambda directory: "finished")
+    monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
     monkeypatch.setattr(
         analyses,
         "figures",
@@ -84,7 +84,7 @@ def test_tables_without_numbers_as_columns_have_no_picture(
     drawn, monkeypatch, tmp_path
 ):
     study = studies.make(CATALOGUE, "alignment", seeds=(0,))
-    monkeypatch.setattr(sweep, "state_of", lambda directory: "finished")
+    monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
     values = {"train": {"TA loss": 1.0, "SA loss": 2.0}}
     monkeypatch.setattr(analyses, "figures", lambda place, name: values)
     assert study_figures.draw(study, tmp_path) == []
