@@ -115,5 +115,10 @@ def panels(
 
 def look(place: int) -> dict[str, Any]:
     """Colour, dash and marker of the line at `place`."""
-    options = {"color": COLOURS, "linestyle": DASHES, "marker": MARKERS}
-    return {key: values[place % len(values)] for key, values in options.items()}
+    # Each round of colours starts with another dash: a seventh line is not the first again.
+    dash = place + place // len(COLOURS)
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "linestyle": DASHES[dash % len(DASHES)],
+        "marker": MARKERS[place % len(MARKERS)],
+    }

@@ -21,6 +21,12 @@ def test_a_missing_matplotlib_is_one_line_with_the_extra(monkeypatch):
     )
 
 
+def test_no_two_lines_of_a_picture_of_all_methods_look_alike():
+    looks = [drawing.look(place) for place in range(20)]
+    assert len({(look["color"], look["linestyle"]) for look in looks}) == 20
+    assert len({look["color"] for look in looks[:6]}) == 6
+
+
 @pytest.mark.parametrize(
     ("means", "expected"),
     [
