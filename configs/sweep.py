@@ -7,7 +7,8 @@
 p are relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of
 one task) and `ew joint` (batches of all tasks), and as the sum of the losses in place of
 their mean, `ew sum`: either alone changes its scores by several points. Each method is
-compared with the EW of the same sampling (`Entry.sampling` of `methods/registry.py`). Costs and scores (`results/` has the tables):
+compared with the EW of the same sampling (`Entry.sampling` of `methods/registry.py`).
+Costs and scores (`results/` has the tables):
 
 synthetic
     All methods, five seeds; needs no data. Two cores of an AMD EPYC, 24 GiB, with

@@ -60,7 +60,6 @@ def opened(path: Path) -> Iterator[Store]:
     with file:
         yield Store(path, replies, file)
         with naming(path):
-            file.flush()
             os.fsync(file.fileno())
 
 
