@@ -53,8 +53,10 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
 
 
 def of_shared(gradients: Tree, is_shared: Tree) -> Tree:
-    """The gradients with zeros in the leaves that are not shared."""
-    return jax.tree.map(lambda g, shared: jnp.where(shared, g, 0), gradients, is_shared)
+    """The gradients with zeros in the leaves that are not shared, a tree of booleans."""
+    return jax.tree.map(
+        lambda g, shared: g if shared else jnp.zeros_like(g), gradients, is_shared
+    )
 
 
 def weighted(weights: jax.Array, gradients: Tree) -> Tree:

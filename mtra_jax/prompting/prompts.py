@@ -15,7 +15,7 @@ from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark, Task
 
-FORMAT = 2
+FORMAT = 3
 """Changes with `TEMPLATE`, `ABOUT` or the wording below."""
 TEMPLATE = """\
 Task: {title}. {about}
