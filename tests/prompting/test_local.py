@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 
 import pytest
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     """A random GPT-2 whose tokens are characters."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("torch", reason="PyTorch is not installed")
     import tokenizers
     import transformers
 
@@ -32,19 +33,40 @@ def directory(tmp_path_factory):
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=characters, eos_token="<end>", unk_token="."
     ).save_pretrained(path)
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(
-        vocab_size=len(letters),
-        n_positions=64,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.5,
+    write_model(
+        path,
+        transformers.GPT2Config(
+            n_positions=64,
+            n_embd=32,
+            n_layer=2,
+            n_head=2,
+            initializer_range=0.5,
+            **ENDS,
+        ),
     )
-    transformers.GPT2LMHeadModel(config).save_pretrained(path)
     return path
+
+
+ENDS = {"vocab_size": 31, "bos_token_id": 0, "eos_token_id": 0}
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.5,
+    **ENDS,
+}
+
+
+def write_model(path, config):
+    """Random weights, the same for the same configuration."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(path)
 
 
 PROMPTS = [
@@ -75,7 +97,7 @@ def by_hand(directory, prompt, number, *, adds_chat=False):
             if new == 0:
                 break
             ids = torch.cat([ids, new], dim=1)
-    return tokenizer.decode(ids[0, start:])
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
 
 
 @pytest.mark.torch
@@ -86,6 +108,63 @@ def test_replies_are_those_of_greedy_decoding(directory):
     assert {i: reply.text for i, reply in replies.items()} == expected
     assert len(set(expected.values())) == 3
     assert not any(reply.is_refused for reply in replies.values())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("kind", "options", "is_shared"),
+    [
+        ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2, **ENDS}, True),
+        ("llama", SHAPE, True),
+        # A window counts the padding, and so do the distances of ALiBi.
+        ("mistral", {**SHAPE, "sliding_window": 8}, False),
+        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2, **ENDS}, False),
+        # A state, not keys and values.
+        (
+            "mamba",
+            {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, **ENDS},
+            False,
+        ),
+    ],
+)
+def test_what_all_prompts_begin_with_is_read_once_where_that_changes_nothing(
+    directory, tmp_path, kind, options, is_shared
+):
+    import transformers
+
+    path = tmp_path / kind
+    shutil.copytree(directory, path)
+    write_model(
+        path,
+        transformers.AutoConfig.for_model(
+            kind, **{"initializer_range": 0.5, **options}
+        ),
+    )
+    start = "which word is it: "
+    asked = [(start + end,) for end in ("sea", "a longer text", "so", "sea")]
+    model = local.LocalModel(path, max_tokens=7)
+    read = []
+    model._loaded.model.register_forward_pre_hook(
+        lambda _, own, named: read.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    replies = dict(model.replies(asked))
+    assert [replies[i].text for i in range(4)] == [
+        by_hand(path, prompt, 7) for prompt in asked
+    ]
+    longest = len("a longer text")
+    expected = [len(start), 4 * longest] if is_shared else [4 * (len(start) + longest)]
+    assert read[: len(expected)] == expected
+
+
+@pytest.mark.torch
+def test_a_prompt_that_others_begin_with_keeps_its_last_token(directory):
+    model = local.LocalModel(directory, max_tokens=5)
+    asked = [("so",), ("so it is",), ("so",)]
+    replies = dict(model.replies(asked))
+    assert [replies[i].text for i in range(3)] == [
+        by_hand(directory, prompt, 5) for prompt in asked
+    ]
+    assert [*model.replies([])] == []
 
 
 @pytest.mark.torch
