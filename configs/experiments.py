@@ -223,6 +223,8 @@ SCALES = {
             ("data.max_shapes", "2"),
         ),
         tasks={"tweeteval": "emotion,irony", "affecteval": "emotion,ei-reg"},
+        # Ten steps of an attack at each of five sizes.
+        most_texts={"robustness": 200},
     ),
     "smoke": Scale(
         "two tasks of the built-in benchmark, 128 examples of each split, 1 epoch",

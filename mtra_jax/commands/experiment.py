@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         flags.benchmark,
         _seeds(flags.seeds),
         tuning,
+        cli.whole_number("--texts", flags.texts, 1) if flags.texts else None,
     )
     if num_workers > 1 and study.experiment.columns == "cost":
         raise InputError(
@@ -172,6 +173,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", default="", help="root of the benchmarks' files")
     parser.add_argument("--seeds", default="", metavar="0,1,2")
+    parser.add_argument(
+        "--texts",
+        default="",
+        metavar="N",
+        help="the most texts of each task and split from which figures of trained models "
+        "are computed; default: all, or the scale's",
+    )
     prompt.add_model_flags(parser)
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"

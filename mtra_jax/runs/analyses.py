@@ -58,40 +58,47 @@ class Analysis(NamedTuple):
 
 
 def of_trials(
-    trials: Iterable[Trial], directory: Path, name: str
+    trials: Iterable[Trial], directory: Path, name: str, most_texts: int = 0
 ) -> dict[str, list[Values]]:
     """The `figures` of the finished runs of `trials` below `directory`, by row."""
     values: dict[str, list[Values]] = {}
     for trial in trials:
         place = directory / trial.directory
         if workdir.read_results(place) is not None:
-            values.setdefault(trial.name, []).append(figures(place, name))
+            values.setdefault(trial.name, []).append(figures(place, name, most_texts))
     return values
 
 
-def figures(directory: Path, name: str) -> Values:
+def path_of(directory: Path, name: str, most_texts: int = 0) -> Path:
+    """The file of the figures of the run in `directory`."""
+    end = f"_{most_texts}_texts" if most_texts else ""
+    return directory / workdir.ANALYSES / f"{name}{end}.json"
+
+
+def figures(directory: Path, name: str, most_texts: int = 0) -> Values:
     """The figures of the finished run in `directory`; computed once.
+
+    `most_texts`: see `Trained`.
 
     Raises:
       InputError: the file of earlier figures is damaged, or the run cannot be read.
     """
-    path = directory / workdir.ANALYSES / f"{name}.json"
+    path = path_of(directory, name, most_texts)
     if path.exists():
         return _read(path)
     analysis = ANALYSES[name]
     measure = _of_epochs if analysis.is_of_epochs else _of_best
-    values = measure(analysis, directory)
+    values = measure(analysis, Trained(directory, most_texts), directory)
     path.parent.mkdir(exist_ok=True)
     files.write_json(path, {"format": FORMAT, "values": values})
     return _read(path)
 
 
-def _of_best(analysis: Analysis, directory: Path) -> Values:
-    return analysis.measure(Trained(directory))
+def _of_best(analysis: Analysis, trained: Trained, _: Path) -> Values:
+    return analysis.measure(trained)
 
 
-def _of_epochs(analysis: Analysis, directory: Path) -> Values:
-    trained = Trained(directory)
+def _of_epochs(analysis: Analysis, trained: Trained, directory: Path) -> Values:
     values: Values = {}
 
     def add(epoch: int, params: Params) -> None:

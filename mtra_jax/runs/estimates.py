@@ -94,9 +94,18 @@ def planned(config: ConfigDict, data: Data) -> float:
     return work(_counts(config, data), config.epochs, passes(config))
 
 
-def analysed(config: ConfigDict, data: Data, analysis: Analysis) -> float:
-    """The most work of an analysis of a run of `config`, without the training of critics."""
-    counts = _counts(config, data)
+def analysed(
+    config: ConfigDict, data: Data, analysis: Analysis, most_texts: int = 0
+) -> float:
+    """The most work of an analysis of a run of `config`, without the training of critics.
+
+    `most_texts`: see `Trained`.
+    """
+    trained = _counts(config, data)
+    counts = {
+        task: {split: min(n, most_texts or n) for split, n in own.items()}
+        for task, own in trained.items()
+    }
     for own in counts.values():
         most = task_gradients.NUM_BATCHES * config.batch_size
         own["gradients"] = min(own["train"], most)
@@ -108,7 +117,7 @@ def analysed(config: ConfigDict, data: Data, analysis: Analysis) -> float:
     if not analysis.is_of_epochs:
         return once
     # Before the first epoch and after each, in a run that is trained again.
-    return (config.epochs + 1) * once + work(counts, config.epochs, passes(config))
+    return (config.epochs + 1) * once + work(trained, config.epochs, passes(config))
 
 
 def _counts(config: ConfigDict, data: Data) -> dict[str, dict[str, int]]:

@@ -73,6 +73,8 @@ class Scale:
 
     `backbone`, `benchmark` and `seeds` are defaults. `overrides`: for every run. `tasks`:
     by benchmark, those of experiments without parts; all of a benchmark that is missing.
+    `most_texts`: by experiment, the texts of each task and split that an analysis reads; all
+    of them in an experiment that is missing.
     """
 
     about: str
@@ -81,6 +83,7 @@ class Scale:
     seeds: tuple[int, ...]
     overrides: Overrides = ()
     tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    most_texts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Table(NamedTuple):
@@ -97,7 +100,10 @@ class Table(NamedTuple):
 
 
 class Study(NamedTuple):
-    """An experiment with a backbone, a benchmark, a scale and seeds."""
+    """An experiment with a backbone, a benchmark, a scale and seeds.
+
+    `most_texts`: of each task and split that its analysis reads; 0 for all.
+    """
 
     name: str
     experiment: Experiment
@@ -106,6 +112,7 @@ class Study(NamedTuple):
     scale: str
     seeds: tuple[int, ...]
     tables: list[Table]
+    most_texts: int = 0
 
     @property
     def preset(self) -> str:
@@ -144,17 +151,24 @@ def make(
     benchmark: str = "",
     seeds: Sequence[int] = (),
     tuning: Tuning | None = None,
+    most_texts: int | None = None,
 ) -> Study:
     """The study of experiment `name`; empty arguments are the scale's defaults.
 
     `tuning`: values of a search, which come after those of the scale and before a row's.
+    `most_texts`: see `Study`; None for the scale's.
 
     Raises:
-      InputError: an unknown name, a benchmark that the experiment does not have, or a
-        search of another preset.
+      InputError: an unknown name, a benchmark that the experiment does not have, a search
+        of another preset, or `most_texts` of an experiment without an analysis.
     """
     experiment = _choose("experiment", name, catalogue.experiments)
     chosen = _choose("--scale", scale, catalogue.scales)
+    if most_texts is not None and experiment.columns != "analysis":
+        raise InputError(
+            f"--texts {most_texts}: {name} computes nothing from trained models; expected "
+            "no --texts"
+        )
     own = experiment.parts
     benchmark = benchmark or (
         chosen.benchmark if not own or chosen.benchmark in own else next(iter(own))
@@ -181,7 +195,8 @@ def make(
         _table(experiment, part, preset, seeds, chosen, benchmark, tuning)
         for part in groups
     ]
-    return Study(name, experiment, backbone, benchmark, scale, seeds, tables)
+    most = chosen.most_texts.get(name, 0) if most_texts is None else most_texts
+    return Study(name, experiment, backbone, benchmark, scale, seeds, tables, most)
 
 
 def _choose(what: str, name: str, table: Mapping[str, Chosen]) -> Chosen:

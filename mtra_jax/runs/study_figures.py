@@ -98,7 +98,9 @@ def _of_levels(
 
 def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:
     """A picture for each title, if the names of its columns are numbers."""
-    values = analyses.of_trials(table.sweep.trials, directory, study.name)
+    values = analyses.of_trials(
+        table.sweep.trials, directory, study.name, study.most_texts
+    )
     lines = {label: values[trial] for label, trial in table.rows if trial in values}
     made = {}
     label = EPOCH if analyses.ANALYSES[study.name].is_of_epochs else NOISE

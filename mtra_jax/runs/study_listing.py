@@ -44,8 +44,11 @@ def _without_analysis(study: Study, jobs: Jobs) -> Jobs:
     """The jobs whose runs the study has still to analyse."""
     if study.name not in analyses.ANALYSES:
         return []
-    own = Path(run_files.ANALYSES, f"{study.name}.json")
-    return [(plan, job) for plan, job in jobs if not (job.directory / own).exists()]
+    return [
+        (plan, job)
+        for plan, job in jobs
+        if not analyses.path_of(job.directory, study.name, study.most_texts).exists()
+    ]
 
 
 class _Clock:
@@ -71,12 +74,11 @@ class _Clock:
         config, data = self._read(plan, job)
         return config.epochs, estimates.seconds(config, data, self.rates)
 
-    def analysing(
-        self, plan: sweep.Plan, job: sweep.Job, analysis: analyses.Analysis
-    ) -> float:
-        """The seconds of an analysis of a job, without the training of critics."""
+    def analysing(self, plan: sweep.Plan, job: sweep.Job, study: Study) -> float:
+        """The seconds of the analysis of a job, without the training of critics."""
         config, data = self._read(plan, job)
-        work = estimates.analysed(config, data, analysis)
+        analysis = analyses.ANALYSES[study.name]
+        work = estimates.analysed(config, data, analysis, study.most_texts)
         return work * self.rates.of(job.trial.method)
 
     def _read(self, plan: sweep.Plan, job: sweep.Job) -> tuple[Any, Data]:
@@ -105,7 +107,7 @@ def _training(new: Jobs, clock: _Clock, above: Path) -> list[str]:
 
 def _analysing(study: Study, unread: Jobs, clock: _Clock) -> str:
     analysis = analyses.ANALYSES[study.name]
-    seconds = [clock.analysing(plan, job, analysis) for plan, job in unread]
+    seconds = [clock.analysing(plan, job, study) for plan, job in unread]
     critics = " besides the training of critics" if analysis.trains_critics else ""
     again = ", which trains each once more" if analysis.is_of_epochs else ""
     return f"the analysis of {len(unread)} runs{again}: at most {_duration(seconds)}{critics}"

@@ -75,7 +75,7 @@ def measure(
         for job in plan.jobs:
             if sweep.state_of(job.directory) == "finished":
                 say(f"{study.name} of {job.trial.name}, seed {job.trial.seed}")
-                analyses.figures(job.directory, study.name)
+                analyses.figures(job.directory, study.name, study.most_texts)
                 jax.clear_caches()
 
 
@@ -111,6 +111,7 @@ def _grid(
 ) -> grids.Grid:
     is_papers = (
         study.scale == "paper"
+        and not study.most_texts
         and table.sweep.tuning is None
         and all(key in run_files.FREE_KEYS for key, _ in overrides)
     )
@@ -172,7 +173,8 @@ def _of_analysis(
     study: Study, table: Table, directory: Path, *, is_papers: bool
 ) -> grids.Grid:
     analysis = analyses.ANALYSES[study.name]
-    values = analyses.of_trials(table.sweep.trials, directory, study.name)
+    most = study.most_texts
+    values = analyses.of_trials(table.sweep.trials, directory, study.name, most)
     is_printed = is_papers and study.preset == "roberta_tweeteval"
     printed = published_analyses.TABLES.get(study.name, {}) if is_printed else {}
     return experiment_tables.of_values(
@@ -181,7 +183,7 @@ def _of_analysis(
         values,
         analysis.forms,
         printed,
-        analysis.note,
+        analysis.note + (f"; of at most {most} texts of each task" if most else ""),
     )
 
 

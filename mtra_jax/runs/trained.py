@@ -12,7 +12,7 @@ import numpy as np
 
 from mtra_jax import config as configs
 from mtra_jax.data import batches, benchmarks, fingerprints, shapes
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.examples import Examples, take
 from mtra_jax.errors import InputError
 from mtra_jax.methods import layout
 from mtra_jax.methods.contract import Method
@@ -60,11 +60,13 @@ class Packed(NamedTuple):
 class Trained:
     """The best model of the run in `directory`, and the examples of the run.
 
+    `most_texts`: at most so many of each task and split, the same for all runs; 0 for all.
+
     Raises:
       InputError: there is no finished run of all tasks together, or not its data.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, most_texts: int = 0) -> None:
         config = workdir.read_config(directory)
         if configs.separate_tasks(config):
             raise InputError(
@@ -77,7 +79,10 @@ class Trained:
         data = preparation.load_data(config)
         now = fingerprints.of_splits(data.splits)
         inputs.check_data(directory, self.saved.inputs, now)
-        self.examples = preparation.examples_of(config, data)
+        self.examples = {
+            task: {split: _drawn(task, own, most_texts) for split, own in parts.items()}
+            for task, parts in preparation.examples_of(config, data).items()
+        }
         devices = choose_devices(1)
         self._program = prediction.program_of(self.saved, devices, _stacked)
         self._params = replicate(self.saved.params, devices)
@@ -157,6 +162,15 @@ class Trained:
         )
         own = outputs[:, self.saved.benchmark.slots(task.name)]
         return Rows(z, (first, second), own)
+
+
+def _drawn(task: str, part: Examples, most: int) -> Examples:
+    """`most` of the examples at random, in their order; all for 0."""
+    if not 0 < most < len(part.texts):
+        return part
+    # Not the run's seed: rows of a table are compared on the same texts.
+    order = np.random.default_rng([*task.encode()]).permutation(len(part.texts))
+    return take(part, np.sort(order[:most]))
 
 
 def _stacked(model: Model, method: Method, params: Params, batch: Batch) -> jax.Array:

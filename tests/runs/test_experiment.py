@@ -121,6 +121,44 @@ def test_representations_and_losses_are_those_of_the_model(workdir):
     assert values["validation"]["SA loss"] == pytest.approx(mean, abs=1e-5)
 
 
+def test_figures_of_some_texts_are_those_of_the_same_texts_in_all_runs(workdir):
+    whole = trained.Trained(workdir / "ew/seed0")
+    models = [trained.Trained(workdir / f"{n}/seed0", 9) for n in ("ew", "mtra")]
+    for task in whole.tasks:
+        all_texts = whole.part(task, "test").texts
+        one, other = (model.part(task, "test") for model in models)
+        assert one.texts == other.texts and len(one.texts) == 9 < len(all_texts)
+        places = [all_texts.index(text) for text in one.texts]
+        assert places == sorted(places) != list(range(9))
+        np.testing.assert_array_equal(
+            one.labels, whole.part(task, "test").labels[places]
+        )
+        np.testing.assert_allclose(
+            models[0].rows(task, "test").z,
+            whole.rows(task, "test").z[places],
+            atol=1e-5,
+        )
+    run(workdir, "alignment", "--texts=9")
+    stored = json.loads(
+        (workdir / "ew/seed0/analysis/alignment_9_texts.json").read_text()
+    )
+    losses = []
+    for task in whole.tasks:
+        rows, part = models[0].rows(task, "train"), models[0].part(task, "train")
+        losses.append(analyses.task_loss(task, rows.outputs, part.labels))
+    mean = pytest.approx(np.mean(losses), abs=1e-6)
+    assert stored["values"]["train"]["TA loss"] == mean
+    with (workdir / "tables/alignment.csv").open() as file:
+        first = next(row for row in csv.DictReader(file) if row["name"] == "ew")
+    assert float(first["train TA loss/mean"]) == mean
+    assert (
+        "at most 9 texts of each task" in (workdir / "tables/alignment.md").read_text()
+    )
+    with pytest.raises(InputError, match="--texts 9: ablations computes nothing"):
+        run(workdir, "ablations", "--texts=9", "--dry_run")
+    run(workdir, "alignment")
+
+
 def test_noise_of_size_zero_leaves_the_outputs_and_a_large_one_moves_them(
     workdir, monkeypatch
 ):

@@ -256,10 +256,10 @@ def test_an_estimate_follows_passes_epochs_and_examples():
     data = Data(SYNTHETIC.select(["irony", "stance"]), splits)
     rates = estimates.Rates({"mtra": 0.5}, 0.25, "", compilation=7)
 
-    def analysed(name, **changes):
+    def analysed(name, most_texts=0, **changes):
         overrides = [("tasks", "irony,stance"), ("epochs", "2"), *changes.items()]
         config = configs.apply(configs.preset("new_synthetic", "mtra"), overrides)
-        return estimates.analysed(config, data, analyses.ANALYSES[name])
+        return estimates.analysed(config, data, analyses.ANALYSES[name], most_texts)
 
     def seconds(method, **changes):
         overrides = [("tasks", "irony,stance"), ("epochs", "2"), *changes.items()]
@@ -278,5 +278,8 @@ def test_an_estimate_follows_passes_epochs_and_examples():
     assert analysed("conflicts") == 3 * 3 * 20 + again
     assert analysed("conflicts", batch_size="2") == 3 * 3 * 16 + again
     assert analysed("information_plane") == 3 * 4 * 20 + again
+    # Two tasks; the run is trained on all texts.
+    assert analysed("information_plane", most_texts=7) == 3 * 4 * 14 + again
+    assert analysed("uniformity", most_texts=11) == analysed("uniformity")
     no_sa = seconds("mtra", **{"method.self_alignment": "false"})
     assert no_sa == 7 + 0.5 * (2 * (3 * 20 + 20) + 20)
