@@ -61,11 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         tuning,
         cli.whole_number("--texts", flags.texts, 1) if flags.texts else None,
     )
-    if num_workers > 1 and study.experiment.columns == "cost":
-        raise InputError(
-            f"--jobs {num_workers}: {study.name} compares times, and runs slow each other; "
-            "expected --jobs 1"
-        )
+    _check_jobs(study, num_workers)
     model = None
     if flags.model or flags.endpoint:
         prompted_studies.check(study)
@@ -91,6 +87,15 @@ def main(arguments: Sequence[str]) -> None:
     if num_failed:
         count = sum(len(plan.jobs) for plan in plans)
         sys.exit(f"error: {num_failed} of {count} runs failed")
+
+
+def _check_jobs(study: "Study", num_workers: int) -> None:
+    """Raises InputError if runs at the same time would spoil the study's figures."""
+    if num_workers > 1 and study.experiment.columns == "cost":
+        raise InputError(
+            f"--jobs {num_workers}: {study.name} compares times, and runs slow each other; "
+            "expected --jobs 1"
+        )
 
 
 def _train(

@@ -60,7 +60,7 @@ class Packed(NamedTuple):
 class Trained:
     """The best model of the run in `directory`, and the examples of the run.
 
-    `most_texts`: at most so many of each task and split, the same for all runs; 0 for all.
+    `most_texts`: the most of each task and split, the same for all runs; 0 for all.
 
     Raises:
       InputError: there is no finished run of all tasks together, or not its data.

@@ -127,7 +127,8 @@ def test_figures_of_some_texts_are_those_of_the_same_texts_in_all_runs(workdir):
     for task in whole.tasks:
         all_texts = whole.part(task, "test").texts
         one, other = (model.part(task, "test") for model in models)
-        assert one.texts == other.texts and len(one.texts) == 9 < len(all_texts)
+        assert one.texts == other.texts
+        assert len(one.texts) == 9 < len(all_texts)
         places = [all_texts.index(text) for text in one.texts]
         assert places == sorted(places) != list(range(9))
         np.testing.assert_array_equal(
