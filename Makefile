@@ -36,9 +36,10 @@ test-all: test test-slow
 nightly: $(VENV)/installed
 	KILLS=300 HOSTILE_EXAMPLES=2000 $(PYTEST) -m nightly
 
-# PyTorch, for the tests that compare with it; they are skipped without.
+# PyTorch, for the tests that compare with it, and the extras that tests need; they are
+# skipped without.
 oracle: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,oracle]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,oracle,plots,search,onnx]'
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
