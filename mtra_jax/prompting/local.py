@@ -8,7 +8,6 @@ import copy
 import functools
 import hashlib
 import importlib.util
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,8 @@ from mtra_jax.prompting.prompts import Prompt, messages_of, text_of
 
 BATCH = 8
 """Prompts that are continued together."""
+SCALED = {"dynamic", "longrope"}
+"""Kinds of rotary positions whose angles depend on the length of the text."""
 _READ = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
 """The files on which replies depend."""
 
@@ -32,13 +33,6 @@ class _Loaded(NamedTuple):
     model: Any
     tensor: Callable[[Sequence[Sequence[int]]], Any]
     inference: Callable[[], Any]
-
-
-class _Shared(NamedTuple):
-    """Tokens that prompts begin with, and the keys and values of one row of them."""
-
-    tokens: Sequence[int]
-    cache: Any
 
 
 class LocalModel:
@@ -81,48 +75,67 @@ class LocalModel:
                 local_files_only=True,
                 trust_remote_code=False,
             )
-            model = classes.AutoModelForCausalLM.from_pretrained(
+            model, report = classes.AutoModelForCausalLM.from_pretrained(
                 self._directory,
                 dtype="auto",
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        if absent := sorted(report["missing_keys"]):
+            raise InputError(
+                f"{self._directory}: {len(absent)} arrays of the model of config.json are "
+                f"not in the weights, such as {absent[0]}; expected all of them"
+            )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         tensor = functools.partial(torch.tensor, device=device)
         return _Loaded(tokenizer, model.to(device).eval(), tensor, torch.inference_mode)
 
     def replies(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
-        """See `asking.Model`. Prompts of about one length are continued together.
+        """See `asking.Model`. Prompts with as many tokens are continued together.
 
-        Tokens that all prompts begin with, such as the question and the demonstrations of
-        a task, are read once.
+        So there is no padding, and no reply depends on the other prompts. Tokens that all
+        prompts begin with, such as the question and the demonstrations of a task, are read
+        once.
 
         Raises:
-          InputError: the directory holds no such model, or a prompt and a reply are longer
-            than the model can read.
+          InputError: the directory holds no such model, its template refuses a prompt, or
+            a prompt and a reply are longer than the model can read.
         """
         if not prompts:
             return
         tokens = self._tokens(prompts)
         shared = self._read_once(tokens)
-        order = sorted(range(len(prompts)), key=lambda i: len(tokens[i]))
-        for start in range(0, len(order), BATCH):
-            places = order[start : start + BATCH]
-            texts = self._continued([tokens[i] for i in places], shared)
-            for place, text in zip(places, texts, strict=True):
-                yield place, Reply(text)
+        by_length: dict[int, list[int]] = {}
+        for place, own in enumerate(tokens):
+            by_length.setdefault(len(own), []).append(place)
+        for length in sorted(by_length):
+            group = by_length[length]
+            for start in range(0, len(group), BATCH):
+                places = group[start : start + BATCH]
+                texts = self._continued([tokens[i] for i in places], shared)
+                for place, text in zip(places, texts, strict=True):
+                    yield place, Reply(text)
 
     def _tokens(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The token ids of each prompt."""
         loaded = self._loaded
         has_chat = loaded.tokenizer.chat_template is not None
+        with refusing(f"{self._directory}: its chat template refuses a prompt"):
+            texts = [*map(self._chat if has_chat else text_of, prompts)]
         tokens: list[list[int]] = loaded.tokenizer(
-            [*map(self._chat if has_chat else text_of, prompts)],
+            texts,
             add_special_tokens=not has_chat,  # a chat's template adds them
         )["input_ids"]
+        rows = loaded.model.get_input_embeddings().weight.shape[0]
+        largest = max((max(own, default=-1) for own in tokens), default=-1)
+        if not all(tokens) or largest >= rows:
+            found = f"token {largest}" if all(tokens) else "a prompt without tokens"
+            raise InputError(
+                f"{self._directory}: the tokenizer makes {found}, the model has {rows} "
+                "embeddings; expected the tokenizer of this model"
+            )
         length = max(map(len, tokens))
         limit = getattr(loaded.model.config, "max_position_embeddings", math.inf)
         new = self.settings["max_tokens"]
@@ -133,52 +146,48 @@ class LocalModel:
             )
         return tokens
 
-    def _read_once(self, tokens: Sequence[Sequence[int]]) -> _Shared:
-        """The tokens that all of `tokens` begin with, but for the last of the shortest.
+    def _read_once(self, tokens: Sequence[Sequence[int]]) -> Any:
+        """The keys and values of what all of `tokens` begin with; None without any.
 
-        Padding stands between them and the rest of a prompt. So nothing is shared unless
-        each layer sees all tokens, and the model can be told the position of each.
+        They are the same in each prompt if every layer keeps those of all tokens, and the
+        angles of positions do not depend on the length of the text. The last token of the
+        shortest prompt is not among them: generation starts from it.
         """
         from transformers import cache_utils
 
         loaded = self._loaded
         cache = cache_utils.DynamicCache(config=loaded.model.config)
-        sees_all = {*map(type, cache.layers)} == {cache_utils.DynamicLayer}
-        options = inspect.signature(loaded.model.forward).parameters
+        has_all = {*map(type, cache.layers)} == {cache_utils.DynamicLayer}
         prefix = _common([own[:-1] for own in tokens])
-        if not prefix or not sees_all or "position_ids" not in options:
-            return _Shared([], None)
+        if not prefix or not has_all or _rope_types(loaded.model.config) & SCALED:
+            return None
         with loaded.inference():
             loaded.model(
                 input_ids=loaded.tensor([prefix]), past_key_values=cache, use_cache=True
             )
-        return _Shared(prefix, cache)
+        return cache
 
-    def _continued(self, tokens: Sequence[list[int]], shared: _Shared) -> list[str]:
-        loaded, prefix = self._loaded, shared.tokens
-        pad = loaded.tokenizer.pad_token_id
-        length = max(map(len, tokens))
-        ids, masks = [], []
-        for own in tokens:
-            padding = length - len(own)
-            ids.append([*prefix, *[pad] * padding, *own[len(prefix) :]])
-            rest = length - len(prefix) - padding
-            masks.append([1] * len(prefix) + [0] * padding + [1] * rest)
-        cache = copy.deepcopy(shared.cache)
+    def _continued(self, tokens: Sequence[list[int]], shared: Any) -> list[str]:
+        """The texts after prompts of one length; `shared`: see `_read_once`."""
+        loaded = self._loaded
+        ids = loaded.tensor(tokens)
+        cache = copy.deepcopy(shared)
         if cache is not None:
             cache.batch_repeat_interleave(len(tokens))
+        pad = loaded.tokenizer.pad_token_id
         with loaded.inference():
             outputs = loaded.model.generate(
-                input_ids=loaded.tensor(ids),
-                attention_mask=loaded.tensor(masks),
+                input_ids=ids,
+                attention_mask=ids.new_ones(ids.shape),
                 past_key_values=cache,
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=self.settings["max_tokens"],
-                pad_token_id=pad,
+                # After the end of a reply, where nothing is read.
+                pad_token_id=loaded.tokenizer.eos_token_id if pad is None else pad,
             )
         return loaded.tokenizer.batch_decode(
-            outputs[:, length:], skip_special_tokens=True
+            outputs[:, ids.shape[1] :], skip_special_tokens=True
         )
 
     def _chat(self, prompt: Prompt) -> str:
@@ -195,6 +204,14 @@ def _common(rows: Sequence[Sequence[int]]) -> list[int]:
     """
     columns = itertools.takewhile(lambda c: len(set(c)) == 1, zip(*rows, strict=False))
     return [column[0] for column in columns]
+
+
+def _rope_types(config: Any) -> set[Any]:
+    """The kinds of rotary positions, of all layers or of each type of layer."""
+    own = getattr(config, "rope_parameters", None) or {}
+    return {
+        part.get("rope_type") for part in (own, *own.values()) if isinstance(part, dict)
+    }
 
 
 def _digest(directory: Path) -> str:

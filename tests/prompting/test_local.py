@@ -116,9 +116,22 @@ def test_replies_are_those_of_greedy_decoding(directory):
     [
         ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2, **ENDS}, True),
         ("llama", SHAPE, True),
-        # A window counts the padding, and so do the distances of ALiBi.
+        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2, **ENDS}, True),
+        # Every second layer sees the last 8 tokens.
+        (
+            "gpt_neo",
+            {
+                "hidden_size": 32,
+                "num_layers": 2,
+                "num_heads": 2,
+                "attention_types": [[["global", "local"], 1]],
+                "window_size": 8,
+                **ENDS,
+            },
+            True,
+        ),
+        # A layer that forgets what is outside of its window.
         ("mistral", {**SHAPE, "sliding_window": 8}, False),
-        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2, **ENDS}, False),
         # A state, not keys and values.
         (
             "mamba",
@@ -141,7 +154,8 @@ def test_what_all_prompts_begin_with_is_read_once_where_that_changes_nothing(
         ),
     )
     start = "which word is it: "
-    asked = [(start + end,) for end in ("sea", "a longer text", "so", "sea")]
+    ends = ("sea", "a longer text", "the", "tea")
+    asked = [(start + end,) for end in ends]
     model = local.LocalModel(path, max_tokens=7)
     read = []
     model._loaded.model.register_forward_pre_hook(
@@ -151,9 +165,39 @@ def test_what_all_prompts_begin_with_is_read_once_where_that_changes_nothing(
     assert [replies[i].text for i in range(4)] == [
         by_hand(path, prompt, 7) for prompt in asked
     ]
-    longest = len("a longer text")
-    expected = [len(start), 4 * longest] if is_shared else [4 * (len(start) + longest)]
-    assert read[: len(expected)] == expected
+    # Prompts of one length together, the shortest first; then a token of each at a time.
+    sizes = [3 * len("sea"), len("a longer text")]
+    if is_shared:
+        expected = [len(start), *sizes]
+    else:
+        expected = [sizes[0] + 3 * len(start), sizes[1] + len(start)]
+    assert [size for size in read if size > 3] == expected
+
+
+@pytest.mark.torch
+def test_a_reply_does_not_depend_on_the_other_prompts(directory, tmp_path):
+    """Positions of this model turn by other angles in texts of more than 16 tokens."""
+    import transformers
+
+    path = tmp_path / "phi"
+    shutil.copytree(directory, path)
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 8,
+        "long_factor": [8.0] * 8,
+        "original_max_position_embeddings": 16,
+    }
+    options = {**SHAPE, "num_key_value_heads": 2, "pad_token_id": 0}
+    config = transformers.Phi3Config(
+        **options, original_max_position_embeddings=16, rope_parameters=rope
+    )
+    write_model(path, config)
+    asked = [("which " + end,) for end in ("sea", "one of the many texts", "so")]
+    model = local.LocalModel(path, max_tokens=5)
+    together = dict(model.replies(asked))
+    for place, prompt in enumerate(asked):
+        assert dict(model.replies([prompt])) == {0: together[place]}
 
 
 @pytest.mark.torch
@@ -204,6 +248,53 @@ def test_prompts_that_are_too_long_and_other_directories_are_refused(
         list(model.replies([("a" * 60,)]))
     with pytest.raises(InputError, match=f"{tmp_path}: no causal language model"):
         local.LocalModel(tmp_path)
+
+
+@pytest.mark.torch
+def test_weights_that_lack_arrays_are_refused(directory, tmp_path):
+    path = tmp_path / "deeper"
+    shutil.copytree(directory, path)
+    values = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**values, "n_layer": 3}))
+    with pytest.raises(InputError, match=r"12 arrays .*, such as transformer\.h\.2\."):
+        list(local.LocalModel(path).replies(PROMPTS))
+
+
+@pytest.mark.torch
+def test_a_tokenizer_of_another_model_is_refused(directory, tmp_path):
+    import transformers
+
+    small = tmp_path / "small"
+    shutil.copytree(directory, small)
+    write_model(small, transformers.LlamaConfig(**{**SHAPE, "vocab_size": 5}))
+    with pytest.raises(
+        InputError, match=r"makes token \d+, the model has 5 embeddings"
+    ):
+        list(local.LocalModel(small).replies(PROMPTS))
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    write_model(bare, transformers.LlamaConfig(**SHAPE))
+    with pytest.raises(InputError, match=f"{bare}: "):
+        list(local.LocalModel(bare).replies(PROMPTS))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('no assistant') }}", "{% for m in messages %}"]
+)
+def test_a_template_that_refuses_a_prompt_is_named(directory, template):
+    model = local.LocalModel(directory)
+    model._loaded.tokenizer.chat_template = template
+    with pytest.raises(InputError, match=f"{directory}: its chat template refuses"):
+        list(model.replies(PROMPTS))
+
+
+@pytest.mark.torch
+def test_a_tokenizer_may_have_no_token_for_an_end(directory):
+    model = local.LocalModel(directory, max_tokens=9)
+    expected = dict(model.replies(PROMPTS))
+    model._loaded.tokenizer.eos_token = None
+    assert dict(model.replies(PROMPTS)) == expected
 
 
 def test_without_pytorch_one_line_names_the_extra(tmp_path, monkeypatch):
