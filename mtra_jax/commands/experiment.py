@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         flags.benchmark,
         _seeds(flags.seeds),
         tuning,
-        cli.whole_number("--texts", flags.texts, 1) if flags.texts else None,
+        _most_texts(flags.texts),
     )
     _check_jobs(study, num_workers)
     model = None
@@ -194,6 +194,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli.add_jobs(parser)
     return parser
+
+
+def _most_texts(text: str) -> int | None:
+    """Raises InputError if `text` is neither empty nor a number of texts."""
+    from mtra_jax.runs import analyses
+
+    return cli.whole_number("--texts", text, analyses.FEWEST_TEXTS) if text else None
 
 
 def _seeds(text: str) -> tuple[int, ...]:

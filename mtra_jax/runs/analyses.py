@@ -27,6 +27,8 @@ from mtra_jax.types import Params
 FORMAT = 1
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
+FEWEST_TEXTS = 4
+"""Of a task: two for a critic of the information plane, and two that it is measured on."""
 SIZES = (0.5, 1.0, 2.0, 5.0, 10.0)
 """L2 norms of the noise on the word embeddings, besides 0."""
 ROWS = 4
@@ -114,20 +116,27 @@ def _of_epochs(analysis: Analysis, trained: Trained, directory: Path) -> Values:
 def _read(path: Path) -> Values:
     stored = files.read_json(path, "; remove it to compute it again")
     try:
-        if stored["format"] != FORMAT:
+        if stored["format"] != FORMAT or type(stored["format"]) is not int:
             raise ValueError(f"format {shown(stored['format'])}; expected {FORMAT}")
-        return {
-            str(title): {str(n): _figure(value) for n, value in columns.items()}
+        values = {
+            title: {n: _figure(value) for n, value in columns.items()}
             for title, columns in stored["values"].items()
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not values or not all(values.values()):
+            raise ValueError("no figures")
+        return values
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: damaged: {error}; remove it to compute it again"
         ) from error
 
 
 def _figure(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+    if value is None:
+        return float("nan")
+    if type(value) not in (int, float):
+        raise ValueError(f"{shown(value)}; expected a number, or null")
+    return float(value)
 
 
 def task_loss(task: Task, outputs: np.ndarray, labels: np.ndarray) -> float:
@@ -286,17 +295,19 @@ ANALYSES = {
     "robustness": Analysis(
         robust,
         {"": (".2f", 1)},
-        "Avg. on the test set; columns: L2 norm of the noise on the word embeddings, anew "
-        "for each batch",
+        "Avg. on the test set; columns: L2 norm of the noise on the matrix of word "
+        "embeddings, anew for each batch",
         {"test": 1 + len(SIZES) * (FGM_PASSES + PGD_PASSES + 1)},
     ),
     "information_plane": Analysis(
         plane,
         {"": (".3f", 0)},
         "InfoNCE, a lower bound, in nats by new critics on the validation sets, means over "
-        f"the tasks: at most {np.log(information.PAIRS + 1):.2f}; without dropout in the "
-        "encoder I(X; Z) has no finite value; cosines: the bound that InfoMTL raises, whose "
-        "critic is the cosine of two views; columns: epochs, 0 before training",
+        f"the tasks; at most {np.log(information.PAIRS + 1):.2f}, the logarithm of "
+        f"{information.PAIRS + 1}, or of half as many texts as there are; below 0 the critic "
+        "learned nothing that holds for other texts; without dropout in the encoder I(X; Z) "
+        "has no finite value; cosines: the bound that InfoMTL raises, whose critic is the "
+        "cosine of two views; columns: epochs, 0 before training",
         {"validation": ROWS},
         is_of_epochs=True,
         trains_critics=True,

@@ -188,10 +188,31 @@ def test_noise_of_size_zero_leaves_the_outputs_and_a_large_one_moves_them(
 
 def test_a_damaged_file_of_figures_is_named(workdir):
     path = workdir / "ew/seed0/analysis/uniformity.json"
-    path.write_text('{"format": 1, "values": {"x": 3}}')
-    with pytest.raises(InputError, match=f"{path}: damaged: "):
-        analyses.figures(workdir / "ew/seed0", "uniformity")
+    for content in (
+        '{"format": 1, "values": {"x": 3}}',
+        '{"format": 1, "values": {}}',
+        '{"format": 1, "values": {"x": {}}}',
+        '{"format": 1, "values": {"x": {"y": true}}}',
+        '{"format": 1, "values": {"x": {"y": "1"}}}',
+        '{"format": 1, "values": {"x": {"y": 1' + 400 * "0" + "}}}",
+        '{"format": true, "values": {"x": {"y": 1}}}',
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=f"{path}: damaged: "):
+            analyses.figures(workdir / "ew/seed0", "uniformity")
     path.unlink()
+
+
+@pytest.mark.parametrize("name", list(analyses.ANALYSES))
+def test_the_fewest_texts_are_enough_for_every_analysis(workdir, name):
+    values = analyses.figures(workdir / "ew/seed0", name, analyses.FEWEST_TEXTS)
+    assert all(math.isfinite(x) for own in values.values() for x in own.values())
+
+
+def test_fewer_texts_are_refused(workdir):
+    fewest = analyses.FEWEST_TEXTS
+    with pytest.raises(InputError, match=f"--texts {fewest - 1}: .* at least {fewest}"):
+        run(workdir, "alignment", f"--texts={fewest - 1}")
 
 
 def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
