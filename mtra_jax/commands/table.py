@@ -122,7 +122,7 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
-    from mtra_jax.reports import comparison, run_tasks, tables, unread
+    from mtra_jax.reports import comparison, run_tasks, split_sizes, tables, unread
     from mtra_jax.runs import definitions
     from mtra_jax.runs import workdir as files
 
@@ -145,5 +145,6 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
     print(make(rows, tasks, baseline=baseline))
     notes = [tables.unit_note(tasks), tables.delta_p_meaning(baseline)]
     notes.append(unread.note(contents.items()) or "")
+    notes.append(split_sizes.note(contents.items(), split) or "")
     for note in filter(None, notes):
         print(f"\n{note}" if markdown else note)

@@ -131,9 +131,9 @@ class LocalModel:
         rows = loaded.model.get_input_embeddings().weight.shape[0]
         largest = max((max(own, default=-1) for own in tokens), default=-1)
         if not all(tokens) or largest >= rows:
-            found = f"token {largest}" if all(tokens) else "a prompt without tokens"
+            made = f"token {largest}" if all(tokens) else "a prompt without tokens"
             raise InputError(
-                f"{self._directory}: the tokenizer makes {found}, the model has {rows} "
+                f"{self._directory}: the tokenizer makes {made}, the model has {rows} "
                 "embeddings; expected the tokenizer of this model"
             )
         length = max(map(len, tokens))

@@ -14,6 +14,7 @@ from mtra_jax.reports import (
     run_tasks,
     seeds,
     significance,
+    split_sizes,
     tables,
     tuning,
     unread,
@@ -284,7 +285,8 @@ def compare(
     corrected = significance.holm([row.p for row in rows])
     rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
-    notes = [_note(name, means, tasks) for name in chosen]
+    notes = [split_sizes.note(((e.name, e.results) for e in entries), split)]
+    notes += [_note(name, means, tasks) for name in chosen]
     notes.append(significance.seeds_note([row.num_seeds for row in rows]))
     notes.append(
         tuning.note(

@@ -45,14 +45,17 @@ def of_scores(
     """
     keys = _keys(comparison.tasks) if shows_tasks else []
     columns = [*(column for column, _ in keys), Column("", "Avg.", better=1)]
-    columns.append(Column("", "Δp", "+.2f", better=1))
-    columns += [Column("", name) for name in STATISTICS]
+    columns.append(Column("", "Δp", "+.2f", better=1, is_mean=False))
+    columns += [Column("", name, is_mean=False) for name in STATISTICS]
     has_unread = unread.is_shown(row.unread for row in comparison.rows)
     if has_unread:
         columns.append(Column(*unread.HEAD))
     is_beside = bool(published) and not shows_tasks
     if is_beside:
-        columns += [Column("paper", "Avg."), Column("paper", "Δp", "+.2f")]
+        columns += [
+            Column("paper", "Avg."),
+            Column("paper", "Δp", "+.2f", is_mean=False),
+        ]
     own = {row.name: row for row in comparison.rows}
     labels = {trial: label for label, trial in reversed(rows)}
     lines = []
@@ -178,7 +181,8 @@ def of_values(
         if quoted := published.get(label):
             cells = [_mean([_figure(quoted, *key)]) for key in keys]
             lines.append(Line("  paper", cells, is_quoted=True))
-    notes = [f"mean ± standard deviation over seeds; {note}"]
+    is_mean = any(len(seeds) > 1 for seeds in values.values())
+    notes = [f"mean ± standard deviation over seeds; {note}" if is_mean else note]
     if lacking := [label for label, trial in rows if trial not in values]:
         notes.append(f"no finished run: {', '.join(lacking)}")
     return Grid(title, columns, lines, notes)
@@ -202,18 +206,20 @@ def of_costs(
     results: Mapping[str, Sequence[Mapping[str, Any]]],
     steps: Mapping[str, tuple[int, float]],
     published: Mapping[str, Sequence[str]],
+    beside: Sequence[str] = (),
 ) -> Grid:
     """Parameters, memory and time of each row.
 
     `results`: of the finished runs of a name, as in results.json. `steps`: bytes and
     seconds of a training step. `published`: the papers' three figures, as they are printed.
+    `beside`: the names of which a run was one of several at a time.
     """
     columns = [
-        Column("parameters (M)", "training", ".3f"),
-        Column("parameters (M)", "testing", ".3f"),
-        Column("step", "MiB", ".0f"),
-        Column("step", "× first", ".2f"),
-        Column("step", "ms", ".1f"),
+        Column("parameters (M)", "training", ".3f", is_mean=False),
+        Column("parameters (M)", "testing", ".3f", is_mean=False),
+        Column("step", "MiB", ".0f", is_mean=False),
+        Column("step", "× first", ".2f", is_mean=False),
+        Column("step", "ms", ".1f", is_mean=False),
         Column("run", "s", ".0f"),
     ]
     baseline = steps.get(rows[0][1])
@@ -224,12 +230,17 @@ def of_costs(
             cells += published.get(label, ("", "", ""))
         lines.append(Line(label, cells))
     if published:
-        columns += [Column("paper", n) for n in ("training", "testing", "memory")]
+        names = ("training", "testing", "memory")
+        columns += [Column("paper", name, is_mean=False) for name in names]
     notes = [
         "parameters without the heads; MiB: arguments, results and temporaries of the "
         "compiled step on one device, and beside the first row's; ms: a step on a full "
         "batch; s: training with validation and compilation, until it stopped"
     ]
+    if labels := [label for label, trial in rows if trial in beside]:
+        notes.append(
+            f"s of {', '.join(labels)}: of runs beside others, which slow each other"
+        )
     return Grid(title, columns, lines, notes)
 
 

@@ -18,13 +18,15 @@ class Column(NamedTuple):
     """A column of figures. `title`: that above several columns, or "".
 
     `form`: as in `format`, such as "+.2f". `better`: 1 if higher is better, -1 if lower, 0
-    if neither; the best mean is bold.
+    if neither; the best mean is bold. `is_mean`: over seeds, so that files have its
+    deviation beside it.
     """
 
     title: str
     name: str
     form: str = ".2f"
     better: int = 0
+    is_mean: bool = True
 
 
 class Shown(NamedTuple):
@@ -80,11 +82,10 @@ def csv_text(grid: Grid) -> str:
     """CSV with every figure in full; a missing figure is an empty field."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    names = [f"{c.title} {c.name}".strip() for c in grid.columns]
-    writer.writerow(["name", *(f"{n}/{part}" for n in names for part in Cell._fields)])
+    writer.writerow(["name", *(head for c in grid.columns for head in _heads(c))])
     for line in grid.lines:
-        cells = [value for cell in line.cells for value in _exact(cell)]
-        writer.writerow([line.name, *cells])
+        pairs = zip(grid.columns, line.cells, strict=True)
+        writer.writerow([line.name, *(v for pair in pairs for v in _exact(*pair))])
     return file.getvalue()
 
 
@@ -105,11 +106,17 @@ def write(directory: Path, name: str, grids: Mapping[str, Grid]) -> list[Path]:
     return paths
 
 
-def _exact(cell: Cell | Shown | str) -> tuple[Any, Any]:
-    """The mean and the deviation of a cell, for a file."""
+def _heads(column: Column) -> list[str]:
+    name = f"{column.title} {column.name}".strip()
+    return [f"{name}/{part}" for part in Cell._fields] if column.is_mean else [name]
+
+
+def _exact(column: Column, cell: Cell | Shown | str) -> list[Any]:
+    """A cell for a file: a value, or a mean and its deviation."""
     if isinstance(cell, Cell):
-        return cell
-    return (cell.value if isinstance(cell, Shown) else cell), ""
+        return [*cell] if column.is_mean else [cell.mean]
+    value = cell.value if isinstance(cell, Shown) else cell
+    return [value, ""] if column.is_mean else [value]
 
 
 def _body(grid: Grid, style: Style) -> list[list[str]]:

@@ -28,7 +28,7 @@ FORMAT = 1
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
 FEWEST_TEXTS = 4
-"""Of a task: two for a critic of the information plane, and two that it is measured on."""
+"""In a split of a task: two for a critic of the information plane, two to measure it."""
 SIZES = (0.5, 1.0, 2.0, 5.0, 10.0)
 """L2 norms of the noise on the word embeddings, besides 0."""
 ROWS = 4

@@ -80,7 +80,7 @@ def from_step(config: ConfigDict) -> Rates:
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
-    cost = step_cost.of(config)
+    cost = step_cost.of(config, num_steps=3)
     units = FORWARD_AND_BACKWARD * passes(config) * cost.num_texts
     origin = (
         f"from a step of {config.method.name}: {cost.seconds:.3f} s, "

@@ -25,16 +25,26 @@ TEST = b'"test/'
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
-    """Versions, devices and git revision; None for those that cannot be read."""
+    """Versions, devices and git revision; None for those that cannot be read.
+
+    `cores`: those that this process may use, fewer than `cpu_count` beside other runs.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        "cores": _num_cores(),
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": [device.device_kind for device in devices],
         "processes": jax.process_count(),
         "git_revision": _git_revision(),
     }
+
+
+def _num_cores() -> int | None:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _version(package: str) -> str | None:

@@ -1,5 +1,6 @@
 """A configuration -> the time and memory of its compiled training step."""
 
+import statistics
 import time
 from typing import NamedTuple
 
@@ -10,14 +11,15 @@ from mtra_jax import config as configs
 from mtra_jax.runs import preparation
 from mtra_jax.train.devices import replicate
 
-MEASURED_STEPS = 3
+MEASURED_STEPS = 10
 
 
 class StepCost(NamedTuple):
     """The cost of a step on a full batch.
 
     `num_bytes`: arguments, results and temporaries on one device, as the compiler reports
-    them, for the largest of the shapes of the batches. `num_texts`: those of the batch.
+    them, for the largest of the shapes of the batches. `seconds`: the median of the
+    measured steps. `num_texts`: those of the batch.
     """
 
     num_bytes: int
@@ -26,7 +28,7 @@ class StepCost(NamedTuple):
     num_texts: int
 
 
-def of(config: ConfigDict) -> StepCost:
+def of(config: ConfigDict, num_steps: int = MEASURED_STEPS) -> StepCost:
     """The cost of a training step of `config`; of its first task if trained separately.
 
     Raises:
@@ -55,11 +57,12 @@ def of(config: ConfigDict) -> StepCost:
     batch = next(iter(run.train.batches(plan, epoch=0, start=fullest)))
     state, measured = run.update(state, batch)  # loads the program
     jax.block_until_ready(measured)
-    started = time.perf_counter()
-    for _ in range(MEASURED_STEPS):
+    times = []
+    for _ in range(num_steps):
+        started = time.perf_counter()
         state, measured = run.update(state, batch)
-    jax.block_until_ready((state, measured))
-    seconds = (time.perf_counter() - started) / MEASURED_STEPS
+        jax.block_until_ready((state, measured))
+        times.append(time.perf_counter() - started)
     num_texts = int((plan[fullest] >= 0).sum())
     jax.clear_caches()
-    return StepCost(max(sizes), seconds, compiled, num_texts)
+    return StepCost(max(sizes), statistics.median(times), compiled, num_texts)

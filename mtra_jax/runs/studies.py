@@ -119,6 +119,13 @@ class Study(NamedTuple):
         """The preset of `configs/mtra.py` that all runs start from."""
         return f"{self.backbone}_{self.benchmark}"
 
+    @property
+    def title(self) -> str:
+        """What the tables of the study are of."""
+        seeds = ", ".join(map(str, self.seeds))
+        word = "seeds" if len(self.seeds) > 1 else "seed"
+        return f"{self.name}, {self.preset}, scale {self.scale}, {word} {seeds}"
+
 
 class Catalogue(NamedTuple):
     """The tables of `configs/experiments.py`."""

@@ -93,15 +93,15 @@ def _training(new: Jobs, clock: _Clock, above: Path) -> list[str]:
     for plan, job in new:
         name = str(job.directory.parent.relative_to(above))
         rows.setdefault(name, []).append(clock.training(plan, job))
-    body = [("runs in", "runs", "epochs", "at most")]
+    body = [("runs in", "runs", "epochs", "about")]
     for name, runs in rows.items():
         most = max(epochs for epochs, _ in runs)
         body.append((name, str(len(runs)), str(most), _duration(s for _, s in runs)))
     total = _duration(s for runs in rows.values() for _, s in runs)
     return [
         tables.align(body),
-        f"at most {total} on this machine, one run after the other "
-        f"({clock.rates.origin}); runs that stop early take less",
+        f"about {total} for all epochs, one run after the other, if this machine does "
+        f"nothing else ({clock.rates.origin}); the start of each run comes on top",
     ]
 
 
@@ -110,7 +110,7 @@ def _analysing(study: Study, unread: Jobs, clock: _Clock) -> str:
     seconds = [clock.analysing(plan, job, study) for plan, job in unread]
     critics = " besides the training of critics" if analysis.trains_critics else ""
     again = ", which trains each once more" if analysis.is_of_epochs else ""
-    return f"the analysis of {len(unread)} runs{again}: at most {_duration(seconds)}{critics}"
+    return f"the analysis of {len(unread)} runs{again}: about {_duration(seconds)}{critics}"
 
 
 def _duration(seconds: Iterable[float]) -> str:

@@ -120,7 +120,7 @@ def _grid(
     stored = sweep.read(directory)
     prompted = prompted_studies.rows(study, stored)
     entries = [e for e in stored if (e.name, e.seed) in own or e.name in prompted]
-    title = ", ".join(filter(None, (study.name, study.preset, table.title)))
+    title = ", ".join(filter(None, (study.title, table.title)))
     if study.experiment.columns == "cost":
         results: dict[str, list[Mapping[str, Any]]] = {}
         for entry in entries:
@@ -128,7 +128,10 @@ def _grid(
         is_printed = is_papers and study.preset == "roberta_tweeteval"
         printed = published.COSTS if is_printed else {}
         steps = _steps_of(table, directory)
-        grid = experiment_tables.of_costs(title, table.rows, results, steps, printed)
+        beside = [e.name for e in entries if _is_beside_others(e.values)]
+        grid = experiment_tables.of_costs(
+            title, table.rows, results, steps, printed, [*dict.fromkeys(beside)]
+        )
         return _with_note(grid, table)
     if study.experiment.columns == "analysis":
         grid = _of_analysis(study, table, directory, is_papers=is_papers)
@@ -157,6 +160,15 @@ def _grid(
     )
 
 
+def _is_beside_others(line: Mapping[str, Any]) -> bool:
+    """Whether a run had a share of the cores, as one of several at a time."""
+    own = line.get("environment")
+    if not isinstance(own, Mapping):
+        return False
+    cores, all_cores = own.get("cores"), own.get("cpu_count")
+    return isinstance(cores, int) and isinstance(all_cores, int) and cores < all_cores
+
+
 def _with_note(grid: grids.Grid, table: Table) -> grids.Grid:
     """The table with a line about how its rows were tuned, if any was.
 
@@ -178,7 +190,7 @@ def _of_analysis(
     is_printed = is_papers and study.preset == "roberta_tweeteval"
     printed = published_analyses.TABLES.get(study.name, {}) if is_printed else {}
     return experiment_tables.of_values(
-        f"{study.name}, {study.preset}",
+        study.title,
         table.rows,
         values,
         analysis.forms,

@@ -619,6 +619,19 @@ def test_an_unknown_baseline_is_refused_with_the_nearest_name():
     assert_mentions(error.value, "'mtra'", "mtra_x")
 
 
+def test_rows_of_other_numbers_of_test_examples_are_told():
+    def sized(values, number):
+        counts = {"irony": {"test": number, "validation": 5}, "intensity": None}
+        return {**values, "results": {**values["results"], "examples": counts}}
+
+    same = [sized(values, 8) for values in LINES]
+    assert "not comparable" not in (comparison.compare(parse(same)).note or "")
+    other = parse([*same[:-1], sized(LINES[-1], 9)])
+    note = comparison.compare(other).note
+    assert "numbers of test examples differ: irony 8 (ew, mtra_x), 9 (tw)" in note
+    assert "not comparable" not in (comparison.compare(other, "validation").note or "")
+
+
 def test_nothing_to_compare_is_refused():
     with pytest.raises(InputError, match="no finished run"):
         comparison.compare([])

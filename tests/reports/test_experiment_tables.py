@@ -109,6 +109,18 @@ def test_csv_has_every_figure_in_full():
     assert rows[3][-2:] == ["0.5", ""]
 
 
+def test_a_column_without_deviations_is_one_column_of_csv():
+    grid = experiment_tables.of_scores("t", ROWS, COMPARED, {}, shows_tasks=False)
+    rows = list(csv.DictReader(io.StringIO(grids.csv_text(grid))))
+    assert list(rows[0]) == [
+        *("name", "Avg./mean", "Avg./std", "Δp", "95 %", "p", "p (Holm)", "against")
+    ]
+    assert rows[1]["against"] == "ew"
+    own = next(row for row in COMPARED.rows if row.name == "mtra")
+    assert float(rows[1]["Δp"]) == own.delta_p
+    assert float(rows[1]["p"]) == own.p
+
+
 def test_files_of_each_format_are_written(tmp_path):
     paths = grids.write(tmp_path, "pairs", {"a-b": GRID, "c-d": GRID})
     names = ["pairs.txt", "pairs.md", "pairs.tex", "pairs-a-b.csv", "pairs-c-d.csv"]
@@ -133,3 +145,8 @@ def test_costs_leave_out_the_heads_and_compare_memory_with_the_first_row():
     assert figures == [2.5, 2.0, 3.0, 3.0, 40.0, 4.0]
     assert cells_of(grid, "mtra")["paper memory"] == "×1.5"
     assert cells_of(grid, "uw")["step MiB"] == Cell(None, None)
+    assert not any("beside others" in note for note in grid.notes)
+    again = experiment_tables.of_costs(
+        "t", [("a", "ew"), ("b", "mtra")], {}, {}, {}, ["mtra"]
+    )
+    assert any(note.startswith("s of b: of runs beside others") for note in again.notes)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import jax
 import numpy as np
@@ -25,6 +26,17 @@ def write(directory, *, step, lines, active=True):
     for number, values in lines:
         record.add(number, values)
     record.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+def test_the_environment_has_the_cores_that_the_process_may_use():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert metrics_log.environment([])["cores"] == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert metrics_log.environment([])["cores"] == len(before)
 
 
 def test_one_line_a_step(tmp_path):

@@ -3,6 +3,7 @@
 import collections
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,16 @@ def test_the_files_are_those_of_a_run_that_other_commands_read(
     )
     assert json.loads(capsys.readouterr().out) == results["test"]
     table.main([f"lm={tmp_path / 'lm'}", "--split=validation"])
+    shutil.copytree(tmp_path / "lm", tmp_path / "fewer")
+    path = tmp_path / "fewer/results.json"
+    stored = json.loads(path.read_text())
+    stored["examples"]["mood"]["test"] -= 1
+    path.write_text(json.dumps(stored))
+    capsys.readouterr()
+    table.main([f"lm={tmp_path / 'lm'}", f"fewer={tmp_path / 'fewer'}"])
+    number = results["examples"]["mood"]["test"]
+    expected = f"differ: mood {number} (lm), {number - 1} (fewer)"
+    assert expected in capsys.readouterr().out
 
 
 def test_what_is_stored_is_not_asked_again(tmp_path, toml, served):

@@ -1,0 +1,49 @@
+"""Results of runs -> a line where they were scored on other numbers of examples."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NAMED = 3
+"""Rows that are named for each number of examples."""
+
+
+def note(rows: Iterable[tuple[str, Mapping[str, Any]]], split: str) -> str | None:
+    """How many examples of each task the rows have, if the numbers differ; else None.
+
+    `rows`: names and results, which may have no numbers.
+
+    >>> results = {"examples": {"irony": {"test": 9}}}, {"examples": {"irony": {"test": 8}}}
+    >>> print(note(zip("ab", results), "test"))
+    not comparable, the numbers of test examples differ: irony 9 (a), 8 (b)
+    """
+    by_task: dict[str, dict[int, list[str]]] = {}
+    for name, results in rows:
+        for task, number in _numbers(results, split).items():
+            names = by_task.setdefault(task, {}).setdefault(number, [])
+            if name not in names:
+                names.append(name)
+    parts = [
+        f"{task} {', '.join(f'{number} ({_listed(names)})' for number, names in own.items())}"
+        for task, own in by_task.items()
+        if len(own) > 1
+    ]
+    if not parts:
+        return None
+    return f"not comparable, the numbers of {split} examples differ: {'; '.join(parts)}"
+
+
+def _numbers(results: Mapping[str, Any], split: str) -> dict[str, int]:
+    """The number of examples of each task; {} for results of older versions."""
+    examples = results.get("examples")
+    if not isinstance(examples, Mapping):
+        return {}
+    return {
+        task: counts[split]
+        for task, counts in examples.items()
+        if isinstance(counts, Mapping) and type(counts.get(split)) is int
+    }
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
