@@ -59,10 +59,14 @@ class _Descriptor(io.FileIO):
 def guard(*, output_is_product: bool) -> None:
     """Makes the standard streams of this process safe to write to.
 
-    With `output_is_product` a failed write to standard output raises OutputError.
+    With `output_is_product` a failed write to standard output raises OutputError, and what
+    does not go to a terminal is UTF-8, as all files are: another encoding lacks signs.
     Without it the output is dropped, with a warning unless the reader closed the pipe.
     """
     _occupy_descriptors()
+    stdout = sys.stdout if output_is_product else None
+    if isinstance(stdout, io.TextIOWrapper) and not stdout.isatty():
+        stdout.reconfigure(encoding="utf-8")
     on_failure = _raise if output_is_product else _warn
     sys.stdout = _guarded(sys.stdout, 1, on_failure)
     sys.stderr = _guarded(sys.stderr, 2, _ignore)

@@ -41,7 +41,10 @@ def _text(body):
 
 @contextlib.contextmanager
 def serving(answer):
-    """Yields a `Served`. `answer(prompt, try)` is a body, or (status, headers, body)."""
+    """Yields a `Served`. `answer(prompt, try)` is a body, or (status, headers, body).
+
+    A body is a text, or texts that are sent as they come.
+    """
     served = Served(answer)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,7 +62,8 @@ def serving(answer):
                 self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(OSError):  # the client did not wait
-                self.wfile.write(content.encode())
+                for part in [content] if isinstance(content, str) else content:
+                    self.wfile.write(part.encode())
 
         def log_message(self, *arguments):
             del arguments

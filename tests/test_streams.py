@@ -166,3 +166,24 @@ def test_a_real_script_without_streams_writes_its_file(tmp_path):
     done = report(tmp_path, "<&- >&- 2>&-", "--out", tmp_path / "table")
     assert done.returncode == 0
     assert "50.00" in (tmp_path / "table").read_text()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_product_is_utf_8_whatever_the_locale(encoding):
+    program = "from mtra_jax import cli; cli.run(lambda _: print('caf\u00e9 \u20ac'))"
+    for options, expected in (
+        ("", "caf\u00e9 \u20ac\n".encode()),
+        (", output_is_product=False", None),
+    ):
+        code = program[:-1] + options + ")"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+        )
+        if expected is None:
+            escaped = "caf\u00e9 \u20ac\n".encode(encoding, "backslashreplace")
+            assert done.stdout == escaped
+        else:
+            assert done.stdout == expected

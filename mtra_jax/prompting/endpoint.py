@@ -62,10 +62,17 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """Raises InputError if `url` is not an address, or `key` cannot be sent."""
+        if "@" in self.url:  # it may hold a password: the URL is not shown
+            raise InputError(
+                "--endpoint: a user name in the URL; expected http://HOST:PORT/v1, and "
+                "--key_env NAME for a key"
+            )
         with refusing(f"--endpoint {self.url}"):
             parts = urllib.parse.urlsplit(self.url)
             _ = parts.port  # raises for another text than a number
-        is_address = parts.scheme in ("http", "https") and parts.hostname
+            (parts.hostname or "").encode("idna")  # raises for a label of no length
+        is_base = not parts.query and not parts.fragment
+        is_address = parts.scheme in ("http", "https") and parts.hostname and is_base
         has_signs = self.url.isascii() and not any(map(str.isspace, self.url))
         if not (is_address and has_signs):
             raise InputError(
@@ -161,12 +168,25 @@ class Endpoint:
         opener = urllib.request.build_opener(_NoRedirects)
         try:
             with opener.open(request, timeout=self.timeout) as answer:
-                return self._read(answer.read(_LARGEST))
+                return self._read(self._body(answer))
         except urllib.error.HTTPError as error:
             return self._refused(error)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise _Again(str(reason) or type(error).__name__) from error
+
+    def _body(self, answer: http.client.HTTPResponse) -> bytes:
+        """What the server sends; each piece, and all of them, within `timeout`."""
+        parts: list[bytes] = []
+        end = time.monotonic() + self.timeout
+        while sum(map(len, parts)) < _LARGEST and (part := answer.read1(1 << 16)):
+            parts.append(part)
+            if time.monotonic() > end:
+                raise TimeoutError(f"no whole answer within {self.timeout:g} s")
+        body = b"".join(parts)[:_LARGEST]
+        if answer.length and len(body) < _LARGEST:
+            raise http.client.IncompleteRead(body, answer.length)
+        return body
 
     def _refused(self, error: urllib.error.HTTPError) -> Reply:
         """The refusal that an error's status stands for, if it is a filter's."""

@@ -204,9 +204,41 @@ def test_a_server_that_is_absent_or_silent_is_named():
         stop.set()
 
 
+def test_a_reply_that_trickles_is_not_waited_for():
+    stop = threading.Event()
+
+    def trickle(prompt, _):
+        return 200, {}, (" " for _ in range(1000) if not stop.wait(0.02))
+
+    with serving(trickle) as served:
+        with pytest.raises(RunError, match=r"no whole answer within 0\.2 s"):
+            replies(served, ["x"], tries=1, timeout=0.2)
+        stop.set()
+
+
+def test_a_reply_that_is_cut_off_is_asked_again():
+    def answer(prompt, number):
+        body = chat("good")
+        return 200, {"Content-Length": str(len(body) + (number == 1))}, body
+
+    with serving(answer) as served:
+        assert replies(served, ["x"], pause=0.001) == {0: Reply("good")}
+        assert len(served.requests) == 2
+
+
+def test_a_password_in_the_url_is_refused_and_not_shown():
+    with pytest.raises(InputError, match="--endpoint: a user name") as error:
+        Endpoint("http://user:secret@localhost/v1", "toy")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
+        "http://a..b/v1",
+        f"http://{70 * 'a'}/v1",
+        "http://localhost/v1?x=1",
+        "http://localhost/v1#f",
         "http://localhost:abc/v1",
         "http://localhost/é",
         "localhost:8000",
