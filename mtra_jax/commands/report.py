@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mtra_jax.reports.comparison import Entry
 
 RESULTS = "results.jsonl"
+RUN = "results.json"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -63,6 +64,11 @@ def main(arguments: Sequence[str]) -> None:
         return
     path = Path(flags.results)
     if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
+        if (path / RUN).exists() and not (path / RESULTS).exists():
+            raise InputError(
+                f"{path}: the work directory of one run; expected that of a sweep, or "
+                "mtra-jax table NAME=DIR"
+            )
         path /= RESULTS
     entries = comparison.read(path)
     if not entries:

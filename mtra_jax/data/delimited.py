@@ -33,7 +33,7 @@ def csv_records(
     `lines`: with their ends. A blank line is a record without fields.
 
     Raises:
-      InputError: quoting that CSV does not allow.
+      InputError: quoting or ends of lines that CSV does not allow.
     """
     # strict: a quote that never closes would swallow the rest of the file.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -43,6 +43,11 @@ def csv_records(
             fields = _next_record(reader)
         except csv.Error as error:
             reason = str(error).partition(" - ")[0]
+            if reason.startswith("new-line character"):
+                raise InputError(
+                    f"{place}: a line that ends with a carriage return alone; expected "
+                    "line feeds, or both"
+                ) from None
             raise InputError(
                 f"{place}: quoting that CSV does not allow: {reason}"
             ) from None

@@ -83,7 +83,8 @@ def resolve(path: str) -> Path:
         )
     except Exception as error:  # the client and its transport raise about thirty types
         raise InputError(
-            f"{path}: no such directory, and not to be had from the hub: {_reason(error)}"
+            f"{path}: no such directory, and not to be had from the hub: {_reason(error)}; "
+            "expected a model there, or a directory of one (backbone.path)"
         ) from error
 
 

@@ -141,7 +141,7 @@ def read(path: str) -> Tuning:
         if name not in spaces:
             place = toml_tables.place(Path(path), text, name)
             hint = did_you_mean(name, spaces)
-            raise InputError(f"{place}: unknown section [{name}]; {hint}")
+            raise InputError(f"{place}: unknown section {shown(name)}; {hint}")
         values = _table(path, content, name)
         table = toml_tables.Table(Path(path), text, name, values)
         rows[name] = _row(table, preset, spaces[name])

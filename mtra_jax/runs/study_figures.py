@@ -9,8 +9,8 @@ import numpy as np
 
 from mtra_jax.reports import comparison, drawing, figures
 from mtra_jax.reports.seeds import AVG, figure
-from mtra_jax.runs import analyses, studies, sweep
-from mtra_jax.runs.studies import Row, Study, Table
+from mtra_jax.runs import analyses, experiments, studies, sweep
+from mtra_jax.runs.studies import Study, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,38 +62,47 @@ def _of_levels(
 ) -> dict[str, "Figure"]:
     """Avg. against the last value of each row: a line for each method, or a picture.
 
-    Values of a method's option are in a picture of that method.
+    Values of a method's option are in a picture of that method, with its own value.
     """
     trials = dict(table.rows)
     averages = {
         (entry.name, entry.seed): figure(entry.results["test"], AVG)
         for entry in entries
     }
-    groups: dict[str, dict[str, list[Row]]] = {}
+    groups: dict[str, dict[str, dict[float, str]]] = {}
+    keys: dict[str, str] = {}
     for row in study.experiment.rows:
         if row.plain:
-            key = row.overrides[-1][0]
+            key, value = row.overrides[-1]
             is_option = key.startswith("method.")
             end = f"{row.plain}-{key.rpartition('.')[2]}" if is_option else ""
-            groups.setdefault(end, {}).setdefault(row.plain, []).append(row)
+            keys[end] = key
+            own = groups.setdefault(end, {}).setdefault(row.plain, {})
+            if is_option and not own and row.plain in trials:
+                own[_value(table, trials[row.plain], key)] = trials[row.plain]
+            own[float(value)] = trials[row.name]
     made = {}
     for end, lines in groups.items():
-        first = next(iter(lines.values()))
-        key = first[0].overrides[-1][0]
-        levels = [float(row.overrides[-1][1]) for row in first]
+        key, levels = keys[end], sorted(next(iter(lines.values())))
         curves = {
             name: np.array(
                 [
-                    [averages.get((trials[row.name], seed), math.nan) for row in rows]
+                    [averages.get((own[level], seed), math.nan) for level in levels]
                     for seed in study.seeds
                 ],
                 np.float64,
             )
-            for name, rows in lines.items()
+            for name, own in lines.items()
         }
         label = AXES.get(key, key.rpartition(".")[2])
         made[end] = figures.robustness_curves(levels, curves, label)
     return made
+
+
+def _value(table: Table, name: str, key: str) -> float:
+    """The value of an option in the runs of a name."""
+    trial = next(trial for trial in table.sweep.trials if trial.name == name)
+    return float(experiments.config_of(trial).method[key.removeprefix("method.")])
 
 
 def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:

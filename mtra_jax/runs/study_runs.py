@@ -58,7 +58,10 @@ def run_all(
 ) -> list[sweep.Job]:
     """Trains what has not finished, see `sweep.run_all`; returns the jobs that failed."""
     failed: list[sweep.Job] = []
+    plans = [*plans]
     for plan in plans:
+        if len(plans) > 1:
+            say(f"{plan.workdir.name}:")
         failed += sweep.run_all(plan, say, should_stop, num_workers)
     return failed
 

@@ -234,6 +234,11 @@ BAD_FILES = [
     ),
     (
         f"{GOEMOTIONS}/train.tsv",
+        b"one\t1\tid\rtwo\t2\tid\r",
+        r"train.tsv:1: a line that ends with a carriage return alone; expected line",
+    ),
+    (
+        f"{GOEMOTIONS}/train.tsv",
         b'"two\nlines"\t1\tid\nb\tx\tid\n',
         r"train.tsv:3: label 'x'",
     ),

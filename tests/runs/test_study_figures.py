@@ -64,6 +64,18 @@ def test_each_option_of_a_method_has_a_picture(drawn, monkeypatch, tmp_path):
     np.testing.assert_equal(curves["mtra"], [[np.nan, 70, 66]])
 
 
+def test_the_value_of_the_preset_is_a_point_of_the_curve(drawn, monkeypatch, tmp_path):
+    study = studies.make(
+        CATALOGUE, "sensitivity", "paper", "tiny", "synthetic", seeds=(0,)
+    )
+    entries = [entry("mtra", 0, 70.0), entry("mtra beta=2", 0, 66.0)]
+    monkeypatch.setattr(sweep, "read", lambda directory: entries)
+    study_figures.draw(study, tmp_path)
+    levels, curves, _ = drawn["sensitivity-mtra-beta"]
+    assert levels == [0.1, 0.5, 1.0, 2.0]
+    np.testing.assert_equal(curves["mtra"], [[70, np.nan, np.nan, 66]])
+
+
 def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     study = studies.make(CATALOGUE, "conflicts", seeds=(0, 1))
     cosines = {"ew": {"0": 0.1, "2": 0.2, "10": 0.3}, "mtra": {"0": 0.4, "2": 0.5}}
@@ -71,7 +83,7 @@ def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     monkeypatch.setattr(
         analyses,
         "figures",
-        lambda place, name: {"cosine": cosines[place.parent.name]},
+        lambda place, name, most: {"cosine": cosines[place.parent.name]},
     )
     study_figures.draw(study, tmp_path)
     epochs, curves, label, measure = drawn["conflicts-cosine"]
@@ -86,6 +98,6 @@ def test_tables_without_numbers_as_columns_have_no_picture(
     study = studies.make(CATALOGUE, "alignment", seeds=(0,))
     monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
     values = {"train": {"TA loss": 1.0, "SA loss": 2.0}}
-    monkeypatch.setattr(analyses, "figures", lambda place, name: values)
+    monkeypatch.setattr(analyses, "figures", lambda place, name, most: values)
     assert study_figures.draw(study, tmp_path) == []
     assert drawn == {}

@@ -694,6 +694,11 @@ def test_the_report_refuses_files_without_results(finished, tmp_path):
     assert answer(report, [str(empty)]) == (
         f"{empty / 'results.jsonl'}: no such file; expected that of a sweep"
     )
+    (empty / "results.json").write_text("{}")
+    assert answer(report, [str(empty)]) == (
+        f"{empty}: the work directory of one run; expected that of a sweep, or mtra-jax "
+        "table NAME=DIR"
+    )
     (empty / "results.jsonl").write_text("")
     assert answer(report, [str(empty)]) == (
         f"{empty / 'results.jsonl'}: empty; expected a finished run"
