@@ -62,14 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         _check_alone(flags)
         _draw(cli.existing_directory(flags.results), flags)
         return
-    path = Path(flags.results)
-    if os.path.isdir(path):  # unlike `Path.is_dir`, False for a name that is too long
-        if (path / RUN).exists() and not (path / RESULTS).exists():
-            raise InputError(
-                f"{path}: the work directory of one run; expected that of a sweep, or "
-                "mtra-jax table NAME=DIR"
-            )
-        path /= RESULTS
+    path = _file(Path(flags.results))
     entries = comparison.read(path)
     if not entries:
         raise InputError(f"{path}: empty; expected a finished run")
@@ -87,6 +80,24 @@ def main(arguments: Sequence[str]) -> None:
         Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _file(path: Path) -> Path:
+    """The lines of the runs: `path`, or that of a directory.
+
+    Raises:
+      InputError: the directory is that of one run.
+    """
+    if not os.path.isdir(
+        path
+    ):  # unlike `Path.is_dir`, for names that are too long, too
+        return path
+    if (path / RUN).exists() and not (path / RESULTS).exists():
+        raise InputError(
+            f"{path}: the work directory of one run; expected that of a sweep, or "
+            "mtra-jax table NAME=DIR"
+        )
+    return path / RESULTS
 
 
 def _draw(directory: Path, flags: argparse.Namespace) -> None:
