@@ -2,7 +2,7 @@
 
   mtra-jax search ew,ew_tuned,mtra --preset minilm_tweeteval --workdir runs/search \\
       [--trials 16] [--space grid|optuna] [--seed 0] [--config.KEY=VALUE] \\
-      [--jobs 2]
+      [--jobs 2] [--dry_run]
   mtra-jax experiment main --backbone minilm --found runs/search/found.toml --workdir runs/main
 
 The same command continues. No trial scores the test set. One process at a time searches in
@@ -13,9 +13,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from mtra_jax.runs.search import Search
+    from mtra_jax.runs.search_results import Try
 
 GRID, OPTUNA = "grid", "optuna"
 
@@ -35,18 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax.reports import bars
-    from mtra_jax.runs import (
-        locks,
-        loop,
-        processes,
-        search,
-        search_results,
-        search_values,
-        searching,
-        signals,
-        workers,
-    )
+    from mtra_jax.runs import search, search_results, search_values, workers
 
     planned = search.make(
         names,
@@ -59,21 +53,10 @@ def main(arguments: Sequence[str]) -> None:
         shlex.join([*cli.command("search"), *arguments]),
     )
     workers.start_devices(num_workers)
-    with (
-        locks.held_together([workdir]),
-        signals.caught(processes.own_signals()) as requests,
-    ):
-        bars.write_line(
-            f"{len(names)} methods, {trials} trials each on validation: "
-            f"{', '.join(names)}"
-        )
-        try:
-            should_stop = processes.stop_together(requests.should_stop)
-            ended = searching.run_all(
-                planned, bars.write_line, should_stop, num_workers
-            )
-        except loop.Stopped as stopped:
-            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+    if flags.dry_run:
+        _list(planned)
+        return
+    ended = _search(planned, num_workers)
     for name, tries in ended.items():
         print(f"\n{search_results.table(name, planned.selection(name), tries)}")
     lost = [name for name, tries in ended.items() if search_results.best(tries) is None]
@@ -81,6 +64,35 @@ def main(arguments: Sequence[str]) -> None:
         print(f"\nfile: {workdir / search_values.FILE}")
     if lost:
         sys.exit(f"error: no finished trial of {', '.join(lost)}")
+
+
+def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
+    """Trains what has not ended; returns all trials, by the name of the space."""
+    from mtra_jax.reports import bars
+    from mtra_jax.runs import locks, loop, processes, searching, signals
+
+    with (
+        locks.held_together([planned.workdir]),
+        signals.caught(processes.own_signals()) as requests,
+    ):
+        bars.write_line(
+            f"{len(planned.spaces)} methods, {planned.num_trials} trials each on "
+            f"validation: {', '.join(planned.spaces)}"
+        )
+        try:
+            should_stop = processes.stop_together(requests.should_stop)
+            return searching.run_all(planned, bars.write_line, should_stop, num_workers)
+        except loop.Stopped as stopped:
+            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+
+
+def _list(planned: "Search") -> None:
+    """Prints what would be trained, and how long that takes."""
+    from mtra_jax.reports import bars
+    from mtra_jax.runs import locks, search_listing
+
+    locks.check_usable(planned.workdir)
+    bars.write_line(search_listing.listing(planned))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed", default="0", metavar="N", help="of the points and of the runs"
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="lists the trials, trains nothing"
     )
     cli.add_jobs(parser)
     return parser

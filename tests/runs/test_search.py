@@ -17,9 +17,11 @@ from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import registry
 from mtra_jax.reports import comparison, formats
 from mtra_jax.runs import (
+    estimates,
     experiments,
     loop,
     search,
+    search_listing,
     search_optuna,
     search_results,
     search_rows,
@@ -30,6 +32,7 @@ from mtra_jax.runs import (
     selection,
     studies,
     sweep,
+    training,
 )
 from mtra_jax.runs.search_values import Chosen, Tuning
 
@@ -231,6 +234,26 @@ def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, train
         assert content[name]["values"] == {k: flat[k] for k in content[name]["values"]}
         assert (content[name]["trials"], content[name]["commit"]) == (4, "abc")
     assert not list(tmp_path.glob("**/checkpoints"))
+
+
+def test_a_listing_counts_the_trials_that_have_not_ended(
+    tmp_path, trainer, monkeypatch
+):
+    rates = estimates.Rates({}, 0.25, "from a step", compilation=7)
+    monkeypatch.setattr(estimates, "from_step", lambda config: rates)
+    run_all(made(tmp_path, trials=1))
+    before = sorted(tmp_path.rglob("*"))
+    planned = made(tmp_path, ("ew", "mtra"), trials=3)
+    lines = search_listing.listing(planned).splitlines()
+    assert sorted(tmp_path.rglob("*")) == before
+    rows = [line.split()[:4] for line in lines[1:3]]
+    assert rows == [["ew", "3", "1", "3"], ["mtra", "3", "0", "3"]]
+    total = 0.0
+    for name, count in (("ew", 2), ("mtra", 3)):
+        config = experiments.config_of(planned.trial(name, ()))
+        data, _ = training.CurrentInputs().data(config)
+        total += count * estimates.seconds(config, data, rates)
+    assert lines[3].startswith(f"about {estimates.duration(total)}, one trial")
 
 
 def test_what_a_space_has_fixed_is_in_all_its_trials_and_in_the_rows_with_its_values(

@@ -1,0 +1,37 @@
+"""A search -> the trials that it has still to train, and about how long they take."""
+
+from mtra_jax.reports import tables
+from mtra_jax.runs import estimates, experiments, search_trials, training
+from mtra_jax.runs.search import Search
+
+
+def listing(planned: Search) -> str:
+    """A row for each method, and the time of all by a measured step.
+
+    Each trial counts with all its epochs, and with the values of the preset for what the
+    search varies.
+
+    Raises:
+      InputError: data, weights or devices are missing.
+    """
+    current = training.CurrentInputs()
+    rates = None
+    body = [("method", "trials", "ended", "epochs", "about")]
+    total = 0.0
+    for name in planned.spaces:
+        config = experiments.config_of(planned.trial(name, ()))
+        rates = rates or estimates.from_step(config)
+        data, _ = current.data(config)
+        count = planned.num_trials
+        places = (planned.directory(name, number) for number in range(count))
+        ended = sum(search_trials.read(place) is not None for place in places)
+        seconds = (count - ended) * estimates.seconds(config, data, rates)
+        total += seconds
+        about = estimates.duration(seconds)
+        body.append((name, str(count), str(ended), str(config.epochs), about))
+    assert rates is not None  # a search has a method
+    return (
+        f"{tables.align(body)}\n"
+        f"about {estimates.duration(total)}, one trial after the other, if this machine "
+        f"does nothing else ({rates.origin})"
+    )
