@@ -88,9 +88,7 @@ def _file(path: Path) -> Path:
     Raises:
       InputError: the directory is that of one run.
     """
-    if not os.path.isdir(
-        path
-    ):  # unlike `Path.is_dir`, for names that are too long, too
+    if not os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
         return path
     if (path / RUN).exists() and not (path / RESULTS).exists():
         raise InputError(
