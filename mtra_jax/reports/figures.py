@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAP = "cividis"
 """Its brightness grows from end to end."""
+NUMBERED = 6
+"""Points of a line with a number."""
 BINS = 30
 """Means of training losses along a curve."""
 
@@ -159,6 +161,32 @@ def robustness_curves(
                     sizes, *band, color=look["color"], alpha=0.15, linewidth=0
                 )
         axes.set(xlabel=noise, ylabel=measure)
+        if all(float(size).is_integer() for size in sizes):  # such as epochs
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        return figure
+
+
+def plane(
+    paths: Mapping[str, np.ndarray], epochs: Sequence[str], across: str, upwards: str
+) -> "Figure":
+    """The way of each method through a plane; some points have the number of the epoch.
+
+    `paths`: [epochs, 2] by name; a point that is not finite is left out.
+
+    Source: InfoMTL, figure 2.
+    """
+    every = math.ceil(len(epochs) / NUMBERED)
+    with drawing.style():
+        figure, (axes,) = drawing.panels(1, (3.4, 2.4))
+        for place, (name, points) in enumerate(paths.items()):
+            look = drawing.look(place)
+            axes.plot(*points.T, label=name, **look)
+            for epoch, point in [*zip(epochs, points, strict=True)][::-every]:
+                if np.isfinite(point).all():
+                    offset = {"xytext": (3, 3), "textcoords": "offset points"}
+                    axes.annotate(epoch, point, color=look["color"], **offset)
+        axes.set(xlabel=across, ylabel=upwards)
         axes.legend()
         return figure
 

@@ -48,7 +48,8 @@ class Analysis(NamedTuple):
     The key "" of `forms` is that of all other columns. `note`: what the figures are, below
     the table. With `is_of_epochs` the analysis of every epoch is a column of its number.
     `passes`: forward passes over each text, by split; a backward pass counts as two. Those
-    of "gradients" are over the texts of `task_gradients`. `trains_critics`: besides them.
+    of "gradients" are over the texts of `task_gradients`. `trains_critics`: besides them. `plane`:
+    the titles of figures that a picture shows against each other.
     """
 
     measure: Callable[[Trained], Values]
@@ -57,6 +58,7 @@ class Analysis(NamedTuple):
     passes: Mapping[str, int]
     is_of_epochs: bool = False
     trains_critics: bool = False
+    plane: tuple[str, str] | None = None
 
 
 def of_trials(
@@ -311,6 +313,7 @@ ANALYSES = {
         {"validation": ROWS},
         is_of_epochs=True,
         trains_critics=True,
+        plane=("I(X; Z)", "I(Z; Z_t)"),
     ),
     "conflicts": Analysis(
         conflicting,

@@ -118,17 +118,33 @@ def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figu
         names = _numbers(lines, title)
         if not names:
             continue
-        curves = {
-            name: np.array(
-                [[own.get(title, {}).get(n, math.nan) for n in names] for own in seeds]
-            )
-            for name, seeds in lines.items()
-        }
+        curves = _curves(lines, title, names)
         end = "".join(c if c.isalnum() else "_" for c in title.lower()).strip("_")
         sizes = [float(name) for name in names]
         measure = title if label == EPOCH else "Avg."
         made[end] = figures.robustness_curves(sizes, curves, label, measure)
+    axes = analyses.ANALYSES[study.name].plane
+    if axes and lines:
+        names = _numbers(lines, axes[0])
+        both = [_curves(lines, title, names) for title in axes]
+        paths = {
+            name: np.stack([own[name].mean(axis=0) for own in both], axis=1)
+            for name in lines
+        }
+        made[""] = figures.plane(paths, names, *axes)
     return made
+
+
+def _curves(
+    lines: Mapping[str, Sequence[analyses.Values]], title: str, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The figures [seeds, names] of each row; NaN where a run has none."""
+    return {
+        name: np.array(
+            [[own.get(title, {}).get(n, math.nan) for n in names] for own in seeds]
+        )
+        for name, seeds in lines.items()
+    }
 
 
 def _numbers(lines: Mapping[str, Sequence[analyses.Values]], title: str) -> list[str]:

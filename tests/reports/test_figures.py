@@ -75,6 +75,10 @@ def drawn():
         "robustness": figures.robustness_curves(
             [0, 2], {"ew": curves, "si": curves[0]}
         ),
+        "epochs": figures.robustness_curves([0, 1, 2], {"ew": np.arange(3.0)}, "epoch"),
+        "plane": figures.plane(
+            {"ew": np.array([[1.0, 2.0], [3.0, 4.0], [np.nan, 5.0]])}, "012", "x", "y"
+        ),
         "ranks": figures.critical_differences(ranking),
         "z": figures.representations(rng.normal(size=(40, 2)), groups, [0.5, 0.25]),
     }
@@ -114,6 +118,20 @@ def test_bands_are_one_deviation_around_the_mean(drawn):
     heights = band.get_paths()[0].vertices[:, 1]
     assert heights.max() == pytest.approx(71 + np.sqrt(2))
     assert heights.min() == pytest.approx(62 - np.sqrt(8))
+
+
+def test_epochs_have_whole_numbers(drawn):
+    ticks = drawn["epochs"].axes[0].get_xticks()
+    assert all(float(tick).is_integer() for tick in ticks)
+
+
+def test_points_of_a_plane_have_their_epochs(drawn):
+    axes = drawn["plane"].axes[0]
+    np.testing.assert_array_equal(
+        axes.lines[0].get_xydata(), [[1, 2], [3, 4], [np.nan, 5]]
+    )
+    numbers = {text.get_text(): (*map(float, text.xy),) for text in axes.texts}
+    assert numbers == {"0": (1, 2), "1": (3, 4)}
 
 
 def test_methods_stand_at_their_mean_ranks(drawn):

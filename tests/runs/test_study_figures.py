@@ -92,6 +92,27 @@ def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     np.testing.assert_equal(curves["ew"], [[0.1, 0.2, 0.3]] * 2)
 
 
+def test_the_plane_has_the_means_of_both_figures(drawn, monkeypatch, tmp_path):
+    study = studies.make(CATALOGUE, "information_plane", seeds=(0, 1))
+    monkeypatch.setattr(study_figures.figures, "plane", lambda *arguments: arguments)
+    monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
+
+    def figures(place, name, most):
+        seed = float(place.name.removeprefix("seed"))
+        return {
+            "I(X; Z)": {"0": 1.0 + seed, "1": 2.0 + seed},
+            "I(Z; Z_t)": {"0": 3.0 - seed, "1": 4.0},
+        }
+
+    monkeypatch.setattr(analyses, "figures", figures)
+    study_figures.draw(study, tmp_path)
+    paths, epochs, *axes = drawn["information_plane"]
+    assert (epochs, axes) == (["0", "1"], ["I(X; Z)", "I(Z; Z_t)"])
+    assert list(paths) == ["ew", "mt_vib", "infomtl", "mtra"]
+    np.testing.assert_equal(paths["mtra"], [[1.5, 2.5], [2.5, 4.0]])
+    assert {"information_plane-i_x__z", "information_plane-i_z__z_t"} <= set(drawn)
+
+
 def test_tables_without_numbers_as_columns_have_no_picture(
     drawn, monkeypatch, tmp_path
 ):
