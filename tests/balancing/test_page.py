@@ -1,0 +1,124 @@
+"""The page of the balancers: its table is that of the code, and its examples run."""
+
+import inspect
+import math
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mtra_jax import balancing
+from mtra_jax.balancing import Balancer, Inputs, Reads
+
+PAGE = Path(balancing.__file__).with_name("README.md").read_text(encoding="utf-8")
+ARGUMENTS = {"by_size": ([3, 2, 1],), "dynamic_average": (10,)}
+PARAMS = {"w": jnp.ones(2)}
+PASSES = {
+    Reads.LOSSES: "losses",
+    Reads.GRAMIAN: "Gramian",
+    Reads.GRADIENTS: "gradients",
+}
+FIRST, SECOND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def balancers():
+    """The factories by their names, those of `Reads.LOSSES` first."""
+    made = {}
+    for name in balancing.__all__:
+        factory = getattr(balancing, name)
+        if inspect.isfunction(factory) and "value_and_grad" not in name:
+            made[name] = factory, factory(*ARGUMENTS.get(name, ()))
+    assert all(isinstance(own, Balancer) for _, own in made.values())
+    places = {reads: place for place, reads in enumerate(PASSES)}
+    return dict(sorted(made.items(), key=lambda item: places[item[1][1].reads]))
+
+
+def start(balancer):
+    extra = (PARAMS,) if balancer.reads is Reads.GRADIENTS else ()
+    return balancer.init(3, *extra)
+
+
+def draws(balancer):
+    inputs = Inputs(
+        losses=jnp.ones(3),
+        present=jnp.ones(3, bool),
+        gramian=jnp.eye(3),
+        gradients={"w": jnp.ones((3, 2))},
+    )
+    try:
+        balancer.combine(inputs, start(balancer))
+    except ValueError as error:
+        return "`rng` must be a key" in str(error)
+    return False
+
+
+def row(factory, balancer):
+    options = ", ".join(
+        own.name if own.default is own.empty else f"{own.name}={own.default!r}"
+        for own in inspect.signature(factory).parameters.values()
+    )
+    state = start(balancer)
+    needs = [
+        "learned" if jax.tree.leaves(state.learned) else "",
+        "memory" if jax.tree.leaves(state.memory) else "",
+        "`rng`" if draws(balancer) else "",
+    ]
+    about = inspect.getdoc(factory).split("\n")[0]
+    cells = [
+        f"`{factory.__name__}({options})`",
+        about,
+        PASSES[balancer.reads],
+        ", ".join(filter(None, needs)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_is_that_of_the_code():
+    rows = [row(*own) for own in balancers().values()]
+    head = "| call | balancer | reads | needs |\n| --- | --- | --- | --- |\n"
+    assert f"\n{head}{chr(10).join(rows)}\n" in PAGE
+
+
+@pytest.fixture
+def problem():
+    """Two tasks whose losses are 0 at different points."""
+    goals = jnp.array([[0.0, 2.0], [2.0, 0.0]])
+    return {
+        "params": {"shared": jnp.array([3.0, 3.0]), "heads": jnp.zeros(2)},
+        "losses_fn": lambda params, batch: (
+            jnp.sum((params["shared"] - goals) ** 2, axis=1) * batch + 0.5
+        ),
+        "optimiser": optax.sgd(0.05),
+        "batches": [jnp.ones(())] * 200,
+    }
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "pcgrad", "gradnorm", "equal"])
+def test_the_loop_of_the_page_trains_parameters_and_weights(problem, name):
+    names = {**problem, "balancer": getattr(balancing, name)()}
+    exec(FIRST, names)
+    np.testing.assert_allclose(names["params"]["shared"], [1.0, 1.0], atol=0.05)
+    learned = names["state"].learned
+    if name == "uncertainty":
+        # At the minimum ℓ = 2.5 and exp(−s) ℓ = 1/2.
+        np.testing.assert_allclose(learned, [math.log(5)] * 2, atol=0.05)
+    assert bool(jax.tree.leaves(learned)) == (name in ("uncertainty", "gradnorm"))
+
+
+def test_the_balancer_of_the_page_weighs_by_inverse_losses():
+    names = {}
+    exec(SECOND, names)
+    balancer = names["inverse_losses"]()
+    step = balancing.value_and_grad(lambda p, scale: scale * p, balancer)
+    one, state = jnp.array(1.0), balancer.init(2)
+    (value, aux), gradient, _ = step(one, state, jnp.array([2.0, 8.0]))
+    np.testing.assert_allclose(aux.weights, [0.25, 0.0625], rtol=1e-6)
+    np.testing.assert_allclose([value, gradient], 1.0, rtol=1e-6)
+    present = jnp.array([True, False])
+    (value, aux), gradient, _ = step(one, state, jnp.array([2.0, 0.0]), present=present)
+    np.testing.assert_allclose(aux.weights, [0.5, 0.0], rtol=1e-6)
+    np.testing.assert_allclose([value, gradient], 1.0, rtol=1e-6)
