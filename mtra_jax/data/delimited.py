@@ -45,8 +45,8 @@ def csv_records(
             reason = str(error).partition(" - ")[0]
             if reason.startswith("new-line character"):
                 raise InputError(
-                    f"{place}: a line that ends with a carriage return alone; expected "
-                    "line feeds, or both"
+                    f"{place}: a carriage return alone, which CSV does not allow; expected "
+                    "line feeds at the ends of lines, and quotes around a text with others"
                 ) from None
             raise InputError(
                 f"{place}: quoting that CSV does not allow: {reason}"

@@ -235,7 +235,7 @@ BAD_FILES = [
     (
         f"{GOEMOTIONS}/train.tsv",
         b"one\t1\tid\rtwo\t2\tid\r",
-        r"train.tsv:1: a line that ends with a carriage return alone; expected line",
+        r"train.tsv:1: a carriage return alone, which CSV does not allow; expected line",
     ),
     (
         f"{GOEMOTIONS}/train.tsv",
