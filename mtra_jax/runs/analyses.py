@@ -30,7 +30,9 @@ Values = dict[str, dict[str, float]]
 FEWEST_TEXTS = 4
 """In a split of a task: two for a critic of the information plane, two to measure it."""
 SIZES = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""L2 norms of the noise on the word embeddings, besides 0."""
+"""L2 norms of adversarial noise on the word embeddings, besides 0."""
+RANDOM_SIZES = (10.0, 50.0, 100.0, 200.0, 500.0)
+"""Those of random noise: hardly any of its millions of numbers are along the gradient."""
 ROWS = 4
 """Passes of `Trained.rows`: z, its two views, the outputs."""
 PGD_STEPS = 10
@@ -222,18 +224,22 @@ def spread(trained: Trained) -> Values:
 def robust(trained: Trained) -> Values:
     """Avg. on the test set under noise of growing size."""
     kinds = {
-        "FGM": robustness.fgm(),
-        "PGD": robustness.pgd(PGD_STEPS),
-        "random": robustness.noise(),
+        "FGM": (robustness.fgm(), SIZES),
+        "PGD": (robustness.pgd(PGD_STEPS), SIZES),
+        "random": (robustness.noise(), RANDOM_SIZES),
     }
     # The same for all kinds.
-    clean = attacks.averages(trained, kinds["random"], (0.0,))
-    names = [f"{size:g}" for size in (0.0, *SIZES)]
+    clean = attacks.averages(trained, robustness.noise(), (0.0,))
     return {
-        title: dict(
-            zip(names, clean + attacks.averages(trained, kind, SIZES), strict=True)
-        )
-        for title, kind in kinds.items()
+        title: {
+            f"{size:g}": average
+            for size, average in zip(
+                (0.0, *sizes),
+                clean + attacks.averages(trained, attack, sizes),
+                strict=True,
+            )
+        }
+        for title, (attack, sizes) in kinds.items()
     }
 
 
@@ -299,7 +305,7 @@ ANALYSES = {
         {"": (".2f", 1)},
         "Avg. on the test set; columns: L2 norm of the noise on the matrix of word "
         "embeddings, anew for each batch",
-        {"test": 1 + len(SIZES) * (FGM_PASSES + PGD_PASSES + 1)},
+        {"test": 1 + len(SIZES) * (FGM_PASSES + PGD_PASSES) + len(RANDOM_SIZES)},
     ),
     "information_plane": Analysis(
         plane,
