@@ -158,7 +158,7 @@ BAD = [
     ("surrogate.csv", b"a,b\n\xed\xa0\x80,1\n", [":2", "byte 0xed"]),
     ("never-closed.csv", 'a,b\n1,2\n"3,4\n5,6\n', [":3", "quoting", "end of data"]),
     ("text-after-quote.csv", 'a,b\n"1"x,2\n', [":2", "quoting", "expected after"]),
-    ("carriage-return.csv", "a,b\n1\r2,3\n", [":2", "new-line", "unquoted"]),
+    ("carriage-return.csv", "a,b\n1\r2,3\n", [":2", "carriage return", "line feeds"]),
     ("empty.tsv", "", [": the file is empty"]),
     ("commas.tsv", "a,b\n1,2\n", [":1", "no column 'a'", "['a,b']"]),
     ("short-row.tsv", "a\tb\n1\t2\n3\n", [":3", "1 columns; expected 2"]),
