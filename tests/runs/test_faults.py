@@ -93,10 +93,11 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
             "are kept"
         )
         for place, call, room, steps, message in (
-            (START, 1, 0, [], f"/inputs.json: {reason}"),
-            (RETAIN, 4, 0, [4], checkpoint),
-            (RETAIN, 4, 1 << 16, [8], checkpoint),
-            (SCORING, 1, 0, [12], f"/predictions/irony.txt: {reason}"),
+            (START, 1, 0, [[]], f"/inputs.json: {reason}"),
+            (RETAIN, 4, 0, [[4]], checkpoint),
+            # An older one may be gone by then, and leave room for one more.
+            (RETAIN, 4, 1 << 16, [[8], [8, 10]], checkpoint),
+            (SCORING, 1, 0, [[12]], f"/predictions/irony.txt: {reason}"),
         ):
             faults = [(place, call, *fault(room))]
             errors = script.train(workdir, code=1, faults=faults)
@@ -105,7 +106,7 @@ def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_room(
                 # Written in the background: the next lines of the log may fail before.
                 expected.append(f"/metrics.jsonl: {reason}")
             assert errors in [f"error: {workdir}{text}\n" for text in expected]
-            assert steps_kept(workdir) == steps
+            assert steps_kept(workdir) in steps
             assert not (workdir / "results.json").exists()
         fault(0)
         assert script.train(workdir) == ""

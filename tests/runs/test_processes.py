@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -113,6 +114,13 @@ def ended(cache, tmp_path_factory):
     return root / "one", root / "two", outputs[-1]
 
 
+GLOO = {
+    *("[Gloo]", "Rank", "is", "connected", "to", "peer", "ranks", "ranks.", "Expected"),
+    *("number", "of", ":"),
+}
+"""The words of a line of Gloo, besides numbers."""
+
+
 def losses_of(workdir):
     lines = [
         json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()
@@ -165,7 +173,8 @@ def test_two_processes_compute_the_same_bits_by_shard_map(ended, cache, tmp_path
 
 def test_only_process_0_writes_and_prints(ended):
     _, two, output = ended
-    assert all(line.startswith("[Gloo] ") for line in output.splitlines())
+    # Its threads may print at once, each a line in pieces.
+    assert set(re.sub(r"\d+", " ", output).split()) <= GLOO
     writers = {path.name for path in (two / "checkpoints").rglob("ocdbt.process_*")}
     assert writers == {"ocdbt.process_0"}
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
