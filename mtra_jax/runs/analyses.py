@@ -24,7 +24,8 @@ from mtra_jax.runs.trained import Trained
 from mtra_jax.tasks import Task
 from mtra_jax.types import Params
 
-FORMAT = 1
+FORMAT = 2
+"""Changes with what the figures of an analysis are."""
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
 FEWEST_TEXTS = 4
@@ -50,8 +51,8 @@ class Analysis(NamedTuple):
     The key "" of `forms` is that of all other columns. `note`: what the figures are, below
     the table. With `is_of_epochs` the analysis of every epoch is a column of its number.
     `passes`: forward passes over each text, by split; a backward pass counts as two. Those
-    of "gradients" are over the texts of `task_gradients`. `trains_critics`: besides them. `plane`:
-    the titles of figures that a picture shows against each other.
+    of "gradients" are over the texts of `task_gradients`. `trains_critics`: besides them.
+    `plane`: the titles of figures that a picture shows against each other.
     """
 
     measure: Callable[[Trained], Values]
@@ -92,16 +93,15 @@ def figures(directory: Path, name: str, most_texts: int = 0) -> Values:
     path = path_of(directory, name, most_texts)
     if path.exists():
         return _read(path)
-    analysis = ANALYSES[name]
-    measure = _of_epochs if analysis.is_of_epochs else _of_best
-    values = measure(analysis, Trained(directory, most_texts), directory)
+    analysis, trained = ANALYSES[name], Trained(directory, most_texts)
+    values = (
+        _of_epochs(analysis, trained, directory)
+        if analysis.is_of_epochs
+        else analysis.measure(trained)
+    )
     path.parent.mkdir(exist_ok=True)
     files.write_json(path, {"format": FORMAT, "values": values})
     return _read(path)
-
-
-def _of_best(analysis: Analysis, trained: Trained, _: Path) -> Values:
-    return analysis.measure(trained)
 
 
 def _of_epochs(analysis: Analysis, trained: Trained, directory: Path) -> Values:
@@ -120,7 +120,7 @@ def _of_epochs(analysis: Analysis, trained: Trained, directory: Path) -> Values:
 def _read(path: Path) -> Values:
     stored = files.read_json(path, "; remove it to compute it again")
     try:
-        if stored["format"] != FORMAT or type(stored["format"]) is not int:
+        if stored["format"] != FORMAT:
             raise ValueError(f"format {shown(stored['format'])}; expected {FORMAT}")
         values = {
             title: {n: _figure(value) for n, value in columns.items()}

@@ -16,6 +16,8 @@ from mtra_jax.methods import registry
 from mtra_jax.runs import preparation, step_cost, task_gradients
 from mtra_jax.runs.analyses import FORWARD_AND_BACKWARD, Analysis
 
+FEW_STEPS = 3
+"""Measured for an estimate, which should be there soon."""
 Examples = Mapping[str, Mapping[str, int]]
 """The number of examples by task and split, as in results.json."""
 
@@ -80,7 +82,7 @@ def from_step(config: ConfigDict) -> Rates:
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
-    cost = step_cost.of(config, num_steps=3)
+    cost = step_cost.of(config, FEW_STEPS)
     units = FORWARD_AND_BACKWARD * passes(config) * cost.num_texts
     origin = (
         f"from a step of {config.method.name}: {cost.seconds:.3f} s, "

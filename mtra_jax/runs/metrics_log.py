@@ -21,30 +21,26 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "toke
 METRICS = "metrics.jsonl"
 DIAGNOSTICS = "diagnostics.jsonl"
 TEST = b'"test/'
+JOBS = "MTRA_JAX_JOBS"
+"""The variable in which `workers` tells a run how many are trained at a time."""
 """Begins each name of a test figure in a line of `metrics.jsonl`."""
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:
     """Versions, devices and git revision; None for those that cannot be read.
 
-    `cores`: those that this process may use, fewer than `cpu_count` beside other runs.
+    `jobs`: how many runs the command trains at a time, each in a process.
     """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "cores": _num_cores(),
+        "jobs": int(os.environ.get(JOBS, "1")),
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": [device.device_kind for device in devices],
         "processes": jax.process_count(),
         "git_revision": _git_revision(),
     }
-
-
-def _num_cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _version(package: str) -> str | None:

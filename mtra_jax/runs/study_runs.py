@@ -164,12 +164,9 @@ def _grid(
 
 
 def _is_beside_others(line: Mapping[str, Any]) -> bool:
-    """Whether a run had a share of the cores, as one of several at a time."""
+    """Whether a run was one of several at a time; False for lines of older versions."""
     own = line.get("environment")
-    if not isinstance(own, Mapping):
-        return False
-    cores, all_cores = own.get("cores"), own.get("cpu_count")
-    return isinstance(cores, int) and isinstance(all_cores, int) and cores < all_cores
+    return isinstance(own, Mapping) and own.get("jobs", 1) != 1
 
 
 def _with_note(grid: grids.Grid, table: Table) -> grids.Grid:

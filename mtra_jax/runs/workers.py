@@ -24,7 +24,7 @@ import jax
 
 from mtra_jax import failures
 from mtra_jax.errors import InputError
-from mtra_jax.runs import loop
+from mtra_jax.runs import loop, metrics_log
 from mtra_jax.runs import workdir as run_files
 from mtra_jax.runs.experiments import Overrides, Trial
 from mtra_jax.train import devices
@@ -313,6 +313,7 @@ def cores(place: int, num_workers: int) -> list[int]:
 def environment(num_workers: int) -> dict[str, str]:
     """The environment of a worker, with its share of a GPU's memory."""
     own = {key: v for key, v in os.environ.items() if key not in _set_here}
+    own[metrics_log.JOBS] = str(num_workers)
     if not any(name in own for name in FRACTIONS):
         own[FRACTIONS[1]] = f"{ALL_OF_A_GPU / num_workers:.3f}"
     return own

@@ -188,17 +188,20 @@ def test_noise_of_size_zero_leaves_the_outputs_and_a_large_one_moves_them(
 
 def test_a_damaged_file_of_figures_is_named(workdir):
     path = workdir / "ew/seed0/analysis/uniformity.json"
-    for content in (
-        '{"format": 1, "values": {"x": 3}}',
-        '{"format": 1, "values": {}}',
-        '{"format": 1, "values": {"x": {}}}',
-        '{"format": 1, "values": {"x": {"y": true}}}',
-        '{"format": 1, "values": {"x": {"y": "1"}}}',
-        '{"format": 1, "values": {"x": {"y": 1' + 400 * "0" + "}}}",
-        '{"format": true, "values": {"x": {"y": 1}}}',
+    for values in (
+        '{"x": 3}',
+        "{}",
+        '{"x": {}}',
+        '{"x": {"y": true}}',
+        '{"x": {"y": "1"}}',
+        '{"x": {"y": 1' + 400 * "0" + "}}",
     ):
-        path.write_text(content)
-        with pytest.raises(InputError, match=f"{path}: damaged: "):
+        path.write_text(f'{{"format": {analyses.FORMAT}, "values": {values}}}')
+        with pytest.raises(InputError, match=f"{path}: damaged: (?!format)"):
+            analyses.figures(workdir / "ew/seed0", "uniformity")
+    for other in ("true", analyses.FORMAT - 1):
+        path.write_text(f'{{"format": {other}, "values": {{"x": {{"y": 1}}}}}}')
+        with pytest.raises(InputError, match=f"{path}: damaged: format"):
             analyses.figures(workdir / "ew/seed0", "uniformity")
     path.unlink()
 

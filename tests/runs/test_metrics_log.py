@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 
 import jax
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from mtra_jax import files
 from mtra_jax.errors import InputError
-from mtra_jax.runs import metrics_log
+from mtra_jax.runs import metrics_log, workers
 from mtra_jax.runs.loggers import tensorboard
 from mtra_jax.runs.loggers.contract import RunDescription
 
@@ -28,15 +27,11 @@ def write(directory, *, step, lines, active=True):
     record.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
-def test_the_environment_has_the_cores_that_the_process_may_use():
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert metrics_log.environment([])["cores"] == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    assert metrics_log.environment([])["cores"] == len(before)
+def test_the_environment_has_the_number_of_runs_at_a_time(monkeypatch):
+    assert metrics_log.environment([])["jobs"] == 1
+    variables = workers.environment(3)
+    monkeypatch.setenv(metrics_log.JOBS, variables[metrics_log.JOBS])
+    assert metrics_log.environment([])["jobs"] == 3
 
 
 def test_one_line_a_step(tmp_path):
