@@ -45,7 +45,9 @@ def of_scores(
     """
     keys = _keys(comparison.tasks) if shows_tasks else []
     columns = [*(column for column, _ in keys), Column("", "Avg.", better=1)]
-    columns.append(Column("", "Δp", "+.2f", better=1, is_mean=False))
+    # Improvements over different rows do not compare.
+    better = 1 if len(comparison.baselines) == 1 else 0
+    columns.append(Column("", "Δp", "+.2f", better, is_mean=False))
     columns += [Column("", name, is_mean=False) for name in STATISTICS]
     has_unread = unread.is_shown(row.unread for row in comparison.rows)
     if has_unread:

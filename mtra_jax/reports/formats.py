@@ -175,11 +175,14 @@ def _layout(
     if unread.is_shown(row.unread for row in rows):
         heads.append(unread.HEAD)
         columns.append([_share_cell(row.unread, style) for row in rows])
-    if len(comparison.baselines) > 1:
+    differs = len(comparison.baselines) > 1
+    if differs:
         heads.append(("", AGAINST))
         columns.append([style.escape(row.baseline) for row in rows])
     heads.append(("", "Δp"))
-    columns.append(_column([Cell(row.delta_p, None) for row in rows], style, sign="+"))
+    improvements = [Cell(row.delta_p, None) for row in rows]
+    # Improvements over different rows do not compare.
+    columns.append(_column(improvements, style, sign="+", marks_best=not differs))
     if _has_intervals(comparison):
         heads.append(("", INTERVAL))
         columns.append([_interval_cell(row, style) for row in rows])
@@ -205,11 +208,16 @@ def _share_cell(cell: Cell, style: Style) -> str:
 
 
 def _column(
-    cells: Sequence[Cell], style: Style, metric: Metric | None = None, sign: str = ""
+    cells: Sequence[Cell],
+    style: Style,
+    metric: Metric | None = None,
+    sign: str = "",
+    *,
+    marks_best: bool = True,
 ) -> list[str]:
     """The cells of one column; with several rows the best mean, or ties of it, are bold.
 
-    `metric`: None for percent.
+    `metric`: None for percent. `marks_best`: False for no bold cell.
     """
     digits = [
         ".2f" if metric is None or c.mean is None else tables.digits(metric, c.mean)
@@ -221,7 +229,8 @@ def _column(
     ]
     present = [(c.mean, mean) for c, mean in zip(cells, means, strict=True) if mean]
     better = max if metric is None or metric.higher_is_better else min
-    best = better(present)[1] if present and len(cells) > 1 else None
+    has_best = marks_best and present and len(cells) > 1
+    best = better(present)[1] if has_best else None
     texts = []
     for cell, mean, form in zip(cells, means, digits, strict=True):
         if mean is None:

@@ -50,6 +50,17 @@ def test_the_rows_have_means_improvements_and_what_they_refer_to():
     assert "no finished run: mtra beta=2" in grid.notes
 
 
+def test_improvements_over_different_rows_are_not_ranked():
+    def improvements_better(compared):
+        grid = experiment_tables.of_scores("t", ROWS, compared, {}, shows_tasks=False)
+        return next(c.better for c in grid.columns if c.name == "Δp")
+
+    assert improvements_better(COMPARED) == 1
+    baselines = {"ew": "ew", "mtra": "mtra"}
+    two = comparison.compare(ENTRIES, baseline=baselines)
+    assert improvements_better(two) == 0
+
+
 def test_the_papers_figures_are_columns_of_a_summary_and_lines_of_a_detailed_table():
     summary = experiment_tables.of_scores(
         "t", ROWS, COMPARED, PRINTED, shows_tasks=False
