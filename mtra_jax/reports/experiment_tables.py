@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from mtra_jax import metrics
-from mtra_jax.reports import ranks, tables, unread
+from mtra_jax.reports import formats, ranks, tables, unread
 from mtra_jax.reports.comparison import Comparison, Row
-from mtra_jax.reports.formats import AGAINST, HOLM, INTERVAL, SIGNIFICANT
-from mtra_jax.reports.grids import EMPTY, Column, Grid, Line, Shown
+from mtra_jax.reports.formats import AGAINST, HOLM, INTERVAL
+from mtra_jax.reports.grids import EMPTY, Column, Figure, Grid, Line
 from mtra_jax.reports.published import LANGUAGE_MODELS, Figures
 from mtra_jax.reports.seeds import AVG, Cell
-from mtra_jax.tasks import Task
+from mtra_jax.reports.styles import SIGNIFICANT
 
 Rows = Sequence[tuple[str, str]]
 """(name in the table, name of the runs); several rows may show the same runs."""
@@ -43,11 +42,9 @@ def of_scores(
     have a line without ours, too. A table with language models has the share of replies
     without a label.
     """
-    keys = _keys(comparison.tasks) if shows_tasks else []
-    columns = [*(column for column, _ in keys), Column("", "Avg.", better=1)]
-    # Improvements over different rows do not compare.
-    better = 1 if len(comparison.baselines) == 1 else 0
-    columns.append(Column("", "Δp", "+.2f", better, is_mean=False))
+    shown = formats.task_columns(comparison.tasks) if shows_tasks else {}
+    columns = [*shown.values(), Column("", "Avg.", better=1)]
+    columns.append(formats.improvement_column(comparison))
     columns += [Column("", name, is_mean=False) for name in STATISTICS]
     has_unread = unread.is_shown(row.unread for row in comparison.rows)
     if has_unread:
@@ -62,8 +59,7 @@ def of_scores(
     labels = {trial: label for label, trial in reversed(rows)}
     lines = []
     for label, trial in rows:
-        wanted = [key for _, key in keys]
-        cells = _of_row(own.get(trial), wanted, labels)
+        cells = _of_row(own.get(trial), [*shown], labels)
         if has_unread:
             cells.append(own[trial].unread if trial in own else EMPTY)
         figures = published.get(label)
@@ -71,29 +67,17 @@ def of_scores(
             cells += _quoted(figures, [])
         lines.append(Line(label, cells))
         if figures and not is_beside:
-            lines.append(_paper("  paper", figures, wanted, columns))
+            lines.append(_paper("  paper", figures, [*shown], columns))
     for label in LANGUAGE_MODELS:
         if label in published and label not in dict(rows):
-            wanted = [key for _, key in keys]
-            lines.append(_paper(f"{label} (paper)", published[label], wanted, columns))
+            quoted = published[label]
+            lines.append(_paper(f"{label} (paper)", quoted, [*shown], columns))
     return Grid(title, columns, lines, _notes(comparison, published, rows))
-
-
-def _keys(tasks: Sequence[Task]) -> list[tuple[Column, tuple[str, str]]]:
-    keys = []
-    for task in tasks:
-        for name in task.metrics:
-            metric = metrics.find(name, task)
-            better = 1 if metric.higher_is_better else -1
-            form = ".2f" if metric.is_share else ".4g"
-            column = Column(task.title, metric.title, form, better)
-            keys.append((column, (task.name, name)))
-    return keys
 
 
 def _of_row(
     row: Row | None, keys: Sequence[tuple[str, str]], labels: Mapping[str, str]
-) -> list[Cell | Shown | str]:
+) -> list[Figure]:
     if row is None:
         return [*(EMPTY for _ in (*keys, AVG, "Δp", *STATISTICS[:-1])), ""]
     against = "" if row.name == row.baseline else labels.get(row.baseline, row.baseline)
@@ -101,23 +85,14 @@ def _of_row(
         *(row.cells[key] for key in keys),
         row.cells[AVG],
         Cell(row.delta_p, None),
-        EMPTY if row.interval is None else "[{:+.2f}, {:+.2f}]".format(*row.interval),
-        _p(row.p),
-        _p(row.holm),
+        row.interval or EMPTY,
+        formats.p_value(row.p),
+        formats.p_value(row.holm),
         against,
     ]
 
 
-def _p(value: float | None) -> Cell | Shown | str:
-    if value is None:
-        return EMPTY
-    digits = "<0.001" if value < 0.001 else f"{value:.3f}"
-    return Shown(digits + ("*" if value < SIGNIFICANT else ""), value)
-
-
-def _quoted(
-    figures: Figures | None, keys: Sequence[tuple[str, str]]
-) -> list[Cell | Shown | str]:
+def _quoted(figures: Figures | None, keys: Sequence[tuple[str, str]]) -> list[Figure]:
     if figures is None:
         return [EMPTY for _ in (*keys, "avg", "delta_p")]
     cells = [figures.cells.get(key, EMPTY) for key in (*keys, AVG)]
@@ -250,7 +225,7 @@ def _costs(
     runs: Sequence[Mapping[str, Any]],
     step: tuple[int, float] | None,
     baseline: tuple[int, float] | None,
-) -> list[Cell | Shown | str]:
+) -> list[Figure]:
     if not runs:
         return [EMPTY] * 6
     parameters = runs[0]["parameters"]

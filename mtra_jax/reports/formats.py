@@ -1,130 +1,45 @@
 """A comparison of methods -> text for a terminal, Markdown, LaTeX or CSV."""
 
 import csv
+import functools
 import io
-import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from mtra_jax import metrics
-from mtra_jax.metrics import Metric
-from mtra_jax.reports import intervals, ranks, tables, unread
-from mtra_jax.reports.comparison import AVG, Cell, Comparison, Row
+from mtra_jax.reports import grids, intervals, ranks, tables, unread
+from mtra_jax.reports.comparison import Comparison
+from mtra_jax.reports.grids import EMPTY, Column, Figure, Grid, Line, PValue
+from mtra_jax.reports.seeds import AVG, Cell
+from mtra_jax.reports.styles import SIGNIFICANT
+from mtra_jax.tasks import Task
 
-SIGNIFICANT = 0.05
 AGAINST = "against"
 """The column with the row that Δp and p refer to, where it is not the same for all."""
 HOLM = "p (Holm)"
 INTERVAL = f"{100 * intervals.LEVEL:.0f} %"
 
 
-class Style(NamedTuple):
-    """How a format writes signs, emphasis and missing figures."""
-
-    plus_minus: str
-    bold: Callable[[str], str]
-    number: Callable[[str], str]
-    less: str
-    mark: str
-    missing: str
-    escape: Callable[[str], str]
-    """Makes a name of the user safe in a cell."""
-
-
-PLAIN = Style("±", str, str, "<", "*", tables.MISSING, str)
-MARKDOWN = PLAIN._replace(bold="**{}**".format)
-
-
-def _latex_bold(digits: str) -> str:
-    # A sign needs math mode, in which \textbf does nothing.
-    signed = digits[0] in "+-"
-    return rf"$\mathbf{{{digits}}}$" if signed else rf"\textbf{{{digits}}}"
-
-
-def _latex_number(digits: str) -> str:
-    return f"${digits}$" if digits[0] in "+-" else digits
-
-
-LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
-
-
-def _escape(name: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}]", lambda match: LATEX_ESCAPES[match.group()], name)
-
-
-LATEX = Style(r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--", _escape)
-
-
 def text(comparison: Comparison) -> str:
     """A table for a terminal, with a line that explains the columns."""
-    heads, body = _layout(comparison, PLAIN)
     one, *others = comparison.baselines
-    # Under one title, so that the columns of a wide table are not split between them.
-    title = f"{AGAINST} a row" if others else f"{AGAINST} {one}"
-    last = [name for top, name in heads if not top and name != "Avg."]
-    heads = heads[: -len(last)] + [(title, name) for name in last]
-    lines = [tables.grouped(heads, body), _legend(comparison)]
+    notes = [_legend(comparison)]
     if comparison.ranking is not None:
-        lines.append(ranks.line(comparison.ranking))
+        notes.append(ranks.line(comparison.ranking))
     if note := tables.unit_note(comparison.tasks):
-        lines.append(note)
-    return "\n".join(lines) + _note_after(comparison, "\n")
-
-
-def _legend(comparison: Comparison) -> str:
-    one, *others = comparison.baselines
-    interval = (
-        f"; {INTERVAL}: bootstrap interval of Δp over seeds"
-        if _has_intervals(comparison)
-        else ""
-    )
-    return (
-        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg., Holm's "
-        f"correction) against {f'the row in the column {AGAINST}' if others else one}"
-        f"{interval}; * p < {SIGNIFICANT}"
-    )
+        notes.append(note)
+    # Under one title, so that the columns of a wide table are not split between them.
+    title = f"{AGAINST} {'a row' if others else one}"
+    return grids.text(_grid(comparison, title, notes))
 
 
 def markdown(comparison: Comparison) -> str:
     """A Markdown table, the best mean of each column in bold."""
-    table = tables.markdown(*_layout(comparison, MARKDOWN))
-    return table + _note_after(comparison, "\n\n")
+    return grids.markdown(_grid(comparison))
 
 
 def latex(comparison: Comparison) -> str:
     """A `tabular` for the package booktabs, the best mean of each column in bold."""
-    table = latex_table(*_layout(comparison, LATEX))
-    return table + _note_after(comparison, "\n% ")
-
-
-def latex_table(heads: Sequence[tables.Head], body: Sequence[Sequence[str]]) -> str:
-    """The table of `tables.grouped` as a `tabular`; `body` has figures in `LATEX`."""
-    titles, rules = [], []
-    for title, columns in tables.groups([title for title, _ in heads]):
-        if len(columns) == 1:
-            titles.append(_escape(title))
-            continue
-        titles.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(title)}}}")
-        # Column 1 holds the names.
-        rules.append(rf"\cmidrule(lr){{{columns[0] + 1}-{columns[-1] + 1}}}")
-    names = [_escape(name).replace("Δp", r"$\Delta p$") for _, name in heads]
-    lines = [
-        rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
-        r"\toprule",
-        _latex_row(["", *titles]),
-        *([" ".join(rules)] if rules else []),
-        _latex_row(["", *names]),
-        r"\midrule",
-        *(_latex_row([_escape(name), *cells]) for name, *cells in body),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines)
+    return grids.latex(_grid(comparison))
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -153,102 +68,71 @@ def csv_text(comparison: Comparison) -> str:
 FORMATS = {"text": text, "markdown": markdown, "csv": csv_text, "latex": latex}
 
 
-def _note_after(comparison: Comparison, gap: str) -> str:
-    return "" if comparison.note is None else gap + comparison.note
-
-
-def _layout(
-    comparison: Comparison, style: Style
-) -> tuple[list[tables.Head], list[list[str]]]:
-    """Heads, and for each row its name and cells."""
-    rows = comparison.rows
-    heads, columns = [], []
-    for task in comparison.tasks:
+def task_columns(tasks: Sequence[Task]) -> dict[tuple[str, str], Column]:
+    """The columns of the tasks' figures by task and metric, as `Row.cells` has them."""
+    columns = {}
+    for task in tasks:
         for name in task.metrics:
             metric = metrics.find(name, task)
-            heads.append((task.title, metric.title))
-            columns.append(
-                _column([r.cells[task.name, name] for r in rows], style, metric)
-            )
-    columns.append(_column([row.cells[AVG] for row in rows], style))
-    heads.append(("", "Avg."))
-    if unread.is_shown(row.unread for row in rows):
-        heads.append(unread.HEAD)
-        columns.append([_share_cell(row.unread, style) for row in rows])
-    differs = len(comparison.baselines) > 1
-    if differs:
-        heads.append(("", AGAINST))
-        columns.append([style.escape(row.baseline) for row in rows])
-    heads.append(("", "Δp"))
-    improvements = [Cell(row.delta_p, None) for row in rows]
-    # Improvements over different rows do not compare.
-    columns.append(_column(improvements, style, sign="+", marks_best=not differs))
-    if _has_intervals(comparison):
-        heads.append(("", INTERVAL))
-        columns.append([_interval_cell(row, style) for row in rows])
-    heads.append(("", HOLM))
-    columns.append([_p_cell(row.holm, style) for row in rows])
-    names = [row.name for row in rows]
-    return heads, [list(cells) for cells in zip(names, *columns, strict=True)]
+            better = 1 if metric.higher_is_better else -1
+            form = functools.partial(tables.digits, metric)
+            columns[task.name, name] = Column(task.title, metric.title, form, better)
+    return columns
+
+
+def improvement_column(comparison: Comparison, title: str = "") -> Column:
+    """Δp. Improvements over different rows do not compare: none is the best then."""
+    better = 1 if len(comparison.baselines) == 1 else 0
+    return Column(title, "Δp", "+.2f", better, is_mean=False)
+
+
+def p_value(p: float | None) -> Figure:
+    """The cell of a p-value."""
+    return EMPTY if p is None else PValue(p)
+
+
+def _legend(comparison: Comparison) -> str:
+    one, *others = comparison.baselines
+    interval = (
+        f"; {INTERVAL}: bootstrap interval of Δp over seeds"
+        if _has_intervals(comparison)
+        else ""
+    )
+    return (
+        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg., Holm's "
+        f"correction) against {f'the row in the column {AGAINST}' if others else one}"
+        f"{interval}; * p < {SIGNIFICANT}"
+    )
 
 
 def _has_intervals(comparison: Comparison) -> bool:
     return any(row.interval is not None for row in comparison.rows)
 
 
-def _interval_cell(row: Row, style: Style) -> str:
-    if row.interval is None:
-        return style.missing
-    low, high = (format(value, "+z.2f") for value in row.interval)
-    return f"[{style.number(low)}, {style.number(high)}]"
-
-
-def _share_cell(cell: Cell, style: Style) -> str:
-    return style.missing if cell.mean is None else format(cell.mean, ".2f")
-
-
-def _column(
-    cells: Sequence[Cell],
-    style: Style,
-    metric: Metric | None = None,
-    sign: str = "",
-    *,
-    marks_best: bool = True,
-) -> list[str]:
-    """The cells of one column; with several rows the best mean, or ties of it, are bold.
-
-    `metric`: None for percent. `marks_best`: False for no bold cell.
-    """
-    digits = [
-        ".2f" if metric is None or c.mean is None else tables.digits(metric, c.mean)
-        for c in cells
+def _grid(comparison: Comparison, title: str = "", notes: Sequence[str] = ()) -> Grid:
+    """The table, its note last. `title`: that above the columns after Avg."""
+    rows = comparison.rows
+    shown = task_columns(comparison.tasks)
+    columns = [*shown.values(), Column("", "Avg.", better=1)]
+    cells: list[list[Figure]] = [
+        [row.cells[key] for row in rows] for key in (*shown, AVG)
     ]
-    means = [
-        None if c.mean is None else format(c.mean, f"{sign}z{form}")
-        for c, form in zip(cells, digits, strict=True)
+
+    def add(column: Column, figures: Sequence[Figure]) -> None:
+        columns.append(column)
+        cells.append([*figures])
+
+    if unread.is_shown(row.unread for row in rows):
+        add(Column(*unread.HEAD), [row.unread for row in rows])
+    if len(comparison.baselines) > 1:
+        add(Column(title, AGAINST), [row.baseline for row in rows])
+    improvements = [Cell(row.delta_p, None) for row in rows]
+    add(improvement_column(comparison, title), improvements)
+    if _has_intervals(comparison):
+        add(Column(title, INTERVAL), [row.interval or EMPTY for row in rows])
+    add(Column(title, HOLM), [p_value(row.holm) for row in rows])
+    lines = [
+        Line(row.name, own)
+        for row, own in zip(rows, zip(*cells, strict=True), strict=True)
     ]
-    present = [(c.mean, mean) for c, mean in zip(cells, means, strict=True) if mean]
-    better = max if metric is None or metric.higher_is_better else min
-    has_best = marks_best and present and len(cells) > 1
-    best = better(present)[1] if has_best else None
-    texts = []
-    for cell, mean, form in zip(cells, means, digits, strict=True):
-        if mean is None:
-            texts.append(style.missing)
-            continue
-        shown = style.bold(mean) if mean == best else style.number(mean)
-        if cell.std is not None:
-            shown += f" {style.plus_minus} {cell.std:{form}}"
-        texts.append(shown)
-    return texts
-
-
-def _p_cell(p: float | None, style: Style) -> str:
-    if p is None:
-        return style.missing
-    digits = f"{style.less}0.001" if p < 0.001 else f"{p:.3f}"
-    return digits + (style.mark if p < SIGNIFICANT else "")
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    return Grid("", columns, lines, [*notes, *filter(None, [comparison.note])])

@@ -349,6 +349,7 @@ def test_csv_has_plain_columns_in_full(compared):
     ("name", "expected"),
     [
         ("a_b & 50% #1 {$x}", r"a\_b \& 50\% \#1 \{\$x\}"),
+        ("a<b>c", r"a\textless{}b\textgreater{}c"),
         (r"~x^2\y", r"\textasciitilde{}x\textasciicircum{}2\textbackslash{}y"),
     ],
 )

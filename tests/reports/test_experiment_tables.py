@@ -6,7 +6,7 @@ import io
 import pytest
 
 from mtra_jax.reports import comparison, experiment_tables, grids, published
-from mtra_jax.reports.grids import Column, Grid, Line, Shown
+from mtra_jax.reports.grids import Column, Grid, Line, PValue
 from mtra_jax.reports.seeds import Cell
 from mtra_jax.tasks import TWEETEVAL
 
@@ -89,7 +89,7 @@ GRID = Grid(
         Line("two", [Cell(3.0, None), Cell(4.0, None), Cell(2.5, None)]),
         Line(
             "paper",
-            [Cell(9.0, None), Cell(0.0, None), Shown("50%", 0.5)],
+            [Cell(9.0, None), Cell(0.0, None), PValue(0.0004)],
             is_quoted=True,
         ),
     ],
@@ -103,12 +103,12 @@ def test_the_best_figure_is_bold_and_a_quoted_one_never():
     assert lines[4:7] == [
         "| one | 1.00 ± 0.50 | **2.00** | +0.0 |",
         "| two | **3.00** | 4.00 | +2.5 |",
-        "| paper | 9.00 | 0.00 | 50% |",
+        "| paper | 9.00 | 0.00 | <0.001* |",
     ]
     latex = grids.latex(GRID)
     assert r"\multicolumn{2}{c}{A \& B}" in latex
     assert r"one & 1.00 $\pm$ 0.50 & \textbf{2.00} & $+0.0$ \\" in latex
-    assert r"paper & 9.00 & 0.00 & 50\% \\" in latex
+    assert r"paper & 9.00 & 0.00 & $<$0.001$^{*}$ \\" in latex
     assert latex.endswith("% a note")
     assert grids.text(GRID).splitlines()[0] == "title"
 
@@ -117,7 +117,7 @@ def test_csv_has_every_figure_in_full():
     rows = list(csv.reader(io.StringIO(grids.csv_text(GRID))))
     assert rows[0][:3] == ["name", "A & B x/mean", "A & B x/std"]
     assert rows[1] == ["one", "1.0", "0.5", "2.0", "", "-0.01", ""]
-    assert rows[3][-2:] == ["0.5", ""]
+    assert rows[3][-2:] == ["0.0004", ""]
 
 
 def test_a_column_without_deviations_is_one_column_of_csv():
