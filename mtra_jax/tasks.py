@@ -9,6 +9,8 @@ import numpy as np
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 Kind = Literal["classification", "regression", "multi_label"]
+DEFAULT_THRESHOLD = 0.5
+"""The probability from which a label is predicted, before validation chose thresholds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Task:
     `means`, `deviations`: of the training targets of each regression dimension. The model
     then predicts (value − mean) / deviation. Empty where it predicts the values.
     `thresholds`: a label of a multi-label task is predicted from this probability on.
-    Empty before the first validation, when 0.5 is used. `class_weights`: the weight of
+    Empty before the first validation, when `DEFAULT_THRESHOLD` is used. `class_weights`: the weight of
     each class in the cross-entropy, or "none" or "balanced" before the data are read; ""
     leaves the choice to the configuration, as None does for `label_smoothing`.
     """

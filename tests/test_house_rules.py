@@ -95,7 +95,7 @@ ONLY_IN = {
 OUTSIDE = {
     "mtra_jax/objectives": {"jax"},
     "mtra_jax/balancing": {"jax"},
-    "mtra_jax/analysis": {"jax", "numpy", "scipy"},
+    "mtra_jax/analysis": {"jax", "numpy", "optax", "scipy"},
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"

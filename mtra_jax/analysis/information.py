@@ -1,4 +1,4 @@
-"""Frozen representations and targets -> lower bounds on their mutual information, in nats.
+"""Frozen representations and targets -> estimates of their mutual information, in nats.
 
 A fresh critic V(z, y) is trained on one part of the data and measured on another. The
 bound that it raises is an argument: `of_pairs(objectives.dv_bound)` is MINE.
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from mtra_jax import objectives
 from mtra_jax.analysis import vectors
@@ -25,8 +26,10 @@ PAIRS = 64
 class Estimate(NamedTuple):
     """A critic's bound on the rows it was trained on, and on those it was not.
 
-    `validation` is a lower bound in expectation; `training` may pass it by what the critic
-    learned by heart. `step`: the number of steps of the critic that was chosen.
+    `validation` of InfoNCE is a lower bound in expectation. MINE's is slightly above one,
+    as the logarithm of a sample's mean is biased; SMILE's is none, as it is clipped.
+    `training` may pass I by what the critic learned by heart. `step`: the number of steps
+    of the critic that was chosen.
     """
 
     training: float
@@ -60,9 +63,7 @@ class _Data(NamedTuple):
 
 class _State(NamedTuple):
     params: Params
-    mean: Params
-    square: Params
-    step: jax.Array
+    moments: optax.OptState
 
 
 @functools.cache
@@ -150,27 +151,28 @@ def estimate(
     learned = _rows(given, slice(num_held, None)) if held else given
     keys = jax.random.split(jax.random.key(seed), budget.checks + 1)
     state = _start(keys[0], given, budget.widths)
-    best, best_value = state, -np.inf
-    for key in keys[1:]:
+    steps = max(1, budget.steps // budget.checks)
+    best, best_value, best_check = state, -np.inf, 0
+    for check, key in enumerate(keys[1:], start=1):
         state = _train(
             state,
             key,
             learned,
             bound,
-            max(1, budget.steps // budget.checks),
+            steps,
             min(budget.batch_size, len(learned.z)),
             budget.pairs,
             budget.rate,
         )
         value = float(_measure(state.params, held, bound)) if held else np.inf
         if value >= best_value:
-            best, best_value = state, value
+            best, best_value, best_check = state, value, check
     if best_value == -np.inf:
         return Estimate(np.nan, np.nan, 0)
     return Estimate(
         float(_measure(best.params, learned, bound)),
         float(_measure(best.params, other, bound)),
-        int(best.step),
+        steps * best_check,
     )
 
 
@@ -204,19 +206,25 @@ def _standardised(part: _Data, by: _Data) -> _Data:
 
 
 def _start(key: jax.Array, data: _Data, widths: tuple[int, ...]) -> _State:
-    """A critic with weights from U(±1/√fan_in), as that of MTRA's authors."""
+    """A critic whose weights and biases are from U(±1/√fan_in), as in `objectives`.
+
+    As there, the layer of y and the score have no bias.
+    """
     first, *others = widths
     sizes = [(data.z.shape[1], first), (data.y.shape[1], first)]
     sizes += [*zip(widths, others, strict=False), (widths[-1], 1)]
-    keys = jax.random.split(key, len(sizes))
-    kernels = [
-        jax.random.uniform(k, size, minval=-(size[0] ** -0.5), maxval=size[0] ** -0.5)
-        for k, size in zip(keys, sizes, strict=True)
-    ]
-    biases = [jnp.zeros(width) for width in widths]
-    params = {"kernels": kernels, "biases": biases}
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return _State(params, zeros, zeros, jnp.zeros((), int))
+    biased = [sizes[0], *sizes[2:-1]]
+    keys = iter(jax.random.split(key, len(sizes) + len(biased)))
+
+    def draw(shape: tuple[int, ...], fan_in: int) -> jax.Array:
+        limit = fan_in**-0.5
+        return jax.random.uniform(next(keys), shape, minval=-limit, maxval=limit)
+
+    params = {
+        "kernels": [draw(size, size[0]) for size in sizes],
+        "biases": [draw((width,), fan_in) for fan_in, width in biased],
+    }
+    return _State(params, optax.adam(1).init(params))
 
 
 def _scores(
@@ -252,6 +260,7 @@ def _train(
     rate: float,
 ) -> _State:
     """Takes `steps` steps of Adam up the bound."""
+    optimise = optax.adam(rate)
 
     def loss(params: Params, z: jax.Array, y: jax.Array) -> jax.Array:
         used = min(pairs, batch_size - 1)
@@ -260,24 +269,10 @@ def _train(
     def step(state: _State, key: jax.Array) -> tuple[_State, None]:
         rows = jax.random.permutation(key, len(data.z))[:batch_size]
         gradient = jax.grad(loss)(state.params, data.z[rows], data.y[rows])
-        return _adam(state, gradient, rate), None
+        updates, moments = optimise.update(gradient, state.moments)
+        return _State(optax.apply_updates(state.params, updates), moments), None
 
     return jax.lax.scan(step, state, jax.random.split(key, steps))[0]
-
-
-def _adam(state: _State, gradient: Params, rate: float) -> _State:
-    """One step of Kingma & Ba 2015, Algorithm 1, with its constants."""
-    step = state.step + 1
-    mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, state.mean, gradient)
-    square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, state.square, gradient)
-    scale = rate * jnp.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-    params = jax.tree.map(
-        lambda p, m, v: p - scale * m / (jnp.sqrt(v) + 1e-8),
-        state.params,
-        mean,
-        square,
-    )
-    return _State(params, mean, square, step)
 
 
 @functools.partial(jax.jit, static_argnums=2)

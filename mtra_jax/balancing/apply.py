@@ -46,9 +46,9 @@ def value_and_grad(
     `losses_fn(params, *args)` returns the losses [T] of any JAX model; with `has_aux` a
     pair of them and anything else. The step returns `((value, aux), gradient, state)`:
     the gradient has the structure of `params`, `state` replaces the old one. `present`:
-    bool [T], all tasks by default; the losses of absent tasks must not depend on the
-    parameters. Numbers that the balancer learns are in `state.learned`, and their gradient
-    is in `aux.learned`.
+    bool [T], all tasks by default; the losses of absent tasks are ignored, as long as their
+    derivatives are finite. Numbers that the balancer learns are in `state.learned`, and
+    their gradient is in `aux.learned`.
 
     `select(params)` returns a tree of booleans, or a prefix of one, True for the parameters
     that all tasks share. Balancers that read gradients then compare those alone; each other
@@ -115,7 +115,8 @@ def value_and_grad(
             passes = _Passes(pull, back, None, axis_name)
         losses = objectives.mean_over(losses, axis_name)
         checks.state(balancer, state, len(losses), like)
-        inputs = Inputs(losses, checks.present(present, len(losses)), rng)
+        present = checks.present(present, len(losses))
+        inputs = Inputs(jnp.where(present, losses, 0), present, rng)
         run = _of_losses if balancer.reads is Reads.LOSSES else _of_gradients
         value, aux, gradient, memory = run(balancer, state, inputs, passes)
         aux = aux._replace(outputs=outputs)
@@ -157,7 +158,7 @@ def _of_gradients(
     """T backward passes, one per task; with `back` of the part after z only."""
     axis_name, back = passes.axis_name, passes.back
     num_devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
-    cotangents = jnp.eye(len(inputs.losses), dtype=inputs.losses.dtype)
+    cotangents = jnp.diag(inputs.present.astype(inputs.losses.dtype))
     by_params, *by_z = jax.vmap(passes.pull)(axes.varying(cotangents, axis_name))
     if back is None:
         # Means first: projection and norms are not linear.

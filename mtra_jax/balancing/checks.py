@@ -12,22 +12,30 @@ import jax.numpy as jnp
 from mtra_jax.balancing.contract import Balancer, Reads, State, Tree
 
 
+class OptionError(ValueError):
+    """An option of a balancer is out of its range; `rule` says in words what is valid."""
+
+    def __init__(self, name: str, value: Any, rule: str) -> None:
+        super().__init__(f"`{name}` must be {rule}; found {value!r}.")
+        self.name, self.value, self.rule = name, value, rule
+
+
 def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) -> None:
-    """Raises ValueError unless `is_valid(value)`; `rule` says in words what is valid.
+    """Raises OptionError unless `is_valid(value)`; `rule` says in words what is valid.
 
     Programs may take numbers as arguments, which have no value when they are traced.
     """
     if not isinstance(value, jax.core.Tracer) and not is_valid(value):
-        raise ValueError(f"`{name}` must be {rule}; found {value!r}.")
+        raise OptionError(name, value, rule)
 
 
 def positive(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is positive."""
+    """Raises OptionError unless `value` is positive."""
     option(name, value, "positive", lambda number: number > 0)
 
 
 def not_negative(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is 0 or more."""
+    """Raises OptionError unless `value` is 0 or more."""
     option(name, value, "0 or more", lambda number: number >= 0)
 
 

@@ -81,7 +81,11 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         squares, logits, first = state.memory
-        new = jax.tree.map(lambda g: g**2, inputs.gradients)
+        # The squares of narrow floats overflow and underflow.
+        new = jax.tree.map(
+            lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) ** 2,
+            inputs.gradients,
+        )
         squares = jax.tree.map(jnp.add, squares, new)
         risk = jax.tree.reduce(jnp.add, jax.tree.map(_sum_of_ratios, new, squares))
         # The first step's own risk counts as it is, as in the released code.

@@ -188,8 +188,7 @@ def aligned_mtl(scale: str = "min") -> Balancer:
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present
         values, vectors = jnp.linalg.eigh(gram)
-        limit = jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
-        is_kept = values > limit
+        is_kept = _is_kept(values)
         safe = jnp.where(is_kept, values, 1)
         smallest = jnp.min(jnp.where(is_kept, values, jnp.inf))
         mean = jnp.sum(jnp.where(is_kept, values, 0)) / jnp.maximum(jnp.sum(is_kept), 1)
@@ -216,8 +215,7 @@ def config() -> Balancer:
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present
         norms = jnp.sqrt(jnp.diagonal(gram))
-        inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
-        cosines = gram * inverse[:, None] * inverse[None]
+        cosines, inverse = _cosines(gram)
         p = _pseudo_solve(cosines, present.astype(gram.dtype))
         square = jnp.maximum(p @ cosines @ p, 0)
         length = jnp.where(square > 0, (norms @ cosines @ p) / square, 0)
@@ -232,25 +230,47 @@ def imtl_g() -> Balancer:
     The weights sum to 1 and may be negative.
 
     Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.1; for
-    linearly dependent gradients as in Quinton & Rey 2024.
+    linearly dependent gradients as in Quinton & Rey 2024, by a pseudo-inverse.
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        gram = inputs.gram
-        v = _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram)))
+        # The weights do not depend on the scale of all gradients.
+        gram = solvers.scaled(inputs.gram)
+        cosines, inverse = _cosines(gram)
+        some = inverse > 0
+        # Independent gradients: G v = d, d their norms, in units of the norms. Else a
+        # gradient that is thousands of times shorter than another is lost in rounding.
+        least = jnp.min(jnp.where(some, 1 / jnp.where(some, inverse, 1), jnp.inf))
+        by_cosines = _pseudo_solve(cosines, some.astype(gram.dtype))
+        v = jnp.where(
+            jnp.sum(_is_kept(jnp.linalg.eigvalsh(cosines))) == jnp.sum(some),
+            jnp.where(some, by_cosines * inverse * least, 0),
+            _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram))),
+        )
         v_sum = jnp.sum(v)
-        is_zero = jnp.abs(v_sum) < 1e-12
+        is_zero = jnp.abs(v_sum) < max(1e-12, 8 * float(jnp.finfo(gram.dtype).eps))
         weights = jnp.where(is_zero, 0, v / jnp.where(is_zero, 1, v_sum))
         return Combined(weights, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
 
+def _cosines(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The cosines [T, T] of the gradients, and 1 / ‖g_t‖ [T]; 0 for gradients of 0."""
+    norms = jnp.sqrt(jnp.diagonal(gram))
+    inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+    return gram * inverse[:, None] * inverse[None], inverse
+
+
+def _is_kept(values: jax.Array) -> jax.Array:
+    """Which eigenvalues [T] are larger than the rounding of the largest."""
+    return values > jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
+
+
 def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
     """Returns the pseudo-inverse of a symmetric positive matrix, times `right`."""
     values, vectors = jnp.linalg.eigh(matrix)
-    limit = jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
-    is_kept = values > limit
+    is_kept = _is_kept(values)
     inverse = jnp.where(is_kept, 1 / jnp.where(is_kept, values, 1), 0)
     return vectors @ (inverse * (vectors.T @ right))
 

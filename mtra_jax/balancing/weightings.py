@@ -156,7 +156,8 @@ def geometric() -> Balancer:
     def combine(inputs: Inputs, state: State) -> Combined:
         logs = _log(jnp.where(inputs.present, inputs.losses, 1))
         count = jnp.maximum(jnp.sum(inputs.present), 1)
-        return Combined(jnp.exp(jnp.sum(logs) / count), state.memory)
+        value = jnp.exp(jnp.sum(logs) / count)
+        return Combined(jnp.where(jnp.any(inputs.present), value, 0), state.memory)
 
     return Balancer(stateless, combine)
 

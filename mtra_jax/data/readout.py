@@ -6,10 +6,7 @@ costs no digits of a prediction.
 
 import numpy as np
 
-from mtra_jax.tasks import Task
-
-THRESHOLD = 0.5
-"""The probability from which a label is predicted, before validation chose thresholds."""
+from mtra_jax.tasks import DEFAULT_THRESHOLD, Task
 
 
 def probabilities(task: Task, outputs: np.ndarray) -> np.ndarray | None:
@@ -47,7 +44,7 @@ def predictions(task: Task, outputs: np.ndarray) -> np.ndarray:
     if task.is_classification:
         return outputs.argmax(axis=1)
     if task.kind == "multi_label":
-        thresholds = np.array(task.thresholds or THRESHOLD)
+        thresholds = np.array(task.thresholds or DEFAULT_THRESHOLD)
         return (label_probabilities(outputs) >= thresholds).astype(np.int64)
     if task.means:
         return outputs.astype(np.float64) * task.deviations + task.means

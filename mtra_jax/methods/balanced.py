@@ -3,7 +3,6 @@
 import functools
 import inspect
 import math
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from mtra_jax.balancing import Balancer, Inputs, Reads, State
+from mtra_jax.balancing.checks import OptionError
 from mtra_jax.errors import InputError
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods import options as checks
@@ -176,8 +176,10 @@ def factory(
             checks.check_weight("decay", own.decay)
         try:
             balancer = make_balancer(**values)
-        except ValueError as error:
-            raise InputError(_of_option(str(error))) from error
+        except OptionError as error:
+            raise InputError(
+                f"method.{error.name} is {error.value!r}; expected {error.rule}"
+            ) from error
         for name, value in values.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"method.{name} is {value}; expected a finite one")
@@ -204,15 +206,3 @@ def _signature(
     ]
     model = inspect.Parameter("model", inspect.Parameter.POSITIONAL_ONLY)
     return inspect.Signature([model, *options])
-
-
-def _of_option(message: str) -> str:
-    """A ValueError of `balancing` in the words of the checks of configurations.
-
-    >>> _of_option("`c` must be 0 or more; found -1.0.")
-    'method.c is -1.0; expected 0 or more'
-    """
-    match = re.fullmatch(r"`(\w+)` must be (.+); found (.+)\.", message)
-    if match is None:
-        return message
-    return f"method.{match[1]} is {match[3]}; expected {match[2]}"

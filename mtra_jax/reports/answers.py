@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from mtra_jax.tasks import Task
+from mtra_jax.tasks import DEFAULT_THRESHOLD, Task
 
-HALF = 0.5
-"""The threshold of a label whose task has none."""
 DIGITS = 6
 """Decimals of the numbers that are written."""
 
@@ -27,7 +25,7 @@ def answer(
     if task.kind == "regression":
         return {"values": figures}
     if task.kind == "multi_label":
-        thresholds = task.thresholds or (HALF,) * task.num_outputs
+        thresholds = task.thresholds or (DEFAULT_THRESHOLD,) * task.num_outputs
         chosen = [
             name
             for name, value, least in zip(task.labels, numbers, thresholds, strict=True)

@@ -18,7 +18,7 @@ class Axis(NamedTuple):
     values: tuple[str, ...]
 
 
-class Grid(NamedTuple):
+class PairMeans(NamedTuple):
     """`means` [R, C]: Avg. in percent, means over the seeds; NaN for a pair without a run."""
 
     rows: Axis
@@ -26,7 +26,9 @@ class Grid(NamedTuple):
     means: np.ndarray
 
 
-def of(entries: Sequence[Entry], options: Sequence[str], split: str = "test") -> Grid:
+def of(
+    entries: Sequence[Entry], options: Sequence[str], split: str = "test"
+) -> PairMeans:
     """The grid of two `options`, such as beta and epsilon, over the runs that set both.
 
     A seed without a finite Avg. leaves its pair without a figure.
@@ -63,13 +65,13 @@ def of(entries: Sequence[Entry], options: Sequence[str], split: str = "test") ->
         ]
         for row in rows.values
     ]
-    return Grid(rows, columns, np.array(means))
+    return PairMeans(rows, columns, np.array(means))
 
 
-def table(grid: Grid, *, markdown: bool = False) -> str:
+def table(grid: PairMeans, *, markdown: bool = False) -> str:
     """The means as a table, a row for each value of the first option.
 
-    >>> print(table(Grid(Axis("beta", ("0.1", "1")), Axis("epsilon", ("5",)),
+    >>> print(table(PairMeans(Axis("beta", ("0.1", "1")), Axis("epsilon", ("5",)),
     ...                  np.array([[61.5], [np.nan]]))))
               epsilon
                     5

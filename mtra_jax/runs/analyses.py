@@ -24,7 +24,7 @@ from mtra_jax.runs.trained import Trained
 from mtra_jax.tasks import Task
 from mtra_jax.types import Params
 
-FORMAT = 2
+FORMAT = 3
 """Changes with what the figures of an analysis are."""
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""
@@ -288,8 +288,9 @@ ANALYSES = {
     "informativeness": Analysis(
         informative,
         {"entropy": (".4f", 0), "": (".4f", 1)},
-        "lower bounds on I(Z; Y) in nats by new critics, means over the tasks; entropy: of "
-        "the labels of classification tasks, which I(Z; Y) cannot exceed",
+        "estimates of I(Z; Y) in nats by new critics, means over the tasks: InfoNCE is a "
+        "lower bound, MINE nearly one, SMILE none; train: on the texts of the critics; "
+        "entropy: of the labels of classification tasks, which I(Z; Y) cannot exceed",
         {"train": ROWS, "validation": ROWS},
         trains_critics=True,
     ),

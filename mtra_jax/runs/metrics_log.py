@@ -21,9 +21,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "toke
 METRICS = "metrics.jsonl"
 DIAGNOSTICS = "diagnostics.jsonl"
 TEST = b'"test/'
+"""Begins each name of a test figure in a line of `metrics.jsonl`."""
 JOBS = "MTRA_JAX_JOBS"
 """The variable in which `workers` tells a run how many are trained at a time."""
-"""Begins each name of a test figure in a line of `metrics.jsonl`."""
 
 
 def environment(devices: list[jax.Device]) -> dict[str, Any]:

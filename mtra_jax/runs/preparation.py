@@ -325,6 +325,15 @@ def _schedule(
     )
 
 
+def warm_up_steps(share: float, num_steps: int) -> int:
+    """The steps of the warm-up, `share` of all.
+
+    Halves are rounded to even. Product and share may differ from them in the last bits,
+    as those of a continued run do, whose share is a quotient.
+    """
+    return round(round(share * num_steps, 6))
+
+
 def _settings(
     config: ConfigDict, schedule: batching.Schedule, method: build.MethodChoice
 ) -> build.Settings:
@@ -332,7 +341,7 @@ def _settings(
     decays = config.schedule != "constant"
     return build.Settings(
         np.float32(config.learning_rate),
-        np.int32(round(config.warm_up * num_steps)),
+        np.int32(warm_up_steps(config.warm_up, num_steps)),
         np.float32(config.clip_norm),
         method.numbers(),
         np.int32(num_steps) if decays else None,

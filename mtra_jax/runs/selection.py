@@ -12,7 +12,8 @@ from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
 
 FLOOR = 1e-2
-"""That of `objectives.floored_log`."""
+"""The default of `objectives.floored_log`, whatever `method.floor` is: the selection is the
+same for all methods."""
 
 
 class Selection(NamedTuple):

@@ -59,9 +59,11 @@ def test_scores_pair_each_row_with_others_alone():
     params = information._start(jax.random.key(0), data, (4, 6)).params
     joint, marginals = information._scores(params, *data, 4, jax.lax.map)
     w_z, w_y, w_1, w_2 = map(np.asarray, params["kernels"])
+    b_0, b_1 = map(np.asarray, params["biases"])
 
     def score(z, y):
-        return np.maximum(np.maximum(z @ w_z + y @ w_y, 0) @ w_1, 0) @ w_2
+        hidden = np.maximum(z @ w_z + y @ w_y + b_0, 0)
+        return np.maximum(hidden @ w_1 + b_1, 0) @ w_2
 
     expected = [[score(z, y)[0] for y in data.y] for z in data.z]
     np.testing.assert_allclose(joint, np.diag(expected), rtol=1e-5, atol=1e-6)

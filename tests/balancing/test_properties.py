@@ -82,6 +82,19 @@ def test_values_and_weights_are_finite_for_losses_of_any_size(name):
             assert np.isfinite(leaf).all(), losses
 
 
+@pytest.mark.parametrize("name", [*READ_LOSSES, *READ_GRADIENTS])
+def test_without_a_task_the_value_is_zero_and_nothing_moves(name):
+    balancer = (READ_LOSSES | READ_GRADIENTS)[name]
+    params = jnp.array([1.0, -2.0, 3.0])
+    like = [params] if balancer.reads is balancing.Reads.GRADIENTS else []
+    step = balancing.value_and_grad(lambda p: p**2, balancer)
+    state = balancer.init(3, *like)
+    rng = jax.random.key(0)
+    (value, _), gradient, _ = step(params, state, present=[False] * 3, rng=rng)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
 @pytest.mark.parametrize(
     "name", [n for n in READ_GRADIENTS if n not in (*DRAWN, "excess_mtl")]
 )
@@ -91,6 +104,42 @@ def test_the_order_of_the_tasks_does_not_matter(float64, name):
     expected = direction(READ_GRADIENTS[name], gradients, losses=losses)
     actual = direction(READ_GRADIENTS[name], gradients[order], losses=losses[order])
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*READ_LOSSES, *READ_GRADIENTS])
+def test_the_loss_of_an_absent_task_is_ignored(float64, name):
+    balancer = (READ_LOSSES | READ_GRADIENTS)[name]
+    params, present = jnp.array([1.0, -2.0, 3.0]), np.array([True, False, True])
+    like = [params] if balancer.reads is balancing.Reads.GRADIENTS else []
+    state, rng = balancer.init(3, *like), jax.random.key(0)
+    results = []
+    for losses_fn in (lambda p: p**2, lambda p: jnp.where(present, p**2, 0)):
+        step = balancing.value_and_grad(losses_fn, balancer)
+        (value, _), gradient, after = step(params, state, present=present, rng=rng)
+        results.append((value, gradient, after))
+    jax.tree.map(np.testing.assert_array_equal, *results)
+    assert results[0][1][1] == 0
+
+
+@pytest.mark.parametrize("ratio", [1e3, 1e5, 1e8])
+def test_imtl_g_of_gradients_of_very_different_sizes(ratio):
+    gradients = np.array([[1.0, 0.2], [0.0, 1 / ratio]])
+    norms = np.linalg.norm(gradients, axis=1)
+    solution = np.linalg.solve(gradients @ gradients.T, norms)
+    inputs = inputs_of(gradients, dtype=np.float32)
+    actual = balancing.imtl_g().combine(inputs, balancing.State()).value
+    np.testing.assert_allclose(actual, solution / solution.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 300.0])
+def test_excess_mtl_squares_narrow_gradients_in_float32(scale):
+    """Squares of 300 overflow in float16, those of 1e-4 are 0 there."""
+    rows = scale * np.random.default_rng(0).normal(size=(2, 50)) * [[1], [5]]
+    rows = rows.astype(np.float16)
+    wide = direction(balancing.excess_mtl(), rows, dtype=np.float32)
+    narrow = direction(balancing.excess_mtl(), rows, dtype=np.float16)
+    largest = np.abs(rows.astype(np.float32)).max()
+    np.testing.assert_allclose(narrow, wide, rtol=0, atol=2**-9 * largest)
 
 
 @pytest.mark.parametrize("name", READ_GRADIENTS)

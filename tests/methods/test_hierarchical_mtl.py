@@ -1,14 +1,12 @@
 """Hierarchical MTL against NumPy float64."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtra_jax.errors import InputError
 from mtra_jax.methods import hierarchical_mtl, randomness
 from mtra_jax.models import heads
 
@@ -208,12 +206,3 @@ def test_the_channels_start_with_little_noise_under_a_standard_prior(toy):
         assert task.keys() == {"noise_log_variance", "prior_log_variance"}
         np.testing.assert_array_equal(task["noise_log_variance"], np.full(6, -5.0))
         np.testing.assert_array_equal(task["prior_log_variance"], np.zeros(6))
-
-
-@pytest.mark.parametrize("name", ["beta", "shared_beta"])
-@pytest.mark.parametrize("weight", [-0.5, math.nan, math.inf])
-def test_an_invalid_weight_is_refused(toy, name, weight):
-    with pytest.raises(InputError) as error:
-        hierarchical_mtl.make(toy.model, **{name: weight})
-    message = f"method.{name} is {weight}; expected 0 or more, finite"
-    assert str(error.value) == message

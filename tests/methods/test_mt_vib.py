@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtra_jax.errors import InputError
 from mtra_jax.methods import mt_vib, randomness
 from mtra_jax.models import heads
 
@@ -267,10 +266,3 @@ def test_the_network_starts_near_the_one_without_a_bottleneck(toy):
     assert np.all(added["bottleneck"]["log_variance"]["bias"] == -5)
     plain = mt_vib.make(toy.model, uncertainty=False).init
     assert jax.eval_shape(plain, jax.random.key(0)).keys() == {"bottleneck"}
-
-
-@pytest.mark.parametrize("beta", [-0.5, math.nan, math.inf])
-def test_an_invalid_weight_is_refused(toy, beta):
-    with pytest.raises(InputError) as error:
-        mt_vib.make(toy.model, beta=beta)
-    assert str(error.value) == f"method.beta is {beta}; expected 0 or more, finite"

@@ -7,7 +7,6 @@ import pytest
 
 from mtra_jax import balancing
 from mtra_jax.balancing import sharpness
-from mtra_jax.errors import InputError
 from mtra_jax.methods import perturbed, registry
 from mtra_jax.methods.contract import Needs
 
@@ -125,17 +124,3 @@ def test_heads_belong_to_tasks_and_layers_are_stacked():
 def test_samo_reads_the_gramian_in_two_passes():
     method = registry.example("samo")
     assert (method.needs, method.passes) == (Needs.GRAMIAN, 2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rho": 0.0}, "method.rho is 0.0; expected more than 0, finite"),
-        ({"alpha": 2.0}, "method.alpha is 2.0; expected at least 0 and at most 1"),
-        ({"balancer": "fairgard"}, "did you mean fairgrad?"),
-    ],
-)
-def test_wrong_options_are_reported_as_keys_of_the_configuration(options, message):
-    with pytest.raises(InputError) as error:
-        registry.example("samo", **options)
-    assert message in str(error.value)

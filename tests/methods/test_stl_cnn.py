@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtra_jax.errors import InputError
 from mtra_jax.methods import randomness, stl_cnn
 from mtra_jax.models import heads
 
@@ -240,11 +239,3 @@ def test_a_task_has_the_two_million_parameters_of_the_paper(toy):
     for task in tasks.values():
         count = sum(leaf.size for leaf in jax.tree.leaves(task))
         assert round(count / 1e6, 2) == 2.0
-
-
-@pytest.mark.parametrize("num_filters", [0, -3])
-def test_no_filters_are_refused(toy, num_filters):
-    with pytest.raises(InputError) as error:
-        stl_cnn.make(toy.model, num_filters=num_filters)
-    message = f"method.num_filters is {num_filters}; expected at least 1"
-    assert str(error.value) == message

@@ -1,14 +1,12 @@
 """VMTL's posteriors, mixed priors and loss against NumPy float64."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtra_jax.errors import InputError
 from mtra_jax.methods import randomness, vmtl
 from mtra_jax.models import heads
 
@@ -479,22 +477,3 @@ def test_the_classifiers_start_with_little_noise_and_equal_logits(toy):
         assert np.all(task["log_variance"] == -5)
         assert not np.any(task["z_logits"])
         assert not np.any(task["w_logits"])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"beta": -0.5}, "method.beta is -0.5; expected 0 or more, finite"),
-        ({"gamma": math.nan}, "method.gamma is nan; expected 0 or more, finite"),
-        ({"gamma": math.inf}, "method.gamma is inf; expected 0 or more, finite"),
-        ({"temperature": 0}, "method.temperature is 0; expected more than 0, finite"),
-        (
-            {"temperature": math.nan},
-            "method.temperature is nan; expected more than 0, finite",
-        ),
-    ],
-)
-def test_wrong_options_are_refused(toy, options, message):
-    with pytest.raises(InputError) as error:
-        vmtl.make(toy.model, **options)
-    assert str(error.value) == message

@@ -235,17 +235,6 @@ def test_tasks_without_examples_have_no_weight(toy):
     assert not np.any(weights)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
-@pytest.mark.parametrize(
-    ("make", "key"), [(si.make, "floor"), (dwa.make, "temperature")]
-)
-def test_an_option_out_of_range_is_reported(toy, make, key, value):
-    with pytest.raises(InputError) as error:
-        make(toy.model, **{key: value})
-    expected = f"method.{key} is {value}; expected more than 0, finite"
-    assert str(error.value) == expected
-
-
 def test_the_floor_of_si_can_be_set(toy):
     losses, present = np.array([0.5, 1.0, 2.0, 4.0, 8.0]), np.full(5, True)
     value, weights, _, _ = weigh(si.make(toy.model, floor=2.0), losses, present)

@@ -125,6 +125,18 @@ def test_the_warm_up_of_a_continued_run_keeps_its_length(finished):
     assert new.backbone == make_config().backbone
 
 
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.35])
+def test_the_warm_up_of_a_continued_run_has_the_same_steps(share):
+    """Also where the share of the steps ends in a half, as 0.05 of 2 × 145."""
+    for per_epoch in range(1, 200):
+        for old in (1, 2, 3, 7):
+            expected = preparation.warm_up_steps(share, old * per_epoch)
+            for new in (old + 1, 10, 15):
+                quotient = share * old / new
+                actual = preparation.warm_up_steps(quotient, new * per_epoch)
+                assert actual == expected, (per_epoch, old, new)
+
+
 def test_a_continued_run_needs_a_new_directory(finished, tmp_path):
     new = more(finished, ("epochs", "4"))()
     place = tmp_path / "new"
