@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -27,9 +27,10 @@ class Task:
     `means`, `deviations`: of the training targets of each regression dimension. The model
     then predicts (value − mean) / deviation. Empty where it predicts the values.
     `thresholds`: a label of a multi-label task is predicted from this probability on.
-    Empty before the first validation, when `DEFAULT_THRESHOLD` is used. `class_weights`: the weight of
-    each class in the cross-entropy, or "none" or "balanced" before the data are read; ""
-    leaves the choice to the configuration, as None does for `label_smoothing`.
+    Empty before the first validation, when `DEFAULT_THRESHOLD` is used. `class_weights`:
+    the weight of each class in the cross-entropy, or "none" or "balanced" before the data
+    are read; "" leaves the choice to the configuration, as None does for
+    `label_smoothing`.
     """
 
     name: str
@@ -54,10 +55,13 @@ class Task:
             hint = did_you_mean(str(self.kind), get_args(Kind))
             raise InputError(f"task {self.name}: kind is {shown(self.kind)}; {hint}")
         for key in ("labels", "metrics"):
-            if isinstance(value := getattr(self, key), str):
+            value = getattr(self, key)
+            if isinstance(value, str) or not isinstance(value, Iterable):
                 raise InputError(
                     f"task {self.name}: {key} is {shown(value)}; expected a tuple of texts"
                 )
+            # Tasks are compared, hashed and stored: a list or an array becomes a tuple.
+            object.__setattr__(self, key, tuple(map(_plain, value)))
 
     @property
     def num_outputs(self) -> int:
@@ -68,6 +72,11 @@ class Task:
     def is_classification(self) -> bool:
         """Whether each example has exactly one class."""
         return self.kind == "classification"
+
+
+def _plain(value: Any) -> Any:
+    """An element of an array as a Python object."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclasses.dataclass(frozen=True)

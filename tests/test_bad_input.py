@@ -418,6 +418,11 @@ ROWS = {
         (*REPORT, "--out={tmp}/no/table"),
         ("{tmp}/no/table", "file", "directory"),
     ),
+    "table in place of its results": Row(
+        put("results.jsonl", line()),
+        (*REPORT, "--out={tmp}/results.jsonl"),
+        ("--out", "{tmp}/results.jsonl", "another file"),
+    ),
     "unknown baseline": Row(
         put("results.jsonl", line()), (*REPORT, "--baseline=mtra"), ("'mtra'",)
     ),
@@ -1235,7 +1240,13 @@ ROWS = {
     "another run in the work directory": Row(
         put("run/config.json", json.dumps(CONFIG)),
         FLAGS,
-        "{tmp}/run/config.json: benchmark is 'synthetic' there and 'tweeteval' here; expected the same configuration, or a new --workdir",
+        (
+            "{tmp}/run/config.json",
+            "benchmark",
+            "'synthetic'",
+            "'tweeteval'",
+            "--workdir",
+        ),
     ),
     "damaged results of a sweep": Row(
         put("run/results.jsonl", "{}"), SWEEP, ("{tmp}/run/results.jsonl:1", "'name'")

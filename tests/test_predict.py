@@ -1,6 +1,7 @@
 """`mtra-jax predict`: formats in and out, chunks, and rows that come slowly."""
 
 import csv
+import dataclasses
 import io
 import json
 import threading
@@ -130,6 +131,25 @@ def test_a_prediction_that_is_not_finite_has_no_label():
 )
 def test_the_cells_of_each_kind(task, outputs, expected):
     assert answers.cells(task, np.array(outputs)) == expected
+
+
+@pytest.mark.parametrize(
+    ("deviations", "outputs", "expected"),
+    [
+        ((), [2.123456789, 3.2e-7], [2.123457, 3.2e-7]),
+        ((), [0.00012345678949, 0.0], [0.0001234567895, 0.0]),
+        (
+            (1e-8, 1e4),
+            [3.2123456789e-8, 12345.123456789],
+            [3.21234568e-8, 12345.123457],
+        ),
+    ],
+)
+def test_values_are_rounded_in_the_unit_of_the_task(deviations, outputs, expected):
+    means = tuple(0.0 for _ in deviations)
+    task = dataclasses.replace(SIZE, means=means, deviations=deviations)
+    values = answers.answer(task, np.array(outputs))["values"]
+    assert list(values.values()) == expected
 
 
 def test_thresholds_are_a_half_before_they_are_chosen():

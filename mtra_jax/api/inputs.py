@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtra_jax import metrics
-from mtra_jax.data import benchmarks, shares, task_entries, task_file
+from mtra_jax.data import benchmarks, labelled, shares, task_entries, task_file
 from mtra_jax.data.examples import SPLITS, Data, Splits
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
@@ -28,8 +28,14 @@ def texts_of(values: Any) -> Texts:
     """Checks the texts of a call: a list of strings, or of pairs of strings.
 
     Raises:
-      InputError: `values` is a single text, or an element is another thing.
+      InputError: `values` is a single text or a table, or an element is another thing.
     """
+    if isinstance(values, Mapping) or hasattr(values, "columns"):
+        # Iteration would yield the names of the columns.
+        raise InputError(
+            f"texts is a {type(values).__name__}; expected the texts of one column, such "
+            "as table['text']"
+        )
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError(
             f"texts is {shown(values)}; expected a list of texts, such as ['a text']"
@@ -88,8 +94,6 @@ def training_data(tasks: Given) -> Data:
     splits: Splits = {}
     chosen = []
     for task, parts in _listed(tasks):
-        if task.name in splits:
-            raise InputError(f"tasks: {task.name} is there twice; expected other names")
         if "train" not in parts:
             raise InputError(f"{task.name}: no examples for 'train'")
         own = {name: task_file.examples(task, parts[name]) for name in parts}
@@ -160,4 +164,15 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
             if split not in SPLITS:
                 hint = did_you_mean(str(split), SPLITS)
                 raise InputError(f"{row[0].name}: split {shown(split)}; {hint}")
+            if not isinstance(row[1][split], Iterable):
+                raise InputError(
+                    f"{row[0].name}: {split} is {shown(row[1][split])}; expected a list "
+                    "of (text, label)"
+                )
+    names = [task.name for task, _ in tasks]
+    for index, (name, (task, _)) in enumerate(zip(names, tasks, strict=True)):
+        task_entries.check_task_name(name, f"tasks[{index}]: the task's name is")
+        if name in names[:index]:
+            raise InputError(f"tasks: {name} is there twice; expected other names")
+        labelled.check_labels(task)
     return [(task, parts) for task, parts in tasks]

@@ -22,6 +22,8 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     Raises:
       InputError: `directory` is neither, or a file is missing or damaged.
     """
+    if not isinstance(directory, str | Path):
+        raise InputError(f"directory is {shown(directory)}; expected a path")
     path = Path(os.path.expanduser(directory))
     if not os.path.isdir(path):
         raise InputError(f"{shown(str(directory))}: no such directory")

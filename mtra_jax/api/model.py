@@ -167,5 +167,5 @@ class Model:
 
 def prediction(task: Task, outputs: np.ndarray) -> Prediction:
     """The prediction for one text from `outputs` [d] of `prediction.Predictor`."""
-    parts = answers.answer(task, outputs, digits=None)
+    parts = answers.answer(task, outputs, is_rounded=False)
     return Prediction(**{**parts, "labels": tuple(parts.get("labels", ()))})

@@ -13,7 +13,7 @@ from mtra_jax.api import inputs
 from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
 from mtra_jax.data.examples import Data
-from mtra_jax.errors import InputError, Interrupted
+from mtra_jax.errors import InputError, Interrupted, shown
 from mtra_jax.reports import bars
 from mtra_jax.runs import display, loop, signals, training
 from mtra_jax.runs.preparation import Prepared
@@ -55,6 +55,10 @@ def train(
       RunError: training failed.
       Interrupted: the user has interrupted the call; a `KeyboardInterrupt`.
     """
+    if not isinstance(workdir, str | Path) or not str(workdir):
+        raise InputError(
+            f"workdir is {shown(workdir)}; expected the path of a directory"
+        )
     start_devices()
     chosen, data = configuration(config, tasks, backbone, method, overrides)
     directory = Path(paths.expand(str(workdir)))
@@ -101,11 +105,17 @@ def configuration(
     Raises:
       InputError: a key is unknown, a value does not fit, or tasks or backbone are missing.
     """
+    if not (config is None or isinstance(config, ConfigDict | str)):
+        raise InputError(
+            f"config is {shown(config)}; expected a configuration, or FILE:NAME; single "
+            "keys are arguments, such as epochs=3"
+        )
     values = _overrides(overrides)
     origin = values.get("warm_start")
-    if origin and backbone:
+    encoder = backbone or values.get("backbone.path")
+    if origin and encoder:
         raise InputError(
-            f"backbone={str(backbone)!r} with warm_start={origin!r}: the encoder is that of "
+            f"backbone={str(encoder)!r} with warm_start={origin!r}: the encoder is that of "
             "the run; expected one of the two"
         )
     if config is None and (tasks is None or (backbone is None and not origin)):
@@ -155,8 +165,21 @@ def _data(tasks: inputs.Given) -> Data | None:
 
 
 def _overrides(values: Mapping[str, Any]) -> dict[str, str]:
-    """Keyword arguments by dotted key, as the text that the command line has."""
-    return {key: _text(value) for key, value in files.flatten(values).items()}
+    """Keyword arguments by dotted key, as the text that the command line has.
+
+    None leaves a key as it is.
+
+    Raises:
+      InputError: a key is there twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in values.items():
+        for key, own in files.flatten({name: value}).items():
+            if key in given:
+                raise InputError(f"{key} is there twice; expected it once")
+            if own is not None:
+                given[key] = _text(own)
+    return given
 
 
 def _text(value: Any) -> str:

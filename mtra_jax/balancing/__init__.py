@@ -34,7 +34,7 @@ from mtra_jax.balancing.projections import (
     pcgrad,
     upgrad,
 )
-from mtra_jax.balancing.sharpness import samo_value_and_grad
+from mtra_jax.balancing.sharpness import SHARED, samo_value_and_grad
 from mtra_jax.balancing.weightings import (
     by_size,
     dynamic_average,
@@ -50,6 +50,7 @@ from mtra_jax.balancing.weightings import (
 )
 
 __all__ = [
+    "SHARED",
     "Aux",
     "Balancer",
     "Combined",

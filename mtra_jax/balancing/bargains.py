@@ -179,6 +179,7 @@ def db_mtl() -> Balancer:
     """DB-MTL: logarithms of the losses, and gradients of equal norm.
 
     The gradient is Σ_t (c / ‖∇ log ℓ_t‖) ∇ log ℓ_t with the largest of these norms as c.
+    For losses above 0.
     The paper also averages the gradients of each task over steps, with a factor that
     vanishes in the course of training; here they are those of the step.
 

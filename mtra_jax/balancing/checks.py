@@ -122,8 +122,8 @@ def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
     actual = _shapes(value)
     if actual != expected:
         raise ValueError(
-            f"`state` must be that of `init` for {count} tasks, with shapes "
-            f"{_listed(expected)}; found {_listed(actual)}."
+            f"`state` must be that of `init` for {count} tasks, with {_listed(expected)}; "
+            f"found {_listed(actual)}."
         )
 
 
@@ -163,7 +163,8 @@ def _shapes(tree: Tree) -> tuple[Any, list[tuple[int, ...]]]:
 
 
 def _listed(shapes: tuple[Any, list[tuple[int, ...]]]) -> str:
-    return ", ".join(map(str, shapes[1])) or "none"
+    listed = ", ".join(map(str, shapes[1]))
+    return f"shapes {listed}" if listed else "no arrays"
 
 
 def _quoted(name: str) -> str:

@@ -18,7 +18,8 @@ def go4align(groups: int = 2, beta: float = 1e-4) -> Balancer:
 
     Indicators γ_t = q_t ℓ̄ / ℓ_t, with the mean loss ℓ̄ and q_t ∝ exp(−β Σ ℓ_t) over all
     steps so far, are put into at most `groups` groups by K-means. ω is the mean of a
-    group's indicators, a constant. The paper has 2 groups of 3 tasks and 5 of 11.
+    group's indicators, a constant. The paper has 2 groups of 3 tasks and 5 of 11. For
+    losses above 0.
 
     The groups are those with the smallest sum of squares, where the released code starts
     K-means from random tasks. Its indicators are T times as large, as in it ℓ̄ is the sum

@@ -17,6 +17,7 @@ from mtra_jax.balancing.apply import Aux, Step
 from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
 
 SHARED = -1
+"""The owner of a leaf that all tasks share."""
 """The owner of a parameter that no single task owns."""
 _NOISE = 2**31 - 1  # no task and no step folds this number into a key
 

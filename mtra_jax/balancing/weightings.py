@@ -124,7 +124,7 @@ def impartial() -> Balancer:
 def soft_uncertainty(temperature: float = 1.0) -> Balancer:
     """UW-SO: L = Σ_t λ_t ℓ_t, λ = softmax((1 / ℓ) / temperature), λ constant.
 
-    The optimum of uncertainty weighting in closed form, smoothed.
+    The optimum of uncertainty weighting in closed form, smoothed. For losses above 0.
 
     Source: Kirchdorfer et al. 2024, "Analytical Uncertainty-Based Loss Weighting", Eq. 9.
 
@@ -148,7 +148,7 @@ def soft_uncertainty(temperature: float = 1.0) -> Balancer:
 def geometric() -> Balancer:
     """Geometric loss strategy (GLS): L = (Π_t ℓ_t)^(1/T) over the tasks present.
 
-    Computed from logarithms, so that no product underflows.
+    Computed from logarithms, so that no product underflows. For losses above 0.
 
     Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
     """
@@ -291,7 +291,7 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
     """Fast adaptive multitask optimisation (FAMO): decreases all losses at one rate.
 
     L = Σ_t c z_t log(ℓ_t − m_t) with z = softmax(ξ), c = 1 / Σ_t z_t / (ℓ_t − m_t), both
-    constant, and m = `minimum`. The logits ξ lie in `State.learned`; their gradient is
+    constant, and m = `minimum`, below all losses. The logits ξ lie in `State.learned`; their gradient is
     softmax'(ξ) applied to the change of the logarithms over a step. The paper moves them
     by Adam with a rate of 0.025 and a weight decay of 1e-3.
 

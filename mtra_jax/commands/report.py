@@ -77,9 +77,23 @@ def main(arguments: Sequence[str]) -> None:
         print(table + note)
         return
     try:
-        Path(flags.out).write_text(f"{table}\n", encoding="utf-8")
+        _write(Path(flags.out), f"{table}\n", path)
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _write(out: Path, text: str, results: Path) -> None:
+    """Writes the table that was made from `results` to `out`, a file or a device."""
+    from mtra_jax import files
+
+    if not out.exists():
+        out.parent.stat()  # of a mistyped directory, which would be made
+    elif out.samefile(results):
+        raise InputError(f"--out {out}: the results themselves; expected another file")
+    elif not out.is_file():  # such as /dev/stdout, which must not be replaced
+        out.write_text(text, encoding="utf-8")
+        return
+    files.write_text(out.resolve(), text)
 
 
 def _file(path: Path) -> Path:

@@ -123,9 +123,10 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
     from mtra_jax.reports import comparison, run_tasks, split_sizes, tables, unread
-    from mtra_jax.runs import definitions
+    from mtra_jax.runs import definitions, inputs
     from mtra_jax.runs import workdir as files
 
+    hashes: dict[str, dict[str, str]] = {}
     rows: dict[str, Any] = {}
     contents: dict[str, Any] = {}
     tasks: tuple[Task, ...] = ()
@@ -140,11 +141,13 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
         if difference := run_tasks.difference(own, tasks):
             raise InputError(f"{workdir}: {difference}, as in the first run")
         rows[name], contents[name] = results[split], results
+        hashes[name] = inputs.hashes(workdir, [task.name for task in own], split)
     make = tables.markdown_table if markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
     print(make(rows, tasks, baseline=baseline))
     notes = [tables.unit_note(tasks), tables.delta_p_meaning(baseline)]
     notes.append(unread.note(contents.items()) or "")
-    notes.append(split_sizes.note(contents.items(), split) or "")
+    sizes = split_sizes.note(contents.items(), split)
+    notes.append(sizes or split_sizes.contents_note(hashes, split) or "")
     for note in filter(None, notes):
         print(f"\n{note}" if markdown else note)

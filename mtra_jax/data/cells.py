@@ -3,18 +3,21 @@
 Cells of CSV and TSV are strings; those of JSON, Parquet and Python have types. Each
 function names the column and the place of a cell that it refuses. Rules:
 
-* White space around a label or a number does not count.
+* White space around a label or a number does not count, nor does how Unicode composes its
+  letters: labels are in the form NFC.
 * An integer with a decimal point and zeros, as pandas writes integers beside missing
   values, is that integer: 1.0 and "1.0" name the class 1. "01" and "1" are two classes.
 * true and false in JSON, Parquet or Python name the classes "true" and "false". They
   are not numbers; as cells of 0 and 1 they are accepted.
-* null and NaN are never labels. The text "NaN" is a class, but not a number.
+* null and NaN are never labels. The text "NaN" is a class, of which `spelling` warns, but
+  not a number.
 """
 
 import decimal
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -61,7 +64,7 @@ def class_name(cell: Any, column: str, place: str) -> str:
     )
     if not isinstance(cell, str) and not is_number:
         raise InputError(f"{place}: {column} {shown(cell)}; expected a label")
-    name = str(cell).strip()
+    name = unicodedata.normalize("NFC", str(cell)).strip()
     if not name:
         raise InputError(f"{place}: {column} is empty; expected a label")
     if len(name) > _LONGEST_LABEL:

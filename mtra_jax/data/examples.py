@@ -16,10 +16,18 @@ Rows = list[tuple[str, Any]]
 """Pairs of a raw text and its label: a class id, or a list of values."""
 
 
+LABEL_TYPES: dict[str, type] = {
+    "classification": np.int32,
+    "multi_label": np.float32,
+    "regression": np.float64,  # a large mean would leave few digits of float32
+}
+"""Of `Examples.labels`, by the kind of the task."""
+
+
 class Examples(NamedTuple):
     """One split of one task, in the order of its files.
 
-    `texts`: N strings. `labels`: class ids, int32 [N]; values, float32 [N, D]; or 0 and 1
+    `texts`: N strings. `labels`: class ids, int32 [N]; values, float64 [N, D]; or 0 and 1
     for each label of a multi-label task, float32 [N, D].
     `targets`: for StanceEval, (target, number of examples) in the order of the examples;
     they divide the predictions into the leaderboard's five files. Empty for other tasks.
@@ -73,16 +81,14 @@ def make_examples(
     if not rows:
         raise InputError(f"{where}: no example of {task.title}; expected at least one")
     raw, labels = zip(*rows, strict=True)
-    dtype = np.int32 if task.is_classification else np.float32
     normalized = [texts.normalize(text) for text in raw]
-    return Examples(normalized, np.asarray(labels, dtype), targets)
+    return Examples(normalized, np.asarray(labels, LABEL_TYPES[task.kind]), targets)
 
 
 def none_of(task: Task) -> Examples:
     """No example of `task`."""
-    if task.is_classification:
-        return Examples([], np.zeros(0, np.int32))
-    return Examples([], np.zeros((0, task.num_outputs), np.float32))
+    shape = (0,) if task.is_classification else (0, task.num_outputs)
+    return Examples([], np.zeros(shape, LABEL_TYPES[task.kind]))
 
 
 def take(part: Examples, rows: np.ndarray) -> Examples:

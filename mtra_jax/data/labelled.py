@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax.data import cells, texts
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.examples import LABEL_TYPES, Examples
 from mtra_jax.data.tables import Row
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import Kind, Task
@@ -107,6 +107,29 @@ def names_in(examples: Iterable[Labelled]) -> tuple[str, ...]:
     return cells.in_order(names)
 
 
+def check_labels(task: Task) -> None:
+    """Checks the names of the outputs of a task that a caller made.
+
+    Raises:
+      InputError: there are none, two are equal, or one is not a name as `cells` reads it.
+    """
+    if not task.labels:
+        raise InputError(f"task {task.name}: no labels; expected their names")
+    for name in task.labels:
+        if not isinstance(name, str):
+            raise InputError(
+                f"task {task.name}: label {shown(name)}; expected a text, as {str(name)!r}"
+            )
+        read = cells.class_name(name, "label", f"task {task.name}")
+        if read != name:
+            raise InputError(
+                f"task {task.name}: label {shown(name)}; expected {read!r}, as labels "
+                "are read"
+            )
+        if task.labels.count(name) > 1:
+            raise InputError(f"task {task.name}: label {shown(name)} is there twice")
+
+
 def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:
     """The arrays of `examples`, with the ids of the labels of `task`.
 
@@ -117,12 +140,14 @@ def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:
     if not examples:
         raise InputError(f"{where}: no example of {task.title}; expected at least one")
     ids = {name: number for number, name in enumerate(task.labels)}
+    dtype = LABEL_TYPES[task.kind]
+    labels: np.ndarray
     if task.kind == "regression":
-        labels = np.asarray([example.label for example in examples], np.float32)
+        labels = np.asarray([example.label for example in examples], dtype)
     elif task.kind == "classification":
-        labels = np.asarray([_ids(x, [x.label], ids)[0] for x in examples], np.int32)
+        labels = np.asarray([_ids(x, [x.label], ids)[0] for x in examples], dtype)
     else:
-        labels = np.zeros((len(examples), task.num_outputs), np.float32)
+        labels = np.zeros((len(examples), task.num_outputs), dtype)
         for row, example in enumerate(examples):
             labels[row, _ids(example, example.label, ids)] = 1.0
     columns = list(zip(*(example.texts for example in examples), strict=True))

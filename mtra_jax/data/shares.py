@@ -44,13 +44,24 @@ def cut(
     rows = {split: np.flatnonzero(places == split) for split in ("train", *quotas)}
     for split in quotas:
         if not len(rows[split]):
-            number = np.count_nonzero(sizes)
+            number, distinct = np.count_nonzero(sizes), len(set(examples.texts))
+            texts = f", {distinct} of them different," if distinct < len(strata) else ""
+            hint = '; or kind = "regression"?' if _are_numbers(task) else ""
             raise InputError(
-                f"{where}: {len(strata)} examples in {number} classes; none is left for "
-                f"{split}, whose share is {shares[split]}; expected more examples, or "
-                f"data for {split}"
+                f"{where}: {len(strata)} examples{texts} in {number} classes; none is left "
+                f"for {split}, whose share is {shares[split]}; expected more examples, or "
+                f"data for {split}{hint}"
             )
     return {split: take(examples, rows[split]) for split in rows}
+
+
+def _are_numbers(task: Task) -> bool:
+    """Whether the classes of a task are numbers, at least one of them with decimals."""
+    try:
+        values = [float(name) for name in task.labels]
+    except ValueError:
+        return False
+    return task.is_classification and any(value % 1 for value in values)
 
 
 def _strata(task: Task, examples: Examples) -> np.ndarray:

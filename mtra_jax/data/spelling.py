@@ -1,10 +1,13 @@
-"""Numbers of examples by label -> labels that look like misspellings of others."""
+"""Names of labels -> those that look like misspellings, lists, or missing values."""
 
+import collections
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 _MOST_LABELS = 200  # all pairs of them are compared
 _TIMES = 10
+_MISSING = ("nan", "n/a", "#n/a", "null")
+_SEPARATORS = ";|/"
 
 
 def suspects(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -31,6 +34,33 @@ def suspects(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
         edited = [other for other in edited if _is_one_edit(name, other)]
         if candidates := [*same, *near, *edited]:
             yield name, candidates[0]
+
+
+def missing_values(names: Iterable[str]) -> list[str]:
+    """The names that tables write in place of a missing value.
+
+    >>> missing_values(["bad", "NaN", "none"])
+    ['NaN']
+    """
+    return [name for name in names if name.casefold() in _MISSING]
+
+
+def separator_in(names: Iterable[str]) -> str:
+    """A sign that seems to separate several labels in one name; "" if there is none.
+
+    All parts of some name are names, or parts of other names.
+
+    >>> separator_in(["a", "a;b", "b;c"]), separator_in(["either/or", "none"])
+    (';', '')
+    """
+    names = list(names)
+    for sign in _SEPARATORS:
+        parts = {name: [part.strip() for part in name.split(sign)] for name in names}
+        counts = collections.Counter(part for own in parts.values() for part in own)
+        for own in parts.values():
+            if len(own) > 1 and all(counts[part] > 1 for part in own):
+                return sign
+    return ""
 
 
 def _is_one_edit(a: str, b: str) -> bool:

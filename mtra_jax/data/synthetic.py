@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax.data import synthetic_grammar
-from mtra_jax.data.examples import SPLITS, Examples
+from mtra_jax.data.examples import LABEL_TYPES, SPLITS, Examples
 from mtra_jax.tasks import SYNTHETIC, Task
 
 # Examples for training, validation and test.
@@ -283,7 +283,10 @@ def _generate_task(task: Task, seed: int, sizes: Sequence[int]) -> dict[str, Exa
             if tweet.text not in texts:
                 texts.add(tweet.text)
                 tweets.append(tweet)
-        labels = np.array([_label(task.name, tweet) for tweet in tweets], np.float32)
-        labels = labels.astype(np.int32) if task.is_classification else labels[:, None]
+        labels: np.ndarray = np.array(
+            [_label(task.name, tweet) for tweet in tweets], LABEL_TYPES[task.kind]
+        )
+        if not task.is_classification:
+            labels = labels[:, None]
         splits[split] = Examples([tweet.text for tweet in tweets], labels)
     return {split: splits[split] for split in SPLITS}

@@ -109,18 +109,23 @@ def read(path: str | Path) -> dict[str, Entry]:
     }
 
 
+def check_task_name(name: object, what: str) -> None:
+    """Raises InputError about `what` unless `name` may name a task, and a directory."""
+    is_text = isinstance(name, str) and _NAME.fullmatch(name)
+    if not is_text or len(str(name)) > _LONGEST_NAME or name in _RESERVED:
+        raise InputError(
+            f"{what} {shown(name)}; expected at most {_LONGEST_NAME} letters, digits, "
+            f"'_' and '-', not '-' first, and none of {', '.join(_RESERVED)}"
+        )
+
+
 def _checked(path: Path, text: str, name: str, table: Any) -> dict[str, Any]:
     place = toml_tables.place(path, text, name)
     if not isinstance(table, dict):
         raise InputError(
             f"{place}: {name} is {shown(table)}; expected a table [NAME] for each task"
         )
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in _RESERVED:
-        raise InputError(
-            f"{place}: the task's name is {shown(name)}; expected at most "
-            f"{_LONGEST_NAME} letters, digits, '_' and '-', not '-' first, and none of "
-            f"{', '.join(_RESERVED)}"
-        )
+    check_task_name(name, f"{place}: the task's name is")
     for key in table:
         if key not in KEYS:
             place = toml_tables.place(path, text, name, key)

@@ -69,7 +69,7 @@ def load(
             tasks.append(task)
             _warn_of_shared_texts(entry, read_splits[name])
             if "train" in splits and not entry.task.labels:
-                _warn_of_misspelt_labels(entry, task, read_splits[name]["train"])
+                _warn_of_doubtful_labels(entry, task, read_splits[name]["train"])
     return Data(Benchmark(OWN, tuple(tasks)), read_splits)
 
 
@@ -309,9 +309,23 @@ def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
         )
 
 
-def _warn_of_misspelt_labels(entry: Entry, task: Task, train: Examples) -> None:
+def _warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
     what = "class" if task.is_classification else "label"
     counts = train.label_counts(task)
+    doubts = [
+        f"{what} {name} of {task.name} has {counts[name]} training examples; is it a "
+        "missing value? labels = [...] makes it an error"
+        for name in spelling.missing_values(counts)
+    ]
+    separator = "" if entry.columns.separator else spelling.separator_in(counts)
+    if separator and task.kind == "multi_label":
+        doubts.append(
+            f"labels of {task.name} such as "
+            f"{next(name for name in counts if separator in name)} look like several; "
+            f'label_separator = "{separator}" divides them'
+        )
+    for doubt in doubts:
+        warnings.warn(f"{entry.place}: {doubt}", stacklevel=caller_level())
     for name, other in itertools.islice(spelling.suspects(counts), _MOST_WARNINGS):
         plural = "" if counts[name] == 1 else "s"
         warnings.warn(

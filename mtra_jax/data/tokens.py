@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ __all__ = [
 _NUM_SAMPLES = 300
 """Approximate number of texts that `check_fit` encodes."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TRUNCATING = threading.Lock()
+"""Truncation is a state of a tokenizer, which other threads may share."""
 
 
 class Tokens(NamedTuple):
@@ -95,16 +98,17 @@ def encode(
         )
     # Nothing here forks, so the library may use all cores without warning about forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    before = tokenizer.truncation
-    side = before["direction"] if before else "right"
-    tokenizer.enable_truncation(max_length, direction=side)
-    try:
-        with refusing("the tokenizer cannot encode a text"):
-            encodings = tokenizer.encode_batch_fast(inputs)
-    finally:
-        tokenizer.no_truncation()
-        if before:
-            tokenizer.enable_truncation(**before)
+    with _TRUNCATING:
+        before = tokenizer.truncation
+        side = before["direction"] if before else "right"
+        tokenizer.enable_truncation(max_length, direction=side)
+        try:
+            with refusing("the tokenizer cannot encode a text"):
+                encodings = tokenizer.encode_batch_fast(inputs)
+        finally:
+            tokenizer.no_truncation()
+            if before:
+                tokenizer.enable_truncation(**before)
     rows = [encoding.ids for encoding in encodings]
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])

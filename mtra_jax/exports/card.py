@@ -218,7 +218,10 @@ def _limits(facts: Facts) -> str:
     if kinds & {"classification", "multi_label"}:
         lines.append("Probabilities are not calibrated.")
     if "classification" in kinds:
-        lines.append("Every text gets one of the labels, also a text that fits none.")
+        lines.append(
+            "Every text gets one of the labels of a classification, also a text that fits "
+            "none."
+        )
     if "multi_label" in kinds:
         lines.append(
             "A label of a multi-label task is predicted from its threshold in `tasks.json` "

@@ -1,4 +1,4 @@
-"""A method's losses -> one gradient. The only module that branches on `Method.needs`."""
+"""A method's losses -> one gradient, as its `Method.gradient` says."""
 
 import functools
 from typing import Any, NamedTuple

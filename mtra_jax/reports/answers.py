@@ -1,5 +1,6 @@
 """Predicted probabilities or values of one text -> labels, a JSON object, or cells."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,20 +8,21 @@ import numpy as np
 from mtra_jax.tasks import DEFAULT_THRESHOLD, Task
 
 DIGITS = 6
-"""Decimals of the numbers that are written."""
+"""The least number of decimals of the numbers that are written."""
 
 
 def answer(
-    task: Task, outputs: np.ndarray, digits: int | None = DIGITS
+    task: Task, outputs: np.ndarray, *, is_rounded: bool = True
 ) -> dict[str, Any]:
     """The prediction of a task from its `outputs` [d], see `prediction.in_units`.
 
     A classification has its `label` (None unless all outputs are finite), a multi-label
-    task its `labels`, both with `probabilities`; a regression has `values`. `digits`: of
-    these numbers after the point; None for all.
+    task its `labels`, both with `probabilities`; a regression has `values`. `is_rounded`:
+    to `DIGITS` decimals; values of a regression to as many of their deviation, or of
+    themselves if they are small and the task has none.
     """
     numbers = [float(value) for value in outputs]
-    shown = numbers if digits is None else [round(x, digits) for x in numbers]
+    shown = _rounded(task, numbers) if is_rounded else numbers
     figures = dict(zip(task.labels, shown, strict=True))
     if task.kind == "regression":
         return {"values": figures}
@@ -35,6 +37,16 @@ def answer(
     is_sound = np.isfinite(outputs).all()
     label = task.labels[outputs.argmax()] if is_sound else None
     return {"label": label, "probabilities": figures}
+
+
+def _rounded(task: Task, numbers: list[float]) -> list[float]:
+    units = [1.0] * len(numbers)
+    if task.kind == "regression":
+        units = list(task.deviations) or [min(1.0, abs(x)) for x in numbers]
+    return [
+        round(x, DIGITS - min(0, math.floor(math.log10(unit)) if unit > 0 else 0))
+        for x, unit in zip(numbers, units, strict=True)
+    ]
 
 
 def cells(task: Task, outputs: np.ndarray) -> dict[str, Any]:

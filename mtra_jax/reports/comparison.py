@@ -1,7 +1,6 @@
 """`results.jsonl`, one run a line -> rows of means over seeds, with Δp and p."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,8 @@ from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 SPLITS = ("validation", "test")
 # In percent, with room for a figure of 100 that was rounded up.
 LARGEST = 100.001
+# Of other figures, such as errors: means and deviations of such numbers are finite.
+LARGEST_UNBOUNDED = 1e150
 
 
 class Entry(NamedTuple):
@@ -232,10 +233,10 @@ def _check_epochs_and_times(results: dict[str, Any]) -> None:
 
 
 def _check_figure(figure: Any, is_bounded: bool, *place: str) -> None:
-    largest = LARGEST if is_bounded else sys.float_info.max
+    largest = LARGEST if is_bounded else LARGEST_UNBOUNDED
     is_number = type(figure) in (int, float) and not abs(figure) > largest
     if figure is not None and not is_number:
-        range_ = " from -100 to 100" if is_bounded else ""
+        range_ = " from -100 to 100" if is_bounded else f" up to {largest:g}"
         raise InputError(
             f"figure {shown(figure)} of {shown('/'.join(place))}; expected a number"
             f"{range_}, or null"

@@ -89,6 +89,7 @@ def report(
     if lacking := without_figures(results["test"]):
         lines.append(f"test outputs not finite, no figures: {', '.join(lacking)}")
     has_ew = bool(others) or method == "ew"
+    lines += advice(results, tasks)
     lines.append(legend(tasks, has_ew=has_ew, has_bound=has_bound))
     lines += [f"{title(o.method)} (stored): {o.command}; {o.origin}" for o in others]
     return "\n".join(lines)
@@ -138,6 +139,31 @@ def best_epochs(results: Results) -> str:
     if not isinstance(best, dict):
         return f"{best} of {last}"
     return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
+
+
+def advice(results: Results, tasks: Sequence[Task]) -> list[str]:
+    """Lines on tasks that learned nothing, and on training that ended too early."""
+    test, majority = results["test"], results["majority"]
+    stuck = [
+        task.name
+        for task in tasks
+        if task.name in test and test[task.name] == majority.get(task.name)
+    ]
+    best, last = results["best_epoch"], results["epochs"]
+    is_early = (
+        any(best[task] == last[task] for task in best)
+        if isinstance(best, dict)
+        else best == last
+    )
+    lines = []
+    if stuck:
+        lines.append(
+            f"no better than the majority: {', '.join(stuck)}; more --config.epochs or "
+            "another --config.learning_rate may help"
+        )
+    if is_early:
+        lines.append("the last epoch is the best: more --config.epochs may help")
+    return lines
 
 
 def without_figures(test: Mapping[str, Any]) -> list[str]:

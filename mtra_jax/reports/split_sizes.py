@@ -1,4 +1,4 @@
-"""Results of runs -> a line where they were scored on other numbers of examples."""
+"""Results of runs -> a line where they were scored on other examples."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,6 +30,28 @@ def note(rows: Iterable[tuple[str, Mapping[str, Any]]], split: str) -> str | Non
     if not parts:
         return None
     return f"not comparable, the numbers of {split} examples differ: {'; '.join(parts)}"
+
+
+def contents_note(rows: Mapping[str, Mapping[str, str]], split: str) -> str | None:
+    """Which tasks of the rows have other examples of `split`; None without any.
+
+    `rows`: names, and the hash of each task's examples, as far as it is known.
+
+    >>> print(contents_note({"a": {"irony": "1f"}, "b": {"irony": "2e"}}, "test"))
+    not comparable, other test examples: irony (a, b)
+    """
+    by_task: dict[str, dict[str, str]] = {}
+    for name, own in rows.items():
+        for task, contents in own.items():
+            by_task.setdefault(task, {}).setdefault(contents, name)
+    parts = [
+        f"{task} ({_listed(list(names.values()))})"
+        for task, names in by_task.items()
+        if len(names) > 1
+    ]
+    return (
+        f"not comparable, other {split} examples: {'; '.join(parts)}" if parts else None
+    )
 
 
 def _numbers(results: Mapping[str, Any], split: str) -> dict[str, int]:

@@ -313,7 +313,7 @@ ANALYSES = {
         {"": (".3f", 0)},
         "InfoNCE, a lower bound, in nats by new critics on the validation sets, means over "
         f"the tasks; at most {np.log(information.PAIRS + 1):.2f}, the logarithm of "
-        f"{information.PAIRS + 1}, or of half as many texts as there are; below 0 the critic "
+        f"{information.PAIRS + 1}, or of half the texts if they are fewer; below 0 the critic "
         "learned nothing that holds for other texts; without dropout in the encoder I(X; Z) "
         "has no finite value; cosines: the bound that InfoMTL raises, whose critic is the "
         "cosine of two views; columns: epochs, 0 before training",

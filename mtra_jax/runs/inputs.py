@@ -7,6 +7,7 @@ the paths of the files may change.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +91,24 @@ def read(directory: Path) -> Inputs:
         raise InputError(
             f"{path}: damaged: {shown(values)}; expected counts and hashes"
         ) from error
+
+
+def hashes(directory: Path, tasks: Sequence[str], split: str) -> dict[str, str]:
+    """The hashes of the examples of `split`, by task; without those that are missing.
+
+    Tasks that were trained separately have their own directories in that of the run.
+
+    Raises:
+      InputError: a file is damaged.
+    """
+    result = {}
+    for name in tasks:
+        for place in (directory, directory / name):
+            if (place / FILE).exists():
+                part = read(place).data.get(name, {}).get(split)
+                if part is not None:
+                    result[name] = part["sha256"]
+    return result
 
 
 def _checked(values: Any) -> Inputs:

@@ -18,7 +18,7 @@ from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs import diagnostics, information, inputs, loop, selection
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import backbone as backbones
-from mtra_jax.train import batching, build, evaluate, starting
+from mtra_jax.train import batching, build, evaluate, schedules, starting
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import choose_devices, to_host
 from mtra_jax.train.step import TrainState
@@ -325,15 +325,6 @@ def _schedule(
     )
 
 
-def warm_up_steps(share: float, num_steps: int) -> int:
-    """The steps of the warm-up, `share` of all.
-
-    Halves are rounded to even. Product and share may differ from them in the last bits,
-    as those of a continued run do, whose share is a quotient.
-    """
-    return round(round(share * num_steps, 6))
-
-
 def _settings(
     config: ConfigDict, schedule: batching.Schedule, method: build.MethodChoice
 ) -> build.Settings:
@@ -341,7 +332,7 @@ def _settings(
     decays = config.schedule != "constant"
     return build.Settings(
         np.float32(config.learning_rate),
-        np.int32(warm_up_steps(config.warm_up, num_steps)),
+        np.int32(schedules.warm_up_steps(config.warm_up, num_steps)),
         np.float32(config.clip_norm),
         method.numbers(),
         np.int32(num_steps) if decays else None,

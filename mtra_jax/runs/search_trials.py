@@ -74,9 +74,11 @@ def read(directory: Path) -> Record | None:
             values["score"] = math.inf
         record = Record(**values)
         numbers = (record.score, record.epochs, record.seconds)
-        if record.state not in get_args(State) or not all(
-            type(number) in (int, float) for number in numbers
-        ):
+        are_numbers = all(type(number) in (int, float) for number in numbers)
+        if record.figure is not None:
+            are_numbers &= type(record.figure) in (int, float)
+        is_ended = record.state in get_args(State)
+        if not (is_ended and are_numbers) or math.isnan(record.score):
             raise ValueError(shown(values))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -267,8 +267,8 @@ def _origin(config: ConfigDict) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def writing(workdir: Path) -> Iterator[None]:
-    """Holds the lock of `workdir`, and explains failures of disks, devices and processes.
+def writing(directory: Path) -> Iterator[None]:
+    """Holds the lock of `directory`, and explains failures of disks, devices and processes.
 
     Raises:
       InputError: another process trains there.
@@ -276,7 +276,7 @@ def writing(workdir: Path) -> Iterator[None]:
     """
     with (
         _named_failures(),
-        locks.held(workdir) if processes.is_writer() else contextlib.nullcontext(),
+        locks.held(directory) if processes.is_writer() else contextlib.nullcontext(),
     ):
         yield
 

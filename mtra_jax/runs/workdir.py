@@ -64,17 +64,23 @@ def check(config: ConfigDict, workdir: Path) -> None:
             )
         return
     old, new = _flat(read_config(workdir)), _flat(config)
-    for key in sorted(old.keys() | new.keys()):
-        if key not in FREE_KEYS and old.get(key) != new.get(key):
-            hint = (
-                f"; once the run has finished, --continue_from {workdir} trains more epochs"
-                if key in ("epochs", "patience")
-                else ""
-            )
-            raise InputError(
-                f"{path}: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
-                f"expected the same configuration, or a new --workdir{hint}"
-            )
+    keys = [
+        key
+        for key in sorted(old.keys() | new.keys())
+        if key not in FREE_KEYS and old.get(key) != new.get(key)
+    ]
+    if keys:
+        key, *others = keys
+        more = f" (other values, too: {', '.join(others)})" if others else ""
+        hint = (
+            f"; once the run has finished, --continue_from {workdir} trains more epochs"
+            if {*keys} <= {"epochs", "patience"}
+            else ""
+        )
+        raise InputError(
+            f"{path}: {key} is {old.get(key)!r} there and {new.get(key)!r} here{more}; "
+            f"expected the same configuration, or a new --workdir{hint}"
+        )
 
 
 def has_begun(directory: Path) -> bool:

@@ -14,6 +14,8 @@ from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.train import evaluate
 from mtra_jax.train.devices import local_places
 
+MOST_STEPS = int(np.iinfo(np.int32).max)
+"""Of a run: its programs count them in int32."""
 SHAPE_SEED = 0
 """Seed of the plan that shapes are chosen for: runs of all seeds share programs."""
 NUM_EPOCHS = 10
@@ -119,7 +121,8 @@ def make_schedule(
     """Makes the schedule for tasks with `sizes` training examples.
 
     Raises:
-      InputError: a joint batch is too small for an example of each task, or has a cap.
+      InputError: a joint batch is too small for an example of each task, or has a cap; or
+        the epochs have more than `MOST_STEPS` steps.
     """
     if sampling.kind == "joint" and sampling.cap:
         raise InputError(
@@ -133,6 +136,11 @@ def make_schedule(
         )
     plan = functools.partial(sampling.plan, sizes)
     steps_per_epoch = len(plan(0))
+    if epochs * steps_per_epoch > MOST_STEPS:
+        raise InputError(
+            f"epochs is {epochs}, with {steps_per_epoch} steps each; expected at most "
+            f"{MOST_STEPS} steps"
+        )
     return Schedule(
         epochs, patience, checkpoint_every, max_bad_steps, plan, steps_per_epoch
     )

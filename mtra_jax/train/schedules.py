@@ -34,6 +34,15 @@ def warm_up(learning_rate: ArrayLike, num_warm_up_steps: ArrayLike) -> optax.Sch
     return rate
 
 
+def warm_up_steps(share: float, num_steps: int) -> int:
+    """The steps of the warm-up, `share` of all.
+
+    Halves are rounded to even. Product and share may differ from them in the last bits,
+    as those of a continued run do, whose share is a quotient.
+    """
+    return round(round(share * num_steps, 6))
+
+
 def _numpy(value: Any) -> Any:
     """The module that computes with `value`: `jax.numpy` or `numpy`."""
     return jnp if isinstance(value, jax.Array) else np

@@ -105,6 +105,14 @@ def test_some_tasks_can_be_evaluated_alone(model):
         (lambda m: m.predict(["a"], task="agree"), "agree: expected pairs of texts"),
         (lambda m: m.predict([("a", "b")], task="mood"), "mood: expected single texts"),
         (lambda m: m.encode("a text"), "expected a list of texts"),
+        (
+            lambda m: m.predict({"text": ["a"]}),
+            "texts is a dict; expected the texts of",
+        ),
+        (
+            lambda m: m.evaluate([trained_models.own_tasks()[0]] * 2),
+            "mood is there twice",
+        ),
         (lambda m: m.evaluate("no.toml"), "no such file"),
         (
             lambda m: m.evaluate([]),

@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tqdm.notebook
 import trained_models
+from messages import assert_mentions
 
 import mtra_jax
 from mtra_jax import errors
-from mtra_jax.api import training
+from mtra_jax.api import inputs, training
 from mtra_jax.reports import bars
 from mtra_jax.runs import loop, preparation, signals, workdir
 
@@ -86,6 +88,12 @@ def test_a_warm_start_needs_no_backbone():
             "^backbone='enc' with warm_start='runs/a': the encoder is that of the run; "
             "expected one of the two$",
         ),
+        (
+            {"backbone": None, "warm_start": "runs/a", "backbone.path": "enc"},
+            "backbone='enc' with warm_start='runs/a'",
+        ),
+        ({"data": {"limit": 1}, "data.limit": 2}, "data.limit is there twice"),
+        ({"config": {"epochs": 3}}, "config is {'epochs': 3}; expected a config"),
         ({"tasks": "tweetevel"}, "did you mean tweeteval"),
         ({"tasks": "none.toml"}, "no such file"),
         ({"method": "mtr"}, "unknown method 'mtr'; did you mean mtra"),
@@ -124,6 +132,61 @@ def test_a_wrong_call_is_one_line_and_makes_no_directory(options, fault, tmp_pat
         mtra_jax.train(workdir=tmp_path / "run", **settings)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workdir", [None, "", True])
+def test_a_wrong_workdir_is_refused(workdir):
+    with pytest.raises(mtra_jax.InputError, match=r"^workdir is .*; expected the path"):
+        mtra_jax.train(tasks="synthetic", backbone="", workdir=workdir)
+
+
+def test_an_override_of_none_leaves_the_default():
+    values = {"warm_start": None, "epochs": None}
+    config, _ = training.configuration(None, "synthetic", "", None, values)
+    assert (config.warm_start, config.epochs) == ("", 20)
+
+
+def training_data(**changes):
+    values = {"labels": ("0", "1"), "metrics": ("macro_f1",), **changes}
+    task = mtra_jax.Task(
+        **{"name": "a", "title": "A", "kind": "classification", **values}
+    )
+    pairs = [(f"text {n}", task.labels[n % len(task.labels)]) for n in range(40)]
+    return inputs.training_data([(task, {"train": pairs})])
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        *(
+            ({"name": name}, ["tasks[0]", repr(name)])
+            for name in ("avg", "../x", "a,b")
+        ),
+        *(({"name": name}, ["tasks[0]", repr(name)]) for name in ("", None)),
+        ({"labels": (0, 1)}, ["task a", "label 0", "'0'"]),
+        ({"labels": ("0.0", "1.0")}, ["task a", "'0.0'", "'0'"]),
+        ({"labels": ("0", "1", "1")}, ["task a", "'1'", "twice"]),
+        ({"labels": ()}, ["task a", "no labels"]),
+    ],
+)
+def test_a_task_is_checked_as_that_of_a_file(changes, parts):
+    if changes.get("labels") == ():
+        task = mtra_jax.Task("a", "A", "classification", (), ("macro_f1",))
+        call = lambda: inputs.training_data([(task, {"train": []})])  # noqa: E731
+    else:
+        call = lambda: training_data(**changes)  # noqa: E731
+    with pytest.raises(mtra_jax.InputError) as error:
+        call()
+    assert_mentions(error.value, *parts)
+
+
+def test_lists_and_arrays_of_labels_are_tuples():
+    labels, metrics = np.unique(["0", "1"]), ["macro_f1"]
+    data = training_data(labels=labels, metrics=metrics)
+    task = data.benchmark.tasks[0]
+    assert (task.labels, task.metrics) == (("0", "1"), ("macro_f1",))
+    assert all(type(name) is str for name in task.labels)
+    assert task == training_data().benchmark.tasks[0]
 
 
 @pytest.fixture

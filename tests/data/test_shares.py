@@ -168,6 +168,16 @@ def test_no_class_leaves_training_and_no_example_is_lost(
         assert 1 <= len(parts[split].texts) <= max(1, share * len(labels) + 0.5)
 
 
+def test_few_distinct_texts_and_numbers_as_classes_are_named():
+    with pytest.raises(InputError) as error:
+        cut(CLASSES, examples_of([0, 1] * 4, ["a", "b"] * 4))
+    assert_mentions(error.value, "8 examples", "2 of them different", "2 classes")
+    numbers = dataclasses.replace(CLASSES, labels=("0.5", "1", "2"))
+    with pytest.raises(InputError) as error:
+        cut(numbers, examples_of([0, 1, 2]))
+    assert_mentions(error.value, "3 examples", "3 classes", '"regression"')
+
+
 @pytest.mark.parametrize("labels", [[0], [0, 1], [0, 1, 2, 3], [0, 0]])
 def test_too_few_examples_are_refused(labels):
     with pytest.raises(InputError) as error:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 from typing import get_args
@@ -380,6 +381,36 @@ def test_a_label_that_looks_misspelt_is_named(tmp_path):
         f"{path}:1: class godo of t has 1 training example; did you mean good? "
         "labels = [...] makes a misspelling an error"
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "parts"),
+    [
+        ("", ["bad", "good", "NaN"], ["class NaN", "missing value"]),
+        ("", ["bad", "good", "none"], []),
+        ('kind = "multi_label"\n', ["a", "b", "a;b"], ["t", "a;b", '";"']),
+        ('kind = "multi_label"\nlabel_separator = ";"\n', ["a", "b", "a;b"], []),
+        ('kind = "multi_label"\n', ["a", "b", "and/or"], []),
+    ],
+)
+def test_labels_that_may_be_none_or_several_are_named(kind, labels, parts, tmp_path):
+    rows = "".join(f"{n},{labels[n % 3]}\n" for n in range(60))
+    toml = f"[t]\n{kind}{FILES}"
+    path = write(tmp_path, tasks_toml=toml, t_csv=f"text,label\n{rows}")
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        task_file.load(path, splits=["train"])
+    assert len(record) == bool(parts)
+    if parts:
+        assert_mentions(record[0].message, f"{path}:1", *parts)
+
+
+def test_two_unicode_forms_of_a_label_are_one_class(tmp_path):
+    forms = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    rows = "".join(f"{n},{[*forms, 'tea'][n % 3]}\n" for n in range(60))
+    path = write(tmp_path, tasks_toml=f"[t]\n{FILES}", t_csv=f"text,label\n{rows}")
+    data = task_file.load(path, splits=["train"])
+    assert data.benchmark.tasks[0].labels == (forms[0], "tea")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Token ids against transformers' own tokenizers; the cache; training of tokenizers."""
 
+import concurrent.futures
 import json
 import subprocess
 import sys
@@ -144,6 +145,17 @@ def test_encoding_leaves_the_tokenizer_as_it_was(bert):
     before = bert.to_str()
     tokens.encode(bert, TEXTS, 8)
     assert bert.to_str() == before
+
+
+def test_threads_that_share_a_tokenizer_get_their_own_lengths(bert):
+    texts = ["a long text " * 200] * 8
+
+    def longest(limit):
+        return int(tokens.encode(bert, texts, limit).lengths.max())
+
+    limits = [8, 64, 16, 32] * 50
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(longest, limits)) == limits
 
 
 def test_a_length_without_room_for_a_word_is_refused(bert):

@@ -20,6 +20,7 @@ from mtra_jax.runs import (
     warm_start,
     workdir,
 )
+from mtra_jax.train import schedules
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -130,10 +131,10 @@ def test_the_warm_up_of_a_continued_run_has_the_same_steps(share):
     """Also where the share of the steps ends in a half, as 0.05 of 2 × 145."""
     for per_epoch in range(1, 200):
         for old in (1, 2, 3, 7):
-            expected = preparation.warm_up_steps(share, old * per_epoch)
+            expected = schedules.warm_up_steps(share, old * per_epoch)
             for new in (old + 1, 10, 15):
                 quotient = share * old / new
-                actual = preparation.warm_up_steps(quotient, new * per_epoch)
+                actual = schedules.warm_up_steps(quotient, new * per_epoch)
                 assert actual == expected, (per_epoch, old, new)
 
 

@@ -1,0 +1,42 @@
+"""The tables of results/experiments.md: made again from the runs in results/studies."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mtra_jax.reports import grids
+from mtra_jax.runs import studies, study_runs, sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = ROOT / "results" / "studies"
+PAGE = (ROOT / "results" / "experiments.md").read_text(encoding="utf-8")
+SCORES = [
+    name
+    for name, experiment in studies.load().experiments.items()
+    if experiment.columns in ("summary", "tasks")
+]
+# Scale, backbone, benchmark, and the experiments that were run.
+BUILT_IN = ("paper", "tiny", "synthetic")
+SMALL = ("small", "minilm", "")
+CASES = [
+    *((SMALL, name) for name in SCORES),
+    *((BUILT_IN, n) for n in ("data_size", "label_noise", "pairs", "sensitivity")),
+]
+
+
+@pytest.mark.parametrize(("where", "name"), CASES)
+def test_a_table_is_what_the_command_makes_of_the_stored_runs(where, name, tmp_path):
+    scale, backbone, benchmark = where
+    study = studies.make(studies.load(), name, scale, backbone, benchmark, (0, 1))
+    stored = "experiments_small" if scale == "small" else "experiments_builtin"
+    for table in study.tables:
+        directory = studies.directory_of(tmp_path, table)
+        directory.mkdir(parents=True, exist_ok=True)
+        pair = "_".join(("pairs", *table.tasks)).replace("-", "_")
+        file = STUDIES / f"{pair if table.tasks else stored}.jsonl"
+        shutil.copy(file, directory / sweep.RESULTS)
+    for grid in study_runs.make_grids(study, tmp_path, ()).values():
+        assert all(len(line.cells) for line in grid.lines)
+        lines = grids.markdown(grid).splitlines()
+        assert "\n".join(line for line in lines if line.startswith("|")) in PAGE
