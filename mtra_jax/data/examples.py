@@ -21,7 +21,7 @@ LABEL_TYPES: dict[str, type] = {
     "multi_label": np.float32,
     "regression": np.float64,  # a large mean would leave few digits of float32
 }
-"""Of `Examples.labels`, by the kind of the task."""
+"""The type of `Examples.labels`, by the kind of the task."""
 
 
 class Examples(NamedTuple):

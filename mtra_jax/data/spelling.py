@@ -46,7 +46,7 @@ def missing_values(names: Iterable[str]) -> list[str]:
 
 
 def separator_in(names: Iterable[str]) -> str:
-    """A sign that seems to separate several labels in one name; "" if there is none.
+    """A sign that seems to separate several labels in one name; "" without such a sign.
 
     All parts of some name are names, or parts of other names.
 

@@ -25,7 +25,7 @@ from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 SPLITS = ("validation", "test")
 # In percent, with room for a figure of 100 that was rounded up.
 LARGEST = 100.001
-# Of other figures, such as errors: means and deviations of such numbers are finite.
+# The largest other figure, such as an error: means and deviations of such numbers are finite.
 LARGEST_UNBOUNDED = 1e150
 
 

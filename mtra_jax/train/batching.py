@@ -15,7 +15,7 @@ from mtra_jax.train import evaluate
 from mtra_jax.train.devices import local_places
 
 MOST_STEPS = int(np.iinfo(np.int32).max)
-"""Of a run: its programs count them in int32."""
+"""The most steps of a run, whose programs count them in int32."""
 SHAPE_SEED = 0
 """Seed of the plan that shapes are chosen for: runs of all seeds share programs."""
 NUM_EPOCHS = 10

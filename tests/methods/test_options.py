@@ -65,7 +65,7 @@ POSITIVE = {
     "vmtl": ["temperature"],
 }
 OTHERS = [
-    # Of the functions in `balancing`, whose rules are their own.
+    # Options of functions in `balancing`, whose rules are their own.
     ("cagrad", "c", -1.0, ["0 or more"]),
     ("cagrad", "c", math.inf, ["finite"]),
     ("excess_mtl", "rate", 0.0, ["positive"]),
