@@ -111,7 +111,7 @@ def check_labels(task: Task) -> None:
     """Checks the names of the outputs of a task that a caller made.
 
     Raises:
-      InputError: there are none, two are equal, or one is not a name as `cells` reads it.
+      InputError: there is no name, two are equal, or one is not a name as `cells` reads it.
     """
     if not task.labels:
         raise InputError(f"task {task.name}: no labels; expected their names")
