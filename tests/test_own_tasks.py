@@ -365,6 +365,13 @@ def test_tables_and_separate_runs_have_the_same_columns(command, toml, run, tmp_
     assert "stars RMSE" in columns
     *_, last = rows
     assert last.startswith("Δp: mean relative improvement over MTRA in percent, ")
+    assert "not comparable" not in output
+    inputs = workdir / "stars" / "inputs.json"
+    whole = json.loads(inputs.read_text())
+    whole["data"]["stars"]["test"]["sha256"] = "0" * 64
+    inputs.write_text(json.dumps(whole))
+    told, _ = command("table", f"MTRA={run}", f"STL={workdir}")
+    assert "not comparable, other test examples: stars (MTRA, STL)" in told
     for row, results in zip(rows, (results_of(run)["test"], expected), strict=False):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         shown = dict(zip(columns, cells, strict=True))

@@ -5,7 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mtra_jax.data import batches, noise, readout, targets, tokens
+from mtra_jax import metrics
+from mtra_jax.data import (
+    batches,
+    fingerprints,
+    noise,
+    readout,
+    targets,
+    task_file,
+    tokens,
+)
 from mtra_jax.data.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
@@ -42,6 +51,36 @@ def test_only_regression_is_standardised():
     assert stars.deviations == pytest.approx((np.sqrt((121 + 529 + 0 + 144) / 4), 1.0))
     assert all(of(resolved, name).means == () for name in ("topic", "tags"))
     assert of(resolve(), "stars").means == ()
+
+
+def test_values_beside_a_large_mean_keep_their_digits():
+    """Seconds of a day in 2023: float32 has steps of 128 there."""
+    times = 1_700_000_000 + 10 * np.arange(60)
+    task = Task("t", "T", "regression", ("seconds",), ("rmse",))
+    pairs = [(f"text {n}", int(value)) for n, value in enumerate(times)]
+    part = task_file.examples(task, pairs)
+    assert part.labels.dtype == np.float64
+    np.testing.assert_array_equal(part.labels[:, 0], times)
+    own = Benchmark("own", (task,))
+    resolved = targets.resolved(own, {"t": part}, standardize=True).tasks[0]
+    standardised = targets.of_labels(resolved, part.labels)
+    expected = (times - times.mean()) / times.std()
+    np.testing.assert_allclose(standardised[:, 0], expected, rtol=1e-6)
+    predicted = readout.predictions(resolved, standardised)
+    np.testing.assert_allclose(predicted[:, 0], times, rtol=0, atol=1e-4)
+    assert metrics.score(task, predicted, part.labels)["rmse"] < 1e-4
+
+
+def test_hashes_of_values_are_those_of_float32_unless_it_merges_some():
+    texts, values = ["a", "b"], np.array([[0.1], [2.5]])
+    hashes = [
+        fingerprints.of_splits({"t": {"test": Examples(texts, own)}})["t"]["test"]
+        for own in (values, values.astype(np.float32))
+    ]
+    assert hashes[0] == hashes[1]
+    large = [Examples(texts, np.array([[1.7e9], [1.7e9 + step]])) for step in (10, 20)]
+    one, other = (fingerprints.of_splits({"t": {"test": part}}) for part in large)
+    assert one != other
 
 
 def test_defaults_change_no_training():

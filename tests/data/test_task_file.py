@@ -172,7 +172,7 @@ def test_regression_has_a_dimension_for_each_column(tmp_path):
     toml = f'{FILES}kind = "regression"\nlabel = ["A", "V"]'
     task, splits = one(tmp_path, toml, t_csv=rows)
     assert (task.labels, task.metrics) == (("A", "V"), ("pearson", "rmse"))
-    assert splits["test"].labels.dtype == np.float32
+    assert splits["test"].labels.dtype == np.float64
     assert splits["test"].labels.tolist() == [[-2.5, 1], [1000, 0.5]]
     toml = FILES.replace("csv", "jsonl") + 'kind = "regression"\nlabel = "y"'
     lines = '{"text": "a", "y": 3}\n{"text": "b", "y": "4.5"}\n{"text": "", "y": -0.0}'
@@ -796,7 +796,7 @@ def test_lists_are_examples():
     assert part.labels.tolist() == [1, 1]
     pairs = [("a", [1, 2.5]), ("b", (np.float32(3), 4)), ("c", np.array([5, 6]))]
     part = task_file.examples(VALUES, pairs)
-    assert part.labels.dtype == np.float32
+    assert part.labels.dtype == np.float64
     assert part.labels.tolist() == [[1, 2.5], [3, 4], [5, 6]]
     single = dataclasses.replace(VALUES, labels=("V",))
     assert task_file.examples(single, [("a", 2), ("b", [3])]).labels.tolist() == [

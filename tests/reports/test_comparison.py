@@ -634,6 +634,19 @@ def test_rows_of_other_numbers_of_test_examples_are_told():
     assert "not comparable" not in (comparison.compare(other, "validation").note or "")
 
 
+def test_an_error_whose_mean_would_overflow_is_refused():
+    own = {**OWN_LINES[0], "results": json.loads(json.dumps(OWN_LINES[0]["results"]))}
+    figures = next(
+        figures
+        for figures in own["results"]["test"].values()
+        if isinstance(figures, dict) and "rmse" in figures
+    )
+    figures["rmse"] = 1e149
+    assert comparison.compare(parse([own]), baseline=own["name"])
+    figures["rmse"] = 1.7e308
+    assert_mentions(refused([own]), "w/results.jsonl:1", "1.7e+308", "1e+150")
+
+
 def test_nothing_to_compare_is_refused():
     with pytest.raises(InputError, match="no finished run"):
         comparison.compare([])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import datasets
 import pytest
+from messages import assert_mentions
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
@@ -327,6 +328,26 @@ def test_separate_runs_of_tasks_list_their_best_epochs():
 
 def test_results_of_an_older_version_show_the_training_time_only():
     assert end_of_run.seconds({"train_seconds": 1.6}) == "2 s of training"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "is_last"),
+    [
+        ({"best_epoch": 3, "epochs": 3}, True),
+        ({"best_epoch": 2, "epochs": 3}, False),
+        ({"best_epoch": {"a": 1, "b": 3}, "epochs": {"a": 4, "b": 3}}, True),
+        ({"best_epoch": {"a": 1, "b": 2}, "epochs": {"a": 4, "b": 3}}, False),
+    ],
+)
+def test_a_run_that_learned_too_little_ends_with_what_may_help(epochs, is_last):
+    tasks = BENCHMARKS["synthetic"].select(["irony", "stance"]).tasks
+    majority = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 19.8}}
+    test = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 50.0}}
+    results = {"majority": {**majority, "avg": 28.1}, "test": {**test, "avg": 43.2}}
+    stuck, *others = end_of_run.advice({**results, **epochs}, tasks)
+    assert_mentions(stuck, "majority", "irony", "--config.epochs")
+    assert "stance" not in stuck
+    assert [("last epoch" in line) for line in others] == [True] * is_last
 
 
 def test_tasks_without_figures_are_listed():

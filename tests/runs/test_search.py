@@ -514,10 +514,17 @@ def test_wrong_requests_are_refused(tmp_path, trainer):
     )
     (tmp_path / "x.json").rename(tmp_path / "search.json")
     path.unlink()
-    (tmp_path / "ew/trial00/trial.json").write_text('{"format": 1, "state": "good"}')
-    assert answer(run_all, made(tmp_path, trials=1)).startswith(
-        f"{tmp_path}/ew/trial00/trial.json: damaged: "
-    )
+    record = '{"format": 1, "state": "finished", "score": %s, "figure": %s, %s}'
+    rest = '"epochs": 1, "seconds": 1.0'
+    for damaged in (
+        '{"format": 1, "state": "good"}',
+        record % ("NaN", "0.5", rest),
+        record % ("0.5", '"0.5"', rest),
+    ):
+        (tmp_path / "ew/trial00/trial.json").write_text(damaged)
+        assert answer(run_all, made(tmp_path, trials=1)).startswith(
+            f"{tmp_path}/ew/trial00/trial.json: damaged: "
+        )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from messages import assert_mentions
 
 import mtra_jax
 from mtra_jax import config as configs
@@ -40,6 +41,15 @@ def test_a_run_without_a_checkpoint_is_refused(directory, has_finished, tmp_path
     hint = "" if has_finished else "; the run has not finished an epoch"
     text = message(lambda: scoring.load_best(tmp_path))
     assert text == f"{place}: {fault}{hint}"
+
+
+def test_all_values_that_differ_are_named(tmp_path):
+    workdir.write_config(configs.load(PRESET), tmp_path)
+    changes = [("seed", "4"), ("batch_size", "7"), ("epochs", "5")]
+    text = message(lambda: workdir.check(configs.load(PRESET, changes), tmp_path))
+    there = configs.load(PRESET).batch_size
+    assert_mentions(text, "batch_size", there, 7, "epochs", "seed", "--workdir")
+    assert "--continue_from" not in text
 
 
 @pytest.mark.parametrize(

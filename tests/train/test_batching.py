@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from messages import assert_mentions
 
 from mtra_jax.data import batches, mixing
 from mtra_jax.data.tokens import Tokens
@@ -131,6 +132,19 @@ def test_a_joint_batch_needs_an_example_of_each_task():
     assert schedule("joint", batch_size=3).plan(0).shape[1] == 3
     with pytest.raises(InputError, match="batch_size is 2; expected at least 3"):
         schedule("joint")
+
+
+def test_more_steps_than_int32_counts_are_refused():
+    sizes, most = (5, 2, 1), 2**31 - 1
+    options = {"patience": 1, "checkpoint_every": 0, "max_bad_steps": 1}
+    largest = most // 5
+    assert batching.make_schedule(SAMPLING, sizes, epochs=1, **options)
+    sampling = SAMPLING._replace(kind="per_task", batch_size=2)
+    made = batching.make_schedule(sampling, sizes, epochs=largest, **options)
+    assert made.steps_per_epoch == 5
+    with pytest.raises(InputError) as error:
+        batching.make_schedule(sampling, sizes, epochs=largest + 1, **options)
+    assert_mentions(error.value, "epochs", largest + 1, 5, most)
 
 
 def test_a_joint_batch_has_no_cap():
