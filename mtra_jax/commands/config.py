@@ -89,8 +89,9 @@ def of_own_tasks() -> dict[str, Any]:
 
     values = defaults()
     own = config_files.execute(str(preset_files.DIRECTORY / "own.py")).values("")
-    changed = {key: own[key] for key in own if own[key] != values[key]}
-    return {key: changed[key] for key in config_help.KEYS if key in changed}
+    changed = {key: own[key] for key in own if own[key] != values.get(key)}
+    order = [*config_help.KEYS, *changed]
+    return {key: changed[key] for key in order if key in changed}
 
 
 def explained_key(key: str, default: Any) -> str:
@@ -188,7 +189,10 @@ def explained_option(option: str, owners: Iterable[str]) -> str:
         rows.append((owner, shown(default), expected_option(owner, option, default)))
     lines = table([("method", "default", "expected"), *rows], indent=2)
     see = f"`mtra-jax config {PREFIX}{rows[0][0]}` explains it."
-    return f"{PREFIX}{option}\n{lines}\n{see}"
+    key = f"{PREFIX}{option}"
+    own = of_own_tasks().get(key)
+    note = "" if own is None else f"{defaults()[NAME]}, {OWN_TASKS}: {shown(own)}\n"
+    return f"{key}\n{lines}\n{note}{see}"
 
 
 def shown(value: Any) -> str:

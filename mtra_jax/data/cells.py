@@ -47,6 +47,14 @@ def text(cell: Any, column: str, place: str) -> str:
     return cell
 
 
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is empty, null or NaN."""
+    cell = _plain(cell)
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
 def class_name(cell: Any, column: str, place: str) -> str:
     """The name of a class or label.
 

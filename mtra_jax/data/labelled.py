@@ -68,6 +68,14 @@ def of_row(row: Row, kind: Kind, columns: Columns) -> Labelled:
     return Labelled(row.place, tuple(map(texts.normalize, parts)), label)
 
 
+def missing_label(row: Row, columns: Columns) -> str:
+    """The first label column whose cell is empty, null or NaN; "" for none.
+
+    One column of several labels has none: an empty cell is an example without a label.
+    """
+    return next((x for x in columns.label if cells.is_missing(row.cells[x])), "")
+
+
 def of_pair(task: Task, index: int, pair: Any) -> Labelled:
     """The example number `index` of a list of (text, label).
 

@@ -17,7 +17,8 @@ label_smoothing = 0.1
 
 `label`: a column of class names; for regression a column or several, one for each
 dimension; for multi-label a column of lists of names, or a list of columns of 0 and 1.
-`label_separator` divides the names in a text. Paths are relative to the TOML file;
+`label_separator` divides the names in a text. `missing = "skip"` leaves out rows without a
+label, as of a table that several tasks label in part; by default they are errors. Paths are relative to the TOML file;
 `files` may be those of train alone.
 `format` is that of files with another suffix (csv, tsv, jsonl, parquet), `columns` has
 the names of the columns of CSV and TSV files whose first line is a row, and `separator` is
@@ -44,7 +45,7 @@ from mtra_jax.tasks import Kind, Task
 KEYS = (
     *("kind", "title", "text", "label", "labels", "label_separator", "metrics"),
     *("files", "format", "columns", "dataset", "config", "splits", "shares", "seed"),
-    *("separator", "class_weights", "label_smoothing"),
+    *("separator", "class_weights", "label_smoothing", "missing"),
 )
 METRICS = {
     "classification": ("macro_f1", "accuracy"),
@@ -52,6 +53,8 @@ METRICS = {
     "multi_label": ("macro_f1", "micro_f1"),
 }
 """kind -> the metrics of a task that names none"""
+SKIP = "skip"
+"""The value of `missing` that leaves rows without a label out."""
 SHARE = 0.1
 """The share of the training data of a split that has neither data nor a share."""
 
@@ -71,6 +74,7 @@ class Entry(NamedTuple):
     if the data are `dataset`, with `splits` as split -> its name there. `shares`: of the
     training data, for each split that may have to be cut from them; those in `cut` are
     cut even if `dataset` has such a split. `separator`: of CSV; "" for a comma.
+    `skips_missing`: rows without a label are left out.
     """
 
     place: str
@@ -87,6 +91,7 @@ class Entry(NamedTuple):
     seed: int
     weights: dict[str, float]
     separator: str = ""
+    skips_missing: bool = False
 
 
 def read(path: str | Path) -> dict[str, Entry]:
@@ -177,7 +182,16 @@ def _entry(table: Table) -> Entry:
         seed,
         weights if isinstance(weights, dict) else {},
         _separator(table),
+        _skips_missing(table, columns, kind),
     )
+
+
+def _skips_missing(table: Table, columns: Columns, kind: str) -> bool:
+    if "missing" not in table.values:
+        return False
+    if kind == "multi_label" and not columns.has_flags:
+        raise table.fault("missing", "no key: an empty cell means no label")
+    return table.choice("missing", ("error", SKIP), "error") == SKIP
 
 
 def _separator(table: Table) -> str:

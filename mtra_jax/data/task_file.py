@@ -5,31 +5,28 @@ label may be, and `shares` how splits without data are cut from the training dat
 """
 
 import dataclasses
-import itertools
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtra_jax.data import (
     cells,
+    doubts,
     hub,
     labelled,
     shares,
     sources,
-    spelling,
     tables,
     task_entries,
 )
 from mtra_jax.data.examples import SPLITS, Data, Examples, Splits
 from mtra_jax.data.labelled import Labelled
+from mtra_jax.data.tables import Row
 from mtra_jax.data.task_entries import Entry
-from mtra_jax.errors import InputError, caller_level, did_you_mean, shown
+from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import OWN, Benchmark, Task
-
-_MOST_WARNINGS = 3  # of misspelt labels, for each task
 
 
 def names(path: str | Path) -> tuple[str, ...]:
@@ -67,9 +64,9 @@ def load(
         if name in names or not names:
             task, read_splits[name] = _read(entry, None, splits)
             tasks.append(task)
-            _warn_of_shared_texts(entry, read_splits[name])
+            doubts.warn_of_shared_texts(entry, read_splits[name])
             if "train" in splits and not entry.task.labels:
-                _warn_of_doubtful_labels(entry, task, read_splits[name]["train"])
+                doubts.warn_of_doubtful_labels(entry, task, read_splits[name]["train"])
     return Data(Benchmark(OWN, tuple(tasks)), read_splits)
 
 
@@ -238,8 +235,7 @@ class _Files:
                 needs=needs,
                 separator=entry.separator,
             )
-            for row in rows:
-                yield labelled.of_row(row, entry.task.kind, entry.columns)
+            yield from _labelled(rows, entry)
 
 
 class _Dataset:
@@ -292,51 +288,20 @@ class _Dataset:
             )
         where = f"{self._name}, {name}"
         data = self._splits[name]
-        for row in hub.rows(data, entry.columns.all, self._named, where):
-            yield labelled.of_row(row, entry.task.kind, entry.columns)
+        rows = hub.rows(data, entry.columns.all, self._named, where)
+        yield from _labelled(rows, entry)
 
 
-def _warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
-    if not {"train", "test"} <= splits.keys():
-        return
-    train = set(_texts(splits["train"]))
-    shared = sum(text in train for text in _texts(splits["test"]))
-    if shared:
-        warnings.warn(
-            f"{entry.place}: {entry.task.name}: {shared} of "
-            f"{len(splits['test'].texts)} test texts are training texts too",
-            stacklevel=caller_level(),
-        )
-
-
-def _warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
-    what = "class" if task.is_classification else "label"
-    counts = train.label_counts(task)
-    doubts = [
-        f"{what} {name} of {task.name} has {counts[name]} training examples; is it a "
-        "missing value? labels = [...] makes it an error"
-        for name in spelling.missing_values(counts)
-    ]
-    separator = "" if entry.columns.separator else spelling.separator_in(counts)
-    if separator and task.kind == "multi_label":
-        doubts.append(
-            f"labels of {task.name} such as "
-            f"{next(name for name in counts if separator in name)} look like several; "
-            f'label_separator = "{separator}" divides them'
-        )
-    for doubt in doubts:
-        warnings.warn(f"{entry.place}: {doubt}", stacklevel=caller_level())
-    for name, other in itertools.islice(spelling.suspects(counts), _MOST_WARNINGS):
-        plural = "" if counts[name] == 1 else "s"
-        warnings.warn(
-            f"{entry.place}: {what} {name} of {task.name} has {counts[name]} training "
-            f"example{plural}; did you mean {other}? labels = [...] makes a misspelling "
-            "an error",
-            stacklevel=caller_level(),
-        )
-
-
-def _texts(part: Examples) -> Iterable[tuple[str, ...]]:
-    return zip(
-        part.texts, *([part.second_texts] if part.second_texts else []), strict=True
-    )
+def _labelled(rows: Iterable[Row], entry: Entry) -> Iterator[Labelled]:
+    """The examples in `rows`, without those that `missing` leaves out."""
+    kind, columns = entry.task.kind, entry.columns
+    may_lack = kind != "multi_label" or columns.has_flags
+    for row in rows:
+        column = labelled.missing_label(row, columns) if may_lack else ""
+        if column and entry.skips_missing:
+            continue
+        try:
+            yield labelled.of_row(row, kind, columns)
+        except InputError as error:
+            advice = f', or missing = "{task_entries.SKIP}"' if column else ""
+            raise InputError(f"{error}{advice}") from error

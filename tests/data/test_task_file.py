@@ -219,6 +219,41 @@ def test_lists_and_columns_of_flags_are_labels_too(tmp_path):
     assert splits["test"].labels.tolist() == [[0, 1], [1, 0], [0, 1]]
 
 
+PARTLY = """text,mood,stars,a,b
+one,glad,3,0,1
+two, ,4,1,
+three,sad,,1,0
+four,glad,1,,
+five,sad,2,0,0
+"""
+PARTS = {
+    "mood": ("classification", '"mood"', "mood", ["one", "three", "four", "five"]),
+    "stars": ("regression", '"stars"', "stars", ["one", "two", "four", "five"]),
+    "tags": ("multi_label", '["a", "b"]', "b", ["one", "three", "five"]),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_rows_without_a_label_can_be_left_out(name, tmp_path):
+    """One table with a column for each task, labelled in part."""
+    kind, label, column, expected = PARTS[name]
+    toml = f'{FILES}kind = "{kind}"\nlabel = {label}\n'
+    _, splits = one(tmp_path, f'{toml}missing = "skip"', t_csv=PARTLY)
+    assert splits["train"].texts == expected
+    lines = [
+        dict(zip(("text", "mood", "stars", "a", "b"), row.split(","), strict=True))
+        for row in PARTLY.splitlines()[1:]
+    ]
+    nulls = [{k: v.strip() or None for k, v in line.items()} for line in lines]
+    content = "\n".join(map(json.dumps, nulls))
+    toml_of_json = toml.replace("t.csv", "t.jsonl") + 'missing = "skip"'
+    _, splits = one(tmp_path, toml_of_json, t_jsonl=content)
+    assert splits["train"].texts == expected
+    with pytest.raises(InputError) as error:
+        one(tmp_path, toml, t_csv=PARTLY)
+    assert_mentions(error.value, tmp_path / "t.csv", column, 'missing = "skip"')
+
+
 def test_a_split_may_be_several_files_of_any_format(tmp_path):
     toml = (
         'files = { train = ["t.csv", "t.jsonl", "t.parquet", "t.txt"], test = "t.csv" }'
@@ -641,6 +676,11 @@ BAD_TOML = [
     (f"[t]\n{FILES}class_weights = {{}}\n", [":3", "{}", "balanced"]),
     (f"[t]\n{FILES}class_weights = {{ x = 0 }}\n", [":3", "{'x': 0}", "above 0"]),
     (f"[t]\n{FILES}class_weights = {{ x = inf }}\n", [":3", "inf", "above 0"]),
+    (f"[t]\n{FILES}missing = 'drop'\n", [":3", "'drop'", "skip"]),
+    (
+        f"[t]\n{FILES}missing = 'skip'\nkind = 'multi_label'\n",
+        [":3", "'skip'", "an empty cell means no label"],
+    ),
     (f"[t]\n{FILES}label_smoothing = 1\n", [":3", "1", "less than 1"]),
     (f"[t]\n{FILES}label_smoothing = '0'\n", [":3", "'0'", "less than 1"]),
     (f"[t]\n{FILES}label_smoothing = false\n", [":3", "False", "less than 1"]),
