@@ -244,7 +244,8 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
     head, *rows, own = output.splitlines()
     assert own == (
         "own tasks (--tasks): benchmark=own, heads.start=base_rate, "
-        "backbone.path=FacebookAI/roberta-base, data.standardize=true"
+        "backbone.path=FacebookAI/roberta-base, data.standardize=true, "
+        "method.epsilon=1.0"
     )
     meaning = head.index("meaning")
     assert [row.split()[0] for row in rows] == list(config_help.KEYS)
@@ -272,6 +273,7 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ("method.marginal", ["mtra", "shuffle", "one of shuffle, all_pairs"]),
         ("method.bound", ["mtra", "mine", "one of mine, smile, info_nce, jsd"]),
         ("method.balance", ["mtra", "none", "one of none, pull"]),
+        ("method.epsilon", ["mtra", "5.0", "mtra, own tasks (--tasks): 1.0"]),
         ("method.beta", ["  mtra", "1.0", "0 or more, finite", "\n  mt_vib", "0.01"]),
         (
             "method.ew",

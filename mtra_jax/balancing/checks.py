@@ -4,6 +4,7 @@ Checks of a step read shapes and types alone: they run once, when the step is tr
 """
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -37,6 +38,16 @@ def positive(name: str, value: Any) -> None:
 def not_negative(name: str, value: Any) -> None:
     """Raises OptionError unless `value` is 0 or more."""
     option(name, value, "0 or more", lambda number: number >= 0)
+
+
+def positive_integer(name: str, value: Any) -> None:
+    """Raises OptionError unless `value` is an integer above 0."""
+    option(
+        name,
+        value,
+        "a positive integer",
+        lambda number: isinstance(number, Integral) and int(number) > 0,
+    )
 
 
 def pair(result: Any) -> tuple[Any, Any]:

@@ -4,8 +4,6 @@ A step costs one forward and one backward pass, and T numbers of memory. The gro
 T³ operations, in the compiled step.
 """
 
-from numbers import Integral
-
 import jax
 import jax.numpy as jnp
 
@@ -32,9 +30,7 @@ def go4align(groups: int = 2, beta: float = 1e-4) -> Balancer:
     Raises:
       ValueError: `groups` is not a positive integer, or `beta` is negative.
     """
-
-    if not (isinstance(groups, Integral) and groups > 0):
-        raise ValueError(f"`groups` must be a positive integer; found {groups!r}.")
+    checks.positive_integer("groups", groups)
     checks.not_negative("beta", beta)
 
     def combine(inputs: Inputs, state: State) -> Combined:

@@ -5,7 +5,6 @@ one backward pass, and T numbers of memory.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -33,8 +32,7 @@ def equal(reduction: str = "mean") -> Balancer:
     Raises:
       ValueError: `reduction` is not "mean" or "sum".
     """
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"`reduction` must be mean or sum; found {reduction!r}.")
+    checks.option("reduction", reduction, "mean or sum", ("mean", "sum").__contains__)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         value = total(inputs.losses, inputs.present)
@@ -53,8 +51,12 @@ def by_size(counts: Sequence[int]) -> Balancer:
       ValueError: a count is negative, or there is no count. The step: there are not T.
     """
     counts = tuple(counts)
-    if not counts or not all(count >= 0 for count in counts):
-        raise ValueError(f"`counts` must be numbers of 0 or more; found {counts}.")
+    checks.option(
+        "counts",
+        counts,
+        "numbers of 0 or more",
+        lambda numbers: len(numbers) > 0 and min(numbers) >= 0,
+    )
     shares = jnp.asarray(counts, float) / max(sum(counts), 1)
 
     def combine(inputs: Inputs, state: State) -> Combined:
@@ -245,16 +247,13 @@ def dynamic_average(
       ValueError: `steps_per_epoch` is not a positive integer, or `temperature` is not
         positive.
     """
-    if not (isinstance(steps_per_epoch, Integral) and steps_per_epoch > 0):
-        raise ValueError(
-            f"`steps_per_epoch` must be a positive integer; found {steps_per_epoch}."
-        )
+    checks.positive_integer("steps_per_epoch", steps_per_epoch)
     checks.positive("temperature", temperature)
 
     def init(count: int) -> State:
         # Four arrays: one buffer cannot be donated four times.
         zeros = [jnp.zeros(count) for _ in range(4)]
-        return State(memory=Averages(*zeros, jnp.zeros((), jnp.int32)))
+        return State(memory=Averages._make([*zeros, jnp.zeros((), jnp.int32)]))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         old = state.memory

@@ -140,7 +140,7 @@ def test_sizes_types_and_ranges(benchmark):
                 assert len(counts) == task.num_outputs
                 assert counts.min() > 0.12 * len(texts)
             else:
-                assert (labels.dtype, labels.shape) == (np.float32, (len(texts), 1))
+                assert (labels.dtype, labels.shape) == (np.float64, (len(texts), 1))
                 assert labels.min() == 0
                 assert 3 < labels.max() <= 4
                 assert labels.std() > 0.8
@@ -191,7 +191,10 @@ def test_the_data_of_a_seed_stay_as_they_are(benchmark):
     assert texts[0] == "oh absolutely stunning. my flight came with a gift."
     assert labels[0] == 0
     everything = [
-        (e.texts, e.labels.tolist()) for d in benchmark.values() for e in d.values()
+        # The digest is that of values in float32.
+        (e.texts, e.labels.astype(np.float32).astype(e.labels.dtype).tolist())
+        for d in benchmark.values()
+        for e in d.values()
     ]
     digest = hashlib.sha256(repr(everything).encode()).hexdigest()
     assert digest[:16] == "70474ae803d527d3"

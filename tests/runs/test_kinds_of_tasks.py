@@ -257,4 +257,6 @@ def test_by_default_nothing_depends_on_the_labels():
         np.testing.assert_array_equal(head["bias"], 0)
     values = prepared.examples["intensity"]["train"].labels
     corpus = prepared.run.train.corpus
-    np.testing.assert_array_equal(corpus.targets[-len(values) :, 2:], values)
+    np.testing.assert_array_equal(
+        corpus.targets[-len(values) :, 2:], np.float32(values)
+    )
