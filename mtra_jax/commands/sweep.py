@@ -2,7 +2,7 @@
 
   mtra-jax sweep --config configs/sweep.py:synthetic --workdir runs/synthetic \\
       [--config.epochs=3] [--config.data.fraction=0.1] [--found runs/search/found.toml] \\
-      [--jobs 2]
+      [--jobs 2] [--dry_run]
 """
 
 import shlex
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
     )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="lists the runs, trains nothing"
+    )
     cli.add_jobs(parser)
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest, has_keys=True)
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         search_rows,
         search_values,
         signals,
+        study_listing,
         sweep,
         workers,
     )
@@ -60,13 +64,16 @@ def main(arguments: Sequence[str]) -> None:
         command=shlex.join([*cli.command("sweep"), *arguments]),
         only=[name for name in flags.only.split(",") if name],
     )
-    counts = ", ".join(f"{plan.count(s)} {s}" for s in ("finished", "begun", "new"))
     note = search_rows.difference(chosen.trials, chosen.tuning, overrides)
+    if flags.dry_run:
+        locks.check_usable(workdir)
+        bars.write_line(study_listing.of_sweep(plan) + (note and f"\n{note}"))
+        return
     with (
         locks.held_together([workdir]),
         signals.caught(processes.own_signals()) as requests,
     ):
-        bars.write_line(f"{len(plan.jobs)} runs: {counts}" + (note and f"\n{note}"))
+        bars.write_line(study_listing.counted([plan]) + (note and f"\n{note}"))
         try:
             should_stop = processes.stop_together(requests.should_stop)
             failed = sweep.run_all(plan, bars.write_line, should_stop, num_workers)

@@ -1,4 +1,4 @@
-"""The plans of a study -> what they train and compute, and how long that takes."""
+"""The plans of a study or a sweep -> what they train and compute, and how long it takes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,13 +21,11 @@ def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
       InputError: a run lacks data or weights.
     """
     jobs = [(plan, job) for plan in plans for job in plan.jobs]
-    counts = {state: sum(p.count(state) for p in plans) for state in STATES}
-    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
     seeds = ", ".join(map(str, study.seeds))
     lines = [
         f"{study.name}: {study.experiment.about} ({study.experiment.papers})",
         f"{study.backbone} on {study.benchmark}, scale {study.scale}, seeds {seeds}: "
-        f"{len(jobs)} runs: {shown}",
+        f"{counted(plans)}",
     ]
     new = [(plan, job) for plan, job in jobs if job.state != "finished"]
     unread = _without_analysis(study, jobs)
@@ -38,6 +36,25 @@ def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
         if unread:
             lines.append(_analysing(study, unread, clock))
     return "\n".join(lines)
+
+
+def of_sweep(plan: sweep.Plan) -> str:
+    """The runs of a sweep by their states, and the most time of what is missing.
+
+    Raises:
+      InputError: a run lacks data or weights.
+    """
+    jobs = [(plan, job) for job in plan.jobs]
+    new = [(own, job) for own, job in jobs if job.state != "finished"]
+    lines = _training(new, _Clock(jobs, new), plan.workdir.parent) if new else []
+    return "\n".join([counted([plan]), *lines])
+
+
+def counted(plans: Sequence[sweep.Plan]) -> str:
+    """The number of runs of each state."""
+    counts = {state: sum(plan.count(state) for plan in plans) for state in STATES}
+    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{sum(counts.values())} runs: {shown}"
 
 
 def _without_analysis(study: Study, jobs: Jobs) -> Jobs:

@@ -616,6 +616,22 @@ def test_the_script_ends_with_the_table(
     )
 
 
+def test_a_dry_run_lists_the_runs_and_makes_nothing(tmp_path, sweep_file, capsys):
+    changes = [f"--config.{key}={value}" for key, value in SMALL]
+    script("sweep")(
+        [
+            *(f"--config={sweep_file}:ew+mtra", f"--workdir={tmp_path / 'w'}"),
+            *(*changes, "--dry_run"),
+        ]
+    )
+    head, columns, *rows, about = capsys.readouterr().out.splitlines()
+    assert head == "4 runs: 0 finished, 0 begun, 4 new"
+    assert columns.split() == ["runs", "in", "runs", "epochs", "about"]
+    assert [row.split()[:2] for row in rows] == [["w/ew", "2"], ["w/mtra", "2"]]
+    assert about.startswith("about ")
+    assert not (tmp_path / "w").exists()
+
+
 def test_the_script_fails_at_the_end_if_a_run_failed(
     tmp_path, sweep_file, trainer, capsys
 ):
