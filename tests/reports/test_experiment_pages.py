@@ -26,7 +26,7 @@ CASES = [
 
 
 def runs_of(table, scale):
-    """The stored runs of a table; a pair of tasks has a file of its own."""
+    """The stored runs of a table; a pair of tasks has its own file."""
     name = "experiments_small" if scale == "small" else "experiments_builtin"
     if table.tasks:
         name = "_".join(("pairs", *table.tasks)).replace("-", "_")
