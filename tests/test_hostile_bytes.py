@@ -382,7 +382,7 @@ def test_emobank(place, content):
         for fields in records:
             if len(fields) != len(header) or fields[where[0]] not in parts:
                 raise Refused
-            values = np.float32([number(fields[i]) for i in where[1:4]]).tolist()
+            values = [number(fields[i]) for i in where[1:4]]
             parts[fields[where[0]]].append((fields[where[4]].strip(), values))
         if not all(parts.values()):
             raise Refused
@@ -409,7 +409,7 @@ def test_ei_reg(data, content):
             raise Refused
         if any(len(row) != 4 for row in rows):
             raise Refused
-        values = [np.float32([number(row[3])]).tolist() for row in rows]
+        values = [[number(row[3])] for row in rows]
         texts = [row[1].strip() for row in rows]
         return [*texts, "so", "so", "so"], [*values, [0.5], [0.5], [0.5]]
 
