@@ -18,21 +18,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     """Trains the runs, and prints the table of those that have finished."""
-    parser = cli.Parser(description=__doc__)
-    parser.add_argument(
-        "--config", required=True, metavar="FILE:NAME", help="configs/sweep.py:NAME"
-    )
-    parser.add_argument("--workdir", required=True, help="the directory of all runs")
-    parser.add_argument(
-        "--only", default="", metavar="NAME,...", help="rows to train, such as mtra,ew"
-    )
-    parser.add_argument(
-        "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
-    )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="lists the runs, trains nothing"
-    )
-    cli.add_jobs(parser)
+    parser = _make_parser()
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(parser, rest, has_keys=True)
     num_workers = cli.number_of_jobs(flags)
@@ -82,6 +68,25 @@ def main(arguments: Sequence[str]) -> None:
     _print_table(plan)
     if failed:
         sys.exit(f"error: {len(failed)} of {len(plan.jobs)} runs failed")
+
+
+def _make_parser() -> cli.Parser:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--config", required=True, metavar="FILE:NAME", help="configs/sweep.py:NAME"
+    )
+    parser.add_argument("--workdir", required=True, help="the directory of all runs")
+    parser.add_argument(
+        "--only", default="", metavar="NAME,...", help="rows to train, such as mtra,ew"
+    )
+    parser.add_argument(
+        "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="lists the runs, trains nothing"
+    )
+    cli.add_jobs(parser)
+    return parser
 
 
 def _print_table(plan: "Plan") -> None:

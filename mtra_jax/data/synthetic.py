@@ -238,7 +238,8 @@ def _label(task: str, tweet: Tweet) -> int | float:
     if task == "stance":
         favor = 2 if tweet.polarity > 0 else 1
         return favor if tweet.topic == _TRAVEL else 0
-    return tweet.strength
+    # Sums of decimals: equal strengths must be ties, which rank correlations see.
+    return round(tweet.strength, 6)
 
 
 def generate(

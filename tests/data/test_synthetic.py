@@ -284,3 +284,9 @@ def test_subsample_keeps_at_least_one():
     for fraction in (0, -0.5, 1.01, float("nan")):
         with pytest.raises(InputError, match=r"data\.fraction .* found"):
             noise.subsample(10, fraction, np.random.default_rng(0))
+
+
+def test_equal_strengths_are_ties(benchmark):
+    """Whether or not float32 hides the noise of their sums."""
+    values = np.concatenate([part.labels for part in benchmark["intensity"].values()])
+    assert len(np.unique(values)) == len(np.unique(values.astype(np.float32)))
