@@ -246,6 +246,12 @@ def whole_number(flag: str, text: str, low: int) -> int:
     return int(text)
 
 
+def add_dry_run(parser: Parser, what: str = "runs") -> None:
+    """Adds the flag that lists what a command would train."""
+    text = f"lists the {what}, trains nothing"
+    parser.add_argument("--dry_run", action="store_true", help=text)
+
+
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """Adds `--jobs`, which `number_of_jobs` reads."""
     parser.add_argument(

@@ -156,6 +156,7 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
             f"tasks is {shown(tasks)}; expected a benchmark, a TOML file, or a list of "
             f"{form}"
         )
+    names: set[str] = set()
     for index, row in enumerate(tasks):
         fits = isinstance(row, tuple | list) and len(row) == 2
         if not (fits and isinstance(row[0], Task) and isinstance(row[1], Mapping)):
@@ -169,10 +170,10 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
                     f"{row[0].name}: {split} is {shown(row[1][split])}; expected a list "
                     "of (text, label)"
                 )
-    names = [task.name for task, _ in tasks]
-    for index, (name, (task, _)) in enumerate(zip(names, tasks, strict=True)):
-        task_entries.check_task_name(name, f"tasks[{index}]: the task's name is")
-        if name in names[:index]:
-            raise InputError(f"tasks: {name} is there twice; expected other names")
+        task = row[0]
+        task_entries.check_task_name(task.name, f"tasks[{index}]: the task's name is")
+        if task.name in names:
+            raise InputError(f"tasks: {task.name} is there twice; expected other names")
+        names.add(task.name)
         labelled.check_labels(task)
     return [(task, parts) for task, parts in tasks]

@@ -216,7 +216,7 @@ def config() -> Balancer:
         gram, present = inputs.gram, inputs.present
         norms = jnp.sqrt(jnp.diagonal(gram))
         cosines, inverse = _cosines(gram)
-        p = _pseudo_solve(cosines, present.astype(gram.dtype))
+        p, _ = _pseudo_solve(cosines, present.astype(gram.dtype))
         square = jnp.maximum(p @ cosines @ p, 0)
         length = jnp.where(square > 0, (norms @ cosines @ p) / square, 0)
         return Combined(length * p * inverse, state.memory)
@@ -237,16 +237,13 @@ def imtl_g() -> Balancer:
         # The weights do not depend on the scale of all gradients.
         gram = solvers.scaled(inputs.gram)
         cosines, inverse = _cosines(gram)
-        some = inverse > 0
+        has_gradient = inverse > 0
         # Independent gradients: G v = d, d their norms, in units of the norms. Else a
         # gradient that is thousands of times shorter than another is lost in rounding.
-        least = jnp.min(jnp.where(some, 1 / jnp.where(some, inverse, 1), jnp.inf))
-        by_cosines = _pseudo_solve(cosines, some.astype(gram.dtype))
-        v = jnp.where(
-            jnp.sum(_is_kept(jnp.linalg.eigvalsh(cosines))) == jnp.sum(some),
-            jnp.where(some, by_cosines * inverse * least, 0),
-            _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram))),
-        )
+        by_cosines, rank = _pseudo_solve(cosines, has_gradient.astype(gram.dtype))
+        by_cosines = by_cosines * inverse / jnp.maximum(jnp.max(inverse), 1)
+        dependent, _ = _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram)))
+        v = jnp.where(rank == jnp.sum(has_gradient), by_cosines, dependent)
         v_sum = jnp.sum(v)
         is_zero = jnp.abs(v_sum) < max(1e-12, 8 * float(jnp.finfo(gram.dtype).eps))
         weights = jnp.where(is_zero, 0, v / jnp.where(is_zero, 1, v_sum))
@@ -267,12 +264,12 @@ def _is_kept(values: jax.Array) -> jax.Array:
     return values > jnp.max(values) * len(values) * jnp.finfo(values.dtype).eps
 
 
-def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Returns the pseudo-inverse of a symmetric positive matrix, times `right`."""
+def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The pseudo-inverse of a symmetric positive matrix [T, T], times `right` [T]; its rank."""
     values, vectors = jnp.linalg.eigh(matrix)
     is_kept = _is_kept(values)
     inverse = jnp.where(is_kept, 1 / jnp.where(is_kept, values, 1), 0)
-    return vectors @ (inverse * (vectors.T @ right))
+    return vectors @ (inverse * (vectors.T @ right)), jnp.sum(is_kept)
 
 
 def _orders(inputs: Inputs) -> jax.Array:

@@ -119,9 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", default="0", metavar="N", help="of the points and of the runs"
     )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="lists the trials, trains nothing"
-    )
+    cli.add_dry_run(parser, "trials")
     cli.add_jobs(parser)
     return parser
 

@@ -82,9 +82,7 @@ def _make_parser() -> cli.Parser:
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
     )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="lists the runs, trains nothing"
-    )
+    cli.add_dry_run(parser)
     cli.add_jobs(parser)
     return parser
 

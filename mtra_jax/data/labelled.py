@@ -123,6 +123,7 @@ def check_labels(task: Task) -> None:
     """
     if not task.labels:
         raise InputError(f"task {task.name}: no labels; expected their names")
+    names = set()
     for name in task.labels:
         if not isinstance(name, str):
             raise InputError(
@@ -134,8 +135,9 @@ def check_labels(task: Task) -> None:
                 f"task {task.name}: label {shown(name)}; expected {read!r}, as labels "
                 "are read"
             )
-        if task.labels.count(name) > 1:
+        if name in names:
             raise InputError(f"task {task.name}: label {shown(name)} is there twice")
+        names.add(name)
 
 
 def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:

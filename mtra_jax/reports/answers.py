@@ -43,10 +43,14 @@ def _rounded(task: Task, numbers: list[float]) -> list[float]:
     units = [1.0] * len(numbers)
     if task.kind == "regression":
         units = list(task.deviations) or [min(1.0, abs(x)) for x in numbers]
-    return [
-        round(x, DIGITS - min(0, math.floor(math.log10(unit)) if unit > 0 else 0))
-        for x, unit in zip(numbers, units, strict=True)
-    ]
+    pairs = zip(numbers, units, strict=True)
+    return [round(x, _decimals(unit)) for x, unit in pairs]
+
+
+def _decimals(unit: float) -> int:
+    """Enough to tell a millionth of `unit`, and at least `DIGITS`."""
+    exponent = math.floor(math.log10(unit)) if unit > 0 else 0
+    return DIGITS - min(0, exponent)
 
 
 def cells(task: Task, outputs: np.ndarray) -> dict[str, Any]:

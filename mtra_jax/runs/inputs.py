@@ -101,14 +101,14 @@ def hashes(directory: Path, tasks: Sequence[str], split: str) -> dict[str, str]:
     Raises:
       InputError: a file is damaged.
     """
-    result = {}
-    for name in tasks:
-        for place in (directory, directory / name):
-            if (place / FILE).exists():
-                part = read(place).data.get(name, {}).get(split)
-                if part is not None:
-                    result[name] = part["sha256"]
-    return result
+    places = (directory, *(directory / name for name in tasks))
+    stored = [read(place).data for place in places if (place / FILE).exists()]
+    return {
+        name: data[name][split]["sha256"]
+        for data in stored
+        for name in tasks
+        if split in data.get(name, {})
+    }
 
 
 def _checked(values: Any) -> Inputs:

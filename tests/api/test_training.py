@@ -1,5 +1,6 @@
 """Training and loading in Python: configuration, interrupted runs, wrong calls."""
 
+import inspect
 import json
 import signal
 import subprocess
@@ -22,6 +23,7 @@ def test_the_module_of_the_name_can_be_called():
     """`mtra_jax.train` is a package too."""
     import mtra_jax.train.devices
 
+    assert inspect.signature(mtra_jax.train) == inspect.signature(training.train)
     with pytest.raises(mtra_jax.InputError, match="no tasks"):
         mtra_jax.train(workdir="w")
 
