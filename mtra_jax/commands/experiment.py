@@ -73,7 +73,9 @@ def main(arguments: Sequence[str]) -> None:
     note = search_rows.difference(trials, tuning, overrides)
 
     def show_plan() -> None:
-        bars.write_line(study_listing.listing(study, plans) + (note and f"\n{note}"))
+        bars.write_line(
+            study_listing.listing(study, plans, num_workers) + (note and f"\n{note}")
+        )
 
     if flags.dry_run:
         locks.check_usable(workdir)

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     workers.start_devices(num_workers)
     if flags.dry_run:
-        _list(planned)
+        _list(planned, num_workers)
         return
     ended = _search(planned, num_workers)
     for name, tries in ended.items():
@@ -86,13 +86,13 @@ def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
 
 
-def _list(planned: "Search") -> None:
+def _list(planned: "Search", num_workers: int) -> None:
     """Prints what would be trained, and how long that takes."""
     from mtra_jax.reports import bars
     from mtra_jax.runs import locks, search_listing
 
     locks.check_usable(planned.workdir)
-    bars.write_line(search_listing.listing(planned))
+    bars.write_line(search_listing.listing(planned, num_workers))
 
 
 def _parser() -> argparse.ArgumentParser:

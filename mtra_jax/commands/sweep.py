@@ -53,7 +53,9 @@ def main(arguments: Sequence[str]) -> None:
     note = search_rows.difference(chosen.trials, chosen.tuning, overrides)
     if flags.dry_run:
         locks.check_usable(workdir)
-        bars.write_line(study_listing.of_sweep(plan) + (note and f"\n{note}"))
+        bars.write_line(
+            study_listing.of_sweep(plan, num_workers) + (note and f"\n{note}")
+        )
         return
     with (
         locks.held_together([workdir]),

@@ -134,6 +134,21 @@ def seconds(config: ConfigDict, data: Data, rates: Rates) -> float:
     return rates.compilation + planned(config, data) * rates.of(config.method.name)
 
 
+def of_jobs(seconds: float, num_workers: int, work: str) -> str:
+    """The time of `work` that takes `seconds` in all, one after the other or several at once.
+
+    >>> of_jobs(7200, 1, "run")
+    '2 h 0 min, one run after the other'
+    >>> of_jobs(7200, 2, "run")
+    '2 h 0 min, one run after the other, or 1 h 0 min if 2 at a time do not slow each other'
+    """
+    line = f"{duration(seconds)}, one {work} after the other"
+    if num_workers == 1:
+        return line
+    shorter = duration(seconds / num_workers)
+    return f"{line}, or {shorter} if {num_workers} at a time do not slow each other"
+
+
 def duration(seconds: float) -> str:
     """A time to two places.
 

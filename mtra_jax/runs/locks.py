@@ -34,10 +34,12 @@ def held(
     marker file, which a killed process leaves behind.
 
     Raises:
-      InputError: another process holds the lock.
-      OSError: the lock file cannot be opened.
+      InputError: another process holds the lock, or `workdir` cannot be made or written.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(workdir, error) from error
     lock = filelock.FileLock(workdir / LOCK, blocking=False, fallback_to_soft=False)
     with contextlib.ExitStack() as stack:
         try:
@@ -49,7 +51,7 @@ def held(
             ) from None
         except OSError as error:
             if error.filename is not None:  # from opening the file, not from locking it
-                raise
+                raise _unusable(workdir, error) from error
             _warn(workdir, work, error)
         yield
 
@@ -72,9 +74,9 @@ def held_together(workdirs: Iterable[Path]) -> Iterator[None]:
                 own = held(workdir, "writes results", "another directory")
                 try:
                     stack.enter_context(own)
-                except OSError as error:
-                    _remove_empty(new)
-                    raise _unusable(workdir, error) from error
+                except InputError:
+                    _remove_empty(new)  # not with the lock of a process that was first
+                    raise
                 missing = [*new, *missing]
             yield
         except InputError:
@@ -113,7 +115,7 @@ def _remove_empty(directories: Iterable[Path], own: Collection[str] = ()) -> Non
 
 def _unusable(workdir: Path, error: OSError) -> InputError:
     return InputError(
-        f"{workdir}: cannot be written: {error.strerror or error}; expected a directory, or "
+        f"{error.filename or workdir}: cannot be written: {error.strerror or error}; expected a directory, or "
         "the name of a new one"
     )
 

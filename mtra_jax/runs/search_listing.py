@@ -5,8 +5,10 @@ from mtra_jax.runs import estimates, experiments, search_trials, training
 from mtra_jax.runs.search import Search
 
 
-def listing(planned: Search) -> str:
+def listing(planned: Search, num_workers: int = 1) -> str:
     """A row for each method, and the time of all by a measured step.
+
+    `num_workers`: trials at a time.
 
     Each trial counts with all its epochs, and with the values of the preset for what the
     search varies.
@@ -32,6 +34,6 @@ def listing(planned: Search) -> str:
     assert rates is not None  # a search has a method
     return (
         f"{tables.align(body)}\n"
-        f"about {estimates.duration(total)}, one trial after the other, if this machine "
-        f"does nothing else ({rates.origin})"
+        f"all trials take about {estimates.of_jobs(total, num_workers, 'trial')} "
+        f"({rates.origin}, if this machine does nothing else)"
     )

@@ -14,8 +14,10 @@ STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
 Jobs = Sequence[tuple[sweep.Plan, sweep.Job]]
 
 
-def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
+def listing(study: Study, plans: Sequence[sweep.Plan], num_workers: int = 1) -> str:
     """The runs by their states, and the most time of what is missing.
+
+    `num_workers`: runs at a time.
 
     Raises:
       InputError: a run lacks data or weights.
@@ -32,22 +34,26 @@ def listing(study: Study, plans: Sequence[sweep.Plan]) -> str:
     if new or unread:
         clock = _Clock(jobs, new or unread)
         if new:
-            lines += _training(new, clock, plans[0].workdir.parent)
+            lines += _training(new, clock, plans[0].workdir.parent, num_workers)
         if unread:
             lines.append(_analysing(study, unread, clock))
     return "\n".join(lines)
 
 
-def of_sweep(plan: sweep.Plan) -> str:
+def of_sweep(plan: sweep.Plan, num_workers: int = 1) -> str:
     """The runs of a sweep by their states, and the most time of what is missing.
+
+    `num_workers`: runs at a time.
 
     Raises:
       InputError: a run lacks data or weights.
     """
     jobs = [(plan, job) for job in plan.jobs]
     new = [(own, job) for own, job in jobs if job.state != "finished"]
-    lines = _training(new, _Clock(jobs, new), plan.workdir.parent) if new else []
-    return "\n".join([counted([plan]), *lines])
+    lines = [counted([plan])]
+    if new:
+        lines += _training(new, _Clock(jobs, new), plan.workdir.parent, num_workers)
+    return "\n".join(lines)
 
 
 def counted(plans: Sequence[sweep.Plan]) -> str:
@@ -104,7 +110,7 @@ class _Clock:
         return config, self._inputs.data(config)[0]
 
 
-def _training(new: Jobs, clock: _Clock, above: Path) -> list[str]:
+def _training(new: Jobs, clock: _Clock, above: Path, num_workers: int) -> list[str]:
     """A table of the runs in each directory, and a line with their time."""
     rows: dict[str, list[tuple[int, float]]] = {}
     for plan, job in new:
@@ -114,11 +120,12 @@ def _training(new: Jobs, clock: _Clock, above: Path) -> list[str]:
     for name, runs in rows.items():
         most = max(epochs for epochs, _ in runs)
         body.append((name, str(len(runs)), str(most), _duration(s for _, s in runs)))
-    total = _duration(s for runs in rows.values() for _, s in runs)
+    total = sum(s for runs in rows.values() for _, s in runs)
     return [
         tables.align(body),
-        f"about {total} for all epochs, one run after the other, if this machine does "
-        f"nothing else ({clock.rates.origin}); the start of each run comes on top",
+        f"all epochs take about {estimates.of_jobs(total, num_workers, 'run')} "
+        f"({clock.rates.origin}, if this machine does nothing else); the start of each run "
+        "comes on top",
     ]
 
 

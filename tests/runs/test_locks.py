@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from messages import assert_mentions
@@ -98,7 +99,13 @@ def test_a_lock_that_the_system_denies_is_refused(name, tmp_path, monkeypatch):
 
 def test_a_lock_file_that_cannot_be_opened_is_an_error(tmp_path):
     (tmp_path / locks.LOCK).mkdir()
-    with pytest.raises(OSError, match=r"\.lock"), locks.held(tmp_path):
+    with pytest.raises(InputError, match=r"\.lock: cannot"), locks.held(tmp_path):
+        pass
+
+
+def test_a_directory_that_cannot_be_made_is_an_error():
+    place = Path("/proc/runs/mine")
+    with pytest.raises(InputError, match=r"^/proc/runs: cannot"), locks.held(place):
         pass
 
 

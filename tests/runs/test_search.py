@@ -244,7 +244,7 @@ def test_a_listing_counts_the_trials_that_have_not_ended(
     run_all(made(tmp_path, trials=1))
     before = sorted(tmp_path.rglob("*"))
     planned = made(tmp_path, ("ew", "mtra"), trials=3)
-    lines = search_listing.listing(planned).splitlines()
+    lines = search_listing.listing(planned, 4).splitlines()
     assert sorted(tmp_path.rglob("*")) == before
     rows = [line.split()[:4] for line in lines[1:3]]
     assert rows == [["ew", "3", "1", "3"], ["mtra", "3", "0", "3"]]
@@ -253,7 +253,8 @@ def test_a_listing_counts_the_trials_that_have_not_ended(
         config = experiments.config_of(planned.trial(name, ()))
         data, _ = training.CurrentInputs().data(config)
         total += count * estimates.seconds(config, data, rates)
-    assert lines[3].startswith(f"about {estimates.duration(total)}, one trial")
+    assert f"about {estimates.duration(total)}, one trial" in lines[3]
+    assert f" {estimates.duration(total / 4)} if 4 at a time" in lines[3]
 
 
 def test_what_a_space_has_fixed_is_in_all_its_trials_and_in_the_rows_with_its_values(

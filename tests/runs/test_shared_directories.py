@@ -128,7 +128,7 @@ def test_the_lock_of_a_process_that_was_first_stays(tmp_path, monkeypatch):
 def test_a_directory_that_cannot_be_made_is_refused_at_the_start(name, commands):
     main, arguments = commands[name]
     assert refusal(main, [*arguments, "--workdir=/proc/x/y"]) == (
-        "/proc/x/y: cannot be written: No such file or directory; expected a directory, or "
+        "/proc/x: cannot be written: No such file or directory; expected a directory, or "
         "the name of a new one"
     )
 
