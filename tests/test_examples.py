@@ -114,7 +114,7 @@ def test_the_step_of_ones_own_loop_is_the_trainers(own_loop, float64):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, **close),
         trainers_params(gradient),
-        expected.gradient,
+        expected.grads,
     )
 
 

@@ -40,7 +40,7 @@ SEED = 2
 class StepResult(NamedTuple):
     """The gradient and metrics of one step, and the method's next state."""
 
-    gradient: Any
+    grads: Any
     metrics: dict[str, Any]
     state: Any
 

@@ -86,10 +86,10 @@ def make(
         return result.value, result.memory
 
     is_gramian = balancer.reads is Reads.GRAMIAN
-    gradient: contract.Combined | contract.Weighted = contract.Weighted(objective)
+    rule: contract.Combined | contract.Weighted = contract.Weighted(objective)
     if is_gramian:
-        gradient = contract.Combined(combine(balancer))
-    return contract.Method(init, losses, gradient, start.memory)
+        rule = contract.Combined(combine(balancer))
+    return contract.Method(init, losses, rule, start.memory)
 
 
 def combine(balancer: Balancer) -> contract.Combine:

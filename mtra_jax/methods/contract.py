@@ -15,7 +15,7 @@ State = Any
 
 
 class Needs(enum.Enum):
-    """The input of a method's gradient; `gradients.differentiate` branches on it."""
+    """The input of a method's rule; `gradients.differentiate` branches on it."""
 
     LOSSES = "losses"
     """The losses [T] of one pass; the gradient is that of one scalar."""
@@ -125,7 +125,7 @@ class Weighted(NamedTuple):
     floor: float | None = None
 
 
-class AlignedGradient(NamedTuple):
+class AlignedPasses(NamedTuple):
     """The gradient of Σ log(ℓ_t(θ) + ℓ_t(θ + δ)); see `objectives.aligned`."""
 
     epsilon: float
@@ -159,8 +159,9 @@ class Merged(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method: parameters that it adds to the model, losses, and one gradient of them.
+    """A method: parameters that it adds to the model, losses, and a rule.
 
+    The `rule` says how the gradient of a step comes from the losses.
     `init_state` is the state before the first step; a method whose state has the shapes of
     the shared parameters has `state_like`, a function of their leaves, instead.
     `num_features` is the width of the heads' input where that differs from the width of z.
@@ -170,7 +171,7 @@ class Method(NamedTuple):
 
     init: Init
     losses: LossFunction
-    gradient: Weighted | AlignedGradient | Combined | Merged
+    rule: Weighted | AlignedPasses | Combined | Merged
     init_state: State = ()
     num_features: int | None = None
     passes: int = 1
@@ -178,8 +179,8 @@ class Method(NamedTuple):
 
     @property
     def needs(self) -> Needs:
-        """The input of the method's gradient."""
-        return self.gradient.needs
+        """The input of the method's rule."""
+        return self.rule.needs
 
 
 class Factory(Protocol):

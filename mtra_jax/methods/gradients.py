@@ -1,4 +1,4 @@
-"""A method's losses -> one gradient, as its `Method.gradient` says."""
+"""A method's losses -> one gradient, by the method's rule."""
 
 import functools
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from mtra_jax import objectives
 from mtra_jax.balancing.rows import inner_products
 from mtra_jax.methods import layout, model, perturbed, task_losses
 from mtra_jax.methods.contract import (
-    AlignedGradient,
+    AlignedPasses,
     Combined,
     Losses,
     LossFunction,
@@ -30,7 +30,7 @@ class Gradient(NamedTuple):
     holds single numbers. `state` is the method's next state.
     """
 
-    gradient: Params
+    grads: Params
     objective: jax.Array
     present: jax.Array
     losses: jax.Array
@@ -41,7 +41,7 @@ class Gradient(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The inputs of a step that every kind of gradient reads."""
+    """The inputs of a step that every rule reads."""
 
     loss_function: LossFunction
     params: Params
@@ -101,27 +101,25 @@ def differentiate(
     inputs = Inputs(
         method.losses, params, batch, present, rngs, state, axis_name, in_pieces
     )
-    gradient = method.gradient
-    if gradient.needs is Needs.GRAMIAN or gradient.needs is Needs.GRADIENTS:
+    rule = method.rule
+    if rule.needs is Needs.GRAMIAN or rule.needs is Needs.GRADIENTS:
         if len(batch.tasks) == 1 and not one_task:
             batch = layout.one_part_per_task(batch, len(tasks))
         inputs = inputs._replace(batch=batch)
-        if gradient.needs is Needs.GRADIENTS:
-            return _merged(gradient, inputs, tasks)
-        return _combined(gradient, inputs, tasks)
+        if rule.needs is Needs.GRADIENTS:
+            return _merged(rule, inputs, tasks)
+        return _combined(rule, inputs, tasks)
     inputs = inputs._replace(batch=layout.only_part(batch))
-    if gradient.needs is Needs.ALIGNMENT:
-        return _aligned(gradient, inputs, one_task=one_task)
-    return _weighted(gradient, inputs)
+    if rule.needs is Needs.ALIGNMENT:
+        return _aligned(rule, inputs, one_task=one_task)
+    return _weighted(rule, inputs)
 
 
-def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
+def _weighted(rule: Weighted, inputs: Inputs) -> Gradient:
     loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
 
     def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, State]:
-        return gradient.objective(
-            params["method"], losses, present, state, rngs["method"]
-        )
+        return rule.objective(params["method"], losses, present, state, rngs["method"])
 
     def objective(params: Params) -> tuple[jax.Array, tuple[Losses, State]]:
         outcome = loss_function(params, batch, rngs, axis_name)
@@ -137,19 +135,19 @@ def _weighted(gradient: Weighted, inputs: Inputs) -> Gradient:
     has_batch_loss = not isinstance(outcome.batch_loss, float)
     scalars = {"batch_loss": outcome.batch_loss} if has_batch_loss else {}
     terms = outcome.terms
-    if gradient.floor is not None:
-        terms = {**terms, "floored": present & (losses <= gradient.floor)}
+    if rule.floor is not None:
+        terms = {**terms, "floored": present & (losses <= rule.floor)}
     return Gradient(grads, value, present, losses, weights, terms, scalars, new_state)
 
 
-def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
+def _combined(rule: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
     present, state = inputs.present, inputs.state
     part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])  # the task of each part, [P]
-    if gradient.sharpness is None:
+    if rule.sharpness is None:
         losses, terms, grads = _gradients_of_parts(inputs)
     else:
         losses, terms, grads = perturbed.gradients_of_parts(
-            gradient.sharpness,
+            rule.sharpness,
             inputs.loss_function,
             inputs.params,
             inputs.batch,
@@ -159,7 +157,7 @@ def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gra
         )
     owners = model.owners(inputs.params)
     gram = _gramian(grads, owners, part_tasks, len(tasks))
-    weights, new_state = gradient.combine(
+    weights, new_state = rule.combine(
         gram, losses, present, state, inputs.rngs["method"]
     )
 
@@ -182,7 +180,7 @@ def _combined(gradient: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gra
     )
 
 
-def _merged(gradient: Merged, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
+def _merged(rule: Merged, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
     part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])
     losses, terms, grads = _gradients_of_parts(inputs)
     leaves, structure = jax.tree.flatten(grads)
@@ -195,7 +193,7 @@ def _merged(gradient: Merged, inputs: Inputs, tasks: tuple[str, ...]) -> Gradien
 
     pairs = [*zip(leaves, owners, strict=True)]
     shared = [of_tasks(leaf) for leaf, owner in pairs if owner == model.SHARED]
-    merged, new_state = gradient.merge(
+    merged, new_state = rule.merge(
         shared, losses, inputs.present, inputs.state, inputs.rngs["method"]
     )
     rows = iter(merged)
@@ -264,7 +262,7 @@ def _gramian(
     return gram.at[part_tasks[:, None], part_tasks].set(products)
 
 
-def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gradient:
+def _aligned(rule: AlignedPasses, inputs: Inputs, *, one_task: bool) -> Gradient:
     loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
 
     def per_task(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
@@ -283,10 +281,10 @@ def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gr
     arguments = (rngs,) if one_task else (present, rngs)
     aligned = transform(
         summed if one_task else per_task,
-        epsilon=gradient.epsilon,
+        epsilon=rule.epsilon,
         select=word_embeddings,
-        floor=gradient.floor,
-        logarithm=gradient.logarithm,
+        floor=rule.floor,
+        logarithm=rule.logarithm,
         axis_name=axis_name,
         averaged=layers if in_pieces else nothing,
     )
@@ -297,7 +295,7 @@ def _aligned(gradient: AlignedGradient, inputs: Inputs, *, one_task: bool) -> Gr
         for x in (passes.loss, passes.perturbed_loss, passes.weight)
     )
     terms = {**passes.aux, "perturbed": perturbed}
-    if gradient.logarithm:
+    if rule.logarithm:
         terms["floored"] = present & passes.is_floored
     scalars = {
         "norm/perturbation_gradient": passes.gradient_norm,

@@ -58,4 +58,4 @@ def make(
         kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
         return contract.Losses(task, {"task": task}, outputs, beta * kl)
 
-    return contract.Method(init, forward, weighted.gradient)
+    return contract.Method(init, forward, weighted.rule)

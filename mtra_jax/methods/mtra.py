@@ -124,7 +124,7 @@ def make(
     return contract.Method(
         init=init,
         losses=forward,
-        gradient=_gradient(epsilon, floor, self_alignment, logarithm),
+        rule=_rule(epsilon, floor, self_alignment, logarithm),
         passes=2 if self_alignment else 1,
     )
 
@@ -169,11 +169,11 @@ def _shares(
     return alignment.shares_per_task(losses, bounds, z, batch, num_tasks, axis_name)
 
 
-def _gradient(
+def _rule(
     epsilon: float, floor: float, self_alignment: bool, logarithm: bool
-) -> contract.AlignedGradient | contract.Weighted:
+) -> contract.AlignedPasses | contract.Weighted:
     if self_alignment:
-        return contract.AlignedGradient(epsilon, floor, logarithm)
+        return contract.AlignedPasses(epsilon, floor, logarithm)
     if not logarithm:
         return contract.Weighted(task_losses.unweighted)
     return task_losses.log_sum(floor)

@@ -92,11 +92,11 @@ def make_update(
             in_pieces=in_pieces,
         )
         updates, optimiser_state = optimiser.update(
-            gradient.gradient, state.optimiser, state.params, present=gradient.present
+            gradient.grads, state.optimiser, state.params, present=gradient.present
         )
         params = optax.apply_updates(state.params, updates)
         norms = {
-            "norm/grads": optax.tree.norm(gradient.gradient),
+            "norm/grads": optax.tree.norm(gradient.grads),
             "norm/updates": optax.tree.norm(updates),
             "norm/params": optax.tree.norm(params),
         }

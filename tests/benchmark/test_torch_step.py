@@ -175,8 +175,8 @@ def our_step(kind, method, task):
     measured, gradient, (state, metrics) = arrays
     losses = {"aligned": measured["losses"], **gradient.terms, **measured["terms"]}
     losses = {name: values[task] for name, values in losses.items()}
-    norm = float(optax.tree.norm(gradient.gradient))
-    return losses, gradient.gradient, norm, metrics["objective"], state.params
+    norm = float(optax.tree.norm(gradient.grads))
+    return losses, gradient.grads, norm, metrics["objective"], state.params
 
 
 def assert_gradients(trainer, expected, norm):

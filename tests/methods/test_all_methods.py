@@ -110,7 +110,7 @@ def test_values_and_derivatives_of_extreme_losses_are_finite(toy, name):
         method = toy.make(name)
         params = jax.tree.map(np.float32, toy.params(name)["method"])
         differentiate = jax.jit(
-            jax.value_and_grad(method.gradient.objective, (0, 1), has_aux=True)
+            jax.value_and_grad(method.rule.objective, (0, 1), has_aux=True)
         )
         for present in PRESENCES.values():
             state = method.init_state
@@ -156,7 +156,7 @@ GRAMS = {
 def test_weights_of_any_gradients_are_finite(toy, name, gram):
     with jax.enable_x64(False):
         method = toy.make(name)
-        combine = jax.jit(method.gradient.combine)
+        combine = jax.jit(method.rule.combine)
         for present in PRESENCES.values():
             given = jnp.asarray(np.where(np.outer(present, present), gram, 0))
             for at in range(5):
@@ -259,7 +259,7 @@ def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
     # The sums have another order.
     rtol = 1e-6 if name in FLOAT32_WEIGHTS else 1e-10
     close = functools.partial(assert_trees_close, rtol=rtol, atol=1e-12)
-    close(actual.gradient, of_tasks(expected.gradient, other))
+    close(actual.grads, of_tasks(expected.grads, other))
     close(actual.objective, expected.metrics["objective"])
     for key in ("losses", "weights", "terms"):
         close(getattr(actual, key), move(expected.metrics[key], ORDER))
@@ -280,7 +280,7 @@ def test_a_weighting_of_one_task_has_the_direction_of_plain_training(toy, name, 
     tasks = [task, task, -1, task, task, *[-1] * 11]
     result = toy.differentiate(name, tasks, method=state_of(toy, name))
     _, grads = toy.losses_and_gradients(toy.params(name), toy.batch(tasks))
-    actual = flatten([result.gradient["encoder"], result.gradient["heads"]])
+    actual = flatten([result.grads["encoder"], result.grads["heads"]])
     plain = flatten([grads[task]["encoder"], grads[task]["heads"]])
     scale = actual @ plain / (plain @ plain)
     assert scale > 1e-3
@@ -298,9 +298,7 @@ def test_any_two_methods_give_different_gradients(toy):
     tasks = toy.mixtures["all"]
     actual = {
         name: flatten(
-            toy.differentiate(name, tasks, method=state_of(toy, name)).gradient[
-                "encoder"
-            ]
+            toy.differentiate(name, tasks, method=state_of(toy, name)).grads["encoder"]
         )
         for name in METHODS
     }

@@ -100,7 +100,7 @@ def test_a_step_is_that_of_the_balancer_on_numpy_gradients(toy, name, mixture):
         (encoder,) = jax.tree.leaves(balancer.combine(inputs, state).value)
         if balancer.reads is Reads.GRAMIAN:
             encoder = np.tensordot(encoder, rows, 1)
-    (own,) = jax.tree.leaves(actual.gradient["encoder"])
+    (own,) = jax.tree.leaves(actual.grads["encoder"])
     scale = np.abs(own).max()
     np.testing.assert_allclose(own, encoder, rtol=1e-6, atol=1e-9 * scale)
     expected = jax.tree.map(
@@ -109,7 +109,7 @@ def test_a_step_is_that_of_the_balancer_on_numpy_gradients(toy, name, mixture):
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-12),
-        actual.gradient["heads"],
+        actual.grads["heads"],
         expected,
     )
 
@@ -126,7 +126,7 @@ def test_adam_moves_the_learned_numbers_of_the_state(toy):
     for at, (losses, change) in enumerate(
         [(first, np.zeros(5)), (second, np.log(first) - np.log(second))], start=1
     ):
-        _, state = method.gradient.objective(
+        _, state = method.rule.objective(
             {}, jnp.asarray(losses), present, state, jax.random.key(0)
         )
         z = np.exp(learned) / np.exp(learned).sum()

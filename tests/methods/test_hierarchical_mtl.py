@@ -130,7 +130,7 @@ def test_gradient_reaches_every_parameter(toy, shared_bottleneck):
     params, batch, noises, result = differentiate(toy, shared_bottleneck)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    actual = jax.tree.leaves(result.gradient)
+    actual = jax.tree.leaves(result.grads)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")

@@ -184,7 +184,7 @@ def test_gradient_reaches_every_parameter(toy, variant):
     params, batch, noises, result = differentiate(toy, variant)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    actual = jax.tree.leaves(result.gradient)
+    actual = jax.tree.leaves(result.grads)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")
@@ -264,7 +264,7 @@ def test_loss_and_gradients_are_those_of_pytorch(toy, variant):
     value = torch_objective(torch, toy, tensors, batch, noises, VARIANTS[variant])
     value.backward()
     np.testing.assert_allclose(result.objective, value.item(), rtol=RTOL)
-    flat = jax.tree.leaves_with_path(result.gradient)
+    flat = jax.tree.leaves_with_path(result.grads)
     for (path, actual), tensor in zip(flat, jax.tree.leaves(tensors), strict=True):
         gradient = tensor.grad
         wanted = np.zeros_like(actual) if gradient is None else gradient.numpy()

@@ -147,7 +147,7 @@ def test_uncertainty_takes_the_binary_cross_entropy_for_a_cross_entropy(name):
     method = registry.METHODS[name].make(make_model())
     params = method.init(jax.random.key(0))
     losses, present = jnp.array([3.0, 5.0, 7.0]), jnp.ones(3, bool)
-    value, _ = method.gradient.objective(params, losses, present, (), None)
+    value, _ = method.rule.objective(params, losses, present, (), None)
     assert value == 3 + 5 / 2 + 7
 
 

@@ -209,7 +209,7 @@ def test_gradient_reaches_every_parameter(toy, uncertainty):
     params, batch, noise, result = differentiate(toy, uncertainty)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    actual = jax.tree.leaves(result.gradient)
+    actual = jax.tree.leaves(result.grads)
     rng, step = np.random.default_rng(2), 1e-5
     absent = toy.names[4]
     for place, leaf in enumerate(leaves):

@@ -329,11 +329,11 @@ def test_without_a_bound_and_a_perturbation_the_losses_are_plain(options, logari
     for part in ("encoder", "heads"):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14),
-            result.gradient[part],
+            result.grads[part],
             expected[part],
         )
     # The critic has no gradient.
-    for leaf in jax.tree.leaves(result.gradient["method"]):
+    for leaf in jax.tree.leaves(result.grads["method"]):
         assert not np.any(leaf)
 
 
@@ -414,21 +414,21 @@ def test_only_the_word_embeddings_are_perturbed():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, contract.AlignedGradient(5.0, 1e-2, True)),
-        ({"epsilon": 1.0}, contract.AlignedGradient(1.0, 1e-2, True)),
+        ({}, contract.AlignedPasses(5.0, 1e-2, True)),
+        ({"epsilon": 1.0}, contract.AlignedPasses(1.0, 1e-2, True)),
         (
             {"floor": 0.1, "logarithm": False, "task_alignment": False},
-            contract.AlignedGradient(5.0, 0.1, False),
+            contract.AlignedPasses(5.0, 0.1, False),
         ),
     ],
 )
 def test_options_reach_the_aligned_gradient(options, expected):
-    assert mtra.make(TOY.model, **options).gradient == expected
+    assert mtra.make(TOY.model, **options).rule == expected
 
 
 def test_without_self_alignment_one_pass_suffices():
     method = mtra.make(TOY.model, self_alignment=False)
-    assert isinstance(method.gradient, contract.Weighted)
+    assert isinstance(method.rule, contract.Weighted)
 
 
 def test_the_critic_is_added_to_the_model():

@@ -185,7 +185,7 @@ def test_a_step_projects_the_gradients_of_the_shared_parameters(toy, mixture, at
     projected = by_hand(vectors, there)[present].sum(axis=0)
 
     result = toy.differentiate("pcgrad", mixture, step=np.int32(at))
-    actual = table_of(result.gradient)
+    actual = table_of(result.grads)
     scale = np.abs(vectors).max()
     np.testing.assert_allclose(
         actual.ravel(), projected, rtol=1e-10, atol=1e-13 * scale
@@ -201,7 +201,7 @@ def test_a_step_projects_the_gradients_of_the_shared_parameters(toy, mixture, at
     for name, grad in zip(toy.names, grads, strict=True):
         for key, expected in grad["heads"][name].items():
             np.testing.assert_allclose(
-                result.gradient["heads"][name][key], expected, rtol=1e-10, atol=1e-14
+                result.grads["heads"][name][key], expected, rtol=1e-10, atol=1e-14
             )
 
 

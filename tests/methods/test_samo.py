@@ -84,11 +84,11 @@ def test_a_step_is_that_of_the_formula(toy, balancer, mixture):
     expected = np.tensordot(weights, rows, 1)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
-        table_of(result.gradient), expected, rtol=1e-6, atol=1e-9 * scale
+        table_of(result.grads), expected, rtol=1e-6, atol=1e-9 * scale
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-12),
-        result.gradient["heads"],
+        result.grads["heads"],
         heads,
     )
 

@@ -178,7 +178,7 @@ def test_the_encoder_is_frozen(toy):
     """The gradient is exactly 0, and training has no dropout in the encoder."""
     *_, calls, result = differentiate(toy)
     assert calls == [(True, {})]
-    for leaf in jax.tree.leaves(result.gradient["encoder"]):
+    for leaf in jax.tree.leaves(result.grads["encoder"]):
         assert not np.any(leaf)
 
 
@@ -187,7 +187,7 @@ def test_gradient_reaches_every_filter_and_head(toy):
     params, batch, head_factors, _, result = differentiate(toy)
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in jax.tree.leaves_with_path(params)]
-    actual = jax.tree.leaves(result.gradient)
+    actual = jax.tree.leaves(result.grads)
     rng, step = np.random.default_rng(2), 1e-5
     for place, leaf in enumerate(leaves):
         name = jax.tree_util.keystr(paths[place], simple=True, separator="/")

@@ -276,7 +276,7 @@ def test_ew_takes_the_mean_over_all_tasks(name):
 
     grad = grads.sum(axis=0) / 5
     for task, task_name in enumerate(NAMES):
-        actual = result.gradient["heads"][task_name]
+        actual = result.grads["heads"][task_name]
         own = grad[:, own_slots(task)]
         expected = np.maximum(z, 0).T @ own
         np.testing.assert_allclose(actual["kernel"], expected, rtol=1e-10, atol=1e-14)
@@ -287,14 +287,14 @@ def test_ew_takes_the_mean_over_all_tasks(name):
     expected = np.where(z > 0, grad @ kernel.T, 0)
     by_table = np.zeros_like(embeddings_of(params))
     np.add.at(by_table, batch.tokens.ravel(), expected)
-    table = embeddings_of(result.gradient)
+    table = embeddings_of(result.grads)
     np.testing.assert_allclose(table, by_table, rtol=1e-10, atol=1e-14)
-    assert result.gradient["method"] == {}
+    assert result.grads["method"] == {}
 
 
 def test_a_task_without_texts_adds_nothing_to_ew():
     """Even if its loss is NaN."""
-    objective = ew.make(make_model()).gradient.objective
+    objective = ew.make(make_model()).rule.objective
     losses = jnp.array([1.0, jnp.nan, 5.0])
     value, state = objective({}, losses, jnp.array([True, False, True]), "state", None)
     assert value == 2.0

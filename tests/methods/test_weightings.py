@@ -29,7 +29,7 @@ def own(task, key, params):
 
 def weigh(method, losses, present, params=None, state=None, rng=None):
     """Returns the objective, its derivatives by losses [T] and parameters, the state."""
-    objective = jax.value_and_grad(method.gradient.objective, (1, 0), has_aux=True)
+    objective = jax.value_and_grad(method.rule.objective, (1, 0), has_aux=True)
     state = method.init_state if state is None else state
     (value, state), (weights, by_params) = objective(
         {} if params is None else params, losses, present, state, rng
@@ -162,16 +162,16 @@ def test_gradient_and_logged_weights_of_a_step_follow_the_definition(
             lambda actual, wanted: np.testing.assert_allclose(
                 actual, wanted, rtol=rtol, atol=rtol * np.abs(wanted).max()
             ),
-            result.gradient[part],
+            result.grads[part],
             weighted[part],
         )
     if name in LEARNED:
         actual = [
-            own(task, LEARNED[name], result.gradient["method"]) for task in toy.names
+            own(task, LEARNED[name], result.grads["method"]) for task in toy.names
         ]
         np.testing.assert_allclose(actual, by_learned, rtol=rtol, atol=1e-15)
     else:
-        assert result.gradient["method"] == {}
+        assert result.grads["method"] == {}
 
 
 # ---- initial values, stationary points, options
@@ -271,7 +271,7 @@ def dwa_weights_by_hand(losses, present, steps_per_epoch, temperature):
 def run_dwa(toy, losses, present, **options):
     """Returns objectives and weights of consecutive steps, and the last state."""
     method = dwa.make(toy.model, **options)
-    objective = jax.jit(jax.value_and_grad(method.gradient.objective, 1, has_aux=True))
+    objective = jax.jit(jax.value_and_grad(method.rule.objective, 1, has_aux=True))
     state, values, weights = method.init_state, [], []
     for row, there in zip(losses, present, strict=True):
         (value, state), by_losses = objective({}, row, there, state, None)
@@ -368,7 +368,7 @@ NUM_DRAWS = 40_000
 def random_weights(toy):
     """Returns weights [draws, T] and objectives for many keys."""
     method = rlw.make(toy.model)
-    objective = jax.value_and_grad(method.gradient.objective, 1, has_aux=True)
+    objective = jax.value_and_grad(method.rule.objective, 1, has_aux=True)
     keys = jax.random.split(jax.random.key(7), NUM_DRAWS)
     (values, _), weights = jax.jit(jax.vmap(objective, (None, None, None, None, 0)))(
         {}, LOSSES + 1, np.full(5, True), (), keys
@@ -426,7 +426,7 @@ def test_random_weights_of_absent_tasks_are_not_redistributed(toy, mixture):
     table = [
         grad["encoder"]["embeddings"]["word_embeddings"]["embedding"] for grad in grads
     ]
-    actual = result.gradient["encoder"]["embeddings"]["word_embeddings"]["embedding"]
+    actual = result.grads["encoder"]["embeddings"]["word_embeddings"]["embedding"]
     np.testing.assert_allclose(
         actual, np.tensordot(weights, table, 1), rtol=1e-10, atol=1e-14
     )

@@ -282,17 +282,17 @@ def test_a_step_on_several_tasks_equals_pytorch(oracle, num_devices):
 def test_gradients_of_one_task_equal_pytorch(oracle, case, options):
     result, expected = gradients_of(oracle, case, **options)
     np.testing.assert_allclose(result.objective, oracle[f"{case}/objective"], rtol=RTOL)
-    norm = optax.tree.norm(result.gradient)
+    norm = optax.tree.norm(result.grads)
     np.testing.assert_allclose(norm, oracle[f"{case}/gradient_norm"], rtol=RTOL)
     if not options.get("task_alignment", True):
         expected["method"] = {}
-    assert_trees_close(result.gradient, expected)
+    assert_trees_close(result.grads, expected)
 
 
 @pytest.mark.parametrize("case", ["step0", "several"])
 def test_gradients_by_cotangents_equal_pytorch(oracle, case):
     result, expected = gradients_of(oracle, case, one_task=False)
-    assert_trees_close(result.gradient, expected)
+    assert_trees_close(result.grads, expected)
 
 
 @pytest.mark.slow
@@ -303,7 +303,7 @@ def test_gradients_with_a_limited_pull_equal_pytorch(oracle):
     assert (shares == 1).sum() == 2
     np.testing.assert_allclose(result.terms["pull"], shares, rtol=RTOL)
     np.testing.assert_allclose(result.objective, oracle["pull/objective"], rtol=RTOL)
-    assert_trees_close(result.gradient, expected)
+    assert_trees_close(result.grads, expected)
 
 
 OPTIONS = {
