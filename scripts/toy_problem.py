@@ -80,8 +80,8 @@ PROBLEMS = {
 }
 # What has no default: the tasks have equal sizes; there are no epochs.
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "by_size": {"counts": (1, 1)},
-    "dynamic_average": {"steps_per_epoch": 100},
+    "tw": {"counts": (1, 1)},
+    "dwa": {"steps_per_epoch": 100},
 }
 
 

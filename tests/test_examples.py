@@ -140,7 +140,7 @@ def any_model():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["uncertainty", "pcgrad", "nash_mtl"])
+@pytest.mark.parametrize("name", ["uw", "pcgrad", "nash_mtl"])
 def test_models_of_all_libraries_train_alike(name, any_model, float64):
     losses = {
         library: any_model.train(

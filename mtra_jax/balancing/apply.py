@@ -52,12 +52,14 @@ def value_and_grad(
 
     `select(params)` returns a tree of booleans, or a prefix of one, True for the parameters
     that all tasks share. Balancers that read gradients then compare those alone; each other
-    parameter takes the sum of the tasks' gradients, as it belongs to one task.
+    parameter belongs to one task and takes the gradient of its loss, times
+    `Combined.own_weights` where the balancer has them.
 
     With `represent` the gradients that are compared are those by a shared representation,
     which costs T backward passes of the small part after it and one of the encoder. Then
     `represent(params, *args)` returns the representation z, and `losses_fn(params, z,
-    *args)` the losses. Parameters that are used after z take the sum of their gradients.
+    *args)` the losses. Parameters that are used after z take their gradients as those of a
+    single task do.
 
     With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
     of the global batch: the mean over the devices is taken before anything that is not
@@ -75,7 +77,7 @@ def value_and_grad(
     >>> from mtra_jax import balancing
     >>> def losses_fn(params, x):
     ...     return jnp.array([(params - x) ** 2, (params + x) ** 2])
-    >>> balancer = balancing.equal()
+    >>> balancer = balancing.ew()
     >>> step = value_and_grad(losses_fn, balancer)
     >>> (value, aux), gradient, state = step(jnp.array(1.0), balancer.init(2), 3.0)
     >>> print(value, gradient, aux.losses)
@@ -175,7 +177,7 @@ def _of_gradients(
     own = rows.of_shared(gradients, is_shared)
     inputs = inputs._replace(gramian=products, gradients=own)
     combined, taken = rows.combine(balancer, state, inputs)
-    sums = jax.tree.map(lambda g: jnp.sum(g, axis=0), by_params)
+    sums = rows.of_owners(by_params, taken)
     if back is None:
         gradient = jax.tree.map(jnp.where, is_shared, combined, sums)
     else:

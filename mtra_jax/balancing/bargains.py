@@ -123,7 +123,8 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
     and is scaled down to `max_norm` (0 turns that off). The released code solves the
     problem approximately by at most 20 convex problems and in every few steps only; here
     Newton's method solves it exactly in every step. Gradients that cancel out have no
-    solution; their weights are large and finite.
+    solution; their weights are large and finite. The parameters of one task take α_t times
+    its gradient, with the α that the released code has for G / ‖G‖_F and does not scale down.
 
     Source: Navon et al. 2022, "Multi-Task Learning as a Bargaining Game", Eq. 3.
 
@@ -137,7 +138,8 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
         norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
         share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
         share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
-        return Combined(weights * share, state.memory)
+        own_weights = weights * jnp.sqrt(jnp.linalg.norm(gram))
+        return Combined(weights * share, state.memory, own_weights=own_weights)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
@@ -146,7 +148,8 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     """FairGrad: the weights of α-fair progress, (G w)_t = w_t^(−1/α).
 
     α = 1 is Nash-MTL without its limit on the norm, α → 0 the plain sum; a large α favours
-    the task with the least progress.
+    the task with the least progress. The parameters of one task take w_t times its
+    gradient, as in the released code.
 
     Source: Ban & Ji 2024, "Fair Resource Allocation in Multi-Task Learning", Eq. 4.
 
@@ -158,7 +161,8 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     )
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        return Combined(_fair(inputs, alpha), state.memory)
+        weights = _fair(inputs, alpha)
+        return Combined(weights, state.memory, own_weights=weights)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
@@ -179,7 +183,7 @@ def db_mtl() -> Balancer:
     """DB-MTL: logarithms of the losses, and gradients of equal norm.
 
     The gradient is Σ_t (c / ‖∇ log ℓ_t‖) ∇ log ℓ_t with the largest of these norms as c.
-    For losses above 0.
+    For losses above 0. The parameters of one task take ∇ log ℓ_t, as in the released code.
     The paper also averages the gradients of each task over steps, with a factor that
     vanishes in the course of training; here they are those of the step.
 
@@ -193,7 +197,11 @@ def db_mtl() -> Balancer:
         losses = jnp.maximum(jnp.where(counts, inputs.losses, 1), floor)
         largest = jnp.max(jnp.where(counts, norms / losses, 0))
         weights = largest / jnp.where(counts, norms, 1)
-        return Combined(jnp.where(counts, weights, 0), state.memory)
+        return Combined(
+            jnp.where(counts, weights, 0),
+            state.memory,
+            own_weights=jnp.where(inputs.present, 1 / losses, 0),
+        )
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
@@ -205,7 +213,7 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
     the first step's over the mean of these ratios. `State.learned` holds logits s, with w
     = T softmax(s), so that the weights sum to T; the paper learns w and divides by the sum
     after each step. Their gradient is that of Σ_t |n_t − mean(n) r_t^α| with the goals
-    held constant.
+    held constant. The parameters of one task take w_t times its gradient, that of Σ w_t ℓ_t.
 
     Source: Chen et al. 2018, "GradNorm", Eq. 1-2 and Algorithm 1.
 
@@ -232,6 +240,7 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
         goals = jax.lax.stop_gradient(mean_norm * jnp.maximum(rates, 0) ** alpha)
         penalty = jnp.sum(jnp.where(present, jnp.abs(norms - goals), 0))
         weights = jax.lax.stop_gradient(weights).astype(gram.dtype)
-        return Combined(jnp.where(present, weights, 0), first, penalty)
+        weights = jnp.where(present, weights, 0)
+        return Combined(weights, first, penalty, own_weights=weights)
 
     return Balancer(init, combine, Reads.GRAMIAN)

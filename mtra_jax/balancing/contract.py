@@ -78,12 +78,14 @@ class Combined(NamedTuple):
     weights; for `Reads.GRAMIAN` the weights [T] of the gradients; for `Reads.GRADIENTS`
     the gradient to take. `memory`: the next memory. `penalty`: a scalar whose derivative
     by `State.learned` moves the learned numbers, for balancers that do not read losses
-    alone.
+    alone. `own_weights`: for `Reads.GRAMIAN` the weights [T] of the gradients of parameters
+    that a single task owns, such as its head; None for 1 each.
     """
 
     value: Any
     memory: Tree = ()
     penalty: jax.Array | float = 0.0
+    own_weights: jax.Array | None = None
 
 
 class Balancer(NamedTuple):

@@ -17,6 +17,8 @@ class Taken(NamedTuple):
     weights: jax.Array
     learned: Tree
     memory: Tree
+    own_weights: jax.Array | None = None
+    """See `Combined`."""
 
 
 def weigh(balancer: Balancer, state: State, inputs: Inputs) -> tuple[jax.Array, Taken]:
@@ -49,7 +51,8 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
         nothing = jnp.full_like(inputs.losses, jnp.nan)
         return result.value, Taken(nothing, learned, result.memory)
     summed = weighted(result.value, inputs.gradients)
-    return summed, Taken(result.value, learned, result.memory)
+    taken = Taken(result.value, learned, result.memory, result.own_weights)
+    return summed, taken
 
 
 def of_shared(gradients: Tree, is_shared: Tree) -> Tree:
@@ -57,6 +60,13 @@ def of_shared(gradients: Tree, is_shared: Tree) -> Tree:
     return jax.tree.map(
         lambda g, shared: g if shared else jnp.zeros_like(g), gradients, is_shared
     )
+
+
+def of_owners(gradients: Tree, taken: Taken) -> Tree:
+    """The gradient of parameters that a single task owns each, from leaves [T, ...]."""
+    if taken.own_weights is None:
+        return jax.tree.map(lambda g: jnp.sum(g, axis=0), gradients)
+    return weighted(taken.own_weights, gradients)
 
 
 def weighted(weights: jax.Array, gradients: Tree) -> Tree:

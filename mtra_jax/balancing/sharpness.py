@@ -18,7 +18,6 @@ from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, to
 
 SHARED = -1
 """The owner of a leaf that all tasks share."""
-"""The owner of a parameter that no single task owns."""
 _NOISE = 2**31 - 1  # no task and no step folds this number into a key
 
 
@@ -151,7 +150,7 @@ def samo_value_and_grad(
     Arguments and results are those of `value_and_grad`; the step needs `rng`. In place of
     its `select`, `owners(params)` returns a tree like `params` of the index of the task
     that owns each leaf, `SHARED` (−1) for shared ones; all are shared by default. A task's
-    own leaves move by ρ along g_0, and take the gradient of its loss.
+    own leaves move by ρ along g_0, and take the gradient of its loss, as in `value_and_grad`.
 
     A step costs T + 1 forward and backward passes, 2 T forward passes, and the memory of
     T + 3 gradients. The tasks' passes run one after the other.
@@ -259,10 +258,7 @@ def _balanced(
     inputs = inputs._replace(gramian=products, gradients=own)
     combined, taken = rows.combine(balancer, state, inputs)
     gradient = jax.tree.map(
-        lambda is_shared, all_tasks, own: all_tasks if is_shared else jnp.sum(own, 0),
-        is_shared,
-        combined,
-        gradients,
+        jnp.where, is_shared, combined, rows.of_owners(gradients, taken)
     )
     aux = Aux(inputs.losses, taken.weights, taken.learned, products)
     return total(inputs.losses, inputs.present), aux, gradient, taken.memory

@@ -23,7 +23,7 @@ from mtra_jax.balancing.contract import (
 )
 
 
-def equal(reduction: str = "mean") -> Balancer:
+def ew(reduction: str = "mean") -> Balancer:
     """Equal weighting: L = (1/T) Σ_t ℓ_t, or Σ_t ℓ_t with `reduction="sum"`.
 
     Source: the baseline of every multi-task paper; "unitary scalarisation" in Kurin et al.
@@ -42,7 +42,7 @@ def equal(reduction: str = "mean") -> Balancer:
     return Balancer(stateless, combine)
 
 
-def by_size(counts: Sequence[int]) -> Balancer:
+def tw(counts: Sequence[int]) -> Balancer:
     """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t.
 
     Source: a usual choice; it is the mean over the examples of all tasks.
@@ -72,7 +72,7 @@ def by_size(counts: Sequence[int]) -> Balancer:
     return Balancer(stateless, combine)
 
 
-def random_weights() -> Balancer:
+def rlw() -> Balancer:
     """Random loss weighting (RLW): L = Σ_t λ_t ℓ_t, λ = softmax of N(0, I) in every step.
 
     The step needs `rng`. The weights sum to 1.
@@ -90,7 +90,7 @@ def random_weights() -> Balancer:
     return Balancer(stateless, combine)
 
 
-def uncertainty(factors: ArrayLike = 1.0) -> Balancer:
+def uw(factors: ArrayLike = 1.0) -> Balancer:
     """Uncertainty weighting (UW): L = Σ_t c_t exp(−s_t) ℓ_t + s_t/2, s_t learned.
 
     `factors`: c_t, 1 for cross-entropy and 1/2 for squared errors. s_t = log σ_t² starts at
@@ -108,7 +108,7 @@ def uncertainty(factors: ArrayLike = 1.0) -> Balancer:
     return Balancer(lambda count: State(jnp.zeros(count)), combine)
 
 
-def impartial() -> Balancer:
+def imtl_l() -> Balancer:
     """Impartial loss scaling (IMTL-L): L = Σ_t exp(s_t) ℓ_t − s_t, s_t learned from 0.
 
     Source: Liu et al. 2021, "Towards Impartial Multi-task Learning", section 3.2, with
@@ -123,7 +123,7 @@ def impartial() -> Balancer:
     return Balancer(lambda count: State(jnp.zeros(count)), combine)
 
 
-def soft_uncertainty(temperature: float = 1.0) -> Balancer:
+def uw_so(temperature: float = 1.0) -> Balancer:
     """UW-SO: L = Σ_t λ_t ℓ_t, λ = softmax((1 / ℓ) / temperature), λ constant.
 
     The optimum of uncertainty weighting in closed form, smoothed. For losses above 0.
@@ -147,7 +147,7 @@ def soft_uncertainty(temperature: float = 1.0) -> Balancer:
     return Balancer(stateless, combine)
 
 
-def geometric() -> Balancer:
+def gls() -> Balancer:
     """Geometric loss strategy (GLS): L = (Π_t ℓ_t)^(1/T) over the tasks present.
 
     Computed from logarithms, so that no product underflows. For losses above 0.
@@ -164,7 +164,7 @@ def geometric() -> Balancer:
     return Balancer(stateless, combine)
 
 
-def scale_invariant(floor: float = 1e-2) -> Balancer:
+def si(floor: float = 1e-2) -> Balancer:
     """Scale-invariant loss, the log-sum of MTRA: L = Σ_t log ℓ_t.
 
     Below `floor` the logarithm is continued by its tangent, so that losses at or below 0
@@ -189,7 +189,7 @@ def _log(losses: jax.Array) -> jax.Array:
     return jnp.log(jnp.maximum(losses, jnp.finfo(losses.dtype).tiny))
 
 
-def smooth_tchebycheff(
+def stch(
     mu: float = 1.0,
     weights: Sequence[float] | None = None,
     reference: Sequence[float] | float = 0.0,
@@ -233,9 +233,7 @@ class Averages(NamedTuple):
     """Steps since the start."""
 
 
-def dynamic_average(
-    steps_per_epoch: int, temperature: float | jax.Array = 2.0
-) -> Balancer:
+def dwa(steps_per_epoch: int, temperature: float | jax.Array = 2.0) -> Balancer:
     """Dynamic weight average (DWA): L = Σ_t λ_t ℓ_t, λ = T softmax(r / temperature).
 
     r_t is the ratio of the mean losses of the last two epochs, which are `steps_per_epoch`

@@ -101,10 +101,13 @@ def combine(balancer: Balancer) -> contract.Combine:
         present: jax.Array,
         state: contract.State,
         rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
+    ) -> tuple[jax.Array, jax.Array, contract.State]:
         inputs = Inputs(losses, present, rng, gram)
         result = balancer.combine(inputs, State(memory=state))
-        return result.value, result.memory
+        own_weights = result.own_weights
+        if own_weights is None:
+            own_weights = present.astype(gram.dtype)
+        return result.value, own_weights, result.memory
 
     return weigh
 

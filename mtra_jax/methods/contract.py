@@ -77,10 +77,11 @@ class Objective(Protocol):
 
 
 class Combine(Protocol):
-    """Turns the Gramian of the tasks' gradients into weights [T], and the next state.
+    """Turns the Gramian of the tasks' gradients into weights, and gives the next state.
 
     `gram` [T, T] holds the inner products of the global batch's gradients with respect to
-    the shared parameters, 0 for absent tasks; `losses` and `present` are [T].
+    the shared parameters, 0 for absent tasks; `losses` and `present` are [T]. The weights
+    [T] of the shared parameters come first, then those of parameters of a single task.
     """
 
     def __call__(
@@ -91,7 +92,7 @@ class Combine(Protocol):
         state: State,
         rng: jax.Array,
         /,
-    ) -> tuple[jax.Array, State]: ...
+    ) -> tuple[jax.Array, jax.Array, State]: ...
 
 
 class Merge(Protocol):
@@ -137,7 +138,7 @@ class AlignedPasses(NamedTuple):
 class Combined(NamedTuple):
     """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
 
-    Parameters of a single task take the gradient of that task's loss. The losses and terms
+    Parameters of a single task have other weights, 1 for most methods. The losses and terms
     of a task that is absent from a batch must be 0. With `sharpness` the gradients are those
     at the parameters that SAMO perturbs.
     """

@@ -21,4 +21,4 @@ def make(model: Model, *, temperature: float = 2.0) -> contract.Method:
     """
     options.check_positive("temperature", temperature)
     steps_per_epoch = model.space.steps_per_epoch
-    return balanced.make(model, balancing.dynamic_average(steps_per_epoch, temperature))
+    return balanced.make(model, balancing.dwa(steps_per_epoch, temperature))

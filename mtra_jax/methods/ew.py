@@ -27,4 +27,4 @@ def make(model: Model, *, reduction: str = "mean") -> contract.Method:
         raise InputError(
             f"method.reduction is {reduction!r}; {did_you_mean(reduction, REDUCTIONS)}"
         )
-    return balanced.make(model, balancing.equal(reduction))
+    return balanced.make(model, balancing.ew(reduction))

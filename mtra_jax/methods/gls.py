@@ -14,4 +14,4 @@ def make(model: Model) -> contract.Method:
     Losses must be positive, as cross-entropies and squared errors are. If a step holds one
     task, the objective is that task's loss.
     """
-    return balanced.make(model, balancing.geometric())
+    return balanced.make(model, balancing.gls())

@@ -157,7 +157,7 @@ def _combined(rule: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradien
         )
     owners = model.owners(inputs.params)
     gram = _gramian(grads, owners, part_tasks, len(tasks))
-    weights, new_state = rule.combine(
+    weights, own_weights, new_state = rule.combine(
         gram, losses, present, state, inputs.rngs["method"]
     )
 
@@ -165,7 +165,8 @@ def _combined(rule: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradien
         if owner == model.SHARED:
             shares = weights[part_tasks]
         else:
-            shares = (part_tasks == tasks.index(owner)).astype(leaf.dtype)
+            is_own = part_tasks == tasks.index(owner)
+            shares = jnp.where(is_own, own_weights[part_tasks], 0)
         return jnp.tensordot(shares, leaf, axes=1, precision=jax.lax.Precision.HIGHEST)
 
     return Gradient(

@@ -15,4 +15,4 @@ def make(model: Model) -> contract.Method:
     s starts at 0, see `balanced.make`. At the papers' rate of 5e-5 Adamax moves it by at
     most 5e-5 a step, so that the weights of a fine-tuned model stay near 1.
     """
-    return balanced.make(model, balancing.impartial(), learned="log_scale")
+    return balanced.make(model, balancing.imtl_l(), learned="log_scale")

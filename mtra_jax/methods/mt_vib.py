@@ -32,7 +32,7 @@ def make(
     options.check_weight("beta", beta)
     network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
-    sums = balanced.make(model, balancing.equal("sum"))
+    sums = balanced.make(model, balancing.ew("sum"))
     weighted = uw.make(model) if uncertainty else sums
 
     def init(rng: jax.Array) -> Params:

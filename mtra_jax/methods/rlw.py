@@ -14,4 +14,4 @@ def make(model: Model) -> contract.Method:
 
     The weights sum to 1 over all tasks, as in the paper (LibMTL's weights sum to T).
     """
-    return balanced.make(model, balancing.random_weights())
+    return balanced.make(model, balancing.rlw())

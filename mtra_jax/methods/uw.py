@@ -20,4 +20,4 @@ def make(model: Model) -> contract.Method:
     start.
     """
     factors = np.where(model.space.has_cross_entropy, 1.0, 0.5)
-    return balanced.make(model, balancing.uncertainty(factors), learned="log_variance")
+    return balanced.make(model, balancing.uw(factors), learned="log_variance")

@@ -42,9 +42,9 @@ except ImportError:  # PyTorch or TorchJD is missing
 
 INPUTS, CLASSES, LAYERS = 512, 10, 3
 ARGUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
-    "by_size": lambda count: {"counts": (1,) * count},
-    "dynamic_average": lambda _: {"steps_per_epoch": 100},
-    "uncertainty": lambda _: {"factors": 0.5},  # as TorchJD
+    "tw": lambda count: {"counts": (1,) * count},
+    "dwa": lambda _: {"steps_per_epoch": 100},
+    "uw": lambda _: {"factors": 0.5},  # as TorchJD
 }
 """Arguments for T tasks that have no default, or another one in TorchJD."""
 MEMORY_STEPS = 3
@@ -61,7 +61,7 @@ class Size(NamedTuple):
 def balancer_of(name: str, num_tasks: int) -> balancing.Balancer:
     """A balancer by its name in `mtra_jax.balancing`; "sum" is the plain sum."""
     if name == "sum":
-        return balancing.equal("sum")
+        return balancing.ew("sum")
     arguments = ARGUMENTS.get(name, lambda _: {})(num_tasks)
     return getattr(balancing, name)(**arguments)
 

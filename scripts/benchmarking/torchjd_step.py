@@ -19,13 +19,13 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 # Name in `mtra_jax.balancing` -> T -> TorchJD's method with the options of ours.
 SCALARIZERS: dict[str, Callable[[int], Any]] = {
     "sum": lambda _: scalarization.Sum(),
-    "equal": lambda _: scalarization.Mean(),
-    "random_weights": lambda _: scalarization.Random(),
-    "uncertainty": scalarization.UW,
-    "impartial": scalarization.IMTLL,
-    "dynamic_average": lambda _: scalarization.DWA(),
-    "geometric": lambda _: scalarization.GeometricMean(),
-    "smooth_tchebycheff": lambda count: scalarization.STCH(
+    "ew": lambda _: scalarization.Mean(),
+    "rlw": lambda _: scalarization.Random(),
+    "uw": scalarization.UW,
+    "imtl_l": scalarization.IMTLL,
+    "dwa": lambda _: scalarization.DWA(),
+    "gls": lambda _: scalarization.GeometricMean(),
+    "stch": lambda count: scalarization.STCH(
         mu=1.0, weights=torch.full((count,), 1 / count)
     ),
     "famo": scalarization.FAMO,

@@ -21,7 +21,7 @@ from mtra_jax import balancing, objectives
 CLASSES = (2, 3, 4)  # of each task
 INPUTS, WIDTH, EXAMPLES = 8, 32, 256
 BALANCERS = {
-    "uncertainty": balancing.uncertainty(),  # learns numbers
+    "uw": balancing.uw(),  # learns numbers
     "pcgrad": balancing.pcgrad(),  # draws random numbers
     "nash_mtl": balancing.nash_mtl(),
 }

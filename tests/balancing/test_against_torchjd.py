@@ -214,13 +214,13 @@ def ours_of(balancer, learned=None):
 @pytest.mark.parametrize(
     ("balancer", "make", "key"),
     [
-        (balancing.uncertainty(0.5), lambda: scalarization.UW(3), "log_var"),
-        (balancing.impartial(), lambda: scalarization.IMTLL(3), "log_scale"),
-        (balancing.geometric(), lambda: scalarization.GeometricMean(), None),
-        (balancing.equal(), lambda: scalarization.Mean(), None),
-        (balancing.equal("sum"), lambda: scalarization.Sum(), None),
+        (balancing.uw(0.5), lambda: scalarization.UW(3), "log_var"),
+        (balancing.imtl_l(), lambda: scalarization.IMTLL(3), "log_scale"),
+        (balancing.gls(), lambda: scalarization.GeometricMean(), None),
+        (balancing.ew(), lambda: scalarization.Mean(), None),
+        (balancing.ew("sum"), lambda: scalarization.Sum(), None),
         (
-            balancing.smooth_tchebycheff(0.3, [0.2, 0.5, 0.3], [0.1, 0.0, 0.2]),
+            balancing.stch(0.3, [0.2, 0.5, 0.3], [0.1, 0.0, 0.2]),
             lambda: scalarization.STCH(
                 mu=0.3,
                 weights=torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64),
@@ -252,7 +252,7 @@ def test_scalarisations_have_the_values_of_torchjd(balancer, make, key):
 
 
 def test_dynamic_averages_follow_torchjd_over_epochs():
-    theirs, balancer = scalarization.DWA(), balancing.dynamic_average(3)
+    theirs, balancer = scalarization.DWA(), balancing.dwa(3)
     state = balancer.init(3)
     for step in range(12):
         losses = np.random.default_rng(step).uniform(0.1, 2, 3)
@@ -279,7 +279,6 @@ def test_famo_learns_from_the_change_of_the_losses():
         return balancer.combine(inputs, state._replace(learned=learned)).value
 
     actual = jax.grad(value)(state.learned)
-    captured = []
     theirs(torch.tensor(first))
     theirs._optimizer = torch.optim.SGD([theirs._w], lr=1.0)
     before = theirs._w.detach().clone()

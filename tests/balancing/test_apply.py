@@ -11,7 +11,7 @@ import pytest
 from mtra_jax import balancing
 from mtra_jax.balancing import rows as balancing_rows
 
-LOSSES = ("equal", "geometric", "soft_uncertainty", "uncertainty", "famo")
+LOSSES = ("ew", "gls", "uw_so", "uw", "famo")
 GRAMIAN = ("pcgrad", "mgda", "cagrad", "nash_mtl", "upgrad", "aligned_mtl", "gradnorm")
 ALL = (*LOSSES, *GRAMIAN, "graddrop", "excess_mtl")
 
@@ -196,7 +196,7 @@ def test_four_devices_equal_one(name, with_z):
 
 def test_learned_weights_are_moved_by_the_users_optimiser():
     params, (x, y) = make_params(), data()
-    balancer, state = start("uncertainty", params)
+    balancer, state = start("uw", params)
     optimiser = optax.adam(0.05)
     step = jax.jit(balancing.value_and_grad(losses_fn, balancer))
     moments = optimiser.init(state.learned)
@@ -223,10 +223,10 @@ def test_wrong_calls_are_refused():
     params, (x, y) = make_params(), data()
     with pytest.raises(ValueError, match="exclude each other"):
         balancing.value_and_grad(
-            losses_fn, balancing.equal(), select=is_shared, represent=represent
+            losses_fn, balancing.ew(), select=is_shared, represent=represent
         )
     step = balancing.value_and_grad(
-        lambda p, x, y: losses_fn(p, x, y)[0], balancing.equal()
+        lambda p, x, y: losses_fn(p, x, y)[0], balancing.ew()
     )
     with pytest.raises(ValueError, match=r"losses \[T\]; found shape \(\)"):
         step(params, balancing.State(), x, y)

@@ -87,19 +87,19 @@ def test_leaves_without_a_gradient_are_refused_with_their_place(name):
     ],
 )
 def test_losses_that_are_not_one_axis_of_floats_are_refused(losses, described):
-    step = balancing.value_and_grad(losses, balancing.equal())
+    step = balancing.value_and_grad(losses, balancing.ew())
     with pytest.raises(
         ValueError, match=rf"must return losses \[T\]; found {described}"
     ):
         step(jnp.ones(3), balancing.State())
-    step = balancing.value_and_grad(lambda p: p, balancing.equal(), has_aux=True)
+    step = balancing.value_and_grad(lambda p: p, balancing.ew(), has_aux=True)
     with pytest.raises(ValueError, match=r"a pair \(losses, outputs\); found shape"):
         step(jnp.ones(3), balancing.State())
 
 
 @pytest.mark.parametrize(
     "make",
-    [balancing.uncertainty, balancing.famo, balancing.gradnorm, balancing.gradvac],
+    [balancing.uw, balancing.famo, balancing.gradnorm, balancing.gradvac],
 )
 def test_the_state_of_another_number_of_tasks_is_refused(make):
     step = balancing.value_and_grad(lambda p: p**2, make())
@@ -123,10 +123,10 @@ def test_arguments_of_another_number_of_tasks_are_refused():
         with pytest.raises(ValueError, match="`select` must return a tree of booleans"):
             step(params, none)
     for balancer in (
-        balancing.by_size([1, 2]),
-        balancing.uncertainty([1.0, 2.0]),
-        balancing.smooth_tchebycheff(weights=[1.0, 2.0]),
-        balancing.smooth_tchebycheff(reference=[1.0]),
+        balancing.tw([1, 2]),
+        balancing.uw([1.0, 2.0]),
+        balancing.stch(weights=[1.0, 2.0]),
+        balancing.stch(reference=[1.0]),
         balancing.famo([1.0, 2.0]),
     ):
         step = balancing.value_and_grad(lambda p: p**2, balancer)
@@ -137,9 +137,9 @@ def test_arguments_of_another_number_of_tasks_are_refused():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: balancing.by_size([-1, 1]),
-        lambda: balancing.by_size([]),
-        lambda: balancing.dynamic_average(1.5),
+        lambda: balancing.tw([-1, 1]),
+        lambda: balancing.tw([]),
+        lambda: balancing.dwa(1.5),
         lambda: balancing.upgrad(-1.0),
         lambda: balancing.gradnorm(float("nan")),
         lambda: balancing.fairgrad(float("inf")),
@@ -151,7 +151,7 @@ def test_options_out_of_range_are_refused(make):
 
 
 def test_a_state_can_be_donated():
-    balancer = balancing.dynamic_average(2)
+    balancer = balancing.dwa(2)
     step = jax.jit(
         balancing.value_and_grad(lambda p: p**2, balancer), donate_argnums=(0, 1)
     )
@@ -160,7 +160,7 @@ def test_a_state_can_be_donated():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["equal", "famo", "mgda", "graddrop"])
+@pytest.mark.parametrize("name", ["ew", "famo", "mgda", "graddrop"])
 @pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
 @pytest.mark.parametrize(
     "is_checked", [slow(False), True], ids=["unchecked", "checked"]

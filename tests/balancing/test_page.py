@@ -15,7 +15,7 @@ from mtra_jax import balancing
 from mtra_jax.balancing import Balancer, Inputs, Reads
 
 PAGE = Path(balancing.__file__).with_name("README.md").read_text(encoding="utf-8")
-ARGUMENTS = {"by_size": ([3, 2, 1],), "dynamic_average": (10,)}
+ARGUMENTS = {"tw": ([3, 2, 1],), "dwa": (10,)}
 PARAMS = {"w": jnp.ones(2)}
 PASSES = {
     Reads.LOSSES: "losses",
@@ -97,16 +97,16 @@ def problem():
     }
 
 
-@pytest.mark.parametrize("name", ["uncertainty", "pcgrad", "gradnorm", "equal"])
+@pytest.mark.parametrize("name", ["uw", "pcgrad", "gradnorm", "ew"])
 def test_the_loop_of_the_page_trains_parameters_and_weights(problem, name):
     names = {**problem, "balancer": getattr(balancing, name)()}
     exec(FIRST, names)
     np.testing.assert_allclose(names["params"]["shared"], [1.0, 1.0], atol=0.05)
     learned = names["state"].learned
-    if name == "uncertainty":
+    if name == "uw":
         # At the minimum ℓ = 2.5 and exp(−s) ℓ = 1/2.
         np.testing.assert_allclose(learned, [math.log(5)] * 2, atol=0.05)
-    assert bool(jax.tree.leaves(learned)) == (name in ("uncertainty", "gradnorm"))
+    assert bool(jax.tree.leaves(learned)) == (name in ("uw", "gradnorm"))
 
 
 def test_the_balancer_of_the_page_weighs_by_inverse_losses():

@@ -11,16 +11,16 @@ from mtra_jax import balancing
 pytestmark = pytest.mark.slow
 
 READ_LOSSES = {
-    "equal": balancing.equal(),
-    "by_size": balancing.by_size([1, 2, 3]),
-    "random_weights": balancing.random_weights(),
-    "uncertainty": balancing.uncertainty(),
-    "impartial": balancing.impartial(),
-    "soft_uncertainty": balancing.soft_uncertainty(),
-    "geometric": balancing.geometric(),
-    "scale_invariant": balancing.scale_invariant(),
-    "smooth_tchebycheff": balancing.smooth_tchebycheff(),
-    "dynamic_average": balancing.dynamic_average(2),
+    "ew": balancing.ew(),
+    "tw": balancing.tw([1, 2, 3]),
+    "rlw": balancing.rlw(),
+    "uw": balancing.uw(),
+    "imtl_l": balancing.imtl_l(),
+    "uw_so": balancing.uw_so(),
+    "gls": balancing.gls(),
+    "si": balancing.si(),
+    "stch": balancing.stch(),
+    "dwa": balancing.dwa(2),
     "famo": balancing.famo(),
     "go4align": balancing.go4align(),
 }
@@ -41,11 +41,11 @@ READ_GRADIENTS = {
     "graddrop": balancing.graddrop(),
     "excess_mtl": balancing.excess_mtl(),
 }
-DRAWN = ("random_weights", "pcgrad", "gradvac", "graddrop")
+DRAWN = ("rlw", "pcgrad", "gradvac", "graddrop")
 HARD = {
     "zero": np.zeros((3, 4)),
     "one_zero": np.array([[1.0, 2.0], [0.0, 0.0], [0.5, -1.0]]),
-    "equal": np.ones((3, 4)),
+    "ew": np.ones((3, 4)),
     "opposite": np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]),
     "cancel": np.array([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]]),
     "tiny": 1e-8 * GRADIENTS["independent"],

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 SIZE = balancer_speeds.Size(num_tasks=3, width=16, batch=8)
 # Their draws differ; TorchJD's MGDA solves approximately.
-OTHER = {"random_weights", "pcgrad", "gradvac", "graddrop", "mgda"}
+OTHER = {"rlw", "pcgrad", "gradvac", "graddrop", "mgda"}
 
 
 def paired():
@@ -57,14 +57,12 @@ def test_the_default_network_has_ten_million_parameters():
 
 def test_the_command_prints_a_row_for_each_method(tmp_path, capsys):
     out = tmp_path / "speeds.jsonl"
-    flags = "--tasks 2,3 --only equal,pcgrad,scale_invariant --steps 2 --width 8"
+    flags = "--tasks 2,3 --only equal,pcgrad,si --steps 2 --width 8"
     balancer_speeds.main([*flags.split(), "--batch", "4", "--out", str(out)])
     table = capsys.readouterr().out
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(x["num_tasks"], x["method"]) for x in lines] == [
-        (count, name)
-        for count in (2, 3)
-        for name in ("equal", "pcgrad", "scale_invariant")
+        (count, name) for count in (2, 3) for name in ("ew", "pcgrad", "si")
     ]
     for figures in lines:
         assert (
@@ -73,7 +71,7 @@ def test_the_command_prints_a_row_for_each_method(tmp_path, capsys):
         )
         total, low, high = figures["ratios"]["ours beside the sum"]
         assert 0 < low <= total <= high
-        has_theirs = figures["method"] != "scale_invariant"
+        has_theirs = figures["method"] != "si"
         assert ("theirs beside ours" in figures["ratios"]) == has_theirs
     assert "| has none | - |" in table
     assert "2 tasks, 4,428 parameters, batch 4" in table

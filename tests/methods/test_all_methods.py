@@ -160,13 +160,14 @@ def test_weights_of_any_gradients_are_finite(toy, name, gram):
         for present in PRESENCES.values():
             given = jnp.asarray(np.where(np.outer(present, present), gram, 0))
             for at in range(5):
-                weights, state = combine(
+                *both, state = combine(
                     given, jnp.ones(5), present, (), jax.random.key(at)
                 )
-                assert weights.shape == (5,)
-                assert weights.dtype == np.float32
-                assert np.isfinite(weights).all()
-                assert not np.any(weights[~present])
+                for weights in both:  # of shared parameters, and of those of a task
+                    assert weights.shape == (5,)
+                    assert weights.dtype == np.float32
+                    assert np.isfinite(weights).all()
+                    assert not np.any(weights[~present])
                 assert state == method.init_state
 
 

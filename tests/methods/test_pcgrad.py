@@ -23,7 +23,8 @@ def combine(gram, present=None, rng=None):
     """The weights [T] of the tasks' gradients."""
     present = np.full(len(gram), True) if present is None else np.array(present)
     rng = jax.random.key(0) if rng is None else rng
-    weights, state = COMBINE(gram, np.ones(len(gram)), present, (), rng)
+    weights, own, state = COMBINE(gram, np.ones(len(gram)), present, (), rng)
+    np.testing.assert_array_equal(own, present)  # of each task's head
     assert state == ()
     return weights
 

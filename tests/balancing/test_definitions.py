@@ -1,0 +1,181 @@
+"""Balancers against their definitions in NumPy: weights, learned numbers, heads' gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matrices import GRADIENTS, inputs_of
+
+from mtra_jax import balancing
+
+pytestmark = pytest.mark.usefixtures("float64")
+LOSSES = np.array([0.3, 2.0, 0.7])
+FIRST = np.array([0.6, 1.0, 2.1])
+"""The losses of an earlier step."""
+GRADS = GRADIENTS["independent"] * np.array([[1.0], [0.2], [5.0]])
+NORMS = np.linalg.norm(GRADS, axis=1)
+
+
+def softmax(x):
+    weights = np.exp(x - np.max(x))
+    return weights / weights.sum()
+
+
+def combined(balancer, state=None, losses=LOSSES, present=None):
+    present = np.ones(3, bool) if present is None else np.array(present)
+    gradients = np.where(present[:, None], GRADS, 0)
+    inputs = inputs_of(gradients, np.where(present, losses, 0), present=present)
+    return balancer.combine(inputs, balancer.init(3) if state is None else state)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_uw_so_weighs_by_a_softmax_of_the_inverse_losses(temperature):
+    balancer = balancing.uw_so(temperature)
+    weights = jax.grad(
+        lambda losses: (
+            balancer.combine(
+                inputs_of(GRADS)._replace(losses=losses), balancing.State()
+            ).value
+        )
+    )(jnp.asarray(LOSSES))
+    np.testing.assert_allclose(weights, softmax(1 / LOSSES / temperature), rtol=1e-12)
+    value = combined(balancer).value
+    np.testing.assert_allclose(value, weights @ LOSSES, rtol=1e-12)
+    some = combined(balancer, present=[True, False, True]).value
+    pair = LOSSES[[0, 2]]
+    np.testing.assert_allclose(some, softmax(1 / pair / temperature) @ pair, rtol=1e-12)
+
+
+def test_db_mtl_brings_the_gradients_of_the_logarithms_to_the_length_of_the_longest():
+    result = combined(balancing.db_mtl())
+    of_logarithms = GRADS / LOSSES[:, None]
+    lengths = np.linalg.norm(of_logarithms, axis=1)
+    expected = np.sum(lengths.max() / lengths[:, None] * of_logarithms, axis=0)
+    np.testing.assert_allclose(result.value @ GRADS, expected, rtol=1e-12)
+    np.testing.assert_allclose(result.own_weights, 1 / LOSSES, rtol=1e-12)
+    some = combined(balancing.db_mtl(), present=[True, True, False])
+    factor = lengths[:2].max() / lengths[:2] / LOSSES[:2]
+    np.testing.assert_allclose(some.value, [*factor, 0], rtol=1e-12)
+    np.testing.assert_allclose(some.own_weights, [*(1 / LOSSES[:2]), 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.5])
+def test_gradnorm_moves_the_norms_to_the_rates_of_the_tasks(alpha):
+    balancer = balancing.gradnorm(alpha)
+    memory = combined(balancer, losses=FIRST).memory
+    np.testing.assert_array_equal(memory, FIRST)
+    logits = np.array([0.3, -0.5, 0.1])
+
+    def result_of(learned):
+        return combined(balancer, balancing.State(learned, memory))
+
+    result = result_of(jnp.asarray(logits))
+    weights = 3 * softmax(logits)
+    np.testing.assert_allclose(result.value, weights, rtol=1e-12)
+    np.testing.assert_allclose(result.own_weights, weights, rtol=1e-12)
+    np.testing.assert_array_equal(result.memory, FIRST)
+
+    ratios = LOSSES / FIRST
+    rates = ratios / ratios.mean()
+    goals = (weights * NORMS).mean() * rates**alpha  # Eq. 1, a constant in Eq. 2
+
+    def penalty(s):
+        return np.sum(np.abs(3 * softmax(s) * NORMS - goals))
+
+    np.testing.assert_allclose(result.penalty, penalty(logits), rtol=1e-12)
+    actual = jax.grad(lambda s: result_of(s).penalty)(jnp.asarray(logits))
+    steps = 1e-6 * np.eye(3)
+    slopes = [(penalty(logits + h) - penalty(logits - h)) / 2e-6 for h in steps]
+    np.testing.assert_allclose(actual, slopes, rtol=1e-6, atol=1e-8)
+
+
+def test_a_task_that_comes_later_has_the_first_loss_that_it_had():
+    balancer = balancing.gradnorm()
+    memory = combined(balancer, losses=FIRST, present=[True, False, True]).memory
+    np.testing.assert_array_equal(memory, [FIRST[0], 0, FIRST[2]])
+    later = combined(balancer, balancing.State(jnp.zeros(3), memory)).memory
+    np.testing.assert_array_equal(later, [FIRST[0], LOSSES[1], FIRST[2]])
+
+
+def test_config_has_equal_cosines_and_the_length_of_all_projections():
+    """g = (Σ g_tᵀ u) u with u along the pseudo-inverse of the unit gradients."""
+    actual = combined(balancing.config()).value @ GRADS
+    units = GRADS / NORMS[:, None]
+    along = np.linalg.pinv(units) @ np.ones(3)
+    along /= np.linalg.norm(along)
+    np.testing.assert_allclose(actual, np.sum(GRADS @ along) * along, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["min", "rmse"])
+def test_aligned_mtl_is_the_mean_of_gradients_with_equal_singular_values(scale):
+    actual = combined(balancing.aligned_mtl(scale)).value @ GRADS
+    left, singular, right = np.linalg.svd(GRADS, full_matrices=False)
+    length = {
+        "min": singular.min(),
+        "rmse": np.sqrt(np.mean(singular**2)),
+    }[scale]
+    np.testing.assert_allclose(actual, length * np.mean(left @ right, 0), rtol=1e-9)
+
+
+def test_imtl_g_has_equal_projections_on_the_unit_gradients():
+    weights = np.asarray(combined(balancing.imtl_g()).value)
+    projections = GRADS @ (weights @ GRADS) / NORMS
+    np.testing.assert_allclose(projections, projections[0], rtol=1e-9)
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-12)
+
+
+# ---- parameters of a single task
+
+
+def losses_fn(params, x, y):
+    hidden = jnp.tanh(x @ params["encoder"])
+    outputs = jnp.stack([hidden @ head for head in params["heads"]], axis=1)
+    return jnp.mean((outputs - y) ** 2, axis=0)
+
+
+def own_weights(name, losses, gram, weights):
+    """What the sources multiply the gradient of a head by."""
+    if name == "db_mtl":
+        return 1 / losses
+    if name == "nash_mtl":  # the α of G / ‖G‖_F, which solves (G / ‖G‖_F) α = 1 / α
+        return weights * np.sqrt(np.linalg.norm(gram))
+    return weights if name in ("fairgrad", "gradnorm") else np.ones(3)
+
+
+@pytest.mark.parametrize("has_representation", [False, True])
+@pytest.mark.parametrize(
+    "name", ["db_mtl", "nash_mtl", "fairgrad", "gradnorm", "pcgrad", "mgda", "cagrad"]
+)
+def test_a_head_takes_the_weight_that_its_source_gives_it(name, has_representation):
+    rng = np.random.default_rng(3)
+    params = {
+        "encoder": jnp.asarray(rng.normal(size=(4, 6))),
+        "heads": [jnp.asarray(scale * rng.normal(size=6)) for scale in (0.1, 1, 2)],
+    }
+    x, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
+    options = {"max_norm": 0} if name == "nash_mtl" else {}
+    balancer = getattr(balancing, name)(**options)
+    state = balancer.init(3)
+    if name == "gradnorm":
+        state = state._replace(learned=jnp.array([0.5, -0.2, 0.1]))
+    if has_representation:
+        step = balancing.value_and_grad(
+            lambda p, z, x, y: jnp.mean(
+                (jnp.stack([z @ head for head in p["heads"]], axis=1) - y) ** 2, axis=0
+            ),
+            balancer,
+            represent=lambda p, x, y: jnp.tanh(x @ p["encoder"]),
+        )
+    else:
+        step = balancing.value_and_grad(
+            losses_fn, balancer, select=lambda _: {"encoder": True, "heads": False}
+        )
+    (_, aux), gradient, _ = step(params, state, x, y, rng=jax.random.key(0))
+    # A head of a linear layer with squared errors.
+    z = np.tanh(x @ np.asarray(params["encoder"]))
+    for task, weight in enumerate(
+        own_weights(name, *map(np.asarray, (aux.losses, aux.gramian, aux.weights)))
+    ):
+        residual = z @ np.asarray(params["heads"][task]) - y[:, task]
+        expected = weight * 2 * residual @ z / len(z)
+        np.testing.assert_allclose(gradient["heads"][task], expected, rtol=1e-7)
