@@ -13,6 +13,7 @@ from messages import assert_mentions
 
 from mtra_jax.api import loading
 from mtra_jax.commands import predict
+from mtra_jax.data import cells
 from mtra_jax.errors import InputError
 from mtra_jax.reports import answers, text_counts
 from mtra_jax.runs import prediction
@@ -184,6 +185,35 @@ def test_csv_gives_csv_with_its_columns(labelled):
         "topics_art": "0.5",
     }
     assert (second["id"], second["body"], second["stars"]) == ("2", "soso", "40.0")
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize(("suffix", "sign"), [(".csv", ","), (".tsv", "\t")])
+def test_a_table_without_a_row_gives_its_columns(labelled, suffix, sign):
+    content = sign.join(["id", "text", "mood"]) + "\n"
+    output = labelled(content, "--task=mood", suffix=suffix)
+    names = ["id", "text", "mood", "predicted_mood", "mood_probability"]
+    assert output == sign.join(names) + "\n"
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_prediction_has_one_key_where_rows_are_labelled_in_part(labelled, is_first):
+    rows = ['{"text": "so", "mood": "sad"}', '{"text": "x"}']
+    content = "\n".join(rows if is_first else reversed(rows))
+    output = labelled(content, "--task=mood", suffix=".jsonl")
+    records = {row["text"]: row for row in map(json.loads, output.splitlines())}
+    assert records["so"]["mood"] == "sad"
+    assert records["so"]["predicted_mood"]["label"] == "glad"
+    assert records["x"].keys() == {"text", "predicted_mood"}
+
+
+@pytest.mark.usefixtures("tables")
+def test_labels_with_a_comma_are_a_list_that_reads_back():
+    labels = ("New York, NY", "Paris")
+    task = Task("places", "Places", "multi_label", labels, ("macro_f1",))
+    cell = answers.cells(task, np.array([0.9, 0.8]))["places"]
+    assert cells.label_names(cell, "", "places", "here") == list(labels)
 
 
 @pytest.mark.usefixtures("tables")

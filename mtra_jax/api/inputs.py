@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks, labelled, shares, task_entries, task_file
 from mtra_jax.data.examples import SPLITS, Data, Splits
-from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
 
 Given = str | Path | Sequence[tuple[Task, Mapping[str, Iterable[Any]]]]
@@ -175,5 +175,10 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
         if task.name in names:
             raise InputError(f"tasks: {task.name} is there twice; expected other names")
         names.add(task.name)
+        if not isinstance(task.title, str):
+            raise InputError(
+                f"task {task.name}: title {shown(task.title)}; expected a text"
+            )
+        check_name(task.title, f"task {task.name}: title")
         labelled.check_labels(task)
     return [(task, parts) for task, parts in tasks]

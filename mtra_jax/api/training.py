@@ -38,7 +38,9 @@ def train(
     """Trains a model in the directory `workdir`, or continues the run that is there.
 
     `tasks`: a TOML file, the name of a built-in benchmark, or a list of (Task, {split:
-    examples}). `backbone`: a directory or a name on the hub; "" for a new encoder; not
+    examples}). Values that are not given are the paper's for RoBERTa (rate 5e-5, β = 1,
+    ε = 5; own tasks: ε = 1), whatever the backbone; `config="mtra:tiny_synthetic"` takes
+    those of a preset. `backbone`: a directory or a name on the hub; "" for a new encoder; not
     given with `warm_start`, a run whose encoder is taken.
     `method`: "mtra" if not given. `overrides`: any other keys of the configuration, such
     as `epochs=3`, `data={"limit": 100}` or `**{"data.limit": 100}`. `config`: in place of

@@ -5,8 +5,6 @@ step costs one forward and T backward passes, holds T gradients, and solves a pr
 variables (`solvers`).
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -156,9 +154,7 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     Raises:
       ValueError: `alpha` is not positive and finite.
     """
-    checks.option(
-        "alpha", alpha, "positive and finite", lambda value: 0 < value < math.inf
-    )
+    checks.positive("alpha", alpha)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         weights = _fair(inputs, alpha)

@@ -3,6 +3,7 @@
 Checks of a step read shapes and types alone: they run once, when the step is traced.
 """
 
+import math
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -31,13 +32,38 @@ def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) ->
 
 
 def positive(name: str, value: Any) -> None:
-    """Raises OptionError unless `value` is positive."""
-    option(name, value, "positive", lambda number: number > 0)
+    """Raises OptionError unless `value` is positive and finite."""
+    option(name, value, "positive, finite", lambda x: 0 < _number(x) < math.inf)
 
 
 def not_negative(name: str, value: Any) -> None:
-    """Raises OptionError unless `value` is 0 or more."""
-    option(name, value, "0 or more", lambda number: number >= 0)
+    """Raises OptionError unless `value` is 0 or more, and finite."""
+    option(name, value, "0 or more, finite", lambda x: 0 <= _number(x) < math.inf)
+
+
+def share(name: str, value: Any) -> None:
+    """Raises OptionError unless `value` is in [0, 1]."""
+    option(name, value, "in [0, 1]", lambda x: 0 <= _number(x) <= 1)
+
+
+def counts(name: str, values: Any) -> None:
+    """Raises OptionError unless `values` are numbers of 0 or more with a positive sum."""
+
+    def are_valid(values: Any) -> bool:
+        if not isinstance(values, tuple):
+            return False
+        numbers = [_number(value) for value in values]
+        return all(x >= 0 for x in numbers) and 0 < sum(numbers) < math.inf
+
+    option(name, values, "numbers of 0 or more, not all 0", are_valid)
+
+
+def _number(value: Any) -> float:
+    """`value` as a float; NaN, which lies in no range, for what is not a number."""
+    try:
+        return math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def positive_integer(name: str, value: Any) -> None:

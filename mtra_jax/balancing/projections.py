@@ -72,7 +72,7 @@ def gradvac(decay: float = 0.01) -> Balancer:
     Raises:
       ValueError: `decay` is not in [0, 1].
     """
-    checks.option("decay", decay, "in [0, 1]", lambda value: 0 <= value <= 1)
+    checks.share("decay", decay)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present

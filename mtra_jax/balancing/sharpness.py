@@ -43,7 +43,7 @@ class Leaves(NamedTuple):
 def check(sharpness: Sharpness) -> None:
     """Raises ValueError unless the numbers are in their ranges."""
     checks.positive("rho", sharpness.rho)
-    checks.option("alpha", sharpness.alpha, "in [0, 1]", lambda x: 0 <= x <= 1)
+    checks.share("alpha", sharpness.alpha)
     checks.positive("mu", sharpness.mu)
 
 

@@ -4,7 +4,7 @@ Every function makes a `Balancer` that reads the losses alone: a step costs one 
 one backward pass, and T numbers of memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -45,19 +45,15 @@ def ew(reduction: str = "mean") -> Balancer:
 def tw(counts: Sequence[int]) -> Balancer:
     """Weights proportional to the tasks' numbers of examples: L = Σ_t (N_t / Σ N) ℓ_t.
 
-    Source: a usual choice; it is the mean over the examples of all tasks.
+    Source: Hu et al. 2026 (MTRA), appendix B.2; it is the mean over the examples of all
+    tasks.
 
     Raises:
-      ValueError: a count is negative, or there is no count. The step: there are not T.
+      ValueError: a count is negative, or their sum is 0. The step: there are not T.
     """
-    counts = tuple(counts)
-    checks.option(
-        "counts",
-        counts,
-        "numbers of 0 or more",
-        lambda numbers: len(numbers) > 0 and min(numbers) >= 0,
-    )
-    shares = jnp.asarray(counts, float) / max(sum(counts), 1)
+    counts = tuple(counts) if isinstance(counts, Iterable) else counts
+    checks.counts("counts", counts)
+    shares = jnp.asarray(counts, float) / sum(counts)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses

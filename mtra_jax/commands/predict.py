@@ -12,10 +12,8 @@ read a pair for --text A B. With --task, lines of text give the prediction alone
 
 import codecs
 import contextlib
-import csv
 import functools
 import itertools
-import json
 import os
 import queue
 import stat
@@ -23,11 +21,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtra_jax import cli
 from mtra_jax.data import delimited
 from mtra_jax.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from mtra_jax.reports import answered_rows
 
 FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
 TEXT = "text"
@@ -44,10 +45,6 @@ class Item(NamedTuple):
 
     texts: tuple[str, ...]
     columns: dict[str, Any]
-
-
-Write = Callable[[Item, dict[str, Any]], None]
-"""Writes an example and the outputs [d] of each task."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -74,27 +71,26 @@ def main(arguments: Sequence[str]) -> None:
     start_devices()
     predictor = loading.load_predictor(workdir, flags.task, flags.cache_dir)
     tasks = fitting_tasks(predictor, has_pairs=len(names) == 2)
-    write = writer(
-        form,
-        tasks,
-        is_bare=form == TEXT and bool(flags.task),
-        separator=flags.separator,
-        has_mark=has_mark(flags.input),
-    )
+    is_bare = form == TEXT and bool(flags.task)
+    rows = rows_of(form, tasks, flags.input, is_bare=is_bare, separator=flags.separator)
+    header: list[str] = []
     read = items(
         flags.input,
         form,
         names,
         separator=flags.separator,
         advice="" if flags.text else "; --text COLUMN names it",
+        on_header=header.extend,
     )
     with text_counts.shown(is_quiet=flags.input is None) as count:
         for chunk in chunks(read, waits=waits(flags.input)):
             outputs = predictor(*zip(*(item.texts for item in chunk), strict=True))
             for number, item in enumerate(chunk):
-                write(item, {name: rows[number] for name, rows in outputs.items()})
+                own = {name: values[number] for name, values in outputs.items()}
+                rows.write(item.columns, own)
             sys.stdout.flush()
             count(len(chunk))
+    rows.end(header)
 
 
 def make_parser() -> cli.Parser:
@@ -163,10 +159,11 @@ def items(
     *,
     separator: str = "",
     advice: str = "",
+    on_header: Callable[[list[str]], None] = lambda header: None,
 ) -> Iterator[Item]:
     """Yields the examples of a file, or of standard input for None.
 
-    `separator`, `advice`: see `tables.rows`.
+    `separator`, `advice`, `on_header`: see `tables.rows`.
 
     Raises:
       InputError: a line is invalid, or the text of a row is not a string.
@@ -180,7 +177,14 @@ def items(
 
     from mtra_jax.data import tables
 
-    rows = tables.rows(path, form, needs=names, separator=separator, advice=advice)
+    rows = tables.rows(
+        path,
+        form,
+        needs=names,
+        separator=separator,
+        advice=advice,
+        on_header=on_header,
+    )
     for row in rows:
         texts = tuple(row.cells[name] for name in names)
         for name, text in zip(names, texts, strict=True):
@@ -278,47 +282,27 @@ def leave(code: int) -> None:
     sys.exit(code)
 
 
-def writer(
+def rows_of(
     form: str,
     tasks: Sequence[Any],
+    path: str | None,
     *,
     is_bare: bool,
     separator: str = "",
-    has_mark: bool = False,
-) -> Write:
-    """Returns the function that writes an example to standard output.
+) -> "answered_rows.Rows":
+    """What prints the rows of the file `path`, or of standard input for None.
 
     `is_bare`: only the prediction of the one task, without the columns of the input.
-    `separator`: of the columns of CSV; a comma if empty. `has_mark`: whether CSV and TSV
-    begin with a byte-order mark.
+    `separator`: of the columns of CSV; a comma if empty.
     """
-    from mtra_jax import files
-    from mtra_jax.reports import answers
+    from mtra_jax.data import tables
+    from mtra_jax.reports import answered_rows
 
-    def write_json(item: Item, outputs: dict[str, Any]) -> None:
-        predicted = {
-            task.name: answers.answer(task, outputs[task.name]) for task in tasks
-        }
-        record = answers.beside(item.columns, predicted)
-        if is_bare:
-            record = predicted[tasks[0].name]
-        print(json.dumps(files.plain(record), ensure_ascii=False, default=str))
-
-    if form not in ("csv", "tsv"):
-        return write_json
-    delimiter = "\t" if form == "tsv" else separator or ","
-    rows = csv.writer(sys.stdout, delimiter=delimiter, lineterminator="\n")
-    is_first = True
-
-    def write_cells(item: Item, outputs: dict[str, Any]) -> None:
-        nonlocal is_first
-        row = item.columns
-        for task in tasks:  # columns of two tasks may have the same name
-            row = answers.beside(row, answers.cells(task, outputs[task.name]))
-        if is_first:
-            sys.stdout.write("\ufeff" if has_mark else "")
-            rows.writerow(row)
-            is_first = False
-        rows.writerow(row.values())
-
-    return write_cells
+    if form in ("csv", "tsv"):
+        delimiter = "\t" if form == "tsv" else separator or ","
+        return answered_rows.Table(tasks, delimiter, has_mark=has_mark(path))
+    # Rows of a pipe are answered as they come: later columns are not known yet.
+    taken: Sequence[str] = ()
+    if form == "jsonl" and path is not None and not waits(path):
+        taken = tables.keys(path)
+    return answered_rows.JsonLines(tasks, is_bare=is_bare, taken=taken)

@@ -21,15 +21,23 @@ def of_splits(splits: Splits) -> dict[str, dict[str, dict[str, Any]]]:
 def _of_examples(examples: Examples) -> dict[str, Any]:
     digest = hashlib.sha256(_of_texts(examples.texts))
     labels = examples.labels
-    # Values were float32 once: the same data keep their hash, unless float32 merges some.
+    # Values were float32 once: the same data keep their hash, unless float32 loses some.
     narrow = labels.astype(np.float32) if labels.dtype == np.float64 else labels
     digest.update(narrow.astype(narrow.dtype.newbyteorder("<")).tobytes())
-    if len(np.unique(narrow)) < len(np.unique(labels)):
+    if labels.dtype == np.float64 and _is_lossy(labels, narrow):
         digest.update(labels.astype("<f8").tobytes())
     digest.update(repr(examples.targets).encode())
     if examples.second_texts:
         digest.update(_of_texts(examples.second_texts))
     return {"examples": len(examples.texts), "sha256": digest.hexdigest()}
+
+
+def _is_lossy(labels: np.ndarray, narrow: np.ndarray) -> bool:
+    """Whether float32 merges values, or rounds them by a part of their deviation."""
+    if len(np.unique(narrow)) < len(np.unique(labels)):
+        return True
+    error = np.abs(labels - narrow).max(axis=0, initial=0)
+    return bool(np.any(error > 1e-5 * labels.std(axis=0))) if len(labels) else False
 
 
 def _of_texts(texts: Sequence[str]) -> bytes:

@@ -69,11 +69,11 @@ def of_row(row: Row, kind: Kind, columns: Columns) -> Labelled:
 
 
 def missing_label(row: Row, columns: Columns) -> str:
-    """The first label column whose cell is empty, null or NaN; "" for none.
+    """The first label column whose cell is empty, null, NaN or not there; "" for none.
 
     One column of several labels has none: an empty cell is an example without a label.
     """
-    return next((x for x in columns.label if cells.is_missing(row.cells[x])), "")
+    return next((x for x in columns.label if cells.is_missing(row.cells.get(x))), "")
 
 
 def of_pair(task: Task, index: int, pair: Any) -> Labelled:

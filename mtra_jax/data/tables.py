@@ -9,9 +9,10 @@ hold no row. The first line of CSV and TSV names the columns, unless `columns` d
 """
 
 import collections
+import contextlib
 import functools
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,13 +69,15 @@ def rows(
     needs: Sequence[str] = (),
     separator: str = "",
     advice: str = "",
+    on_header: Callable[[list[str]], None] = lambda header: None,
 ) -> Iterator[Row]:
     """Yields the rows of a file, or of standard input for None, as they are read.
 
     `format`: one of `FORMATS`; by default the suffix of `path`. `columns`: the names of
     the columns of a CSV or TSV file without a line of names. `needs`: columns that
     every row must have. `separator`: of the columns of CSV; a comma if empty. `advice`
-    ends the message about a missing column.
+    ends the message about a missing column. `on_header` gets the columns of a CSV or TSV
+    file when its line of names is read.
 
     Raises:
       InputError: the format is unknown, the file cannot be read or does not follow its
@@ -101,7 +104,7 @@ def rows(
     lines = files.read_lines(source, keep_ends=True, fault=_NOT_UTF8)
     lines = _without_nul(lines, name)
     records = delimited.records(lines, name, format, len(columns), separator)
-    return _delimited_rows(records, name, columns, needs, advice)
+    return _delimited_rows(records, name, columns, needs, advice, on_header)
 
 
 def _name(path: str | Path | None) -> str:
@@ -117,6 +120,20 @@ def _format_of(path: str | Path | None) -> str:
             + (" (.jsonl has one object a line)" if suffix == "json" else "")
         )
     return suffix
+
+
+def keys(path: str | Path) -> list[str]:
+    """The keys of the JSON lines of a file, up to the first that cannot be read."""
+    names: dict[str, None] = {}
+    with contextlib.suppress(InputError):
+        for row in rows(path, "jsonl"):
+            names.update(dict.fromkeys(row.cells))
+    return list(names)
+
+
+def has_keys(path: str | Path, format: str = "") -> bool:
+    """Whether the file has JSON lines, of which each may lack a column."""
+    return (format or _format_of(path)) == "jsonl"
 
 
 def check_needed(
@@ -152,6 +169,7 @@ def _delimited_rows(
     columns: Sequence[str],
     needs: Sequence[str],
     advice: str,
+    on_header: Callable[[list[str]], None],
 ) -> Iterator[Row]:
     header = list(columns)
     is_first = bool(columns)
@@ -163,6 +181,7 @@ def _delimited_rows(
             header = fields
             check_unique(header, where)
             check_needed(header, needs, where, _separated(header) or advice)
+            on_header(header)
         elif len(fields) != len(header):
             raise InputError(
                 f"{where}: {len(fields)} columns; expected {len(header)}: "

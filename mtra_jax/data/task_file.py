@@ -227,14 +227,17 @@ class _Files:
         if split not in entry.files:
             raise InputError(f"{entry.place}: {entry.task.name}: no files of {split}")
         for path in entry.files[split]:
-            needs = entry.columns.all
+            may_lack = entry.skips_missing and tables.has_keys(path, entry.format)
             rows = tables.read(
                 path,
                 entry.format,
                 columns=entry.header,
-                needs=needs,
+                needs=entry.columns.text if may_lack else entry.columns.all,
                 separator=entry.separator,
             )
+            if may_lack:
+                names = {name: None for row in rows for name in row.cells}
+                tables.check_needed(names, entry.columns.label, path)
             yield from _labelled(rows, entry)
 
 

@@ -143,6 +143,8 @@ def check_metrics(tasks: Iterable[Task]) -> None:
                 f"task {task.name}: no metric; known: {', '.join(_fitting(task))}"
             )
         for place, name in enumerate(task.metrics):
+            if not isinstance(name, str):
+                raise _refusal(shown(name), task)
             find(name, task)
             if name in task.metrics[:place]:
                 raise InputError(

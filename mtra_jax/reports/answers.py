@@ -1,5 +1,6 @@
 """Predicted probabilities or values of one text -> labels, a JSON object, or cells."""
 
+import json
 import math
 from typing import Any
 
@@ -56,7 +57,8 @@ def _decimals(unit: float) -> int:
 def cells(task: Task, outputs: np.ndarray) -> dict[str, Any]:
     """The prediction of a task as the cells of a table, by the names of their columns.
 
-    TASK holds the label, the labels separated by commas, or the value. TASK_probability
+    TASK holds the label, the labels, or the value. Labels are separated by commas, or a
+    JSON list if one of the task has a comma; own tasks read both. TASK_probability
     is that of the label, TASK_LABEL that of each label of a multi-label task. A
     regression with several dimensions has TASK_DIMENSION for each.
     """
@@ -69,7 +71,10 @@ def cells(task: Task, outputs: np.ndarray) -> dict[str, Any]:
     probabilities = answered["probabilities"]
     if task.kind == "multi_label":
         each = {f"{name}_{label}": value for label, value in probabilities.items()}
-        return {name: ",".join(answered["labels"]), **each}
+        chosen = answered["labels"]
+        is_list = any("," in label for label in task.labels)
+        joined = json.dumps(chosen, ensure_ascii=False) if is_list else ",".join(chosen)
+        return {name: joined, **each}
     label = answered["label"]
     return {
         name: "" if label is None else label,

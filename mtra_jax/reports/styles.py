@@ -55,11 +55,18 @@ LATEX_ESCAPES = {
 
 def _latex_escape(name: str) -> str:
     pattern = r"[\\~^<>|&%$#_{}]"
-    return re.sub(pattern, lambda match: LATEX_ESCAPES[match.group()], name)
+    escaped = re.sub(pattern, lambda match: LATEX_ESCAPES[match.group()], name)
+    # After the \\ of the row above, [ begins its option, and * is a part of it.
+    return f"{{}}{escaped}" if name.startswith(("[", "*")) else escaped
+
+
+def _markdown_escape(name: str) -> str:
+    """Without emphasis, code and tags; `tables.markdown` has the signs of tables."""
+    return re.sub(r"[*<`]", r"\\\g<0>", name)
 
 
 PLAIN = Style("±", str, str, "<", "*", tables.MISSING, str)
-MARKDOWN = PLAIN._replace(bold="**{}**".format)
+MARKDOWN = PLAIN._replace(bold="**{}**".format, escape=_markdown_escape)
 LATEX = Style(
     r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--", _latex_escape
 )

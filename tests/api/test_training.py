@@ -169,6 +169,9 @@ def training_data(**changes):
         ({"labels": ("0.0", "1.0")}, ["task a", "'0.0'", "'0'"]),
         ({"labels": ("0", "1", "1")}, ["task a", "'1'", "twice"]),
         ({"labels": ()}, ["task a", "no labels"]),
+        ({"title": 3}, ["task a", "title 3"]),
+        ({"title": "A\nB"}, ["task a", "title", "line breaks"]),
+        ({"metrics": (3,)}, ["task a", "metric '3'", "unknown"]),
     ],
 )
 def test_a_task_is_checked_as_that_of_a_file(changes, parts):

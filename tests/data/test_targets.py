@@ -81,6 +81,10 @@ def test_hashes_of_values_are_those_of_float32_unless_it_merges_some():
     large = [Examples(texts, np.array([[1.7e9], [1.7e9 + step]])) for step in (10, 20)]
     one, other = (fingerprints.of_splits({"t": {"test": part}}) for part in large)
     assert one != other
+    days = np.array([[1.7e9], [1.7e9 + 86400], [1.7e9 + 172800]])
+    moved = [Examples(["a", "b", "c"], days + seconds) for seconds in (0, 40)]
+    one, other = (fingerprints.of_splits({"t": {"test": part}}) for part in moved)
+    assert one != other
 
 
 def test_defaults_change_no_training():

@@ -249,6 +249,14 @@ def test_rows_without_a_label_can_be_left_out(name, tmp_path):
     toml_of_json = toml.replace("t.csv", "t.jsonl") + 'missing = "skip"'
     _, splits = one(tmp_path, toml_of_json, t_jsonl=content)
     assert splits["train"].texts == expected
+    absent = [{k: v for k, v in line.items() if v is not None} for line in nulls]
+    content = "\n".join(map(json.dumps, absent))
+    _, splits = one(tmp_path, toml_of_json, t_jsonl=content)
+    assert splits["train"].texts == expected
+    never = "\n".join(json.dumps({"text": line["text"]}) for line in nulls)
+    with pytest.raises(InputError) as error:
+        one(tmp_path, toml_of_json, t_jsonl=never)
+    assert_mentions(error.value, tmp_path / "t.jsonl", "no column")
     with pytest.raises(InputError) as error:
         one(tmp_path, toml, t_csv=PARTLY)
     assert_mentions(error.value, tmp_path / "t.csv", column, 'missing = "skip"')

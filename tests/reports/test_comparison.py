@@ -351,6 +351,9 @@ def test_csv_has_plain_columns_in_full(compared):
         ("a_b & 50% #1 {$x}", r"a\_b \& 50\% \#1 \{\$x\}"),
         ("a<b>c", r"a\textless{}b\textgreater{}c"),
         (r"~x^2\y", r"\textasciitilde{}x\textasciicircum{}2\textbackslash{}y"),
+        # After the end of the row above, \\ takes [ as its option, and * as a part.
+        ("[x] y", "\n{}[x] y"),
+        ("*y", "\n{}*y"),
     ],
 )
 def test_latex_escapes_special_characters(name, expected):

@@ -16,9 +16,9 @@ from messages import assert_mentions
 from tiers import nightly_only
 
 from mtra_jax import config, errors
-from mtra_jax.commands import predict
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
+from mtra_jax.reports import answered_rows
 from mtra_jax.runs import (
     checkpoints,
     checksums,
@@ -265,9 +265,9 @@ def test_columns_of_two_tasks_with_the_same_name_both_stay(capsys):
         Task(name, name, "classification", ("bad", "good"), ("accuracy",))
         for name in ("mood", "mood_probability")
     ]
-    write = predict.writer("csv", tasks, is_bare=False)
+    rows = answered_rows.Table(tasks, ",")
     outputs = {"mood": np.array([0.25, 0.75]), "mood_probability": np.array([1.0, 0.0])}
-    write(predict.Item(("fine",), {"text": "fine", "mood": "bad"}), outputs)
+    rows.write({"text": "fine", "mood": "bad"}, outputs)
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert row == {
         "text": "fine",
