@@ -24,6 +24,9 @@ split of each task has at most 100 examples. --warm_start RUN starts from the be
 a finished run: its encoder, and its heads of the same tasks. --continue_from RUN trains a
 finished run for more epochs, in a new --workdir."""
 
+GENERATED = "the airport is absolutely stunning. i really love this ferry"
+"""A text of the grammar of the built-in benchmark, whose encoder knows no other words."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Trains the run that the flags describe, and prints its figures."""
@@ -203,15 +206,16 @@ def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> No
     has_bound = "task_alignment" in config.method and config.method.task_alignment
     report = end_of_run.report(results, tasks, method, others, has_bound=has_bound)
     print(f"\n{report}")
-    print(f"next: {prediction_command(workdir)}")
+    print(f"next: {prediction_command(workdir, outcome.benchmark.name)}")
     print(f"{end_of_run.seconds(results)}; files in {workdir}")
 
 
-def prediction_command(workdir: Path) -> str:
-    """A command that labels a text with the trained model."""
+def prediction_command(workdir: Path, benchmark: str) -> str:
+    """A command that labels a text, of its kind, with a model trained on `benchmark`."""
     program, *words = cli.command("predict")
     command = [cli.executable(program), *words, "--workdir", str(workdir)]
-    return f"echo 'what a lovely day' | {shlex.join(command)}"
+    text = GENERATED if benchmark == "synthetic" else "what a lovely day"
+    return f"echo {shlex.quote(text)} | {shlex.join(command)}"
 
 
 def leave(code: int) -> None:

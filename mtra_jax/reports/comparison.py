@@ -288,7 +288,9 @@ def compare(
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
     notes = [split_sizes.note(((e.name, e.results) for e in entries), split)]
     notes += [_note(name, means, tasks) for name in chosen]
-    notes.append(significance.seeds_note([row.num_seeds for row in rows]))
+    num_seeds = {row.name: row.num_seeds for row in rows}
+    notes.append(significance.unequal_note(num_seeds))
+    notes.append(significance.seeds_note(list(num_seeds.values())))
     notes.append(
         tuning.note(
             (e.name, str(e.values.get("method", e.name)), e.values.get("tuned"))

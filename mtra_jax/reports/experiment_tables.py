@@ -21,9 +21,9 @@ Values = Mapping[str, Mapping[str, float]]
 STATISTICS = (INTERVAL, "p", HOLM, AGAINST)
 """Columns after Δp."""
 LEGEND = (
-    "mean ± standard deviation over seeds; Δp, its bootstrap interval and p (Welch's t-test "
-    "of Avg., Holm's correction) against the row in the column against; "
-    f"* p < {SIGNIFICANT}"
+    "mean ± standard deviation over seeds; Δp, its bootstrap interval (not corrected for the "
+    "number of rows) and p (Welch's t-test of Avg., Holm's correction) against the row in "
+    f"the column against; * p < {SIGNIFICANT}"
 )
 
 

@@ -94,7 +94,8 @@ def p_value(p: float | None) -> Figure:
 def _legend(comparison: Comparison) -> str:
     one, *others = comparison.baselines
     interval = (
-        f"; {INTERVAL}: bootstrap interval of Δp over seeds"
+        f"; {INTERVAL}: bootstrap interval of Δp over seeds, not corrected for the number "
+        "of rows"
         if _has_intervals(comparison)
         else ""
     )

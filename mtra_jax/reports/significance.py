@@ -1,7 +1,7 @@
 """p-values of several methods -> p-values corrected for their number; what seeds allow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 FEWEST_SEEDS = 3
 """With fewer, a row's deviation rests on one difference or none: the table warns."""
@@ -40,6 +40,15 @@ def smallest_p(num_seeds: int, num_others: int) -> float:
     splits = math.comb(num_seeds + num_others, num_seeds)
     # In rows of equal length the mirrored split is as extreme.
     return (2 if num_seeds == num_others else 1) / splits
+
+
+def unequal_note(num_seeds: Mapping[str, int]) -> str | None:
+    """A line if rows have different numbers of seeds, else None. By the row's name."""
+    most = max(num_seeds.values(), default=0)
+    fewer = [f"{name} {number}" for name, number in num_seeds.items() if number < most]
+    if not fewer:
+        return None
+    return f"unequal numbers of seeds: {', '.join(fewer)}, the others {most}"
 
 
 def seeds_note(num_seeds: Sequence[int]) -> str | None:

@@ -14,7 +14,8 @@ from mtra_jax.tasks import OWN
 
 CACHE = "jax_compilation_cache_dir"  # a setting that JAX does not declare
 COMPILING = (
-    'compiling the step (once per shape{}); XLA\'s "Very slow compile?" is no error'
+    "compiling the step (once per shape{}); XLA may say 'Very slow compile?', which is no "
+    "error"
 )
 
 
