@@ -238,7 +238,7 @@ def test_evaluate_on_other_files_needs_the_labels_of_the_run(
     actual = json.loads(output)
     assert actual["mood"] != expected["mood"]
     assert actual["stars"] == expected["stars"]
-    assert_mentions(lines.splitlines()[0], "not the data of the run: mood, test")
+    assert_mentions(lines.splitlines()[0], "other data than the run's: mood, test")
     wrong = edited(toml, tmp_path / "b", "mood_test.csv", ",bad", ",sad")
     _, lines = command.with_cache("evaluate", run, "--tasks", wrong, code=2)
     assert_mentions(lines, f"{wrong.parent / 'mood_test.csv'}:2", "'sad'", "bad")

@@ -112,7 +112,9 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
     else:
         score = scoring.evaluate_run(workdir, flags.split, options)
     if score.difference is not None:
-        print(f"not the data of the run: {score.difference}", file=sys.stderr)
+        is_asked = flags.tasks or flags.data_dir
+        what = "other data than the run's" if is_asked else "not the data of the run"
+        print(f"{what}: {score.difference}", file=sys.stderr)
     if score.limit:
         print(
             f"data.limit of the run: at most {score.limit} examples of each task",

@@ -7,6 +7,7 @@ label may be, and `shares` how splits without data are cut from the training dat
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mtra_jax.data.examples import SPLITS, Data, Examples, Splits
 from mtra_jax.data.labelled import Labelled
 from mtra_jax.data.tables import Row
 from mtra_jax.data.task_entries import Entry
-from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.errors import InputError, caller_level, did_you_mean, shown
 from mtra_jax.tasks import OWN, Benchmark, Task
 
 
@@ -238,7 +239,7 @@ class _Files:
             if may_lack:
                 names = {name: None for row in rows for name in row.cells}
                 tables.check_needed(names, entry.columns.label, path)
-            yield from _labelled(rows, entry)
+            yield from _labelled(rows, entry, str(path))
 
 
 class _Dataset:
@@ -292,19 +293,27 @@ class _Dataset:
         where = f"{self._name}, {name}"
         data = self._splits[name]
         rows = hub.rows(data, entry.columns.all, self._named, where)
-        yield from _labelled(rows, entry)
+        yield from _labelled(rows, entry, where)
 
 
-def _labelled(rows: Iterable[Row], entry: Entry) -> Iterator[Labelled]:
-    """The examples in `rows`, without those that `missing` leaves out."""
+def _labelled(rows: Iterable[Row], entry: Entry, where: str) -> Iterator[Labelled]:
+    """The examples in `rows` of `where`, without those that `missing` leaves out."""
     kind, columns = entry.task.kind, entry.columns
     may_lack = kind != "multi_label" or columns.has_flags
+    num_skipped = 0
     for row in rows:
         column = labelled.missing_label(row, columns) if may_lack else ""
         if column and entry.skips_missing:
+            num_skipped += 1
             continue
         try:
             yield labelled.of_row(row, kind, columns)
         except InputError as error:
             advice = f', or missing = "{task_entries.SKIP}"' if column else ""
             raise InputError(f"{error}{advice}") from error
+    if num_skipped:
+        count = "1 row" if num_skipped == 1 else f"{num_skipped} rows"
+        warnings.warn(
+            f"{where}: {count} without a label of {entry.task.name} left out",
+            stacklevel=caller_level(),
+        )

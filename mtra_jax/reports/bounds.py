@@ -82,11 +82,15 @@ def at_floor(shares: Mapping[str, float]) -> str:
     or below its floor.
 
     >>> at_floor({"irony": 0.25, "stance": 0.0})
-    'losses at the floor of the logarithm: irony in 25.0 % of the steps'
+    'losses at the floor of the logarithm (harmless if learned): irony in 25.0 % of the steps'
     """
     met = [
         f"{name} in {100 * share:.1f} % of the steps"
         for name, share in shares.items()
         if share > 0
     ]
-    return f"losses at the floor of the logarithm: {', '.join(met)}" if met else ""
+    if not met:
+        return ""
+    return (
+        f"losses at the floor of the logarithm (harmless if learned): {', '.join(met)}"
+    )

@@ -78,13 +78,13 @@ REMEDY = "a smaller method.beta or learning_rate, method.balance=pull or bound=j
             {"mood": 0.25, "only": 0.0},
             "a bound on I(Z; Y) passes its ceiling H(Y): mood 1.250 of 1.000 nats in "
             "training, mood 1.500 of 1.000 nats in validation, only 0.125 of 0.000 nats in "
-            "validation; losses at the floor of the logarithm: mood in 25.0 % of the "
+            "validation; losses at the floor of the logarithm (harmless if learned): mood in 25.0 % of the "
             f"steps; {REMEDY} may help",
         ),
         (
             {},
             {"mood": 1.0},
-            "losses at the floor of the logarithm: mood in 100.0 % of the steps; a smaller "
+            "losses at the floor of the logarithm (harmless if learned): mood in 100.0 % of the steps; a smaller "
             "method.floor or fewer epochs may help",
         ),
     ],
