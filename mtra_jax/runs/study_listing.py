@@ -1,10 +1,12 @@
 """The plans of a study or a sweep -> what they train and compute, and how long it takes."""
 
+import collections
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtra_jax.data.examples import Data
+from mtra_jax.errors import InputError
 from mtra_jax.reports import tables
 from mtra_jax.runs import analyses, estimates, experiments, sweep, training
 from mtra_jax.runs import workdir as run_files
@@ -17,10 +19,7 @@ Jobs = Sequence[tuple[sweep.Plan, sweep.Job]]
 def listing(study: Study, plans: Sequence[sweep.Plan], num_workers: int = 1) -> str:
     """The runs by their states, and the most time of what is missing.
 
-    `num_workers`: runs at a time.
-
-    Raises:
-      InputError: a run lacks data or weights.
+    `num_workers`: runs at a time. Without the data or weights of a run there is no time.
     """
     jobs = [(plan, job) for plan in plans for job in plan.jobs]
     seeds = ", ".join(map(str, study.seeds))
@@ -31,28 +30,31 @@ def listing(study: Study, plans: Sequence[sweep.Plan], num_workers: int = 1) -> 
     ]
     new = [(plan, job) for plan, job in jobs if job.state != "finished"]
     unread = _without_analysis(study, jobs)
-    if new or unread:
-        clock = _Clock(jobs, new or unread)
-        if new:
-            lines += _training(new, clock, plans[0].workdir.parent, num_workers)
-        if unread:
+    above = plans[0].workdir.parent
+    try:
+        clock = _Clock(jobs, new or unread) if new or unread else None
+        if clock and new:
+            lines += _training(new, clock, above, num_workers)
+        if clock and unread:
             lines.append(_analysing(study, unread, clock))
+    except InputError as error:
+        lines += _without_times(new, above, error)
     return "\n".join(lines)
 
 
 def of_sweep(plan: sweep.Plan, num_workers: int = 1) -> str:
     """The runs of a sweep by their states, and the most time of what is missing.
 
-    `num_workers`: runs at a time.
-
-    Raises:
-      InputError: a run lacks data or weights.
+    `num_workers`: runs at a time. Without the data or weights of a run there is no time.
     """
     jobs = [(plan, job) for job in plan.jobs]
     new = [(own, job) for own, job in jobs if job.state != "finished"]
-    lines = [counted([plan])]
-    if new:
-        lines += _training(new, _Clock(jobs, new), plan.workdir.parent, num_workers)
+    lines, above = [counted([plan])], plan.workdir.parent
+    try:
+        if new:
+            lines += _training(new, _Clock(jobs, new), above, num_workers)
+    except InputError as error:
+        lines += _without_times(new, above, error)
     return "\n".join(lines)
 
 
@@ -127,6 +129,15 @@ def _training(new: Jobs, clock: _Clock, above: Path, num_workers: int) -> list[s
         f"({clock.rates.origin}, if this machine does nothing else); the start of each run "
         "comes on top",
     ]
+
+
+def _without_times(new: Jobs, above: Path, error: InputError) -> list[str]:
+    """A table of the runs in each directory, and why their time is unknown."""
+    counts = collections.Counter(
+        str(job.directory.parent.relative_to(above)) for _, job in new
+    )
+    body = [("runs in", "runs"), *((name, str(n)) for name, n in counts.items())]
+    return [tables.align(body), f"no estimate of the time: {error}"]
 
 
 def _analysing(study: Study, unread: Jobs, clock: _Clock) -> str:

@@ -628,7 +628,22 @@ def test_a_dry_run_lists_the_runs_and_makes_nothing(tmp_path, sweep_file, capsys
     assert head == "4 runs: 0 finished, 0 begun, 4 new"
     assert columns.split() == ["runs", "in", "runs", "epochs", "about"]
     assert [row.split()[:2] for row in rows] == [["w/ew", "2"], ["w/mtra", "2"]]
-    assert about.startswith("about ")
+    assert about.startswith("all epochs take about ")
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_dry_run_without_data_lists_the_runs_without_their_time(tmp_path, capsys):
+    script("sweep")(
+        [
+            *("--config=configs/sweep.py:minilm_tweeteval", "--only=ew,mtra"),
+            *(f"--workdir={tmp_path / 'w'}", "--dry_run"),
+        ]
+    )
+    head, columns, *rows, last = capsys.readouterr().out.splitlines()
+    assert columns.split() == ["runs", "in", "runs"]
+    assert [row.split() for row in rows] == [["w/ew", "3"], ["w/mtra", "3"]]
+    assert head.startswith("6 runs: ")
+    assert_mentions(last, "no estimate of the time", "data.dir is empty")
     assert not (tmp_path / "w").exists()
 
 
