@@ -47,7 +47,7 @@ TOLERANCE = 0.01
 """A point is at the front if no loss exceeds that of a front point by more."""
 POINTS = 100
 """Points of a way that are stored, besides its start."""
-DRAWN = "equal,famo,pcgrad,mgda,cagrad,nash_mtl,fairgrad,upgrad,aligned_mtl"
+DRAWN = "ew,famo,pcgrad,mgda,cagrad,nash_mtl,fairgrad,upgrad,aligned_mtl"
 
 
 class Problem(NamedTuple):
@@ -75,7 +75,7 @@ PROBLEMS = {
         1.0,
         ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0)),
         100_000,
-        "equal,pcgrad,mgda,cagrad",
+        "ew,pcgrad,mgda,cagrad",
     ),
 }
 # What has no default: the tasks have equal sizes; there are no epochs.

@@ -171,7 +171,7 @@ def test_a_command_reports_and_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "ways_of", fake)
     problem = CAGRAD._replace(starts=CAGRAD.starts[:2], num_steps=30)
     monkeypatch.setattr(script, "PROBLEMS", {"cagrad": problem})
-    for names in ("mgda", "mgda,equal"):
+    for names in ("mgda", "mgda,ew"):
         script.main(["--to", str(tmp_path), "--only", names, "--drawn", ""])
     assert calls == ["mgda", "ew"]
     mgda, equal = script.read(tmp_path / "toy.jsonl", "cagrad", 30)
@@ -188,7 +188,7 @@ def test_a_command_reports_and_continues(tmp_path, monkeypatch, capsys):
     assert f"| `mgda` | 0.0 (+0.0) | gap {gap:.2f} | 1 of 2 |" in table
     assert mgda["origin"] in table
     assert f"jax {jax.__version__}" in mgda["origin"]
-    assert "CAGrad, equal: [None, 20]" in capsys.readouterr().out
+    assert "CAGrad, ew: [None, 20]" in capsys.readouterr().out
     script.main(["--to", str(tmp_path), "--only", "mgda", "--steps", "40", "--drawn="])
     assert calls[2:] == ["mgda"], "another number of steps is another result"
 

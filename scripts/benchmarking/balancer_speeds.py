@@ -169,7 +169,9 @@ def theirs_of(name: str, size: Size) -> tuple[Any, str]:
 
 
 def difference(ours: Any, theirs: Any) -> float:
-    """‖ours − theirs‖ / ‖theirs‖ of the first gradients, by one step each.
+    """‖ours − theirs‖ / ‖theirs‖ of the first gradients of what is shared, by one step each.
+
+    Heads take a multiple of their task's gradient with some of our methods.
 
     Raises:
       InputError: the losses differ.
@@ -178,6 +180,7 @@ def difference(ours: Any, theirs: Any) -> float:
     if not np.allclose(*losses, rtol=1e-4):
         raise InputError(f"the losses differ: {losses[0]} here, {losses[1]} in TorchJD")
     pairs = list(zip(ours.gradient(), theirs.gradient(), strict=True))
+    pairs = pairs[2 * len(losses[0]) :]  # kernel and bias of each head come first
     squares = [sum(np.sum((a - b) ** 2) for a, b in pairs)]
     squares.append(sum(np.sum(b**2) for _, b in pairs))
     return float(np.sqrt(squares[0] / squares[1]))

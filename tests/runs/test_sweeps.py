@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xla_flags
+from messages import assert_mentions
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
