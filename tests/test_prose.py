@@ -1,4 +1,4 @@
-"""Docstrings, comments and names in plain English: patterns that the style guide avoids.
+"""Docstrings, comments, names and pages in plain English: patterns to avoid.
 
 `prose.json` counts the breaches that each file still has. A count may only shrink: a file
 with fewer breaches than its count fails too, until the count is lowered. At `{}` no file
@@ -10,7 +10,7 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,14 +73,27 @@ def assigned(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.arg
 
 
-def breaches(source: str) -> list[str]:
-    """The lines that match a pattern, each with what is wrong."""
-    prose = [
+def paragraphs(page: str) -> Iterator[tuple[int, str]]:
+    """First lines and texts of the paragraphs and tables of a Markdown page."""
+    line = 1
+    for text in page.split("\n\n"):
+        yield line, text
+        line += text.count("\n") + 2
+
+
+def breaches_of(prose: Iterable[tuple[int, str]]) -> list[str]:
+    """The texts that match a pattern, each with its line and what is wrong."""
+    return [
         f"{line}: {name}"
-        for line, text in texts(source)
+        for line, text in prose
         for name, pattern in PATTERNS.items()
         if re.search(pattern, " ".join(text.split()))
     ]
+
+
+def breaches(source: str) -> list[str]:
+    """What is wrong in a module, with the lines."""
+    prose = breaches_of(texts(source))
     names = [
         f"{line}: a value named `{name}`"
         for line, name in assigned(source)
@@ -105,6 +118,26 @@ def counts() -> dict[str, int]:
         for name, path in files().items()
     }
     return {name: number for name, number in numbers.items() if number}
+
+
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(
+        path
+        for folder in (*FOLDERS, "results")
+        for path in (ROOT / folder).rglob("*.md")
+    ),
+]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_is_plain(path):
+    assert breaches_of(paragraphs(path.read_text(encoding="utf-8"))) == []
+
+
+def test_a_paragraph_is_read_over_its_lines():
+    page = "# A\n\nFine.\n\nEach has a value of\nits own.\n"
+    assert breaches_of(paragraphs(page)) == ["5: 'of its own', 'of their own'"]
 
 
 @pytest.mark.parametrize("name", files())
