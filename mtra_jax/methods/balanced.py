@@ -53,7 +53,7 @@ def make(
         return contract.Method(
             contract.no_params,
             losses,
-            contract.Merged(_merge(balancer)),
+            contract.MergedGradients(_merge(balancer)),
             state_like=lambda leaves: balancer.init(len(names), leaves).memory,
         )
     start = balancer.init(len(names))
@@ -86,9 +86,9 @@ def make(
         return result.value, result.memory
 
     is_gramian = balancer.reads is Reads.GRAMIAN
-    rule: contract.Combined | contract.Weighted = contract.Weighted(objective)
+    rule: contract.WeightedGradients | contract.Weighted = contract.Weighted(objective)
     if is_gramian:
-        rule = contract.Combined(combine(balancer))
+        rule = contract.WeightedGradients(combine(balancer))
     return contract.Method(init, losses, rule, start.memory)
 
 

@@ -135,7 +135,7 @@ class AlignedPasses(NamedTuple):
     needs: Literal[Needs.ALIGNMENT] = Needs.ALIGNMENT
 
 
-class Combined(NamedTuple):
+class WeightedGradients(NamedTuple):
     """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
 
     Parameters of a single task have other weights, 1 for most methods. The losses and terms
@@ -148,7 +148,7 @@ class Combined(NamedTuple):
     sharpness: Sharpness | None = None
 
 
-class Merged(NamedTuple):
+class MergedGradients(NamedTuple):
     """One gradient of the tasks' gradients that is not a weighted sum of them.
 
     Parameters of a single task take the gradient of that task's loss. The logged weights
@@ -172,7 +172,7 @@ class Method(NamedTuple):
 
     init: Init
     losses: LossFunction
-    rule: Weighted | AlignedPasses | Combined | Merged
+    rule: Weighted | AlignedPasses | WeightedGradients | MergedGradients
     init_state: State = ()
     num_features: int | None = None
     passes: int = 1

@@ -11,14 +11,14 @@ from mtra_jax.balancing.rows import inner_products
 from mtra_jax.methods import layout, model, perturbed, task_losses
 from mtra_jax.methods.contract import (
     AlignedPasses,
-    Combined,
     Losses,
     LossFunction,
-    Merged,
+    MergedGradients,
     Method,
     Needs,
     State,
     Weighted,
+    WeightedGradients,
 )
 from mtra_jax.types import Batch, Params, Rngs
 
@@ -40,7 +40,7 @@ class Gradient(NamedTuple):
     state: State
 
 
-class Inputs(NamedTuple):
+class StepInputs(NamedTuple):
     """The inputs of a step that every rule reads."""
 
     loss_function: LossFunction
@@ -98,7 +98,7 @@ def differentiate(
       ValueError: `batch` has several parts, but the method reads no gradients of tasks.
     """
     present = task_losses.present(batch, len(tasks), axis_name)
-    inputs = Inputs(
+    inputs = StepInputs(
         method.losses, params, batch, present, rngs, state, axis_name, in_pieces
     )
     rule = method.rule
@@ -115,7 +115,7 @@ def differentiate(
     return _weighted(rule, inputs)
 
 
-def _weighted(rule: Weighted, inputs: Inputs) -> Gradient:
+def _weighted(rule: Weighted, inputs: StepInputs) -> Gradient:
     loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
 
     def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, State]:
@@ -140,7 +140,9 @@ def _weighted(rule: Weighted, inputs: Inputs) -> Gradient:
     return Gradient(grads, value, present, losses, weights, terms, scalars, new_state)
 
 
-def _combined(rule: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
+def _combined(
+    rule: WeightedGradients, inputs: StepInputs, tasks: tuple[str, ...]
+) -> Gradient:
     present, state = inputs.present, inputs.state
     part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])  # the task of each part, [P]
     if rule.sharpness is None:
@@ -181,7 +183,9 @@ def _combined(rule: Combined, inputs: Inputs, tasks: tuple[str, ...]) -> Gradien
     )
 
 
-def _merged(rule: Merged, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
+def _merged(
+    rule: MergedGradients, inputs: StepInputs, tasks: tuple[str, ...]
+) -> Gradient:
     part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])
     losses, terms, grads = _gradients_of_parts(inputs)
     leaves, structure = jax.tree.flatten(grads)
@@ -215,7 +219,7 @@ def _merged(rule: Merged, inputs: Inputs, tasks: tuple[str, ...]) -> Gradient:
 
 
 def _gradients_of_parts(
-    inputs: Inputs,
+    inputs: StepInputs,
 ) -> tuple[jax.Array, dict[str, jax.Array], Params]:
     """Returns losses [T], terms [T], and the gradient of each part, leaves [P, ...].
 
@@ -263,7 +267,7 @@ def _gramian(
     return gram.at[part_tasks[:, None], part_tasks].set(products)
 
 
-def _aligned(rule: AlignedPasses, inputs: Inputs, *, one_task: bool) -> Gradient:
+def _aligned(rule: AlignedPasses, inputs: StepInputs, *, one_task: bool) -> Gradient:
     loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
 
     def per_task(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:

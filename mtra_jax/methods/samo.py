@@ -68,7 +68,7 @@ def make(
     return contract.Method(
         contract.no_params,
         task_losses.plain(model),
-        contract.Combined(balanced.combine(chosen), sharpness=sharpness),
+        contract.WeightedGradients(balanced.combine(chosen), sharpness=sharpness),
         chosen.init(len(model.space.names)).memory,
         passes=2,
     )
