@@ -37,14 +37,10 @@ def runs_of(table, scale):
 def test_a_table_is_what_the_command_makes_of_the_stored_runs(where, name, tmp_path):
     scale, backbone, benchmark = where
     study = studies.make(studies.load(), name, scale, backbone, benchmark, (0, 1))
-    # Not all pairs have been run.
-    tables = [table for table in study.tables if runs_of(table, scale).exists()]
-    assert tables
-    for table in tables:
+    for table in study.tables:
         directory = studies.directory_of(tmp_path, table)
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(runs_of(table, scale), directory / sweep.RESULTS)
-    study = study._replace(tables=tables)
     for grid in study_runs.make_grids(study, tmp_path, ()).values():
         lines = grids.markdown(grid).splitlines()
         assert "\n".join(line for line in lines if line.startswith("|")) in PAGE
