@@ -73,9 +73,8 @@ def main(arguments: Sequence[str]) -> None:
     note = search_rows.difference(trials, tuning, overrides)
 
     def show_plan() -> None:
-        bars.write_line(
-            study_listing.listing(study, plans, num_workers) + (note and f"\n{note}")
-        )
+        listed = study_listing.listing(study, plans, num_workers, is_dry=flags.dry_run)
+        bars.write_line(listed + (note and f"\n{note}"))
 
     if flags.dry_run:
         locks.check_usable(workdir)

@@ -14,4 +14,8 @@ def make(model: Model) -> contract.Method:
     With `per_task` sampling the number of a task's batches is proportional to N_t too, so
     that a task counts with N_t². With `joint` sampling it counts with N_t.
     """
-    return balanced.make(model, balancing.tw(model.space.num_examples))
+    counts = model.space.num_examples
+    # A finished run is read without examples, and is not trained.
+    return balanced.make(
+        model, balancing.tw(counts if any(counts) else (1,) * len(counts))
+    )

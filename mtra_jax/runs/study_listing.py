@@ -16,10 +16,19 @@ STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
 Jobs = Sequence[tuple[sweep.Plan, sweep.Job]]
 
 
-def listing(study: Study, plans: Sequence[sweep.Plan], num_workers: int = 1) -> str:
+def listing(
+    study: Study,
+    plans: Sequence[sweep.Plan],
+    num_workers: int = 1,
+    *,
+    is_dry: bool = False,
+) -> str:
     """The runs by their states, and the most time of what is missing.
 
-    `num_workers`: runs at a time. Without the data or weights of a run there is no time.
+    `num_workers`: runs at a time. `is_dry`: nothing is trained afterwards.
+
+    Raises:
+      InputError: a run lacks data or weights. If `is_dry`, a line says so in place of times.
     """
     jobs = [(plan, job) for plan in plans for job in plan.jobs]
     seeds = ", ".join(map(str, study.seeds))
@@ -38,6 +47,8 @@ def listing(study: Study, plans: Sequence[sweep.Plan], num_workers: int = 1) -> 
         if clock and unread:
             lines.append(_analysing(study, unread, clock))
     except InputError as error:
+        if not is_dry:
+            raise
         lines += _without_times(new, above, error)
     return "\n".join(lines)
 

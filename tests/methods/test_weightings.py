@@ -227,12 +227,13 @@ def test_the_geometric_mean_is_finite_where_the_product_is_not(toy):
         np.testing.assert_allclose(weights, np.full(5, 0.2), rtol=28 * 2**-22)
 
 
-def test_tasks_without_examples_have_no_weight(toy):
-    model = toy.model
-    model = model._replace(space=model.space._replace(num_examples=(0,) * 5))
-    value, weights, _, _ = weigh(tw.make(model), LOSSES, PRESENT)
-    assert value == 0
-    assert not np.any(weights)
+def test_tasks_without_examples_have_no_weight_and_a_model_without_any_is_made(toy):
+    def weights_of(counts):
+        model = toy.model._replace(space=toy.model.space._replace(num_examples=counts))
+        return weigh(tw.make(model), LOSSES, np.full(5, True))[1]
+
+    np.testing.assert_allclose(weights_of((3, 0, 1, 0, 0)), [0.75, 0, 0.25, 0, 0])
+    np.testing.assert_allclose(weights_of((0,) * 5), [0.2] * 5)  # read, not trained
 
 
 def test_the_floor_of_si_can_be_set(toy):
