@@ -212,6 +212,7 @@ def samo_value_and_grad(
         keys = task_keys(inputs.key, len(losses))
         own = jax.lax.map(of_task, (jnp.arange(len(losses)), keys))
         own = objectives.mean_over(own, axis_name)
+        own = [jnp.where(jnp.expand_dims(here, range(1, g.ndim)), g, 0) for g in own]
         gradients = jax.tree.unflatten(structure, own)
         value, aux, gradient, memory = _balanced(
             balancer, state, inputs, gradients, [o == SHARED for o in leaves.owners]

@@ -176,6 +176,27 @@ def test_gradients_of_zero_stay_finite():
     assert np.isfinite(gradient["w"]).all()
 
 
+@pytest.mark.parametrize("name", ["mgda", "uw"])
+def test_an_absent_task_moves_neither_shared_parameters_nor_its_head(name):
+    """Its labels change nothing: its gradient and its row of the Gramian are 0."""
+    params, (x, y) = make_params(), data(8)
+    balancer = getattr(balancing, name)()
+    step = jax.jit(balancing.samo_value_and_grad(losses_fn, balancer, owners=owners_of))
+    present = jnp.array([True, False, True])
+    results = [
+        step(params, balancer.init(3), x, own, rng=KEY, present=present)
+        for own in (y, y + np.array([0, 5, 0]))
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *(r[1] for r in results))
+    (_, aux), gradient, _ = results[0]
+    assert aux.weights[1] == 0
+    owned = zip(
+        jax.tree.leaves(owners_of(params)), jax.tree.leaves(gradient), strict=True
+    )
+    for owner, leaf in owned:
+        assert np.any(leaf != 0) == (owner != 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["uw", "fairgrad"])
 def test_four_devices_equal_one(name):
