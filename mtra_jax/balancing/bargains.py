@@ -136,7 +136,11 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
         norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
         share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
         share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
-        own_weights = weights * jnp.sqrt(jnp.linalg.norm(gram))
+        here = inputs.present[:, None] & inputs.present
+        scale = jnp.sqrt(jnp.linalg.norm(jnp.where(here, gram, 0)))
+        # A head of zeros has no shared gradient, and has to move.
+        is_flat = inputs.present & (jnp.diagonal(gram) == 0)
+        own_weights = jnp.where(is_flat, 1, weights * scale)
         return Combined(weights * share, state.memory, own_weights=own_weights)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
@@ -146,8 +150,7 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     """FairGrad: the weights of α-fair progress, (G w)_t = w_t^(−1/α).
 
     α = 1 is Nash-MTL without its limit on the norm, α → 0 the plain sum; a large α favours
-    the task with the least progress. The parameters of one task take w_t times its
-    gradient, as in the released code.
+    the task with the least progress.
 
     Source: Ban & Ji 2024, "Fair Resource Allocation in Multi-Task Learning", Eq. 4.
 
@@ -157,8 +160,7 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
     checks.positive("alpha", alpha)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        weights = _fair(inputs, alpha)
-        return Combined(weights, state.memory, own_weights=weights)
+        return Combined(_fair(inputs, alpha), state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 

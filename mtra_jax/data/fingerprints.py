@@ -36,8 +36,11 @@ def _is_lossy(labels: np.ndarray, narrow: np.ndarray) -> bool:
     """Whether float32 merges values, or rounds them by a part of their deviation."""
     if len(np.unique(narrow)) < len(np.unique(labels)):
         return True
-    error = np.abs(labels - narrow).max(axis=0, initial=0)
-    return bool(np.any(error > 1e-5 * labels.std(axis=0))) if len(labels) else False
+    if len(labels) == 0:
+        return False
+    error, deviation = np.abs(labels - narrow).max(axis=0), labels.std(axis=0)
+    # Few or equal decimals have no deviation; their rounding is too small to matter.
+    return bool(np.any((error > 1e-5 * deviation) & (error > 1e-3)))
 
 
 def _of_texts(texts: Sequence[str]) -> bytes:

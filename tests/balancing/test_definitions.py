@@ -139,7 +139,21 @@ def own_weights(name, losses, gram, weights):
         return 1 / losses
     if name == "nash_mtl":  # the α of G / ‖G‖_F, which solves (G / ‖G‖_F) α = 1 / α
         return weights * np.sqrt(np.linalg.norm(gram))
-    return weights if name in ("fairgrad", "gradnorm") else np.ones(3)
+    return weights if name == "gradnorm" else np.ones(3)
+
+
+@pytest.mark.parametrize("name", ["nash_mtl", "fairgrad", "gradnorm", "db_mtl"])
+def test_heads_of_zeros_move(name):
+    """Their tasks have no gradient of the shared parameters yet."""
+    params = {"encoder": jnp.ones((4, 6)), "heads": [jnp.zeros(6)] * 3}
+    balancer = getattr(balancing, name)()
+    step = balancing.value_and_grad(
+        losses_fn, balancer, select=lambda _: {"encoder": True, "heads": False}
+    )
+    _, gradient, _ = step(params, balancer.init(3), np.ones((8, 4)), np.ones((8, 3)))
+    for head in gradient["heads"]:
+        assert np.all(np.isfinite(head))
+        assert np.any(head != 0)
 
 
 @pytest.mark.parametrize("has_representation", [False, True])
