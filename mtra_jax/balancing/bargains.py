@@ -136,11 +136,10 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
         norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
         share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
         share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
-        here = inputs.present[:, None] & inputs.present
-        scale = jnp.sqrt(jnp.linalg.norm(jnp.where(here, gram, 0)))
-        # A head of zeros has no shared gradient, and has to move.
-        is_flat = inputs.present & (jnp.diagonal(gram) == 0)
-        own_weights = jnp.where(is_flat, 1, weights * scale)
+        # Without a shared gradient, as of a head of zeros, there is no α; the head moves.
+        has_none = inputs.present & (jnp.diagonal(gram) == 0)
+        scaled = weights * jnp.sqrt(jnp.linalg.norm(gram))
+        own_weights = jnp.where(has_none, 1, scaled)
         return Combined(weights * share, state.memory, own_weights=own_weights)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)

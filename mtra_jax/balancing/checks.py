@@ -184,8 +184,14 @@ def per_task(name: str, values: Any, count: int, dtype: Any) -> jax.Array:
     """Returns `values`, one number or T of them, as an array.
 
     Raises:
-      ValueError: their number is not 1 and not T.
+      ValueError: their number is not 1 and not T, or one is not finite.
     """
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
+        numbers = jax.tree.leaves(
+            values.tolist() if hasattr(values, "tolist") else values
+        )
+        if not all(math.isfinite(_number(number)) for number in numbers):
+            raise ValueError(f"`{name}` must have finite numbers; found {values!r}.")
     array = jnp.asarray(values, dtype)
     if array.shape not in ((), (count,)):
         raise ValueError(

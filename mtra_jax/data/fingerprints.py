@@ -33,14 +33,13 @@ def _of_examples(examples: Examples) -> dict[str, Any]:
 
 
 def _is_lossy(labels: np.ndarray, narrow: np.ndarray) -> bool:
-    """Whether float32 merges values, or rounds them by a part of their deviation."""
+    """Whether float32 merges values, or rounds them by 1e-4 of their span and more."""
     if len(np.unique(narrow)) < len(np.unique(labels)):
         return True
     if len(labels) == 0:
         return False
-    error, deviation = np.abs(labels - narrow).max(axis=0), labels.std(axis=0)
-    # Few or equal decimals have no deviation; their rounding is too small to matter.
-    return bool(np.any((error > 1e-5 * deviation) & (error > 1e-3)))
+    error, span = np.abs(labels - narrow).max(axis=0), np.ptp(labels, axis=0)
+    return bool(np.any((span > 0) & (error > 1e-4 * span)))
 
 
 def _of_texts(texts: Sequence[str]) -> bytes:

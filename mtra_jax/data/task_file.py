@@ -227,6 +227,7 @@ class _Files:
         entry = self._entry
         if split not in entry.files:
             raise InputError(f"{entry.place}: {entry.task.name}: no files of {split}")
+        names: set[str] = set()
         for path in entry.files[split]:
             may_lack = entry.skips_missing and tables.has_keys(path, entry.format)
             rows = tables.read(
@@ -236,10 +237,11 @@ class _Files:
                 needs=entry.columns.text if may_lack else entry.columns.all,
                 separator=entry.separator,
             )
-            if may_lack:
-                names = {name: None for row in rows for name in row.cells}
-                tables.check_needed(names, entry.columns.label, path)
+            # The columns of other formats have been checked.
+            parts = [row.cells for row in rows] if may_lack else [entry.columns.label]
+            names.update(*parts)
             yield from _labelled(rows, entry, str(path))
+        tables.check_needed(sorted(names), entry.columns.label, path)
 
 
 class _Dataset:

@@ -62,7 +62,8 @@ def _latex_escape(name: str) -> str:
 
 def _markdown_escape(name: str) -> str:
     """Without emphasis, code and tags; `tables.markdown` has the signs of tables."""
-    return re.sub(r"[*<`]", r"\\\g<0>", name)
+    # An underscore within a word is no emphasis.
+    return re.sub(r"[\\*<`]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", name)
 
 
 PLAIN = Style("±", str, str, "<", "*", tables.MISSING, str)

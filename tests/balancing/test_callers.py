@@ -132,6 +132,16 @@ def test_arguments_of_another_number_of_tasks_are_refused():
         step = balancing.value_and_grad(lambda p: p**2, balancer)
         with pytest.raises(ValueError, match="must have 3 numbers, one for each task"):
             step(params, balancer.init(3))
+    for balancer in (
+        balancing.uw(float("inf")),
+        balancing.uw("x"),
+        balancing.stch(weights=[float("nan"), 1.0, 2.0]),
+        balancing.stch(reference=float("inf")),
+        balancing.famo([0.0, 1.0, float("-inf")]),
+    ):
+        step = balancing.value_and_grad(lambda p: p**2, balancer)
+        with pytest.raises(ValueError, match=r"^`\w+` must have finite numbers"):
+            step(params, balancer.init(3))
 
 
 @pytest.mark.parametrize(

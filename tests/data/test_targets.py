@@ -81,6 +81,13 @@ def test_hashes_of_values_are_those_of_float32_unless_it_merges_some():
     large = [Examples(texts, np.array([[1.7e9], [1.7e9 + step]])) for step in (10, 20)]
     one, other = (fingerprints.of_splits({"t": {"test": part}}) for part in large)
     assert one != other
+    for values in ([0.1], [0.3, 0.3, 0.3], [36.61, 36.62, 36.7]):
+        labels = np.array(values)[:, None]
+        own, narrow = (
+            fingerprints.of_splits({"t": {"test": Examples(["a"] * len(values), part)}})
+            for part in (labels, labels.astype(np.float32))
+        )
+        assert own == narrow
     days = np.array([[1.7e9], [1.7e9 + 86400], [1.7e9 + 172800]])
     moved = [Examples(["a", "b", "c"], days + seconds) for seconds in (0, 40)]
     one, other = (fingerprints.of_splits({"t": {"test": part}}) for part in moved)

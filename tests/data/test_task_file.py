@@ -253,6 +253,9 @@ def test_rows_without_a_label_can_be_left_out(name, tmp_path):
     content = "\n".join(map(json.dumps, absent))
     _, splits = one(tmp_path, toml_of_json, t_jsonl=content)
     assert splits["train"].texts == expected
+    both = toml_of_json.replace('train = "t.jsonl"', 'train = ["t.jsonl", "u.jsonl"]')
+    _, splits = one(tmp_path, both, t_jsonl=content, u_jsonl='{"text": "six"}')
+    assert splits["train"].texts == expected
     never = "\n".join(json.dumps({"text": line["text"]}) for line in nulls)
     with pytest.raises(InputError) as error:
         one(tmp_path, toml_of_json, t_jsonl=never)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.reports import tables
+from mtra_jax.reports import styles, tables
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Task
 
 
@@ -101,6 +101,19 @@ def test_markdown_has_the_same_figures():
         "| majority | 1.50 | 10.25 | 0.00 | 0.00 | 0.00 | 0.00 | 0.00 | 2.94 |",
         "| test | 48.48 | 78.90 | 79.59 | 55.40 | 44.45 | 57.38 | 57.81 | 61.20 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mt_vib", "mt_vib"),
+        ("_em_ a*b", r"\_em\_ a\*b"),
+        ("__b__", r"\_\_b\_\_"),
+        (r"\*x `y` <z>", r"\\\*x \`y\` \<z>"),
+    ],
+)
+def test_markdown_shows_the_signs_of_a_name(name, expected):
+    assert styles.MARKDOWN.escape(name) == expected
 
 
 def test_markdown_escapes_bars_in_names():
