@@ -121,13 +121,13 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
     and is scaled down to `max_norm` (0 turns that off). The released code solves the
     problem approximately by at most 20 convex problems and in every few steps only; here
     Newton's method solves it exactly in every step. Gradients that cancel out have no
-    solution; their weights are large and finite. The parameters of one task take α_t times
-    its gradient, with the α that the released code has for G / ‖G‖_F and does not scale down.
+    solution; their weights are large and finite. The parameters of one task take the plain
+    gradient of its loss, where the released code multiplies it by α_t.
 
     Source: Navon et al. 2022, "Multi-Task Learning as a Bargaining Game", Eq. 3.
 
     Raises:
-      ValueError: `max_norm` is negative.
+      ValueError: `max_norm` is negative, or not finite.
     """
     checks.not_negative("max_norm", max_norm)
 
@@ -136,11 +136,9 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
         norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
         share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
         share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
-        # Without a shared gradient, as of a head of zeros, there is no α; the head moves.
-        has_none = inputs.present & (jnp.diagonal(gram) == 0)
-        scaled = weights * jnp.sqrt(jnp.linalg.norm(gram))
-        own_weights = jnp.where(has_none, 1, scaled)
-        return Combined(weights * share, state.memory, own_weights=own_weights)
+        # The released code multiplies the gradient of a task's own parameters by α_t, which
+        # has no bound: a head of zeros would be thrown far off in its second step.
+        return Combined(weights * share, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
@@ -197,7 +195,9 @@ def db_mtl() -> Balancer:
         return Combined(
             jnp.where(counts, weights, 0),
             state.memory,
-            own_weights=jnp.where(inputs.present, 1 / losses, 0),
+            own_weights=jnp.where(
+                inputs.present, 1 / jnp.maximum(inputs.losses, floor), 0
+            ),
         )
 
     return Balancer(stateless, combine, Reads.GRAMIAN)

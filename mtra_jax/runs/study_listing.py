@@ -134,9 +134,10 @@ def _training(new: Jobs, clock: _Clock, above: Path, num_workers: int) -> list[s
         most = max(epochs for epochs, _ in runs)
         body.append((name, str(len(runs)), str(most), _duration(s for _, s in runs)))
     total = sum(s for runs in rows.values() for _, s in runs)
+    at_once = min(num_workers, len(new))
     return [
         tables.align(body),
-        f"all epochs take about {estimates.of_jobs(total, num_workers, 'run')} "
+        f"all epochs take about {estimates.of_jobs(total, at_once, 'run')} "
         f"({clock.rates.origin}, if this machine does nothing else); the start of each run "
         "comes on top",
     ]

@@ -187,7 +187,7 @@ def test_an_absent_task_moves_neither_shared_parameters_nor_its_head(name):
         step(params, balancer.init(3), x, own, rng=KEY, present=present)
         for own in (y, y + np.array([0, 5, 0]))
     ]
-    jax.tree.map(np.testing.assert_array_equal, *(r[1] for r in results))
+    jax.tree.map(np.testing.assert_array_equal, *results)
     (_, aux), gradient, _ = results[0]
     assert aux.weights[1] == 0
     owned = zip(
