@@ -50,6 +50,7 @@ def default_config(method: str = "mtra") -> ConfigDict:
             "devices": 0,  # 0: all
             "mapping": "pmap",  # or shard_map: jax.jit over a mesh, with the same numbers
             "gradient_pieces": False,  # average each layer's gradient as it is made
+            "merged_kernels": False,  # fewer, larger kernels of the encoder, for GPUs
             "max_bad_steps": 10,  # skipped nonfinite steps in a row that end the run
             "checkpoint_every": 0,  # steps; 0: only at the end of each epoch
             "loggers": ("tensorboard",),  # besides metrics.jsonl

@@ -44,6 +44,8 @@ KEYS = {
     "mapping": "How a step is mapped over devices: pmap or shard_map, with the same numbers.",
     "gradient_pieces": "Whether devices average each layer's gradient as soon as it is made, "
     "instead of the whole gradient at the end.",
+    "merged_kernels": "Whether the encoder multiplies with queries, keys and values at once and has "
+    "norms that read less memory in the backward pass: for GPUs, slower on CPUs.",
     "max_bad_steps": "The run ends after this many steps in a row whose gradient is not finite.",
     "checkpoint_every": "Steps between checkpoints within an epoch; 0 for a checkpoint after each "
     "epoch only.",

@@ -26,6 +26,7 @@ FREE_KEYS = (
     "loggers",
     "mapping",
     "max_bad_steps",
+    "merged_kernels",
     "micro_batches",
     "sampling",
     "seed",

@@ -276,6 +276,7 @@ def make_model(
         steps_per_epoch=steps_per_epoch,
         unroll=unroll,
         in_pieces=config.gradient_pieces,
+        merged=config.merged_kernels,
         label_entropies=label_entropies,
     )
 

@@ -34,6 +34,7 @@ FREE_KEYS = (
     "gradient_pieces",
     "loggers",
     "mapping",
+    "merged_kernels",
     "warm_start",
 )
 # Each host may have its own.

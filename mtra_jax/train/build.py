@@ -106,12 +106,13 @@ def make_model(
     steps_per_epoch: int = 1,
     unroll: int | None = None,
     in_pieces: bool = False,
+    merged: bool = False,
     label_entropies: np.ndarray | None = None,
 ) -> Model:
     """Makes the network, without parameters.
 
     `sizes`: the number of training examples of each task; `label_entropies`: see `Space`.
-    Only training uses these two and `steps_per_epoch`. `dtype` and `unroll`: see
+    Only training uses these two and `steps_per_epoch`. `dtype`, `unroll`, `merged`: see
     `encoder.Encoder`. `in_pieces`: the gradient of each layer is averaged over the devices
     as soon as it is made, not all of it at the end.
     """
@@ -129,7 +130,9 @@ def make_model(
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     return Model(
-        encoder.Encoder(encoder_config, dtype, unroll, AXIS if in_pieces else None),
+        encoder.Encoder(
+            encoder_config, dtype, unroll, AXIS if in_pieces else None, merged
+        ),
         heads.Heads(outputs, head_dropout),
         space,
         encoder_config.hidden_size,

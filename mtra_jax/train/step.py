@@ -72,9 +72,10 @@ def make_update(
     arrays (`losses`, `present`, `weights`, and each term of the method under `terms`) and
     scalars (`objective`, `scalars`).
 
-    A step whose objective, gradient or new parameters are not finite is skipped: only
-    `step` and `bad_steps` change. All devices compute the same global values, so they
-    skip the same steps.
+    A step whose objective or gradient is not finite is skipped: only `step` and
+    `bad_steps` change. All devices compute the same global values, so they skip the same
+    steps. The new parameters are not read for this: the update of a finite gradient is
+    finite, and so one pass over the parameters computes it, checks it and writes it.
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -100,7 +101,7 @@ def make_update(
             "norm/updates": optax.tree.norm(updates),
             "norm/params": optax.tree.norm(params),
         }
-        is_good = jnp.isfinite(sum(norms.values()) + gradient.objective)
+        is_good = jnp.isfinite(norms["norm/grads"] + gradient.objective)
         bad_steps = jnp.where(is_good, 0, state.bad_steps + 1)
         skipped = state._replace(step=state.step + 1, bad_steps=bad_steps)
         taken = skipped._replace(

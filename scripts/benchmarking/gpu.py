@@ -52,6 +52,15 @@ MEASUREMENTS = (
     Measurement(
         "ew-1024", "step_speed", weight=3, options={"method": "ew", "scale": 8}
     ),
+    Measurement(
+        "merged-128", "step_speed", weight=4, options={"method": "mtra", "merged": True}
+    ),
+    Measurement(
+        "merged-1024",
+        "step_speed",
+        weight=4,
+        options={"method": "mtra", "scale": 8, "merged": True},
+    ),
     Measurement("mtra-128-again", "step_speed", weight=2, options={"method": "mtra"}),
     Measurement("start", "start_stages", weight=5, options={"method": "mtra"}),
     Measurement("kernels-mtra", "kernel_times", weight=2, options={"method": "mtra"}),

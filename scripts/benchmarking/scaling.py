@@ -175,13 +175,23 @@ def step_of(
     unroll: int | None = None,
     one_task: bool = False,
     axis_name: str | None = None,
+    merged: bool = False,
 ) -> tuple[Callable, Callable[[], step.TrainState]]:
-    """MTRA's `update(state, batch)` and `new_state()` for `benchmark_of(num_tasks)`."""
+    """MTRA's `update(state, batch)` and `new_state()` for `benchmark_of(num_tasks)`.
+
+    `unroll`, `merged`: see `encoder.Encoder`.
+    """
     benchmark = benchmark_of(num_tasks)
     names = benchmark.task_names
     sizes = (num_texts // num_tasks,) * num_tasks
     model = build.make_model(
-        benchmark, config, dtype=dtype, head_dropout=0.2, sizes=sizes, unroll=unroll
+        benchmark,
+        config,
+        dtype=dtype,
+        head_dropout=0.2,
+        sizes=sizes,
+        unroll=unroll,
+        merged=merged,
     )
     choice = build.MethodChoice("mtra", registry.options("mtra"))
     settings = build.Settings(5e-5, 1000, 1.0, choice.numbers())

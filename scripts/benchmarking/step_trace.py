@@ -12,8 +12,11 @@ import jax
 
 # Parts of the model by an instruction's name in the traced program: the first match.
 PARTS = (
-    ("attention: products", r"rqhd,rkhd|rhqk,rkhd"),
-    ("attention: softmax, dropout, layout", r"attention/(?!\w+/dot_general)"),
+    ("attention: products", r"rhqd,rhkd|rhqk,rh[kq]d"),
+    (
+        "attention: softmax, dropout, layout",
+        r"attention/(?!\w+/dot_general)|attention\._project/(?!dot_general|transpose$)",
+    ),
     ("dense layers: products", r"/dot_general|/transpose$"),
     ("GELU", r"layer/(erf|mul|exp|neg|add_any|jit\(gelu\)|div|sub|add$)"),
     ("norms", r"_norm/|embeddings/norm"),

@@ -63,7 +63,8 @@ def load(
     autotuning results of another program; the second starts with a full one.
     """
     start_devices()
-    kind = f"{method}-{scale}-{options.get('unroll', '')}"
+    switches = options.get("unroll", ""), options.get("merged", "")
+    kind = "-".join(map(str, (method, scale, *switches)))
     directory = workload_files.of(options).programs / kind
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -51,6 +51,7 @@ def overrides(
         ("data.max_length", str(max_length(options))),
         ("batch_size", str(batch_size(options, scale))),
         ("devices", "1"),
+        ("merged_kernels", str(options.get("merged", False))),
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.models import encoder
+from mtra_jax.models import attention, encoder
 from mtra_jax.models.encoder import (
     DROPOUTS,
     Embeddings,
@@ -122,7 +122,8 @@ def recorded_dropout():
         return outputs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "dropout", record)
+        for module in (attention, encoder):
+            patch.setattr(module, "dropout", record)
         yield calls
 
 
@@ -435,6 +436,36 @@ def test_stacked_layers_equal_a_loop_over_them(unroll, depth, has_wanted, has_dr
         functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10),
         grads,
         expected_grads,
+    )
+
+
+@pytest.mark.parametrize("unroll", UNROLL)
+@pytest.mark.parametrize("has_dropout", [False, True])
+def test_merged_kernels_compute_the_same_states_and_gradients(unroll, has_dropout):
+    tokens, segments, positions, first = pack(some_texts([9, 4, 12, 7]), 16)
+    key = jax.random.key(3) if has_dropout else None
+
+    def loss(params, merged):
+        model = Encoder(DEEP, jnp.float64, unroll, merged=merged)
+        hidden = model.apply(
+            {"params": params},
+            tokens,
+            segments,
+            positions,
+            first,
+            deterministic=key is None,
+            rngs=None if key is None else {"dropout": key},
+        )
+        return jnp.sum(hidden**3), hidden
+
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, random_params(DEEP))
+        calculate = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)
+        separate, merged = calculate(params, False), calculate(params, True)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9),
+        merged,
+        separate,
     )
 
 

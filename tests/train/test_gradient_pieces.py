@@ -136,11 +136,12 @@ def test_every_gradient_is_averaged_once_and_those_of_layers_once_a_pass(name, t
     assert sizes[True] - sizes[False] == times * layers
 
 
-@pytest.mark.parametrize("in_pieces", [False, True])
-def test_the_key_of_the_configuration_reaches_the_encoder(in_pieces):
-    overrides = [("gradient_pieces", str(in_pieces))]
+@pytest.mark.parametrize(("in_pieces", "merged"), [(False, True), (True, False)])
+def test_the_keys_of_the_configuration_reach_the_encoder(in_pieces, merged):
+    overrides = [("gradient_pieces", str(in_pieces)), ("merged_kernels", str(merged))]
     config = configs.load("configs/mtra.py:new_synthetic", overrides)
     benchmark = SYNTHETIC
     model = preparation.make_model(config, benchmark, CONFIG)
     assert model.in_pieces is in_pieces
     assert model.encoder.mean_axis == (AXIS if in_pieces else None)
+    assert model.encoder.merged is merged
