@@ -1,5 +1,6 @@
 """States of tokens -> their mixtures by multi-head attention within each text."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax.models.dropout import dropout
+
+# Axes of queries and keys: tokens before heads, or heads before tokens.
+AXES = {False: ("rqhd", "rkhd"), True: ("rhqd", "rhkd")}
 
 
 class Weights(nn.Module):
@@ -60,14 +64,14 @@ class Attention(nn.Module):
             (queries,) = self._project(asking, ("query",))
             keys, values = self._project(hidden, ("key", "value"))
             keys, values = keys[rows], values[rows]
-        scores = attention_scores(queries, keys)
+        scores = attention_scores(queries, keys, self.merged)
         # The mask is finite and padding attends to padding, so no softmax is over an
         # empty row and no NaN arises.
         scaled = scores * queries.shape[-1] ** -0.5
         scores = jnp.where(same_text[:, None], scaled, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         weights = dropout(weights, key, self.dropout_rate)
-        mixed = jnp.einsum("rhqk,rhkd->rqhd", weights, values)
+        mixed = jnp.einsum(f"rhqk,{AXES[self.merged][1]}->rqhd", weights, values)
         output = nn.Dense(
             asking.shape[-1],
             dtype=self.dtype,
@@ -79,9 +83,9 @@ class Attention(nn.Module):
     def _project(
         self, states: jax.Array, names: tuple[str, ...]
     ) -> Sequence[jax.Array]:
-        """Applies the dense layers `names` to states [R, S, H]: each [R, A, S, H / A].
+        """Applies the dense layers `names` to states [R, S, H]: each [R, S, A, H / A].
 
-        The heads come before the tokens, as the products of attention need them.
+        With `merged`: each [R, A, S, H / A], as the products of attention need them.
         """
         rows, length, width = states.shape
         heads, size = self.num_heads, width // self.num_heads
@@ -90,9 +94,7 @@ class Attention(nn.Module):
         ]
         if not self.merged:
             return [
-                (states @ kernel + bias)
-                .reshape(rows, length, heads, size)
-                .transpose(0, 2, 1, 3)
+                (states @ kernel + bias).reshape(rows, length, heads, size)
                 for kernel, bias in weights
             ]
         kernels, biases = zip(*weights, strict=True)
@@ -101,31 +103,37 @@ class Attention(nn.Module):
         return list(merged.transpose(2, 0, 3, 1, 4))
 
 
-@jax.custom_vjp
-def attention_scores(queries: jax.Array, keys: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def attention_scores(
+    queries: jax.Array, keys: jax.Array, heads_first: bool = False
+) -> jax.Array:
     """Returns the products q·k [R, A, Q, K] in at least float32, unscaled.
 
-    `queries`: [R, A, Q, D]; `keys`: [R, A, K, D]. In the backward pass the gradient is
-    rounded to the precision of the queries before its products with them, as PyTorch's
-    autocast rounds it: in bfloat16 JAX's own rule would multiply in float32, which is
-    several times slower on a GPU.
+    `queries`: [R, Q, A, D]; `keys`: [R, K, A, D]; [R, A, Q, D] and [R, A, K, D] with
+    `heads_first`. In the backward pass the gradient is rounded to the precision of the
+    queries before its products with them, as PyTorch's autocast rounds it: in bfloat16
+    JAX's own rule would multiply in float32, with copies of queries and keys.
     """
+    asking, asked = AXES[heads_first]
     wide = jnp.promote_types(queries.dtype, jnp.float32)
-    return jnp.einsum("rhqd,rhkd->rhqk", queries, keys, preferred_element_type=wide)
+    return jnp.einsum(
+        f"{asking},{asked}->rhqk", queries, keys, preferred_element_type=wide
+    )
 
 
-def _scores_forward(queries: jax.Array, keys: jax.Array) -> tuple:
-    return attention_scores(queries, keys), (queries, keys)
+def _scores_forward(queries: jax.Array, keys: jax.Array, heads_first: bool) -> tuple:
+    return attention_scores(queries, keys, heads_first), (queries, keys)
 
 
 def _scores_backward(
-    inputs: tuple[jax.Array, jax.Array], gradient: jax.Array
+    heads_first: bool, inputs: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    asking, asked = AXES[heads_first]
     queries, keys = inputs
     gradient = gradient.astype(queries.dtype)
     return (
-        jnp.einsum("rhqk,rhkd->rhqd", gradient, keys),
-        jnp.einsum("rhqk,rhqd->rhkd", gradient, queries),
+        jnp.einsum(f"rhqk,{asked}->{asking}", gradient, keys),
+        jnp.einsum(f"rhqk,{asking}->{asked}", gradient, queries),
     )
 
 

@@ -12,7 +12,7 @@ import jax
 
 # Parts of the model by an instruction's name in the traced program: the first match.
 PARTS = (
-    ("attention: products", r"rhqd,rhkd|rhqk,rh[kq]d"),
+    ("attention: products", r"r(qh|hq)d,r(kh|hk)d|rhqk,r(qh|hq|kh|hk)d"),
     (
         "attention: softmax, dropout, layout",
         r"attention/(?!\w+/dot_general)|attention\._project/(?!dot_general|transpose$)",

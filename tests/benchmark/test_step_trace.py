@@ -25,6 +25,7 @@ PROGRAM = """
         ("jvp(Encoder)/jit(apply)/layer/attention._project/add", 1),
         ("jvp(Encoder)/while/body/layer/attention/rhqd,rhkd->rhqk/dot_general", 0),
         ("transpose(jvp(Encoder))/layer/attention/rhqk,rhqd->rhkd/dot_general", 0),
+        ("jvp(Encoder)/layer/attention/rhqk,rkhd->rqhd/dot_general", 0),
         ("jvp(Encoder)/while/body/layer/attention/reduce_max", 1),
         ("jvp(Encoder)/while/body/layer/attention/dropout/mul", 1),
         ("jvp(Encoder)/jit(apply)/layer/erf", 3),

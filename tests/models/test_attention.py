@@ -19,9 +19,22 @@ def arrays():
     )
 
 
-def scores_and_gradients(queries, keys, cotangent):
-    scores, backward = jax.vjp(attention_scores, queries, keys)
-    return scores, *backward(cotangent)
+@pytest.fixture(params=[False, True], ids=["tokens first", "heads first"])
+def scores_and_gradients(request):
+    """Takes and returns arrays with heads before tokens."""
+
+    def swap(array):
+        return array if request.param else array.swapaxes(1, 2)
+
+    def calculate(queries, keys, cotangent):
+        scores, backward = jax.vjp(
+            lambda q, k: attention_scores(q, k, request.param),
+            swap(queries),
+            swap(keys),
+        )
+        return scores, *map(swap, backward(cotangent))
+
+    return calculate
 
 
 def sums(queries, keys, cotangent):
@@ -33,7 +46,9 @@ def sums(queries, keys, cotangent):
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("float32", 2e-6), ("float64", 1e-14)]
 )
-def test_scores_and_gradients_are_the_matrix_products(precision, tolerance):
+def test_scores_and_gradients_are_the_matrix_products(
+    scores_and_gradients, precision, tolerance
+):
     with jax.enable_x64(precision == "float64"):
         given = [a.astype(precision) for a in arrays()]
         actual = jax.jit(scores_and_gradients)(*given)
@@ -43,7 +58,9 @@ def test_scores_and_gradients_are_the_matrix_products(precision, tolerance):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
 
 
-def test_bfloat16_scores_are_exact_sums_and_gradients_products_of_rounded_numbers():
+def test_bfloat16_scores_are_exact_sums_and_gradients_products_of_rounded_numbers(
+    scores_and_gradients,
+):
     queries, keys, cotangent = map(jnp.asarray, arrays())
     queries, keys = queries.astype(jnp.bfloat16), keys.astype(jnp.bfloat16)
     cotangent = cotangent.astype(jnp.float32)
