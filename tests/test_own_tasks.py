@@ -366,6 +366,12 @@ def test_tables_and_separate_runs_have_the_same_columns(command, toml, run, tmp_
     *_, last = rows
     assert last.startswith("Δp: mean relative improvement over MTRA in percent, ")
     assert "not comparable" not in output
+    named, _ = command("table", f"_a_={run}", f"[x](y)={workdir}", "--markdown")
+    assert [line.split(" | ")[0] for line in named.splitlines()[2:4]] == [
+        r"| \_a\_",
+        r"| \[x](y)",
+    ]
+    assert named.splitlines()[-1].startswith(last.split(" MTRA ")[0] + r" \_a\_ in")
     inputs = workdir / "stars" / "inputs.json"
     whole = json.loads(inputs.read_text())
     whole["data"]["stars"]["test"]["sha256"] = "0" * 64

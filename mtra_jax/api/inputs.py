@@ -1,5 +1,6 @@
 """Texts and tasks as a caller gives them -> checked lists, and examples with labels."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ def check_file(tasks: Given) -> str:
       InputError: there is no such file, and no such benchmark.
     """
     path = Path(str(tasks)).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         hint = did_you_mean(str(tasks), BENCHMARKS)
         raise InputError(
             f"tasks is {shown(str(tasks))}: no such file; expected a TOML file or a "

@@ -57,7 +57,7 @@ def _saved(path: Path, cache_dir: str | None) -> list[Saved]:
     """One model for all tasks, or one for each task."""
     if reading.is_export(path):
         return [reading.read(path, cache_dir)]
-    if not (path / workdir.CONFIG).is_file():
+    if not os.path.isfile(path / workdir.CONFIG):
         raise InputError(
             f"{path}: expected the directory of a run or of an exported model, with "
             f"{workdir.CONFIG} or {reading.FILE}"

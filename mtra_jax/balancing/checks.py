@@ -4,7 +4,7 @@ Checks of a step read shapes and types alone: they run once, when the step is tr
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any
 
@@ -46,16 +46,29 @@ def share(name: str, value: Any) -> None:
     option(name, value, "in [0, 1]", lambda x: 0 <= _number(x) <= 1)
 
 
-def counts(name: str, values: Any) -> None:
-    """Raises OptionError unless `values` are numbers of 0 or more with a positive sum."""
+def counts(name: str, values: Any) -> tuple[Any, ...]:
+    """Returns `values`, numbers of 0 or more with a positive sum.
 
-    def are_valid(values: Any) -> bool:
-        if not isinstance(values, tuple):
-            return False
-        numbers = [_number(value) for value in values]
-        return all(x >= 0 for x in numbers) and 0 < sum(numbers) < math.inf
+    Raises:
+      OptionError: they are not, as far as they have values.
+    """
+    is_list = isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0
+    numbers = tuple(values) if is_list else ()
+    valued = [_number(x) for x in numbers if not isinstance(x, jax.core.Tracer)]
+    # The sum has a value only if no number is traced.
+    is_traced = len(valued) < len(numbers)
+    if not (
+        all(map(_is_single, numbers))
+        and all(x >= 0 for x in valued)
+        and sum(valued) < math.inf
+        and (is_traced or sum(valued) > 0)
+    ):
+        raise OptionError(name, values, "numbers of 0 or more, not all 0")
+    return numbers
 
-    option(name, values, "numbers of 0 or more, not all 0", are_valid)
+
+def _is_single(value: Any) -> bool:
+    return getattr(value, "shape", ()) == ()
 
 
 def _number(value: Any) -> float:
@@ -184,21 +197,22 @@ def per_task(name: str, values: Any, count: int, dtype: Any) -> jax.Array:
     """Returns `values`, one number or T of them, as an array.
 
     Raises:
-      ValueError: their number is not 1 and not T, or one is not finite.
+      OptionError: their number is not 1 and not T, or one is not finite.
     """
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
-        numbers = jax.tree.leaves(
-            values.tolist() if hasattr(values, "tolist") else values
-        )
-        if not all(math.isfinite(_number(number)) for number in numbers):
-            raise ValueError(f"`{name}` must have finite numbers; found {values!r}.")
-    array = jnp.asarray(values, dtype)
-    if array.shape not in ((), (count,)):
-        raise ValueError(
-            f"`{name}` must have {count} numbers, one for each task; found shape "
-            f"{array.shape}."
-        )
-    return array
+    items, shape = [values], getattr(values, "shape", ())
+    if isinstance(values, list | tuple):
+        items, shape = list(values), (len(values),)
+    elif shape == (count,):
+        items = list(values)
+
+    def is_finite(item: Any) -> bool:
+        is_traced = isinstance(item, jax.core.Tracer)
+        return _is_single(item) and (is_traced or math.isfinite(_number(item)))
+
+    if shape not in ((), (count,)) or not all(map(is_finite, items)):
+        rule = f"a finite number, or {count} of them, one for each task"
+        raise OptionError(name, values, rule)
+    return jnp.asarray(values, dtype)
 
 
 def _shapes(tree: Tree) -> tuple[Any, list[tuple[int, ...]]]:

@@ -89,8 +89,8 @@ def perturbed(
 
     def joint(gradient: jax.Array, z: jax.Array, is_stacked: bool) -> jax.Array:
         over = tuple(range(int(is_stacked), gradient.ndim))
-        size = jnp.sqrt(jnp.sum(gradient**2, axis=over, keepdims=True))
-        length = jnp.sqrt(jnp.sum(z**2, axis=over, keepdims=True))
+        size = jnp.sqrt(jnp.sum(_squares(gradient), axis=over, keepdims=True))
+        length = jnp.sqrt(jnp.sum(_squares(z), axis=over, keepdims=True))
         local = jnp.sign(slope) * z * _ratio(size, length)
         return alpha * gradient + (1 - alpha) * local
 
@@ -103,7 +103,7 @@ def perturbed(
     lengths = {
         owner: jnp.sqrt(
             sum(
-                jnp.sum(move**2)
+                jnp.sum(_squares(move))
                 for move, own in zip(moves, leaves.owners, strict=True)
                 if own == owner
             )
@@ -119,6 +119,11 @@ def perturbed(
         (leaf + step(owner) * move).astype(leaf.dtype)
         for leaf, move, owner in zip(params, moves, leaves.owners, strict=True)
     ]
+
+
+def _squares(x: jax.Array) -> jax.Array:
+    """The squares, float32 or wider: those of narrow floats overflow and underflow."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) ** 2
 
 
 def _ratio(above: jax.Array, below: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ Every function makes a `Balancer` that reads the losses alone: a step costs one 
 one backward pass, and T numbers of memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -51,16 +51,15 @@ def tw(counts: Sequence[int]) -> Balancer:
     Raises:
       ValueError: a count is negative, or their sum is 0. The step: there are not T.
     """
-    counts = tuple(counts) if isinstance(counts, Iterable) else counts
-    checks.counts("counts", counts)
-    shares = jnp.asarray(counts, float) / sum(counts)
+    numbers = checks.counts("counts", counts)
+    shares = jnp.asarray(numbers, float) / sum(numbers)
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
-        if len(counts) != len(losses):
+        if len(numbers) != len(losses):
             raise ValueError(
                 f"`counts` must have {len(losses)} numbers, one for each task; found "
-                f"{len(counts)}."
+                f"{len(numbers)}."
             )
         weighted = shares.astype(losses.dtype) * losses
         return Combined(total(weighted, inputs.present), state.memory)

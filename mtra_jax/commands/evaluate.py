@@ -125,7 +125,7 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
         print(f"not scored, as {flags.tasks} lacks them: {names}", file=sys.stderr)
     counts = ", ".join(f"{name} {number}" for name, number in score.counts.items())
     print(f"{counts} examples of the {flags.split} split", file=sys.stderr)
-    for line in score.cut_off:
+    for line in (*score.cut_off, *score.absent):
         print(line, file=sys.stderr)
     print(json.dumps(files.plain(score.summary)))
     table = tables.score_table({flags.split: score.summary}, score.benchmark.tasks)
@@ -135,7 +135,7 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
 def score_files(directory: Path, flags: argparse.Namespace) -> None:
     """Scores the prediction files in `directory`."""
     from mtra_jax.data import benchmarks, task_file
-    from mtra_jax.reports import predictions
+    from mtra_jax.reports import label_counts, predictions
 
     if is_file(flags.tasks):
         benchmark, examples = task_file.load(flags.tasks, splits=[flags.split])
@@ -147,4 +147,6 @@ def score_files(directory: Path, flags: argparse.Namespace) -> None:
     labels = {name: part.labels for name, part in parts.items()}
     targets = {name: dict(part.targets) for name, part in parts.items()}
     summary = predictions.score_predictions(directory, benchmark.tasks, labels, targets)
+    for line in label_counts.absent(benchmark.tasks, labels, flags.split):
+        print(line, file=sys.stderr)
     print(json.dumps(files.plain(summary)))

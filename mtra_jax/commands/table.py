@@ -100,13 +100,13 @@ def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
 def _show_epochs(
     runs: Mapping[str, Path], lines: Lines, tasks: Sequence["Task"], *, markdown: bool
 ) -> None:
-    from mtra_jax.reports import epochs
+    from mtra_jax.reports import epochs, tables
     from mtra_jax.runs import workdir as files
 
     print(epochs.table(lines, tasks, markdown=markdown))
     limits = {name: files.read_config(path).clip_norm for name, path in runs.items()}
     if note := epochs.clipping(lines, limits):
-        print(f"\n{note}")
+        print(f"\n{tables.escaped(note) if markdown else note}")
 
 
 def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
@@ -150,4 +150,4 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
     sizes = split_sizes.note(contents.items(), split)
     notes.append(sizes or split_sizes.contents_note(hashes, split) or "")
     for note in filter(None, notes):
-        print(f"\n{note}" if markdown else note)
+        print(f"\n{tables.escaped(note)}" if markdown else note)

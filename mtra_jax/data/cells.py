@@ -10,7 +10,7 @@ function names the column and the place of a cell that it refuses. Rules:
 * true and false in JSON, Parquet or Python name the classes "true" and "false". They
   are not numbers; as cells of 0 and 1 they are accepted.
 * null and NaN are never labels. The text "NaN" is a class, of which `spelling` warns, but
-  not a number.
+  not a number: in a column of numbers it is a missing value.
 """
 
 import decimal
@@ -53,6 +53,12 @@ def is_missing(cell: Any) -> bool:
     if isinstance(cell, str):
         return not cell.strip()
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def is_no_number(cell: Any) -> bool:
+    """Whether a cell is missing, or the text NaN in any case of its letters."""
+    is_text = isinstance(cell, str) and cell.strip().casefold() == "nan"
+    return is_text or is_missing(cell)
 
 
 def class_name(cell: Any, column: str, place: str) -> str:

@@ -68,12 +68,16 @@ def of_row(row: Row, kind: Kind, columns: Columns) -> Labelled:
     return Labelled(row.place, tuple(map(texts.normalize, parts)), label)
 
 
-def missing_label(row: Row, columns: Columns) -> str:
+def missing_label(row: Row, kind: Kind, columns: Columns) -> str:
     """The first label column whose cell is empty, null, NaN or not there; "" for none.
 
-    One column of several labels has none: an empty cell is an example without a label.
+    The text NaN is a class, but neither a number nor a flag. One column of several labels
+    has none: an empty cell is an example without a label.
     """
-    return next((x for x in columns.label if cells.is_missing(row.cells.get(x))), "")
+    is_missing = cells.is_missing
+    if kind != "classification":
+        is_missing = cells.is_no_number
+    return next((x for x in columns.label if is_missing(row.cells.get(x))), "")
 
 
 def of_pair(task: Task, index: int, pair: Any) -> Labelled:

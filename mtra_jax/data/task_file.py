@@ -227,21 +227,45 @@ class _Files:
         entry = self._entry
         if split not in entry.files:
             raise InputError(f"{entry.place}: {entry.task.name}: no files of {split}")
-        names: set[str] = set()
+        columns = entry.columns
+        keys: list[tuple[Path, list[str]]] = []  # of files whose rows may lack columns
+        there: set[str] = set()
         for path in entry.files[split]:
-            may_lack = entry.skips_missing and tables.has_keys(path, entry.format)
+            has_keys = tables.has_keys(path, entry.format)
             rows = tables.read(
                 path,
                 entry.format,
                 columns=entry.header,
-                needs=entry.columns.text if may_lack else entry.columns.all,
+                needs=columns.text if has_keys else columns.all,
                 separator=entry.separator,
             )
-            # The columns of other formats have been checked.
-            parts = [row.cells for row in rows] if may_lack else [entry.columns.label]
-            names.update(*parts)
+            names = list(columns.label)  # those of other formats have been checked
+            if has_keys:
+                names = list(dict.fromkeys(key for row in rows for key in row.cells))
+                keys.append((path, names))
+                if not entry.skips_missing:
+                    _check_keys(rows, names, entry)
+            there.update(names)
             yield from _labelled(rows, entry, str(path))
-        tables.check_needed(sorted(names), entry.columns.label, path)
+        for path, names in keys:
+            unknown = [name for name in columns.label if name not in there]
+            tables.check_needed(names, unknown, path)
+            try:
+                tables.check_needed(names, columns.label, path)
+            except InputError as error:
+                warnings.warn(
+                    f"{error}; other files of {split} have it",
+                    stacklevel=caller_level(),
+                )
+
+
+def _check_keys(rows: Iterable[Row], names: Sequence[str], entry: Entry) -> None:
+    """Raises InputError if a row lacks the key of a label; `names`: those of all rows."""
+    label = entry.columns.label
+    can_skip = _may_lack(entry) and set(label) <= set(names)
+    advice = f'; expected it, or missing = "{task_entries.SKIP}"' if can_skip else ""
+    for row in rows:
+        tables.check_needed(row.cells, label, row.place, advice)
 
 
 class _Dataset:
@@ -298,13 +322,18 @@ class _Dataset:
         yield from _labelled(rows, entry, where)
 
 
+def _may_lack(entry: Entry) -> bool:
+    """Whether an example may be without a label, and not just with none of several."""
+    return entry.task.kind != "multi_label" or entry.columns.has_flags
+
+
 def _labelled(rows: Iterable[Row], entry: Entry, where: str) -> Iterator[Labelled]:
     """The examples in `rows` of `where`, without those that `missing` leaves out."""
     kind, columns = entry.task.kind, entry.columns
-    may_lack = kind != "multi_label" or columns.has_flags
+    may_lack = _may_lack(entry)
     num_skipped = 0
     for row in rows:
-        column = labelled.missing_label(row, columns) if may_lack else ""
+        column = labelled.missing_label(row, kind, columns) if may_lack else ""
         if column and entry.skips_missing:
             num_skipped += 1
             continue

@@ -36,7 +36,7 @@ def text(facts: Facts, names_of_weights: Collection[str]) -> str:
     """Returns the card. `names_of_weights`: of the tensors in `heads.safetensors`."""
     sections = (
         _front_matter(facts),
-        f"# {facts.name}\n\n{_summary(facts)}",
+        f"# {tables.escaped(facts.name)}\n\n{_summary(facts)}",
         f"## Tasks and data\n\n{_data(facts)}",
         f"## Figures\n\n{_figures(facts)}",
         f"## How to load\n\n{_loading(facts, names_of_weights)}",
@@ -99,9 +99,9 @@ def _data(facts: Facts) -> str:
     for task in facts.benchmark.tasks:
         counts = facts.results["examples"].get(task.name, {})
         cells = [
-            f"{task.title} (`{task.name}`)",
+            f"{tables.escaped(task.title)} (`{task.name}`)",
             task.kind.replace("_", "-") + (", pairs" if task.is_pair else ""),
-            ", ".join(task.labels),
+            tables.escaped(", ".join(task.labels)),
             *(str(counts.get(s, "-")) for s in ("train", "validation", "test")),
         ]
         lines.append(_row(cells))

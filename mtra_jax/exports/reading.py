@@ -1,5 +1,6 @@
 """The directory of an exported model -> the same model as that of the run."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ KEYS = ("batch_size", "compute_dtype", "data.max_length")
 
 def is_export(directory: Path) -> bool:
     """Whether `directory` holds an exported model."""
-    return (directory / FILE).is_file()
+    return os.path.isfile(directory / FILE)
 
 
 def read_results(directory: Path) -> dict[str, Any]:

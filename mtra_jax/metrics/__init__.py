@@ -13,7 +13,7 @@ from mtra_jax.metrics.averages import (
     summarize,
     unfit_bases,
 )
-from mtra_jax.metrics.scoring import check_values, majority_baseline, score
+from mtra_jax.metrics.scoring import check_values, majority_baseline, score, zeros
 from mtra_jax.metrics.table import METRICS, Metric, check_metrics, find, is_bounded
 from mtra_jax.metrics.thresholds import best_thresholds
 
@@ -33,4 +33,5 @@ __all__ = [
     "score",
     "summarize",
     "unfit_bases",
+    "zeros",
 ]

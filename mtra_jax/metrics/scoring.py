@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from mtra_jax.metrics import statistics
 from mtra_jax.metrics.table import Metric, find
 from mtra_jax.tasks import Task
 
@@ -57,6 +58,30 @@ def score(
             measured = probabilities[:, outputs]
         figures[name] = _figure(metric, measured, _columns(task, labels, outputs))
     return figures
+
+
+def zeros(task: Task, labels: np.ndarray) -> tuple[list[str], list[str]]:
+    """The classes or labels that no example has, and the metrics in which each counts 0.
+
+    `labels`: as in `score`.
+
+    >>> from mtra_jax.tasks import TWEETEVAL
+    >>> stance = TWEETEVAL.select(["stance"]).tasks[0]
+    >>> zeros(stance, np.array([0, 2, 2]))
+    (['against'], ['favor_against_f1'])
+    """
+    if task.kind == "regression":
+        return [], []
+    outputs = list(range(task.num_outputs))
+    occurs = np.any(_columns(task, np.asarray(labels), outputs), axis=0).tolist()
+    names = []
+    for name in task.metrics:
+        metric = find(name, task)
+        is_mean = metric.statistic in (statistics.macro_f1, statistics.macro_recall)
+        if is_mean and not all(occurs[i] for i in metric.outputs):
+            names.append(name)
+    absent = [label for label, own in zip(task.labels, occurs, strict=True) if not own]
+    return (absent, names) if names else ([], [])
 
 
 def _figure(metric: Metric, measured: np.ndarray, labels: np.ndarray) -> float:

@@ -88,7 +88,7 @@ def table(
             for epoch in range(1, last + 1)
         ]
         make = tables.markdown if markdown else tables.grouped
-        title = f"**{task.title}**\n" if markdown else task.title
+        title = f"**{tables.escaped(task.title)}**\n" if markdown else task.title
         parts.append(f"{title}\n{make(heads, body)}")
     return "\n\n".join(parts)
 

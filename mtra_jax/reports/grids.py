@@ -79,9 +79,9 @@ def text(grid: Grid) -> str:
 def markdown(grid: Grid) -> str:
     """A Markdown table, the best mean of each column in bold."""
     escape = styles.MARKDOWN.escape
-    body = [[escape(name), *cells] for name, *cells in _body(grid, styles.MARKDOWN)]
-    parts = [tables.markdown(grid.heads, body), *grid.notes]
-    return "\n\n".join([f"**{grid.title}**", *parts] if grid.title else parts)
+    table = tables.markdown(grid.heads, _body(grid, styles.MARKDOWN))
+    parts = [table, *map(escape, grid.notes)]
+    return "\n\n".join([f"**{escape(grid.title)}**", *parts] if grid.title else parts)
 
 
 def latex(grid: Grid) -> str:

@@ -1,6 +1,11 @@
-"""Numbers of training examples by label -> a line that names the labels of a task."""
+"""Numbers of examples by label -> a line that names the labels of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from mtra_jax import metrics
+from mtra_jax.tasks import Task
 
 _MOST = 12  # labels; of more the extremes are shown
 
@@ -20,6 +25,22 @@ def line(name: str, counts: Mapping[str, int]) -> str:
         f"{name}: {len(counts)} labels, the rarest {_listed(rare)}, the most common "
         f"{_listed(common)}"
     )
+
+
+def absent(
+    tasks: Iterable[Task], labels: Mapping[str, np.ndarray], split: str
+) -> Iterator[str]:
+    """Yields a line for each task with classes or labels that no scored example has.
+
+    `labels`: by task name, as in `metrics.score`. Only where a metric counts them as 0.
+    """
+    for task in tasks:
+        names, affected = metrics.zeros(task, labels[task.name])
+        if names:
+            yield (
+                f"{task.name}: no {split} example of {', '.join(names)}, which counts as "
+                f"0 in {', '.join(affected)}"
+            )
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -60,14 +60,8 @@ def _latex_escape(name: str) -> str:
     return f"{{}}{escaped}" if name.startswith(("[", "*")) else escaped
 
 
-def _markdown_escape(name: str) -> str:
-    """Without emphasis, code and tags; `tables.markdown` has the signs of tables."""
-    # An underscore within a word is no emphasis.
-    return re.sub(r"[\\*<`]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", name)
-
-
 PLAIN = Style("±", str, str, "<", "*", tables.MISSING, str)
-MARKDOWN = PLAIN._replace(bold="**{}**".format, escape=_markdown_escape)
+MARKDOWN = PLAIN._replace(bold="**{}**".format, escape=tables.escaped)
 LATEX = Style(
     r"$\pm$", _latex_bold, _latex_number, "$<$", r"$^{*}$", "--", _latex_escape
 )

@@ -1,6 +1,7 @@
 """Summaries of results -> aligned tables for the terminal, and Markdown."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -100,7 +101,7 @@ def markdown_table(
 ) -> str:
     """The table of `score_table` in Markdown, with task and metric in one head."""
     table = markdown(*_cells(rows, tasks, baseline))
-    return "\n\n".join([table, *_notes(rows, tasks, baseline)])
+    return "\n\n".join([table, *map(escaped, _notes(rows, tasks, baseline))])
 
 
 def delta_p_note(
@@ -173,11 +174,33 @@ def _part(
 
 
 def markdown(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
-    """The table of `grouped` in Markdown, with title and name in one head."""
-    rows = [["", *(f"{title} {name}".strip() for title, name in heads)], *body]
+    """The table of `grouped` in Markdown, with title and name in one head.
+
+    Heads and names of rows, the first cells, are shown as they are; other cells may have
+    Markdown.
+    """
+    rows = [["", *(escaped(f"{title} {name}".strip()) for title, name in heads)]]
+    rows += [[escaped(name), *cells] for name, *cells in body]
     first, *others = ([cell.replace("|", r"\|") for cell in cells] for cells in rows)
     lines = [first, ["---", *("---:" for _ in heads)], *others]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+# An underscore within a word and a star between spaces are no emphasis; & begins an entity,
+# and < a tag, only before certain signs.
+_SIGNS = re.compile(
+    r"[\\`\[~$]|(?<!\s)\*|\*(?!\s)|<(?=[A-Za-z/!?])|&(?=#?\w+;)"
+    r"|(?<![^\W_])_|_(?![^\W_])"
+)
+
+
+def escaped(text: str) -> str:
+    """Markdown that shows `text` as it is; `markdown` has the signs between cells.
+
+    >>> print(escaped("mt_vib _a_ [x](y) 5 * 3 < 7"))
+    mt_vib \\_a\\_ \\[x](y) 5 * 3 < 7
+    """
+    return _SIGNS.sub(r"\\\g<0>", text)
 
 
 def align(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:

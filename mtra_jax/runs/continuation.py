@@ -1,5 +1,6 @@
 """A finished run and more epochs -> a new work directory in which training continues."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def configuration(source: Path, overrides: Sequence[tuple[str, str]]) -> ConfigD
         `CHANGEABLE`; `epochs` is not more than the run has; early stopping ended the run
         and `patience` is not larger.
     """
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise InputError(
             f"--continue_from {source}: no such directory; expected that of a finished run"
         )

@@ -5,6 +5,7 @@ forward and a backward pass, and the latter takes as long as two of the former. 
 such a pass comes from finished runs, or from a measured step.
 """
 
+import heapq
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -134,19 +135,35 @@ def seconds(config: ConfigDict, data: Data, rates: Rates) -> float:
     return rates.compilation + planned(config, data) * rates.of(config.method.name)
 
 
-def of_jobs(seconds: float, num_workers: int, work: str) -> str:
-    """The time of `work` that takes `seconds` in all, one after the other or several at once.
+def of_jobs(batches: Sequence[Sequence[float]], num_workers: int, work: str) -> str:
+    """The time of `work`, one after the other or several at once.
 
-    >>> of_jobs(7200, 1, "run")
-    '2 h 0 min, one run after the other'
-    >>> of_jobs(7200, 2, "run")
-    '2 h 0 min, one run after the other, or 1 h 0 min if 2 at a time do not slow each other'
+    `batches`: the seconds of each run in their order. A batch starts when that before has
+    ended.
+
+    >>> of_jobs([[3600, 7200]], 1, "run")
+    '3 h 0 min, one run after the other'
+    >>> of_jobs([[3600, 7200]], 2, "run")
+    '3 h 0 min, one run after the other, or 2 h 0 min if 2 at a time do not slow each other'
     """
-    line = f"{duration(seconds)}, one {work} after the other"
-    if num_workers == 1:
+    line = f"{duration(sum(map(sum, batches)))}, one {work} after the other"
+    at_once = min(num_workers, max(map(len, batches), default=0))
+    if at_once <= 1:
         return line
-    shorter = duration(seconds / num_workers)
-    return f"{line}, or {shorter} if {num_workers} at a time do not slow each other"
+    shorter = duration(sum(at_a_time(seconds, at_once) for seconds in batches))
+    return f"{line}, or {shorter} if {at_once} at a time do not slow each other"
+
+
+def at_a_time(seconds: Sequence[float], num_workers: int) -> float:
+    """The time of runs of `seconds`, each by the worker that is free first.
+
+    >>> at_a_time([3, 1, 1, 4], 2)
+    6.0
+    """
+    ends = [0.0] * num_workers
+    for own in seconds:
+        heapq.heapreplace(ends, ends[0] + own)
+    return max(ends)
 
 
 def duration(seconds: float) -> str:

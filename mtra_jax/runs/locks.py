@@ -15,8 +15,8 @@ LOCK = ".lock"
 
 
 def check_free(workdir: Path) -> None:
-    """Raises InputError if another process holds the lock of `workdir`."""
-    if (workdir / LOCK).exists():
+    """Raises InputError if another process holds the lock of `workdir`, or it cannot be read."""
+    if not _missing(workdir / LOCK):
         with held(workdir):
             pass
 
@@ -38,7 +38,7 @@ def held(
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unusable(workdir, error) from error
     lock = filelock.FileLock(workdir / LOCK, blocking=False, fallback_to_soft=False)
     with contextlib.ExitStack() as stack:
@@ -91,21 +91,28 @@ def check_usable(workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if not os.access(workdir, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unusable(workdir, error) from error
     finally:
         _remove_empty(missing)
 
 
 def _missing(workdir: Path) -> list[Path]:
-    """`workdir` and its parents that do not exist, the innermost first."""
-    return [path for path in (workdir, *workdir.parents) if not path.exists()]
+    """`workdir` and its parents that do not exist, the innermost first.
+
+    Raises:
+      InputError: a name is too long, or a directory above cannot be searched.
+    """
+    try:
+        return [path for path in (workdir, *workdir.parents) if not path.exists()]
+    except OSError as error:
+        raise _unusable(workdir, error) from error
 
 
 def _remove_empty(directories: Iterable[Path], own: Collection[str] = ()) -> None:
     """Removes each directory without other files than those of the names `own`."""
     for directory in directories:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             names = os.listdir(directory)
             if set(names) <= set(own):
                 for name in names:
@@ -113,10 +120,14 @@ def _remove_empty(directories: Iterable[Path], own: Collection[str] = ()) -> Non
             directory.rmdir()
 
 
-def _unusable(workdir: Path, error: OSError) -> InputError:
+def _unusable(workdir: Path, error: OSError | ValueError) -> InputError:
+    """For an OSError, or the ValueError of a name with a NUL byte."""
+    place, reason = workdir, str(error)
+    if isinstance(error, OSError):
+        place, reason = error.filename or place, error.strerror or reason
     return InputError(
-        f"{error.filename or workdir}: cannot be written: {error.strerror or error}; expected a directory, or "
-        "the name of a new one"
+        f"{place}: cannot be written: {reason}; expected a directory, or the name of a "
+        "new one"
     )
 
 

@@ -22,6 +22,7 @@ from mtra_jax.data import (
 from mtra_jax.data.examples import Splits, none_of
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
+from mtra_jax.reports import label_counts
 from mtra_jax.runs import (
     checkpoints,
     definitions,
@@ -56,7 +57,8 @@ class Score(NamedTuple):
     of the run. `limit`: the largest number of scored examples per task (`data.limit`);
     0 for all. `left_out`: the tasks of the run that `Options.task_path` lacks. `counts`:
     the scored examples of each task. `cut_off`: lines about data other than the run's of
-    which only a share is scored, see `task_file.cut_off`.
+    which only a share is scored, see `task_file.cut_off`. `absent`: lines about classes that
+    no scored example has, see `label_counts.absent`.
     """
 
     benchmark: Benchmark
@@ -66,6 +68,7 @@ class Score(NamedTuple):
     left_out: tuple[str, ...] = ()
     counts: Mapping[str, int] = {}
     cut_off: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
@@ -166,6 +169,7 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
         left_out,
         counts,
         tuple(line for part in parts for line in part.cut_off),
+        tuple(line for part in parts for line in part.absent),
     )
 
 
@@ -260,6 +264,13 @@ def evaluate_saved(
         left_out,
         {name: len(parts[split].texts) for name, parts in limited.items()},
         tuple(scored_data.cut_off(saved.inputs, now, path, split)),
+        tuple(
+            label_counts.absent(
+                benchmark.tasks,
+                {name: parts[split].labels for name, parts in limited.items()},
+                split,
+            )
+        ),
     )
 
 

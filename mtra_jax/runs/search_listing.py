@@ -19,7 +19,7 @@ def listing(planned: Search, num_workers: int = 1) -> str:
     current = training.CurrentInputs()
     rates = None
     body = [("method", "trials", "ended", "epochs", "about")]
-    total, num_left = 0.0, 0
+    left: list[float] = []
     for name in planned.spaces:
         config = experiments.config_of(planned.trial(name, ()))
         rates = rates or estimates.from_step(config)
@@ -27,15 +27,13 @@ def listing(planned: Search, num_workers: int = 1) -> str:
         count = planned.num_trials
         places = (planned.directory(name, number) for number in range(count))
         ended = sum(search_trials.read(place) is not None for place in places)
-        seconds = (count - ended) * estimates.seconds(config, data, rates)
-        total += seconds
-        num_left += count - ended
-        about = estimates.duration(seconds)
+        own = [estimates.seconds(config, data, rates)] * (count - ended)
+        left += own
+        about = estimates.duration(sum(own))
         body.append((name, str(count), str(ended), str(config.epochs), about))
     assert rates is not None  # a search has a method
-    at_once = max(1, min(num_workers, num_left))
     return (
         f"{tables.align(body)}\n"
-        f"all trials take about {estimates.of_jobs(total, at_once, 'trial')} "
+        f"all trials take about {estimates.of_jobs([left], num_workers, 'trial')} "
         f"({rates.origin}, if this machine does nothing else)"
     )

@@ -126,19 +126,20 @@ class _Clock:
 def _training(new: Jobs, clock: _Clock, above: Path, num_workers: int) -> list[str]:
     """A table of the runs in each directory, and a line with their time."""
     rows: dict[str, list[tuple[int, float]]] = {}
+    batches: dict[Path, list[float]] = {}  # the plans are trained one after the other
     for plan, job in new:
         name = str(job.directory.parent.relative_to(above))
-        rows.setdefault(name, []).append(clock.training(plan, job))
+        epochs, seconds = clock.training(plan, job)
+        rows.setdefault(name, []).append((epochs, seconds))
+        batches.setdefault(plan.workdir, []).append(seconds)
     body = [("runs in", "runs", "epochs", "about")]
     for name, runs in rows.items():
         most = max(epochs for epochs, _ in runs)
         body.append((name, str(len(runs)), str(most), _duration(s for _, s in runs)))
-    total = sum(s for runs in rows.values() for _, s in runs)
-    at_once = min(num_workers, len(new))
+    about = estimates.of_jobs([*batches.values()], num_workers, "run")
     return [
         tables.align(body),
-        f"all epochs take about {estimates.of_jobs(total, at_once, 'run')} "
-        f"({clock.rates.origin}, if this machine does nothing else); the start of each run "
+        f"all epochs take about {about} ({clock.rates.origin}, if this machine does nothing else); the start of each run "
         "comes on top",
     ]
 

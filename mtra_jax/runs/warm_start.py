@@ -1,5 +1,6 @@
 """The directory of a finished run -> its best epoch, for a new run to start from."""
 
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -47,7 +48,7 @@ def read(config: ConfigDict) -> starting.Start | None:
 
 def _run_of(directory: Path, names: tuple[str, ...]) -> Path:
     """The directory of the run with one encoder, in `directory` or below it."""
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise InputError(
             f"warm_start: {directory}: no such directory; expected that of a finished run"
         )

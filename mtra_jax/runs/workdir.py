@@ -50,11 +50,18 @@ OF_A_HOST = (
 def check(config: ConfigDict, workdir: Path) -> None:
     """Raises InputError if the run of `config` cannot be in `workdir`.
 
-    That is so if Orbax could not read checkpoints from this path, or if the directory
-    holds the run of another configuration, or parts of a run without `config.json`.
+    That is so if the path is not a possible name, or Orbax could not read checkpoints from
+    it; or if the directory holds the run of another configuration, or parts of a run
+    without `config.json`.
     """
     path = workdir / CONFIG
-    if workdir.exists() and not workdir.is_dir():
+    try:
+        is_other = workdir.exists() and not workdir.is_dir()
+    except OSError as error:
+        raise InputError(
+            f"{workdir}: {error.strerror}; expected a directory"
+        ) from error
+    if is_other:
         raise InputError(f"{workdir}: not a directory")
     orbax_paths.check(workdir)
     if not path.exists():

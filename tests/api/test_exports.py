@@ -140,12 +140,14 @@ def test_a_single_labelled_file_is_scored_in_part_with_a_note(
     note = 'a share of 0.1 of "mood.jsonl" was split off for test; files = {'
     assert "mood 1 examples of the test split\n" in errors
     assert note in errors
+    assert "\nmood: no test example of " in errors
     with pytest.warns(UserWarning, match=note):
         model.evaluate(str(path))
     path.write_text('[mood]\nfiles = { test = "mood.jsonl" }\nlabel = "mood"\n')
     evaluate.main([f"--workdir={exported}", "--cache_dir=", f"--tasks={path}"])
     errors = capsys.readouterr().err
     assert "mood 14 examples of the test split\n" in errors
+    assert "no test example of" not in errors
     assert "split off" not in errors
 
 

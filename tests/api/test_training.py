@@ -142,6 +142,28 @@ def test_a_wrong_workdir_is_refused(workdir):
         mtra_jax.train(tasks="synthetic", backbone="", workdir=workdir)
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("workdir", "a" * 300),
+        ("workdir", "a" * 300 + "/below"),
+        ("warm_start", "a" * 300),
+        ("tasks", "a" * 300 + ".toml"),
+        ("backbone", "./" + "a" * 300),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(key, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    backbone = None if key == "warm_start" else ""
+    given = {"tasks": "synthetic", "backbone": backbone, "workdir": "w", key: name}
+    with pytest.raises(mtra_jax.InputError) as error:
+        mtra_jax.train(**given)
+    assert "\n" not in str(error.value)
+    with pytest.raises(mtra_jax.InputError, match="no such directory"):
+        mtra_jax.load(name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_override_of_none_leaves_the_default():
     values = {"warm_start": None, "epochs": None}
     config, _ = training.configuration(None, "synthetic", "", None, values)

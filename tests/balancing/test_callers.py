@@ -128,11 +128,13 @@ def test_arguments_of_another_number_of_tasks_are_refused():
         balancing.stch(weights=[1.0, 2.0]),
         balancing.stch(reference=[1.0]),
         balancing.famo([1.0, 2.0]),
-    ):
-        step = balancing.value_and_grad(lambda p: p**2, balancer)
-        with pytest.raises(ValueError, match="must have 3 numbers, one for each task"):
-            step(params, balancer.init(3))
-    for balancer in (
+        balancing.uw(jnp.ones((3, 1))),
+        balancing.uw([np.array([1.0])] * 3),
+        balancing.uw({"a": 1.0}),
+        balancing.uw(None),
+        balancing.uw([[1.0, 2.0], [3.0]]),
+        balancing.stch(reference=[1.0, None, 2.0]),
+        balancing.famo(object()),
         balancing.uw(float("inf")),
         balancing.uw("x"),
         balancing.stch(weights=[float("nan"), 1.0, 2.0]),
@@ -140,8 +142,48 @@ def test_arguments_of_another_number_of_tasks_are_refused():
         balancing.famo([0.0, 1.0, float("-inf")]),
     ):
         step = balancing.value_and_grad(lambda p: p**2, balancer)
-        with pytest.raises(ValueError, match=r"^`\w+` must have finite numbers"):
+        with pytest.raises(
+            ValueError, match=r"^`\w+` must .*3.*, one for each task; f"
+        ):
             step(params, balancer.init(3))
+
+
+@pytest.mark.parametrize("as_list", [False, True], ids=["array", "list"])
+def test_numbers_for_each_task_may_be_traced(as_list):
+    """As arguments of a compiled program, in an array or in a list, also in part."""
+    losses = jnp.array([2.0, 2.0, 4.0])
+    values = np.array([1.0, 3.0, 6.0], np.float32)
+
+    def run(make, numbers):
+        balancer = make([*numbers[:2], 6.0] if as_list else numbers)
+        step = balancing.value_and_grad(lambda p: p**2, balancer)
+        return step(losses, balancer.init(3))
+
+    for make in (
+        balancing.tw,
+        balancing.uw,
+        lambda x: balancing.stch(weights=x),
+        lambda x: balancing.stch(reference=x),
+        balancing.famo,
+    ):
+        actual = jax.jit(lambda numbers, make=make: run(make, numbers))(values)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            actual,
+            run(make, values),
+        )
+    # Shares of 1, 3 and 6: 0.1 * 4 + 0.3 * 4 + 0.6 * 16.
+    np.testing.assert_allclose(run(balancing.tw, values)[0][0], 11.2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [jnp.ones((3, 1)), jnp.ones(4), jnp.ones(())])
+def test_traced_counts_of_a_wrong_shape_are_refused(values):
+    def run(counts):
+        step = balancing.value_and_grad(lambda p: p**2, balancing.tw(counts))
+        return step(jnp.ones(3), balancing.State())
+
+    with pytest.raises(ValueError, match="`counts` must"):
+        jax.jit(run)(values)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +194,9 @@ def test_arguments_of_another_number_of_tasks_are_refused():
         lambda: balancing.tw([0, 0]),
         lambda: balancing.tw(["a"]),
         lambda: balancing.tw(5),
+        lambda: balancing.tw(np.array(5)),
+        lambda: balancing.tw([np.array([1.0]), np.array([2.0])]),
+        lambda: balancing.tw({"a": 1}),
         lambda: balancing.cagrad("x"),
         lambda: balancing.cagrad(float("inf")),
         lambda: balancing.stch(float("inf")),

@@ -166,6 +166,44 @@ def test_stacked_layers_are_normalised_apart():
     np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [300.0, 1e-4])
+@pytest.mark.parametrize("owner", [sharpness.SHARED, 1])
+def test_norms_of_float16_are_those_of_float32(scale, owner):
+    """Squares of 300 overflow in float16, those of 1e-4 are 0 there."""
+    rng = np.random.default_rng(2)
+    draws = [rng.normal(size=(2, 3, 4)) for _ in range(3)]
+    gradient, z = scale * draws[1], draws[2] / 1e4
+    leaves = sharpness.Leaves([owner], [True])
+
+    def moved(dtype):
+        params, g, direction = (
+            [jnp.asarray(array, jnp.float16).astype(dtype)]
+            for array in (draws[0], gradient, z)
+        )
+        numbers = sharpness.Sharpness(rho=3.0)
+        (new,) = sharpness.perturbed(
+            params, g, direction, jnp.ones((), dtype), 1, leaves, numbers
+        )
+        assert new.dtype == dtype
+        return np.asarray(new, np.float64), np.asarray(params[0], np.float64)
+
+    narrow, _ = moved(jnp.float16)
+    wide, start = moved(jnp.float32)
+    np.testing.assert_allclose(np.linalg.norm(wide - start), 3, rtol=1e-5)
+    np.testing.assert_allclose(narrow, wide, atol=5e-3)
+
+
+def test_large_gradients_of_float16_stay_finite():
+    params = jnp.ones(64, jnp.float16)
+
+    def losses(p):
+        return jnp.stack([jnp.sum(p) * 300, jnp.sum((p - 1.5) ** 2) * 100])
+
+    step = balancing.samo_value_and_grad(losses, balancing.ew())
+    _, gradient, _ = step(params, balancing.State(), rng=KEY)
+    np.testing.assert_allclose(np.asarray(gradient, float), 100, atol=1)
+
+
 def test_gradients_of_zero_stay_finite():
     params = {"w": jnp.zeros(3)}
     step = balancing.samo_value_and_grad(

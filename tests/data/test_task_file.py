@@ -265,6 +265,84 @@ def test_rows_without_a_label_can_be_left_out(name, tmp_path):
     assert_mentions(error.value, tmp_path / "t.csv", column, 'missing = "skip"')
 
 
+def test_a_file_of_json_lines_without_the_label_is_named(tmp_path):
+    """By a warning if another file of the split has the key, else by an error."""
+    files = 'files = { validation = "t.jsonl", test = "t.jsonl", train = '
+    keys = f'missing = "skip"\nlabel = "mood"\n{files}'
+    full = "".join(f'{{"text": "{x}", "mood": "{x}"}}\n' for x in "ab")
+    misspelt, other = full.replace('"mood"', '"moood"'), '{"text": "c", "star": 1}\n'
+    contents = {"t_jsonl": full, "u_jsonl": misspelt, "v_jsonl": other}
+    with pytest.warns(UserWarning, match="no column") as caught:
+        _, splits = one(
+            tmp_path, keys + '["u.jsonl", "t.jsonl", "v.jsonl"] }', **contents
+        )
+    assert sorted(splits["train"].texts) == ["a", "b"]
+    lines = [str(w.message) for w in caught if "no column" in str(w.message)]
+    assert len(lines) == 2
+    assert_mentions(lines[0], tmp_path / "u.jsonl", "'mood'", "'moood'")
+    assert_mentions(lines[1], tmp_path / "v.jsonl", "'mood'", "'star'")
+    (tmp_path / "t.csv").write_text("text,mood\nd,a\ne,b\n")
+    with pytest.warns(UserWarning, match=r"u\.jsonl: no column 'mood'"):
+        one(tmp_path, keys + '["t.csv", "u.jsonl"] }')
+    for table in ("t.csv", "t.jsonl"):  # nothing to say of complete files
+        with warnings.catch_warnings(record=True) as quiet:
+            one(tmp_path, keys + f'["{table}"] }}')
+        assert not [w for w in quiet if "no column" in str(w.message)]
+    with pytest.raises(InputError) as error:
+        one(tmp_path, keys + '["u.jsonl", "v.jsonl"] }')
+    assert_mentions(error.value, tmp_path / "u.jsonl", "'mood'", "'moood'")
+    (tmp_path / "t.csv").write_text("text,moood\nd,a\ne,b\n")
+    with pytest.raises(InputError) as error:
+        one(tmp_path, keys + '["t.jsonl", "t.csv"] }')
+    assert_mentions(error.value, tmp_path / "t.csv", "'mood'", "'moood'")
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "is_advised"),
+    [
+        ("", ['{"text": "a", "label": "x"}', '{"text": "b"}'], True),
+        ("", ['{"text": "b"}', '{"text": "a", "label": "x"}'], True),
+        ("", ['{"text": "b"}', '{"text": "a", "labels": "x"}'], False),
+        (
+            'kind = "multi_label"',
+            ['{"text": "a", "label": ["x"]}', '{"text": "b"}'],
+            False,
+        ),
+    ],
+)
+def test_a_row_without_the_key_of_its_label_names_the_remedy(
+    options, lines, is_advised, tmp_path
+):
+    """Where other rows have the key, and the kind of task has rows without a label."""
+    with pytest.raises(InputError) as error:
+        one(tmp_path, f'files = "t.jsonl"\n{options}', t_jsonl="\n".join(lines))
+    number = 1 + ['"b"' in line for line in lines].index(True)
+    assert_mentions(error.value, f"{tmp_path / 't.jsonl'}:{number}", "'label'")
+    assert ('missing = "skip"' in str(error.value)) == is_advised
+
+
+@pytest.mark.parametrize("text", ["NaN", "nan", " NAN "])
+@pytest.mark.parametrize(
+    ("kind", "label"), [("regression", '"a"'), ("multi_label", '["a", "b"]')]
+)
+def test_the_text_nan_is_a_missing_number(kind, label, text, tmp_path):
+    """As tables are written with `na_rep="NaN"`."""
+    toml = f'{FILES}kind = "{kind}"\nlabel = {label}\n'
+    content = f"text,a,b\none,1,0\ntwo,{text},1\nthree,0,1\n"
+    _, splits = one(tmp_path, f'{toml}missing = "skip"', t_csv=content)
+    assert splits["train"].texts == ["one", "three"]
+    with pytest.raises(InputError) as error:
+        one(tmp_path, toml, t_csv=content)
+    assert_mentions(error.value, f"{tmp_path / 't.csv'}:3", 'missing = "skip"')
+
+
+def test_the_text_nan_is_a_class(tmp_path):
+    content = "text,label\none,NaN\ntwo,x\nthree,\n"
+    task, splits = one(tmp_path, f'{FILES}missing = "skip"', t_csv=content)
+    assert task.labels == ("NaN", "x")
+    assert splits["train"].texts == ["one", "two"]
+
+
 def test_a_split_may_be_several_files_of_any_format(tmp_path):
     toml = (
         'files = { train = ["t.csv", "t.jsonl", "t.parquet", "t.txt"], test = "t.csv" }'

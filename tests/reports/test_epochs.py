@@ -1,5 +1,6 @@
 """Lines of metrics.jsonl -> tables by epoch and curves, from a short and a long run."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -58,6 +59,10 @@ epoch 2       -     -      -  21.0000  70.00      -  0.000"""
     assert epochs.table(runs, TASKS) == expected
     markdown = epochs.table(runs, TASKS, markdown=True)
     assert "| epoch 2 | - | - | 20.0000 | 62.00 | 0.020 |" in markdown
+    own = dataclasses.replace(TASKS[0], title="_T_")
+    named = epochs.table({"[x](y)": runs["EW"]}, [own], markdown=True)
+    assert named.startswith(r"**\_T\_**")
+    assert r"|  | \[x](y) loss | \[x](y) M-F1 |" in named
     assert "|  | EW loss | EW M-F1 | MTRA loss | MTRA M-F1 | MTRA I |" in markdown
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.reports import styles, tables
+from mtra_jax.reports import grids, styles, tables
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Task
 
 
@@ -110,10 +110,34 @@ def test_markdown_has_the_same_figures():
         ("_em_ a*b", r"\_em\_ a\*b"),
         ("__b__", r"\_\_b\_\_"),
         (r"\*x `y` <z>", r"\\\*x \`y\` \<z>"),
+        ("[x](y) ![z]", r"\[x](y) !\[z]"),
+        ("~~no~~ ~3", r"\~\~no\~\~ \~3"),
+        ("$a$ costs $5", r"\$a\$ costs \$5"),
+        ("&amp; &#35; R&D; a & b", r"\&amp; \&#35; R\&D; a & b"),
+        ("*a *b* c*", r"\*a \*b\* c\*"),
+        ("</z> <!-- <?x", r"\</z> \<!-- \<?x"),
+        ("mtra tuned", "mtra tuned"),
+        ("a-b x_1 R&D", "a-b x_1 R&D"),
+        ("p < 0.05, 5 > 3, 2 * 3 + (a) #1!", "p < 0.05, 5 > 3, 2 * 3 + (a) #1!"),
     ],
 )
 def test_markdown_shows_the_signs_of_a_name(name, expected):
     assert styles.MARKDOWN.escape(name) == expected
+
+
+def test_all_names_in_markdown_are_escaped():
+    """Those of rows and tasks, in the table and in the notes below it."""
+    task = Task("t", "_T_", "classification", ("x", "y"), ("accuracy",))
+    rows = {"[x](y)": {"t": {"accuracy": 1.0}, "avg": 1.0}}
+    head, _, row, _, note = tables.markdown_table(rows, [task], "[x](y)").split("\n")
+    assert head == r"|  | \_T\_ Acc | Avg. | Δp |"
+    assert row == r"| \[x](y) | 1.00 | 1.00 | - |"
+    assert r"no Δp: \_T\_ Acc of \[x](y) is 1.00" in note
+    column = grids.Column("~a~", "b")
+    grid = grids.Grid("_c_", [column], [grids.Line("$d$", ["<e>"])], ["* f: _g_"])
+    title, _, head, _, row, _, note = grids.markdown(grid).split("\n")
+    assert (title, head) == (r"**\_c\_**", r"|  | \~a\~ b |")
+    assert (row, note) == (r"| \$d\$ | \<e> |", r"\* f: \_g\_")
 
 
 def test_markdown_escapes_bars_in_names():

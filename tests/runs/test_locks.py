@@ -109,6 +109,26 @@ def test_a_directory_that_cannot_be_made_is_an_error():
         pass
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "b" * 300 + "/below", "a\0b"])
+def test_an_impossible_name_is_an_error_of_one_line(name, tmp_path):
+    def hold(place):
+        with locks.held(place):
+            pass
+
+    def hold_together(place):
+        with locks.held_together([tmp_path / "new", place]):
+            pass
+
+    checks = [hold, locks.check_usable]
+    checks += [] if "\0" in name else [locks.check_free, hold_together]
+    for check in checks:
+        with pytest.raises(InputError) as error:
+            check(tmp_path / name)
+        assert_mentions(error.value, "cannot be written", "expected a directory")
+        assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_lock_file_has_the_permissions_of_the_umask(tmp_path):
     before = os.umask(0o007)
     try:

@@ -247,6 +247,18 @@ def test_rates_are_medians_of_finished_runs():
     assert estimates.from_results([]) is None
 
 
+def test_several_runs_at_a_time_take_at_least_as_long_as_the_longest():
+    assert estimates.at_a_time([11.2] * 5 + [20.8] * 5, 10) == 20.8
+    # 3 | 1, 1, 4: the last run follows the two short ones.
+    assert estimates.at_a_time([3, 1, 1, 4], 2) == 6
+    assert estimates.at_a_time([3, 1, 1, 4], 1) == 9
+    # The second batch starts when the first has ended, and has a run for each of two.
+    line = estimates.of_jobs([[60, 60, 60], [90, 30]], 3, "run")
+    assert line.startswith(f"{estimates.duration(300)}, one run")
+    assert f"or {estimates.duration(150)} if 3 at a time" in line
+    assert " at a time" not in estimates.of_jobs([[60], [90]], 3, "run")
+
+
 def test_an_estimate_follows_passes_epochs_and_examples():
     part = sources.Examples(["so"] * 10, np.zeros(10, np.int32))
     splits = {

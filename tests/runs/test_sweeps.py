@@ -21,10 +21,12 @@ from mtra_jax.methods import registry
 from mtra_jax.runs import (
     definitions,
     display,
+    estimates,
     experiments,
     inputs,
     locks,
     loop,
+    study_listing,
     sweep,
     training,
 )
@@ -631,6 +633,27 @@ def test_a_dry_run_lists_the_runs_and_makes_nothing(tmp_path, sweep_file, capsys
     assert [row.split()[:2] for row in rows] == [["w/ew", "2"], ["w/mtra", "2"]]
     assert about.startswith("all epochs take about ")
     assert not (tmp_path / "w").exists()
+
+
+def test_a_listing_is_no_shorter_than_its_longest_run(
+    tmp_path, sweep_file, monkeypatch
+):
+    times = {"ew": 60, "mtra": 600}
+    rates = estimates.Rates({}, 1.0, "from a step")
+    monkeypatch.setattr(estimates, "from_step", lambda config: rates)
+    monkeypatch.setattr(
+        estimates, "seconds", lambda config, data, rates: times[config.method.name]
+    )
+    plan = sweep.make_plan(experiments.load(f"{sweep_file}:ew+mtra"), tmp_path, SMALL)
+    about = [
+        study_listing.of_sweep(plan, count).splitlines()[-1] for count in (1, 2, 3, 9)
+    ]
+    assert estimates.duration(1320) in about[0]
+    assert " at a time" not in about[0]
+    # In the order ew, mtra, ew, mtra.
+    assert f"or {estimates.duration(720)} if 2 at a time" in about[1]
+    assert f"or {estimates.duration(660)} if 3 at a time" in about[2]
+    assert f"or {estimates.duration(600)} if 4 at a time" in about[3]
 
 
 def test_a_dry_run_without_data_lists_the_runs_without_their_time(tmp_path, capsys):
