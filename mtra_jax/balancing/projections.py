@@ -3,6 +3,9 @@
 Every function makes a `Balancer` that reads the inner products [T, T] of the gradients. A
 step costs one forward and T backward passes, and holds T gradients. The gradient is
 Σ_t w_t g_t: projections, too, stay in the span of the g_t.
+
+With `select` or `represent` of `value_and_grad` the parameters of one task take the plain
+gradient of its loss, unless a docstring states another one.
 """
 
 import jax
@@ -26,6 +29,9 @@ def pcgrad() -> Balancer:
     order, where the two have a negative inner product. The step needs `rng`.
 
     Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
+
+    Raises:
+      ValueError: the step: `rng` is missing.
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
@@ -70,7 +76,7 @@ def gradvac(decay: float = 0.01) -> Balancer:
     Source: Wang et al. 2021, "Gradient Vaccine", Eq. 3-4 and Algorithm 1.
 
     Raises:
-      ValueError: `decay` is not in [0, 1].
+      ValueError: `decay` is not in [0, 1]. The step: `rng` is missing.
     """
     checks.share("decay", decay)
 
