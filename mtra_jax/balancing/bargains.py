@@ -166,7 +166,7 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
 
 
 def _fair(inputs: Inputs, alpha: float) -> jax.Array:
-    """Returns the weights with (G w)_t = w_t^(−1/α); 0 for absent tasks and zero gradients."""
+    """The weights with (G w)_t = w_t^(−1/α); 0 for absent tasks and zero gradients."""
     gram = inputs.gram
     counts = inputs.present & (jnp.diagonal(gram) > 0)
     eye = jnp.eye(len(gram), dtype=gram.dtype)

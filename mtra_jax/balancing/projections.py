@@ -271,7 +271,7 @@ def _is_kept(values: jax.Array) -> jax.Array:
 
 
 def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The pseudo-inverse of a symmetric positive matrix [T, T], times `right` [T]; its rank."""
+    """The pseudo-inverse of a positive matrix [T, T], times `right` [T]; its rank."""
     values, vectors = jnp.linalg.eigh(matrix)
     is_kept = _is_kept(values)
     inverse = jnp.where(is_kept, 1 / jnp.where(is_kept, values, 1), 0)

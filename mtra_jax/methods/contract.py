@@ -118,8 +118,9 @@ class Merge(Protocol):
 class Weighted(NamedTuple):
     """The gradient of one scalar function of the losses.
 
-    Its derivatives with respect to the losses are logged as the tasks' weights. `floor`:
-    that of its logarithm; the steps log which losses lie at or below it. None: no logarithm.
+    Its derivatives with respect to the losses are logged as the tasks' weights.
+    `floor`: that of its logarithm; the steps log which losses lie at or below it. None:
+    no logarithm.
     """
 
     objective: Objective
@@ -139,9 +140,9 @@ class AlignedPasses(NamedTuple):
 class WeightedGradients(NamedTuple):
     """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
 
-    Parameters of a single task have other weights, 1 for most methods. The losses and terms
-    of a task that is absent from a batch must be 0. With `sharpness` the gradients are those
-    at the parameters that SAMO perturbs.
+    Parameters of a single task have other weights, 1 for most methods. The losses and
+    terms of a task that is absent from a batch must be 0. With `sharpness` the
+    gradients are those at the parameters that SAMO perturbs.
     """
 
     combine: Combine

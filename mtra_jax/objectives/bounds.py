@@ -51,7 +51,7 @@ def smile_bound(
     axis_name: str | None = None,
     marginal_where: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns E[joint] − log E[clip(exp marginal, e^−τ, e^τ)], the SMILE estimate of I(Z; Y).
+    """Returns E[joint] − log E[clip(exp marginal, e^−τ, e^τ)], SMILE's estimate of I(Z; Y).
 
     The arguments are those of `dv_bound`, and `clip` is τ. The value is that of the
     formula, the gradient is that of `jsd_bound`: see below.
