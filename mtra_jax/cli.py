@@ -1,4 +1,4 @@
-"""Arguments of a command -> flags and configuration; failures -> a line and an exit code."""
+"""Arguments of a command -> flags and configuration; failures -> a line, an exit code."""
 
 import argparse
 import os

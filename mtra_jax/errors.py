@@ -35,7 +35,7 @@ class InputError(_OneLine, ValueError):
 
 
 class RunError(_OneLine, RuntimeError):
-    """A failure despite correct input. Scripts print its single line and exit with code 1."""
+    """A failure despite correct input. Scripts print its line and exit with code 1."""
 
 
 class Interrupted(_OneLine, KeyboardInterrupt):

@@ -22,6 +22,7 @@ from mtra_jax.runs import experiments
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MODULE_LINES = 350
 MAX_BODY_LINES = 60
+MAX_DOC_LINE = 92
 
 # Room -> what of the package it may import, besides itself.
 ROOMS = {
@@ -261,6 +262,24 @@ def bodies_are_short(module):
                 yield node.lineno, f"body of {node.name}: {size} lines"
 
 
+def docstrings_are_narrow(module):
+    # Examples of doctest, with their output, and commands are lines as they are.
+    if not module.is_in("mtra_jax") or module.is_in("mtra_jax/runs"):
+        return
+    lines = module.text.splitlines()
+    for node in ast.walk(module.tree):
+        value = node.value if isinstance(node, ast.Expr) else None
+        if not isinstance(getattr(value, "value", None), str):
+            continue
+        is_example = False
+        for number in range(node.lineno, node.end_lineno + 1):
+            line = lines[number - 1]
+            is_example = bool(line.strip()) and (is_example or ">>> " in line)
+            is_command = line.lstrip().startswith(("mtra-jax ", "mtra_jax."))
+            if len(line) > MAX_DOC_LINE and not is_example and not is_command:
+                yield number, f"{len(line)} characters; at most {MAX_DOC_LINE}"
+
+
 def modules_are_named_after_their_subject(module):
     for part in PurePosixPath(module.path).parts:
         if re.fullmatch(r"_?(utils?|helpers?|commons?|misc)(\.py)?", part):
@@ -296,6 +315,7 @@ RULES = (
     few_modules_name_devices,
     modules_are_short,
     bodies_are_short,
+    docstrings_are_narrow,
     modules_are_named_after_their_subject,
     modules_say_what_they_do,
     only_commands_print,
@@ -515,6 +535,8 @@ BREACHES = [
     (few_modules_name_devices, "train/step.py", "from jax.sharding import shard_map"),
     (modules_are_short, "data/a.py", "x = 1\n" * 351),
     (bodies_are_short, "data/a.py", f"def f():\n    '''Doc.'''\n{LONG_BODY}"),
+    (docstrings_are_narrow, "data/a.py", f'def f():\n    """{"x" * 86}"""'),
+    (docstrings_are_narrow, "data/a.py", f'x = 1\n"""A.\n\n{"x" * 93}\n"""'),
     (modules_are_named_after_their_subject, "data/utils.py", ""),
     (modules_are_named_after_their_subject, "helpers/a.py", ""),
     (modules_say_what_they_do, "data/a.py", "x = 1"),
@@ -540,6 +562,11 @@ KEPT = [
     ("runs/checkpoints.py", "from orbax import checkpoint"),
     ("data/a.py", "x = 1\n" * 349),
     ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
+    (
+        "data/a.py",
+        f'def f():\n    """A.\n\n    >>> f()\n    {"x" * 99}\n    """',
+    ),
+    ("data/a.py", f'def f():\n    """{"x" * 82}"""\n    return {"x" * 99}'),
     ("reports/a.py", "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d"),
 ]
 

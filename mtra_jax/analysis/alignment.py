@@ -11,9 +11,9 @@ def alignment(z: Any, z_again: Any, alpha: float = 2.0) -> float:
     """Returns mean_i ‖z_i/‖z_i‖ − z'_i/‖z'_i‖‖^alpha; lower is better aligned.
 
     `z` and `z_again` [N, H]: representations of the same texts in the same order, with
-    different dropout masks in the encoder. With `alpha` 2 the result lies in [0, 4]. It is
-    the SA loss of MTRA's Table 5, whose text names this measure but no scale: the rows are
-    scaled to length 1, as in the source.
+    different dropout masks in the encoder. With `alpha` 2 the result lies in [0, 4]. It
+    is the SA loss of MTRA's Table 5, whose text names this measure but no scale: the
+    rows are scaled to length 1, as in the source.
 
     Raises:
       ValueError: the shapes differ or are not [N, H], or a row is zero or not finite.

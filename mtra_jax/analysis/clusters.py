@@ -36,7 +36,8 @@ def agreement(z: Any, labels: Any, *, seed: int) -> float:
 def k_means(z: Any, k: int, *, seed: int, restarts: int = 10) -> Clusters:
     """Returns the best of `restarts` runs of Lloyd's algorithm, a function of `seed`.
 
-    `z` [N, H]. Each run starts at k rows drawn by k-means++ (Arthur & Vassilvitskii 2007).
+    `z` [N, H]. Each run starts at k rows drawn by k-means++ (Arthur & Vassilvitskii
+    2007).
 
     Raises:
       ValueError: `z` is not a finite [N, H], or k is not between 1 and N.

@@ -52,8 +52,8 @@ def cosines(products: Any) -> np.ndarray:
 def conflict_share(products: Any) -> np.ndarray:
     """Returns the share [...] of pairs of tasks whose gradients have a negative cosine.
 
-    `products` [..., T, T], as `gramian` returns. Pairs with a zero gradient are left out;
-    NaN if no pair is left.
+    `products` [..., T, T], as `gramian` returns. Pairs with a zero gradient are left
+    out; NaN if no pair is left.
 
     Raises:
       ValueError: the last two axes differ.

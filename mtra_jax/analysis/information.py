@@ -26,10 +26,10 @@ PAIRS = 64
 class Estimate(NamedTuple):
     """A critic's bound on the rows it was trained on, and on those it was not.
 
-    `validation` of InfoNCE is a lower bound in expectation. MINE's is slightly above one,
-    as the logarithm of a sample's mean is biased; SMILE is no bound, as it is clipped.
-    `training` may pass I by what the critic learned by heart. `step`: the number of steps
-    of the critic that was chosen.
+    `validation` of InfoNCE is a lower bound in expectation. MINE's is slightly above
+    one, as the logarithm of a sample's mean is biased; SMILE is no bound, as it is
+    clipped. `training` may pass I by what the critic learned by heart. `step`: the
+    number of steps of the critic that was chosen.
     """
 
     training: float
@@ -40,8 +40,8 @@ class Estimate(NamedTuple):
 class Budget(NamedTuple):
     """How a critic is trained: by Adam, on batches drawn without replacement.
 
-    `widths`: units of the hidden layers. `held_out`: the share of the training rows that
-    choose the best of `checks` equally spaced steps; 0 for the last step. `pairs`:
+    `widths`: units of the hidden layers. `held_out`: the share of the training rows
+    that choose the best of `checks` equally spaced steps; 0 for the last step. `pairs`:
     independent y for each z of a batch, at most `batch_size` − 1.
     """
 
@@ -131,7 +131,7 @@ def estimate(
     critic's checks was finite.
 
     Raises:
-      ValueError: the shapes do not fit, a part has fewer than two rows, or an entry is not
+      ValueError: shapes do not fit, a part has fewer than two rows, or an entry is not
         finite.
 
     Source: MTRA, section 4.4 and Table 6, which fixes the critic (`widths`) but neither

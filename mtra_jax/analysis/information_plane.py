@@ -1,9 +1,10 @@
 """Representations of a task's texts -> a point of the information plane, in nats.
 
 InfoMTL's figure 2 has I(X; Z) across and I(Z; Z_t) upwards, an epoch a point. The paper
-does not say how it estimates them. Its Eq. 2 bounds I(X; Z) from below by I(Z; Z'), with
-Z' a second dropout view of the same texts, since Z and Z' are independent given X. This is
-what is estimated here, by a fresh critic as in `information`, and so is I(Z; Z_t).
+does not say how it estimates them. Its Eq. 2 bounds I(X; Z) from below by I(Z; Z'),
+with Z' a second dropout view of the same texts, since Z and Z' are independent given X.
+This is what is estimated here, by a fresh critic as in `information`, and so is
+I(Z; Z_t).
 """
 
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def point(
 
 
 def view_bound(z: Any, z_again: Any, temperature: float = 1.0) -> float:
-    """Returns log N − InfoNCE(z, z'; τ), the bound on I(X; Z) that InfoMTL itself raises.
+    """Returns log N − InfoNCE(z, z'; τ), the bound on I(X; Z) that InfoMTL raises.
 
     It needs no critic, and is at most log N. `z` and `z_again` [N, H].
 

@@ -21,8 +21,8 @@ Attack = Callable[[Callable[[Point], Point], Point, jax.Array, jax.Array], Point
 def fgm(per_row: bool = False) -> Attack:
     """One step along the gradient of the loss.
 
-    With `per_row` every leaf is [B, ...] and each of the B rows moves by `size`, such as
-    the embeddings of each text; otherwise all leaves together do.
+    With `per_row` every leaf is [B, ...] and each of the B rows moves by `size`, such
+    as the embeddings of each text; otherwise all leaves together do.
 
     Source: Miyato et al. 2017, Eq. 5; InfoMTL, figure 3.
     """
@@ -37,7 +37,7 @@ def fgm(per_row: bool = False) -> Attack:
 
 
 def pgd(steps: int = 10, rate: float = 0.25, per_row: bool = False) -> Attack:
-    """`steps` steps of length `rate` × `size`, projected onto the ball of radius `size`.
+    """`steps` steps of length `rate` × `size`, projected on the ball of radius `size`.
 
     It starts in the centre, and draws nothing. `per_row`: see `fgm`.
 
@@ -102,11 +102,12 @@ def curve(
 ) -> list[float]:
     """Returns `metric` of the outputs under noise of each of the `sizes`.
 
-    `apply(params, batch)` returns the outputs, without dropout. `loss(outputs, batch)` is
-    the scalar that an adversary raises. `metric` takes the outputs of all batches, in
-    their order. `select(params)` returns a pytree of booleans, or a prefix of one: the
-    True leaves are moved, anew for each batch. Size 0 gives the figure without noise.
-    Batch i has the same key for every size, so that a random direction only grows.
+    `apply(params, batch)` returns the outputs, without dropout. `loss(outputs, batch)`
+    is the scalar that an adversary raises. `metric` takes the outputs of all batches,
+    in their order. `select(params)` returns a pytree of booleans, or a prefix of one:
+    the True leaves are moved, anew for each batch. Size 0 gives the figure without
+    noise. Batch i has the same key for every size, so that a random direction only
+    grows.
 
     Raises:
       ValueError: a size is negative, or `select` selects nothing.

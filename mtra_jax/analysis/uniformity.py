@@ -8,11 +8,11 @@ from mtra_jax.analysis import vectors
 
 
 def uniformity(z: Any, t: float = 2.0, *, chunk: int = 512) -> float:
-    """Returns log mean exp(−t ‖u_i − u_j‖²) over the pairs i < j; lower is more uniform.
+    """Returns log mean exp(−t ‖u_i − u_j‖²) over pairs i < j; lower is more uniform.
 
-    `z` [N, H], at least two rows; u_i is row i scaled to length 1. The points of a uniform
-    distribution in H dimensions have log(exp(−2t) ₀F₁(; H/2; t²)), about −4 for `t` 2 and
-    large H; equal rows have 0. Memory is `chunk` × N, time N² H / 2.
+    `z` [N, H], at least two rows; u_i is row i scaled to length 1. The points of a
+    uniform distribution in H dimensions have log(exp(−2t) ₀F₁(; H/2; t²)), about −4 for
+    `t` 2 and large H; equal rows have 0. Memory is `chunk` × N, time N² H / 2.
 
     Raises:
       ValueError: `z` is not [N, H] with N > 1, or a row is zero or not finite.

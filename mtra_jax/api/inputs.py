@@ -116,7 +116,7 @@ def evaluation_data(
     benchmark's files.
 
     Raises:
-      InputError: the data are missing, the model has none of the tasks, or a label is not
+      InputError: data are missing, the model has none of the tasks, or a label is not
         one of the model's.
     """
     if split not in SPLITS:

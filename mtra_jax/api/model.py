@@ -105,6 +105,8 @@ class Model:
     def encode(self, texts: Iterable[Text], task: str | None = None) -> np.ndarray:
         """Returns z, the last hidden state of each text's first token: float32 [N, H].
 
+        The encoder computes in the run's `compute_dtype`, by default bfloat16 on
+        accelerators and float32 on CPUs; z is then cast to float32.
         `task`: whose encoder is used, if each task has another one.
 
         Raises:

@@ -37,23 +37,29 @@ def train(
 ) -> Model:
     """Trains a model in the directory `workdir`, or continues the run that is there.
 
+    `config`: a configuration, or FILE:NAME of a preset, such as "mtra:tiny_synthetic".
+      The other arguments change it; `tasks` and `backbone` may then be left out.
     `tasks`: a TOML file, the name of a built-in benchmark, or a list of (Task, {split:
-    examples}). Values that are not given are the paper's for RoBERTa (rate 5e-5, β = 1,
-    ε = 5; own tasks: ε = 1), whatever the backbone; `config="mtra:tiny_synthetic"` takes
-    those of a preset. `backbone`: a directory or a name on the hub; "" for a new encoder; not
-    given with `warm_start`, a run whose encoder is taken.
-    `method`: "mtra" if not given. `overrides`: any other keys of the configuration, such
-    as `epochs=3`, `data={"limit": 100}` or `**{"data.limit": 100}`. `config`: in place of
-    tasks, backbone and method, or to be changed by them: a configuration, or FILE:NAME.
+      examples}).
+    `backbone`: a directory or a name on the hub; "" for a new encoder. Not given with
+      `warm_start=RUN`, whose encoder is taken.
+    `method`: its name; without it that of `config`, or "mtra".
+    `workdir`: the directory of the run.
+    `quiet`: only problems are reported, on standard error.
+    `overrides`: any other keys of the configuration, such as `epochs=3`,
+      `data={"limit": 100}` or `**{"data.limit": 100}`.
+
+    Without `config` all other values are the paper's for RoBERTa (rate 5e-5, β = 1,
+    ε = 5; own tasks: ε = 1), whatever the backbone.
 
     Control-C, or a notebook's button, stops training after the next step and saves its
     state; a second one stops at once. The same call continues. Python's own handler of
-    the signal is back afterwards, and a caller's other one is left alone. JAX's cache of
-    compiled programs stays set for the process, except with `data={"cache_dir": ""}`.
-    With `quiet` only problems are reported, on standard error.
+    the signal is back afterwards, and a caller's other one is left alone. JAX's cache
+    of compiled programs stays set for the process, except with
+    `data={"cache_dir": ""}`.
 
     Raises:
-      InputError: a value, a file or an example is wrong, or `workdir` holds another run.
+      InputError: a value, a file or an example is wrong, or `workdir` has another run.
       RunError: training failed.
       Interrupted: the user has interrupted the call; a `KeyboardInterrupt`.
     """
@@ -105,7 +111,8 @@ def configuration(
     """The configuration of `train`, and the examples of tasks that are a list.
 
     Raises:
-      InputError: a key is unknown, a value does not fit, or tasks or backbone are missing.
+      InputError: a key is unknown, a value does not fit, or tasks or backbone are
+        missing.
     """
     if not (config is None or isinstance(config, ConfigDict | str)):
         raise InputError(

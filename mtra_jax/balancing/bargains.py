@@ -1,8 +1,11 @@
-"""Gramian of the tasks' gradients -> weights that solve a small optimisation problem.
+"""Gramian of the tasks' gradients -> weights: bargains, equal norms, learned weights.
 
 Every function makes a `Balancer` that reads the inner products [T, T] of the gradients. A
-step costs one forward and T backward passes, holds T gradients, and solves a problem of T
-variables (`solvers`).
+step costs one forward and T backward passes, and holds T gradients. All but `db_mtl` and
+`gradnorm` solve an optimisation problem of T variables in each step (`solvers`).
+
+With `select` or `represent` of `value_and_grad` the parameters of one task take the plain
+gradient of its loss, unless a docstring states another one.
 """
 
 import jax
@@ -163,7 +166,7 @@ def fairgrad(alpha: float = 2.0) -> Balancer:
 
 
 def _fair(inputs: Inputs, alpha: float) -> jax.Array:
-    """Returns the weights with (G w)_t = w_t^(−1/α); 0 for absent tasks and zero gradients."""
+    """The weights with (G w)_t = w_t^(−1/α); 0 for absent tasks and zero gradients."""
     gram = inputs.gram
     counts = inputs.present & (jnp.diagonal(gram) > 0)
     eye = jnp.eye(len(gram), dtype=gram.dtype)
@@ -210,7 +213,9 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
     the first step's over the mean of these ratios. `State.learned` holds logits s, with w
     = T softmax(s), so that the weights sum to T; the paper learns w and divides by the sum
     after each step. Their gradient is that of Σ_t |n_t − mean(n) r_t^α| with the goals
-    held constant. The parameters of one task take w_t times its gradient, that of Σ w_t ℓ_t.
+    held constant. The parameters of one task take w_t times its gradient, that of
+    Σ w_t ℓ_t. For losses above 0: a first loss of 0 counts as not set, and the next one
+    takes its place.
 
     Source: Chen et al. 2018, "GradNorm", Eq. 1-2 and Algorithm 1.
 

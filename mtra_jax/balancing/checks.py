@@ -178,7 +178,7 @@ def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
 
 
 def like(name: str, tree: Tree, params: Tree) -> Tree:
-    """Returns `tree`, the result of the function `name`, if it has the structure of `params`.
+    """Returns `tree`, which the function `name` returned, if it is like `params`.
 
     Raises:
       ValueError: it does not.

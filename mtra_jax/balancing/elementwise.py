@@ -1,6 +1,8 @@
 """Gradients of T tasks -> one gradient, entry by entry.
 
-Both functions make a `Balancer` that reads the gradients themselves.
+Both functions make a `Balancer` that reads the gradients themselves. With `select` or
+`represent` of `value_and_grad` the parameters of one task take the plain gradient of its
+loss.
 """
 
 import functools
@@ -28,6 +30,9 @@ def graddrop() -> Balancer:
     of `value_and_grad`.
 
     Source: Chen et al. 2020, "Just Pick a Sign", Algorithm 1, without leak.
+
+    Raises:
+      ValueError: the step: `rng` is missing.
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:

@@ -3,6 +3,9 @@
 Every function makes a `Balancer` that reads the inner products [T, T] of the gradients. A
 step costs one forward and T backward passes, and holds T gradients. The gradient is
 Σ_t w_t g_t: projections, too, stay in the span of the g_t.
+
+With `select` or `represent` of `value_and_grad` the parameters of one task take the plain
+gradient of its loss, unless a docstring states another one.
 """
 
 import jax
@@ -26,6 +29,9 @@ def pcgrad() -> Balancer:
     order, where the two have a negative inner product. The step needs `rng`.
 
     Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
+
+    Raises:
+      ValueError: the step: `rng` is missing.
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
@@ -70,7 +76,7 @@ def gradvac(decay: float = 0.01) -> Balancer:
     Source: Wang et al. 2021, "Gradient Vaccine", Eq. 3-4 and Algorithm 1.
 
     Raises:
-      ValueError: `decay` is not in [0, 1].
+      ValueError: `decay` is not in [0, 1]. The step: `rng` is missing.
     """
     checks.share("decay", decay)
 
@@ -265,7 +271,7 @@ def _is_kept(values: jax.Array) -> jax.Array:
 
 
 def _pseudo_solve(matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The pseudo-inverse of a symmetric positive matrix [T, T], times `right` [T]; its rank."""
+    """The pseudo-inverse of a positive matrix [T, T], times `right` [T]; its rank."""
     values, vectors = jnp.linalg.eigh(matrix)
     is_kept = _is_kept(values)
     inverse = jnp.where(is_kept, 1 / jnp.where(is_kept, values, 1), 0)

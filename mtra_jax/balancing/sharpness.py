@@ -53,7 +53,10 @@ def task_keys(rng: jax.Array, count: int) -> jax.Array:
 
 
 def directions(key: jax.Array, params: list[jax.Array], leaves: Leaves) -> list:
-    """Returns z from N(0, I) for the shared leaves, 0 for the others."""
+    """Returns z from N(0, I) for the shared leaves, the number 0 for the others.
+
+    `params`: the leaves of the parameters. Each z has the shape and type of its leaf.
+    """
     keys = jax.random.split(key, len(params))
     return [
         jax.random.normal(k, leaf.shape, leaf.dtype) if owner == SHARED else 0.0
@@ -64,7 +67,10 @@ def directions(key: jax.Array, params: list[jax.Array], leaves: Leaves) -> list:
 def along(
     params: list[jax.Array], direction: list, step: float | jax.Array
 ) -> list[jax.Array]:
-    """Returns `params` moved by `step` times `direction`."""
+    """Returns `params` moved by `step` times `direction`, a result of `directions`.
+
+    `step`: a scalar. Leaves have the shapes and types of those of `params`.
+    """
     return [
         jnp.asarray(leaf + step * z, leaf.dtype)
         for leaf, z in zip(params, direction, strict=True)
@@ -82,8 +88,10 @@ def perturbed(
 ) -> list[jax.Array]:
     """Returns the parameters at which SAMO takes the gradient of `task`.
 
-    `mean_gradient`: that of the mean of the losses. `slope`: of the task's loss along
-    `direction`, of which the sign alone counts: the layers' normalisation cancels its size.
+    `mean_gradient`: that of the mean of the losses, or a multiple of it; leaves like those
+    of `params`, as are those returned. `direction`: a result of `directions`. `slope`: a
+    scalar, of the task's loss along `direction`, of which the sign alone counts: the
+    leaves' normalisation cancels its size. `task`: its number, a scalar.
     """
     rho, alpha, _ = sharpness
 
@@ -144,32 +152,43 @@ def samo_value_and_grad(
 ) -> Step:
     """Sharpness-aware multi-task optimisation (SAMO) around any balancer.
 
-    The balancer gets the gradients g_t of ℓ_t at θ + ε_t in place of those at θ:
+    The balancer gets the gradients g_t of ℓ_t at θ + ε_t in place of those at θ. g_0 is
+    the gradient of the mean loss of the tasks present, z is drawn from N(0, I) for the
+    shared leaves and is 0 for the others. Over the shared leaves l:
 
-        ε_t = ρ d_t / ‖d_t‖, d_t = α g_0 + (1 − α) ‖g_0‖ ĝ_t / ‖ĝ_t‖, the last per leaf,
+        ε_t = ρ d_t / ‖d_t‖, the norm over all shared leaves together,
+        d_t,l = α g_0,l + (1 − α) ‖g_0,l‖ s_t z_l / ‖z_l‖, the norms of the leaf alone,
+        s_t = sign(ℓ_t(θ + μ z) − ℓ_t(θ − μ z)).
 
-    where g_0 is the gradient of the mean loss, and ĝ_t an estimate of task t's gradient by
-    two forward passes: z (ℓ_t(θ + μ z) − ℓ_t(θ − μ z)) / 2μ with z from N(0, I). Losses,
-    and weights from them, are those at θ.
+    s_t z_l / ‖z_l‖ is the direction of the paper's estimate of task t's gradient by two
+    forward passes, z (ℓ_t(θ + μ z) − ℓ_t(θ − μ z)) / 2μ. Losses, and weights from them,
+    are those at θ.
 
     Arguments and results are those of `value_and_grad`; the step needs `rng`. In place of
-    its `select`, `owners(params)` returns a tree like `params` of the index of the task
-    that owns each leaf, `SHARED` (−1) for shared ones; all are shared by default. A task's
-    own leaves move by ρ along g_0, and take the gradient of its loss, as in `value_and_grad`.
+    its `select`, `owners(params)` returns a tree like `params` of the number of the task
+    that owns each leaf, `SHARED` (−1) for shared ones; all are shared by default. For task
+    t the leaves that it owns move by ρ g_0 / ‖g_0‖, with the norm over these leaves. They
+    take the gradient of its loss at θ + ε_t, weighted as in `value_and_grad`.
 
     A step costs T + 1 forward and backward passes, 2 T forward passes, and the memory of
-    T + 3 gradients. The tasks' passes run one after the other.
+    T + 3 gradients. The tasks' passes run one after the other, and tasks that are absent
+    cost theirs, too. The method `samo` of the trainer differs in four points: the layers
+    of the encoder, whose arrays are stacked, are leaves one by one; the 2 T passes have no
+    dropout; only tasks of the batch have passes; and the balancer is the plain sum or one
+    of pcgrad, cagrad, mgda and fairgrad.
 
-    The released code divides by ‖ĝ_t‖ also where both losses are equal; here the estimate is
-    then 0. `losses_fn` has no mode of evaluation, in which the code takes the two passes.
+    The released code divides by the estimate's norm also where both losses are equal; here
+    s_t is then 0. `losses_fn` has no mode of evaluation, in which the code takes the two
+    passes.
 
     Source: Ban et al. 2025, "SAMO: A Lightweight Sharpness-Aware Approach for Multi-Task
-    Optimization with Joint Global-Local Perturbation", with the numbers of the scripts of
-    its code.
+    Optimization with Joint Global-Local Perturbation", arXiv 2507.07883, and its released
+    code, from whose scripts the numbers are.
 
     Raises:
-      ValueError: `rho` or `mu` is not positive, or `alpha` is not in [0, 1]. The step: as
-        in `value_and_grad`; the result of `owners` does not fit `params`.
+      ValueError: `rho` or `mu` is not positive, or `alpha` is not in [0, 1]. The step:
+        `rng` is missing; the result of `owners` does not fit `params`; as in
+        `value_and_grad`.
     """
     sharpness = Sharpness(rho, alpha, mu)
     check(sharpness)

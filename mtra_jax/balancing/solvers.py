@@ -99,10 +99,10 @@ def on_support(
 ) -> jax.Array:
     """Improves an approximate minimiser x of ½ xᵀMx + cᵀx over x ≥ 0 (and Σ x = 1).
 
-    `matrix` M [T, T], positive semidefinite; `linear` c and `x` [T]. Each of `ROUNDS` rounds
-    takes from the last solution and its multipliers which numbers are not 0, and solves for
-    these alone. Returns the best solution that is feasible, `x` if none is better. In float32
-    this yields the digits that a barrier cannot resolve.
+    `matrix` M [T, T], positive semidefinite; `linear` c and `x` [T]. Each of `ROUNDS`
+    rounds takes from the last solution and its multipliers which numbers are not 0, and
+    solves for these alone. Returns the best solution that is feasible, `x` if none is
+    better. In float32 this yields the digits that a barrier cannot resolve.
 
     Source: Hintermüller, Ito & Kunisch 2002, "The primal-dual active set strategy as a
     semismooth Newton method".

@@ -26,8 +26,8 @@ from mtra_jax.balancing.contract import (
 def ew(reduction: str = "mean") -> Balancer:
     """Equal weighting: L = (1/T) Σ_t ℓ_t, or Σ_t ℓ_t with `reduction="sum"`.
 
-    Source: the baseline of every multi-task paper; "unitary scalarisation" in Kurin et al.
-    2022.
+    Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T; the sum is the "unitary
+    scalarization" of Kurin et al. 2022.
 
     Raises:
       ValueError: `reduction` is not "mean" or "sum".
@@ -73,6 +73,9 @@ def rlw() -> Balancer:
     The step needs `rng`. The weights sum to 1.
 
     Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", Algorithm 2.
+
+    Raises:
+      ValueError: the step: `rng` is missing.
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
@@ -88,10 +91,13 @@ def rlw() -> Balancer:
 def uw(factors: ArrayLike = 1.0) -> Balancer:
     """Uncertainty weighting (UW): L = Σ_t c_t exp(−s_t) ℓ_t + s_t/2, s_t learned.
 
-    `factors`: c_t, 1 for cross-entropy and 1/2 for squared errors. s_t = log σ_t² starts at
-    0 and lies in `State.learned`.
+    `factors`: c_t, one number or [T], 1 for cross-entropy and 1/2 for squared errors.
+    s_t = log σ_t² starts at 0 and lies in `State.learned`.
 
     Source: Kendall et al. 2018, Eq. 7 and 10.
+
+    Raises:
+      ValueError: the step: `factors` are not one finite number or T of them.
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
@@ -165,7 +171,7 @@ def si(floor: float = 1e-2) -> Balancer:
     Below `floor` the logarithm is continued by its tangent, so that losses at or below 0
     have finite values and gradients.
 
-    Source: Hu et al. 2026 (MTRA), Eq. 9 without alignment.
+    Source: Hu et al. 2026 (MTRA), appendix B.2 (SI), which is Eq. 3 with β = 0.
 
     Raises:
       ValueError: `floor` is not positive.
@@ -191,13 +197,14 @@ def stch(
 ) -> Balancer:
     """Smooth Tchebycheff scalarisation (STCH): L = μ log Σ_t exp(λ_t (ℓ_t − z_t) / μ).
 
-    `weights`: λ, 1/T by default. `reference`: z, a point that no task can beat. For μ → 0
-    it is the largest of the weighted losses.
+    `weights`: λ [T], 1/T each by default. `reference`: z, one number or [T], a point that
+    no task can beat. For μ → 0 it is the largest of the weighted losses.
 
     Source: Lin et al. 2024, "Smooth Tchebycheff Scalarization", Eq. 8.
 
     Raises:
-      ValueError: `mu` is not positive.
+      ValueError: `mu` is not positive. The step: `weights` or `reference` are not one
+        finite number or T of them.
     """
     checks.positive("mu", mu)
 
@@ -232,7 +239,8 @@ def dwa(steps_per_epoch: int, temperature: float | jax.Array = 2.0) -> Balancer:
     """Dynamic weight average (DWA): L = Σ_t λ_t ℓ_t, λ = T softmax(r / temperature).
 
     r_t is the ratio of the mean losses of the last two epochs, which are `steps_per_epoch`
-    calls each. In the first two epochs all weights are 1.
+    calls each. In the first two epochs all weights are 1. For losses above 0: r_t is 1
+    where one of the two means is 0 or less.
 
     Source: Liu et al. 2019, "End-to-End Multi-Task Learning with Attention", Eq. 7.
 
@@ -283,15 +291,19 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
     """Fast adaptive multitask optimisation (FAMO): decreases all losses at one rate.
 
     L = Σ_t c z_t log(ℓ_t − m_t) with z = softmax(ξ), c = 1 / Σ_t z_t / (ℓ_t − m_t), both
-    constant, and m = `minimum`, below all losses. The logits ξ lie in `State.learned`; their gradient is
-    softmax'(ξ) applied to the change of the logarithms over a step. The paper moves them
-    by Adam with a rate of 0.025 and a weight decay of 1e-3.
+    constant. `minimum`: m, one number or [T], below all losses. The logits ξ lie in
+    `State.learned`; their gradient is softmax'(ξ) applied to the change of the logarithms
+    over a step. The paper moves them by Adam with a rate of 0.025 and a weight decay of
+    1e-3.
 
     The paper compares the losses of one batch before and after the step, which costs
     another forward pass. Here the losses of the next batch stand for those after the step,
     so that the gradient comes one step later and contains the noise of the batches.
 
     Source: Liu et al. 2023, "FAMO: Fast Adaptive Multitask Optimization", Algorithm 1.
+
+    Raises:
+      ValueError: the step: `minimum` is not one finite number or T of them.
     """
 
     def init(count: int) -> State:

@@ -67,7 +67,7 @@ def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
     """The lines of metrics.jsonl of each run, and the tasks that all of them have.
 
     Raises:
-      InputError: a run has no epoch yet or a model for each task, no task is in all runs, or
+      InputError: a run has no epoch yet or a model for each task, no task is in all, or
         a task differs.
     """
     from mtra_jax import config

@@ -211,7 +211,7 @@ class Batcher:
     def batches(
         self, plan: np.ndarray, *, epoch: int = 0, start: int = 0
     ) -> Iterator[Batch]:
-        """Yields the packed batches of `plan` from batch `start` on; arrays are [D, ...]."""
+        """Yields the packed batches of `plan` from `start` on; arrays are [D, ...]."""
         for index in range(start, len(plan)):
             rng = np.random.default_rng([self.seed, epoch, index, 1])
             yield self.pack(plan[index], rng)

@@ -11,7 +11,7 @@ from mtra_jax.data.examples import Examples, Splits
 
 
 def of_splits(splits: Splits) -> dict[str, dict[str, dict[str, Any]]]:
-    """Returns task -> split -> {"examples": N, "sha256": hash of texts, labels and order}."""
+    """Returns task -> split -> {"examples": N, "sha256": hash of texts, labels, order}."""
     return {
         task: {split: _of_examples(examples) for split, examples in parts.items()}
         for task, parts in splits.items()

@@ -30,8 +30,9 @@ class Needs(enum.Enum):
 class Losses(NamedTuple):
     """The result of a forward pass: losses and named terms [T], outputs [B, L].
 
-    `batch_loss` is a loss of the global batch as a whole, such as InfoNCE. The step adds
-    it to the objective unweighted.
+    The terms are logged as `NAME/TASK`. `batch_loss` is a loss of the global batch as a
+    whole, such as InfoNCE. Steps of a `Weighted` rule add it to the objective unweighted,
+    and log it if it is an array. The other rules and evaluation do not use it.
     """
 
     losses: jax.Array
@@ -117,8 +118,9 @@ class Merge(Protocol):
 class Weighted(NamedTuple):
     """The gradient of one scalar function of the losses.
 
-    Its derivatives with respect to the losses are logged as the tasks' weights. `floor`:
-    that of its logarithm; the steps log which losses lie at or below it. None: no logarithm.
+    Its derivatives with respect to the losses are logged as the tasks' weights.
+    `floor`: that of its logarithm; the steps log which losses lie at or below it. None:
+    no logarithm.
     """
 
     objective: Objective
@@ -138,9 +140,9 @@ class AlignedPasses(NamedTuple):
 class WeightedGradients(NamedTuple):
     """Σ_t w_t g_t with weights from the Gramian of the tasks' gradients g_t.
 
-    Parameters of a single task have other weights, 1 for most methods. The losses and terms
-    of a task that is absent from a batch must be 0. With `sharpness` the gradients are those
-    at the parameters that SAMO perturbs.
+    Parameters of a single task have other weights, 1 for most methods. The losses and
+    terms of a task that is absent from a batch must be 0. With `sharpness` the
+    gradients are those at the parameters that SAMO perturbs.
     """
 
     combine: Combine
@@ -185,7 +187,14 @@ class Method(NamedTuple):
 
 
 class Factory(Protocol):
-    """Makes a method for a model; keyword-only arguments are the method's options."""
+    """Makes a method for a model; keyword-only arguments are the method's options.
+
+    Options whose default is a float are arguments of the compiled programs: they are
+    traced, and runs that differ in them alone share programs. A factory may compute with
+    them, but not branch on them; `options.check_...` checks them where they are numbers.
+    Options of other types are constants of the program. A number that may be fractional
+    therefore needs a default like 1.0.
+    """
 
     # To type checkers `*args: Any, **options: Any` stands for any further parameters:
     # each factory has different ones.

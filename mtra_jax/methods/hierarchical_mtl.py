@@ -1,8 +1,13 @@
 """Hierarchical MTL: a shared bottleneck u, then a noisy channel u_t = u + n_t per task.
 
+    L = Σ_t [ℓ_t(u_t) + β KL(N(u, Σ_t) ‖ N(0, R_t))] + β_s KL(q(u|z) ‖ N(0, I))
+
+u [B, H] is drawn from q(u|z) = N(μ(z), diag σ²(z)), and n_t from N(0, Σ_t). Σ_t and R_t
+are diagonal and learned. The sum is over the tasks of the batch.
+
 Source: de Freitas et al. 2022, "Compressed Hierarchical Representations for Multi-Task
-Learning and Task Clustering": L = Σ_t [ℓ_t(u_t) + β KL(N(u, Σ_t) ‖ N(0, R_t))], with
-learned diagonal Σ_t and R_t.
+Learning and Task Clustering", arXiv 2205.15882, and its released code, which has the sum
+over the tasks with u = z. The Gaussian u and its term are ours.
 """
 
 import jax
@@ -25,12 +30,19 @@ def make(
 ) -> contract.Method:
     """Makes Hierarchical MTL: noise n_t ~ N(0, Σ_t) limits what task t can read from u.
 
-    In evaluation u_t = u. `beta` is the weight of each task's KL term, `shared_beta` that
-    of the shared bottleneck, KL(q(u|z) ‖ N(0, I)). Both terms are means over texts and
-    dimensions; the released code sums. That code has no shared term and uses u = z, as
-    here with `shared_bottleneck=False`. Noise starts at log-variance −5 (0 in the released
-    code), because larger noise drowns a pretrained encoder at a small learning rate. The
-    prior's mean stays 0, as in the released code.
+    In evaluation u = μ(z) and u_t = u. `beta` is β, the weight of each task's KL term, and
+    `shared_beta` is β_s. With `shared_bottleneck=False` u = z and the last term is 0, as
+    in the released code. KL terms are in nats and means over the H dimensions; that of a
+    task is a mean over its texts in the global batch, the shared one over all texts. The
+    released code sums over dimensions and texts.
+
+    Each task has log Σ_t [H] and log R_t [H]. log Σ_t starts at −5 (near 0 in the released
+    code), because larger noise drowns a pretrained encoder at a small learning rate, and
+    log R_t at 0. The prior's mean stays 0, as in the released code. The bias of log σ²(z)
+    starts at −5.
+
+    Logged terms: `task` (ℓ_t) and `kl` (without β) of each task; `batch_loss`, the shared
+    term times β_s.
 
     Raises:
       InputError: a weight is negative.

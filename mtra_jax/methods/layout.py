@@ -34,7 +34,7 @@ def one_part_per_task(batch: Batch, num_tasks: int) -> Batch:
 
 
 def merged(batch: Batch) -> Batch:
-    """Returns one part of a batch with its K micro-batches merged into one of K * R rows."""
+    """Returns one part of a batch with its K micro-batches merged: K * R rows."""
     num_micro_batches, num_rows, row_length = batch.tokens.shape
     if num_micro_batches == 1:
         return batch
@@ -60,7 +60,7 @@ def gather(rows: jax.Array, axis_name: str | None) -> jax.Array:
 
 
 def planned_places(num_rows: int, axis_name: str | None) -> jax.Array:
-    """Returns the position in the planned batch of each of this device's rows: int32 [B]."""
+    """Returns the place in the planned batch of each row of this device: int32 [B]."""
     rows = jnp.arange(num_rows)
     if axis_name is None:
         return rows

@@ -194,7 +194,7 @@ def with_shared_leaves(params: Params, shared: Iterable[jax.Array]) -> Params:
 
 
 def owners(params: Params) -> Any:
-    """Returns a tree like `params` that names the one task that owns each leaf, or `SHARED`."""
+    """Returns a tree like `params` of the task that owns each leaf, or `SHARED`."""
 
     def owner(path: tuple, _: Any) -> str:
         keys = [entry.key for entry in path]

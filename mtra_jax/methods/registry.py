@@ -61,7 +61,7 @@ def _row(
     title: str,
     rates: balanced.Rates | None = None,
 ) -> Entry:
-    """Hard parameter sharing with a balancer; options and text are those of the balancer."""
+    """Hard parameter sharing with a balancer; options and text are the balancer's."""
     make = balanced.factory(make_balancer, rates)
     return Entry(make, title, "joint", in_papers=False)
 

@@ -1,7 +1,7 @@
 """Random loss weighting: L = Σ_t λ_t ℓ_t, λ the softmax of normal draws of each step.
 
-Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", section 3 (RLW
-with the normal distribution).
+Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", Algorithm 2
+(RLW), with the normal distribution.
 """
 
 from mtra_jax import balancing

@@ -42,13 +42,17 @@ def make(
 ) -> contract.Method:
     """SAMO: FairGrad, or another balancer, of gradients at parameters of higher loss.
 
-    `rho`: the length of each task's perturbation. `alpha`: the share of the gradient of all
-    tasks in its direction; the rest is an estimate of the task's own, from its losses at
-    two points `mu` times a random direction away. `balancer`: sum, pcgrad, cagrad, mgda or
-    fairgrad, with their default options.
+    `rho`: the length of each task's perturbation of the shared parameters, and of that of
+    its head. `alpha`: the share of the gradient of all tasks in its direction; the rest is
+    an estimate of the task's own, from its losses at two points `mu` times a random
+    direction away. `balancer`: sum, pcgrad, cagrad, mgda or fairgrad, with their default
+    options.
 
-    Each layer of the encoder, and each other parameter, is normalised apart. Heads move
-    too. The logged losses are those at the parameters themselves.
+    Each parameter of each layer of the encoder, and each other shared parameter, is
+    normalised apart. A head moves along the gradient of its task's loss. The passes at the
+    two points have no dropout, and need no backward pass; the passes at θ and at the
+    perturbed parameters have the same dropout masks. The logged losses and the term `task`
+    are those at θ.
 
     Source: Ban et al. 2025, "SAMO: A Lightweight Sharpness-Aware Approach for Multi-Task
     Optimization with Joint Global-Local Perturbation", and the code of the authors.

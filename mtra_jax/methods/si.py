@@ -1,7 +1,7 @@
 """Scale-invariant loss: L = Σ_t log ℓ_t.
 
-Source: Hu et al. 2026 (MTRA), section 2 (SI); the logarithm makes the gradient
-independent of a loss's scale.
+Source: Hu et al. 2026 (MTRA), appendix B.2 (SI), which is Eq. 3 with β = 0. The logarithm
+makes the gradient independent of a loss's scale.
 """
 
 from mtra_jax.methods import contract, options, task_losses

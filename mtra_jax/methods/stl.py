@@ -1,6 +1,7 @@
 """Single-task learning: a separate model for each task.
 
-Source: Hu et al. 2026 (MTRA), Table 3 (STL: "single-task learning with a cross-entropy loss").
+Source: Hu et al. 2026 (MTRA), Table 3 (STL: "single-task learning with a cross-entropy
+loss").
 """
 
 from mtra_jax.methods import contract, task_losses

@@ -1,8 +1,9 @@
 """Variational MTL: Gaussian z and classifiers, their priors mixed from the other tasks.
 
 Source: Shen et al. 2021, "Variational Multi-Task Learning with Gumbel-Softmax Priors",
-Eq. 4-9: L = (1/T) Σ_t [ℓ_t + β KL(q(z|x) ‖ Σ_i b_ti q_i(z)) + γ KL(q(w_t) ‖ Σ_i a_ti q(w_i))],
-i ≠ t.
+Eq. 4-9, with sums over i ≠ t:
+
+    L = (1/T) Σ_t [ℓ_t + β KL(q(z|x) ‖ Σ_i b_ti q_i(z)) + γ KL(q(w_t) ‖ Σ_i a_ti q(w_i))]
 """
 
 from typing import NamedTuple
@@ -243,7 +244,7 @@ def representation_kl(
     num_tasks: int,
     axis_name: str | None,
 ) -> jax.Array:
-    """Returns KL(q(z|x) ‖ prior of the text's task), mean over texts and dimensions: [T]."""
+    """Returns KL(q(z|x) ‖ the task's prior), mean over texts and dimensions: [T]."""
     terms = objectives.gaussian_kl_terms(
         *posterior,
         prior.mean[batch.tasks],

@@ -1,4 +1,4 @@
-"""All metrics: their names, titles and meanings, the tasks that they fit, how to read them."""
+"""All metrics: names, titles and meanings, the tasks that they fit, how to read them."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -182,7 +182,7 @@ def _fits(row: Metric, task: Task) -> bool:
 
 
 def _fitting(task: Task) -> list[str]:
-    """The metrics for own tasks that fit `task`, without those of the papers' benchmarks."""
+    """The metrics for own tasks that fit `task`, without those of the benchmarks."""
     return [
         name for name, row in METRICS.items() if _fits(row, task) and not row.outputs
     ]

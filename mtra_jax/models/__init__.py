@@ -1,1 +1,1 @@
-"""Packed tokens -> hidden states and outputs; Hugging Face weights -> parameters, and back."""
+"""Packed tokens -> hidden states, outputs; Hugging Face weights <-> parameters."""

@@ -9,7 +9,9 @@ INITIAL_LOG_VARIANCE = -5.0
 
 
 class Bottleneck(nn.Module):
-    """q(u|z) = N(mean(z), diag exp(log_variance(z))), two linear layers: [B, H] -> [B, K].
+    """q(u|z) = N(mean(z), diag exp(log_variance(z))), by two linear layers.
+
+    z [B, H] -> (mean, log_variance), each [B, num_features], in float32 or wider.
 
     Source: Alemi et al. 2017, "Deep Variational Information Bottleneck", section 3, where
     the variance starts small too (softplus of x − 5).

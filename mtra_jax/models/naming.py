@@ -127,7 +127,7 @@ def from_huggingface(
 
 
 class Split(NamedTuple):
-    """A checkpoint's tensors: the encoder's, without prefix, and the names of the others."""
+    """A checkpoint's tensors: the encoder's, without prefix; the others' names."""
 
     encoder: dict[str, np.ndarray]
     dropped: tuple[str, ...]

@@ -187,7 +187,7 @@ def _check(epsilon: float, floor: float) -> None:
 
 
 def _with_aux(name: str, result: Any) -> tuple[Any, Any]:
-    """A loss, or a pair of it and auxiliary outputs -> the pair, with None for no outputs."""
+    """A loss, or a pair of it and auxiliary outputs -> the pair; None for no outputs."""
     if not isinstance(result, tuple):
         return result, None
     if len(result) != 2:

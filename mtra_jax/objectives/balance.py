@@ -17,6 +17,9 @@ def floored_log(x: jax.Array, floor: float = 1e-2) -> jax.Array:
 
     Raises:
       ValueError: `floor` is not positive.
+      TypeError: the entries of `x` are not real numbers.
+
+    Source: the logarithm is that of MTRA, Eq. 3 and 9; the tangent is ours.
 
     >>> floored_log(jnp.array([1.0, 0.0]), floor=1.0)
     Array([ 0., -1.], dtype=float32)
@@ -39,7 +42,7 @@ def log_sum(
 
     Raises:
       ValueError: the shapes do not fit, or `floor` is not positive.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or losses are not real numbers.
 
     Source: MTRA, Eq. 9.
 

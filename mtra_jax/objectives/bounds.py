@@ -29,7 +29,7 @@ def dv_bound(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: a mask is not boolean.
+      TypeError: a mask is not boolean, or scores are not real numbers.
 
     Source: Belghazi et al. 2018, Eq. 5; MTRA, Eq. 2.
 
@@ -51,7 +51,7 @@ def smile_bound(
     axis_name: str | None = None,
     marginal_where: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns E[joint] − log E[clip(exp marginal, e^−τ, e^τ)], the SMILE estimate of I(Z; Y).
+    """Returns E[joint] − log E[clip(exp marginal, e^−τ, e^τ)], SMILE's estimate of I(Z; Y).
 
     The arguments are those of `dv_bound`, and `clip` is τ. The value is that of the
     formula, the gradient is that of `jsd_bound`: see below.
@@ -68,7 +68,7 @@ def smile_bound(
 
     Raises:
       ValueError: the shapes do not fit, or `clip` is not positive.
-      TypeError: a mask is not boolean.
+      TypeError: a mask is not boolean, or scores are not real numbers.
 
     Source: Song & Ermon 2020, "Understanding the Limitations of Variational Mutual
     Information Estimators", section 5, with the gradient of their released code.
@@ -106,7 +106,7 @@ def jsd_bound(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: a mask is not boolean.
+      TypeError: a mask is not boolean, or scores are not real numbers.
 
     Source: Hjelm et al. 2019, "Learning Deep Representations by Mutual Information
     Estimation and Maximization", Eq. 4.
@@ -146,7 +146,7 @@ def info_nce_bound(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: a mask is not boolean.
+      TypeError: a mask is not boolean, or scores are not real numbers.
 
     Source: van den Oord et al. 2018, Eq. 4 and section 2.3: log N − L_N, with scores of
     any critic.
@@ -178,10 +178,13 @@ def capped_bound(bound: jax.Array, ceiling: jax.Array | float) -> jax.Array:
 
     I(Z; Y) is at most the entropy H(Y) of discrete labels, in nats. A bound that passes
     this ceiling measures its error, and its gradient teaches nothing about Y. Infinity
-    is no ceiling, as for targets of regression.
+    is no ceiling, as for targets of regression. `ceiling` broadcasts to `bound`.
 
     Raises:
-      TypeError: the entries are not real numbers.
+      TypeError: the entries of `bound` are not real numbers.
+
+    Source: an option of this package, not in the MTRA paper. The ceiling follows from
+    I(Z; Y) = H(Y) − H(Y|Z), MTRA, Eq. 11.
 
     >>> capped_bound(jnp.array([0.25, 0.75]), 0.5)
     Array([0.25, 0.5 ], dtype=float32)
@@ -206,7 +209,7 @@ def info_nce(
 
     Raises:
       ValueError: the shapes do not fit, or `temperature` is not positive.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or vectors are not real.
 
     Source: van den Oord et al. 2018, Eq. 4; with cosine similarity as in InfoMTL
     (Hu et al. 2025).
@@ -249,7 +252,7 @@ def gaussian_kl(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or means or log-variances are not real.
 
     Source: Kingma & Welling 2014, appendix B; divided by D.
 
@@ -272,7 +275,11 @@ def gaussian_kl_terms(
     prior_mean: jax.Array | float = 0.0,
     prior_log_variance: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """Returns KL(N(m, exp s) ‖ N(p, exp r)) for each entry; all shapes broadcast.
+    """Returns KL(N(m, exp s) ‖ N(p, exp r)) for each entry in nats; all shapes broadcast.
+
+    Raises:
+      TypeError: `mean` or `log_variance` has entries that are not real numbers, or the
+        shapes do not broadcast.
 
     Source: Kingma & Welling 2014, appendix B, for any diagonal prior.
 

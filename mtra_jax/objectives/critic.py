@@ -50,6 +50,7 @@ def critic_scores(params: Critic, z: jax.Array, y: jax.Array) -> jax.Array:
 
     Raises:
       ValueError: the last axis of `z` or `y` is not that of the parameters.
+      TypeError: entries of `z` or `y` are not real numbers.
 
     Source: MTRA, Eq. 2; the form follows the released code of CIFM (Hu et al. 2024).
 

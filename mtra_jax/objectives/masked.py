@@ -66,6 +66,10 @@ def masked_mean(
     Sums and counts are reduced over `axis_name`, not ratios: devices may hold different
     numbers of valid rows.
 
+    Raises:
+      ValueError: the shapes do not fit.
+      TypeError: `where` is not boolean, or values are not real numbers.
+
     >>> masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([True, True, False]))
     Array(2., dtype=float32)
     """
@@ -90,6 +94,10 @@ def masked_ratio(
     `values` and `weights` [B]: a weighted mean if the values contain the weights, which
     are at least 0. Both sums are reduced over `axis_name`.
 
+    Raises:
+      ValueError: the shapes do not fit.
+      TypeError: `where` is not boolean, or values or weights are not real numbers.
+
     >>> masked_ratio(jnp.array([3.0, 3.0]), jnp.array([3.0, 1.0]))
     Array(1.5, dtype=float32)
     """
@@ -111,6 +119,10 @@ def log_mean_exp(
 
     The largest value is subtracted first, so that scores of any size stay finite. The
     exponentials are summed over all devices before the logarithm.
+
+    Raises:
+      ValueError: the shapes do not fit.
+      TypeError: `where` is not boolean, or values are not real numbers.
 
     >>> log_mean_exp(jnp.array([500.0, 500.0]))
     Array(500., dtype=float32)

@@ -10,7 +10,13 @@ from mtra_jax.objectives import masked
 
 
 def global_norm(tree: Any) -> jax.Array:
-    """Returns the L2 norm over all leaves, without overflow of the squares."""
+    """Returns the L2 norm over all leaves, without overflow of the squares.
+
+    0 for a tree without leaves.
+
+    Raises:
+      TypeError: entries are not real numbers.
+    """
     leaves = [masked.as_floats("tree", leaf) for leaf in jax.tree.leaves(tree)]
     if not leaves:
         return jnp.zeros(())
@@ -27,6 +33,7 @@ def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:
 
     Raises:
       ValueError: `epsilon` is negative.
+      TypeError: entries of `gradient` are not real numbers.
 
     Source: Miyato et al. 2017, Eq. 5; MTRA, Eq. 7.
 

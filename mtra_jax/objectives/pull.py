@@ -25,7 +25,7 @@ def pull_share(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or gradients are not real.
 
     Source: an option of this package, not in the MTRA paper.
 

@@ -28,7 +28,7 @@ def cross_entropy(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or outputs or targets are not real numbers.
 
     Source: label smoothing is that of Szegedy et al. 2016, "Rethinking the Inception
     Architecture for Computer Vision", section 7.
@@ -63,7 +63,7 @@ def cross_entropy_terms(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `columns` is not boolean.
+      TypeError: `columns` is not boolean, or outputs or targets are not real numbers.
 
     >>> cross_entropy_terms(jnp.zeros((2, 4)), jnp.eye(4)[:2])  # log 4
     Array([1.3862944, 1.3862944], dtype=float32)
@@ -97,7 +97,7 @@ def binary_cross_entropy(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or outputs or targets are not real numbers.
 
     Source: Nam et al. 2014, "Large-scale Multi-label Text Classification - Revisiting
     Neural Networks", section 3.2; PyTorch's `BCEWithLogitsLoss`.
@@ -122,7 +122,7 @@ def binary_cross_entropy_terms(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `columns` is not boolean.
+      TypeError: `columns` is not boolean, or outputs or targets are not real numbers.
 
     >>> binary_cross_entropy_terms(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]))  # log 2
     Array([0.6931472], dtype=float32)
@@ -150,7 +150,9 @@ def mean_squared_error(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `where` is not boolean.
+      TypeError: `where` is not boolean, or outputs or targets are not real numbers.
+
+    Source: MTRA, section 3.1, the loss of regression; PyTorch's `MSELoss`.
 
     >>> mean_squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]]))
     Array(2.5, dtype=float32)
@@ -171,7 +173,7 @@ def squared_error_terms(
 
     Raises:
       ValueError: the shapes do not fit.
-      TypeError: `columns` is not boolean.
+      TypeError: `columns` is not boolean, or outputs or targets are not real numbers.
 
     >>> squared_error_terms(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]]))
     Array([2.5], dtype=float32)

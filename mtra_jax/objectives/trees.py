@@ -1,4 +1,4 @@
-"""Masks of trees: which leaves a function applies to, and means of the others over devices."""
+"""Masks of trees: the leaves that a function applies to; means over devices."""
 
 from typing import Any
 

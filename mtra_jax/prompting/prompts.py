@@ -1,7 +1,8 @@
 """A task, its training examples and a text -> the prompt that a language model answers.
 
 A prompt is a conversation: models that chat get each demonstration as a question and its
-answer, all others one text. `TEMPLATE` is the only template. A text takes one line: its line breaks become blanks.
+answer, all others one text. `TEMPLATE` is the only template. A text takes one line: its
+line breaks become blanks.
 """
 
 import itertools

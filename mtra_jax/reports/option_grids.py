@@ -19,7 +19,7 @@ class Axis(NamedTuple):
 
 
 class PairMeans(NamedTuple):
-    """`means` [R, C]: Avg. in percent, means over the seeds; NaN for a pair without a run."""
+    """`means` [R, C]: Avg. in percent, means over the seeds; NaN without a run."""
 
     rows: Axis
     columns: Axis

@@ -1,10 +1,10 @@
 """Predictions -> files in the layout of the TweetEval leaderboard, and back.
 
-`DIR/emotion.txt` and so on hold one label id a line, in the order of the test file. Stance
-has one file for each target: `DIR/stance/abortion.txt` and so on. A regression task has one
-value a line, in the unit of its labels, or several separated by tabs. A multi-label task has
-the ids of an example's labels, separated by commas; the line of an example without labels is
-empty. The official evaluation script reads this layout.
+`DIR/emotion.txt` and so on hold one label id a line, in the order of the test file.
+Stance has one file for each target: `DIR/stance/abortion.txt` and so on. A regression
+task has one value a line, in the unit of its labels, or several separated by tabs. A
+multi-label task has the ids of an example's labels, separated by commas; the line of an
+example without labels is empty. The official evaluation script reads this layout.
 """
 
 import itertools
@@ -34,10 +34,11 @@ def write_predictions(
 ) -> None:
     """Writes the predictions of a task; each file appears complete.
 
-    `predictions`: class ids, int [N]; values, float [N, D]; or 0 and 1 for each label of a
-    multi-label task, [N, D]. `target_sizes`: the number of examples of each target, in the order of the examples;
-    each target becomes a file. Without it the task is one file. Reading the values back
-    as float64 gives exactly the same numbers, hence the same figures.
+    `predictions`: class ids, int [N]; values, float [N, D]; or 0 and 1 for each label
+    of a multi-label task, [N, D]. `target_sizes`: the number of examples of each
+    target, in the order of the examples; each target becomes a file. Without it the
+    task is one file. Reading the values back as float64 gives exactly the same numbers,
+    hence the same figures.
 
     Raises:
       ValueError: the predictions are invalid, or the sizes do not add up to N.
@@ -54,7 +55,7 @@ def read_predictions(
     num_examples: int,
     target_sizes: Mapping[str, int] | None = None,
 ) -> np.ndarray:
-    """Class ids, int64 [N]; values, float64 [N, D]; or 0 and 1 for each label, int64 [N, D].
+    """Class ids, int64 [N]; values, float64 [N, D]; or 0 and 1 a label, int64 [N, D].
 
     N is `num_examples`. `target_sizes`: as in `write_predictions`. A byte-order mark, CRLF
     and a last line without a line feed are accepted.

@@ -1,8 +1,8 @@
 """The two papers' tables of scores -> the figures of a row, beside which ours are shown.
 
 `BLOCKS` holds the figures as they are printed: means ± standard deviations over three
-seeds of the tasks in the order of the benchmark, then Avg., then Δp; or the last two alone.
-"-": the paper lacks it. Names of rows are those of the experiments (`configs/experiments.py`).
+seeds of the tasks in the order of the benchmark, then Avg., then Δp; or the last two
+alone. "-": the paper lacks it. Rows have the names of `configs/experiments.py`.
 
 Source: Hu et al. 2026 (ACL, "MTRA"); Hu et al. 2025 (AAAI, "InfoMTL").
 """

@@ -57,7 +57,10 @@ class Store(Protocol):
 
 
 class Log(Protocol):
-    """Records figures of steps and epochs, and diagnostics; `metrics_log.MetricsLog` writes them to files."""
+    """Records figures of steps and epochs, and diagnostics.
+
+    `metrics_log.MetricsLog` writes them to files.
+    """
 
     def add(self, step: int, values: dict[str, Any]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A configuration -> data, encoder, batches and programs; no other module unpacks it."""
+"""A configuration -> data, encoder, batches and programs."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -28,7 +28,10 @@ class MethodChoice(NamedTuple):
     options: Mapping[str, Any]
 
     def numbers(self) -> dict[str, np.float32]:
-        """Returns the real-valued options, which programs take as arguments."""
+        """Returns the options that are floats, which programs take as arguments.
+
+        The default of an option decides its type: see `contract.Factory`.
+        """
         return {
             name: np.float32(value)
             for name, value in self.options.items()

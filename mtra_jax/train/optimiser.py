@@ -130,7 +130,7 @@ def decay(
 
 
 def rates_of_layers(layer_decay: ArrayLike) -> optax.GradientTransformation:
-    """Scales the updates of layer k of N (from 1) by d^(N + 1 − k), embeddings by d^(N + 1).
+    """Scales updates of layer k of N (from 1) by d^(N + 1 − k), embeddings by d^(N + 1).
 
     Heads and parameters of methods keep their rate, so the top layer has d times that of
     the heads.

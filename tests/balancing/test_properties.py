@@ -42,6 +42,8 @@ READ_GRADIENTS = {
     "excess_mtl": balancing.excess_mtl(),
 }
 DRAWN = ("rlw", "pcgrad", "gradvac", "graddrop")
+# Public functions that are no balancers.
+OTHERS = {"value_and_grad", "samo_value_and_grad"}
 HARD = {
     "zero": np.zeros((3, 4)),
     "one_zero": np.array([[1.0, 2.0], [0.0, 0.0], [0.5, -1.0]]),
@@ -52,6 +54,16 @@ HARD = {
     "huge": 1e8 * GRADIENTS["independent"],
     **{name: GRADIENTS[name] for name in ("dependent", "uneven", "parallel")},
 }
+
+
+def test_the_tables_hold_every_balancer():
+    functions = {name for name in balancing.__all__ if name.islower()} - OTHERS
+    assert READ_LOSSES.keys() | READ_GRADIENTS.keys() == functions | {
+        "mgda_frank_wolfe"
+    }
+    for table, is_of_losses in ((READ_LOSSES, True), (READ_GRADIENTS, False)):
+        for name, balancer in table.items():
+            assert (balancer.reads is balancing.Reads.LOSSES) == is_of_losses, name
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
