@@ -9,7 +9,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.exports import writing
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import inputs, preparation, scoring
+from mtra_jax.runs import best_model, inputs, preparation
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import backbone, build
 
@@ -84,7 +84,7 @@ def make_saved(
         {}, inputs.of_encoder(made.config, made.tokenizer, made.params)
     )
     params = {"encoder": made.params, **parts}
-    return scoring.Saved(config, benchmark, made, params, made_from)
+    return best_model.Saved(config, benchmark, made, params, made_from)
 
 
 def written(directory, saved):

@@ -31,7 +31,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import fetch, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import experiments, scoring, workdir
+from mtra_jax.runs import best_model, experiments, workdir
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -914,7 +914,7 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     file.write_text(json.dumps({**values, "tasks": ["irony", name]}))
     assert repr(name) in refusal(workdir.read_config, tmp_path)
     file.write_text(json.dumps(values))
-    assert repr(name) in refusal(scoring.load, tmp_path, name)
+    assert repr(name) in refusal(best_model.load, tmp_path, name)
     overrides = [("tasks", f"irony,{name}")]
     config = configs.preset("new_synthetic", "stl")
     assert "unknown task" in refusal(configs.apply, config, overrides)

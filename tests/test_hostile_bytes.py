@@ -33,7 +33,7 @@ from mtra_jax.data import batches, plain_tokenizers, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
-from mtra_jax.runs import preparation, scoring, workdir
+from mtra_jax.runs import best_model, preparation, workdir
 from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
@@ -808,12 +808,12 @@ def saved():
     method = build.make_method(model, preparation.choice_of(config))
     rng = jax.random.key(0)
     params = build.init_params(model, method, backbone.params, rng)
-    return scoring.Saved(config, benchmark, backbone, params, None)
+    return best_model.Saved(config, benchmark, backbone, params, None)
 
 
 def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
     """From a file and from standard input, in order and backwards."""
-    monkeypatch.setattr(scoring, "load", lambda *_: saved)
+    monkeypatch.setattr(best_model, "load", lambda *_: saved)
     flags = [f"--workdir={place}", "--task=irony"]
 
     def labelled(texts, *more):

@@ -84,7 +84,7 @@ ONLY_IN = {
         "mtra_jax/runs/experiments.py",
         "mtra_jax/runs/preparation.py",
         "mtra_jax/runs/scored_data.py",
-        "mtra_jax/runs/scoring.py",
+        "mtra_jax/runs/best_model.py",
         "mtra_jax/runs/step_cost.py",
         "mtra_jax/runs/training.py",
         "mtra_jax/runs/warm_start.py",

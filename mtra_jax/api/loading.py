@@ -7,9 +7,9 @@ from mtra_jax import config as configs
 from mtra_jax.api.model import Model
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.exports import reading
-from mtra_jax.runs import definitions, scoring, workdir
+from mtra_jax.runs import best_model, definitions, workdir
+from mtra_jax.runs.best_model import Saved
 from mtra_jax.runs.prediction import Predictor
-from mtra_jax.runs.scoring import Saved
 from mtra_jax.train.devices import start_devices
 
 
@@ -45,7 +45,7 @@ def load_predictor(
     if not task:
         return Predictor(_saved(directory, cache_dir))
     if not reading.is_export(directory):
-        return Predictor([scoring.load(directory, task, cache_dir)], [task])
+        return Predictor([best_model.load(directory, task, cache_dir)], [task])
     names = definitions.read(directory).task_names
     if task not in names:
         hint = did_you_mean(task, names)
@@ -64,4 +64,4 @@ def _saved(path: Path, cache_dir: str | None) -> list[Saved]:
         )
     names = configs.separate_tasks(workdir.read_config(path))
     places = [path / name for name in names] or [path]
-    return [scoring.load_one(place, cache_dir) for place in places]
+    return [best_model.load_one(place, cache_dir) for place in places]

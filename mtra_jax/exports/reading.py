@@ -12,7 +12,7 @@ from mtra_jax.data import tokens
 from mtra_jax.errors import InputError, shown
 from mtra_jax.exports import weights
 from mtra_jax.models import pretrained
-from mtra_jax.runs import definitions, inputs, preparation, scoring, workdir
+from mtra_jax.runs import best_model, definitions, inputs, preparation, workdir
 from mtra_jax.train import build
 from mtra_jax.train.backbone import Backbone
 
@@ -55,7 +55,7 @@ def read_results(directory: Path) -> dict[str, Any]:
     return values
 
 
-def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:
+def read(directory: Path, cache_dir: str | None = None) -> best_model.Saved:
     """The model in `directory`, which `writing.export` wrote.
 
     `cache_dir`: of compiled programs; None stands for the default cache.
@@ -83,7 +83,7 @@ def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:
         raise InputError(f"{directory / weights.FILE}: {error}") from error
     params = {"encoder": encoder_params, **parts}
     backbone = Backbone(encoder_config, encoder_params, tokenizer)
-    return scoring.Saved(config, benchmark, backbone, params, inputs.read(directory))
+    return best_model.Saved(config, benchmark, backbone, params, inputs.read(directory))
 
 
 def _config(directory: Path) -> ConfigDict:

@@ -10,7 +10,7 @@ from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.exports import card, onnx_file, reading, weights
 from mtra_jax.models import pretrained
-from mtra_jax.runs import definitions, inputs, scoring, workdir
+from mtra_jax.runs import best_model, definitions, inputs, workdir
 from mtra_jax.version import VERSION
 
 # Keys of the configuration with places on a machine.
@@ -46,7 +46,7 @@ def export(
     _check_target(to, force=force)
     if onnx:
         onnx_file.check_installed()
-    saved = scoring.load_one(run)
+    saved = best_model.load_one(run)
     with files.new_directory(Path(os.path.abspath(to))) as place:
         about = write_model(place, saved, _packages(run))
         files.write_json(place / workdir.RESULTS, results)
@@ -66,7 +66,7 @@ def export(
 
 
 def write_model(
-    place: Path, saved: scoring.Saved, packages: dict[str, Any]
+    place: Path, saved: best_model.Saved, packages: dict[str, Any]
 ) -> dict[str, Any]:
     """Writes the files that `reading.read` needs; returns the content of `mtra_jax.json`.
 
@@ -111,14 +111,14 @@ def _check_replaceable(to: Path) -> None:
         )
 
 
-def _write_encoder(place: Path, saved: scoring.Saved) -> None:
+def _write_encoder(place: Path, saved: best_model.Saved) -> None:
     backbone, directory = saved.backbone, place / workdir.ENCODER
     directory.mkdir()
     tokens.save_tokenizer(backbone.tokenizer, directory, backbone.config.max_length)
     pretrained.save_encoder(directory, backbone.config, saved.params["encoder"])
 
 
-def _about(saved: scoring.Saved, packages: dict[str, Any]) -> dict[str, Any]:
+def _about(saved: best_model.Saved, packages: dict[str, Any]) -> dict[str, Any]:
     """The content of `mtra_jax.json`."""
     config = saved.config
     flat = config_values.flat(config)

@@ -1,6 +1,6 @@
 """A finished run and the name of an analysis -> figures, kept in a file beside the run."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from mtra_jax.analysis import (
 from mtra_jax.data import readout
 from mtra_jax.errors import InputError, shown
 from mtra_jax.runs import attacks, epochs, workdir
-from mtra_jax.runs.experiments import Trial
 from mtra_jax.runs.trained import Trained
 from mtra_jax.tasks import Task
 from mtra_jax.types import Params
@@ -62,18 +61,6 @@ class Analysis(NamedTuple):
     is_of_epochs: bool = False
     trains_critics: bool = False
     plane: tuple[str, str] | None = None
-
-
-def of_trials(
-    trials: Iterable[Trial], directory: Path, name: str, most_texts: int = 0
-) -> dict[str, list[Values]]:
-    """The `figures` of the finished runs of `trials` below `directory`, by row."""
-    values: dict[str, list[Values]] = {}
-    for trial in trials:
-        place = directory / trial.directory
-        if workdir.read_results(place) is not None:
-            values.setdefault(trial.name, []).append(figures(place, name, most_texts))
-    return values
 
 
 def path_of(directory: Path, name: str, most_texts: int = 0) -> Path:

@@ -11,9 +11,9 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.data import batches
-from mtra_jax.errors import InputError, RunError
+from mtra_jax.errors import RunError
 from mtra_jax.reports.bounds import Bound
-from mtra_jax.runs import diagnostics, divergence, information, metrics_log
+from mtra_jax.runs import best_model, diagnostics, divergence, information, metrics_log
 from mtra_jax.runs.interfaces import Callbacks, Log, Store
 from mtra_jax.runs.progress import Progress
 from mtra_jax.runs.selection import Selection
@@ -233,23 +233,10 @@ def _restore_best(
         )
     step = store.best_step()
     if step is None:
-        raise _lost_best(progress.best_epoch)
+        raise best_model.lost(progress.best_epoch)
     best, best_record = store.restore(step, state._asdict())
-    check_best(best_record, progress.best_epoch)
+    best_model.check_epoch(best_record, progress.best_epoch)
     return best["params"]
-
-
-def check_best(record: dict[str, Any], best_epoch: int) -> None:
-    """Raises InputError if the checkpoint with this record is not of `best_epoch`."""
-    if record["best_epoch"] != best_epoch:
-        raise _lost_best(best_epoch)
-
-
-def _lost_best(best_epoch: int) -> InputError:
-    return InputError(
-        f"the checkpoint of the best epoch, {best_epoch}, is missing; remove the "
-        "run's checkpoints to train again"
-    )
 
 
 def stoppable(watch: Callbacks, step: int) -> evaluate.Bar:

@@ -17,7 +17,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.runs import preparation
-from mtra_jax.runs.scoring import Saved
+from mtra_jax.runs.best_model import Saved
 from mtra_jax.tasks import Task
 from mtra_jax.train import build, evaluate, step
 from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate

@@ -10,7 +10,7 @@ from mtra_jax.methods import layout
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.runs import prediction
-from mtra_jax.runs.scoring import Saved
+from mtra_jax.runs.best_model import Saved
 from mtra_jax.train.devices import AXIS, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 

@@ -1,12 +1,10 @@
 """The best model of a finished run -> figures of a split."""
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
@@ -16,37 +14,22 @@ from mtra_jax.data import (
     fingerprints,
     packing,
     shapes,
-    targets,
-    tokens,
 )
 from mtra_jax.data.examples import Splits, none_of
-from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.models import pretrained
+from mtra_jax.errors import InputError
 from mtra_jax.runs import (
-    checkpoints,
+    best_model,
     definitions,
     inputs,
-    loop,
     preparation,
     scored_data,
     workdir,
 )
+from mtra_jax.runs.best_model import Saved
 from mtra_jax.runs.scored_data import Options
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import build, evaluate
-from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import Program, choose_devices, local_places, replicate
-from mtra_jax.types import Params
-
-
-class Saved(NamedTuple):
-    """A model read back from the directory of a run."""
-
-    config: ConfigDict
-    benchmark: Benchmark
-    backbone: Backbone
-    params: Params
-    inputs: inputs.Inputs
 
 
 class Score(NamedTuple):
@@ -68,81 +51,13 @@ class Score(NamedTuple):
     cut_off: tuple[str, ...] = ()
 
 
-def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:
-    """The best model of the run in `directory` for `task`.
-
-    The run is untrusted, so the cache path in its configuration is ignored. `cache_dir`
-    replaces it; None stands for the default cache.
-
-    Raises:
-      InputError: there is no run or no checkpoint, the run has no such task, or its
-        tokenizer or encoder configuration was changed.
-    """
-    config = workdir.read_config(directory)
-    names = configs.task_names(config)
-    if task not in names:
-        hint = did_you_mean(task, names)
-        raise InputError(f"unknown task {task!r} of this run; {hint}")
-    is_separate = bool(configs.separate_tasks(config))
-    return load_one(directory / task if is_separate else directory, cache_dir)
-
-
-def load_one(directory: Path, cache_dir: str | None = None) -> Saved:
-    """As `load`, for a run that trained all tasks together."""
-    config = workdir.read_config(directory)
-    own = configs.default_config().data.cache_dir if cache_dir is None else cache_dir
-    config.data.cache_dir = own
-    preparation.use_compilation_cache(config)
-    encoder_dir = directory / workdir.ENCODER
-    encoder_config = pretrained.read_config(encoder_dir)
-    tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)
-    made_from = inputs.read(directory)
-    for name, value in (
-        ("tokenizer", fingerprints.of_tokenizer(tokenizer)),
-        ("configuration", inputs.of_configuration(encoder_config)),
-    ):
-        if made_from.encoder[name] != value:
-            raise InputError(
-                f"{encoder_dir}: the {name} is not the one that the run was trained with"
-            )
-    params, record = load_best(directory)
-    backbone = Backbone(encoder_config, params["encoder"], tokenizer)
-    # The file has the thresholds of a finished run only.
-    benchmark = targets.with_thresholds(
-        definitions.read(directory), record["best_thresholds"]
-    )
-    return Saved(config, benchmark, backbone, params, made_from)
-
-
-def load_best(directory: Path) -> tuple[Params, dict[str, Any]]:
-    """The parameters of the best epoch, and the record of its checkpoint.
-
-    Raises:
-      InputError: there is no checkpoint, or the best one is not of the best epoch.
-    """
-    place = directory / workdir.CHECKPOINTS
-    finished = workdir.read_results(directory)
-    hint = "" if finished else "; the run has not finished an epoch"
-    if not place.is_dir():
-        raise InputError(f"{place}: no such directory{hint}")
-    store = checkpoints.Checkpoints(place, read_only=True)
-    with contextlib.closing(store):
-        best = store.best_step()
-        if best is None:
-            raise InputError(f"{place}: no checkpoint{hint}")
-        record = store.read_record(best)
-        if finished is not None:
-            loop.check_best(record, finished["best_epoch"])
-        return store.restore_params(best), record
-
-
 def evaluate_run(directory: Path, split: str, options: Options | None = None) -> Score:
     """Scores the best model of the run in `directory`, or each task's, on one split.
 
     Only the files of that split are read.
 
     Raises:
-      InputError: as `load`; or the run has data of the hub, and `options.data_dir` is not
+      InputError: as `best_model.load`; or the run has data of the hub, and `options.data_dir` is not
         "hub".
     """
     options = options or Options()
@@ -228,7 +143,7 @@ def _evaluate_one(directory: Path, split: str, options: Options) -> Score:
             f"{directory / workdir.CONFIG}: data.dir is {benchmarks.HUB!r} there; "
             "expected --data_dir hub, to go online, or --data_dir DIR"
         )
-    saved = load_one(directory, options.cache_dir)
+    saved = best_model.load_one(directory, options.cache_dir)
     return evaluate_saved(saved, directory, split, options)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtra_jax.reports import comparison, drawing, figures
 from mtra_jax.reports.seeds import AVG, figure
-from mtra_jax.runs import analyses, experiments, studies, sweep
+from mtra_jax.runs import analysed_runs, analyses, experiments, studies, sweep
 from mtra_jax.runs.studies import Study, Table
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _value(table: Table, name: str, key: str) -> float:
 
 def _of_analysis(study: Study, table: Table, directory: Path) -> dict[str, "Figure"]:
     """A picture for each title, if the names of its columns are numbers."""
-    values = analyses.of_trials(
+    values = analysed_runs.by_row(
         table.sweep.trials, directory, study.name, study.most_texts
     )
     lines = {label: values[trial] for label, trial in table.rows if trial in values}

@@ -17,6 +17,7 @@ from mtra_jax.reports import (
     tuning,
 )
 from mtra_jax.runs import (
+    analysed_runs,
     analyses,
     experiments,
     prompted_studies,
@@ -186,7 +187,7 @@ def _of_analysis(
 ) -> grids.Grid:
     analysis = analyses.ANALYSES[study.name]
     most = study.most_texts
-    values = analyses.of_trials(table.sweep.trials, directory, study.name, most)
+    values = analysed_runs.by_row(table.sweep.trials, directory, study.name, most)
     is_printed = is_papers and study.preset == "roberta_tweeteval"
     printed = published_analyses.TABLES.get(study.name, {}) if is_printed else {}
     return experiment_tables.of_values(

@@ -18,14 +18,14 @@ from mtra_jax.methods import layout
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.runs import (
+    best_model,
     inputs,
     prediction,
     preparation,
-    scoring,
     task_gradients,
     workdir,
 )
-from mtra_jax.runs.scoring import Saved
+from mtra_jax.runs.best_model import Saved
 from mtra_jax.tasks import Task
 from mtra_jax.train import build
 from mtra_jax.train.devices import AXIS, choose_devices, replicate
@@ -75,7 +75,7 @@ class Trained:
         # One device computes alone: there is no axis to average layers over.
         config.gradient_pieces = False
         self.config = config
-        self.saved: Saved = scoring.load_one(directory, config.data.cache_dir)
+        self.saved: Saved = best_model.load_one(directory, config.data.cache_dir)
         data = preparation.load_data(config)
         now = fingerprints.of_splits(data.splits)
         inputs.check_data(directory, self.saved.inputs, now)

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import scoring, workdir
+from mtra_jax.runs import best_model, workdir
 from mtra_jax.train import starting
 
 SIZES = (
@@ -34,7 +34,7 @@ def read(config: ConfigDict) -> starting.Start | None:
             f"warm_start: {directory}: a run that has not finished; expected the directory "
             "of a finished one"
         )
-    saved = scoring.load_one(directory, config.data.cache_dir)
+    saved = best_model.load_one(directory, config.data.cache_dir)
     _check_sizes(config, directory, saved.backbone.config)
     return starting.Start(
         str(directory),

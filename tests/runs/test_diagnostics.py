@@ -13,10 +13,10 @@ from mtra_jax.commands import report
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import task_losses
 from mtra_jax.runs import (
+    best_model,
     diagnostic_figures,
     diagnostics,
     loop,
-    scoring,
     task_gradients,
     training,
 )
@@ -107,7 +107,7 @@ def test_diagnostics_change_nothing_else(measured, tmp_path):
     train(tmp_path, "mtra")
     assert not (tmp_path / "diagnostics.jsonl").exists()
     assert lines_of(tmp_path, "metrics.jsonl") == lines_of(measured, "metrics.jsonl")
-    pairs = (scoring.load_one(place).params for place in (tmp_path, measured))
+    pairs = (best_model.load_one(place).params for place in (tmp_path, measured))
     jax.tree.map(np.testing.assert_array_equal, *pairs)
 
 

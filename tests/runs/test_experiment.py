@@ -18,9 +18,9 @@ from mtra_jax.reports import drawing, figures
 from mtra_jax.runs import (
     analyses,
     attacks,
+    best_model,
     epochs,
     representation_figures,
-    scoring,
     sweep,
     trained,
 )
@@ -222,7 +222,7 @@ def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
     states = {}
     epochs.visit(workdir / "mtra/seed0", lambda n, params: states.update({n: params}))
     assert list(states) == [0, 1]
-    best = scoring.load_one(workdir / "mtra/seed0").params
+    best = best_model.load_one(workdir / "mtra/seed0").params
     jax.tree.map(np.testing.assert_array_equal, states[1], best)
     values = analyses.figures(workdir / "mtra/seed0", "conflicts")
     assert {title: list(columns) for title, columns in values.items()} == {

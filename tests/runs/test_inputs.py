@@ -17,6 +17,7 @@ from mtra_jax.data import sources
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
 from mtra_jax.runs import (
+    best_model,
     experiments,
     inputs,
     loop,
@@ -218,7 +219,7 @@ def test_a_changed_tokenizer_beside_the_checkpoints_is_refused(finished, copy):
     )
     path.write_text(json.dumps(values))
     with pytest.raises(InputError, match="encoder: the tokenizer is not the one"):
-        scoring.load_one(place)
+        best_model.load_one(place)
 
 
 def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, copy):
@@ -226,7 +227,7 @@ def test_a_changed_configuration_beside_the_checkpoints_is_refused(finished, cop
     path = place / "encoder/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "relu"}))
     with pytest.raises(InputError, match="encoder: the configuration is not the one"):
-        scoring.load_one(place)
+        best_model.load_one(place)
 
 
 def test_a_new_encoder_may_differ_in_its_last_bits(data, stopped, copy, monkeypatch):
@@ -287,7 +288,7 @@ def test_another_encoder_is_named(state, data, tmp_path, request, copy):
 def test_a_damaged_record_of_the_inputs_is_one_line(data, finished, copy, content):
     place = copy(finished)
     (place / "inputs.json").write_bytes(content)
-    for use in (lambda: train(data, place), lambda: scoring.load_one(place)):
+    for use in (lambda: train(data, place), lambda: best_model.load_one(place)):
         with pytest.raises(InputError, match=r"inputs\.json: damaged") as caught:
             use()
         assert "\n" not in str(caught.value)
@@ -390,7 +391,7 @@ def test_prediction_reads_raw_texts_as_training_did(data, finished):
     published = lines[:-1]
     benchmark = TWEETEVAL.select(make_config(data).tasks)
     examples = sources.load_benchmark(benchmark, data, ["test"])
-    predictor = prediction.Predictor([scoring.load_one(finished)])
+    predictor = prediction.Predictor([best_model.load_one(finished)])
 
     def predict(texts):
         return predictor(texts)["emotion"]

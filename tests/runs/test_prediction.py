@@ -8,7 +8,7 @@ from scipy import special
 from mtra_jax import config as configs
 from mtra_jax.data import packing
 from mtra_jax.errors import InputError
-from mtra_jax.runs import prediction, preparation, scoring
+from mtra_jax.runs import best_model, prediction, preparation
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import build
 from mtra_jax.types import Batch
@@ -56,7 +56,7 @@ def make_saved(tasks):
     params = build.init_params(model, method, backbone.params, jax.random.key(0))
     # Weights of heads start small; larger ones spread the outputs.
     params["heads"] = jax.tree.map(lambda x: 30 * x, params["heads"])
-    return scoring.Saved(config, benchmark, backbone, params, None)
+    return best_model.Saved(config, benchmark, backbone, params, None)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from messages import assert_mentions
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.runs import (
+    best_model,
     continuation,
     loop,
     preparation,
-    scoring,
     training,
     warm_start,
     workdir,
@@ -200,7 +200,7 @@ def leaves(tree):
 
 @pytest.mark.slow
 def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tmp_path):
-    best = scoring.load_best(two_epochs)[0]
+    best = best_model.load_best(two_epochs)[0]
     config = make_config(
         ("warm_start", str(two_epochs)), ("tasks", "irony,stance"), ("seed", "5")
     )
@@ -212,7 +212,7 @@ def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tm
         leaves(params["heads"]["irony"]), leaves(best["heads"]["irony"])
     )
     assert prepared.origin.endswith("heads of irony. New heads: stance")
-    tokenizer = scoring.load_one(two_epochs, "").backbone.tokenizer
+    tokenizer = best_model.load_one(two_epochs, "").backbone.tokenizer
     assert prepared.backbone.tokenizer.to_str() == tokenizer.to_str()
     new = preparation.prepare(config.copy_and_resolve_references(), given=None)
     assert not np.array_equal(leaves(new.run.state.params)[0], leaves(params)[0])
@@ -233,6 +233,6 @@ def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tm
 def test_the_same_tasks_and_method_take_the_parameters_of_the_method(two_epochs):
     config = make_config(("warm_start", str(two_epochs)), ("seed", "5"))
     prepared = preparation.prepare(config, given=warm_start.read(config))
-    best = scoring.load_best(two_epochs)[0]
+    best = best_model.load_best(two_epochs)[0]
     np.testing.assert_equal(leaves(prepared.run.state.params), leaves(best))
     assert prepared.origin.endswith("parameters of mtra")

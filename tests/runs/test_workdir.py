@@ -8,7 +8,7 @@ from messages import assert_mentions
 import mtra_jax
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
-from mtra_jax.runs import scoring, warm_start, workdir
+from mtra_jax.runs import best_model, warm_start, workdir
 
 PRESET = "configs/mtra.py:new_synthetic"
 
@@ -39,7 +39,7 @@ def test_a_run_without_a_checkpoint_is_refused(directory, has_finished, tmp_path
         (tmp_path / workdir.RESULTS).write_text('{"best_epoch": 1}')
     fault = "no such directory" if directory == "absent" else "no checkpoint"
     hint = "" if has_finished else "; the run has not finished an epoch"
-    text = message(lambda: scoring.load_best(tmp_path))
+    text = message(lambda: best_model.load_best(tmp_path))
     assert text == f"{place}: {fault}{hint}"
 
 
