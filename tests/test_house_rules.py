@@ -17,7 +17,7 @@ import pytest
 
 from mtra_jax import config, config_files, config_values, errors
 from mtra_jax.methods import registry
-from mtra_jax.runs import experiments
+from mtra_jax.runs.trials import run_specs
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MODULE_LINES = 350
@@ -72,23 +72,23 @@ ONLY_IN = {
         "scripts/benchmarking/torch_step.py",
         "scripts/benchmarking/torchjd_step.py",
     },
-    "optuna": {"mtra_jax/runs/search_optuna.py"},
-    "orbax": {"mtra_jax/runs/checkpoints.py"},
+    "optuna": {"mtra_jax/runs/search/optuna_points.py"},
+    "orbax": {"mtra_jax/runs/directory/checkpoints.py"},
     "ml_collections": {
         "mtra_jax/api/training.py",
         "mtra_jax/config.py",
         "mtra_jax/config_values.py",
-        "mtra_jax/runs/continuation.py",
+        "mtra_jax/runs/directory/continuation.py",
         "mtra_jax/exports/reading.py",
-        "mtra_jax/runs/estimates.py",
-        "mtra_jax/runs/experiments.py",
-        "mtra_jax/runs/preparation.py",
-        "mtra_jax/runs/scored_data.py",
-        "mtra_jax/runs/best_model.py",
-        "mtra_jax/runs/step_cost.py",
-        "mtra_jax/runs/training.py",
-        "mtra_jax/runs/warm_start.py",
-        "mtra_jax/runs/workdir.py",
+        "mtra_jax/runs/sweeps/estimates.py",
+        "mtra_jax/runs/trials/run_specs.py",
+        "mtra_jax/runs/training/preparation.py",
+        "mtra_jax/runs/trained/scored_data.py",
+        "mtra_jax/runs/directory/best_model.py",
+        "mtra_jax/runs/training/step_cost.py",
+        "mtra_jax/runs/training/run.py",
+        "mtra_jax/runs/training/warm_start.py",
+        "mtra_jax/runs/directory/layout.py",
     },
 }
 # Folder -> the only packages besides the standard library's that it imports.
@@ -222,11 +222,11 @@ def packages_are_declared(module):
 
 
 def few_modules_name_devices(module):
-    # `runs/processes.py` joins and tells apart processes.
+    # `runs/processes/group.py` joins and tells apart processes.
     places = (
         "mtra_jax/train/devices.py",
         "mtra_jax/train/mappings.py",
-        "mtra_jax/runs/processes.py",
+        "mtra_jax/runs/processes/group.py",
     )
     if not module.is_in("mtra_jax", "scripts", "configs") or module.path in places:
         return
@@ -431,14 +431,14 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file, tmp_path):
     own = tmp_path / "tasks.toml"
     own.write_text('[mine]\nfiles = "mine.csv"\n')
     with pytest.raises(errors.InputError) as error:
-        experiments.load(f"{ROOT / file}:none of them")
+        run_specs.load(f"{ROOT / file}:none of them")
     assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
     for name, preset in SWEEPS[file].items():
-        loaded = experiments.load(f"{ROOT / file}:{name}")
+        loaded = run_specs.load(f"{ROOT / file}:{name}")
         assert {trial.preset for trial in loaded.trials} == {preset}
         overrides = [("data.tasks", str(own))] if preset == "own" else []
         for run in loaded.trials:
-            config_values.validate(experiments.config_of(run, overrides))
+            config_values.validate(run_specs.config_of(run, overrides))
 
 
 def git(*arguments: str) -> list[str]:
@@ -496,7 +496,7 @@ BREACHES = [
     (rooms_import_downwards, "methods/a.py", "from mtra_jax.data import batches"),
     (rooms_import_downwards, "metrics.py", "from mtra_jax import tasks, objectives"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import cli"),
-    (rooms_import_downwards, "train/a.py", "from mtra_jax.runs import loop"),
+    (rooms_import_downwards, "train/a.py", "from mtra_jax.runs.training import loop"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import config"),
     (rooms_import_downwards, "drawer.py", "x = 1"),
     (imports_are_absolute, "data/a.py", "from . import packing"),
@@ -537,7 +537,7 @@ KEPT = [
     ),
     ("train/devices.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
     ("train/step.py", "import jax\ny = jax.lax.axis_index('data') + model.devices"),
-    ("runs/checkpoints.py", "from orbax import checkpoint"),
+    ("runs/directory/checkpoints.py", "from orbax import checkpoint"),
     ("data/a.py", "x = 1\n" * 349),
     ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
     ("reports/a.py", "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d"),

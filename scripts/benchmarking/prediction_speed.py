@@ -23,7 +23,9 @@ import transformers
 from mtra_jax import cli
 from mtra_jax import config as configs
 from mtra_jax.data import sources, texts
-from mtra_jax.runs import best_model, prediction, preparation
+from mtra_jax.runs.directory import best_model
+from mtra_jax.runs.trained import prediction
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 from mtra_jax.train import build
 from mtra_jax.train.devices import start_devices

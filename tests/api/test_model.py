@@ -11,7 +11,7 @@ import mtra_jax
 from mtra_jax.api.model import prediction
 from mtra_jax.data import tokens
 from mtra_jax.models.encoder import Encoder
-from mtra_jax.runs import best_model
+from mtra_jax.runs.directory import best_model
 
 TEXTS = ["the room was lovely", "the food was awful, day 3"]
 PAIRS = [(text, "it was good") for text in TEXTS]

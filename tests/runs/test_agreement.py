@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import files
 from mtra_jax.errors import InputError
-from mtra_jax.runs import agreement
+from mtra_jax.runs.processes import agreement
 from mtra_jax.train import devices
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mtra_jax.runs import assembly
+from mtra_jax.runs.training import separate_tasks
 from mtra_jax.tasks import BENCHMARKS
 
 BENCHMARK = BENCHMARKS["synthetic"].select(["irony", "intensity"])
@@ -38,7 +38,7 @@ RESULTS = {
 
 
 def test_figures_are_by_task_and_costs_are_sums():
-    result = assembly.results_of_all(BENCHMARK, RESULTS)
+    result = separate_tasks.results_of_all(BENCHMARK, RESULTS)
     summary = {
         "irony": {"macro_f1": 60.0},
         "intensity": {"pearson": 30.0, "spearman": 50.0},
@@ -73,7 +73,7 @@ def test_predictions_are_gathered_and_old_ones_removed(tmp_path):
         (tmp_path / name / "environment.json").write_text(json.dumps(name))
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions" / "old.txt").write_text("old")
-    assembly.write(tmp_path, tuple(RESULTS), {"steps": 30})
+    separate_tasks.write(tmp_path, tuple(RESULTS), {"steps": 30})
     written = {path.name: path.read_text() for path in tmp_path.glob("predictions/*")}
     assert written == {"irony.txt": "irony", "intensity.txt": "intensity"}
     assert json.loads((tmp_path / "environment.json").read_text()) == "intensity"
@@ -88,7 +88,7 @@ def test_a_task_without_predictions_does_not_stop_the_others(tmp_path):
         (tmp_path / name / "environment.json").write_text("{}")
     (tmp_path / "irony" / "predictions").mkdir()
     (tmp_path / "irony" / "predictions" / "irony.txt").write_text("1\n")
-    assembly.write(tmp_path, ("irony", "intensity"), {"avg": 1.0})
+    separate_tasks.write(tmp_path, ("irony", "intensity"), {"avg": 1.0})
     gathered = [path.name for path in (tmp_path / "predictions").iterdir()]
     assert gathered == ["irony.txt"]
     assert json.loads((tmp_path / "results.json").read_text()) == {"avg": 1.0}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.runs import checkpoints
+from mtra_jax.runs.directory import checkpoints
 from mtra_jax.train import optimiser, resting, schedules
 from mtra_jax.train.devices import to_host
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.runs import definitions
+from mtra_jax.runs.directory import tasks_json
 from mtra_jax.tasks import AFFECTEVAL, Benchmark, Task
 
 OWN = Benchmark(
@@ -37,8 +37,8 @@ OWN = Benchmark(
 
 @pytest.mark.parametrize("benchmark", [AFFECTEVAL, OWN], ids=lambda b: b.name)
 def test_tasks_survive_the_file_to_the_bit(tmp_path, benchmark):
-    definitions.write(tmp_path, benchmark)
-    assert definitions.read(tmp_path) == benchmark
+    tasks_json.write(tmp_path, benchmark)
+    assert tasks_json.read(tmp_path) == benchmark
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,21 @@ def test_tasks_survive_the_file_to_the_bit(tmp_path, benchmark):
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, place, wrong):
-    content = definitions.to_json(OWN)
+    content = tasks_json.to_json(OWN)
     content["tasks"][0] = {**content["tasks"][0], place: wrong}
-    path = tmp_path / definitions.FILE
+    path = tmp_path / tasks_json.FILE
     path.write_text(json.dumps(content))
     with pytest.raises(InputError) as error:
-        definitions.read(tmp_path)
+        tasks_json.read(tmp_path)
     assert str(error.value).startswith(f"{path}: damaged: ")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"format": 2}', "null", "{"])
 def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
-    path = tmp_path / definitions.FILE
+    path = tmp_path / tasks_json.FILE
     path.write_text(content)
     with pytest.raises(InputError) as error:
-        definitions.read(tmp_path)
+        tasks_json.read(tmp_path)
     assert str(error.value).startswith(f"{path}: damaged: ")
 
 
@@ -86,24 +86,24 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
     ],
 )
 def test_changed_tasks_are_refused_with_both_values(tmp_path, field, value):
-    definitions.write(tmp_path, OWN)
+    tasks_json.write(tmp_path, OWN)
     first, *others = OWN.tasks
     changed = dataclasses.replace(first, **{field: value})
     with pytest.raises(InputError) as error:
-        definitions.check(tmp_path, Benchmark("own", (changed, *others)))
+        tasks_json.check(tmp_path, Benchmark("own", (changed, *others)))
     for part in (field, "reviews", repr(getattr(first, field)), repr(value)):
         assert part in str(error.value)
 
 
 def test_another_title_and_statistics_of_the_data_are_accepted(tmp_path):
-    definitions.write(tmp_path, OWN)
+    tasks_json.write(tmp_path, OWN)
     first, second = OWN.tasks
     first = dataclasses.replace(first, title="Better reviews")
     second = dataclasses.replace(second, means=(), deviations=())
-    definitions.check(tmp_path, Benchmark("own", (first, second)))
+    tasks_json.check(tmp_path, Benchmark("own", (first, second)))
 
 
 def test_other_tasks_are_refused(tmp_path):
-    definitions.write(tmp_path, OWN)
+    tasks_json.write(tmp_path, OWN)
     with pytest.raises(InputError, match="reviews, stars"):
-        definitions.check(tmp_path, Benchmark("own", OWN.tasks[:1]))
+        tasks_json.check(tmp_path, Benchmark("own", OWN.tasks[:1]))

@@ -12,15 +12,10 @@ from mtra_jax import config as configs
 from mtra_jax.commands import report
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import task_losses
-from mtra_jax.runs import (
-    best_model,
-    diagnostic_figures,
-    diagnostics,
-    loop,
-    task_gradients,
-    training,
-)
-from mtra_jax.runs import trained as runs
+from mtra_jax.runs.directory import best_model
+from mtra_jax.runs.trained import diagnostic_figures, finished_run
+from mtra_jax.runs.training import diagnostics, loop, task_gradients
+from mtra_jax.runs.training import run as training
 from mtra_jax.train import build
 from mtra_jax.train.devices import Program, choose_devices
 
@@ -63,7 +58,7 @@ def test_lines_have_the_figures_of_gradients_in_numpy(measured):
     """The last line, after the last step, is that of the only epoch's parameters."""
     lines = lines_of(measured)
     assert [line["step"] for line in lines] == [3, 6]
-    network = runs.Trained(measured)
+    network = finished_run.Trained(measured)
     model, method = network.model_and_method()
     corpus, plan, packed = network.packed("train")
 
@@ -133,7 +128,7 @@ def test_a_method_of_joint_batches_has_the_weights_of_all_tasks(method, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["pmap", "shard_map"])
 def test_devices_and_micro_batches_do_not_matter(measured, mapping):
-    network = runs.Trained(measured)
+    network = finished_run.Trained(measured)
     model, method = network.model_and_method()
     corpus = network.packed("train").corpus
     expected = network.gramian()

@@ -9,8 +9,8 @@ import pytest
 from mtra_jax.data.examples import Examples
 from mtra_jax.reports import bars, label_counts
 from mtra_jax.reports.bounds import Bound
-from mtra_jax.runs import display, selection
-from mtra_jax.runs.progress import Progress
+from mtra_jax.runs.training import display, selection
+from mtra_jax.runs.training.progress import Progress
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import evaluate
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, results, training
+from mtra_jax.runs.directory import checkpoints, metrics_log
+from mtra_jax.runs.training import loop, preparation, results
+from mtra_jax.runs.training import run as training
 
 pytestmark = pytest.mark.slow
 SMALL = [

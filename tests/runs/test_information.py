@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.reports.bounds import Bound
-from mtra_jax.runs import information
+from mtra_jax.runs.training import bound_ceilings
 from mtra_jax.tasks import Benchmark, Task
 
 BENCHMARK = Benchmark(
@@ -30,7 +30,7 @@ CORPUS = SimpleNamespace(labels=LABELS)
 
 def test_the_ceiling_is_the_entropy_of_the_training_labels():
     """Shares 1/2, 1/4, 1/4: of classes, and of sets of labels."""
-    measured = information.ceilings(BENCHMARK, CORPUS)
+    measured = bound_ceilings.ceilings(BENCHMARK, CORPUS)
     half = 1.5 * math.log(2)
     assert measured == {
         "mood": pytest.approx(half, rel=1e-15),
@@ -38,12 +38,12 @@ def test_the_ceiling_is_the_entropy_of_the_training_labels():
         "tags": pytest.approx(half, rel=1e-15),
     }
     assert math.copysign(1, measured["only"]) == 1
-    first = information.Steps(BENCHMARK, CORPUS).first_line()
+    first = bound_ceilings.Steps(BENCHMARK, CORPUS).first_line()
     assert first == {f"ceiling/{task}": value for task, value in measured.items()}
 
 
 def test_an_epoch_has_the_means_of_its_steps():
-    steps = information.Steps(BENCHMARK, CORPUS)
+    steps = bound_ceilings.Steps(BENCHMARK, CORPUS)
     steps.add({"mi/mood": 0.25, "floored/mood": 0.0, "loss/mood": 9.0})
     steps.add({"mi/mood": 1.0, "floored/mood": 1.0, "mi/stars": 3.0})
     steps.add({"mi/mood": 0.25, "floored/mood": 0.0})
@@ -91,16 +91,16 @@ REMEDY = "a smaller method.beta or learning_rate, method.balance=pull or bound=j
     ids=["below", "at the ceiling", "training", "both", "no bound"],
 )
 def test_a_line_has_the_tasks_and_the_remedy(bounds, shares, expected):
-    line, _ = information.findings(3, bounds, shares, ())
+    line, _ = bound_ceilings.findings(3, bounds, shares, ())
     assert line == (f"epoch 3: {expected}" if expected else "")
 
 
 def test_each_kind_of_line_is_said_once():
     past = {"mood": Bound(1.25, 0.4, 1.0)}
-    line, said = information.findings(1, past, {"mood": 0.0}, [])
+    line, said = bound_ceilings.findings(1, past, {"mood": 0.0}, [])
     assert (line != "", said) == (True, ["ceiling"])
-    line, said = information.findings(2, past, {"mood": 0.5}, said)
+    line, said = bound_ceilings.findings(2, past, {"mood": 0.5}, said)
     assert line.startswith("epoch 2: losses at the floor")
     assert "ceiling" not in line
     assert said == ["ceiling", "floor"]
-    assert information.findings(3, past, {"mood": 0.5}, said) == ("", said)
+    assert bound_ceilings.findings(3, past, {"mood": 0.5}, said) == ("", said)

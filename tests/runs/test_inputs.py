@@ -16,17 +16,12 @@ from mtra_jax import config as configs
 from mtra_jax.data import sources
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
-from mtra_jax.runs import (
-    best_model,
-    experiments,
-    inputs,
-    loop,
-    prediction,
-    scoring,
-    sweep,
-    training,
-    workdir,
-)
+from mtra_jax.runs.directory import best_model, inputs_json, layout
+from mtra_jax.runs.sweeps import sweep
+from mtra_jax.runs.trained import prediction, scoring
+from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import run as training
+from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,7 +157,7 @@ def test_a_moved_directory_with_the_same_content_is_accepted(
 ):
     moved, place = shutil.copytree(data, tmp_path / "moved"), copy(stopped)
     continued = train(moved, place).results
-    undisturbed = workdir.read_results(finished)
+    undisturbed = layout.read_results(finished)
     for results in (continued, undisturbed):
         results.pop("train_seconds")
         results.pop("scoring_seconds")
@@ -172,7 +167,7 @@ def test_a_moved_directory_with_the_same_content_is_accepted(
 
 def test_tasks_in_another_order_are_the_same_run(data, finished):
     results = train(data, finished, tasks="irony,emotion").results
-    assert results == workdir.read_results(finished)
+    assert results == layout.read_results(finished)
 
 
 def test_a_finished_run_without_its_data_is_refused(finished, tmp_path):
@@ -194,11 +189,11 @@ def test_without_a_checkpoint_all_files_are_written_again(
         patch.setattr(loop, "fit", killed)
         with pytest.raises(KeyboardInterrupt):
             train(wrong, place)
-    assert not workdir.has_begun(place)
-    old = inputs.read(place)
+    assert not layout.has_begun(place)
+    old = inputs_json.read(place)
     results = train(data, place).results
-    assert inputs.read(place) == inputs.read(finished) != old
-    expected = workdir.read_results(finished)
+    assert inputs_json.read(place) == inputs_json.read(finished) != old
+    expected = layout.read_results(finished)
     assert results["test"] == expected["test"]
     # The tokenizer beside the checkpoints is the second one.
     assert scoring.evaluate_run(place, "test").summary == results["test"]
@@ -247,8 +242,8 @@ def test_unknown_fingerprints_of_an_encoder_are_ignored(data, finished, copy):
     values = json.loads(path.read_text())
     values["encoder"]["more"] = "a" * 64
     path.write_text(json.dumps(values))
-    made_from = inputs.read(place)
-    inputs.check_encoder(place, made_from, inputs.read(finished).encoder)
+    made_from = inputs_json.read(place)
+    inputs_json.check_encoder(place, made_from, inputs_json.read(finished).encoder)
 
 
 @pytest.mark.parametrize("state", ["stopped", "finished"])
@@ -319,7 +314,7 @@ def test_a_prepared_run_finishes_without_the_data_files(data, tmp_path, finished
         return loop.Watch(lambda *_: None, lambda *_: None)
 
     outcome = training.train(make_config(moved), tmp_path / "run", remove)
-    assert outcome.results["test"] == workdir.read_results(finished)["test"]
+    assert outcome.results["test"] == layout.read_results(finished)["test"]
     assert (tmp_path / "run/predictions/irony.txt").exists()
 
 
@@ -335,7 +330,7 @@ def test_each_run_of_a_single_task_checks_its_data(data, tmp_path):
 
 def test_a_sweep_does_not_mix_runs_on_other_data(data, tmp_path):
     overrides = [(k, v) for k, v in SMALL.items() if k != "epochs"] + [("epochs", "1")]
-    chosen = experiments.Sweep(experiments.grid(["ew"], "new_tweeteval", (0,)))
+    chosen = run_specs.Sweep(run_specs.grid(["ew"], "new_tweeteval", (0,)))
 
     def plan(root):
         values = [*overrides, ("data.dir", str(root))]
@@ -362,7 +357,7 @@ def test_scoring_reads_one_split_and_repeats_its_figures(
         if not path.name.startswith(part):
             path.unlink()
     score = scoring.evaluate_run(finished, split, scoring.Options(data_dir=str(alone)))
-    assert score.summary == workdir.read_results(finished)[split]
+    assert score.summary == layout.read_results(finished)[split]
     assert score.difference is None
 
 
@@ -382,7 +377,7 @@ def test_scoring_takes_any_number_of_devices_and_texts(
     """The batch of training, 8, is not a multiple of three devices."""
     options = scoring.Options(num_devices=num_devices, batch_size=batch_size)
     score = scoring.evaluate_run(finished, "test", options)
-    assert score.summary == workdir.read_results(finished)["test"]
+    assert score.summary == layout.read_results(finished)["test"]
 
 
 def test_prediction_reads_raw_texts_as_training_did(data, finished):

@@ -9,7 +9,7 @@ from messages import assert_mentions
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError, RunError
-from mtra_jax.runs import joining, joining_flags, processes
+from mtra_jax.runs.processes import flags, group, joining
 from mtra_jax.train.devices import _ADVICE, choose_devices, start_devices
 
 
@@ -55,8 +55,8 @@ def test_invalid_addresses_are_refused(address):
 
 def read_flags(*arguments):
     parser = cli.Parser()
-    joining_flags.add(parser)
-    return joining_flags.read(parser.parse_args(arguments))
+    flags.add(parser)
+    return flags.read(parser.parse_args(arguments))
 
 
 def test_flags_are_the_arguments_of_a_process():
@@ -227,7 +227,7 @@ def test_the_runtime_waits_longer_than_this_process(monkeypatch):
     asked = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **o: asked.update(o))
     monkeypatch.setattr(joining, "check_network", lambda *_: None)
-    processes.initialise("localhost:1234", 2, 1, timeout=77)
+    group.initialise("localhost:1234", 2, 1, timeout=77)
     assert asked["initialization_timeout"] > 77
 
 
@@ -256,7 +256,7 @@ def test_missing_devices_are_reported_in_one_line(monkeypatch, error, reason):
 
     monkeypatch.setattr(jax, "devices", devices)
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
-    for use in (start_devices, processes.is_writer, lambda: choose_devices(0)):
+    for use in (start_devices, group.is_writer, lambda: choose_devices(0)):
         with pytest.raises(InputError) as caught:
             use()
         assert_mentions(caught.value, "JAX_PLATFORMS=tpu", reason, "JAX_PLATFORMS")

@@ -12,7 +12,7 @@ import pytest
 from messages import assert_mentions
 
 from mtra_jax.errors import InputError
-from mtra_jax.runs import locks
+from mtra_jax.runs.directory import locks
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_run_warns_once(tmp_path, monkeypatch, recwarn):
 @pytest.mark.processes
 def test_a_lock_that_another_process_holds_is_refused_until_it_ends(tmp_path):
     code = (
-        "import sys, pathlib; from mtra_jax.runs import locks\n"
+        "import sys, pathlib; from mtra_jax.runs.directory import locks\n"
         "with locks.held(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

@@ -14,9 +14,11 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax import config_values
 from mtra_jax.errors import InputError
-from mtra_jax.runs import loop, metrics_log, training
+from mtra_jax.runs.directory import metrics_log
 from mtra_jax.runs.loggers import background, continued, guarded, mlflow_runs, registry
 from mtra_jax.runs.loggers.contract import RunDescription
+from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import run as training
 from mtra_jax.train import build
 
 VALUES = {"method.name": "mtra", "seed": 0, "tasks": ("irony",), "is_new": True}

@@ -9,7 +9,8 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
-from mtra_jax.runs import checkpoints, loop, metrics_log, preparation
+from mtra_jax.runs.directory import checkpoints, metrics_log
+from mtra_jax.runs.training import loop, preparation
 from mtra_jax.train import batching
 from mtra_jax.train.devices import to_host
 

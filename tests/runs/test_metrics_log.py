@@ -9,9 +9,10 @@ import pytest
 
 from mtra_jax import files
 from mtra_jax.errors import InputError
-from mtra_jax.runs import metrics_log, workers
+from mtra_jax.runs.directory import metrics_log
 from mtra_jax.runs.loggers import tensorboard
 from mtra_jax.runs.loggers.contract import RunDescription
+from mtra_jax.runs.sweeps import workers
 
 
 def read_lines(directory):

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from mtra_jax.runs import orbax_errors
+from mtra_jax.runs.directory import orbax_errors
 
 tensorstore = pytest.importorskip("tensorstore")
 

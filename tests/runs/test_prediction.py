@@ -8,7 +8,9 @@ from scipy import special
 from mtra_jax import config as configs
 from mtra_jax.data import packing
 from mtra_jax.errors import InputError
-from mtra_jax.runs import best_model, prediction, preparation
+from mtra_jax.runs.directory import best_model
+from mtra_jax.runs.trained import prediction
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import build
 from mtra_jax.types import Batch

@@ -16,7 +16,8 @@ import xla_flags
 from messages import assert_mentions, without_progress
 from tiers import NIGHTLY_ONLY, nightly_only
 
-from mtra_jax.runs import checkpoints, checksums, processes
+from mtra_jax.runs.directory import checkpoints, checksums
+from mtra_jax.runs.processes import group
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.processes
@@ -34,7 +35,7 @@ FLAGS = (
     # rounding grows with every step: small steps keep it small.
     f"--config.learning_rate={RATE}",
 )
-STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
+STEP = "mtra_jax.runs.directory.metrics_log:MetricsLog.add"
 KILL = signal.SIGKILL.value
 
 
@@ -107,7 +108,7 @@ def ended(cache, tmp_path_factory):
     The system does not let the second process write any byte to a file.
     """
     root = tmp_path_factory.mktemp("runs")
-    forbidden = [("mtra_jax.runs.training:train", 1, "largest file", 0)]
+    forbidden = [("mtra_jax.runs.training.run:train", 1, "largest file", 0)]
     one = start(root / "one", cache, 4)
     two = start_two(root / "two", (cache, ""), ((), forbidden))
     outputs = [finish(process)[0] for process in (one, *two)]
@@ -225,9 +226,9 @@ def test_a_killed_process_ends_the_other_and_both_continue(ended, cache, tmp_pat
     assert losses_of(tmp_path) == losses_of(ended[1])
 
 
-FIRST_STEP = "mtra_jax.runs.loop:fit"
-END_SECONDS = processes.HEARTBEAT_SECONDS + processes.GRACE_SECONDS
-"""The longest time for which a process outlives another, see `runs/processes.py`."""
+FIRST_STEP = "mtra_jax.runs.training.loop:fit"
+END_SECONDS = group.HEARTBEAT_SECONDS + group.GRACE_SECONDS
+"""The longest time for which a process outlives another, see `runs/processes/group.py`."""
 
 
 def end_of_the_other(victim, other, code):

@@ -19,7 +19,9 @@ from mtra_jax.errors import InputError
 from mtra_jax.prompting import prompts
 from mtra_jax.prompting.answers import Reply
 from mtra_jax.reports import comparison, experiment_tables, grids, published
-from mtra_jax.runs import prompted, prompted_studies, studies, study_runs, sweep
+from mtra_jax.runs.studies import experiments, prompted, prompted_studies
+from mtra_jax.runs.studies import run as study_runs
+from mtra_jax.runs.sweeps import sweep
 from mtra_jax.tasks import TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,7 +268,7 @@ class Sure:
 
 
 def smoke():
-    return studies.make(studies.load(), "paradigms", "smoke", seeds=(0, 1))
+    return experiments.make(experiments.load(), "paradigms", "smoke", seeds=(0, 1))
 
 
 def trained_lines(directory, test):
@@ -325,7 +327,7 @@ def test_the_table_of_paradigms_has_the_rows_of_a_language_model(tmp_path):
     assert any("zero-shot 1 refused, 0 unparsable of 256" in n for n in grid.notes)
     text = grids.text(grid)
     assert "unread %" in text
-    other = studies.make(studies.load(), "fine_grained", "smoke", seeds=(0, 1))
+    other = experiments.make(experiments.load(), "fine_grained", "smoke", seeds=(0, 1))
     (grid,) = study_runs.make_grids(other, tmp_path, ()).values()
     assert not any(line.name.startswith("sure") for line in grid.lines)
     with pytest.raises(InputError, match="fine_grained has no rows of language models"):

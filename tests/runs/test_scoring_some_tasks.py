@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.data.examples import Examples
-from mtra_jax.runs import scoring
+from mtra_jax.runs.trained import scoring
 
 
 def examples_of(task):

@@ -16,28 +16,26 @@ from mtra_jax.commands import search as command
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import registry
 from mtra_jax.reports import comparison, formats
-from mtra_jax.runs import (
-    estimates,
-    experiments,
-    loop,
-    search,
-    search_listing,
-    search_optuna,
-    search_results,
-    search_rows,
-    search_spaces,
-    search_trials,
-    search_values,
-    searching,
-    selection,
-    studies,
-    sweep,
-    training,
+from mtra_jax.runs.search import listing as search_listing
+from mtra_jax.runs.search import optuna_points
+from mtra_jax.runs.search import plan as search
+from mtra_jax.runs.search import results as search_results
+from mtra_jax.runs.search import run as searching
+from mtra_jax.runs.studies import experiments
+from mtra_jax.runs.sweeps import estimates, sweep
+from mtra_jax.runs.training import loop, selection
+from mtra_jax.runs.training import run as training
+from mtra_jax.runs.trials import (
+    found_toml,
+    run_specs,
+    spaces,
+    tuned_rows,
+    validation_run,
 )
-from mtra_jax.runs.search_values import Chosen, Tuning
+from mtra_jax.runs.trials.found_toml import Chosen, Tuning
 
 ROOT = Path(__file__).resolve().parents[2]
-MINILM = search_spaces.load("minilm_tweeteval")
+MINILM = spaces.load("minilm_tweeteval")
 NAMES = [*MINILM]
 
 
@@ -51,9 +49,9 @@ def answer(call, *arguments, **options):
 
 def points_of(name, preset="minilm_tweeteval", seed=0):
     """All points of a space, as floats by key."""
-    space = search_spaces.load(preset)[name]
+    space = spaces.load(preset)[name]
     base = config_values.flat(configs.preset(preset, space.method))
-    points = search_spaces.ordered(space, base, seed)
+    points = spaces.ordered(space, base, seed)
     return [{key: float(text) for key, text in point} for point in points]
 
 
@@ -109,8 +107,8 @@ FIRST = [(5e-5, 1), (5e-4, 1), (1e-5, 5), (2e-4, 2), (2.5e-5, 1), (1e-4, 5)]
 
 
 def test_a_first_trial_beside_the_grid_is_one_more_point():
-    space = search_spaces.Space("mtra", (search_spaces.Axis("method.beta", (1, 2)),))
-    points = search_spaces.ordered(space, {"method.beta": 0.30000000000000004}, 0)
+    space = spaces.Space("mtra", (spaces.Axis("method.beta", (1, 2)),))
+    points = spaces.ordered(space, {"method.beta": 0.30000000000000004}, 0)
     assert points[0] == (("method.beta", "0.30000000000000004"),)
     assert sorted(points[1:]) == [(("method.beta", "1"),), (("method.beta", "2"),)]
 
@@ -172,9 +170,9 @@ def trainer(monkeypatch):
             watch=lambda *_: loop.Watch(), close=lambda: None
         )
     )
-    monkeypatch.setattr(search_trials.training, "train", trainer.train)
-    monkeypatch.setattr(search_trials, "display", display)
-    monkeypatch.setattr(search_trials.jax, "clear_caches", lambda: None)
+    monkeypatch.setattr(validation_run.training, "train", trainer.train)
+    monkeypatch.setattr(validation_run, "display", display)
+    monkeypatch.setattr(validation_run.jax, "clear_caches", lambda: None)
     return trainer
 
 
@@ -250,7 +248,7 @@ def test_a_listing_counts_the_trials_that_have_not_ended(
     assert rows == [["ew", "3", "1", "3"], ["mtra", "3", "0", "3"]]
     total = 0.0
     for name, count in (("ew", 2), ("mtra", 3)):
-        config = experiments.config_of(planned.trial(name, ()))
+        config = run_specs.config_of(planned.trial(name, ()))
         data, _ = training.CurrentInputs().data(config)
         total += count * estimates.seconds(config, data, rates)
     assert f"about {estimates.duration(total)}, one trial" in lines[3]
@@ -266,17 +264,17 @@ def test_what_a_space_has_fixed_is_in_all_its_trials_and_in_the_rows_with_its_va
         stored = [json.loads(path.read_text()) for path in configs_of]
         assert [s["method"]["reduction"] for s in stored] == [reduction] * 4
     path = tmp_path / "found.toml"
-    tuning = search_values.read(str(path))
+    tuning = found_toml.read(str(path))
     assert dict(tuning.rows["ew_sum"].values)["method.reduction"] == "sum"
-    alone = experiments.Sweep(experiments.grid(["ew"], "new_synthetic", (0, 1)))
-    there = experiments.variants(
+    alone = run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (0, 1)))
+    there = run_specs.variants(
         "ew", {"ew sum": (("method.reduction", "sum"),)}, "new_synthetic", (0, 1)
     )
     for chosen in (alone, alone._replace(trials=(*alone.trials, *there))):
-        trials = search_rows.tuned(chosen, tuning).trials
+        trials = tuned_rows.tuned(chosen, tuning).trials
         assert [t.name for t in trials] == ["ew", "ew", "ew sum", "ew sum"]
         for trial in trials:
-            config = experiments.config_of(trial)
+            config = run_specs.config_of(trial)
             own = tuning.rows[trial.name.replace(" ", "_")]
             assert config.learning_rate == float(dict(own.values)["learning_rate"])
             expected = "sum" if trial.name == "ew sum" else "mean"
@@ -291,7 +289,7 @@ def test_what_a_space_has_fixed_is_in_all_its_trials_and_in_the_rows_with_its_va
         "or no ew_sum"
     )
     path.write_text(path.read_text().replace('"sum"', '"mean"'))
-    assert answer(search_values.read, str(path)).endswith(
+    assert answer(found_toml.read, str(path)).endswith(
         ": ew_sum.values.method.reduction is 'mean'; expected 'sum', which this section is of"
     )
 
@@ -382,14 +380,14 @@ def test_a_method_without_a_finished_trial_has_no_values(
 ):
     planned = made(tmp_path, ("ew", "mtra"), trials=1)
     run_all(planned)
-    assert [*search_values.read(str(tmp_path / "found.toml")).rows] == ["ew", "mtra"]
+    assert [*found_toml.read(str(tmp_path / "found.toml")).rows] == ["ew", "mtra"]
     for path in tmp_path.glob("mtra/*/trial.json"):
         path.unlink()
     vars(trainer).update(change)
     ended = run_all(planned)
     assert search_results.best(ended["mtra"]) is None
     assert expected in search_results.table("mtra", "loss", ended["mtra"])
-    assert [*search_values.read(str(tmp_path / "found.toml")).rows] == ["ew"]
+    assert [*found_toml.read(str(tmp_path / "found.toml")).rows] == ["ew"]
     lines = (tmp_path / "trials.jsonl").read_text().splitlines()
     stored = {v["name"]: v["validation"] for v in map(json.loads, lines)}
     assert stored["ew"] > 0
@@ -413,14 +411,14 @@ def test_a_figure_where_higher_is_better_is_shown_as_it_is():
         schedule=SimpleNamespace(epochs=1, patience=1, max_bad_steps=10),
         selection=selection.Selection("average", higher_is_better=True),
     )
-    with pytest.raises(search_trials._Ended) as ended:
-        search_trials._watch(
+    with pytest.raises(validation_run._Ended) as ended:
+        validation_run._watch(
             run,
             loop.Progress(validated=1, best_score=-61.5),
             loop.Watch(),
             lambda *_: False,
         )
-    record = search_trials._record("average", [ended.value])
+    record = validation_run._record("average", [ended.value])
     assert record[:4] == ("finished", -61.5, 61.5, 1)
 
 
@@ -460,14 +458,14 @@ def test_optuna_ends_a_trial_that_is_worse_than_the_median(tmp_path):
     pytest.importorskip("optuna")
     space = MINILM["ew"]
     first = (("learning_rate", "5e-05"), ("clip_norm", "1"))
-    tree = search_optuna.Tree(tmp_path / "journal", "ew", space, first, 0)
+    tree = optuna_points.Tree(tmp_path / "journal", "ew", space, first, 0)
     for number in range(5):
         tree.point(number)
         assert not tree.is_hopeless(1, float(number))
-        tree.end(number, search_trials.Record("finished", float(number), 1.0, 1, 0.0))
+        tree.end(number, validation_run.Record("finished", float(number), 1.0, 1, 0.0))
     tree.point(5)
     assert not tree.is_hopeless(1, 1.9)
-    tree.end(5, search_trials.Record("finished", 1.9, 1.9, 1, 0.0))
+    tree.end(5, validation_run.Record("finished", 1.9, 1.9, 1, 0.0))
     tree.point(6)
     assert tree.is_hopeless(1, 2.1)
 
@@ -564,13 +562,13 @@ ROWS = (
 def file(tmp_path):
     path = tmp_path / "found.toml"
     head = {"seed": 0, "command": 'a "b" \\ \x7f ü', "overrides": {"data.limit": "24"}}
-    search_values.write(path, head, ROWS, "minilm_tweeteval")
+    found_toml.write(path, head, ROWS, "minilm_tweeteval")
     return path
 
 
 @pytest.fixture
 def tuning(file):
-    return search_values.read(str(file))
+    return found_toml.read(str(file))
 
 
 def test_what_was_written_is_read(file, tuning):
@@ -632,15 +630,15 @@ def test_a_wrong_file_is_refused_with_its_line(file, old, new, expected):
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-    assert answer(search_values.read, str(file)).startswith(f"{file}{expected}")
+    assert answer(found_toml.read, str(file)).startswith(f"{file}{expected}")
 
 
 def test_a_file_that_is_missing_or_has_no_method_is_refused(tmp_path):
     path = tmp_path / "found.toml"
-    message = answer(search_values.read, str(path))
+    message = answer(found_toml.read, str(path))
     assert message == f"{path}: cannot be read: No such file or directory"
     path.write_text('[search]\nformat = 1\npreset = "own"\n')
-    message = answer(search_values.read, str(path))
+    message = answer(found_toml.read, str(path))
     assert message == f"{path}: no table of a method; expected one such as [mtra]"
 
 
@@ -648,11 +646,11 @@ def test_a_file_that_is_missing_or_has_no_method_is_refused(tmp_path):
 
 
 def test_the_values_give_way_to_those_of_a_row_and_not_to_those_of_all_rows(tuning):
-    chosen = experiments.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval_small")
+    chosen = run_specs.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval_small")
     assert all(("learning_rate", "5e-4") in t.overrides for t in chosen.trials)
-    made = search_rows.tuned(chosen, tuning)
-    experiments.check(made, "x")
-    own = {trial.name: experiments.config_of(trial) for trial in made.trials}
+    made = tuned_rows.tuned(chosen, tuning)
+    run_specs.check(made, "x")
+    own = {trial.name: run_specs.config_of(trial) for trial in made.trials}
     names = [trial.name for trial in chosen.trials]
     assert [*own] == [names[0], "ew tuned", *names[1:]]
     assert own["ew sum"].method.reduction == "sum"
@@ -663,28 +661,28 @@ def test_the_values_give_way_to_those_of_a_row_and_not_to_those_of_all_rows(tuni
     assert (own["mtra"].learning_rate, own["mtra"].method.beta) == (2e-4, 2.0)
     assert own["uw"].learning_rate == 5e-4
     assert {config.epochs for config in own.values()} == {2}
-    half = experiments.variants(
+    half = run_specs.variants(
         "mtra",
         {"half": (("method.beta", "0.5"),)},
         "minilm_tweeteval",
         (0,),
     )
-    made = search_rows.tuned(chosen._replace(trials=(*chosen.trials, *half)), tuning)
-    config = experiments.config_of(made.trials[-1])
+    made = tuned_rows.tuned(chosen._replace(trials=(*chosen.trials, *half)), tuning)
+    config = run_specs.config_of(made.trials[-1])
     assert (config.learning_rate, config.method.beta) == (2e-4, 0.5)
     # A sweep of one row: what all of its trials have is the row's own.
-    (alone,) = search_rows.tuned(experiments.Sweep(half), tuning).trials
-    assert experiments.config_of(alone).method.beta == 0.5
+    (alone,) = tuned_rows.tuned(run_specs.Sweep(half), tuning).trials
+    assert run_specs.config_of(alone).method.beta == 0.5
 
 
 def test_a_search_of_another_preset_or_a_key_set_twice_is_refused(tuning, tmp_path):
-    other = experiments.load(f"{ROOT}/configs/sweep.py:synthetic")
-    assert answer(search_rows.tuned, other, tuning) == (
+    other = run_specs.load(f"{ROOT}/configs/sweep.py:synthetic")
+    assert answer(tuned_rows.tuned, other, tuning) == (
         f"{tuning.path}: search.preset is 'minilm_tweeteval'; expected 'tiny_synthetic', "
         "as in these runs"
     )
-    chosen = experiments.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval")
-    made = search_rows.tuned(chosen, tuning)
+    chosen = run_specs.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval")
+    made = tuned_rows.tuned(chosen, tuning)
     assert answer(sweep.make_plan, made, tmp_path, [("weight_decay", "0.2")]) == (
         f"--config.weight_decay: {tuning.path} sets it for ew_tuned; expected another key, "
         "or no --found"
@@ -693,9 +691,9 @@ def test_a_search_of_another_preset_or_a_key_set_twice_is_refused(tuning, tmp_pa
 
 def test_a_search_under_other_conditions_than_the_runs_is_one_line(tuning):
     def line(tuning, *overrides, name="minilm_tweeteval"):
-        chosen = experiments.load(f"{ROOT}/configs/sweep.py:{name}")
-        made = search_rows.tuned(chosen, tuning)
-        return search_rows.difference(made.trials, tuning, overrides)
+        chosen = run_specs.load(f"{ROOT}/configs/sweep.py:{name}")
+        made = tuned_rows.tuned(chosen, tuning)
+        return tuned_rows.difference(made.trials, tuning, overrides)
 
     assert line(tuning) == (
         f"{tuning.path}: found with data.limit=24; these runs have data.limit=0"
@@ -720,21 +718,21 @@ def test_a_search_under_other_conditions_than_the_runs_is_one_line(tuning):
     assert answer(line, wrong).startswith(
         f"{tuning.path}: search.overrides: unknown key --config.epoch; did you mean epochs"
     )
-    assert search_rows.difference((), None, (("epochs", "1"),)) == ""
+    assert tuned_rows.difference((), None, (("epochs", "1"),)) == ""
 
 
-CATALOGUE = studies.load()
+CATALOGUE = experiments.load()
 
 
 def study(name, tuning, scale="paper", **options):
-    return studies.make(
+    return experiments.make(
         CATALOGUE, name, scale, "minilm", "tweeteval", (0,), tuning=tuning, **options
     )
 
 
 def test_an_experiment_has_the_values_of_the_search(tuning):
     table = study("ablations", tuning, "small").tables[0]
-    own = {trial.name: experiments.config_of(trial) for trial in table.sweep.trials}
+    own = {trial.name: run_specs.config_of(trial) for trial in table.sweep.trials}
     assert [*own][:3] == ["ew", "ew tuned", "mtra"]
     assert own["ew"].learning_rate == 1e-4
     assert own["ew tuned"].weight_decay == 0.1
@@ -759,7 +757,7 @@ def test_levels_have_a_tuned_ew_too_and_the_tuned_value_is_the_plain_row(tuning)
     assert own["ew tuned data 100 %"] == "ew tuned"
     assert own["ew tuned data 20 %"] == "ew tuned data 20 %"
     trial = experiments_of(study("data_size", tuning))["ew tuned data 20 %"]
-    config = experiments.config_of(trial)
+    config = run_specs.config_of(trial)
     assert (config.weight_decay, config.data.fraction) == (0.1, 0.2)
     assert trial.baseline == "ew data 20 %"
     own = dict(study("sensitivity", tuning).tables[0].rows)
@@ -780,10 +778,10 @@ def line(name, method, tuned):
 
 
 def test_a_table_says_how_its_rows_were_tuned(tuning):
-    chosen = experiments.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval")
-    trials = search_rows.tuned(chosen, tuning).trials
+    chosen = run_specs.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval")
+    trials = tuned_rows.tuned(chosen, tuning).trials
     lines = [
-        line(t.name, t.method, search_rows.described(tuning, t))
+        line(t.name, t.method, tuned_rows.described(tuning, t))
         for t in trials
         if not t.seed and t.name in ("ew", "ew tuned", "ew joint", "mtra", "uw")
     ]
@@ -825,12 +823,12 @@ def test_two_trials_of_a_small_run_and_the_sweep_that_reads_them(
         f"--config.data.cache_dir={tmp_path}/cache",
     ]
     place = tmp_path / "search"
-    finish = search_trials.training.results.finish
+    finish = validation_run.training.results.finish
 
     def scores_test(*_):
         raise AssertionError("the test set was scored")
 
-    monkeypatch.setattr(search_trials.training.results, "finish", scores_test)
+    monkeypatch.setattr(validation_run.training.results, "finish", scores_test)
     arguments = ["ew", "--preset=tiny_synthetic", "--trials=2", f"--workdir={place}"]
     command.main([*arguments, *tiny])
     losses = []
@@ -841,20 +839,20 @@ def test_two_trials_of_a_small_run_and_the_sweep_that_reads_them(
         losses.append(
             min(row["validation/loss"] for row in logged if "validation/loss" in row)
         )
-        record = search_trials.read(path.parent)
+        record = validation_run.read(path.parent)
         assert (record.state, record.score) == ("finished", losses[-1])
     capsys.readouterr()
     command.main([*arguments, *tiny])  # reads the records and the data, trains nothing
     output = capsys.readouterr().out
     assert output.count(" before\n") == 2
-    tuning = search_values.read(str(place / "found.toml"))
+    tuning = found_toml.read(str(place / "found.toml"))
     best = losses.index(min(losses))
     assert tuning.rows["ew"].best_trial == best
     assert "finished, best" in output.splitlines()[best - 4]
 
-    monkeypatch.setattr(search_trials.training.results, "finish", finish)
+    monkeypatch.setattr(validation_run.training.results, "finish", finish)
     only = config_files.execute(f"{ROOT}/configs/sweep.py").SWEEPS["synthetic"][:1]
-    of = search_rows.tuned(experiments.Sweep(only), tuning)
+    of = tuned_rows.tuned(run_specs.Sweep(only), tuning)
     overrides = [tuple(text.removeprefix("--config.").split("=", 1)) for text in tiny]
     plan = sweep.make_plan(of, tmp_path / "sweep", overrides, "x")
     assert sweep.run_all(plan, lambda _: None) == []

@@ -10,7 +10,8 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax import config_values, objectives
 from mtra_jax.errors import InputError
-from mtra_jax.runs import loop, selection, training
+from mtra_jax.runs.training import loop, selection
+from mtra_jax.runs.training import run as training
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import batching, evaluate
 

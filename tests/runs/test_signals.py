@@ -9,10 +9,10 @@ pytest.importorskip("orbax.checkpoint")
 pytestmark = pytest.mark.processes
 # After the run is prepared; as the second step's figures are read, before the third
 # step's check; before the first batch of a split.
-START = "mtra_jax.runs.checkpoints:open_store"
-STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
+START = "mtra_jax.runs.directory.checkpoints:open_store"
+STEP = "mtra_jax.runs.directory.metrics_log:MetricsLog.add"
 EVALUATION = "mtra_jax.train.evaluate:predict_outputs"
-SCORING = "mtra_jax.runs.results:finish"
+SCORING = "mtra_jax.runs.training.results:finish"
 # Each continues the previous one: place, number of the call there, saved step.
 STOPS = (
     (START, 1, 0),

@@ -8,14 +8,17 @@ from mtra_jax.data import sources
 from mtra_jax.data.examples import Data
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs import analyses, estimates, experiments, studies
+from mtra_jax.runs.studies import experiments
+from mtra_jax.runs.sweeps import estimates
+from mtra_jax.runs.trained import analyses
+from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import SYNTHETIC
 
-CATALOGUE = studies.load()
+CATALOGUE = experiments.load()
 
 
 def study(name, scale="paper", **options):
-    return studies.make(CATALOGUE, name, scale, **options)
+    return experiments.make(CATALOGUE, name, scale, **options)
 
 
 def values_of(name, key, scale="paper", **options):
@@ -24,7 +27,7 @@ def values_of(name, key, scale="paper", **options):
     for table in study(name, scale, **options).tables:
         trials = {trial.name: trial for trial in table.sweep.trials}
         for label, trial in table.rows:
-            config = experiments.config_of(trials[trial])
+            config = run_specs.config_of(trials[trial])
             result[table.directory, label] = configs.to_dict(config)[key]
     return result
 
@@ -105,12 +108,12 @@ def test_levels_of_the_data_are_the_papers(name, key, word, expected):
     }
     table = study(name).tables[0]
     for trial in table.sweep.trials:
-        own = experiments.config_of(trial)
+        own = run_specs.config_of(trial)
         base = next(
             t for t in table.sweep.trials if t.name == table.sweep.baseline_of(trial)
         )
-        assert experiments.config_of(base).data[key] == own.data[key]
-        assert experiments.config_of(base).sampling == own.sampling
+        assert run_specs.config_of(base).data[key] == own.data[key]
+        assert run_specs.config_of(base).sampling == own.sampling
 
 
 def test_the_pairs_are_those_of_tables_11_and_12():
@@ -167,7 +170,7 @@ def test_trials_of_one_name_are_the_same_in_all_experiments(scale):
                 if trial.seed:
                     continue
                 path = f"{table.directory}/{trial.directory}"
-                config = experiments.config_of(trial)
+                config = run_specs.config_of(trial)
                 assert first.setdefault(path, config) == config, (name, trial)
     assert "/ew/seed0" in first
 
@@ -204,8 +207,8 @@ def test_wrong_names_are_refused():
 )
 def test_a_key_in_which_the_rows_differ_is_refused(name, key):
     with pytest.raises(InputError, match=f"--config.{key}: set by the rows of {name}"):
-        studies.check_overrides(study(name), [(key, "1")])
-    studies.check_overrides(study(name), [("epochs", "1")])
+        experiments.check_overrides(study(name), [(key, "1")])
+    experiments.check_overrides(study(name), [("epochs", "1")])
 
 
 # ---- the estimate

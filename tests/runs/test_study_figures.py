@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from mtra_jax.reports import comparison
-from mtra_jax.runs import analyses, studies, study_figures, sweep
+from mtra_jax.runs.studies import experiments
+from mtra_jax.runs.studies import figures as study_figures
+from mtra_jax.runs.sweeps import sweep
+from mtra_jax.runs.trained import analyses
 
-CATALOGUE = studies.load()
+CATALOGUE = experiments.load()
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def entry(name, seed, avg):
 
 
 def test_levels_are_a_line_for_each_method(drawn, monkeypatch, tmp_path):
-    study = studies.make(CATALOGUE, "data_size", seeds=(0, 1))
+    study = experiments.make(CATALOGUE, "data_size", seeds=(0, 1))
     entries = [
         entry(name, seed, level + seed)
         for name, level in [
@@ -51,7 +54,7 @@ def test_levels_are_a_line_for_each_method(drawn, monkeypatch, tmp_path):
 
 
 def test_each_option_of_a_method_has_a_picture(drawn, monkeypatch, tmp_path):
-    study = studies.make(CATALOGUE, "sensitivity", seeds=(0,))
+    study = experiments.make(CATALOGUE, "sensitivity", seeds=(0,))
     entries = [entry("mtra", 0, 70.0), entry("mtra beta=2", 0, 66.0)]
     monkeypatch.setattr(sweep, "read", lambda directory: entries)
     study_figures.draw(study, tmp_path)
@@ -65,7 +68,7 @@ def test_each_option_of_a_method_has_a_picture(drawn, monkeypatch, tmp_path):
 
 
 def test_the_value_of_the_preset_is_a_point_of_the_curve(drawn, monkeypatch, tmp_path):
-    study = studies.make(
+    study = experiments.make(
         CATALOGUE, "sensitivity", "paper", "tiny", "synthetic", seeds=(0,)
     )
     entries = [entry("mtra", 0, 70.0), entry("mtra beta=2", 0, 66.0)]
@@ -77,7 +80,7 @@ def test_the_value_of_the_preset_is_a_point_of_the_curve(drawn, monkeypatch, tmp
 
 
 def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
-    study = studies.make(CATALOGUE, "conflicts", seeds=(0, 1))
+    study = experiments.make(CATALOGUE, "conflicts", seeds=(0, 1))
     cosines = {"ew": {"0": 0.1, "2": 0.2, "10": 0.3}, "mtra": {"0": 0.4, "2": 0.5}}
     monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
     monkeypatch.setattr(
@@ -93,7 +96,7 @@ def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
 
 
 def test_the_plane_has_the_means_of_both_figures(drawn, monkeypatch, tmp_path):
-    study = studies.make(CATALOGUE, "information_plane", seeds=(0, 1))
+    study = experiments.make(CATALOGUE, "information_plane", seeds=(0, 1))
     monkeypatch.setattr(study_figures.figures, "plane", lambda *arguments: arguments)
     monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
 
@@ -116,7 +119,7 @@ def test_the_plane_has_the_means_of_both_figures(drawn, monkeypatch, tmp_path):
 def test_tables_without_numbers_as_columns_have_no_picture(
     drawn, monkeypatch, tmp_path
 ):
-    study = studies.make(CATALOGUE, "alignment", seeds=(0,))
+    study = experiments.make(CATALOGUE, "alignment", seeds=(0,))
     monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
     values = {"train": {"TA loss": 1.0, "SA loss": 2.0}}
     monkeypatch.setattr(analyses, "figures", lambda place, name, most: values)

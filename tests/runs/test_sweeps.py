@@ -18,16 +18,11 @@ from mtra_jax.commands import verbs
 from mtra_jax.data import fingerprints, sources, targets, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs import (
-    definitions,
-    display,
-    experiments,
-    inputs,
-    locks,
-    loop,
-    sweep,
-    training,
-)
+from mtra_jax.runs.directory import inputs_json, locks, tasks_json
+from mtra_jax.runs.sweeps import sweep
+from mtra_jax.runs.training import display, loop
+from mtra_jax.runs.training import run as training
+from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,12 +55,12 @@ def answer(call, *arguments, **options):
     ],
 )
 def test_the_directory_of_a_run_is_safe(name, expected):
-    assert experiments.Trial(name, "mtra", "new_synthetic", 3).directory == expected
+    assert run_specs.Trial(name, "mtra", "new_synthetic", 3).directory == expected
 
 
 def test_a_grid_has_every_method_with_every_seed():
     change = (("epochs", "1"),)
-    assert experiments.grid(["ew", "mtra"], "new_synthetic", (4, 7), change) == (
+    assert run_specs.grid(["ew", "mtra"], "new_synthetic", (4, 7), change) == (
         ("ew", "ew", "new_synthetic", 4, change, ""),
         ("ew", "ew", "new_synthetic", 7, change, ""),
         ("mtra", "mtra", "new_synthetic", 4, change, ""),
@@ -76,7 +71,7 @@ def test_a_grid_has_every_method_with_every_seed():
 def test_variants_are_one_method_under_several_changes():
     half = (("method.beta", "0.5"),)
     change = (("epochs", "1"),)
-    assert experiments.variants(
+    assert run_specs.variants(
         "mtra", {"mtra": (), "half": half}, "new_synthetic", (4,), change
     ) == (
         ("mtra", "mtra", "new_synthetic", 4, change, ""),
@@ -85,10 +80,10 @@ def test_variants_are_one_method_under_several_changes():
 
 
 def test_the_users_values_override_those_of_the_trial():
-    run = experiments.Trial(
+    run = run_specs.Trial(
         "x", "mtra", "new_synthetic", 5, (("epochs", "2"), ("method.beta", "0.5"))
     )
-    config = experiments.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
+    config = run_specs.config_of(run, [("epochs", "3"), ("data.fraction", "0.1")])
     expected = configs.preset("new_synthetic", "mtra")
     expected.epochs, expected.seed = 3, 5
     expected.method.beta, expected.data.fraction = 0.5, 0.1
@@ -108,8 +103,8 @@ def test_the_users_values_override_those_of_the_trial():
     ],
 )
 def test_wrong_values_are_refused_and_name_the_trial(overrides, expected):
-    run = experiments.Trial("x", "ew", "new_synthetic", 0)
-    assert answer(experiments.config_of, run, overrides) == expected
+    run = run_specs.Trial("x", "ew", "new_synthetic", 0)
+    assert answer(run_specs.config_of, run, overrides) == expected
 
 
 @pytest.mark.parametrize(
@@ -130,37 +125,35 @@ def test_wrong_values_are_refused_and_name_the_trial(overrides, expected):
     ids=["same slug", "same run", "no slug"],
 )
 def test_trials_that_would_share_a_directory_are_refused(runs, expected):
-    made = [
-        experiments.Trial(n, "ew", "new_synthetic", s) for n, s in [("ew", 0), *runs]
-    ]
-    assert answer(experiments.check, experiments.Sweep(tuple(made)), "s") == expected
+    made = [run_specs.Trial(n, "ew", "new_synthetic", s) for n, s in [("ew", 0), *runs]]
+    assert answer(run_specs.check, run_specs.Sweep(tuple(made)), "s") == expected
 
 
 def test_a_sweep_needs_its_baseline():
-    runs = experiments.grid(["mtra"], "new_synthetic", (0,))
+    runs = run_specs.grid(["mtra"], "new_synthetic", (0,))
     expected = "s: no run of the baseline 'ew'; known: mtra"
-    assert answer(experiments.check, experiments.Sweep(runs), "s") == expected
-    experiments.check(experiments.Sweep(runs, baseline="mtra"), "s")
-    own = experiments.grid(["uw"], "new_synthetic", (0, 1), baselines={"uw": "ew x"})
+    assert answer(run_specs.check, run_specs.Sweep(runs), "s") == expected
+    run_specs.check(run_specs.Sweep(runs, baseline="mtra"), "s")
+    own = run_specs.grid(["uw"], "new_synthetic", (0, 1), baselines={"uw": "ew x"})
     expected = "s: no run of the baseline 'ew x'; known: mtra, uw"
-    both = experiments.Sweep((*runs, *own), baseline="mtra")
-    assert answer(experiments.check, both, "s") == expected
+    both = run_specs.Sweep((*runs, *own), baseline="mtra")
+    assert answer(run_specs.check, both, "s") == expected
     mixed = (*runs, own[0]._replace(baseline=""), own[1]._replace(baseline="uw"))
-    assert answer(experiments.check, experiments.Sweep(mixed, "mtra"), "s") == (
+    assert answer(run_specs.check, run_specs.Sweep(mixed, "mtra"), "s") == (
         "s: 'uw' has the baselines 'mtra' and 'uw'; expected one for all seeds"
     )
 
 
 def test_invalid_sweep_files_are_refused(tmp_path):
-    message = answer(experiments.load, "no/such.py:x")
+    message = answer(run_specs.load, "no/such.py:x")
     assert message == "no/such.py: no such configuration file"
     text = tmp_path / "values.txt"
     text.write_text("epochs: 3\n")
-    assert answer(experiments.load, f"{text}:x") == f"{text}: not a Python file"
+    assert answer(run_specs.load, f"{text}:x") == f"{text}: not a Python file"
     presets = ROOT / "configs" / "mtra.py"
-    message = answer(experiments.load, f"{presets}:new_synthetic")
+    message = answer(run_specs.load, f"{presets}:new_synthetic")
     assert message == f"{presets}: no function get_sweep; see configs/sweep.py"
-    message = answer(experiments.load, f"{SWEEPS}:synthetik")
+    message = answer(run_specs.load, f"{SWEEPS}:synthetik")
     assert message.startswith("unknown sweep 'synthetik'; did you mean synthetic")
 
 
@@ -175,7 +168,7 @@ def test_invalid_sweep_files_are_refused(tmp_path):
     ],
 )
 def test_the_sweeps_hold_the_papers_methods_and_begin_with_ew(name, preset, seeds):
-    chosen = experiments.load(f"{SWEEPS}:{name}")
+    chosen = run_specs.load(f"{SWEEPS}:{name}")
     assert chosen.baseline == chosen.trials[0].name == "ew"
     special = {
         "ew joint": (("sampling", "joint"),),
@@ -197,7 +190,7 @@ def test_the_other_balancers_have_sweeps_with_ew_under_their_sampling():
         ("balancers_synthetic", (0, 1)),
         ("balancers_minilm_tweeteval_small", (0,)),
     ):
-        chosen = experiments.load(f"{SWEEPS}:{name}")
+        chosen = run_specs.load(f"{SWEEPS}:{name}")
         others = registry.METHODS.keys() - registry.of_papers()
         rows = {("ew", "ew joint"), *((method, method) for method in others)}
         expected = [(*row, seed) for row in rows for seed in seeds]
@@ -205,26 +198,26 @@ def test_the_other_balancers_have_sweeps_with_ew_under_their_sampling():
         assert sorted(actual) == sorted(expected)
         assert chosen.baseline == "ew joint" == chosen.trials[0].name
         for run in chosen.trials:
-            assert experiments.config_of(run).sampling == "joint"
+            assert run_specs.config_of(run).sampling == "joint"
             assert chosen.baseline_of(run) == "ew joint"
 
 
 def test_each_method_is_compared_with_the_ew_of_the_same_sampling():
-    chosen = experiments.load(f"{SWEEPS}:synthetic")
+    chosen = run_specs.load(f"{SWEEPS}:synthetic")
     sampling = {"ew": "per_task", "ew joint": "joint"}
     own = {run.name: chosen.baseline_of(run) for run in chosen.trials}
     for run in chosen.trials:
-        assert experiments.config_of(run).sampling == sampling[own[run.name]]
+        assert run_specs.config_of(run).sampling == sampling[own[run.name]]
     assert own["ew joint"] == own["uw"] == own["pcgrad"] == "ew joint"
     assert own["ew"] == own["mtra"] == own["si"] == own["stl"] == "ew"
 
 
 def test_ablations_switch_off_the_parts_in_their_names():
-    chosen = experiments.load(f"{SWEEPS}:ablations_synthetic")
+    chosen = run_specs.load(f"{SWEEPS}:ablations_synthetic")
     parts = ("task_alignment", "self_alignment", "logarithm")
     switched = {}
     for run in chosen.trials:
-        method = experiments.config_of(run).method
+        method = run_specs.config_of(run).method
         assert method.name == ("ew" if run.name == "ew" else "mtra")
         switched[run.name] = tuple(method.get(part) for part in parts)
     assert switched == {
@@ -239,9 +232,9 @@ def test_ablations_switch_off_the_parts_in_their_names():
 
 
 def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
-    chosen = experiments.load(f"{SWEEPS}:minilm_tweeteval_small")
+    chosen = run_specs.load(f"{SWEEPS}:minilm_tweeteval_small")
     for run in chosen.trials:
-        config = experiments.config_of(run)
+        config = run_specs.config_of(run)
         assert config.tasks == ("emotion", "irony")
         assert (config.data.fraction, config.data.max_shapes) == (0.2, 3)
         assert (config.epochs, config.batch_size, config.learning_rate) == (2, 64, 5e-4)
@@ -250,9 +243,7 @@ def test_the_small_sweep_is_minilm_on_a_fifth_of_two_tasks():
 
 # ---- what is trained, with a training that takes no time
 
-THREE = experiments.Sweep(
-    experiments.grid(["ew", "tw", "mtra"], "new_synthetic", (0, 1))
-)
+THREE = run_specs.Sweep(run_specs.grid(["ew", "tw", "mtra"], "new_synthetic", (0, 1)))
 
 
 def results_of(config):
@@ -296,8 +287,10 @@ class Trainer:
         (workdir / "config.json").write_text(json.dumps(configs.to_dict(config)))
         (workdir / "environment.json").write_text('{"python": "3.11"}')
         encoder = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
-        inputs.write(workdir, inputs.Inputs(fingerprints.of_splits(DATA), encoder))
-        definitions.write(workdir, RESOLVED)
+        inputs_json.write(
+            workdir, inputs_json.Inputs(fingerprints.of_splits(DATA), encoder)
+        )
+        tasks_json.write(workdir, RESOLVED)
         if name in self.broken:
             raise loop.TrainingError("step 7 on irony: not finite: loss/irony")
         (workdir / "results.json").write_text(json.dumps(results_of(config)))
@@ -370,12 +363,10 @@ def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
 
 def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, trainer):
     change = (("method.beta", "0.5"), ("epochs", "2"))
-    of = experiments.Sweep(
+    of = run_specs.Sweep(
         (
-            *experiments.grid(["ew"], "new_synthetic", (0,)),
-            *experiments.variants(
-                "mtra", {"mtra, half": change}, "new_synthetic", (3,)
-            ),
+            *run_specs.grid(["ew"], "new_synthetic", (0,)),
+            *run_specs.variants("mtra", {"mtra, half": change}, "new_synthetic", (3,)),
         )
     )
     before = datetime.now(UTC).replace(microsecond=0)
@@ -405,7 +396,7 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
 
 def test_a_line_has_the_baseline_of_its_row(tmp_path, trainer, capsys):
     trials = (*THREE.trials[:4], *(t._replace(baseline="tw") for t in THREE.trials[4:]))
-    of = experiments.Sweep(trials)
+    of = run_specs.Sweep(trials)
     run_all(tmp_path, of)
     expected = ["ew", "ew", "ew", "ew", "tw", "tw"]
     assert [line["baseline"] for line in lines_of(tmp_path)] == expected
@@ -483,7 +474,7 @@ def test_a_run_with_new_results_replaces_its_line(tmp_path, trainer):
 def test_a_larger_sweep_reuses_the_finished_runs_of_a_smaller_one(tmp_path, trainer):
     run_all(
         tmp_path,
-        experiments.Sweep(experiments.grid(["ew", "mtra"], "new_synthetic", (0,))),
+        run_specs.Sweep(run_specs.grid(["ew", "mtra"], "new_synthetic", (0,))),
     )
     trainer.trained.clear()
     run_all(tmp_path)
@@ -541,21 +532,19 @@ def test_a_damaged_file_of_results_is_refused_before_training(tmp_path, trainer)
 
 
 def test_trials_with_different_tasks_are_refused_before_training(tmp_path, trainer):
-    both = experiments.Sweep(
+    both = run_specs.Sweep(
         (
-            *experiments.grid(["ew"], "new_synthetic", (0,)),
-            *experiments.grid(["tw"], "new_tweeteval", (0,)),
+            *run_specs.grid(["ew"], "new_synthetic", (0,)),
+            *run_specs.grid(["tw"], "new_tweeteval", (0,)),
         )
     )
     assert answer(run_all, tmp_path, both, [("tasks", "irony")]) == (
         "tw: tasks irony of tweeteval; expected those of ew, to stand in one table"
     )
-    run_all(
-        tmp_path, experiments.Sweep(experiments.grid(["ew"], "new_synthetic", (0,)))
-    )
+    run_all(tmp_path, run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (0,))))
     trainer.trained.clear()
-    other = experiments.Sweep(
-        experiments.grid(["mtra"], "new_synthetic", (0,)), baseline="mtra"
+    other = run_specs.Sweep(
+        run_specs.grid(["mtra"], "new_synthetic", (0,)), baseline="mtra"
     )
     assert answer(run_all, tmp_path, other, [("tasks", "irony")]) == (
         "mtra: tasks irony of synthetic; expected those of "
@@ -572,10 +561,10 @@ def script(name):
 
 
 FILE = """
-from mtra_jax.runs import experiments
+from mtra_jax.runs.trials import run_specs
 
 def get_sweep(name):
-    return experiments.Sweep(experiments.grid(name.split("+"), "new_synthetic", (0, 1)))
+    return run_specs.Sweep(run_specs.grid(name.split("+"), "new_synthetic", (0, 1)))
 """
 
 
@@ -780,10 +769,10 @@ def test_a_sweep_starts_continues_and_is_not_trained_twice(tmp_path, sweep_file)
 
     # The files of a run that was killed before its first checkpoint.
     overrides = [tuple(flag[9:].split("=", 1)) for flag in command[2:]]
-    run = experiments.Trial("ew", "ew", "new_synthetic", 0)
+    run = run_specs.Trial("ew", "ew", "new_synthetic", 0)
     begun = workdir / run.directory
     begun.mkdir(parents=True)
-    values = configs.to_dict(experiments.config_of(run, overrides))
+    values = configs.to_dict(run_specs.config_of(run, overrides))
     (begun / "config.json").write_text(json.dumps(values))
 
     output, bars = start()

@@ -11,15 +11,9 @@ from messages import assert_mentions
 
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
-from mtra_jax.runs import (
-    best_model,
-    continuation,
-    loop,
-    preparation,
-    training,
-    warm_start,
-    workdir,
-)
+from mtra_jax.runs.directory import best_model, continuation, layout
+from mtra_jax.runs.training import loop, preparation, warm_start
+from mtra_jax.runs.training import run as training
 from mtra_jax.train import schedules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,9 +54,9 @@ def finished(tmp_path):
     """The configuration and the results of a finished run."""
     directory = tmp_path / "old"
     directory.mkdir()
-    workdir.write_config(make_config(), directory)
+    layout.write_config(make_config(), directory)
     results = {"epochs": 2, "best_epoch": 1}
-    (directory / workdir.RESULTS).write_text(json.dumps(results))
+    (directory / layout.RESULTS).write_text(json.dumps(results))
     return directory
 
 
@@ -76,13 +70,13 @@ def test_a_warm_start_needs_a_finished_run(finished, tmp_path):
     none = tmp_path / "none"
     assert_mentions(message(start_from(none)), "warm_start", none, "no such directory")
     assert_mentions(message(start_from(tmp_path)), tmp_path / "config.json")
-    (finished / workdir.RESULTS).unlink()
+    (finished / layout.RESULTS).unlink()
     assert_mentions(message(start_from(finished)), finished, "not finished")
     assert warm_start.read(make_config()) is None
 
 
 def test_a_warm_start_needs_one_encoder_for_the_tasks(finished):
-    workdir.write_config(make_config(method="stl"), finished)
+    layout.write_config(make_config(method="stl"), finished)
     refusal = message(start_from(finished))
     assert_mentions(refusal, finished, "separate encoder", finished / "irony")
     own = finished / "irony"
@@ -97,7 +91,7 @@ def test_only_a_finished_run_continues(finished, tmp_path):
     epochs = ("epochs", "4")
     none = tmp_path / "none"
     assert_mentions(message(more(none, epochs)), "--continue_from", none)
-    (finished / workdir.RESULTS).unlink()
+    (finished / layout.RESULTS).unlink()
     assert_mentions(message(more(finished, epochs)), finished, "not finished")
 
 
@@ -184,7 +178,7 @@ def test_two_epochs_continued_to_four_equal_four_epochs(
     before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
     config = continuation.configuration(source, [("epochs", "4")])
     continuation.begin(source, place, config)
-    assert not (place / workdir.RESULTS).exists()
+    assert not (place / layout.RESULTS).exists()
     after = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
     assert after == before
     # The source is not needed again, and a second call changes nothing.
@@ -220,10 +214,10 @@ def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tm
     # The run continues from the same weights only.
     place = tmp_path / "warm"
     train(config, place)
-    assert workdir.read_config(place).warm_start == str(two_epochs)
+    assert layout.read_config(place).warm_start == str(two_epochs)
     assert train(config, place).results["epochs"] == 2
     other = make_config(("tasks", "irony,stance"), ("seed", "5"))
-    (place / workdir.RESULTS).unlink()
+    (place / layout.RESULTS).unlink()
     assert_mentions(message(lambda: train(other, place)), place, "warm_start")
     with pytest.raises(InputError, match=r"backbone.hidden_size is 32; expected 16"):
         start_from(two_epochs, ("backbone.hidden_size", "32"))()

@@ -14,7 +14,12 @@ import xla_flags
 from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.errors import InputError
-from mtra_jax.runs import experiments, locks, loop, search, searching, sweep, workers
+from mtra_jax.runs.directory import locks
+from mtra_jax.runs.search import plan as search
+from mtra_jax.runs.search import run as searching
+from mtra_jax.runs.sweeps import sweep, workers
+from mtra_jax.runs.training import loop
+from mtra_jax.runs.trials import run_specs
 
 pytest.importorskip("orbax.checkpoint")
 processes = pytest.mark.processes
@@ -41,7 +46,7 @@ def answer(call, *arguments, **options):
 
 
 def make_plan(workdir, names=("ew", "si"), cache="", changes=()):
-    chosen = experiments.Sweep(experiments.grid(names, "new_synthetic", (0,)))
+    chosen = run_specs.Sweep(run_specs.grid(names, "new_synthetic", (0,)))
     overrides = (*TINY, ("data.cache_dir", str(cache)), *changes)
     return sweep.make_plan(chosen, workdir, overrides, "the command")
 
@@ -132,7 +137,7 @@ def test_a_device_of_one_process_is_refused(monkeypatch):
 
 
 def make_works(tmp_path, number):
-    trial = experiments.Trial("ew", "ew", "new_synthetic", 0)
+    trial = run_specs.Trial("ew", "ew", "new_synthetic", 0)
     return [
         workers.Work("run", f"run {i}", trial, (), tmp_path / f"{i}")
         for i in range(number)
@@ -318,10 +323,10 @@ def test_a_signal_to_the_command_saves_all_runs_and_the_same_command_continues(
 ):
     spec = tmp_path / "sweeps.py"
     spec.write_text(
-        "from mtra_jax.runs import experiments\n"
+        "from mtra_jax.runs.trials import run_specs\n"
         "def get_sweep(name):\n"
-        "    rows = experiments.grid(['ew', 'si'], 'new_synthetic', [0])\n"
-        "    return experiments.Sweep(rows)\n"
+        "    rows = run_specs.grid(['ew', 'si'], 'new_synthetic', [0])\n"
+        "    return run_specs.Sweep(rows)\n"
     )
     workdir, cache = tmp_path / "runs", tmp_path / "cache"
     number = signal.Signals[name]
