@@ -63,6 +63,18 @@ ROOMS = {
     "reports methods metrics data files tasks exports errors",
     "__main__": "commands",
 }
+# The packages of `mtra_jax.runs`, in levels: each imports itself and the levels before.
+LEVELS_OF_RUNS = (
+    ("processes", "loggers"),
+    ("directory",),
+    ("training",),
+    ("trained",),
+    ("trials",),
+    ("sweeps",),
+    ("search",),
+    ("studies",),
+)
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS_OF_RUNS) for name in names}
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {
@@ -122,6 +134,9 @@ DEVICES = {
     "process_index",
 }
 MAPPERS = {"pmap", "shard_map", "smap", "xmap"}
+# A text that is the dotted name of a module, or begins with it: `package.module:function`.
+DOTTED = re.compile(r"\A(mtra_jax(?:\.(?!json\b)\w+)+)(?=:\w|\Z)")
+IMPORT_IN_TEXT = re.compile(r"\bfrom (mtra_jax(?:\.\w+)*) import (\w+(?:, *\w+)*)")
 # Matches no part of itself.
 MACHINE_PATH = re.compile(
     r"(?<![\w.~\-])/(?:work|root|mnt|home/\w+|Users/\w+|tmp/\w*venv\w*)(?![\w.\-])"
@@ -178,6 +193,21 @@ def rooms_import_downwards(module):
         room = rest.partition(".")[0]
         if package == "mtra_jax" and room not in allowed:
             yield line, f"{module.room} imports {name}"
+
+
+def packages_of_runs_import_downwards(module):
+    parts = PurePosixPath(module.path).parts
+    if parts[:2] != ("mtra_jax", "runs") or parts[2] == "__init__.py":
+        return
+    own = parts[2]
+    if own not in LEVEL_OF:
+        yield 1, f"{own!r} is in no level of LEVELS_OF_RUNS"
+        return
+    for line, name in imports(module):
+        if name.startswith("mtra_jax.runs"):
+            other = f"{name}..".split(".")[2]
+            if other != own and LEVEL_OF.get(other, len(LEVEL_OF)) >= LEVEL_OF[own]:
+                yield line, f"runs/{own} imports {name}"
 
 
 def imports_are_absolute(module):
@@ -286,8 +316,36 @@ def no_machine_is_named(module):
             yield number, f"the path {result.group()} of some machine"
 
 
+def texts_name_modules_that_are_there(module):
+    """Faults and processes name modules as text; `sys.modules` has None for a wrong one."""
+    if module.path == "tests/test_house_rules.py":  # breaks rules on purpose
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = [match.group(1) for match in DOTTED.finditer(node.value)]
+            for start, rest in IMPORT_IN_TEXT.findall(node.value):
+                named += [f"{start}.{name.strip()}" for name in rest.split(",")]
+            for name in named:
+                if not is_there(name):
+                    yield node.lineno, f"names {name}"
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a package, a module, or may be what a module defines."""
+    place, last = ROOT.joinpath(*name.split(".")), name.rpartition(".")[2]
+    if place.is_dir() or place.with_suffix(".py").is_file():
+        return True
+    file = place.parent / "__init__.py" if place.parent.is_dir() else place.parent
+    text = file.with_suffix(".py")
+    if not text.is_file():
+        return False
+    return re.search(rf"\b{last}\b", text.read_text(encoding="utf-8")) is not None
+
+
 RULES = (
     rooms_import_downwards,
+    packages_of_runs_import_downwards,
+    texts_name_modules_that_are_there,
     imports_are_absolute,
     nobody_imports_scripts,
     packages_have_one_place,
@@ -365,6 +423,10 @@ def test_every_room_of_the_table_is_there():
     for name in ROOMS:
         paths = ROOT / "mtra_jax" / f"{name}.py", ROOT / "mtra_jax" / name
         assert any(path.exists() for path in paths), name
+    places = {path.parent.name for path in (ROOT / "mtra_jax/runs").glob("*/*.py")}
+    assert places == {*LEVEL_OF}
+    for path in set().union(*ONLY_IN.values()):
+        assert (ROOT / path).is_file(), path
 
 
 @pytest.mark.parametrize("name", sorted(registry.METHODS))
@@ -499,6 +561,27 @@ BREACHES = [
     (rooms_import_downwards, "train/a.py", "from mtra_jax.runs.training import loop"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import config"),
     (rooms_import_downwards, "drawer.py", "x = 1"),
+    *(
+        (packages_of_runs_import_downwards, path, text)
+        for path, text in (
+            ("runs/directory/a.py", "from mtra_jax.runs.training import loop"),
+            ("runs/trained/a.py", "def f():\n    import mtra_jax.runs.trials.spaces"),
+            ("runs/processes/a.py", "from mtra_jax.runs.loggers import registry"),
+            ("runs/loggers/a.py", "from mtra_jax.runs import processes"),
+            ("runs/sweeps/a.py", "from mtra_jax import runs"),
+            ("runs/studies/a.py", "from mtra_jax.runs import drawer"),
+            ("runs/drawer/a.py", "x = 1"),
+            ("runs/drawer.py", "x = 1"),
+        )
+    ),
+    (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.runs.drawer'"),
+    (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.runs.drawer:f'"),
+    (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.errors.unknown'"),
+    (
+        texts_name_modules_that_are_there,
+        "a.py",
+        "x = 'y; from mtra_jax.runs import drawer'",
+    ),
     (imports_are_absolute, "data/a.py", "from . import packing"),
     (imports_are_absolute, "data/a.py", "from numpy import *"),
     (nobody_imports_scripts, "train/a.py", "from scripts.train import main"),
@@ -538,6 +621,14 @@ KEPT = [
     ("train/devices.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
     ("train/step.py", "import jax\ny = jax.lax.axis_index('data') + model.devices"),
     ("runs/directory/checkpoints.py", "from orbax import checkpoint"),
+    (
+        "runs/directory/a.py",
+        "from mtra_jax.runs.directory import b\nfrom mtra_jax.runs.loggers import c",
+    ),
+    ("runs/studies/a.py", "from mtra_jax.runs.search import plan as b"),
+    ("data/a.py", "x = 'mtra_jax.runs.training.run:train'"),
+    ("data/a.py", "x = 'from mtra_jax.runs.training import loop, run; y'"),
+    ("data/a.py", "x = 'mtra_jax.errors.InputError'"),
     ("data/a.py", "x = 1\n" * 349),
     ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
     ("reports/a.py", "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d"),
