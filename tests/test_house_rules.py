@@ -429,6 +429,37 @@ def test_every_room_of_the_table_is_there():
         assert (ROOT / path).is_file(), path
 
 
+def first_line(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return ast.get_docstring(tree).splitlines()[0]
+
+
+def rows_of_page(names, place: Path, link: str) -> list[str]:
+    """A row for each room in `place`: its link, and the first line of its docstring."""
+    rows = []
+    for name in names:
+        if (place / name).is_dir():
+            line = first_line(place / name / "__init__.py")
+            rows.append(f"| [`{name}/`]({link}{name}) | {line} |")
+        else:
+            line = first_line(place / f"{name}.py")
+            rows.append(f"| [`{name}.py`]({link}{name}.py) | {line} |")
+    return rows
+
+
+def test_the_page_of_the_package_lists_its_rooms_in_their_order():
+    names = [name for name in ROOMS if name != "__init__"]
+    for number, name in enumerate(names):
+        assert {*ROOMS[name].split()} <= {*names[:number]}, name
+    place = ROOT / "mtra_jax"
+    page = (place / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| [")]
+    assert rows == [
+        *rows_of_page(names, place, ""),
+        *rows_of_page(LEVEL_OF, place / "runs", "runs/"),
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(registry.METHODS))
 def test_method_names_its_source(name):
     assert "Source:" in registry.METHODS[name].doc
