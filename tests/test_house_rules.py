@@ -500,8 +500,8 @@ SWEEPS = {
 
 def test_presets_of_every_file_are_known():
     result = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
-    # The presets of `own.py` are files; `tests/runs/test_studies.py` loads `experiments.py`.
-    # and `tests/runs/test_search.py` loads `search.py`.
+    # The presets of `own.py` are files; `tests/runs/studies/test_experiments.py` loads
+    # `experiments.py`, and `tests/runs/search/test_search.py` loads `search.py`.
     others = {
         *("configs/__init__.py", "configs/own.py"),
         *("configs/experiments.py", "configs/search.py"),

@@ -16,7 +16,7 @@ from mtra_jax.runs.training import loop, preparation, warm_start
 from mtra_jax.runs.training import run as training
 from mtra_jax.train import schedules
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
     ("tasks", "irony,intensity"),
     ("data.fraction", "0.1"),

@@ -34,7 +34,7 @@ from mtra_jax.runs.trials import (
 )
 from mtra_jax.runs.trials.found_toml import Chosen, Tuning
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MINILM = spaces.load("minilm_tweeteval")
 NAMES = [*MINILM]
 

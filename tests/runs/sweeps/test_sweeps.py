@@ -25,7 +25,7 @@ from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import SYNTHETIC
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SWEEPS = ROOT / "configs" / "sweep.py"
 BENCHMARK = SYNTHETIC.select(["irony", "intensity"])
 TASKS = BENCHMARK.tasks

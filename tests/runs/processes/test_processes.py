@@ -19,7 +19,7 @@ from tiers import NIGHTLY_ONLY, nightly_only
 from mtra_jax.runs.directory import checkpoints, checksums
 from mtra_jax.runs.processes import group
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.processes
 RATE, STEPS = 1e-4, 6
 FLAGS = (

@@ -24,7 +24,7 @@ from mtra_jax.runs.studies import run as study_runs
 from mtra_jax.runs.sweeps import sweep
 from mtra_jax.tasks import TWEETEVAL
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NUMBERS = range(64, 80)
 """The test examples of `own_files`."""
 

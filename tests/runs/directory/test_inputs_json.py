@@ -24,7 +24,7 @@ from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import TWEETEVAL
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 EW = f"{ROOT}/configs/baselines.py:ew_new_tweeteval"
 TASKS = {"emotion": 4, "irony": 2}

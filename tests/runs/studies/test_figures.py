@@ -82,7 +82,7 @@ def test_the_value_of_the_preset_is_a_point_of_the_curve(drawn, monkeypatch, tmp
 def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
     study = experiments.make(CATALOGUE, "conflicts", seeds=(0, 1))
     cosines = {"ew": {"0": 0.1, "2": 0.2, "10": 0.3}, "mtra": {"0": 0.4, "2": 0.5}}
-    monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
+    monkeypatch.setattr(analyses.layout, "read_results", lambda directory: {})
     monkeypatch.setattr(
         analyses,
         "figures",
@@ -98,7 +98,7 @@ def test_epochs_that_a_run_lacks_end_its_line(drawn, monkeypatch, tmp_path):
 def test_the_plane_has_the_means_of_both_figures(drawn, monkeypatch, tmp_path):
     study = experiments.make(CATALOGUE, "information_plane", seeds=(0, 1))
     monkeypatch.setattr(study_figures.figures, "plane", lambda *arguments: arguments)
-    monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
+    monkeypatch.setattr(analyses.layout, "read_results", lambda directory: {})
 
     def figures(place, name, most):
         seed = float(place.name.removeprefix("seed"))
@@ -120,7 +120,7 @@ def test_tables_without_numbers_as_columns_have_no_picture(
     drawn, monkeypatch, tmp_path
 ):
     study = experiments.make(CATALOGUE, "alignment", seeds=(0,))
-    monkeypatch.setattr(analyses.workdir, "read_results", lambda directory: {})
+    monkeypatch.setattr(analyses.layout, "read_results", lambda directory: {})
     values = {"train": {"TA loss": 1.0, "SA loss": 2.0}}
     monkeypatch.setattr(analyses, "figures", lambda place, name, most: values)
     assert study_figures.draw(study, tmp_path) == []
