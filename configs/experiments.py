@@ -10,8 +10,8 @@ scale changes in the presets of `configs/mtra.py`. Hardware, time and score: not
 from pathlib import Path
 
 from mtra_jax import config_files
-from mtra_jax.runs.experiments import Overrides
-from mtra_jax.runs.studies import Catalogue, Experiment, Part, Row, Scale
+from mtra_jax.runs.studies.experiments import Catalogue, Experiment, Part, Row, Scale
+from mtra_jax.runs.trials.run_specs import Overrides
 
 SWEEPS = config_files.execute(str(Path(__file__).with_name("sweep.py")))
 EW, EW_JOINT, JOINT = SWEEPS.EW, SWEEPS.EW_JOINT, SWEEPS.JOINT

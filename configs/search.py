@@ -4,7 +4,7 @@
 
 Every method has the rate and the clipping of the gradient, and its options around the
 values of the papers. A grid is larger than the number of trials: each method tries as many
-points of it, see `search_spaces.ordered`. `ew_tuned` is EW with weight decay and dropout
+points of it, see `spaces.ordered`. `ew_tuned` is EW with weight decay and dropout
 too, the unitary scalarisation of Kurin et al. 2022 and Xin et al. 2022, in a row of the
 tables besides that of EW; `ew_sum` is EW as the sum of the losses, not their mean, which
 the clipping of the gradient tells apart; `ew_joint` is EW in batches of all tasks, the
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mtra_jax import config_files
 from mtra_jax.methods import registry
-from mtra_jax.runs.search_spaces import Axis, Space
+from mtra_jax.runs.trials.spaces import Axis, Space
 
 # The values of MTRA's tables 17 and 18, and those around InfoMTL's table 8.
 GRID = config_files.execute(str(Path(__file__).with_name("experiments.py"))).GRID

@@ -46,7 +46,7 @@ from collections.abc import Sequence
 
 from mtra_jax import errors
 from mtra_jax.methods import registry
-from mtra_jax.runs import experiments
+from mtra_jax.runs.trials import run_specs
 
 EW, EW_JOINT, EW_SUM = "ew", "ew joint", "ew sum"
 METHODS = (EW, *(name for name in registry.of_papers() if name != EW))
@@ -126,47 +126,47 @@ TENTH = (
 
 
 def all_methods(
-    preset: str, seeds: Sequence[int], overrides: experiments.Overrides = ()
-) -> tuple[experiments.Trial, ...]:
+    preset: str, seeds: Sequence[int], overrides: run_specs.Overrides = ()
+) -> tuple[run_specs.Trial, ...]:
     """Every method and seed, after EW as mean and sum, and under both samplings."""
     return (
-        *experiments.grid([EW], preset, seeds, overrides),
-        *experiments.variants(EW, {EW_SUM: SUM}, preset, seeds, overrides),
-        *experiments.variants(
+        *run_specs.grid([EW], preset, seeds, overrides),
+        *run_specs.variants(EW, {EW_SUM: SUM}, preset, seeds, overrides),
+        *run_specs.variants(
             EW, {EW_JOINT: JOINT}, preset, seeds, overrides, baseline=EW_JOINT
         ),
-        *experiments.grid(METHODS[1:], preset, seeds, overrides, BASELINES),
+        *run_specs.grid(METHODS[1:], preset, seeds, overrides, BASELINES),
     )
 
 
 def other_balancers(
-    preset: str, seeds: Sequence[int], overrides: experiments.Overrides = ()
-) -> tuple[experiments.Trial, ...]:
+    preset: str, seeds: Sequence[int], overrides: run_specs.Overrides = ()
+) -> tuple[run_specs.Trial, ...]:
     """The methods of no paper's table and every seed, after EW with their sampling."""
     return (
-        *experiments.variants(EW, {EW_JOINT: JOINT}, preset, seeds, overrides),
-        *experiments.grid(BALANCERS, preset, seeds, overrides),
+        *run_specs.variants(EW, {EW_JOINT: JOINT}, preset, seeds, overrides),
+        *run_specs.grid(BALANCERS, preset, seeds, overrides),
     )
 
 
 SWEEPS = {
     "synthetic": all_methods("tiny_synthetic", range(5)),
     "ablations_synthetic": (
-        *experiments.grid([EW], "tiny_synthetic", (0, 1)),
-        *experiments.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
+        *run_specs.grid([EW], "tiny_synthetic", (0, 1)),
+        *run_specs.variants("mtra", ABLATIONS, "tiny_synthetic", (0, 1)),
     ),
     "reduction_synthetic": (
-        *experiments.grid([EW], "tiny_synthetic", range(5)),
-        *experiments.variants(EW, {EW_SUM: SUM}, "tiny_synthetic", range(5)),
-        *experiments.grid(["mtra"], "tiny_synthetic", range(5)),
+        *run_specs.grid([EW], "tiny_synthetic", range(5)),
+        *run_specs.variants(EW, {EW_SUM: SUM}, "tiny_synthetic", range(5)),
+        *run_specs.grid(["mtra"], "tiny_synthetic", range(5)),
     ),
     "options_synthetic": (
-        *experiments.grid([EW], "tiny_synthetic", (0, 1)),
-        *experiments.variants("mtra", OPTIONS, "tiny_synthetic", (0, 1)),
+        *run_specs.grid([EW], "tiny_synthetic", (0, 1)),
+        *run_specs.variants("mtra", OPTIONS, "tiny_synthetic", (0, 1)),
     ),
     "beta_epsilon_synthetic": (
-        *experiments.grid([EW], "tiny_synthetic", (0, 1)),
-        *experiments.variants("mtra", BETA_EPSILON, "tiny_synthetic", (0, 1)),
+        *run_specs.grid([EW], "tiny_synthetic", (0, 1)),
+        *run_specs.variants("mtra", BETA_EPSILON, "tiny_synthetic", (0, 1)),
     ),
     **{
         f"{backbone}_{benchmark}": all_methods(f"{backbone}_{benchmark}", SEEDS)
@@ -174,10 +174,10 @@ SWEEPS = {
         for benchmark in BENCHMARKS
     },
     "minilm_tweeteval_tenth": (
-        *experiments.grid([EW], "minilm_tweeteval", SEEDS, TENTH),
-        *experiments.variants(EW, {EW_SUM: SUM}, "minilm_tweeteval", SEEDS, TENTH),
-        *experiments.grid(("si", "infomtl"), "minilm_tweeteval", SEEDS, TENTH),
-        *experiments.variants("mtra", ONE_LESS, "minilm_tweeteval", SEEDS, TENTH),
+        *run_specs.grid([EW], "minilm_tweeteval", SEEDS, TENTH),
+        *run_specs.variants(EW, {EW_SUM: SUM}, "minilm_tweeteval", SEEDS, TENTH),
+        *run_specs.grid(("si", "infomtl"), "minilm_tweeteval", SEEDS, TENTH),
+        *run_specs.variants("mtra", ONE_LESS, "minilm_tweeteval", SEEDS, TENTH),
     ),
     "minilm_tweeteval_small": all_methods("minilm_tweeteval", (0,), SMALL),
     "own": all_methods("own", SEEDS),
@@ -188,7 +188,7 @@ SWEEPS = {
 }
 
 
-def get_sweep(name: str) -> experiments.Sweep:
+def get_sweep(name: str) -> run_specs.Sweep:
     """Returns the runs of sweep `name`.
 
     Raises:
@@ -197,4 +197,4 @@ def get_sweep(name: str) -> experiments.Sweep:
     if name not in SWEEPS:
         hint = errors.did_you_mean(name, SWEEPS)
         raise errors.InputError(f"unknown sweep {name!r}; {hint}")
-    return experiments.Sweep(SWEEPS[name], baseline=SWEEPS[name][0].name)
+    return run_specs.Sweep(SWEEPS[name], baseline=SWEEPS[name][0].name)

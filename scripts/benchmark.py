@@ -86,7 +86,7 @@ def numbers(text: str) -> list[int]:
 
 
 def machine() -> dict[str, object]:
-    from mtra_jax.runs import metrics_log
+    from mtra_jax.runs.directory import metrics_log
     from mtra_jax.train.devices import choose_devices
 
     return metrics_log.environment(choose_devices(0))

@@ -36,7 +36,7 @@ import optax
 from mtra_jax import balancing, cli, files
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.reports import drawing
-from mtra_jax.runs import metrics_log
+from mtra_jax.runs.directory import metrics_log
 
 RATE, LEARNED_RATE = 1e-3, 0.025
 SHIFT = 21.0

@@ -9,7 +9,8 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.exports import writing
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import inputs, preparation, scoring
+from mtra_jax.runs.directory import best_model, inputs_json
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import backbone, build
 
@@ -80,11 +81,11 @@ def make_saved(
     made_method = build.make_method(model, choice)
     params = build.init_params(model, made_method, made.params, jax.random.key(0))
     parts = {name: random_like(params[name], scale) for name in ("heads", "method")}
-    made_from = inputs.Inputs(
-        {}, inputs.of_encoder(made.config, made.tokenizer, made.params)
+    made_from = inputs_json.Inputs(
+        {}, inputs_json.of_encoder(made.config, made.tokenizer, made.params)
     )
     params = {"encoder": made.params, **parts}
-    return scoring.Saved(config, benchmark, made, params, made_from)
+    return best_model.Saved(config, benchmark, made, params, made_from)
 
 
 def written(directory, saved):

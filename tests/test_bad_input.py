@@ -27,7 +27,8 @@ from mtra_jax.api import loading
 from mtra_jax.commands import verbs
 from mtra_jax.data import tokens
 from mtra_jax.models import encoder, naming, pretrained
-from mtra_jax.runs import definitions, loop
+from mtra_jax.runs.directory import tasks_json
+from mtra_jax.runs.training import loop
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,12 +141,12 @@ def get_config(name):
     return found
 """
 ROW_OF_TWO_LINES = """
-from mtra_jax.runs import experiments
+from mtra_jax.runs.trials import run_specs
 
 
 def get_sweep(name):
-    return experiments.Sweep(experiments.grid(["ew"], "new_synthetic", [0])[:1] + (
-        experiments.Trial("e\\nw", "ew", "new_synthetic", 0),
+    return run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", [0])[:1] + (
+        run_specs.Trial("e\\nw", "ew", "new_synthetic", 0),
     ))
 """
 EMOBANK_ROWS = "id,split,V,A,D,text\n" + "".join(
@@ -207,7 +208,7 @@ def results(**changes) -> dict:
 
 def finished_with(content: str) -> Write:
     def tasks(root):
-        definitions.write(root, SYNTHETIC.select(["irony"]))
+        tasks_json.write(root, SYNTHETIC.select(["irony"]))
 
     return both(run_with(), tasks, put("results.json", content))
 

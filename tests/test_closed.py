@@ -31,7 +31,8 @@ from mtra_jax import config as configs
 from mtra_jax.data import fetch, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import experiments, scoring, workdir
+from mtra_jax.runs.directory import best_model, layout
+from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -456,7 +457,7 @@ NETWORK_IN = {
         ("asyncio", "ftplib", "httpx", "requests", "smtplib", "urllib3"), frozenset()
     ),
     # The address of process 0, which the user names.
-    "socket": {"mtra_jax/runs/joining.py"},
+    "socket": {"mtra_jax/runs/processes/joining.py"},
 }
 # A file of the user's own, named with --config, is a program by design.
 RUNS_A_FILE = {"mtra_jax/config_files.py"}
@@ -912,9 +913,9 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     values = configs.to_dict(configs.preset("new_synthetic", "stl"))
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**values, "tasks": ["irony", name]}))
-    assert repr(name) in refusal(workdir.read_config, tmp_path)
+    assert repr(name) in refusal(layout.read_config, tmp_path)
     file.write_text(json.dumps(values))
-    assert repr(name) in refusal(scoring.load, tmp_path, name)
+    assert repr(name) in refusal(best_model.load, tmp_path, name)
     overrides = [("tasks", f"irony,{name}")]
     config = configs.preset("new_synthetic", "stl")
     assert "unknown task" in refusal(configs.apply, config, overrides)
@@ -925,8 +926,8 @@ def test_a_task_of_a_configuration_cannot_leave_the_work_directory(tmp_path, nam
     "name", ["../../x", "/etc/x", "a/b/../../../x", "~/x", "C:\\x", "\u2025/x"]
 )
 def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
-    run = experiments.Trial(name, "ew", "new_synthetic", 0)
-    experiments.check(experiments.Sweep((run,), baseline=name), "sweep")
+    run = run_specs.Trial(name, "ew", "new_synthetic", 0)
+    run_specs.check(run_specs.Sweep((run,), baseline=name), "sweep")
     place = (tmp_path / run.directory).resolve()
     assert place.parent.parent == tmp_path.resolve()
     assert place.name == "seed0"
@@ -934,14 +935,12 @@ def test_a_run_of_a_sweep_cannot_leave_the_work_directory(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["..", "/", ".", "../..", "\0", "x\0", "a\n/../b"])
 def test_each_run_of_a_sweep_has_a_separate_directory(name):
-    run = experiments.Trial(name, "ew", "new_synthetic", 0)
-    result = refusal(
-        experiments.check, experiments.Sweep((run,), baseline=name), "sweep"
-    )
+    run = run_specs.Trial(name, "ew", "new_synthetic", 0)
+    result = refusal(run_specs.check, run_specs.Sweep((run,), baseline=name), "sweep")
     assert result.startswith(f"sweep: name {name!r}; expected ")
 
 
 @pytest.mark.parametrize("seed", ["/../../../x", "0/../../x", "..", 1.5])
 def test_a_seed_of_a_sweep_cannot_either(seed):
-    run = experiments.Trial("ew", "ew", "new_synthetic", seed)
-    assert "--config.seed" in refusal(experiments.config_of, run)
+    run = run_specs.Trial("ew", "ew", "new_synthetic", seed)
+    assert "--config.seed" in refusal(run_specs.config_of, run)

@@ -16,6 +16,7 @@ from mtra_jax.commands import config as config_command
 from mtra_jax.commands import train, verbs
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
+from mtra_jax.runs.processes import group
 from mtra_jax.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,6 +174,17 @@ def test_either_tasks_or_a_preset(arguments):
     with pytest.raises(InputError) as error:
         train.config_of(flags(*arguments))
     assert_mentions(error.value, "--tasks FILE", "--config FILE:NAME")
+
+
+def test_train_ends_as_the_processes_of_its_run_once_they_are_imported(monkeypatch):
+    codes = []
+    monkeypatch.setattr(group, "leave", codes.append)
+    train.leave(3)
+    assert codes == [3]
+    monkeypatch.delitem(sys.modules, group.__name__)
+    with pytest.raises(SystemExit) as stop:
+        train.leave(2)
+    assert (stop.value.code, codes) == (2, [3])
 
 
 def test_the_help_of_train_names_presets_methods_and_keys():

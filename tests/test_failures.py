@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from mtra_jax import cli, config_files, failures, streams
 from mtra_jax.errors import InputError, RunError, naming, system_error
-from mtra_jax.runs import orbax_errors
+from mtra_jax.runs.directory import orbax_errors
 
 
 def raised(act):

@@ -33,7 +33,8 @@ from mtra_jax.data import batches, plain_tokenizers, sources, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports import comparison, predictions
-from mtra_jax.runs import preparation, scoring, workdir
+from mtra_jax.runs.directory import best_model, layout
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
@@ -490,7 +491,7 @@ CONFIG = configs.to_dict(configs.preset("new_synthetic", "mtra"))
 @given(content=hostile(json.dumps(CONFIG).encode()) | altered(CONFIG))
 def test_configurations_of_runs(place, content):
     write(place / "config.json", content)
-    result = read_or_refused(lambda: workdir.read_config(place), place)
+    result = read_or_refused(lambda: layout.read_config(place), place)
     if result is not None:
         assert same(configs.to_dict(result), json_of(content))
 
@@ -507,7 +508,7 @@ RESULTS |= {"best_epoch": 2, "epochs": 3, "steps": 9, "train_seconds": 1.5}
 @given(content=hostile(json.dumps(RESULTS).encode()) | altered(RESULTS))
 def test_results_of_runs(place, content):
     write(place / "results.json", content)
-    result = read_or_refused(lambda: workdir.read_results(place), place)
+    result = read_or_refused(lambda: layout.read_results(place), place)
     if result is not None:
         assert same(result, json_of(content))
 
@@ -808,12 +809,12 @@ def saved():
     method = build.make_method(model, preparation.choice_of(config))
     rng = jax.random.key(0)
     params = build.init_params(model, method, backbone.params, rng)
-    return scoring.Saved(config, benchmark, backbone, params, None)
+    return best_model.Saved(config, benchmark, backbone, params, None)
 
 
 def test_odd_texts_are_labelled_one_by_one(place, saved, monkeypatch, capsys):
     """From a file and from standard input, in order and backwards."""
-    monkeypatch.setattr(scoring, "load", lambda *_: saved)
+    monkeypatch.setattr(best_model, "load", lambda *_: saved)
     flags = [f"--workdir={place}", "--task=irony"]
 
     def labelled(texts, *more):

@@ -17,7 +17,7 @@ import pytest
 
 from mtra_jax import config, config_files, config_values, errors
 from mtra_jax.methods import registry
-from mtra_jax.runs import experiments
+from mtra_jax.runs.trials import run_specs
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MODULE_LINES = 350
@@ -64,6 +64,18 @@ ROOMS = {
     "reports methods metrics data files tasks exports errors",
     "__main__": "commands",
 }
+# The packages of `mtra_jax.runs`, in levels: each imports itself and the levels before.
+LEVELS_OF_RUNS = (
+    ("processes", "loggers"),
+    ("directory",),
+    ("training",),
+    ("trained",),
+    ("trials",),
+    ("sweeps",),
+    ("search",),
+    ("studies",),
+)
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS_OF_RUNS) for name in names}
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {
@@ -73,23 +85,23 @@ ONLY_IN = {
         "scripts/benchmarking/torch_step.py",
         "scripts/benchmarking/torchjd_step.py",
     },
-    "optuna": {"mtra_jax/runs/search_optuna.py"},
-    "orbax": {"mtra_jax/runs/checkpoints.py"},
+    "optuna": {"mtra_jax/runs/search/optuna_points.py"},
+    "orbax": {"mtra_jax/runs/directory/checkpoints.py"},
     "ml_collections": {
         "mtra_jax/api/training.py",
         "mtra_jax/config.py",
         "mtra_jax/config_values.py",
-        "mtra_jax/runs/continuation.py",
+        "mtra_jax/runs/directory/continuation.py",
         "mtra_jax/exports/reading.py",
-        "mtra_jax/runs/estimates.py",
-        "mtra_jax/runs/experiments.py",
-        "mtra_jax/runs/preparation.py",
-        "mtra_jax/runs/scored_data.py",
-        "mtra_jax/runs/scoring.py",
-        "mtra_jax/runs/step_cost.py",
-        "mtra_jax/runs/training.py",
-        "mtra_jax/runs/warm_start.py",
-        "mtra_jax/runs/workdir.py",
+        "mtra_jax/runs/sweeps/estimates.py",
+        "mtra_jax/runs/trials/run_specs.py",
+        "mtra_jax/runs/training/preparation.py",
+        "mtra_jax/runs/trained/scored_data.py",
+        "mtra_jax/runs/directory/best_model.py",
+        "mtra_jax/runs/training/step_cost.py",
+        "mtra_jax/runs/training/run.py",
+        "mtra_jax/runs/training/warm_start.py",
+        "mtra_jax/runs/directory/layout.py",
     },
 }
 # Folder -> the only packages besides the standard library's that it imports.
@@ -123,6 +135,9 @@ DEVICES = {
     "process_index",
 }
 MAPPERS = {"pmap", "shard_map", "smap", "xmap"}
+# A text that is the dotted name of a module, or begins with it: `package.module:function`.
+DOTTED = re.compile(r"\A(mtra_jax(?:\.(?!json\b)\w+)+)(?=:\w|\Z)")
+IMPORT_IN_TEXT = re.compile(r"\bfrom (mtra_jax(?:\.\w+)*) import (\w+(?:, *\w+)*)")
 # Matches no part of itself.
 MACHINE_PATH = re.compile(
     r"(?<![\w.~\-])/(?:work|root|mnt|home/\w+|Users/\w+|tmp/\w*venv\w*)(?![\w.\-])"
@@ -181,6 +196,21 @@ def rooms_import_downwards(module):
             yield line, f"{module.room} imports {name}"
 
 
+def packages_of_runs_import_downwards(module):
+    parts = PurePosixPath(module.path).parts
+    if parts[:2] != ("mtra_jax", "runs") or parts[2] == "__init__.py":
+        return
+    own = parts[2]
+    if own not in LEVEL_OF:
+        yield 1, f"{own!r} is in no level of LEVELS_OF_RUNS"
+        return
+    for line, name in imports(module):
+        if name.startswith("mtra_jax.runs"):
+            other = f"{name}..".split(".")[2]
+            if other != own and LEVEL_OF.get(other, len(LEVEL_OF)) >= LEVEL_OF[own]:
+                yield line, f"runs/{own} imports {name}"
+
+
 def imports_are_absolute(module):
     for line, name in imports(module):
         if name.startswith(".") or name.endswith(".*"):
@@ -223,11 +253,11 @@ def packages_are_declared(module):
 
 
 def few_modules_name_devices(module):
-    # `runs/processes.py` joins and tells apart processes.
+    # `runs/processes/group.py` joins and tells apart processes.
     places = (
         "mtra_jax/train/devices.py",
         "mtra_jax/train/mappings.py",
-        "mtra_jax/runs/processes.py",
+        "mtra_jax/runs/processes/group.py",
     )
     if not module.is_in("mtra_jax", "scripts", "configs") or module.path in places:
         return
@@ -305,8 +335,36 @@ def no_machine_is_named(module):
             yield number, f"the path {result.group()} of some machine"
 
 
+def texts_name_modules_that_are_there(module):
+    """Faults and processes name modules as text; `sys.modules` has None for a wrong one."""
+    if module.path == "tests/test_house_rules.py":  # breaks rules on purpose
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = [match.group(1) for match in DOTTED.finditer(node.value)]
+            for start, rest in IMPORT_IN_TEXT.findall(node.value):
+                named += [f"{start}.{name.strip()}" for name in rest.split(",")]
+            for name in named:
+                if not is_there(name):
+                    yield node.lineno, f"names {name}"
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a package, a module, or may be what a module defines."""
+    place, last = ROOT.joinpath(*name.split(".")), name.rpartition(".")[2]
+    if place.is_dir() or place.with_suffix(".py").is_file():
+        return True
+    file = place.parent / "__init__.py" if place.parent.is_dir() else place.parent
+    text = file.with_suffix(".py")
+    if not text.is_file():
+        return False
+    return re.search(rf"\b{last}\b", text.read_text(encoding="utf-8")) is not None
+
+
 RULES = (
     rooms_import_downwards,
+    packages_of_runs_import_downwards,
+    texts_name_modules_that_are_there,
     imports_are_absolute,
     nobody_imports_scripts,
     packages_have_one_place,
@@ -385,6 +443,41 @@ def test_every_room_of_the_table_is_there():
     for name in ROOMS:
         paths = ROOT / "mtra_jax" / f"{name}.py", ROOT / "mtra_jax" / name
         assert any(path.exists() for path in paths), name
+    places = {path.parent.name for path in (ROOT / "mtra_jax/runs").glob("*/*.py")}
+    assert places == {*LEVEL_OF}
+    for path in set().union(*ONLY_IN.values()):
+        assert (ROOT / path).is_file(), path
+
+
+def first_line(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return ast.get_docstring(tree).splitlines()[0]
+
+
+def rows_of_page(names, place: Path, link: str) -> list[str]:
+    """A row for each room in `place`: its link, and the first line of its docstring."""
+    rows = []
+    for name in names:
+        if (place / name).is_dir():
+            line = first_line(place / name / "__init__.py")
+            rows.append(f"| [`{name}/`]({link}{name}) | {line} |")
+        else:
+            line = first_line(place / f"{name}.py")
+            rows.append(f"| [`{name}.py`]({link}{name}.py) | {line} |")
+    return rows
+
+
+def test_the_page_of_the_package_lists_its_rooms_in_their_order():
+    names = [name for name in ROOMS if name != "__init__"]
+    for number, name in enumerate(names):
+        assert {*ROOMS[name].split()} <= {*names[:number]}, name
+    place = ROOT / "mtra_jax"
+    page = (place / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| [")]
+    assert rows == [
+        *rows_of_page(names, place, ""),
+        *rows_of_page(LEVEL_OF, place / "runs", "runs/"),
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(registry.METHODS))
@@ -427,8 +520,8 @@ SWEEPS = {
 
 def test_presets_of_every_file_are_known():
     result = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
-    # The presets of `own.py` are files; `tests/runs/test_studies.py` loads `experiments.py`.
-    # and `tests/runs/test_search.py` loads `search.py`.
+    # The presets of `own.py` are files; `tests/runs/studies/test_experiments.py` loads
+    # `experiments.py`, and `tests/runs/search/test_search.py` loads `search.py`.
     others = {
         *("configs/__init__.py", "configs/own.py"),
         *("configs/experiments.py", "configs/search.py"),
@@ -451,14 +544,14 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file, tmp_path):
     own = tmp_path / "tasks.toml"
     own.write_text('[mine]\nfiles = "mine.csv"\n')
     with pytest.raises(errors.InputError) as error:
-        experiments.load(f"{ROOT / file}:none of them")
+        run_specs.load(f"{ROOT / file}:none of them")
     assert str(error.value).endswith(f"known: {', '.join(SWEEPS[file])}")
     for name, preset in SWEEPS[file].items():
-        loaded = experiments.load(f"{ROOT / file}:{name}")
+        loaded = run_specs.load(f"{ROOT / file}:{name}")
         assert {trial.preset for trial in loaded.trials} == {preset}
         overrides = [("data.tasks", str(own))] if preset == "own" else []
         for run in loaded.trials:
-            config_values.validate(experiments.config_of(run, overrides))
+            config_values.validate(run_specs.config_of(run, overrides))
 
 
 def git(*arguments: str) -> list[str]:
@@ -516,9 +609,30 @@ BREACHES = [
     (rooms_import_downwards, "methods/a.py", "from mtra_jax.data import batches"),
     (rooms_import_downwards, "metrics.py", "from mtra_jax import tasks, objectives"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import cli"),
-    (rooms_import_downwards, "train/a.py", "from mtra_jax.runs import loop"),
+    (rooms_import_downwards, "train/a.py", "from mtra_jax.runs.training import loop"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import config"),
     (rooms_import_downwards, "drawer.py", "x = 1"),
+    *(
+        (packages_of_runs_import_downwards, path, text)
+        for path, text in (
+            ("runs/directory/a.py", "from mtra_jax.runs.training import loop"),
+            ("runs/trained/a.py", "def f():\n    import mtra_jax.runs.trials.spaces"),
+            ("runs/processes/a.py", "from mtra_jax.runs.loggers import registry"),
+            ("runs/loggers/a.py", "from mtra_jax.runs import processes"),
+            ("runs/sweeps/a.py", "from mtra_jax import runs"),
+            ("runs/studies/a.py", "from mtra_jax.runs import drawer"),
+            ("runs/drawer/a.py", "x = 1"),
+            ("runs/drawer.py", "x = 1"),
+        )
+    ),
+    (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.runs.drawer'"),
+    (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.runs.drawer:f'"),
+    (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.errors.unknown'"),
+    (
+        texts_name_modules_that_are_there,
+        "a.py",
+        "x = 'y; from mtra_jax.runs import drawer'",
+    ),
     (imports_are_absolute, "data/a.py", "from . import packing"),
     (imports_are_absolute, "data/a.py", "from numpy import *"),
     (nobody_imports_scripts, "train/a.py", "from scripts.train import main"),
@@ -559,7 +673,15 @@ KEPT = [
     ),
     ("train/devices.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
     ("train/step.py", "import jax\ny = jax.lax.axis_index('data') + model.devices"),
-    ("runs/checkpoints.py", "from orbax import checkpoint"),
+    ("runs/directory/checkpoints.py", "from orbax import checkpoint"),
+    (
+        "runs/directory/a.py",
+        "from mtra_jax.runs.directory import b\nfrom mtra_jax.runs.loggers import c",
+    ),
+    ("runs/studies/a.py", "from mtra_jax.runs.search import plan as b"),
+    ("data/a.py", "x = 'mtra_jax.runs.training.run:train'"),
+    ("data/a.py", "x = 'from mtra_jax.runs.training import loop, run; y'"),
+    ("data/a.py", "x = 'mtra_jax.errors.InputError'"),
     ("data/a.py", "x = 1\n" * 349),
     ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
     (

@@ -10,7 +10,7 @@ from mtra_jax import config, metrics
 from mtra_jax.data import benchmarks, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.reports import tables
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark, Task
 
 TASKS = {task.name: task for task in (*TWEETEVAL.tasks, *AFFECTEVAL.tasks)}

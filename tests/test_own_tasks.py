@@ -17,13 +17,15 @@ from messages import assert_mentions, without_progress
 import mtra_jax
 from mtra_jax import cli, config, errors
 from mtra_jax.commands import evaluate
-from mtra_jax.runs import checkpoints, checksums, loop, training
+from mtra_jax.runs.directory import checkpoints, checksums
+from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import run as training
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.processes
 # Epochs have 30 steps; checkpoints after 20, 40, ... steps, besides those of their ends.
 FLAGS = (*own_files.FLAGS, "--config.checkpoint_every=20")
-STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
+STEP = "mtra_jax.runs.directory.metrics_log:MetricsLog.add"
 KILL = signal.SIGKILL.value
 TIMES = ("train_seconds", "scoring_seconds")
 

@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import cli, config, paths
 from mtra_jax.errors import InputError
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 
 ROOT = Path(__file__).resolve().parents[1]
 

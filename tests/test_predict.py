@@ -16,7 +16,7 @@ from mtra_jax.commands import predict
 from mtra_jax.data import cells
 from mtra_jax.errors import InputError
 from mtra_jax.reports import answers, text_counts
-from mtra_jax.runs import prediction
+from mtra_jax.runs.trained import prediction
 from mtra_jax.tasks import Task
 
 MOOD = Task("mood", "Mood", "classification", ("sad", "glad"), ("macro_f1",))

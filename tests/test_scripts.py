@@ -17,7 +17,7 @@ from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks
 from mtra_jax.reports.end_of_run import title
-from mtra_jax.runs import workdir as files
+from mtra_jax.runs.directory import layout
 from mtra_jax.tasks import SYNTHETIC
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,7 +140,7 @@ def test_mtra_learns_the_synthetic_benchmark(default_run):
 def test_a_run_leaves_its_files(default_run):
     workdir, _ = default_run
     config = json.loads((workdir / "config.json").read_text())
-    assert config.pop("format") == files.FORMAT
+    assert config.pop("format") == layout.FORMAT
     expected = configs.to_dict(configs.load(DEFAULT))
     assert config == expected | {"data": config["data"]}
     assert {"packages", "devices", "git_revision"} <= set(
@@ -249,7 +249,14 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
     ]
     script = command("train.py", *flags)[1:]
     # At the tenth record: the checkpoint of step 8 waited for that of step 4.
-    fault = [["mtra_jax.runs.metrics_log:MetricsLog.add", 10, "signal", signal.SIGKILL]]
+    fault = [
+        [
+            "mtra_jax.runs.directory.metrics_log:MetricsLog.add",
+            10,
+            "signal",
+            signal.SIGKILL,
+        ]
+    ]
     killed = subprocess.run(
         [sys.executable, "tests/runs/fault.py", json.dumps(fault), *script],
         cwd=ROOT,

@@ -7,9 +7,9 @@ from mtra_jax import config as configs
 from mtra_jax.api.model import Model
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.exports import reading
-from mtra_jax.runs import definitions, scoring, workdir
-from mtra_jax.runs.prediction import Predictor
-from mtra_jax.runs.scoring import Saved
+from mtra_jax.runs.directory import best_model, layout, tasks_json
+from mtra_jax.runs.directory.best_model import Saved
+from mtra_jax.runs.trained.prediction import Predictor
 from mtra_jax.train.devices import start_devices
 
 
@@ -31,7 +31,7 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     saved = _saved(path, cache_dir)
     if reading.is_export(path):
         return Model(saved, reading.read_results(path))
-    return Model(saved, workdir.read_results(path))
+    return Model(saved, layout.read_results(path))
 
 
 def load_predictor(
@@ -45,8 +45,8 @@ def load_predictor(
     if not task:
         return Predictor(_saved(directory, cache_dir))
     if not reading.is_export(directory):
-        return Predictor([scoring.load(directory, task, cache_dir)], [task])
-    names = definitions.read(directory).task_names
+        return Predictor([best_model.load(directory, task, cache_dir)], [task])
+    names = tasks_json.read(directory).task_names
     if task not in names:
         hint = did_you_mean(task, names)
         raise InputError(f"unknown task {task!r} of this model; {hint}")
@@ -57,11 +57,11 @@ def _saved(path: Path, cache_dir: str | None) -> list[Saved]:
     """One model for all tasks, or one for each task."""
     if reading.is_export(path):
         return [reading.read(path, cache_dir)]
-    if not os.path.isfile(path / workdir.CONFIG):
+    if not os.path.isfile(path / layout.CONFIG):
         raise InputError(
             f"{path}: expected the directory of a run or of an exported model, with "
-            f"{workdir.CONFIG} or {reading.FILE}"
+            f"{layout.CONFIG} or {reading.FILE}"
         )
-    names = configs.separate_tasks(workdir.read_config(path))
+    names = configs.separate_tasks(layout.read_config(path))
     places = [path / name for name in names] or [path]
-    return [scoring.load_one(place, cache_dir) for place in places]
+    return [best_model.load_one(place, cache_dir) for place in places]

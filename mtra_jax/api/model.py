@@ -12,10 +12,10 @@ from mtra_jax.api import inputs
 from mtra_jax.data import fingerprints
 from mtra_jax.errors import InputError, caller_level, did_you_mean
 from mtra_jax.reports import answers
-from mtra_jax.runs import scored_data, scoring
-from mtra_jax.runs.prediction import Predictor
-from mtra_jax.runs.representation import Representer
-from mtra_jax.runs.scoring import Saved
+from mtra_jax.runs.directory.best_model import Saved
+from mtra_jax.runs.trained import scored_data, scoring
+from mtra_jax.runs.trained.prediction import Predictor
+from mtra_jax.runs.trained.representation import Representer
 from mtra_jax.tasks import Benchmark, Task
 
 Text = str | tuple[str, str]

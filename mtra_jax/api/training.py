@@ -15,8 +15,10 @@ from mtra_jax.api.model import Model
 from mtra_jax.data.examples import Data
 from mtra_jax.errors import InputError, Interrupted, shown
 from mtra_jax.reports import bars
-from mtra_jax.runs import display, loop, signals, training
-from mtra_jax.runs.preparation import Prepared
+from mtra_jax.runs.processes import signals
+from mtra_jax.runs.training import display, loop
+from mtra_jax.runs.training import run as training
+from mtra_jax.runs.training.preparation import Prepared
 from mtra_jax.tasks import OWN
 from mtra_jax.train.devices import start_devices
 

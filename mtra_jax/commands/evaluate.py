@@ -93,7 +93,7 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
     """Scores the run, or the exported model, in `workdir`."""
     from mtra_jax.exports import reading
     from mtra_jax.reports import bars, tables
-    from mtra_jax.runs import scoring
+    from mtra_jax.runs.trained import scoring
     from mtra_jax.train.devices import start_devices
 
     start_devices()

@@ -23,9 +23,9 @@ from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
     from mtra_jax.prompting.asking import Model
-    from mtra_jax.runs.experiments import Overrides
-    from mtra_jax.runs.studies import Study
-    from mtra_jax.runs.sweep import Plan
+    from mtra_jax.runs.studies.experiments import Study
+    from mtra_jax.runs.sweeps.sweep import Plan
+    from mtra_jax.runs.trials.run_specs import Overrides
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,20 +39,16 @@ def main(arguments: Sequence[str]) -> None:
         overrides = (("data.dir", flags.data_dir), *overrides)
 
     from mtra_jax.reports import bars
-    from mtra_jax.runs import (
-        locks,
-        prompted_studies,
-        search_rows,
-        search_values,
-        studies,
-        study_listing,
-        study_runs,
-        workers,
-    )
+    from mtra_jax.runs.directory import locks
+    from mtra_jax.runs.studies import experiments, prompted_studies
+    from mtra_jax.runs.studies import listing as study_listing
+    from mtra_jax.runs.studies import run as study_runs
+    from mtra_jax.runs.sweeps import workers
+    from mtra_jax.runs.trials import found_toml, tuned_rows
 
-    tuning = search_values.read(flags.found) if flags.found else None
-    study = studies.make(
-        studies.load(),
+    tuning = found_toml.read(flags.found) if flags.found else None
+    study = experiments.make(
+        experiments.load(),
         flags.name,
         flags.scale,
         flags.backbone,
@@ -70,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
     trials = [trial for table in study.tables for trial in table.sweep.trials]
-    note = search_rows.difference(trials, tuning, overrides)
+    note = tuned_rows.difference(trials, tuning, overrides)
 
     def show_plan() -> None:
         listed = study_listing.listing(study, plans, num_workers, is_dry=flags.dry_run)
@@ -108,11 +104,14 @@ def _train(
 ) -> int:
     """Trains what has not finished, and writes the tables; returns how many runs failed."""
     from mtra_jax.reports import bars, grids
-    from mtra_jax.runs import loop, processes, signals, study_figures, study_runs
+    from mtra_jax.runs.processes import group, signals
+    from mtra_jax.runs.studies import figures as study_figures
+    from mtra_jax.runs.studies import run as study_runs
+    from mtra_jax.runs.training import loop
 
-    with signals.caught(processes.own_signals()) as requests:
+    with signals.caught(group.own_signals()) as requests:
         try:
-            should_stop = processes.stop_together(requests.should_stop)
+            should_stop = group.stop_together(requests.should_stop)
             failed = study_runs.run_all(
                 plans, bars.write_line, should_stop, num_workers
             )
@@ -150,7 +149,7 @@ def _ask(
             "`mtra-jax prompt --sweep DIR` before"
         )
     from mtra_jax.reports import bars, text_counts
-    from mtra_jax.runs import prompted_studies
+    from mtra_jax.runs.studies import prompted_studies
 
     with text_counts.shown(is_quiet=False) as count:
         prompted_studies.run_all(
@@ -197,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _most_texts(text: str) -> int | None:
     """Raises InputError if `text` is neither empty nor a number of texts."""
-    from mtra_jax.runs import analyses
+    from mtra_jax.runs.trained import analyses
 
     return cli.whole_number("--texts", text, analyses.FEWEST_TEXTS) if text else None
 

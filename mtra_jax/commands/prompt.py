@@ -38,7 +38,8 @@ def main(arguments: Sequence[str]) -> None:
     jax.config.update("jax_platforms", "cpu")
     from mtra_jax.prompting import prompts, stored_replies
     from mtra_jax.reports import tables, text_counts, unread
-    from mtra_jax.runs import locks, prompted
+    from mtra_jax.runs.directory import locks
+    from mtra_jax.runs.studies import prompted
 
     data = read_data(flags)
     choice = prompted.Choice(flags.demonstrations, flags.seed)

@@ -114,7 +114,7 @@ def _file(path: Path) -> Path:
 
 def _draw(directory: Path, flags: argparse.Namespace) -> None:
     """The pictures of one run."""
-    from mtra_jax.runs import diagnostic_figures, representation_figures
+    from mtra_jax.runs.trained import diagnostic_figures, representation_figures
 
     paths: list[Path] = []
     if flags.diagnostics:

@@ -19,8 +19,8 @@ from mtra_jax import cli
 from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from mtra_jax.runs.search import Search
-    from mtra_jax.runs.search_results import Try
+    from mtra_jax.runs.search.plan import Search
+    from mtra_jax.runs.search.results import Try
 
 GRID, OPTUNA = "grid", "optuna"
 
@@ -40,7 +40,10 @@ def main(arguments: Sequence[str]) -> None:
         )
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax.runs import search, search_results, search_values, workers
+    from mtra_jax.runs.search import plan as search
+    from mtra_jax.runs.search import results as search_results
+    from mtra_jax.runs.sweeps import workers
+    from mtra_jax.runs.trials import found_toml
 
     planned = search.make(
         names,
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"\n{search_results.table(name, planned.selection(name), tries)}")
     lost = [name for name, tries in ended.items() if search_results.best(tries) is None]
     if len(lost) < len(names):
-        print(f"\nfile: {workdir / search_values.FILE}")
+        print(f"\nfile: {workdir / found_toml.FILE}")
     if lost:
         sys.exit(f"error: no finished trial of {', '.join(lost)}")
 
@@ -69,18 +72,21 @@ def main(arguments: Sequence[str]) -> None:
 def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
     """Trains what has not ended; returns all trials, by the name of the space."""
     from mtra_jax.reports import bars
-    from mtra_jax.runs import locks, loop, processes, searching, signals
+    from mtra_jax.runs.directory import locks
+    from mtra_jax.runs.processes import group, signals
+    from mtra_jax.runs.search import run as searching
+    from mtra_jax.runs.training import loop
 
     with (
         locks.held_together([planned.workdir]),
-        signals.caught(processes.own_signals()) as requests,
+        signals.caught(group.own_signals()) as requests,
     ):
         bars.write_line(
             f"{len(planned.spaces)} methods, {planned.num_trials} trials each on "
             f"validation: {', '.join(planned.spaces)}"
         )
         try:
-            should_stop = processes.stop_together(requests.should_stop)
+            should_stop = group.stop_together(requests.should_stop)
             return searching.run_all(planned, bars.write_line, should_stop, num_workers)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
@@ -89,7 +95,8 @@ def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
 def _list(planned: "Search", num_workers: int) -> None:
     """Prints what would be trained, and how long that takes."""
     from mtra_jax.reports import bars
-    from mtra_jax.runs import locks, search_listing
+    from mtra_jax.runs.directory import locks
+    from mtra_jax.runs.search import listing as search_listing
 
     locks.check_usable(planned.workdir)
     bars.write_line(search_listing.listing(planned, num_workers))

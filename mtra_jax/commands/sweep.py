@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mtra_jax import cli
 
 if TYPE_CHECKING:
-    from mtra_jax.runs.sweep import Plan
+    from mtra_jax.runs.sweeps.sweep import Plan
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,23 +25,17 @@ def main(arguments: Sequence[str]) -> None:
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
-    from mtra_jax.runs import (
-        experiments,
-        locks,
-        loop,
-        processes,
-        search_rows,
-        search_values,
-        signals,
-        study_listing,
-        sweep,
-        workers,
-    )
+    from mtra_jax.runs.directory import locks
+    from mtra_jax.runs.processes import group, signals
+    from mtra_jax.runs.studies import listing as study_listing
+    from mtra_jax.runs.sweeps import sweep, workers
+    from mtra_jax.runs.training import loop
+    from mtra_jax.runs.trials import found_toml, run_specs, tuned_rows
 
-    chosen = experiments.load(flags.config)
+    chosen = run_specs.load(flags.config)
     if flags.found:
-        chosen = search_rows.tuned(chosen, search_values.read(flags.found))
-        experiments.check(chosen, flags.found)
+        chosen = tuned_rows.tuned(chosen, found_toml.read(flags.found))
+        run_specs.check(chosen, flags.found)
     workers.start_devices(num_workers)
     plan = sweep.make_plan(
         chosen,
@@ -50,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         command=shlex.join([*cli.command("sweep"), *arguments]),
         only=[name for name in flags.only.split(",") if name],
     )
-    note = search_rows.difference(chosen.trials, chosen.tuning, overrides)
+    note = tuned_rows.difference(chosen.trials, chosen.tuning, overrides)
     if flags.dry_run:
         locks.check_usable(workdir)
         bars.write_line(
@@ -59,11 +53,11 @@ def main(arguments: Sequence[str]) -> None:
         return
     with (
         locks.held_together([workdir]),
-        signals.caught(processes.own_signals()) as requests,
+        signals.caught(group.own_signals()) as requests,
     ):
         bars.write_line(study_listing.counted([plan]) + (note and f"\n{note}"))
         try:
-            should_stop = processes.stop_together(requests.should_stop)
+            should_stop = group.stop_together(requests.should_stop)
             failed = sweep.run_all(plan, bars.write_line, should_stop, num_workers)
         except loop.Stopped as stopped:
             cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
@@ -92,7 +86,7 @@ def _make_parser() -> cli.Parser:
 def _print_table(plan: "Plan") -> None:
     """Prints the table of the finished runs of the sweep, if the baseline has one."""
     from mtra_jax.reports import comparison, formats
-    from mtra_jax.runs import sweep
+    from mtra_jax.runs.sweeps import sweep
 
     chosen = plan.sweep
     own = {(trial.name, trial.seed) for trial in chosen.trials}

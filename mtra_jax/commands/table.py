@@ -72,19 +72,18 @@ def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
     """
     from mtra_jax import config
     from mtra_jax.reports import epochs, run_tasks
-    from mtra_jax.runs import definitions, metrics_log
-    from mtra_jax.runs import workdir as files
+    from mtra_jax.runs.directory import layout, metrics_log, tasks_json
 
     lines: Lines = {}
     own: dict[str, dict[str, Task]] = {}
     for name, path in runs.items():
-        if config.separate_tasks(files.read_config(path)):
+        if config.separate_tasks(layout.read_config(path)):
             raise InputError(
                 f"{path}: a model for each task; expected the directory of one, such as "
-                f"{path / definitions.read(path).tasks[0].name}"
+                f"{path / tasks_json.read(path).tasks[0].name}"
             )
         lines[name] = epochs.read(path / metrics_log.METRICS)
-        columns = run_tasks.columns_of(definitions.read(path).tasks)
+        columns = run_tasks.columns_of(tasks_json.read(path).tasks)
         own[name] = {task.name: task for task in columns}
     first, *others = own.values()
     shared = [name for name in first if all(name in other for other in others)]
@@ -101,10 +100,10 @@ def _show_epochs(
     runs: Mapping[str, Path], lines: Lines, tasks: Sequence["Task"], *, markdown: bool
 ) -> None:
     from mtra_jax.reports import epochs, tables
-    from mtra_jax.runs import workdir as files
+    from mtra_jax.runs.directory import layout
 
     print(epochs.table(lines, tasks, markdown=markdown))
-    limits = {name: files.read_config(path).clip_norm for name, path in runs.items()}
+    limits = {name: layout.read_config(path).clip_norm for name, path in runs.items()}
     if note := epochs.clipping(lines, limits):
         print(f"\n{tables.escaped(note) if markdown else note}")
 
@@ -123,25 +122,24 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
     from mtra_jax.reports import comparison, run_tasks, split_sizes, tables, unread
-    from mtra_jax.runs import definitions, inputs
-    from mtra_jax.runs import workdir as files
+    from mtra_jax.runs.directory import inputs_json, layout, tasks_json
 
     hashes: dict[str, dict[str, str]] = {}
     rows: dict[str, Any] = {}
     contents: dict[str, Any] = {}
     tasks: tuple[Task, ...] = ()
     for name, workdir in runs.items():
-        results = files.read_results(workdir)
+        results = layout.read_results(workdir)
         if results is None:
-            file = workdir / files.RESULTS
+            file = workdir / layout.RESULTS
             raise InputError(f"{file}: no such file; the run has not finished")
-        comparison.check_results(results, str(workdir / files.RESULTS))
-        own = run_tasks.columns_of(definitions.read(workdir).tasks)
+        comparison.check_results(results, str(workdir / layout.RESULTS))
+        own = run_tasks.columns_of(tasks_json.read(workdir).tasks)
         tasks = tasks or own
         if difference := run_tasks.difference(own, tasks):
             raise InputError(f"{workdir}: {difference}, as in the first run")
         rows[name], contents[name] = results[split], results
-        hashes[name] = inputs.hashes(workdir, [task.name for task in own], split)
+        hashes[name] = inputs_json.hashes(workdir, [task.name for task in own], split)
     make = tables.markdown_table if markdown else tables.score_table
     baseline = next(iter(rows)) if len(rows) > 1 else None
     print(make(rows, tasks, baseline=baseline))

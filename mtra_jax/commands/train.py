@@ -11,7 +11,7 @@ from typing import Any
 
 from mtra_jax import cli, config_help, preset_files
 from mtra_jax.errors import InputError
-from mtra_jax.runs import joining_flags
+from mtra_jax.runs.processes import flags as joining_flags
 
 USAGE = """
   mtra-jax train --tasks my/tasks.toml --backbone DIR_OR_HUB --workdir runs/mine
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
 
     # These import JAX. Imported here, a failure of JAX is one line on standard error.
     from mtra_jax import config as configs
-    from mtra_jax.runs import continuation
+    from mtra_jax.runs.directory import continuation
 
     overrides = [*overrides_of(flags), *overrides]
     if flags.continue_from:
@@ -47,19 +47,21 @@ def main(arguments: Sequence[str]) -> None:
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports import bars
-    from mtra_jax.runs import display, loop, processes, signals, training
+    from mtra_jax.runs.processes import group, signals
+    from mtra_jax.runs.training import display, loop
+    from mtra_jax.runs.training import run as training
     from mtra_jax.train.devices import start_devices
 
     if joining is not None:
-        processes.initialise(**joining._asdict())
+        group.initialise(**joining._asdict())
     start_devices()
     if joining is not None:
         show_devices(is_quiet=flags.quiet)
     if flags.continue_from:
         continuation.begin(Path(flags.continue_from), workdir, config)
 
-    with signals.caught(processes.own_signals()) as requests:
-        should_stop = processes.stop_together(requests.should_stop)
+    with signals.caught(group.own_signals()) as requests:
+        should_stop = group.stop_together(requests.should_stop)
         view = display.Display(
             bars.write_line,
             warn=bars.write_log_line if flags.quiet else None,
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
         )
 
         def watch_of(prepared: Any, progress: Any) -> loop.Watch:
-            if processes.is_writer():
+            if group.is_writer():
                 return view.watch(prepared, progress)
             return loop.Watch(should_stop=should_stop)
 
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
         finally:
             view.close()
 
-    if processes.is_writer():
+    if group.is_writer():
         print_end(outcome, config, workdir, is_quiet=flags.quiet)
 
 
@@ -181,10 +183,10 @@ def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
 def show_devices(*, is_quiet: bool) -> None:
     """Prints the devices of all processes, and warns of idle ones on their hosts."""
     from mtra_jax.reports import bars
-    from mtra_jax.runs import agreement, processes
+    from mtra_jax.runs.processes import agreement, group
 
     line, warning = agreement.devices_in_use()
-    if processes.is_writer():
+    if group.is_writer():
         if not is_quiet:
             bars.write_line(line)
         if warning:
@@ -219,6 +221,6 @@ def prediction_command(workdir: Path, benchmark: str) -> str:
 
 
 def leave(code: int) -> None:
-    """Exits with `code`: by `processes.leave` once that module is imported."""
-    processes = sys.modules.get("mtra_jax.runs.processes")
-    (processes.leave if processes else sys.exit)(code)
+    """Exits with `code`: by `group.leave` once that module is imported."""
+    group = sys.modules.get("mtra_jax.runs.processes.group")
+    (group.leave if group else sys.exit)(code)

@@ -18,7 +18,7 @@ from mtra_jax.exports import onnx_graph, weights
 from mtra_jax.methods import stl_cnn
 from mtra_jax.models import naming, pretrained
 from mtra_jax.models.encoder import EncoderConfig
-from mtra_jax.runs import definitions, workdir
+from mtra_jax.runs.directory import layout, tasks_json
 from mtra_jax.tasks import Benchmark, Task
 
 FILE = "model.onnx"
@@ -216,9 +216,9 @@ def write(directory: Path) -> None:
     """
     import onnx
 
-    config, params = pretrained.load_encoder(directory / workdir.ENCODER)
+    config, params = pretrained.load_encoder(directory / layout.ENCODER)
     tensors = {**naming.to_huggingface(params, config), **weights.read(directory)}
-    model = build(config, tensors, definitions.read(directory))
+    model = build(config, tensors, tasks_json.read(directory))
     if sum(array.nbytes for array in tensors.values()) > LARGEST:
         how = {"save_as_external_data": True, "location": WEIGHTS}
         onnx.save_model(model, str(directory / FILE), **how)

@@ -13,7 +13,8 @@ from mtra_jax.data import tokens
 from mtra_jax.errors import InputError, shown
 from mtra_jax.exports import weights
 from mtra_jax.models import pretrained
-from mtra_jax.runs import definitions, inputs, preparation, scoring, workdir
+from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
+from mtra_jax.runs.training import preparation
 from mtra_jax.train import build
 from mtra_jax.train.backbone import Backbone
 
@@ -21,11 +22,11 @@ FILE = "mtra_jax.json"
 FORMAT = 1
 FILES = {
     FILE,
-    workdir.ENCODER,
-    workdir.RESULTS,
+    layout.ENCODER,
+    layout.RESULTS,
     weights.FILE,
-    definitions.FILE,
-    inputs.FILE,
+    tasks_json.FILE,
+    inputs_json.FILE,
 }
 """What the directory of an exported model has, besides `OPTIONAL`."""
 OPTIONAL = {"README.md", "model.onnx", "model.onnx.data"}
@@ -44,7 +45,7 @@ def read_results(directory: Path) -> dict[str, Any]:
     Raises:
       InputError: it is missing or damaged.
     """
-    path = directory / workdir.RESULTS
+    path = directory / layout.RESULTS
     try:
         values = files.read_json(path)
     except OSError as error:
@@ -56,7 +57,7 @@ def read_results(directory: Path) -> dict[str, Any]:
     return values
 
 
-def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:
+def read(directory: Path, cache_dir: str | None = None) -> best_model.Saved:
     """The model in `directory`, which `writing.export` wrote.
 
     `cache_dir`: of compiled programs; None stands for the default cache.
@@ -69,8 +70,8 @@ def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:
     if cache_dir is not None:
         config.data.cache_dir = cache_dir
     preparation.use_compilation_cache(config)
-    benchmark = definitions.read(directory)
-    encoder_dir = directory / workdir.ENCODER
+    benchmark = tasks_json.read(directory)
+    encoder_dir = directory / layout.ENCODER
     encoder_config, encoder_params = pretrained.load_encoder(encoder_dir)
     tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)
     model = preparation.make_model(config, benchmark, encoder_config)
@@ -84,7 +85,9 @@ def read(directory: Path, cache_dir: str | None = None) -> scoring.Saved:
         raise InputError(f"{directory / weights.FILE}: {error}") from error
     params = {"encoder": encoder_params, **parts}
     backbone = Backbone(encoder_config, encoder_params, tokenizer)
-    return scoring.Saved(config, benchmark, backbone, params, inputs.read(directory))
+    return best_model.Saved(
+        config, benchmark, backbone, params, inputs_json.read(directory)
+    )
 
 
 def _config(directory: Path) -> ConfigDict:

@@ -10,7 +10,7 @@ from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.exports import card, onnx_file, reading, weights
 from mtra_jax.models import pretrained
-from mtra_jax.runs import definitions, inputs, scoring, workdir
+from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
 from mtra_jax.version import VERSION
 
 # Keys of the configuration with places on a machine.
@@ -32,24 +32,24 @@ def export(
       InputError: `run` has not finished, or holds a run for each task; `to` is there; or
         the model has no form in ONNX.
     """
-    config = workdir.read_config(run)
+    config = layout.read_config(run)
     if names := configs.separate_tasks(config):
         raise InputError(
             f"{run}: {config.method.name} trains one model per task; expected the run of "
             f"one task, such as {run / names[0]}"
         )
-    results = workdir.read_results(run)
+    results = layout.read_results(run)
     if results is None:
         raise InputError(
-            f"{run / workdir.RESULTS}: no such file; expected a finished run"
+            f"{run / layout.RESULTS}: no such file; expected a finished run"
         )
     _check_target(to, force=force)
     if onnx:
         onnx_file.check_installed()
-    saved = scoring.load_one(run)
+    saved = best_model.load_one(run)
     with files.new_directory(Path(os.path.abspath(to))) as place:
         about = write_model(place, saved, _packages(run))
-        files.write_json(place / workdir.RESULTS, results)
+        files.write_json(place / layout.RESULTS, results)
         if onnx:
             onnx_file.write(place)
         facts = card.Facts(
@@ -66,7 +66,7 @@ def export(
 
 
 def write_model(
-    place: Path, saved: scoring.Saved, packages: dict[str, Any]
+    place: Path, saved: best_model.Saved, packages: dict[str, Any]
 ) -> dict[str, Any]:
     """Writes the files that `reading.read` needs; returns the content of `mtra_jax.json`.
 
@@ -74,8 +74,8 @@ def write_model(
     """
     _write_encoder(place, saved)
     weights.write(place, saved.params)
-    definitions.write(place, saved.benchmark)
-    inputs.write(place, saved.inputs)
+    tasks_json.write(place, saved.benchmark)
+    inputs_json.write(place, saved.inputs)
     about = _about(saved, packages)
     files.write_json(place / reading.FILE, about)
     return about
@@ -111,14 +111,14 @@ def _check_replaceable(to: Path) -> None:
         )
 
 
-def _write_encoder(place: Path, saved: scoring.Saved) -> None:
-    backbone, directory = saved.backbone, place / workdir.ENCODER
+def _write_encoder(place: Path, saved: best_model.Saved) -> None:
+    backbone, directory = saved.backbone, place / layout.ENCODER
     directory.mkdir()
     tokens.save_tokenizer(backbone.tokenizer, directory, backbone.config.max_length)
     pretrained.save_encoder(directory, backbone.config, saved.params["encoder"])
 
 
-def _about(saved: scoring.Saved, packages: dict[str, Any]) -> dict[str, Any]:
+def _about(saved: best_model.Saved, packages: dict[str, Any]) -> dict[str, Any]:
     """The content of `mtra_jax.json`."""
     config = saved.config
     flat = config_values.flat(config)
@@ -145,6 +145,6 @@ def _backbone_name(path: str) -> str:
 def _packages(run: Path) -> dict[str, Any]:
     """The versions of the packages that the run used; none if they were not recorded."""
     try:
-        return dict(files.read_json(run / workdir.ENVIRONMENT)["packages"])
+        return dict(files.read_json(run / layout.ENVIRONMENT)["packages"])
     except (OSError, InputError, KeyError, TypeError, ValueError):
         return {}

@@ -9,7 +9,7 @@ from mtra_jax.reports.json_members import member
 def note(rows: Iterable[tuple[str, str, Mapping[str, Any] | None]]) -> str:
     """The line for rows of (name, method, how it was tuned); "" if none was.
 
-    The last is that of `search_rows.described`; several rows may be of one method. A row
+    The last is that of `tuned_rows.described`; several rows may be of one method. A row
     that was trained with the values of its method, which has other options, is named.
 
     >>> own = {"name": "ew", "trials": 16, "file": "s/found.toml"}

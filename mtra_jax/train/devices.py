@@ -1,7 +1,7 @@
 """The machine's devices -> programs over them, and copies of arrays to and from them.
 
-Besides `runs.processes`, only this module and `mappings` name devices. The axes of arrays
-are those of `mappings`.
+Besides `runs.processes.group`, only this module and `mappings` name devices. The axes of
+arrays are those of `mappings`.
 """
 
 import contextlib

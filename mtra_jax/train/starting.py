@@ -11,7 +11,7 @@ from mtra_jax.types import Params
 
 
 class Start(NamedTuple):
-    """The best epoch of a finished run, see `runs.warm_start.read`.
+    """The best epoch of a finished run, see `runs.training.warm_start.read`.
 
     `source`: its directory. `params`: all of its parameters. `tasks`: as they were resolved
     in that run.

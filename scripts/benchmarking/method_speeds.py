@@ -10,7 +10,7 @@ import training_run
 import workload_files
 
 from mtra_jax.methods import registry
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 from mtra_jax.train.backbone import Backbone
 
 NUM_SMALL = 4

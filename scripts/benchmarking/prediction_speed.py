@@ -23,7 +23,9 @@ import transformers
 from mtra_jax import cli
 from mtra_jax import config as configs
 from mtra_jax.data import sources, texts
-from mtra_jax.runs import prediction, preparation, scoring
+from mtra_jax.runs.directory import best_model
+from mtra_jax.runs.trained import prediction
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 from mtra_jax.train import build
 from mtra_jax.train.devices import start_devices
@@ -72,7 +74,7 @@ def read_tweets(data_dir: str, count: int) -> list[str]:
     return list(examples["sentiment"]["test"].texts[:count])
 
 
-def untrained(backbone: str) -> scoring.Saved:
+def untrained(backbone: str) -> best_model.Saved:
     """MTRA's model of TweetEval before training, with the encoder in `backbone`."""
     config = configs.preset("minilm_tweeteval", "mtra")
     config.backbone.path = backbone
@@ -80,11 +82,11 @@ def untrained(backbone: str) -> scoring.Saved:
     model = preparation.make_model(config, TWEETEVAL, encoder.config)
     method = build.make_method(model, preparation.choice_of(config))
     params = build.init_params(model, method, encoder.params, jax.random.key(0))
-    return scoring.Saved(config, TWEETEVAL, encoder, params, None)
+    return best_model.Saved(config, TWEETEVAL, encoder, params, None)
 
 
 def torch_predictor(
-    saved: scoring.Saved, backbone: str
+    saved: best_model.Saved, backbone: str
 ) -> Callable[[list[str]], dict[str, np.ndarray]]:
     """`predict(texts)` by transformers' model and our heads."""
     transformers.utils.logging.set_verbosity_error()

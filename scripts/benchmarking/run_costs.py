@@ -12,7 +12,7 @@ from workload import Item, Stepper, Workload
 
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
-from mtra_jax.runs import checkpoints
+from mtra_jax.runs.directory import checkpoints
 from mtra_jax.train.devices import to_host
 from mtra_jax.types import Batch
 

@@ -15,7 +15,8 @@ from workload import Item, Stepper, Workload
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs import estimates, preparation
+from mtra_jax.runs.sweeps import estimates
+from mtra_jax.runs.training import preparation
 
 
 class Fill(NamedTuple):

@@ -25,7 +25,9 @@ def main(script: str, arguments: list[str]) -> None:
 
     from mtra_jax import cli
     from mtra_jax.commands import train
-    from mtra_jax.runs import display, signals, training  # as the script does in `main`
+    from mtra_jax.runs.processes import signals
+    from mtra_jax.runs.training import display
+    from mtra_jax.runs.training import run as training  # as the script does in `main`
 
     del display, signals, training
     mark("libraries")
@@ -40,7 +42,7 @@ def watch(mark: Any) -> None:
     import jax
 
     from mtra_jax.data import benchmarks
-    from mtra_jax.runs import preparation
+    from mtra_jax.runs.training import preparation
     from mtra_jax.train.devices import Program
 
     mark_first(preparation, "choose_devices", mark, "device")

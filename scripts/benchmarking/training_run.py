@@ -12,7 +12,8 @@ import workload
 import workload_files
 from jax.experimental.compilation_cache import compilation_cache
 
-from mtra_jax.runs import estimates, preparation
+from mtra_jax.runs.sweeps import estimates
+from mtra_jax.runs.training import preparation
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import start_devices
 from mtra_jax.types import Batch

@@ -13,7 +13,7 @@ from workload import Item, Workload
 
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 from mtra_jax.train.devices import replicate
 
 LOSS_TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 from mtra_jax.train.devices import Program, replicate
 from mtra_jax.types import Batch
 

@@ -16,7 +16,7 @@ import mtra_jax
 from mtra_jax.commands import evaluate, export, predict
 from mtra_jax.errors import RunError
 from mtra_jax.exports import publishing, writing
-from mtra_jax.runs import workdir
+from mtra_jax.runs.directory import layout
 
 TEXTS = ["the room was lovely", "the food was awful, day 3"]
 FILES = {
@@ -293,16 +293,16 @@ def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
 
 def test_an_unfinished_run_is_refused(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
-    (copy / workdir.RESULTS).unlink()
+    (copy / layout.RESULTS).unlink()
     with pytest.raises(mtra_jax.InputError, match="expected a finished run"):
         writing.export(copy, tmp_path / "model")
 
 
 def test_runs_of_single_tasks_are_exported_one_by_one(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
-    config = json.loads((copy / workdir.CONFIG).read_text())
+    config = json.loads((copy / layout.CONFIG).read_text())
     config["method"] = {"name": "stl"}
-    (copy / workdir.CONFIG).write_text(json.dumps(config))
+    (copy / layout.CONFIG).write_text(json.dumps(config))
     with pytest.raises(mtra_jax.InputError, match=r"one model per task; .*run/mood"):
         writing.export(copy, tmp_path / "model")
 

@@ -11,7 +11,7 @@ import mtra_jax
 from mtra_jax.api.model import prediction
 from mtra_jax.data import tokens
 from mtra_jax.models.encoder import Encoder
-from mtra_jax.runs import scoring
+from mtra_jax.runs.directory import best_model
 
 TEXTS = ["the room was lovely", "the food was awful, day 3"]
 PAIRS = [(text, "it was good") for text in TEXTS]
@@ -59,7 +59,7 @@ def test_no_texts_give_no_predictions(model):
 
 def test_z_is_the_state_of_the_first_token(model, run):
     """Against the encoder on one text at a time, without packing."""
-    saved = scoring.load_one(run, cache_dir="")
+    saved = best_model.load_one(run, cache_dir="")
     z = model.encode([f" {TEXTS[0]}\n", TEXTS[1]])
     assert z.dtype == np.float32
     for text, row in zip(TEXTS, z, strict=True):

@@ -16,7 +16,9 @@ import mtra_jax
 from mtra_jax import errors
 from mtra_jax.api import inputs, training
 from mtra_jax.reports import bars
-from mtra_jax.runs import loop, preparation, signals, workdir
+from mtra_jax.runs.directory import layout
+from mtra_jax.runs.processes import signals
+from mtra_jax.runs.training import loop, preparation
 
 
 def test_the_module_of_the_name_can_be_called():
@@ -251,9 +253,9 @@ def test_an_interrupted_run_continues_to_the_same_figures(
             trained_models.train(tmp_path / "run", quiet=False)
     assert str(stop.value) == message
     assert signal.getsignal(signal.SIGINT) is own_handler
-    assert not (tmp_path / "run" / workdir.RESULTS).exists()
+    assert not (tmp_path / "run" / layout.RESULTS).exists()
     again = trained_models.train(tmp_path / "run")
-    expected = json.loads((run / workdir.RESULTS).read_text())
+    expected = json.loads((run / layout.RESULTS).read_text())
     for key in ("test", "validation", "best_epoch", "steps"):
         assert again.results[key] == expected[key]
 

@@ -21,7 +21,7 @@ from tiers import nightly_only
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.methods import gradients
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEED = speeds.Speed(

@@ -11,7 +11,7 @@ import workload
 from mtra_jax import config as configs
 from mtra_jax.data import batches
 from mtra_jax.errors import InputError
-from mtra_jax.runs import estimates
+from mtra_jax.runs.sweeps import estimates
 from mtra_jax.types import Batch
 
 SMALL = (

@@ -11,7 +11,7 @@ import pytest
 from mtra_jax.data import tokens
 from mtra_jax.exports import onnx_file, onnx_graph, pytorch, weights
 from mtra_jax.models import activations, pretrained
-from mtra_jax.runs import prediction, representation
+from mtra_jax.runs.trained import prediction, representation
 from mtra_jax.train.backbone import Backbone
 
 FORMS = ("ew", "mt_vib", "stl_cnn")  # each form of the layers before the heads

@@ -68,7 +68,7 @@ def test_weights_of_other_tasks_are_refused_in_one_line(tmp_path):
     ):
         other = made_models.make_saved(tasks=tasks)
         weights.write(directory, saved.params)
-        reading.definitions.write(directory, other.benchmark)
+        reading.tasks_json.write(directory, other.benchmark)
         with pytest.raises(InputError, match=fault) as error:
             reading.read(directory, cache_dir="")
         assert str(error.value).startswith(str(directory / weights.FILE))

@@ -12,7 +12,7 @@ import pytest
 
 from mtra_jax.methods import registry, task_losses
 from mtra_jax.methods.contract import Needs
-from mtra_jax.runs import checkpoints
+from mtra_jax.runs.directory import checkpoints
 from mtra_jax.train.devices import to_host
 from mtra_jax.train.step import TrainState
 

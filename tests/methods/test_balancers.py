@@ -11,7 +11,7 @@ from mtra_jax import balancing
 from mtra_jax.balancing import Inputs, Reads
 from mtra_jax.data import benchmarks
 from mtra_jax.methods import balanced, registry
-from mtra_jax.runs import checkpoints
+from mtra_jax.runs.directory import checkpoints
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import backbone, batching, build
 from mtra_jax.train.devices import choose_devices, to_host

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from mtra_jax.reports import grids
-from mtra_jax.runs import studies, study_runs, sweep
+from mtra_jax.runs.studies import experiments
+from mtra_jax.runs.studies import run as study_runs
+from mtra_jax.runs.sweeps import sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "results" / "studies"
 PAGE = (ROOT / "results" / "experiments.md").read_text(encoding="utf-8")
 SCORES = [
     name
-    for name, experiment in studies.load().experiments.items()
+    for name, experiment in experiments.load().experiments.items()
     if experiment.columns in ("summary", "tasks")
 ]
 # Scale, backbone, benchmark, and the experiments that were run.
@@ -36,9 +38,11 @@ def runs_of(table, scale):
 @pytest.mark.parametrize(("where", "name"), CASES)
 def test_a_table_is_what_the_command_makes_of_the_stored_runs(where, name, tmp_path):
     scale, backbone, benchmark = where
-    study = studies.make(studies.load(), name, scale, backbone, benchmark, (0, 1))
+    study = experiments.make(
+        experiments.load(), name, scale, backbone, benchmark, (0, 1)
+    )
     for table in study.tables:
-        directory = studies.directory_of(tmp_path, table)
+        directory = experiments.directory_of(tmp_path, table)
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(runs_of(table, scale), directory / sweep.RESULTS)
     for grid in study_runs.make_grids(study, tmp_path, ()).values():

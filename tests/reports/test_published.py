@@ -8,7 +8,7 @@ import pytest
 from mtra_jax import metrics
 from mtra_jax.reports import published
 from mtra_jax.reports.seeds import AVG, Cell
-from mtra_jax.runs import studies
+from mtra_jax.runs.studies import experiments
 from mtra_jax.tasks import BENCHMARKS
 
 DETAILED = [block for block in published.BLOCKS if block.has_tasks]
@@ -72,7 +72,7 @@ def test_a_row_has_its_figures_and_deviations():
 
 
 def test_every_printed_row_is_a_row_of_its_experiment():
-    catalogue = studies.load()
+    catalogue = experiments.load()
     for block in published.BLOCKS:
         # Table 1 also has rows that the detailed tables lack.
         experiment = catalogue.experiments[block.experiments[0]]

@@ -11,7 +11,7 @@ import pytest
 import xla_flags
 from messages import without_progress
 
-from mtra_jax.runs import checkpoints
+from mtra_jax.runs.directory import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 # Twelve steps in three epochs; checkpoints after steps 2, 4, 6, ...

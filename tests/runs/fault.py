@@ -1,6 +1,6 @@
 """Runs a script with faults planted at functions of the package.
 
-    python tests/runs/fault.py '[["mtra_jax.runs.results:finish", 1, "signal", 15]]' \
+    python tests/runs/fault.py '[["mtra_jax.runs.training.results:finish", 1, "signal", 15]]' \
         scripts/train.py --workdir=...
 
 Each fault is [function, number of the call, kind, value]. It acts before that call, or on

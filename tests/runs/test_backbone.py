@@ -13,7 +13,7 @@ from mtra_jax import config as configs
 from mtra_jax.data import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs import display, loop, preparation, selection
+from mtra_jax.runs.training import display, loop, preparation, selection
 from mtra_jax.tasks import BENCHMARKS
 
 SMALL = encoder.EncoderConfig(

@@ -15,14 +15,14 @@ from mtra_jax.commands import experiment
 from mtra_jax.errors import InputError
 from mtra_jax.methods import task_losses
 from mtra_jax.reports import drawing, figures
-from mtra_jax.runs import (
+from mtra_jax.runs.directory import best_model
+from mtra_jax.runs.sweeps import sweep
+from mtra_jax.runs.trained import (
     analyses,
     attacks,
-    epochs,
+    finished_run,
     representation_figures,
-    scoring,
-    sweep,
-    trained,
+    retraining,
 )
 from mtra_jax.train import evaluate
 
@@ -97,7 +97,7 @@ def test_the_table_has_the_figures_beside_the_runs(workdir):
 
 
 def test_representations_and_losses_are_those_of_the_model(workdir):
-    model = trained.Trained(workdir / "mtra/seed0")
+    model = finished_run.Trained(workdir / "mtra/seed0")
     task = model.tasks[0]
     rows, part = model.rows(task, "validation"), model.part(task, "validation")
     head = model.saved.params["heads"][task.name]
@@ -122,8 +122,8 @@ def test_representations_and_losses_are_those_of_the_model(workdir):
 
 
 def test_figures_of_some_texts_are_those_of_the_same_texts_in_all_runs(workdir):
-    whole = trained.Trained(workdir / "ew/seed0")
-    models = [trained.Trained(workdir / f"{n}/seed0", 9) for n in ("ew", "mtra")]
+    whole = finished_run.Trained(workdir / "ew/seed0")
+    models = [finished_run.Trained(workdir / f"{n}/seed0", 9) for n in ("ew", "mtra")]
     for task in whole.tasks:
         all_texts = whole.part(task, "test").texts
         one, other = (model.part(task, "test") for model in models)
@@ -163,7 +163,7 @@ def test_figures_of_some_texts_are_those_of_the_same_texts_in_all_runs(workdir):
 def test_noise_of_size_zero_leaves_the_outputs_and_a_large_one_moves_them(
     workdir, monkeypatch
 ):
-    model = trained.Trained(workdir / "ew/seed0")
+    model = finished_run.Trained(workdir / "ew/seed0")
     scored, original = [], evaluate.score_outputs
 
     def score(outputs, corpus, benchmark):
@@ -220,9 +220,11 @@ def test_fewer_texts_are_refused(workdir):
 
 def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
     states = {}
-    epochs.visit(workdir / "mtra/seed0", lambda n, params: states.update({n: params}))
+    retraining.visit(
+        workdir / "mtra/seed0", lambda n, params: states.update({n: params})
+    )
     assert list(states) == [0, 1]
-    best = scoring.load_one(workdir / "mtra/seed0").params
+    best = best_model.load_one(workdir / "mtra/seed0").params
     jax.tree.map(np.testing.assert_array_equal, states[1], best)
     values = analyses.figures(workdir / "mtra/seed0", "conflicts")
     assert {title: list(columns) for title, columns in values.items()} == {
@@ -233,7 +235,7 @@ def test_the_last_of_the_visited_epochs_is_that_of_the_run(workdir):
 
 
 def test_the_gramian_is_that_of_the_mean_gradients(workdir):
-    model = trained.Trained(workdir / "ew/seed0")
+    model = finished_run.Trained(workdir / "ew/seed0")
     network, method = model.model_and_method()
     corpus, plan, packed = model.packed("train")
 
@@ -279,17 +281,19 @@ def test_a_run_with_pieces_of_gradients_is_read_on_one_device(workdir, changed):
     place = changed(
         "config.json", '"gradient_pieces": false', '"gradient_pieces": true'
     )
-    products = [trained.Trained(run).gramian() for run in (workdir / "ew/seed0", place)]
+    products = [
+        finished_run.Trained(run).gramian() for run in (workdir / "ew/seed0", place)
+    ]
     np.testing.assert_array_equal(*products)
 
 
 def test_other_data_than_those_of_the_run_are_named(workdir, changed):
     stored = json.loads((workdir / "ew/seed0/inputs.json").read_text())["data"]
-    task = trained.Trained(workdir / "ew/seed0").tasks[0].name
+    task = finished_run.Trained(workdir / "ew/seed0").tasks[0].name
     place = changed("inputs.json", stored[task]["validation"]["sha256"], "0" * 64)
     for read in (
-        trained.Trained,
-        lambda run: epochs.visit(run, lambda n, params: None),
+        finished_run.Trained,
+        lambda run: retraining.visit(run, lambda n, params: None),
     ):
         with pytest.raises(InputError) as error:
             read(place)
@@ -344,7 +348,7 @@ def test_representations_are_drawn_by_task_and_by_label(workdir, monkeypatch):
     directory = workdir / "mtra/seed0"
     (path,) = representation_figures.draw(directory)
     assert path == directory / "figures/representations"
-    model = trained.Trained(directory)
+    model = finished_run.Trained(directory)
     irony, intensity = model.tasks
     count = len(model.part(irony, "test").texts)
     groups = drawn["groups"]

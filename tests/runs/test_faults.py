@@ -12,11 +12,11 @@ from messages import assert_mentions
 
 pytest.importorskip("orbax.checkpoint")
 pytestmark = [pytest.mark.processes, pytest.mark.hostile]
-START = "mtra_jax.runs.inputs:write"
-STEP = "mtra_jax.runs.metrics_log:MetricsLog.add"
+START = "mtra_jax.runs.directory.inputs_json:write"
+STEP = "mtra_jax.runs.directory.metrics_log:MetricsLog.add"
 # Once the previous checkpoint is complete.
-RETAIN = "mtra_jax.runs.checkpoints:_LatestAndBest.should_preserve"
-SCORING = "mtra_jax.runs.results:finish"
+RETAIN = "mtra_jax.runs.directory.checkpoints:_LatestAndBest.should_preserve"
+SCORING = "mtra_jax.runs.training.results:finish"
 EPOCH = "mtra_jax.data.batches:Batcher.batches"
 
 

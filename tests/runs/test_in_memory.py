@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.data import benchmarks
-from mtra_jax.runs import interfaces, loop, selection
+from mtra_jax.runs.training import interfaces, loop, selection
 from mtra_jax.tasks import BENCHMARKS
 from mtra_jax.train import backbone, batching, build, evaluate
 from mtra_jax.train.devices import choose_devices, to_host

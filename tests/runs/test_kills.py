@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import xla_flags
 
-from mtra_jax.runs import checkpoints
+from mtra_jax.runs.directory import checkpoints
 
 pytest.importorskip("orbax.checkpoint")
 ROOT = Path(__file__).resolve().parents[2]

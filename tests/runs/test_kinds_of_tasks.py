@@ -12,7 +12,8 @@ from mtra_jax import config as configs
 from mtra_jax.data import benchmarks, targets
 from mtra_jax.data.sources import Examples
 from mtra_jax.reports import predictions
-from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, results
+from mtra_jax.runs.directory import checkpoints, metrics_log
+from mtra_jax.runs.training import loop, preparation, results
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import backbone, batching, build, evaluate
 from mtra_jax.train.devices import choose_devices, replicate, to_host

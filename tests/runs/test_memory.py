@@ -7,7 +7,9 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.errors import RunError
-from mtra_jax.runs import checkpoints, loop, metrics_log, preparation, training
+from mtra_jax.runs.directory import checkpoints, metrics_log
+from mtra_jax.runs.training import loop, preparation
+from mtra_jax.runs.training import run as training
 from mtra_jax.train import memory
 from mtra_jax.types import Batch
 

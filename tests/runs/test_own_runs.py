@@ -19,15 +19,11 @@ from mtra_jax import config, errors
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
 from mtra_jax.reports import answered_rows
-from mtra_jax.runs import (
-    checkpoints,
-    checksums,
-    definitions,
-    experiments,
-    loop,
-    sweep,
-    training,
-)
+from mtra_jax.runs.directory import checkpoints, checksums, tasks_json
+from mtra_jax.runs.sweeps import sweep
+from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import run as training
+from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,14 +83,14 @@ def test_an_unknown_preset_is_one_line_that_names_own():
 
 
 def test_a_sweep_of_own_tasks_has_the_papers_methods_with_three_seeds(toml):
-    chosen = experiments.load(SWEEP)
+    chosen = run_specs.load(SWEEP)
     expected = {(name, seed) for name in registry.of_papers() for seed in (0, 1, 2)}
     assert {(t.method, t.seed) for t in chosen.trials} == expected
     assert chosen.baseline == "ew"
     with pytest.raises(errors.InputError) as error:
-        experiments.config_of(chosen.trials[0])
+        run_specs.config_of(chosen.trials[0])
     assert_mentions(error.value, "ew", "--config.data.tasks=FILE")
-    other = experiments.config_of(chosen.trials[0], [("data.tasks", str(toml))])
+    other = run_specs.config_of(chosen.trials[0], [("data.tasks", str(toml))])
     assert other.benchmark == "own"
 
 
@@ -144,7 +140,7 @@ def test_class_weights_from_the_data_are_compared_when_a_run_continues(toml, tmp
     only = ["--config.tasks=mood,topics"]
     workdir = tmp_path / "run"
     results = train(toml, workdir, *balanced, *only)
-    weights = definitions.read(workdir).tasks[0].class_weights
+    weights = tasks_json.read(workdir).tasks[0].class_weights
     assert len(set(weights)) == 2
     assert train(toml, workdir, *balanced, *only) == results
     toml.write_text(
@@ -213,7 +209,7 @@ def test_odd_data_train_to_finite_figures(edit, toml, tmp_path):
         for name in own_files.TASKS:
             assert np.isfinite(list(results[split][name].values())).all()
     if edit is numbers_and_texts:
-        assert definitions.read(tmp_path / "run").tasks[1].labels == ("0", "1")
+        assert tasks_json.read(tmp_path / "run").tasks[1].labels == ("0", "1")
     if edit is no_topics:
         assert results["test"]["topics"]["micro_f1"] == 0
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mtra_jax.runs import signals
+from mtra_jax.runs.processes import signals
 
 STOPPING = (
     "stopping after the current step (a compilation may take minutes), then saving"

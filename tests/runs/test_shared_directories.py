@@ -8,14 +8,14 @@ import pytest
 from mtra_jax import failures
 from mtra_jax.commands import experiment, prompt, search, sweep
 from mtra_jax.errors import InputError, RunError
-from mtra_jax.runs import locks
-from mtra_jax.runs import sweep as sweeps
+from mtra_jax.runs.directory import locks
+from mtra_jax.runs.sweeps import sweep as sweeps
 
 SWEEP = """
-from mtra_jax.runs import experiments
+from mtra_jax.runs.trials import run_specs
 
 def get_sweep(name):
-    return experiments.Sweep(experiments.grid(["ew"], "new_synthetic", (0,)))
+    return run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (0,)))
 """
 # Below /proc a directory cannot be made, not even by root.
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")

@@ -9,7 +9,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.methods import registry
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 from mtra_jax.train.devices import replicate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,7 +115,7 @@ def test_sizes_of_the_network_change_the_programs():
 RUN = """
 import sys, jax
 from mtra_jax import config
-from mtra_jax.runs import loop, training
+from mtra_jax.runs.training import loop, run
 from pathlib import Path
 counts = {"cache_hits": 0, "cache_misses": 0}
 def listen(event, **_):
@@ -125,7 +125,7 @@ jax.monitoring.register_event_listener(listen)
 preset, workdir, *overrides = sys.argv[1:]
 pairs = [tuple(text.split("=")) for text in overrides]
 watch = loop.Watch(lambda *_: None, lambda *_: None)
-training.train(config.load(preset, pairs), Path(workdir), lambda *_: watch)
+run.train(config.load(preset, pairs), Path(workdir), lambda *_: watch)
 print(counts["cache_hits"], counts["cache_misses"])
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.runs import joining, processes
+from mtra_jax.runs.processes import group, joining
 from mtra_jax.train.devices import (
     AXIS,
     Program,
@@ -70,7 +70,7 @@ def test_process_0_listens_at_the_address_of_the_coordinator(
     monkeypatch.delenv(joining.BIND_ADDRESS, raising=False)
     if variable is not None:
         monkeypatch.setenv(joining.BIND_ADDRESS, variable)
-    processes.initialise(coordinator, 2, 0)
+    group.initialise(coordinator, 2, 0)
     assert asked["coordinator_bind_address"] == expected
 
 
@@ -82,7 +82,7 @@ def test_places_of_this_process():
     assert local_places(jax.devices()[:3]) == (0, 1, 2)
     others = [Device(1), Device(0), Device(2), Device(0)]
     assert local_places(others) == (1, 3)
-    assert processes.is_writer()
+    assert group.is_writer()
 
 
 def add_shards(state, shard):

@@ -16,7 +16,7 @@ from mtra_jax.data.tokens import Tokens
 from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.runs import preparation
+from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import SYNTHETIC
 from mtra_jax.train import optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host

@@ -1,0 +1,1 @@
+"""Several processes that train one run: how they join, agree, stop and exit together."""

@@ -1,0 +1,1 @@
+"""A search over hyper-parameters: its points, its trials and the best values."""

@@ -1,0 +1,1 @@
+"""Experiments of the papers: the runs that they need, their tables and pictures."""

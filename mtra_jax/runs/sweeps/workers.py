@@ -1,0 +1,319 @@
+"""Runs -> their ends, several at a time, each in a process.
+
+A process gets a share of the cores (of the memory on a GPU), and one line of JSON on its
+standard input, which stays open: at its end the process saves and ends, so none outlives
+this one. What it has to say comes back as lines of JSON; all else goes to `log.txt` in the
+directory of its run. `worker` is the other side.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from mtra_jax import failures
+from mtra_jax.errors import InputError
+from mtra_jax.runs.directory import layout, metrics_log
+from mtra_jax.runs.training import loop
+from mtra_jax.runs.trials.run_specs import Overrides, Trial
+from mtra_jax.train import devices
+
+POLL_SECONDS = 0.2
+"""Time between two checks whether a signal has arrived."""
+ALLOCATOR = "XLA_PYTHON_CLIENT_ALLOCATOR"
+FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+"""JAX's variables: how a process takes memory of a GPU, and how much of it at its start."""
+ALL_OF_A_GPU = 0.9
+PLATFORMS = ("cpu", "gpu")
+"""Those that several processes can share."""
+STATES = ("finished", "failed", "refused", "stopped")
+# The package of this process. Without -P the working directory would come first.
+_START = [
+    *(sys.executable, "-P", "-c"),
+    "import sys; sys.argv[1] in sys.path or sys.path.insert(0, sys.argv[1]); "
+    "from mtra_jax.runs.sweeps import worker; worker.start()",
+    str(Path(__file__).resolve().parents[3]),
+]
+
+_set_here: list[str] = []
+
+
+class Work(NamedTuple):
+    """A run to be trained: one of a sweep, or a trial of a search. `label`: for lines."""
+
+    kind: Literal["run", "trial"]
+    label: str
+    trial: Trial
+    overrides: Overrides
+    directory: Path
+
+
+class Ending(NamedTuple):
+    """How a run has ended: in `state`, after `seconds`.
+
+    `reason`: why it failed, was refused or stopped. `record`: the fields of the `Record` of
+    a trial of a search.
+    """
+
+    state: Literal["finished", "failed", "refused", "stopped"]
+    seconds: float
+    reason: str = ""
+    record: dict[str, Any] | None = None
+
+
+class Stopped(loop.Stopped):
+    """Several runs stopped as requested, with their states saved."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(0)
+        self.args = (f"stopped {count} runs",)
+
+
+def start_devices(num_workers: int) -> None:
+    """Starts the devices of a process that will have `num_workers`.
+
+    With more than one it takes memory of a GPU only while it uses it itself.
+
+    Raises:
+      InputError: there are several workers, and several processes run this command
+        together, or the devices serve one process at a time.
+      RunError: no device can be used.
+    """
+    if num_workers > 1 and ALLOCATOR not in os.environ:
+        os.environ[ALLOCATOR] = "platform"
+        _set_here.append(ALLOCATOR)
+    devices.start_devices()
+    if num_workers == 1:
+        return
+    if jax.process_count() > 1:
+        raise InputError(
+            f"--jobs {num_workers}: {jax.process_count()} processes run this command "
+            "together; expected --jobs 1"
+        )
+    if jax.default_backend() not in PLATFORMS:
+        raise InputError(
+            f"--jobs {num_workers}: a {jax.default_backend()} serves one process at a "
+            "time; expected --jobs 1"
+        )
+
+
+def run_all(
+    works: Sequence[Work],
+    num_workers: int,
+    say: Callable[[str], None],
+    should_stop: Callable[[int | None], bool],
+) -> Iterator[tuple[int, Ending]]:
+    """Trains `num_workers` of the runs at a time; yields (index, how it ended) at each end.
+
+    `say` receives a line as each run starts, and those about problems that were recovered.
+
+    Raises:
+      InputError: what a run needs is missing or wrong; the others were stopped and saved.
+      loop.Stopped: `should_stop(None)` returned True; all were stopped and saved.
+    """
+    pool = _Pool(works, max(1, min(num_workers, len(works))), say)
+    num_stopped = 0
+    try:
+        while pool.is_busy:
+            if not pool.is_stopping and should_stop(None):
+                pool.stop()
+            yield from pool.start()
+            for index, ending in pool.ends():
+                if pool.is_stopping and ending.state == "stopped":
+                    num_stopped += 1
+                elif ending.state == "refused":
+                    raise InputError(ending.reason)
+                else:
+                    yield index, _by_itself(ending)
+        if pool.is_stopping:
+            raise Stopped(num_stopped)
+    finally:
+        pool.close()
+
+
+def _beginning(work: Work) -> str:
+    has_begun = (work.directory / layout.CONFIG).exists()
+    return "continues" if has_begun else "starts"
+
+
+def _by_itself(ending: Ending) -> Ending:
+    """The ending of a run that this process has not stopped."""
+    return ending._replace(state="failed") if ending.state == "stopped" else ending
+
+
+class _Pool:
+    """The runs that wait, and the workers of those that are trained."""
+
+    def __init__(
+        self, works: Sequence[Work], num_workers: int, say: Callable[[str], None]
+    ) -> None:
+        self.is_stopping = False
+        self._works, self._num_workers, self._say = works, num_workers, say
+        self._waiting = deque(enumerate(works))
+        self._free = deque(range(num_workers))
+        self._running: dict[int, _Worker] = {}
+        self._messages: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run waits or is trained."""
+        return bool(self._waiting or self._running)
+
+    def start(self) -> Iterator[tuple[int, Ending]]:
+        """Starts runs while there is a place; yields those that cannot be started."""
+        while self._waiting and self._free:
+            index, work = self._waiting.popleft()
+            self._say(f"{work.label}: {_beginning(work)}")
+            place = self._free.popleft()
+            try:
+                self._running[index] = _Worker(
+                    work, index, place, self._num_workers, self._messages
+                )
+            except OSError as error:  # no place for its log, no more processes
+                self._free.append(place)
+                yield index, Ending("failed", 0.0, failures.os_error(error))
+
+    def ends(self) -> Iterator[tuple[int, Ending]]:
+        """Waits for a message; yields how the run ended if it is the last one."""
+        try:
+            index, message = self._messages.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return
+        if "say" in message:
+            self._say(f"{self._works[index].label}: {message['say']}")
+            return
+        worker = self._running.pop(index)
+        self._free.append(worker.place)
+        ending = worker.ending(message)
+        if self.is_stopping and not message:  # the signal came before it could be saved
+            ending = ending._replace(state="stopped")
+        yield index, ending
+
+    def stop(self) -> None:
+        """Asks all workers to save and end; no other run starts."""
+        self.is_stopping = True
+        self._waiting.clear()
+        for worker in self._running.values():
+            worker.stop()
+
+    def close(self) -> None:
+        """Stops the workers that are left, and waits for them."""
+        self.stop()
+        for worker in self._running.values():
+            worker.process.wait()
+
+
+class _Worker:
+    """The process of a run, and the thread that reads what it says."""
+
+    def __init__(
+        self,
+        work: Work,
+        index: int,
+        place: int,
+        num_workers: int,
+        messages: "queue.Queue[tuple[int, dict[str, Any]]]",
+    ) -> None:
+        """Starts both.
+
+        Raises:
+          OSError: the directory, the log or the process cannot be made.
+        """
+        self.place = place
+        self._log = work.directory / layout.LOG
+        self._index, self._messages = index, messages
+        self._started = time.monotonic()
+        work.directory.mkdir(parents=True, exist_ok=True)
+        line = {
+            "kind": work.kind,
+            "trial": work.trial,
+            "overrides": work.overrides,
+            "directory": str(work.directory),
+            "cores": cores(place, num_workers),
+            "platform": jax.default_backend(),
+        }
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                _START,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(num_workers),
+                start_new_session=True,  # Ctrl-C reaches this process alone
+            )
+        threading.Thread(target=self._read, name="worker", daemon=True).start()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `_read` sees that
+            self.process.stdin.write(f"{json.dumps(line)}\n".encode())
+            self.process.stdin.flush()
+
+    def _read(self) -> None:
+        """Passes the messages of the process on, and its last one, or {}, at its end."""
+        end: dict[str, Any] = {}
+        assert self.process.stdout is not None
+        try:
+            with self.process.stdout:
+                for line in self.process.stdout:
+                    message = _message(line)
+                    if "say" in message:
+                        self._messages.put((self._index, message))
+                    elif message.get("state") in STATES:
+                        end = message
+        finally:
+            self.process.wait()
+            self._messages.put((self._index, end))
+
+    def ending(self, message: dict[str, Any]) -> Ending:
+        """How the run ended, by its last message; a process may end without one."""
+        seconds = time.monotonic() - self._started
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # of a line that was never read
+            self.process.stdin.close()
+        if message:
+            return Ending(**message, seconds=seconds)
+        code = self.process.returncode
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        reason = f"its process ended with {how}; see {self._log}"
+        return Ending("failed", seconds, reason)
+
+    def stop(self) -> None:
+        """Asks the process to save and end."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """The message of a line; {} if it was cut off, or another program wrote it."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def cores(place: int, num_workers: int) -> list[int]:
+    """The cores of worker `place`; [] where a process cannot be bound to some."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    own = sorted(os.sched_getaffinity(0))
+    return own[place::num_workers] or [own[place % len(own)]]
+
+
+def environment(num_workers: int) -> dict[str, str]:
+    """The environment of a worker, with its share of a GPU's memory."""
+    own = {key: v for key, v in os.environ.items() if key not in _set_here}
+    own[metrics_log.JOBS] = str(num_workers)
+    if not any(name in own for name in FRACTIONS):
+        own[FRACTIONS[1]] = f"{ALL_OF_A_GPU / num_workers:.3f}"
+    return own

@@ -1,0 +1,1 @@
+"""A finished run -> scores, predictions, representations, analyses and their pictures."""

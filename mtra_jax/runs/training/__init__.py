@@ -1,0 +1,1 @@
+"""A configuration and a work directory -> a trained run, epoch by epoch."""

@@ -1,0 +1,118 @@
+"""A prepared run -> callbacks that show a bar or log lines, and a table per epoch."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from mtra_jax.models import safetensors_files
+from mtra_jax.reports import bars, label_counts
+from mtra_jax.reports.bounds import Bound
+from mtra_jax.runs.training import loop, preparation
+from mtra_jax.tasks import OWN
+
+CACHE = "jax_compilation_cache_dir"  # a setting that JAX does not declare
+COMPILING = (
+    "compiling the step (once per shape{}); XLA may say 'Very slow compile?', which is no "
+    "error"
+)
+
+
+class Display:
+    """Shows one run after another, with bars if standard error is a terminal.
+
+    `say` writes a line; `warn` writes a line about a recovered problem (default: `say`).
+    `position` is the terminal line of the first bar. `should_stop`: see `loop.Watch`.
+    With `quiet` only `warn` is called.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        position: int = 0,
+        *,
+        warn: Callable[[str], None] | None = None,
+        should_stop: Callable[[int | None], bool] = lambda step: False,
+        quiet: bool = False,
+    ) -> None:
+        self._say = say
+        self._warn = warn or say
+        self._position = position
+        self._should_stop = should_stop
+        self._quiet = quiet
+        self._view: bars.TrainingView | None = None
+
+    def watch(self, prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
+        """Returns the callbacks of a run that continues from `at`.
+
+        Closes the view of the previous run.
+        """
+        self.close()
+        if self._quiet:
+            return loop.Watch(say=self._warn, should_stop=self._should_stop)
+        self._introduce(prepared, at)
+        view = self._view = self._open(prepared.run, at.step)
+        name = prepared.run.selection.name
+        by = "" if name == "loss" else f" {name}"
+
+        def after_epoch(
+            epoch: int,
+            loss: float,
+            summary: dict[str, Any],
+            at: loop.Progress,
+            bounds: dict[str, Bound],
+        ) -> None:
+            note = f", best{by} so far" if at.stale_epochs == 0 else ""
+            view.epoch(epoch, loss, summary, note, bounds)
+
+        evaluation = functools.partial(bars.evaluation_bar, position=self._position)
+        return loop.Watch(
+            view.step, after_epoch, evaluation, self._warn, self._should_stop
+        )
+
+    def _introduce(self, prepared: preparation.Prepared, at: loop.Progress) -> None:
+        run = prepared.run
+        sizes = zip(run.benchmark.task_names, run.train.corpus.sizes, strict=True)
+        counts = ", ".join(f"{name} {size}" for name, size in sizes)
+        if prepared.backbone.dropped:
+            names = safetensors_files.listed(prepared.backbone.dropped)
+            self._say(f"weights of the checkpoint that are not used: {names}")
+        steps = run.schedule.steps_per_epoch
+        self._say(f"training examples: {counts}; {steps} steps an epoch")
+        if run.benchmark.name == OWN:
+            for task in run.benchmark.tasks:
+                labels = prepared.examples[task.name]["train"].label_counts(task)
+                if labels:
+                    self._say(label_counts.line(task.name, labels))
+        if prepared.origin and not at.step:
+            self._say(prepared.origin)
+        if at.step:
+            self._say(f"continuing at step {at.step}")
+        if not at.is_over(run.schedule):
+            is_cached = getattr(jax.config, CACHE) is not None
+            self._say(
+                COMPILING.format("; cached for the next run" if is_cached else "")
+            )
+
+    def _open(self, run: loop.Run, step: int) -> bars.TrainingView:
+        tasks, schedule = run.benchmark.tasks, run.schedule
+        total = schedule.epochs * schedule.steps_per_epoch
+        if not bars.has_terminal():
+            return bars.TrainingLines(
+                tasks, total=total, epochs=schedule.epochs, say=self._say
+            )
+        return bars.TrainingBar(
+            tasks,
+            total=total,
+            initial=step,
+            epochs=schedule.epochs,
+            say=self._say,
+            position=self._position,
+        )
+
+    def close(self) -> None:
+        """Closes the view of the run."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None

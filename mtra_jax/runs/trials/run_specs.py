@@ -1,0 +1,161 @@
+"""Methods, presets and seeds -> the trials of a sweep; a trial -> its configuration."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mtra_jax import config as configs
+from mtra_jax import config_files
+from mtra_jax.errors import InputError, check_name, did_you_mean, shown
+from mtra_jax.runs.trials.found_toml import OWN_KEYS, Tuning
+
+Overrides = tuple[tuple[str, str], ...]
+"""(dotted key, text), as on a command line."""
+
+
+class Trial(NamedTuple):
+    """One training run; `name` is its row in the table, the same for all seeds.
+
+    `baseline` is the row that Δp and p of this one refer to; "" for that of the sweep.
+    """
+
+    name: str
+    method: str
+    preset: str
+    seed: int
+    overrides: Overrides = ()
+    baseline: str = ""
+
+    @property
+    def directory(self) -> str:
+        """Its work directory, within that of the sweep.
+
+        >>> Trial("mtra w/o TA", "mtra", "tiny_synthetic", 2).directory
+        'mtra-w-o-ta/seed2'
+        """
+        return f"{_slug(self.name)}/seed{self.seed}"
+
+
+class Sweep(NamedTuple):
+    """Trials in the order of the table, and the name of the row for Δp and p.
+
+    `tuning`: whose values the trials have, see `tuned_rows.tuned`.
+    """
+
+    trials: tuple[Trial, ...]
+    baseline: str = "ew"
+    tuning: Tuning | None = None
+
+    def baseline_of(self, trial: Trial) -> str:
+        """The row that Δp and p of the row of `trial` refer to."""
+        return trial.baseline or self.baseline
+
+
+def grid(
+    methods: Iterable[str],
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Overrides = (),
+    baselines: Mapping[str, str] | None = None,
+) -> tuple[Trial, ...]:
+    """Every method with every seed; rows are named after the methods.
+
+    `baselines`: by method, the baseline of its row if it is not the sweep's.
+    """
+    own = baselines or {}
+    return tuple(
+        Trial(method, method, preset, seed, tuple(overrides), own.get(method, ""))
+        for method in methods
+        for seed in seeds
+    )
+
+
+def variants(
+    method: str,
+    changes: Mapping[str, Overrides],
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Overrides = (),
+    baseline: str = "",
+) -> tuple[Trial, ...]:
+    """One method with every seed under each of `changes`: row name -> overrides."""
+    return tuple(
+        Trial(name, method, preset, seed, (*overrides, *change), baseline)
+        for name, change in changes.items()
+        for seed in seeds
+    )
+
+
+def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
+    """The configuration of `trial`. The user's `overrides` take precedence, except the seed.
+
+    Raises:
+      InputError: an unknown name or key, a value that does not fit, or a key of `OWN_KEYS`.
+    """
+    for key, _ in overrides:
+        if key in OWN_KEYS:
+            raise InputError(f"--config.{key}: set by the sweep; expected another key")
+    try:
+        config = configs.preset(trial.preset, trial.method)
+        return configs.apply(
+            config, [*trial.overrides, *overrides, ("seed", str(trial.seed))]
+        )
+    except InputError as error:
+        raise InputError(f"{trial.name}: {error}") from error
+
+
+def load(spec: str) -> Sweep:
+    """The sweep of `FILE:NAME`, from `get_sweep(NAME)` of the file.
+
+    Raises:
+      InputError: no such file or sweep, or trials that `check` refuses.
+    """
+    path, sweep = config_files.call(spec, "get_sweep", "configs/sweep.py")
+    if not isinstance(sweep, Sweep):
+        raise InputError(f"{path}: get_sweep returns {shown(sweep)}; expected a Sweep")
+    check(sweep, spec)
+    return sweep
+
+
+def check(sweep: Sweep, source: str) -> None:
+    """Raises InputError, beginning with `source`, if trials cannot form a table.
+
+    That is so if two trials share a directory, a name has no letter or digit from which
+    to make a directory name, a baseline is missing, or seeds of a row have different ones.
+    """
+    names = list(dict.fromkeys(trial.name for trial in sweep.trials))
+    wanted = [sweep.baseline, *(sweep.baseline_of(trial) for trial in sweep.trials)]
+    for baseline in wanted:
+        if baseline not in names:
+            hint = did_you_mean(baseline, names)
+            raise InputError(f"{source}: no run of the baseline {baseline!r}; {hint}")
+    baselines: dict[str, str] = {}
+    for trial in sweep.trials:
+        own = sweep.baseline_of(trial)
+        first_own = baselines.setdefault(trial.name, own)
+        if own != first_own:
+            raise InputError(
+                f"{source}: {trial.name!r} has the baselines {first_own!r} and {own!r}; "
+                "expected one for all seeds"
+            )
+    owners: dict[str, Trial] = {}
+    for trial in sweep.trials:
+        check_name(trial.name, f"{source}: name")
+        if not _slug(trial.name):
+            raise InputError(
+                f"{source}: name {trial.name!r}; expected a letter or digit"
+            )
+        first = owners.get(trial.directory)
+        if first is not None:
+            raise InputError(
+                f"{source}: {first.name!r} and {trial.name!r}, seed {trial.seed}, both in "
+                f"{trial.directory}; expected names and seeds that differ"
+            )
+        owners[trial.directory] = trial
+
+
+def _slug(name: str) -> str:
+    """`name` in lower case; a dash replaces characters other than a-z, 0-9 and _."""
+    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
