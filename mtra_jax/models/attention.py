@@ -15,7 +15,7 @@ AXES = {False: ("rqhd", "rkhd"), True: ("rhqd", "rhkd")}
 
 
 class Weights(nn.Module):
-    """The parameters of a dense layer with as many outputs as inputs, without its product."""
+    """Kernel and bias of a dense layer with as many outputs as inputs."""
 
     kernel_init: Callable
     dtype: Any
@@ -103,7 +103,6 @@ class Attention(nn.Module):
         return list(merged.transpose(2, 0, 3, 1, 4))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def attention_scores(
     queries: jax.Array, keys: jax.Array, heads_first: bool = False
 ) -> jax.Array:
@@ -114,6 +113,12 @@ def attention_scores(
     queries before its products with them, as PyTorch's autocast rounds it: in bfloat16
     JAX's own rule would multiply in float32, with copies of queries and keys.
     """
+    is_wide = queries.dtype == jnp.promote_types(queries.dtype, jnp.float32)
+    apply = _products if is_wide else _products_of_narrow
+    return apply(queries, keys, heads_first)
+
+
+def _products(queries: jax.Array, keys: jax.Array, heads_first: bool) -> jax.Array:
     asking, asked = AXES[heads_first]
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     return jnp.einsum(
@@ -121,8 +126,11 @@ def attention_scores(
     )
 
 
+_products_of_narrow = jax.custom_vjp(_products, nondiff_argnums=(2,))
+
+
 def _scores_forward(queries: jax.Array, keys: jax.Array, heads_first: bool) -> tuple:
-    return attention_scores(queries, keys, heads_first), (queries, keys)
+    return _products(queries, keys, heads_first), (queries, keys)
 
 
 def _scores_backward(
@@ -137,4 +145,4 @@ def _scores_backward(
     )
 
 
-attention_scores.defvjp(_scores_forward, _scores_backward)
+_products_of_narrow.defvjp(_scores_forward, _scores_backward)
