@@ -1,6 +1,5 @@
 """States of tokens -> their mixtures by multi-head attention within each text."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
