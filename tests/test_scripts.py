@@ -272,7 +272,7 @@ def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
     assert lines_of(workdir) == lines_of(small_run)
 
 
-def test_a_log_is_short_and_quiet_prints_the_table_only(small, cache):
+def test_a_log_is_short_and_quiet_prints_the_table_and_problems_only(small, cache):
     small_run, done = small
     assert len(done.stderr.encode()) < 4000
     assert "\r" not in done.stderr
@@ -281,7 +281,10 @@ def test_a_log_is_short_and_quiet_prints_the_table_only(small, cache):
         r"step 1/\d+, epoch 1/2, \d+ examples/s, losses: \w+ \d\.\d\d", first
     )
     quiet = train(MTRA, small_run, cache, *SMALL, "--quiet", as_user=True)
-    assert not quiet.stderr
+    problems = [
+        line for line in done.stdout.splitlines() if line.startswith("no better")
+    ]
+    assert quiet.stderr.splitlines() == [f"warning: {line}" for line in problems]
     head, *table = quiet.stdout.splitlines()
     assert head.startswith("Test figures in percent. Best epoch ")
     assert [line.split()[0] for line in table[2:]] == ["majority", "MTRA"]

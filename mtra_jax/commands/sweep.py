@@ -85,7 +85,7 @@ def _make_parser() -> cli.Parser:
 
 def _print_table(plan: "Plan") -> None:
     """Prints the table of the finished runs of the sweep, if the baseline has one."""
-    from mtra_jax.reports import comparison, formats
+    from mtra_jax.reports import comparison, end_of_run, formats
     from mtra_jax.runs.sweeps import sweep
 
     chosen = plan.sweep
@@ -94,6 +94,10 @@ def _print_table(plan: "Plan") -> None:
     if any(entry.name == chosen.baseline for entry in entries):
         baselines = {trial.name: chosen.baseline_of(trial) for trial in chosen.trials}
         compared = comparison.compare(entries, baseline=baselines)
-        print(f"\n{formats.text(compared)}\nfiles in {plan.workdir}")
+        print(f"\n{formats.text(compared)}")
+        runs = ((entry.name, entry.results) for entry in entries)
+        if line := end_of_run.stuck_rows(runs, compared.tasks):
+            print(line)
+        print(f"files in {plan.workdir}")
     else:
         print(f"no table without a finished run of {chosen.baseline}")

@@ -204,6 +204,8 @@ def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> No
     others = [ew] if ew and method != "ew" else []
     if is_quiet:
         print(end_of_run.table(results, tasks, method, others))
+        for line in end_of_run.problems(results, tasks):
+            print(f"warning: {line}", file=sys.stderr)
         return
     has_bound = "task_alignment" in config.method and config.method.task_alignment
     report = end_of_run.report(results, tasks, method, others, has_bound=has_bound)

@@ -220,7 +220,7 @@ class Encoder(nn.Module):
 
     `merged` computes the same with fewer kernels and less memory traffic on a GPU: queries,
     keys and values in one product, norms with the backward pass of `norm.normalise`. On a
-    CPU such steps take about a tenth longer.
+    CPU such steps are slower, see `scripts/benchmarking/README.md`.
 
     Source: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa".
     """

@@ -1,7 +1,8 @@
 """The results of a run -> the table at its end, with lines that explain it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mtra_jax import metrics
@@ -85,11 +86,10 @@ def report(
     has_bound: bool = False,
 ) -> str:
     """The table, followed by lines on missing figures, names and stored runs."""
-    lines = [table(results, tasks, method, others)]
-    if lacking := without_figures(results["test"]):
-        lines.append(f"test outputs not finite, no figures: {', '.join(lacking)}")
+    lines = [table(results, tasks, method, others), *problems(results, tasks)]
     has_ew = bool(others) or method == "ew"
-    lines += advice(results, tasks)
+    if is_early(results):
+        lines.append("the last epoch is the best: more --config.epochs may help")
     lines.append(legend(tasks, has_ew=has_ew, has_bound=has_bound))
     lines += [f"{title(o.method)} (stored): {o.command}; {o.origin}" for o in others]
     return "\n".join(lines)
@@ -141,29 +141,50 @@ def best_epochs(results: Results) -> str:
     return ", ".join(f"{task} {epoch} of {last[task]}" for task, epoch in best.items())
 
 
-def advice(results: Results, tasks: Sequence[Task]) -> list[str]:
-    """Lines on tasks that learned nothing, and on training that ended too early."""
+def problems(results: Results, tasks: Sequence[Task]) -> list[str]:
+    """Lines on tasks without figures, and on tasks that learned nothing."""
+    lines = []
+    if lacking := without_figures(results["test"]):
+        lines.append(f"test outputs not finite, no figures: {', '.join(lacking)}")
+    if names := stuck(results, tasks):
+        lines.append(
+            f"no better than the majority: {', '.join(names)}; more --config.epochs or "
+            "another --config.learning_rate may help"
+        )
+    return lines
+
+
+def stuck(results: Results, tasks: Sequence[Task]) -> list[str]:
+    """The tasks whose test figures are those of the majority."""
     test, majority = results["test"], results["majority"]
-    stuck = [
+    return [
         task.name
         for task in tasks
         if task.name in test and test[task.name] == majority.get(task.name)
     ]
+
+
+def stuck_rows(runs: Iterable[tuple[str, Results]], tasks: Sequence[Task]) -> str:
+    """A line on the tasks of `stuck` by row, of runs with their rows; "" without any."""
+    counts: dict[str, Counter[str]] = {}
+    numbers: Counter[str] = Counter()
+    for row, results in runs:
+        numbers[row] += 1
+        counts.setdefault(row, Counter()).update(stuck(results, tasks))
+    parts = []
+    for row, own in counts.items():
+        names = (f"{task} ({n} of {numbers[row]} runs)" for task, n in own.items())
+        if own:
+            parts.append(f"{row}: {', '.join(names)}")
+    return f"no better than the majority: {'; '.join(parts)}" if parts else ""
+
+
+def is_early(results: Results) -> bool:
+    """Whether the last epoch was the best, of a run or of one of its separate tasks."""
     best, last = results["best_epoch"], results["epochs"]
-    is_early = (
-        any(best[task] == last[task] for task in best)
-        if isinstance(best, dict)
-        else best == last
-    )
-    lines = []
-    if stuck:
-        lines.append(
-            f"no better than the majority: {', '.join(stuck)}; more --config.epochs or "
-            "another --config.learning_rate may help"
-        )
-    if is_early:
-        lines.append("the last epoch is the best: more --config.epochs may help")
-    return lines
+    if isinstance(best, dict):
+        return any(best[task] == last[task] for task in best)
+    return best == last
 
 
 def without_figures(test: Mapping[str, Any]) -> list[str]:

@@ -344,10 +344,27 @@ def test_a_run_that_learned_too_little_ends_with_what_may_help(epochs, is_last):
     majority = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 19.8}}
     test = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 50.0}}
     results = {"majority": {**majority, "avg": 28.1}, "test": {**test, "avg": 43.2}}
-    stuck, *others = end_of_run.advice({**results, **epochs}, tasks)
+    (stuck,) = end_of_run.problems(results, tasks)
     assert_mentions(stuck, "majority", "irony", "--config.epochs")
     assert "stance" not in stuck
-    assert [("last epoch" in line) for line in others] == [True] * is_last
+    assert end_of_run.is_early(epochs) == is_last
+
+
+def test_rows_whose_tasks_learned_nothing_are_counted():
+    tasks = BENCHMARKS["synthetic"].select(["irony", "stance"]).tasks
+    majority = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 19.8}}
+    moved = {"irony": {"macro_f1": 40.0}, "stance": {"macro_f1": 19.9}}
+    half = {**moved, "irony": majority["irony"]}
+    runs = [("ew", majority), ("ew", half), ("si", moved), ("mtra", half)]
+    line = end_of_run.stuck_rows(
+        ((row, {"test": test, "majority": majority}) for row, test in runs), tasks
+    )
+    rows = "ew: irony (2 of 2 runs), stance (1 of 2 runs); mtra: irony (1 of 1 runs)"
+    assert line == f"no better than the majority: {rows}"
+    assert (
+        end_of_run.stuck_rows([("si", {"test": moved, "majority": majority})], tasks)
+        == ""
+    )
 
 
 def test_tasks_without_figures_are_listed():
