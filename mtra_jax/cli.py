@@ -246,6 +246,22 @@ def whole_number(flag: str, text: str, low: int) -> int:
     return int(text)
 
 
+def seeds(text: str) -> tuple[int, ...]:
+    """The seeds in `text`, the value of `--seeds`, which may be empty.
+
+    Raises:
+      InputError: it has something else than different numbers from 0 on.
+
+    >>> seeds("0, 7"), seeds("")
+    ((0, 7), ())
+    """
+    parts = [part.strip() for part in text.split(",")] if text else []
+    is_valid = all(part.isascii() and part.isdigit() for part in parts)
+    if not is_valid or len({int(part) for part in parts}) < len(parts):
+        raise InputError(f"--seeds {text}: expected different numbers, such as 0,1,2")
+    return tuple(int(part) for part in parts)
+
+
 def add_dry_run(parser: Parser, what: str = "runs") -> None:
     """Adds the flag that lists what a command would train."""
     text = f"lists the {what}, trains nothing"

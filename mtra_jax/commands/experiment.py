@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         flags.scale,
         flags.backbone,
         flags.benchmark,
-        _seeds(flags.seeds),
+        cli.seeds(flags.seeds),
         tuning,
         _most_texts(flags.texts),
     )
@@ -199,16 +199,3 @@ def _most_texts(text: str) -> int | None:
     from mtra_jax.runs.trained import analyses
 
     return cli.whole_number("--texts", text, analyses.FEWEST_TEXTS) if text else None
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """The seeds in `text`, which may be empty.
-
-    Raises:
-      InputError: it has something else than different numbers from 0 on.
-    """
-    parts = [part.strip() for part in text.split(",")] if text else []
-    is_valid = all(part.isascii() and part.isdigit() for part in parts)
-    if not is_valid or len({int(part) for part in parts}) < len(parts):
-        raise InputError(f"--seeds {text}: expected different numbers, such as 0,1,2")
-    return tuple(int(part) for part in parts)

@@ -2,7 +2,7 @@
 
   mtra-jax sweep --config configs/sweep.py:synthetic --workdir runs/synthetic \\
       [--config.epochs=3] [--config.data.fraction=0.1] [--found runs/search/found.toml] \\
-      [--jobs 2] [--dry_run]
+      [--seeds 0,1,2] [--jobs 2] [--dry_run]
 """
 
 import shlex
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.runs.trials import found_toml, run_specs, tuned_rows
 
     chosen = run_specs.load(flags.config)
+    if seeds := cli.seeds(flags.seeds):
+        chosen = run_specs.with_seeds(chosen, seeds)
     if flags.found:
         chosen = tuned_rows.tuned(chosen, found_toml.read(flags.found))
         run_specs.check(chosen, flags.found)
@@ -77,6 +79,12 @@ def _make_parser() -> cli.Parser:
     )
     parser.add_argument(
         "--found", default="", metavar="FILE", help="values of `mtra-jax search`"
+    )
+    parser.add_argument(
+        "--seeds",
+        default="",
+        metavar="0,1,2",
+        help="seeds of each row, in place of those of the sweep",
     )
     cli.add_dry_run(parser)
     cli.add_jobs(parser)

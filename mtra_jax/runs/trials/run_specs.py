@@ -96,7 +96,10 @@ def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> Config
     """
     for key, _ in overrides:
         if key in OWN_KEYS:
-            raise InputError(f"--config.{key}: set by the sweep; expected another key")
+            advice = "another key"
+            if key == "seed":
+                advice = "--seeds of `sweep` or `experiment`"
+            raise InputError(f"--config.{key}: set by the sweep; expected {advice}")
     try:
         config = configs.preset(trial.preset, trial.method)
         return configs.apply(
@@ -117,6 +120,19 @@ def load(spec: str) -> Sweep:
         raise InputError(f"{path}: get_sweep returns {shown(sweep)}; expected a Sweep")
     check(sweep, spec)
     return sweep
+
+
+def with_seeds(sweep: Sweep, seeds: Sequence[int]) -> Sweep:
+    """The sweep with `seeds` for each of its rows.
+
+    >>> two = with_seeds(Sweep(tuple(grid(["ew", "si"], "tiny_synthetic", [0]))), [3, 5])
+    >>> [(trial.name, trial.seed) for trial in two.trials]
+    [('ew', 3), ('ew', 5), ('si', 3), ('si', 5)]
+    """
+    rows = {trial.name: trial for trial in reversed(sweep.trials)}
+    names = dict.fromkeys(trial.name for trial in sweep.trials)
+    trials = (rows[name]._replace(seed=seed) for name in names for seed in seeds)
+    return sweep._replace(trials=tuple(trials))
 
 
 def check(sweep: Sweep, source: str) -> None:

@@ -623,6 +623,29 @@ def test_a_dry_run_lists_the_runs_and_makes_nothing(tmp_path, sweep_file, capsys
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize("seeds", ["7", "3,4,9"])
+def test_seeds_of_the_command_line_replace_those_of_the_sweep(
+    tmp_path, sweep_file, seeds, monkeypatch
+):
+    planned = []
+
+    def run_all(plan, *rest):
+        planned.extend((job.trial.name, job.trial.seed) for job in plan.jobs)
+        return []
+
+    monkeypatch.setattr(sweep, "run_all", run_all)
+    changes = [f"--config.{key}={value}" for key, value in SMALL]
+    script("sweep")(
+        [
+            *(f"--config={sweep_file}:ew+mtra", f"--workdir={tmp_path / 'w'}"),
+            *(*changes, f"--seeds={seeds}"),
+        ]
+    )
+    own = [int(seed) for seed in seeds.split(",")]
+    # All rows with the first seed come first.
+    assert planned == [(name, seed) for seed in own for name in ("ew", "mtra")]
+
+
 def test_a_listing_is_no_shorter_than_its_longest_run(
     tmp_path, sweep_file, monkeypatch
 ):
