@@ -70,6 +70,7 @@ def value_and_grad(
     float32, and each gradient has the type of its parameter.
 
     Raises:
+      TypeError: `balancer` is no `Balancer`, or its `combine` returns no `Combined`.
       ValueError: `select` is given with `represent`. The step: the losses are not one axis
         of real numbers; `params` or the representation has leaves of another type than
         floats; `present`, `state` or the result of `select` does not fit them.
@@ -83,6 +84,7 @@ def value_and_grad(
     >>> print(value, gradient, aux.losses)
     10.0 2.0 [ 4. 16.]
     """
+    checks.balancer(balancer)
     if select is not None and represent is not None:
         raise ValueError("`select` and `represent` exclude each other; found both.")
 

@@ -31,6 +31,15 @@ def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) ->
         raise OptionError(name, value, rule)
 
 
+def balancer(value: Any) -> None:
+    """Raises TypeError if `value` is no `Balancer`, such as a function not called yet."""
+    if not isinstance(value, Balancer):
+        kind = getattr(value, "__name__", type(value).__name__)
+        raise TypeError(
+            f"`balancer` must be a Balancer, such as `cagrad()` returns; found {kind}."
+        )
+
+
 def positive(name: str, value: Any) -> None:
     """Raises OptionError unless `value` is positive and finite."""
     option(name, value, "positive, finite", lambda x: 0 < _number(x) < math.inf)

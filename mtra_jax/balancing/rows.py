@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree
+from mtra_jax.balancing.contract import (
+    Balancer,
+    Combined,
+    Inputs,
+    Reads,
+    State,
+    Tree,
+)
 
 ELEMENTS = 2**19
 """In a part of the T gradients whose Gramian is summed on a CPU: 2 MiB of float32."""
@@ -25,9 +32,8 @@ def weigh(balancer: Balancer, state: State, inputs: Inputs) -> tuple[jax.Array, 
     """Returns the objective of a balancer that reads the losses, and its weights."""
 
     def objective(losses: jax.Array, learned: Tree) -> tuple[jax.Array, Tree]:
-        result = balancer.combine(
-            inputs._replace(losses=losses), state._replace(learned=learned)
-        )
+        given = inputs._replace(losses=losses)
+        result = _combined(balancer, given, state._replace(learned=learned))
         return result.value, result.memory
 
     (value, memory), (weights, learned) = jax.value_and_grad(
@@ -43,7 +49,7 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
     """
 
     def penalty(learned: Tree) -> tuple[Any, Any]:
-        result = balancer.combine(inputs, state._replace(learned=learned))
+        result = _combined(balancer, inputs, state._replace(learned=learned))
         return jnp.asarray(result.penalty, inputs.losses.dtype), result
 
     learned, result = jax.grad(penalty, has_aux=True)(state.learned)
@@ -53,6 +59,29 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
     summed = weighted(result.value, inputs.gradients)
     taken = Taken(result.value, learned, result.memory, result.own_weights)
     return summed, taken
+
+
+def _combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:
+    """The result of the balancer's `combine`.
+
+    Raises:
+      TypeError: it is no `Combined`.
+      ValueError: its objective is no scalar, or its weights are not [T].
+    """
+    result = balancer.combine(inputs, state)
+    if not isinstance(result, Combined):
+        kind = type(result).__name__
+        raise TypeError(f"`combine` must return a Combined; found {kind}.")
+    shape = jnp.shape(result.value) if balancer.reads is not Reads.GRADIENTS else None
+    if balancer.reads is Reads.LOSSES and shape != ():
+        raise ValueError(
+            f"`combine` must return a scalar objective; found shape {shape}."
+        )
+    if balancer.reads is Reads.GRAMIAN and shape != inputs.losses.shape:
+        raise ValueError(
+            f"`combine` must return weights {inputs.losses.shape}; found shape {shape}."
+        )
+    return result
 
 
 def of_shared(gradients: Tree, is_shared: Tree) -> Tree:

@@ -193,6 +193,7 @@ def samo_value_and_grad(
     sharpness = Sharpness(rho, alpha, mu)
     check(sharpness)
 
+    checks.balancer(balancer)
     split = functools.partial(checks.result, has_aux=has_aux)
 
     def step(

@@ -273,3 +273,49 @@ def test_a_step_has_derivatives(name):
 
     difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
     np.testing.assert_allclose(jax.grad(moved)(0.0), difference, rtol=1e-5)
+
+
+def test_what_is_no_balancer_is_refused_before_a_step():
+    def losses_fn(params):
+        return jnp.stack([params**2, (params - 1) ** 2])
+
+    for wrong in (balancing.cagrad, "cagrad", losses_fn):
+        for make in (balancing.value_and_grad, balancing.samo_value_and_grad):
+            with pytest.raises(TypeError, match="`balancer`"):
+                make(losses_fn, wrong)
+
+
+@pytest.mark.parametrize(
+    ("reads", "result", "error"),
+    [
+        (balancing.Reads.LOSSES, lambda inputs: inputs.losses.sum(), TypeError),
+        (
+            balancing.Reads.LOSSES,
+            lambda inputs: balancing.Combined(inputs.losses),
+            ValueError,
+        ),
+        (
+            balancing.Reads.GRAMIAN,
+            lambda inputs: balancing.Combined(jnp.ones(3)),
+            ValueError,
+        ),
+        (
+            balancing.Reads.GRAMIAN,
+            lambda inputs: balancing.Combined(jnp.ones(())),
+            ValueError,
+        ),
+    ],
+)
+def test_a_rule_that_returns_something_else_is_an_error_that_says_so(
+    reads, result, error
+):
+    rule = balancing.Balancer(
+        lambda count: balancing.State(), lambda inputs, state: result(inputs), reads
+    )
+
+    def losses_fn(params):
+        return jnp.stack([params**2, (params - 1) ** 2])
+
+    step = jax.jit(balancing.value_and_grad(losses_fn, rule))
+    with pytest.raises(error, match="`combine` must return"):
+        step(jnp.array(2.0), rule.init(2))
