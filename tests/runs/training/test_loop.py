@@ -96,14 +96,14 @@ def test_early_stopping_counts_epochs_without_a_better_loss(losses, epochs, best
 
 @pytest.mark.slow
 def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
-    """The steps are so large that the parameters overflow: all are skipped."""
+    """The first step is so large that the outputs of all later ones overflow."""
     overrides = ("learning_rate", "1e30"), ("max_bad_steps", "3")
     prepared = preparation.prepare(make_config(*overrides))
     record = metrics_log.MetricsLog(tmp_path, step=0)
     reports = []
     watch = silent()._replace(say=reports.append)
     expected = (
-        r"step 3 on (irony|intensity): not finite: norm/.*; 3 such steps in a row, "
+        r"step 4 on (irony|intensity): not finite: objective, .*; 3 such steps in a row, "
         "the last good checkpoint is kept"
     )
     with pytest.raises(loop.TrainingError, match=expected):
@@ -114,7 +114,7 @@ def test_too_many_nonfinite_steps_end_the_run_and_name_step_and_task(tmp_path):
             loop.Progress(),
             watch,
         )
-    assert [line[:6] for line in reports] == ["step 1", "step 2"]
+    assert [line[:6] for line in reports] == ["step 2", "step 3"]
     assert all(
         line.endswith(f"skipped, {n} in a row") for n, line in enumerate(reports, 1)
     )
