@@ -74,8 +74,8 @@ def make_update(
 
     A step whose objective or gradient is not finite is skipped: only `step` and
     `bad_steps` change. All devices compute the same global values, so they skip the same
-    steps. The new parameters are not read for this: the update of a finite gradient is
-    finite, and so one pass over the parameters computes it, checks it and writes it.
+    steps. The new parameters are not read for this, so that one pass over them computes and
+    writes them; a finite gradient moves them beyond float32 only at absurd rates.
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
