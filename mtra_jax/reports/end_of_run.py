@@ -156,7 +156,8 @@ def problems(results: Results, tasks: Sequence[Task]) -> list[str]:
 
 def stuck(results: Results, tasks: Sequence[Task]) -> list[str]:
     """The tasks whose test figures are those of the majority."""
-    test, majority = results["test"], results["majority"]
+    # Absent in runs of older versions.
+    test, majority = results["test"], results.get("majority", {})
     return [
         task.name
         for task in tasks

@@ -492,7 +492,10 @@ def test_wrong_requests_are_refused(tmp_path, trainer):
         "expected at most 24, or --space optuna"
     )
     message = answer(made, tmp_path, overrides=(("seed", "3"),))
-    assert message == "--config.seed: set by the sweep; expected another key"
+    assert (
+        message
+        == "--config.seed: set by the sweep; expected --seeds of `sweep` or `experiment`"
+    )
     message = answer(made, tmp_path, overrides=(("epoch", "3"),))
     assert message == "ew: unknown key --config.epoch; did you mean epochs?"
     run_all(made(tmp_path, trials=1))

@@ -94,7 +94,10 @@ def test_the_users_values_override_those_of_the_trial():
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([("seed", "1")], "--config.seed: set by the sweep; expected another key"),
+        (
+            [("seed", "1")],
+            "--config.seed: set by the sweep; expected --seeds of `sweep` or `experiment`",
+        ),
         (
             [("method.name", "ew")],
             "--config.method.name: set by the sweep; expected another key",
