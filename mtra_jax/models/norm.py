@@ -1,6 +1,5 @@
 """Layer normalisation: states of any scale -> mean 0 and variance 1, scaled and shifted."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -32,20 +31,19 @@ class Norm(nn.Module):
 def _normalise(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Any
 ) -> jax.Array:
+    """Returns (x − μ) / √(σ² + ε) · `scale` + `bias` in `dtype`; μ, σ² over the last axis.
+
+    `x`: [..., H]; `scale`, `bias`: [H].
+    """
     return _forward(x, scale, bias, epsilon, dtype)[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def normalise(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Any
-) -> jax.Array:
-    """Returns (x − μ) / √(σ² + ε) · `scale` + `bias` in `dtype`; μ, σ² over the last axis.
+normalise = jax.custom_vjp(_normalise, nondiff_argnums=(3, 4))
+"""`_normalise` with a written backward pass, which reads `x` and two numbers of each row.
 
-    `x`: [..., H]; `scale`, `bias`: [H]. The backward pass is written out: it reads `x` and
-    two numbers of each row. For JAX's own, XLA writes an array like `x` in float32 to GPU
-    memory for the gradient of `scale`, and reads it again.
-    """
-    return _normalise(x, scale, bias, epsilon, dtype)
+For JAX's own, XLA writes an array like `x` in float32 to GPU memory for the gradient of
+`scale`, and reads it again.
+"""
 
 
 def _forward(
