@@ -28,6 +28,8 @@ class Parser(argparse.ArgumentParser):
         # Python 3.14 has another default for programs that `-m` starts.
         options.setdefault("prog", os.path.basename(sys.argv[0]))
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        # Otherwise `--seed` would be `--seeds` where a command has no flag of that name.
+        options.setdefault("allow_abbrev", False)
         super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:  # pragma: no cover - argparse's hook
@@ -246,16 +248,18 @@ def whole_number(flag: str, text: str, low: int) -> int:
     return int(text)
 
 
-def seeds(text: str) -> tuple[int, ...]:
-    """The seeds in `text`, the value of `--seeds`, which may be empty.
+def seeds(text: str | None) -> tuple[int, ...]:
+    """The seeds in `text`, the value of `--seeds`; () for None, without the flag.
 
     Raises:
       InputError: it has something else than different numbers from 0 on.
 
-    >>> seeds("0, 7"), seeds("")
+    >>> seeds("0, 7"), seeds(None)
     ((0, 7), ())
     """
-    parts = [part.strip() for part in text.split(",")] if text else []
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
     is_valid = all(part.isascii() and part.isdigit() for part in parts)
     if not is_valid or len({int(part) for part in parts}) < len(parts):
         raise InputError(f"--seeds {text}: expected different numbers, such as 0,1,2")

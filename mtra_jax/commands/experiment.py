@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         "--benchmark", default="", help="tweeteval, affecteval or synthetic"
     )
     parser.add_argument("--data_dir", default="", help="root of the benchmarks' files")
-    parser.add_argument("--seeds", default="", metavar="0,1,2")
+    parser.add_argument("--seeds", metavar="0,1,2")
     parser.add_argument(
         "--texts",
         default="",

@@ -82,7 +82,6 @@ def _make_parser() -> cli.Parser:
     )
     parser.add_argument(
         "--seeds",
-        default="",
         metavar="0,1,2",
         help="seeds of each row, in place of those of the sweep",
     )

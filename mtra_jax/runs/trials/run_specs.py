@@ -125,13 +125,22 @@ def load(spec: str) -> Sweep:
 def with_seeds(sweep: Sweep, seeds: Sequence[int]) -> Sweep:
     """The sweep with `seeds` for each of its rows.
 
+    Raises:
+      InputError: trials of a row differ in more than the seed.
+
     >>> two = with_seeds(Sweep(tuple(grid(["ew", "si"], "tiny_synthetic", [0]))), [3, 5])
     >>> [(trial.name, trial.seed) for trial in two.trials]
     [('ew', 3), ('ew', 5), ('si', 3), ('si', 5)]
     """
-    rows = {trial.name: trial for trial in reversed(sweep.trials)}
-    names = dict.fromkeys(trial.name for trial in sweep.trials)
-    trials = (rows[name]._replace(seed=seed) for name in names for seed in seeds)
+    rows: dict[str, Trial] = {}
+    for trial in sweep.trials:
+        first = rows.setdefault(trial.name, trial)
+        if trial._replace(seed=first.seed) != first:
+            raise InputError(
+                f"--seeds: {trial.name!r} has other values with seed {trial.seed} than "
+                f"with {first.seed}; expected rows whose runs differ in the seed alone"
+            )
+    trials = (row._replace(seed=seed) for row in rows.values() for seed in seeds)
     return sweep._replace(trials=tuple(trials))
 
 

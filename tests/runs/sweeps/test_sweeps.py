@@ -649,6 +649,14 @@ def test_seeds_of_the_command_line_replace_those_of_the_sweep(
     assert planned == [(name, seed) for seed in own for name in ("ew", "mtra")]
 
 
+def test_seeds_that_would_change_more_than_the_seed_are_refused():
+    first, *others = run_specs.grid(["ew"], "tiny_synthetic", [0, 1])
+    changed = others[0]._replace(overrides=(("learning_rate", "1e-3"),))
+    chosen = run_specs.Sweep((first, changed))
+    with pytest.raises(InputError, match="'ew' has other values with seed 1"):
+        run_specs.with_seeds(chosen, [0, 1])
+
+
 def test_a_listing_is_no_shorter_than_its_longest_run(
     tmp_path, sweep_file, monkeypatch
 ):
