@@ -208,7 +208,8 @@ def update_results(plan: Plan, job: Job) -> float:
     """Puts the line of a finished run into `results.jsonl`; returns its test average.
 
     A line with the same results stays as it is; another line with the same name and seed
-    is replaced. Lines are in the order of the sweep; those of other sweeps come last.
+    is replaced. Lines are in the order of the sweep's rows and seeds; other seeds of a row
+    follow its own, other rows come last.
     """
     results = layout.read_results(job.directory)
     assert results is not None, job.directory
@@ -218,15 +219,23 @@ def update_results(plan: Plan, job: Job) -> float:
     line |= _tuned(plan, job.trial)
     if not line.items() <= lines.get(key, {}).items():
         lines[key] = _line(plan, job, results)
-        trials = enumerate(plan.sweep.trials)
-        places = {(trial.name, trial.seed): i for i, trial in trials}
-        order = sorted(lines, key=lambda key: places.get(key, len(places)))
+        order = sorted(lines, key=place_of(plan.sweep))
         files.write_text(
             plan.workdir / RESULTS,
             "".join(f"{json.dumps(lines[key])}\n" for key in order),
         )
     average = results["test"]["avg"]
     return math.nan if average is None else average
+
+
+def place_of(sweep: run_specs.Sweep) -> Callable[[tuple[str, int]], tuple[int, int]]:
+    """A key that sorts (name, seed) as `update_results` says."""
+    trials = [(trial.name, trial.seed) for trial in sweep.trials]
+    rows = list(dict.fromkeys(name for name, _ in trials))
+    row_of = {name: place for place, name in enumerate(rows)}
+    seed_of = {key: place for place, key in enumerate(trials)}
+    last = len(trials)
+    return lambda key: (row_of.get(key[0], last), seed_of.get(key, last))
 
 
 def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:

@@ -649,6 +649,14 @@ def test_seeds_of_the_command_line_replace_those_of_the_sweep(
     assert planned == [(name, seed) for seed in own for name in ("ew", "mtra")]
 
 
+def test_lines_of_other_seeds_follow_those_of_their_row():
+    trials = run_specs.grid(["ew", "si"], "tiny_synthetic", [2, 7])
+    place = sweep.place_of(run_specs.Sweep(trials))
+    lines = [("old", 0), ("si", 0), ("si", 7), ("ew", 0), ("ew", 7), ("ew", 2)]
+    expected = [("ew", 2), ("ew", 7), ("ew", 0), ("si", 7), ("si", 0), ("old", 0)]
+    assert sorted(lines, key=place) == expected
+
+
 def test_seeds_that_would_change_more_than_the_seed_are_refused():
     first, *others = run_specs.grid(["ew"], "tiny_synthetic", [0, 1])
     changed = others[0]._replace(overrides=(("learning_rate", "1e-3"),))
