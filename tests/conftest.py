@@ -13,10 +13,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import jax
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+MOST_MAPS = 20_000
 # Every other test is in the fast tier.
 SLOW_TIERS = ("processes", "hostile", "slow", "nightly", "benchmark")
 
@@ -55,6 +57,18 @@ def _guard(event, arguments):
 
 _guard.is_on = False
 sys.addaudithook(_guard)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_memory_maps():
+    """Drops compiled programs before the process has as many maps as Linux allows.
+
+    Each program on a CPU takes some, up to a thousand; beyond 65,530 XLA aborts.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

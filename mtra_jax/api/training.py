@@ -58,7 +58,8 @@ def train(
     state; a second one stops at once. The same call continues. Python's own handler of
     the signal is back afterwards, and a caller's other one is left alone. JAX's cache
     of compiled programs stays set for the process, except with
-    `data={"cache_dir": ""}`.
+    `data={"cache_dir": ""}`. After training all compiled functions of the process are
+    dropped (`jax.clear_caches`); your own ones are compiled again at their next call.
 
     Raises:
       InputError: a value, a file or an example is wrong, or `workdir` has another run.

@@ -1,11 +1,13 @@
 """Training and loading in Python: configuration, interrupted runs, wrong calls."""
 
+import gc
 import inspect
 import json
 import signal
 import subprocess
 import sys
 
+import jax.extend
 import numpy as np
 import pytest
 import tqdm.notebook
@@ -287,6 +289,29 @@ def test_nothing_is_printed_if_quiet(tmp_path, capfd):
     tasks = trained_models.own_tasks()[:1]
     trained_models.train(tmp_path / "run", tasks, epochs=1)
     assert capfd.readouterr() == ("", "")
+
+
+def live_programs():
+    """How many compiled programs the process holds."""
+    gc.collect()
+    return len(jax.extend.backend.get_backend().live_executables())
+
+
+@pytest.mark.slow
+def test_a_run_that_has_ended_holds_no_program(tmp_path):
+    numbers = []
+    for seed in (0, 1):
+        trained_models.train(tmp_path / str(seed), seed=seed, epochs=1)
+        numbers.append(live_programs())
+    assert numbers[0] == numbers[1]
+
+
+def test_a_model_that_is_dropped_holds_no_program(run):
+    numbers = []
+    for _ in range(2):
+        mtra_jax.load(run, cache_dir="").predict(["nice"], task="mood")
+        numbers.append(live_programs())
+    assert numbers[0] == numbers[1]
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
-
 from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
@@ -199,9 +197,6 @@ def _train(
         training.train(config, job.directory, shown.watch)
     finally:
         shown.close()
-        # JAX keeps every compiled program of the process. The next run does not use this
-        # one's, and the memory would grow with each run.
-        jax.clear_caches()
 
 
 def update_results(plan: Plan, job: Job) -> float:

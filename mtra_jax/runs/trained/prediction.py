@@ -163,7 +163,14 @@ def program_of(saved: Saved, devices: list[jax.Device], rows: Rows) -> Program:
         method = build.make_method(model, choice, numbers)
         return rows(model, method, params, batch), {"losses": ()}
 
-    return Program(run, devices, donate_first=False, settings=(choice.numbers(),))
+    # Not `pmap`, which would hold the program when the model is long gone.
+    return Program(
+        run,
+        devices,
+        donate_first=False,
+        settings=(choice.numbers(),),
+        mapping="shard_map",
+    )
 
 
 def outputs_of(model: Model, method: Method, params: Params, batch: Batch) -> jax.Array:

@@ -63,6 +63,9 @@ def train(
     tasks separately has one run per task in `directory/TASK`; `directory` then holds the
     results of all tasks.
 
+    After training all compiled functions of the process are dropped, others' too
+    (`jax.clear_caches`): a later call compiles them again.
+
     Raises:
       InputError: the configuration cannot be run; `directory` holds a run of another
         configuration, data or encoder, or another process trains there; the processes of
@@ -126,10 +129,16 @@ def _train_together(
     preparation.use_compilation_cache(config)
     prepared = preparation.prepare(config, data=data, given=warm_start.read(config))
     agreement.check_same("inputs", prepared.inputs._asdict())
-    with writing(directory):
-        # Checked again: another process may have started here in the meantime.
-        layout.check(config, directory)
-        return _fit_and_score(config, directory, prepared, watch_of)
+    try:
+        with writing(directory):
+            # Checked again: another process may have started here in the meantime.
+            layout.check(config, directory)
+            return _fit_and_score(config, directory, prepared, watch_of)
+    finally:
+        # `jax.pmap` holds a program, and memory maps by the hundred on a CPU, until the
+        # caches are cleared. A process that trained run after run would be aborted at the
+        # system's limit of maps (65,530 on Linux).
+        jax.clear_caches()
 
 
 def _fit_and_score(

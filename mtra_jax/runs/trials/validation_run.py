@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-import jax
-
 from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, shown
@@ -192,8 +190,6 @@ def _train(
         return ended
     finally:
         shown_run.close()
-        # JAX keeps every compiled program of the process; the next trial uses none.
-        jax.clear_caches()
     raise AssertionError(f"{directory}: a trial ended without its callbacks")
 
 

@@ -172,7 +172,6 @@ def trainer(monkeypatch):
     )
     monkeypatch.setattr(validation_run.training, "train", trainer.train)
     monkeypatch.setattr(validation_run, "display", display)
-    monkeypatch.setattr(validation_run.jax, "clear_caches", lambda: None)
     return trainer
 
 

@@ -282,7 +282,6 @@ class Trainer:
     def __init__(self):
         self.trained = []
         self.broken = set()
-        self.cleared = 0
 
     def train(self, config, workdir, watch_of):
         name = (config.method.name, config.seed)
@@ -299,15 +298,11 @@ class Trainer:
             raise loop.TrainingError("step 7 on irony: not finite: loss/irony")
         (workdir / "results.json").write_text(json.dumps(results_of(config)))
 
-    def clear(self):
-        self.cleared += 1
-
 
 @pytest.fixture
 def trainer(monkeypatch):
     trainer = Trainer()
     monkeypatch.setattr(sweep.training, "train", trainer.train)
-    monkeypatch.setattr(sweep.jax, "clear_caches", trainer.clear)
     data = task_file.Data(BENCHMARK, DATA)
     monkeypatch.setattr(training.preparation, "load_data", lambda _: data)
     return trainer
@@ -351,7 +346,6 @@ def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
 ):
     lines, failed = run_all(tmp_path)
     assert trainer.trained == [(m, s) for s in (0, 1) for m in ("ew", "tw", "mtra")]
-    assert trainer.cleared == 6
     assert not failed
     assert [(line["name"], line["seed"]) for line in lines_of(tmp_path)] == [
         (m, s) for m in ("ew", "tw", "mtra") for s in (0, 1)
@@ -491,7 +485,7 @@ def test_a_larger_sweep_reuses_the_finished_runs_of_a_smaller_one(tmp_path, trai
 def test_the_other_trials_run_after_one_fails(tmp_path, trainer):
     trainer.broken = {("tw", 0)}
     lines, failed = run_all(tmp_path)
-    assert len(trainer.trained) == trainer.cleared == 6
+    assert len(trainer.trained) == 6
     assert [(job.trial.name, job.trial.seed) for job in failed] == [("tw", 0)]
     expected = "[2/6] tw, seed 0: failed: step 7 on irony: not finite: loss/irony"
     assert expected in lines
@@ -514,7 +508,7 @@ def test_an_interrupt_stops_the_sweep_and_closes_the_bars(
     monkeypatch.setattr(sweep.training, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all(tmp_path)
-    assert len(closed) == trainer.cleared == 1
+    assert len(closed) == 1
 
 
 def test_a_directory_of_another_configuration_is_refused_before_training(
