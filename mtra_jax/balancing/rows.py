@@ -1,5 +1,6 @@
 """A tree of the tasks' gradients [T, ...] -> their Gramian, and one gradient of them."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ def weigh(balancer: Balancer, state: State, inputs: Inputs) -> tuple[jax.Array, 
 
     def objective(losses: jax.Array, learned: Tree) -> tuple[jax.Array, Tree]:
         given = inputs._replace(losses=losses)
-        result = _combined(balancer, given, state._replace(learned=learned))
+        result = combined(balancer, given, state._replace(learned=learned))
         return result.value, result.memory
 
     (value, memory), (weights, learned) = jax.value_and_grad(
@@ -49,7 +50,7 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
     """
 
     def penalty(learned: Tree) -> tuple[Any, Any]:
-        result = _combined(balancer, inputs, state._replace(learned=learned))
+        result = combined(balancer, inputs, state._replace(learned=learned))
         return jnp.asarray(result.penalty, inputs.losses.dtype), result
 
     learned, result = jax.grad(penalty, has_aux=True)(state.learned)
@@ -61,14 +62,18 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
     return summed, taken
 
 
-def _combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:
+def combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:
     """The result of the balancer's `combine`.
+
+    Its matrix products are in full precision: by default a GPU rounds their inputs to
+    TF32, with 11 bits, and a TPU to bfloat16, with 8. A solver does not bear that.
 
     Raises:
       TypeError: it is no `Combined`.
       ValueError: its objective is no scalar, or its weights are not [T].
     """
-    result = balancer.combine(inputs, state)
+    with jax.default_matmul_precision("highest"):
+        result = balancer.combine(inputs, state)
     if not isinstance(result, Combined):
         kind = type(result).__name__
         raise TypeError(f"`combine` must return a Combined; found {kind}.")
@@ -100,9 +105,13 @@ def of_owners(gradients: Tree, taken: Taken) -> Tree:
 
 def weighted(weights: jax.Array, gradients: Tree) -> Tree:
     """Returns the weighted sum of the gradients, each leaf in its type."""
-    return jax.tree.map(
-        lambda g: jnp.tensordot(weights, g, 1).astype(g.dtype), gradients
-    )
+    return jax.tree.map(functools.partial(weighted_sum, weights), gradients)
+
+
+def weighted_sum(weights: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Returns the weighted sum over the first axis of a leaf [T, ...], in its type."""
+    summed = jnp.tensordot(weights, leaf, 1, precision=jax.lax.Precision.HIGHEST)
+    return summed.astype(leaf.dtype)
 
 
 def gramian(gradients: Tree, is_shared: Tree) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtra_jax.balancing import Balancer, Inputs, Reads, State
+from mtra_jax.balancing import Balancer, Inputs, Reads, State, rows
 from mtra_jax.balancing.checks import OptionError
 from mtra_jax.errors import InputError
 from mtra_jax.methods import contract, task_losses
@@ -82,7 +82,7 @@ def make(
         rng: jax.Array,
     ) -> tuple[jax.Array, contract.State]:
         inputs = Inputs(losses, present, rng)
-        result = balancer.combine(inputs, state_of(params, state))
+        result = rows.combined(balancer, inputs, state_of(params, state))
         return result.value, result.memory
 
     is_gramian = balancer.reads is Reads.GRAMIAN
@@ -103,7 +103,7 @@ def combine(balancer: Balancer) -> contract.Combine:
         rng: jax.Array,
     ) -> tuple[jax.Array, jax.Array, contract.State]:
         inputs = Inputs(losses, present, rng, gram)
-        result = balancer.combine(inputs, State(memory=state))
+        result = rows.combined(balancer, inputs, State(memory=state))
         own_weights = result.own_weights
         if own_weights is None:
             own_weights = present.astype(gram.dtype)
@@ -121,7 +121,7 @@ def _merge(balancer: Balancer) -> contract.Merge:
         rng: jax.Array,
     ) -> tuple[list[jax.Array], contract.State]:
         inputs = Inputs(losses, present, rng, gradients=gradients)
-        result = balancer.combine(inputs, State(memory=state))
+        result = rows.combined(balancer, inputs, State(memory=state))
         return result.value, result.memory
 
     return merge
@@ -143,7 +143,7 @@ def _learning(balancer: Balancer, rates: Rates) -> Balancer:
         old: Learning = state.memory
 
         def penalty(learned: Any) -> tuple[jax.Array, Any]:
-            result = balancer.combine(inputs, State(learned, old.memory))
+            result = rows.combined(balancer, inputs, State(learned, old.memory))
             scalar = result.value if is_of_losses else result.penalty
             return jnp.asarray(scalar), result
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.balancing.rows import inner_products
+from mtra_jax.balancing import rows
 from mtra_jax.methods import layout, model, perturbed, task_losses
 from mtra_jax.methods.contract import (
     AlignedPasses,
@@ -169,7 +169,7 @@ def _combined(
         else:
             is_own = part_tasks == tasks.index(owner)
             shares = jnp.where(is_own, own_weights[part_tasks], 0)
-        return jnp.tensordot(shares, leaf, axes=1, precision=jax.lax.Precision.HIGHEST)
+        return rows.weighted_sum(shares, leaf)
 
     return Gradient(
         jax.tree.map(combined, grads, owners),
@@ -193,17 +193,19 @@ def _merged(
 
     def of_tasks(leaf: jax.Array) -> jax.Array:
         """[P, ...] -> [T, ...]"""
-        rows = jnp.zeros((len(tasks), *leaf.shape[1:]), leaf.dtype)
-        return rows.at[part_tasks].set(leaf)
+        zeros = jnp.zeros((len(tasks), *leaf.shape[1:]), leaf.dtype)
+        return zeros.at[part_tasks].set(leaf)
 
     pairs = [*zip(leaves, owners, strict=True)]
     shared = [of_tasks(leaf) for leaf, owner in pairs if owner == model.SHARED]
     merged, new_state = rule.merge(
         shared, losses, inputs.present, inputs.state, inputs.rngs["method"]
     )
-    rows = iter(merged)
+    next_merged = iter(merged)
     combined = [
-        next(rows) if owner == model.SHARED else of_tasks(leaf)[tasks.index(owner)]
+        next(next_merged)
+        if owner == model.SHARED
+        else of_tasks(leaf)[tasks.index(owner)]
         for leaf, owner in pairs
     ]
     return Gradient(
@@ -238,7 +240,7 @@ def _gradients_of_parts(
 
     places = jnp.arange(len(batch.tasks))
     (_, (losses, terms)), grads = jax.vmap(of_part)(batch, places)
-    losses, terms = jax.tree.map(lambda rows: jnp.sum(rows, axis=0), (losses, terms))
+    losses, terms = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), (losses, terms))
     return (
         losses,
         terms,
@@ -261,7 +263,7 @@ def _gramian(
     pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(owners), strict=True)
     products = functools.reduce(
         jnp.add,
-        (inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED),
+        (rows.inner_products(leaf) for leaf, owner in pairs if owner == model.SHARED),
     )
     gram = jnp.zeros((num_tasks, num_tasks), products.dtype)
     return gram.at[part_tasks[:, None], part_tasks].set(products)

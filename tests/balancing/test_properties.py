@@ -1,12 +1,14 @@
 """Properties that all balancers share, from one table: extremes, permutations, one task."""
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from matrices import GRADIENTS, direction, inputs_of
 
 from mtra_jax import balancing
+from mtra_jax.methods import balanced
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +66,62 @@ def test_the_tables_hold_every_balancer():
     for table, is_of_losses in ((READ_LOSSES, True), (READ_GRADIENTS, False)):
         for name, balancer in table.items():
             assert (balancer.reads is balancing.Reads.LOSSES) == is_of_losses, name
+
+
+def precisions_of_products(jaxpr):
+    """The precision of each matrix product in a jaxpr and in those that it calls."""
+    precisions = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            precisions.append(equation.params["precision"])
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            precisions += precisions_of_products(inner)
+    return precisions
+
+
+def assert_in_full_precision(function, *args):
+    """Other devices than CPUs round the inputs of products to 8 or 11 bits by default."""
+    full = jax.lax.Precision.HIGHEST
+    precisions = precisions_of_products(jax.make_jaxpr(function)(*args).jaxpr)
+    assert set(precisions) <= {(full, full)}
+    return len(precisions)
+
+
+@pytest.mark.parametrize("name", READ_LOSSES | READ_GRADIENTS)
+@pytest.mark.parametrize(
+    "transform", [balancing.value_and_grad, balancing.samo_value_and_grad]
+)
+def test_a_balancers_products_are_in_full_precision(transform, name):
+    balancer = (READ_LOSSES | READ_GRADIENTS)[name]
+
+    def losses(params):
+        return jnp.sum(jnp.sin(params), axis=1)
+
+    keys = jax.random.split(jax.random.key(0))
+    step = transform(losses, balancer)
+    params = jnp.ones((3, 4))
+    state = balancer.init(3, params) if "excess" in name else balancer.init(3)
+    number = assert_in_full_precision(
+        lambda params, state: step(params, state, rng=keys[0]), params, state
+    )
+    # At least the Gramian and the weighted sum, or what stands in their place.
+    assert number >= 1 or balancer.reads is not balancing.Reads.GRAMIAN
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, balancer in READ_GRADIENTS.items()
+        if balancer.reads is balancing.Reads.GRAMIAN and name != "gradnorm"
+    ],
+)
+def test_a_methods_products_are_in_full_precision(name):
+    balancer = READ_GRADIENTS[name]
+    gram, losses, present = jnp.eye(3), jnp.ones(3), jnp.ones(3, bool)
+    weigh = balanced.combine(balancer)
+    memory = balancer.init(3).memory
+    assert_in_full_precision(weigh, gram, losses, present, memory, jax.random.key(0))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
