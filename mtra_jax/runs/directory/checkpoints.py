@@ -111,7 +111,7 @@ class Checkpoints:
                 raise WriteError(f"{error}; it was written just now") from error
 
     def _set_aside(self, step: int) -> None:
-        """Renames a checkpoint, so that it can be restored until the new one is complete."""
+        """Renames a checkpoint: it can be restored until the new one is complete."""
         self._manager.wait_until_finished()
         if group.is_writer():
             here = self._directory / str(step)

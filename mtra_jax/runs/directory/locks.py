@@ -15,7 +15,7 @@ LOCK = ".lock"
 
 
 def check_free(workdir: Path) -> None:
-    """Raises InputError if another process holds the lock of `workdir`, or it cannot be read."""
+    """Raises InputError if another process holds the lock, or it cannot be read."""
     if not _missing(workdir / LOCK):
         with held(workdir):
             pass

@@ -19,13 +19,13 @@ class WriteError(RunError):
 
 
 def reason(error: Exception) -> str:
-    """The reason of a failure: the system's message, or else the first line of the error."""
+    """The reason of a failure: the system's message, else the error's first line."""
     number = system_error(error)
     return failures.first_line(error) if number is None else os.strerror(number)
 
 
 def hush() -> None:
-    """Stops Orbax and TensorStore from printing tracebacks of errors that they also raise."""
+    """Stops Orbax and TensorStore from printing tracebacks of what they also raise."""
     logging.getLogger("absl").addFilter(_is_not_from_orbax)
     logging.getLogger("asyncio").addFilter(_is_not_a_failed_write)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)

@@ -1,1 +1,1 @@
-"""Figures of a run -> TensorBoard and experiment trackers; `registry.LOGGERS` lists them."""
+"""Figures of a run -> TensorBoard, experiment trackers; `registry.LOGGERS` lists them."""

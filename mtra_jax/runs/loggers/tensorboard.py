@@ -13,7 +13,7 @@ from mtra_jax.runs.loggers.contract import RunDescription
 
 
 class TensorBoard:
-    """Writes an event file into `tensorboard` of the work directory for each part of a run."""
+    """Writes an event file for each part of a run, in `tensorboard` of its directory."""
 
     _writer: Any
 

@@ -1,4 +1,4 @@
-"""Methods, a preset and a budget -> the trials of a search, checked before any is trained."""
+"""Methods, a preset and a budget -> the trials of a search, all of them checked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

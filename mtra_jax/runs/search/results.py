@@ -1,4 +1,4 @@
-"""The ended trials of a search -> the best one, a table, and the lines of `trials.jsonl`."""
+"""Ended trials of a search -> the best one, a table, the lines of `trials.jsonl`."""
 
 import json
 from collections.abc import Sequence

@@ -73,8 +73,8 @@ class Scale:
 
     `backbone`, `benchmark` and `seeds` are defaults. `overrides`: for every run. `tasks`:
     by benchmark, those of experiments without parts; all of a benchmark that is missing.
-    `most_texts`: by experiment, the texts of each task and split that an analysis reads; all
-    of them in an experiment that is missing.
+    `most_texts`: by experiment, the texts of each task and split that an analysis reads;
+    all of them in an experiment that is missing.
     """
 
     about: str

@@ -31,7 +31,7 @@ def listing(
     `num_workers`: runs at a time. `is_dry`: nothing is trained afterwards.
 
     Raises:
-      InputError: a run lacks data or weights. If `is_dry`, a line says so in place of times.
+      InputError: a run lacks data or weights. If `is_dry`, a line says so instead.
     """
     jobs = [(plan, job) for plan in plans for job in plan.jobs]
     seeds = ", ".join(map(str, study.seeds))

@@ -65,7 +65,7 @@ def run_all(
 def measure(
     study: Study, plans: Sequence[sweep.Plan], say: Callable[[str], None]
 ) -> None:
-    """Computes what the study's tables need besides results, and writes it beside the runs."""
+    """Writes what the study's tables need besides results beside the runs."""
     if study.experiment.columns == "cost":
         _measure_steps(plans)
     if study.experiment.columns != "analysis":

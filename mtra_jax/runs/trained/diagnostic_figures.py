@@ -12,7 +12,7 @@ from mtra_jax.runs.directory import metrics_log, tasks_json
 
 
 def draw(directory: Path) -> list[Path]:
-    """Writes the pictures of the run in `directory` into `figures` there; returns their paths.
+    """Writes pictures of the run in `directory` into its `figures`; returns their paths.
 
     The heat map has the means of the cosines over the measured steps. The curves are the
     share of conflicts, the norms of the tasks' gradients and the weights of the tasks.

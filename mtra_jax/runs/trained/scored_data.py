@@ -1,4 +1,4 @@
-"""The data that a trained model is scored on: which tasks, which files, how much of them."""
+"""The data that a trained model is scored on: tasks, files, how much of them."""
 
 import os
 from collections.abc import Iterator

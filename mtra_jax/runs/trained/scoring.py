@@ -35,8 +35,8 @@ class Score(NamedTuple):
     of the run. `limit`: the largest number of scored examples per task (`data.limit`);
     0 for all. `left_out`: the tasks of the run that `Options.task_path` lacks. `counts`:
     the scored examples of each task. `cut_off`: lines about data other than the run's of
-    which only a share is scored, see `task_file.cut_off`. `absent`: lines about classes that
-    no scored example has, see `label_counts.absent`.
+    which only a share is scored, see `task_file.cut_off`. `absent`: lines about classes
+    that no scored example has, see `label_counts.absent`.
     """
 
     benchmark: Benchmark

@@ -13,7 +13,7 @@ from mtra_jax.reports.bounds import Bound
 from mtra_jax.tasks import Benchmark
 
 MI, FLOORED = "mi", "floored"
-"""The terms of a method that are read: the bound on I(Z; Y_t), and whether ℓ_t is floored."""
+"""The terms of a method that are read: the bound I(Z; Y_t), and if ℓ_t is floored."""
 CEILING, FLOOR = "ceiling", "floor"
 """The kinds of lines that a run says once."""
 

@@ -19,9 +19,10 @@ class Callbacks(Protocol):
     def epoch(
         self,
     ) -> Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any]:
-        """(epoch, validation loss, validation figures as in `results.json`, progress, bounds)
+        """(epoch, validation loss, validation figures, progress, bounds)
 
-        The bounds are by task; empty for a method without a bound.
+        The figures are as in `results.json`. The bounds are by task; empty for a method
+        without a bound.
         """
 
     @property

@@ -266,7 +266,7 @@ def _epoch(
     watch: Callbacks,
     steps: bound_ceilings.Steps,
 ) -> Iterator[Step]:
-    """Yields the remaining steps of the current epoch, and adds their figures to `steps`."""
+    """Yields the epoch's remaining steps, and adds their figures to `steps`."""
     epoch = progress.validated
     plan = run.schedule.plan(epoch)
     first = epoch * run.schedule.steps_per_epoch

@@ -1,4 +1,4 @@
-"""The values that a search has chosen <-> `found.toml`, which sweeps and experiments read."""
+"""The values that a search has chosen <-> `found.toml`, which sweeps read."""
 
 import json
 from collections.abc import Iterable, Mapping

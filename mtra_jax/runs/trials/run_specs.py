@@ -89,7 +89,7 @@ def variants(
 
 
 def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
-    """The configuration of `trial`. The user's `overrides` take precedence, except the seed.
+    """The configuration of `trial`; the user's `overrides` replace values but the seed.
 
     Raises:
       InputError: an unknown name or key, a value that does not fit, or a key of `OWN_KEYS`.
