@@ -39,7 +39,9 @@ KEYS = {
     "label_smoothing": "Share of each target of the cross-entropy that is spread over all classes. A "
     "task of data.tasks may set its own.",
     "compute_dtype": "Precision of the encoder: float32, bfloat16, or auto (bfloat16 on "
-    "accelerators).",
+    "accelerators). By JAX's default a float32 product rounds its inputs to TF32 on a GPU "
+    "and to bfloat16 on a TPU; the environment variable "
+    "JAX_DEFAULT_MATMUL_PRECISION=highest prevents it.",
     "devices": "Number of devices to use; 0 for all.",
     "mapping": "How a step is mapped over devices: pmap or shard_map, with the same numbers.",
     "gradient_pieces": "Whether devices average each layer's gradient as soon as it is made, "
