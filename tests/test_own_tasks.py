@@ -365,21 +365,25 @@ def test_tables_and_separate_runs_have_the_same_columns(command, toml, run, tmp_
     head, _, *rows = output.splitlines()
     columns = [cell.strip() for cell in head.strip("|").split("|")]
     assert "stars RMSE" in columns
-    *_, last = rows
+    last = next(row for row in rows if row.startswith("Δp: mean relative improvement"))
     assert last.startswith("Δp: mean relative improvement over MTRA in percent, ")
     assert "not comparable" not in output
+    changes = [row for row in rows if row.startswith(f"| {columns[1]} |")]
+    assert [row.count("[") for row in changes] == [1]
+    assert "no interval" not in output
     named, _ = command("table", f"_a_={run}", f"[x](y)={workdir}", "--markdown")
     assert [line.split(" | ")[0] for line in named.splitlines()[2:4]] == [
         r"| \_a\_",
         r"| \[x](y)",
     ]
-    assert named.splitlines()[-1].startswith(last.split(" MTRA ")[0] + r" \_a\_ in")
+    assert last.split(" MTRA ")[0] + r" \_a\_ in" in named
     inputs = workdir / "stars" / "inputs.json"
     whole = json.loads(inputs.read_text())
     whole["data"]["stars"]["test"]["sha256"] = "0" * 64
     inputs.write_text(json.dumps(whole))
     told, _ = command("table", f"MTRA={run}", f"STL={workdir}")
     assert "not comparable, other test examples: stars (MTRA, STL)" in told
+    assert "no interval for stars and Avg. of STL: " in told
     for row, results in zip(rows, (results_of(run)["test"], expected), strict=False):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         shown = dict(zip(columns, cells, strict=True))

@@ -3,8 +3,9 @@
 mtra-jax table EW=runs/ew MTRA=runs/mtra [--split test] [--markdown]
 mtra-jax table EW=runs/ew MTRA=runs/mtra --epochs [--curves runs/figures]
 
-`--epochs` prints the figures of the validation set epoch by epoch, of running ones too;
-`--curves` draws losses and bounds over the steps, PNG and PDF.
+Below it are the differences from the first run, with their 95 % intervals over resamples
+of the test examples. `--epochs` prints the figures of the validation set epoch by epoch,
+of running ones too; `--curves` draws losses and bounds over the steps, PNG and PDF.
 """
 
 from collections.abc import Mapping, Sequence
@@ -121,8 +122,16 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
-    from mtra_jax.reports import comparison, run_tasks, split_sizes, tables, unread
+    from mtra_jax.reports import (
+        comparison,
+        example_noise,
+        run_tasks,
+        split_sizes,
+        tables,
+        unread,
+    )
     from mtra_jax.runs.directory import inputs_json, layout, tasks_json
+    from mtra_jax.runs.trained import stored_predictions
 
     hashes: dict[str, dict[str, str]] = {}
     rows: dict[str, Any] = {}
@@ -149,3 +158,7 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
     notes.append(sizes or split_sizes.contents_note(hashes, split) or "")
     for note in filter(None, notes):
         print(f"\n{tables.escaped(note)}" if markdown else note)
+    if len(rows) > 1:
+        predicted = stored_predictions.read(runs, tasks, split, rows, hashes)
+        block = example_noise.block(predicted, rows, tasks, is_markdown=markdown)
+        print(f"\n{block}")

@@ -50,13 +50,13 @@ def score(
         metric = find(name, task)
         outputs = list(metric.outputs)
         if not metric.needs_probabilities:
-            measured = _columns(task, predictions, outputs)
+            measured = columns(task, predictions, outputs)
         elif probabilities is None:
             figures[name] = math.nan
             continue
         else:
             measured = probabilities[:, outputs]
-        figures[name] = _figure(metric, measured, _columns(task, labels, outputs))
+        figures[name] = _figure(metric, measured, columns(task, labels, outputs))
     return figures
 
 
@@ -73,7 +73,7 @@ def zeros(task: Task, labels: np.ndarray) -> tuple[list[str], list[str]]:
     if task.kind == "regression":
         return [], []
     outputs = list(range(task.num_outputs))
-    occurs = np.any(_columns(task, np.asarray(labels), outputs), axis=0).tolist()
+    occurs = np.any(columns(task, np.asarray(labels), outputs), axis=0).tolist()
     names = []
     for name in task.metrics:
         metric = find(name, task)
@@ -89,12 +89,15 @@ def _figure(metric: Metric, measured: np.ndarray, labels: np.ndarray) -> float:
     return 100.0 * value if metric.is_share else value
 
 
-def _columns(task: Task, values: np.ndarray, outputs: list[int]) -> np.ndarray:
-    """Whether each example has each of `outputs`, bool [N, K]; or the values, float."""
+def columns(task: Task, values: np.ndarray, outputs: list[int]) -> np.ndarray:
+    """Whether each example has each of `outputs`, bool [N, K]; or the values, float.
+
+    `values`: as `check_values` returns them.
+    """
     if task.is_classification:
         return values[:, None] == np.array(outputs)
-    columns = values[:, outputs]
-    return columns if task.kind == "regression" else columns == 1
+    chosen = values[:, outputs]
+    return chosen if task.kind == "regression" else chosen == 1
 
 
 def check_values(task: Task, values: np.ndarray, name: str) -> np.ndarray:

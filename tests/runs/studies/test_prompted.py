@@ -145,7 +145,7 @@ def test_the_files_are_those_of_a_run_that_other_commands_read(
     rows = capsys.readouterr().out.splitlines()
     assert any(line.startswith("lm ") for line in rows)
     assert f"{results['test']['mood']['accuracy']:.2f}" in rows[2]
-    assert "lm 10 refused, 10 unparsable of 80" in rows[-1] + rows[-2]
+    assert "lm 10 refused, 10 unparsable of 80" in "\n".join(rows)
     evaluate.main(
         ["--predictions", str(tmp_path / "lm/predictions"), f"--tasks={toml}"]
     )

@@ -1,0 +1,234 @@
+"""Work directories of finished runs -> intervals of their differences."""
+
+import json
+import shutil
+
+import numpy as np
+import own_files
+import pytest
+
+from mtra_jax import config as configs
+from mtra_jax import metrics
+from mtra_jax.commands import table
+from mtra_jax.data import benchmarks, fingerprints
+from mtra_jax.reports import example_noise, predictions
+from mtra_jax.runs.directory import inputs_json, layout, tasks_json
+from mtra_jax.runs.trained import stored_predictions
+from mtra_jax.tasks import Task
+
+ENCODER = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
+
+
+def task_of(name, kind, *names):
+    return Task(name, name, kind, ("x", "y"), names or ("accuracy",))
+
+
+def noisy(task, labels, seed):
+    """Predictions of which some are right."""
+    rng = np.random.default_rng(seed)
+    if task.kind == "regression":
+        return labels + 5 * rng.normal(size=labels.shape)
+    others = rng.integers(
+        task.num_outputs if labels.ndim == 1 else 2, size=labels.shape
+    )
+    return np.where(rng.random(labels.shape) < 0.6, labels, others).astype(int)
+
+
+def finished(directory, config, seed, predicted=noisy):
+    """A work directory as a run leaves it, of random predictions; and these."""
+    data = benchmarks.load(config.benchmark, task_path=config.data.tasks)
+    parts = benchmarks.limit_examples(data.benchmark, data.splits, config.data.limit)
+    test, tasks = {t: part["test"] for t, part in parts.items()}, data.benchmark.tasks
+    chosen = {
+        task.name: predicted(task, test[task.name].labels, seed) for task in tasks
+    }
+    directory.mkdir()
+    layout.write_config(config, directory)
+    tasks_json.write(directory, data.benchmark)
+    inputs = inputs_json.Inputs(fingerprints.of_splits(data.splits), ENCODER)
+    inputs_json.write(directory, inputs)
+    scores = {}
+    for task in tasks:
+        name = task.name
+        predictions.write_predictions(directory / "predictions", task, chosen[name])
+        scores[name] = metrics.score(task, chosen[name], test[name].labels)
+    summary = metrics.summarize(scores, tasks)
+    splits = dict.fromkeys(("validation", "test", "majority"), summary)
+    results = {**splits, "best_epoch": 1, "epochs": 1, "steps": 1}
+    results |= {"train_seconds": 1.0, "scoring_seconds": 1.0}
+    (directory / "results.json").write_text(json.dumps(results))
+    return chosen
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = own_files.write(tmp_path / "data")
+    values = {"benchmark": "own", "tasks": own_files.TASKS, "data.tasks": str(path)}
+    return configs.make("mtra", values)
+
+
+@pytest.fixture
+def runs(tmp_path, config):
+    """Two directories by name."""
+    directories = {name: tmp_path / name for name in ("EW", "MTRA")}
+    for seed, directory in enumerate(directories.values()):
+        finished(directory, config, seed)
+    return directories
+
+
+def read(runs, split="test"):
+    tasks = tasks_json.read(runs["EW"]).tasks
+    summaries = {n: layout.read_results(path)[split] for n, path in runs.items()}
+    hashes = {
+        n: inputs_json.hashes(path, [t.name for t in tasks], split)
+        for n, path in runs.items()
+    }
+    return stored_predictions.read(runs, tasks, split, summaries, hashes), tasks
+
+
+def show(capsys, runs, *flags):
+    table.main([*(f"{name}={path}" for name, path in runs.items()), *flags])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("limit", [0, 10])
+def test_predictions_and_labels_are_those_of_the_runs(tmp_path, config, limit):
+    config.data.limit = limit
+    runs = {name: tmp_path / name for name in ("EW", "MTRA")}
+    expected = {n: finished(path, config, 3 + len(n)) for n, path in runs.items()}
+    predicted, tasks = read(runs)
+    assert predicted.faults == {"EW": {}, "MTRA": {}}
+    assert len(tasks) == len(own_files.TASKS)
+    for name, parts in expected.items():
+        summary = layout.read_results(runs[name])["test"]
+        for task in tasks:
+            stored = predicted.predictions[name][task.name]
+            np.testing.assert_array_equal(stored, parts[task.name])
+            labels = predicted.labels[task.name]
+            assert len(labels) == (limit or 16)
+            assert metrics.score(task, stored, labels) == summary[task.name]
+
+
+def test_the_table_shows_the_intervals_of_the_predictions(runs, capsys):
+    predicted, tasks = read(runs)
+    ends = example_noise.of_difference(
+        predicted.predictions["MTRA"],
+        predicted.predictions["EW"],
+        predicted.labels,
+        tasks,
+    )
+    assert len(ends) == sum(len(task.metrics) for task in tasks) + 1
+    figures = [layout.read_results(path)["test"]["avg"] for path in runs.values()]
+    low, high = ends["", "avg"]
+    assert low < figures[1] - figures[0] < high
+    cells = (f"{figures[1] - figures[0]:+z.2f}", f"[{low:+z.2f}, {high:+z.2f}]")
+    lines = show(capsys, runs).splitlines()
+    assert [" ".join(("Avg.", *cells))] == [
+        " ".join(line.split()) for line in lines if line.startswith("Avg. ")
+    ]
+    low, high = ends["stars", "rmse"]
+    assert any(f"[{low:+.3f}, {high:+.3f}]" in line for line in lines)  # in stars
+    markdown = show(capsys, runs, "--markdown").splitlines()
+    assert f"| Avg. | {' | '.join(cells)} |" in markdown
+
+
+def test_a_task_without_predictions_has_no_interval(runs, capsys):
+    (runs["MTRA"] / "predictions" / "mood.txt").unlink()
+    out = show(capsys, runs)
+    assert "no interval for mood and Avg. of MTRA: " in out
+    assert "[" not in next(x for x in out.splitlines() if x.startswith("mood Acc"))
+    assert "[" in next(x for x in out.splitlines() if x.startswith("noun Acc"))
+
+
+def test_other_examples_have_no_interval(runs):
+    path = runs["MTRA"] / "inputs.json"
+    values = json.loads(path.read_text())
+    values["data"]["noun"]["test"]["sha256"] = "1" * 64
+    path.write_text(json.dumps(values))
+    predicted, _ = read(runs)
+    assert predicted.faults["EW"] == {}
+    assert list(predicted.faults["MTRA"]) == ["noun"]
+    assert "noun" not in predicted.predictions["MTRA"]
+
+
+def test_data_that_changed_since_have_no_interval(runs, tmp_path):
+    path = tmp_path / "data" / "mood_test.csv"
+    path.write_text(path.read_text().replace("the room", "a room"))
+    predicted, _ = read(runs)
+    assert [*map(list, predicted.faults.values())] == [["mood"], ["mood"]]
+
+
+def test_predictions_of_another_model_have_no_interval(runs):
+    """The hash of the examples is the same, but not the figures."""
+    shutil.copy(runs["EW"] / "predictions/mood.txt", runs["MTRA"] / "predictions")
+    predicted, _ = read(runs)
+    assert list(predicted.faults["MTRA"]) == ["mood"]
+    assert "expected " in predicted.faults["MTRA"]["mood"]
+
+
+@pytest.mark.parametrize("fault", ["validation", "no file", "hub", "prompted"])
+def test_without_labels_the_table_has_a_line(runs, tmp_path, capsys, fault):
+    flags = ["--split=validation"] if fault == "validation" else []
+    expected = "the test set only"
+    if fault == "no file":
+        (tmp_path / "data" / "tasks.toml").unlink()
+        expected = "there is no such file here"
+    elif fault == "hub":
+        path = tmp_path / "data" / "tasks.toml"
+        path.write_text('[mood]\ndataset = "owner/mood"\nlabel = "mood"\n')
+        expected = "owner/mood is on the hub"
+    elif fault == "prompted":
+        for path in runs.values():
+            (path / "config.json").unlink()
+        expected = "no row is a trained run"
+    *_, last = show(capsys, runs, *flags).splitlines()
+    assert last.startswith("no intervals: ")
+    assert expected in last
+
+
+def test_one_run_is_compared_with_nothing(runs, capsys):
+    assert "interval" not in show(capsys, {"EW": runs["EW"]})
+
+
+def test_tasks_are_drawn_independently():
+    """The interval of the mean of two equal tasks is narrower by the root of two."""
+    kind, labels = "classification", np.zeros(500, int)
+    own, two = (tuple(task_of(name, kind) for name in names) for names in ("a", "ab"))
+    wrong = (np.arange(500) < 200).astype(int)
+    widths = []
+    for tasks in (own, two):
+        names = [task.name for task in tasks]
+        ends = example_noise.of_difference(
+            dict.fromkeys(names, wrong),
+            dict.fromkeys(names, labels),
+            dict.fromkeys(names, labels),
+            tasks,
+        )
+        low, high = ends["", "avg"]
+        assert low < -40 < high
+        widths.append(high - low)
+    assert ends["a", "accuracy"] != ends["b", "accuracy"]
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.15)
+
+
+def test_equal_predictions_differ_by_nothing():
+    task = task_of("a", "classification", "accuracy", "macro_f1")
+    values = {"a": np.array([0, 1, 1, 0, 1])}
+    labels = {"a": np.array([0, 1, 0, 0, 1])}
+    ends = example_noise.of_difference(values, values, labels, [task])
+    assert set(ends.values()) == {(0.0, 0.0)}
+    assert len(ends) == 3
+
+
+def test_a_metric_of_probabilities_has_no_interval_and_errors_are_not_in_the_mean():
+    auroc = task_of("a", "classification", "accuracy", "auroc")
+    error = task_of("b", "regression", "mae")
+    values = {"a": np.array([0, 1, 1, 0]), "b": np.zeros((4, 2))}
+    labels = {"a": np.array([0, 1, 0, 0]), "b": np.ones((4, 2))}
+    ends = example_noise.of_difference(values, values, labels, [auroc, error])
+    assert set(ends) == {("a", "accuracy"), ("b", "mae")}
+    whole = task_of("a", "classification")
+    ends = example_noise.of_difference(
+        {"a": values["a"]}, values, labels, [whole, error]
+    )
+    assert set(ends) == {("a", "accuracy"), ("", "avg")}
