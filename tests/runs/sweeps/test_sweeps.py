@@ -764,6 +764,42 @@ def test_the_report_reads_a_directory_or_a_file(finished, flags, expected, capsy
     assert out.read_text(encoding="utf-8") == printed
 
 
+def test_the_report_of_several_directories_is_that_of_one(tmp_path, trainer, capsys):
+    """Each has the runs of a seed, or of a row, as of the elements of a job array."""
+    run_all(tmp_path / "all")
+    script("report")([str(tmp_path / "all")])
+    expected = capsys.readouterr().out
+    for seed in (0, 1):
+        own = THREE._replace(trials=tuple(t for t in THREE.trials if t.seed == seed))
+        run_all(tmp_path / f"seed{seed}", own)
+    script("report")([str(tmp_path / f"seed{seed}") for seed in (0, 1)])
+    assert capsys.readouterr().out == expected
+    rows = [tmp_path / name for name in ("ew", "tw", "mtra")]
+    for place in rows:
+        plan = sweep.make_plan(THREE, place, SMALL, only=[place.name])
+        sweep.run_all(plan, lambda line: None)
+    script("report")([*map(str, rows)])
+    assert capsys.readouterr().out == expected
+
+
+def test_the_report_of_several_directories_has_each_run_once(finished, tmp_path):
+    report = script("report")
+    results = finished / "results.jsonl"
+    assert answer(report, [str(finished), str(results)]) == (
+        f"{results}: ew, seed 0 is in {results} already; expected each run once"
+    )
+    trial = run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (7,)))
+    run_all(tmp_path / "c", trial)
+    (line,) = lines_of(tmp_path / "c")
+    for split in ("test", "validation"):
+        del line["results"][split]["irony"]
+    (tmp_path / "c/results.jsonl").write_text(json.dumps(line))
+    message = answer(report, [str(finished), str(tmp_path / "c")])
+    assert message.startswith(f"{tmp_path / 'c' / 'results.jsonl'}: tasks intensity ")
+    pictures = answer(report, [str(finished), str(tmp_path), "--diagnostics"])
+    assert_mentions(pictures, str(finished), "--diagnostics", "one directory")
+
+
 def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, capsys):
     run_all(tmp_path, THREE._replace(baseline="tw"))
     script("report")([str(tmp_path)])
