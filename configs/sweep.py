@@ -24,8 +24,8 @@ minilm_tweeteval_tenth
     for ew, 59.23 ± 0.53 for mtra, 61.22 ± 0.27 for the best, mtra w/o TA (27 November
     2026, commits c50769e and a6be514).
 own
-    All methods, three seeds, on your tasks: `--config.data.tasks=my/tasks.toml` and
-    `--config.backbone.path=DIR_OR_HUB_NAME` in place of `--config.data.dir`.
+    All methods, three seeds, on your tasks: `mtra-jax sweep --tasks my/tasks.toml
+    --backbone DIR_OR_HUB --workdir runs/compare` stands for it.
 balancers_synthetic (two seeds), balancers_minilm_tweeteval_small
     The other balancers, after EW under their sampling. Hardware, time and score: not
     measured.

@@ -1,6 +1,7 @@
 """Arguments of a command -> flags and configuration; failures -> a line, an exit code."""
 
 import argparse
+import functools
 import os
 import shutil
 import signal
@@ -8,8 +9,9 @@ import stat
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, TextIO
 
 from mtra_jax import config_help, failures, paths, streams
@@ -61,11 +63,16 @@ def split_overrides(
 
 
 def parse(
-    parser: argparse.ArgumentParser, rest: Sequence[str], *, has_keys: bool = False
+    parser: argparse.ArgumentParser,
+    rest: Sequence[str],
+    *,
+    has_keys: bool = False,
+    others: Mapping[str, str] = MappingProxyType({}),
 ) -> argparse.Namespace:
     """Parses `rest`; the error for an unknown flag suggests similar ones.
 
-    `has_keys`: the command also takes `--config.KEY=VALUE`.
+    `has_keys`: the command also takes `--config.KEY=VALUE`. `others`: flags of other
+    commands, and what has their place in this one.
 
     Raises:
       InputError: a flag is unknown, or lacks its value.
@@ -75,6 +82,8 @@ def parse(
         options = [text for action in parser._actions for text in action.option_strings]
         name = unknown[0].partition("=")[0]
         hint = (_key_of(name) if has_keys else "") or did_you_mean(name, options)
+        if name in others:
+            hint = f"did you mean {others[name]}?"
         raise InputError(f"unknown argument {name}; {hint}")
     return flags
 
@@ -186,7 +195,7 @@ def run(
     only with `output_is_product`.
     """
     streams.guard(output_is_product=output_is_product)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = functools.partial(_show_warning, set())
     try:
         main(paths.expand_arguments(sys.argv[1:]))
         sys.stdout.flush()
@@ -207,6 +216,7 @@ def _end(error: BaseException) -> int:
 
 
 def _show_warning(
+    shown_before: set[str],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -214,9 +224,16 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Replaces `warnings.showwarning`, whose arguments it has."""
+    """Replaces `warnings.showwarning`, whose arguments it has after the first.
+
+    Shows a text once. Python would do so too, but libraries that change its filters for a
+    moment make it forget: each run of a sweep would warn of the same data.
+    """
     del category, filename, lineno, file, line
-    sys.stderr.write(f"warning: {one_line(str(message))}\n")
+    text = one_line(str(message))
+    if text not in shown_before:
+        shown_before.add(text)
+        sys.stderr.write(f"warning: {text}\n")
 
 
 def one_line(message: str) -> str:
@@ -270,6 +287,15 @@ def add_dry_run(parser: Parser, what: str = "runs") -> None:
     """Adds the flag that lists what a command would train."""
     text = f"lists the {what}, trains nothing"
     parser.add_argument("--dry_run", action="store_true", help=text)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag of a command that prints nothing but its result."""
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing but the table at the end, and problems on standard error",
+    )
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

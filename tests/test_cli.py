@@ -1,6 +1,7 @@
 """Flags and overrides of the scripts; errors as one line with exit code 2."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,12 @@ def test_unknown_flags_are_answered_with_the_nearest(rest, expected):
     with pytest.raises(InputError) as error:
         cli.parse(make_parser(), ["--workdir", "w", *rest])
     assert str(error.value) == expected
+
+
+def test_a_flag_of_another_command_is_answered_with_its_place_in_this_one():
+    others = {"--distributet": "--workdir"}
+    with pytest.raises(InputError, match=r"did you mean --workdir\?$"):
+        cli.parse(make_parser(), ["--workdir=w", "--distributet=x"], others=others)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +208,19 @@ def test_what_a_terminal_would_obey_is_escaped_and_the_middle_of_a_long_line_cut
     )
     result = cli.one_line("a" * 9999 + "b")
     assert result == "a" * 1500 + " ... " + "a" * 499 + "b"
+
+
+def test_a_warning_is_shown_once_in_a_command(monkeypatch, capsys):
+    def main(arguments):
+        for text in ("one", "two", "one"):
+            with warnings.catch_warnings():  # makes Python forget the ones before
+                warnings.simplefilter("always")
+                warnings.warn(text, stacklevel=1)
+
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    for _ in range(2):
+        run(monkeypatch, main)
+        assert capsys.readouterr().err == "warning: one\nwarning: two\n"
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):

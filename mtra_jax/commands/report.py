@@ -1,6 +1,7 @@
 """Prints the results of a sweep as a table: means over seeds, Δp with an interval, p.
 
 mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
+mtra-jax report runs/seed0 runs/seed1          # one table of sweeps that ran apart
 mtra-jax report runs/pairs --grid beta,epsilon [--figure grid]    # Avg. of each pair
 mtra-jax report runs/mine --representations    # z in two dimensions, by task and label
 mtra-jax report runs/mine --diagnostics        # pictures of one run's diagnostics.jsonl
@@ -24,11 +25,12 @@ RUN = "results.json"
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table, or writes it to a file; or draws the diagnostics of a run."""
-    from mtra_jax.reports import comparison, formats
+    from mtra_jax.reports import comparison, formats, joined
 
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "results",
+        nargs="+",
         metavar="DIR_OR_JSONL",
         help="output of mtra-jax sweep; the work directory of a run for its pictures",
     )
@@ -60,12 +62,13 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError("--figure draws the table of --grid; expected both")
     if flags.diagnostics or flags.representations:
         _check_alone(flags)
-        _draw(cli.existing_directory(flags.results), flags)
+        _draw(cli.existing_directory(flags.results[0]), flags)
         return
-    path = _file(Path(flags.results))
-    entries = comparison.read(path)
+    paths = [_file(Path(text)) for text in flags.results]
+    entries = joined.read(paths)
     if not entries:
-        raise InputError(f"{path}: empty; expected a finished run")
+        listed = ", ".join(map(str, paths))
+        raise InputError(f"{listed}: empty; expected a finished run")
     note = ""
     if flags.grid is not None:
         table, note = _grid(entries, flags)
@@ -77,18 +80,18 @@ def main(arguments: Sequence[str]) -> None:
         print(table + note)
         return
     try:
-        _write(Path(flags.out), f"{table}\n", path)
+        _write(Path(flags.out), f"{table}\n", paths)
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
 
 
-def _write(out: Path, text: str, results: Path) -> None:
+def _write(out: Path, text: str, results: Sequence[Path]) -> None:
     """Writes the table that was made from `results` to `out`, a file or a device."""
     from mtra_jax import files
 
     if not out.exists():
         out.parent.stat()  # of a mistyped directory, which would be made
-    elif out.samefile(results):
+    elif any(map(out.samefile, results)):
         raise InputError(f"--out {out}: the results themselves; expected another file")
     elif not out.is_file():  # such as /dev/stdout, which must not be replaced
         out.write_text(text, encoding="utf-8")
@@ -153,6 +156,10 @@ def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> tuple[str, s
 def _check_alone(flags: argparse.Namespace) -> None:
     """Raises InputError if a flag of a table is given besides one for pictures of a run."""
     chosen = "--diagnostics" if flags.diagnostics else "--representations"
+    if len(flags.results) > 1:
+        raise InputError(
+            f"{', '.join(flags.results)} with {chosen}; expected one directory, of a run"
+        )
     for name in ("split", "format", "baseline", "out", "grid", "figure"):
         value = getattr(flags, name)
         if value is not None:

@@ -1,5 +1,6 @@
 """Gives each method the same number of trials on validation, and writes the best values.
 
+  mtra-jax search ew,mtra --tasks my/tasks.toml --backbone DIR_OR_HUB --workdir runs/mine
   mtra-jax search ew,ew_tuned,mtra --preset minilm_tweeteval --workdir runs/search \\
       [--trials 16] [--space grid|optuna] [--seed 0] [--config.KEY=VALUE] \\
       [--jobs 2] [--dry_run]
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtra_jax import cli
+from mtra_jax.commands import own_tasks
 from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     """Trains the trials that have not ended, prints them, and writes `found.toml`."""
     rest, overrides = cli.split_overrides(arguments)
     flags = cli.parse(_parser(), rest, has_keys=True)
+    preset = _preset_of(flags)
+    overrides = [*own_tasks.overrides(flags), *overrides]
     names = _names(flags.methods)
     trials = cli.whole_number("--trials", flags.trials, 1)
     seed = cli.whole_number("--seed", flags.seed, 0)
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
 
     planned = search.make(
         names,
-        flags.preset,
+        preset,
         workdir,
         trials,
         flags.space,
@@ -110,9 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         help="methods; ew_tuned: EW with weight decay and dropout, ew_sum: EW as a sum, "
         "ew_joint: EW in batches of all tasks",
     )
-    parser.add_argument(
-        "--preset", required=True, metavar="NAME", help="BACKBONE_BENCHMARK, or own"
-    )
+    own_tasks.add(parser, "--preset", "NAME", "BACKBONE_BENCHMARK, or own")
     parser.add_argument("--workdir", required=True, help="the directory of all trials")
     parser.add_argument(
         "--trials", default="16", metavar="N", help="of each method; default: 16"
@@ -129,6 +131,17 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_dry_run(parser, "trials")
     cli.add_jobs(parser)
     return parser
+
+
+def _preset_of(flags: argparse.Namespace) -> str:
+    """Raises InputError if not exactly one of `--tasks` and `--preset` is given."""
+    own_tasks.check_one(
+        {
+            "--tasks FILE, for your tasks": flags.tasks,
+            "--preset NAME, such as tiny_synthetic": flags.preset,
+        }
+    )
+    return flags.preset or "own"
 
 
 def _names(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtra_jax import cli, config_help, preset_files
+from mtra_jax.commands import own_tasks
 from mtra_jax.errors import InputError
 from mtra_jax.runs.processes import flags as joining_flags
 
@@ -24,6 +25,12 @@ split of each task has at most 100 examples. --warm_start RUN starts from the be
 a finished run: its encoder, and its heads of the same tasks. --continue_from RUN trains a
 finished run for more epochs, in a new --workdir."""
 
+KEYS = {
+    "backbone": "backbone.path",
+    "method": "method.name",
+    "warm_start": "warm_start",
+}
+"""The keys that flags stand for."""
 GENERATED = "the airport is absolutely stunning. i really love this ferry"
 """A text of the grammar of the built-in benchmark, whose encoder knows no other words."""
 
@@ -88,15 +95,7 @@ def main(arguments: Sequence[str]) -> None:
 def make_parser() -> argparse.ArgumentParser:
     """The flags, with a help that lists presets and keys."""
     parser = cli.Parser(description=(__doc__ or "") + USAGE, epilog=epilog())
-    parser.add_argument("--tasks", metavar="FILE", help="your tasks, a TOML file")
-    parser.add_argument(
-        "--config", metavar="FILE:NAME", help="a preset, instead of --tasks; see below"
-    )
-    parser.add_argument(
-        "--backbone",
-        metavar="DIR_OR_HUB",
-        help="the encoder to fine-tune, as --config.backbone.path",
-    )
+    own_tasks.add(parser, "--config", "FILE:NAME", "a preset of those below")
     parser.add_argument(
         "--warm_start",
         metavar="RUN",
@@ -111,11 +110,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workdir", required=True, help="the directory of the run and its files"
     )
-    parser.add_argument(
-        "--quiet",
-        action="store_true",
-        help="print nothing but the table at the end, and problems on standard error",
-    )
+    cli.add_quiet(parser)
     joining_flags.add(parser)
     return parser
 
@@ -153,11 +148,13 @@ def config_of(flags: argparse.Namespace) -> str:
     Raises:
       InputError: not exactly one of `--tasks`, `--config` and `--continue_from` is given.
     """
-    if [flags.tasks, flags.config, flags.continue_from].count(None) != 2:
-        raise InputError(
-            "expected either --tasks FILE, for your tasks, or --config FILE:NAME, such as "
-            "configs/mtra.py:tiny_synthetic, or --continue_from RUN"
-        )
+    own_tasks.check_one(
+        {
+            "--tasks FILE, for your tasks": flags.tasks,
+            "--config FILE:NAME, such as configs/mtra.py:tiny_synthetic": flags.config,
+            "--continue_from RUN": flags.continue_from,
+        }
+    )
     return flags.config or f"configs/own.py:tasks={flags.tasks}"
 
 
@@ -172,12 +169,7 @@ def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
             f"--backbone {flags.backbone} with --warm_start {flags.warm_start}: the encoder "
             "is that of the run; expected one of the two"
         )
-    given = {
-        "backbone.path": flags.backbone,
-        "method.name": flags.method,
-        "warm_start": flags.warm_start,
-    }
-    return [(key, value) for key, value in given.items() if value is not None]
+    return own_tasks.overrides(flags, KEYS)
 
 
 def show_devices(*, is_quiet: bool) -> None:

@@ -91,10 +91,13 @@ def _evaluation_lines(items: Iterable, total: int) -> Iterator:
             written = time.monotonic()
 
 
-def sweep_bar(total: int, initial: int, name: str = "sweep") -> tqdm.tqdm:
+def sweep_bar(
+    total: int, initial: int, name: str = "sweep", *, is_shown: bool = True
+) -> tqdm.tqdm:
     """A bar of runs on the top line, `initial` of which have already finished.
 
-    In a log it shows nothing: a sweep writes a line for each run anyway.
+    In a log it shows nothing: a sweep writes a line for each run anyway. Nor does it with
+    `is_shown=False`.
     """
     return tqdm.tqdm(
         total=total,
@@ -104,7 +107,7 @@ def sweep_bar(total: int, initial: int, name: str = "sweep") -> tqdm.tqdm:
         dynamic_ncols=True,
         leave=False,
         position=0,
-        disable=not has_terminal(),
+        disable=not (is_shown and has_terminal()),
         smoothing=0,  # the mean over all runs: they take minutes and differ
     )
 

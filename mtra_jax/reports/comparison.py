@@ -115,7 +115,7 @@ def parse(text: str, source: str) -> list[Entry]:
         except ValueError as error:  # besides ours, a number of thousands of digits
             raise InputError(f"{where}: damaged: {error}") from error
         if entries:
-            _check_same_tasks(entry, entries[0], where)
+            check_same_tasks(entry, entries[0], where)
         key = (entry.name, entry.seed)
         if key in places:
             raise InputError(
@@ -127,9 +127,9 @@ def parse(text: str, source: str) -> list[Entry]:
     return entries
 
 
-def _check_same_tasks(entry: Entry, first: Entry, where: str) -> None:
-    difference = run_tasks.difference(entry.tasks, first.tasks)
-    if difference is None:
+def check_same_tasks(entry: Entry, first: Entry, where: str) -> None:
+    """Raises InputError, beginning with `where`, if the tasks of two runs differ."""
+    if (difference := run_tasks.difference(entry.tasks, first.tasks)) is None:
         return
     if "tasks" in entry.values and "tasks" in first.values:
         raise InputError(f"{where}: {difference}, as in the first run")

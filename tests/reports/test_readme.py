@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,13 @@ import datasets
 import pytest
 from messages import assert_mentions
 
+from mtra_jax import cli, metrics
 from mtra_jax import config as configs
-from mtra_jax import metrics
 from mtra_jax.api import inputs
-from mtra_jax.commands import train
+from mtra_jax.commands import sweep, train, verbs
 from mtra_jax.data import task_file
 from mtra_jax.reports import comparison, end_of_run, formats, stored
+from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import BENCHMARKS, Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +152,58 @@ def test_the_api_example_of_the_readme_trains_and_predicts(own_tasks):
     (prediction,) = names["model"].predict(["great stay"], task="reviews")
     assert prediction.label in prediction.probabilities
     assert names["model"].encode(["great stay"]).shape == (1, 8)
+
+
+def commands_of(page):
+    """The words of each `mtra-jax sweep` and `search` in the blocks of a page."""
+    text = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
+    lines = re.findall(r"mtra-jax ((?:sweep|search) [^#'\n]*)", text)
+    return [shlex.split(line.partition(" [")[0]) for line in lines]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)])
+def test_the_sweeps_and_searches_of_a_page_have_flags_that_exist(page, monkeypatch):
+    """The last thing before anything is read or trained is the work directory."""
+
+    class Parsed(Exception):
+        pass
+
+    def parsed(path):
+        raise Parsed
+
+    monkeypatch.setattr(cli, "output_directory", parsed)
+    for verb, *words in commands_of(page):
+        with pytest.raises(Parsed):
+            verbs.VERBS[verb].module.main(words)
+
+
+def test_the_sweep_file_of_the_page_on_experiments_is_planned(own_tasks, capsys):
+    """By the command that the page shows for it; without an encoder there is no time."""
+    (example,) = blocks("scripts/experiments.md", "python")
+    (own_tasks / "my/sweep.py").write_text(example)
+    (words,) = (
+        words
+        for _, *words in commands_of("scripts/experiments.md")
+        if "my/sweep.py:joint" in words
+    )
+    chosen = run_specs.load("my/sweep.py:joint")
+    rows = ["ew joint", "uw", "famo", "mtra joint", "mtra joint w/o TA"]
+    assert [(trial.name, trial.seed) for trial in chosen.trials] == [
+        (row, seed) for row in rows for seed in (0, 1, 2)
+    ]
+    for trial in chosen.trials:
+        own = run_specs.config_of(trial, [("data.tasks", "my/tasks.toml")])
+        assert (own.sampling, own.epochs, own.batch_size) == ("joint", 10, 32)
+        assert own.tasks == ("reviews", "stars", "topics")
+        assert chosen.baseline_of(trial) == "ew joint"
+    sweep.main([*words, "--dry_run"])
+    head, _, *planned, last = capsys.readouterr().out.splitlines()
+    assert head == "15 runs: 0 finished, 0 begun, 15 new"
+    assert [line.split() for line in planned] == [
+        [f"joint/{place}", "3"]
+        for place in ("ew-joint", "uw", "famo", "mtra-joint", "mtra-joint-w-o-ta")
+    ]
+    assert last.startswith("no estimate of the time: ")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -16,10 +16,12 @@ from messages import assert_mentions
 from tiers import nightly_only
 
 from mtra_jax import config, errors
+from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
 from mtra_jax.reports import answered_rows
 from mtra_jax.runs.directory import checkpoints, checksums, tasks_json
+from mtra_jax.runs.search import run as searching
 from mtra_jax.runs.sweeps import sweep
 from mtra_jax.runs.training import loop
 from mtra_jax.runs.training import run as training
@@ -92,6 +94,83 @@ def test_a_sweep_of_own_tasks_has_the_papers_methods_with_three_seeds(toml):
     assert_mentions(error.value, "ew", "--config.data.tasks=FILE")
     other = run_specs.config_of(chosen.trials[0], [("data.tasks", str(toml))])
     assert other.benchmark == "own"
+
+
+def planned_by(monkeypatch, main, module, function, *flags):
+    """The first argument of the function that trains, by one command."""
+    calls = []
+
+    def train(planned, *rest, **options):
+        calls.append(planned)
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, function, train)
+        main(list(flags))
+    return calls[0]
+
+
+@pytest.mark.parametrize("later", [[], ["--config.backbone.path=other"]])
+def test_flags_of_a_sweep_stand_for_the_sweep_of_own_tasks_and_two_keys(
+    later, toml, tmp_path, monkeypatch
+):
+    """`--config.KEY=VALUE` takes precedence, as in `train`."""
+    flags = [f"--workdir={tmp_path / 'w'}", "--only=ew, mtra", *later]
+    keys = [f"--config={SWEEP}", f"--config.data.tasks={toml}"]
+    keys.append("--config.backbone.path=enc")
+    own = [f"--tasks={toml}", "--backbone=enc"]
+    command = monkeypatch, sweep_command.main, sweep, "run_all"
+    plans = [planned_by(*command, *given, *flags) for given in (keys, own)]
+    configs = [
+        [run_specs.config_of(job.trial, plan.overrides).to_dict() for job in plan.jobs]
+        for plan in plans
+    ]
+    assert configs[0] == configs[1]
+    assert [(c["method"]["name"], c["seed"]) for c in configs[1]] == [
+        (name, seed) for seed in (0, 1, 2) for name in ("ew", "mtra")
+    ]
+    paths = {(c["data"]["tasks"], c["backbone"]["path"]) for c in configs[1]}
+    assert paths == {(str(toml), "other" if later else "enc")}
+    assert [job.directory for job in plans[0].jobs] == [
+        job.directory for job in plans[1].jobs
+    ]
+
+
+@pytest.mark.parametrize("later", [[], ["--config.backbone.path=other"]])
+def test_flags_of_a_search_stand_for_the_preset_of_own_tasks_and_two_keys(
+    later, toml, tmp_path, monkeypatch
+):
+    flags = ["ew,mtra", f"--workdir={tmp_path / 'w'}", *later]
+    keys = [f"--config.data.tasks={toml}", "--config.backbone.path=enc"]
+    command = monkeypatch, search_command.main, searching, "run_all"
+    searches = [
+        planned_by(*command, *given, *flags)
+        for given in (
+            ["--preset=own", *keys],
+            [f"--tasks={toml}", "--backbone=enc"],
+        )
+    ]
+    bases = [{n: planned.base(n) for n in planned.spaces} for planned in searches]
+    assert bases[0] == bases[1]
+    assert [*bases[1]] == ["ew", "mtra"]
+    for base in bases[1].values():
+        assert (base["data.tasks"], base["benchmark"]) == (str(toml), "own")
+        assert base["backbone.path"] == ("other" if later else "enc")
+    assert searches[1].preset == "own"
+
+
+@pytest.mark.parametrize("given", [[], ["--tasks=t.toml", "PRESET=x"]])
+@pytest.mark.parametrize("name", ["sweep", "search"])
+def test_a_sweep_and_a_search_take_either_tasks_or_a_preset(name, given, tmp_path):
+    main, flag, first = {
+        "sweep": (sweep_command.main, "--config", []),
+        "search": (search_command.main, "--preset", ["ew"]),
+    }[name]
+    given = [text.replace("PRESET", flag) for text in given]
+    with pytest.raises(errors.InputError) as error:
+        main([*first, f"--workdir={tmp_path / 'w'}", *given])
+    assert_mentions(error.value, "--tasks FILE", flag)
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.slow

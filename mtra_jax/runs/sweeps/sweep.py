@@ -1,5 +1,6 @@
 """A sweep -> a finished run and a line of `results.jsonl` for each trial."""
 
+import functools
 import json
 import math
 import time
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
+from mtra_jax.methods import registry
 from mtra_jax.reports import bars, comparison, run_tasks
 from mtra_jax.runs.directory import layout, tasks_json
 from mtra_jax.runs.sweeps import workers
@@ -64,10 +66,7 @@ def make_plan(
         tasks than the first; its directory holds another run; `results.jsonl` is damaged.
     """
     tuned_rows.check_overrides(sweep.tuning, overrides)
-    rows = {trial.name for trial in sweep.trials}
-    for name in only:
-        if name not in rows:
-            raise InputError(f"--only {name}: {did_you_mean(name, sorted(rows))}")
+    _check_rows(sweep, only)
     jobs, current = [], training.CurrentInputs()
     tasks = {_tasks_of(entry): f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
     for trial in sorted(sweep.trials, key=lambda trial: trial.seed):
@@ -86,6 +85,20 @@ def make_plan(
         training.check_inputs(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
+
+
+def _check_rows(sweep: run_specs.Sweep, only: Sequence[str]) -> None:
+    """Raises InputError if `sweep` lacks one of the rows `only`."""
+    rows = sorted({trial.name for trial in sweep.trials})
+    for name in only:
+        if name in rows:
+            continue
+        if name in registry.METHODS:
+            raise InputError(
+                f"--only {name}: a method without a row in this sweep; expected one of "
+                f"{', '.join(rows)}, or --config FILE:NAME of a sweep that has it"
+            )
+        raise InputError(f"--only {name}: {did_you_mean(name, rows)}")
 
 
 def _tasks_of(entry: comparison.Entry) -> tuple[str, tuple[str, ...]]:
@@ -107,34 +120,45 @@ def run_all(
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool] = lambda step: False,
     num_workers: int = 1,
+    *,
+    warn: Callable[[str], None] | None = None,
+    quiet: bool = False,
 ) -> list[Job]:
     """Trains the jobs that are not finished; returns those that failed.
 
-    `say` receives a line as each run starts and ends. Bars go to standard error.
+    `say` receives a line as each run starts and ends, `warn` one about each problem
+    (default: `say`). Bars go to standard error. With `quiet` only `warn` is called.
     `num_workers`: how many jobs at a time, see `workers`; one is trained in this process.
 
     Raises:
       InputError: a run lacks data or weights, or does not fit the devices.
       loop.Stopped: `should_stop`, as in `loop.Watch`.
     """
+    warn = warn or say
+    if quiet:
+        say = _ignore
     failed = []
-    finished = plan.count("finished")
-    with bars.sweep_bar(len(plan.jobs), initial=finished) as bar:
+    total, finished = len(plan.jobs), plan.count("finished")
+    with bars.sweep_bar(total, initial=finished, is_shown=not quiet) as bar:
         ends = (
-            _one_by_one(plan, say, should_stop)
+            _one_by_one(plan, say, warn, should_stop, quiet=quiet)
             if num_workers == 1
-            else _at_a_time(plan, say, should_stop, num_workers)
+            else _at_a_time(plan, say, warn, should_stop, num_workers)
         )
         for label, job, ending in ends:
             # A process may be killed after the last file was written.
             if ending.state == "failed" and state_of(job.directory) != "finished":
                 failed.append(job)
-                say(f"{label}: failed: {ending.reason}")
+                warn(f"{label}: failed: {ending.reason}")
             else:
                 average = update_results(plan, job)
                 say(f"{label}: Avg. {average:.2f}, {ending.seconds:.0f} s")
             bar.update()
     return failed
+
+
+def _ignore(line: str) -> None:
+    """Receives lines that are not shown."""
 
 
 Ends = Iterator[tuple[str, Job, Ending]]
@@ -154,22 +178,32 @@ def _open_jobs(plan: Plan, say: Callable[[str], None]) -> Iterator[tuple[str, Jo
 def _one_by_one(
     plan: Plan,
     say: Callable[[str], None],
+    warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
+    *,
+    quiet: bool,
 ) -> Ends:
     for label, job in _open_jobs(plan, say):
         say(f"{label}: {'continues' if job.state == 'begun' else 'starts'}")
         started = time.monotonic()
         ending = Ending("finished", 0.0)
+        warn_of_run = functools.partial(_labelled, warn, label)
         try:
-            _train(plan, job, say, should_stop)
+            _train(plan, job, warn_of_run, should_stop, quiet=quiet)
         except RunError as error:
             ending = Ending("failed", 0.0, str(error))
         yield label, job, ending._replace(seconds=time.monotonic() - started)
 
 
+def _labelled(warn: Callable[[str], None], label: str, line: str) -> None:
+    """Passes on a problem of the run that `label` names."""
+    warn(f"{label}: {line}")
+
+
 def _at_a_time(
     plan: Plan,
     say: Callable[[str], None],
+    warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
     num_workers: int,
 ) -> Ends:
@@ -178,7 +212,9 @@ def _at_a_time(
         Work("run", label, job.trial, tuple(plan.overrides), job.directory)
         for label, job in jobs
     ]
-    for index, ending in workers.run_all(works, num_workers, say, should_stop):
+    for index, ending in workers.run_all(
+        works, num_workers, say, should_stop, warn=warn
+    ):
         yield *jobs[index], ending
 
 
@@ -187,11 +223,13 @@ def _train(
     job: Job,
     warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
+    *,
+    quiet: bool,
 ) -> None:
     config = run_specs.config_of(job.trial, plan.overrides)
     # No lines of the runs themselves: they would hide those of the sweep.
     shown = display.Display(
-        say=lambda text: None, position=1, warn=warn, should_stop=should_stop
+        say=_ignore, position=1, warn=warn, should_stop=should_stop, quiet=quiet
     )
     try:
         training.train(config, job.directory, shown.watch)

@@ -113,16 +113,19 @@ def run_all(
     num_workers: int,
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
+    *,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[int, Ending]]:
     """Trains `num_workers` of the runs at a time; yields (index, how it ended) at each end.
 
-    `say` receives a line as each run starts, and those about problems that were recovered.
+    `say` receives a line as each run starts, `warn` those about problems that were
+    recovered (default: `say`).
 
     Raises:
       InputError: what a run needs is missing or wrong; the others were stopped and saved.
       loop.Stopped: `should_stop(None)` returned True; all were stopped and saved.
     """
-    pool = _Pool(works, max(1, min(num_workers, len(works))), say)
+    pool = _Pool(works, max(1, min(num_workers, len(works))), say, warn or say)
     num_stopped = 0
     try:
         while pool.is_busy:
@@ -156,10 +159,15 @@ class _Pool:
     """The runs that wait, and the workers of those that are trained."""
 
     def __init__(
-        self, works: Sequence[Work], num_workers: int, say: Callable[[str], None]
+        self,
+        works: Sequence[Work],
+        num_workers: int,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         self.is_stopping = False
-        self._works, self._num_workers, self._say = works, num_workers, say
+        self._works, self._num_workers = works, num_workers
+        self._say, self._warn = say, warn
         self._waiting = deque(enumerate(works))
         self._free = deque(range(num_workers))
         self._running: dict[int, _Worker] = {}
@@ -191,7 +199,7 @@ class _Pool:
         except queue.Empty:
             return
         if "say" in message:
-            self._say(f"{self._works[index].label}: {message['say']}")
+            self._warn(f"{self._works[index].label}: {message['say']}")
             return
         worker = self._running.pop(index)
         self._free.append(worker.place)

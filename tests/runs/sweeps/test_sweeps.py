@@ -341,6 +341,20 @@ def test_a_row_that_is_not_in_the_sweep_is_refused(tmp_path):
         sweep.make_plan(THREE, tmp_path, SMALL, only=["mtr"])
 
 
+def test_a_method_without_a_row_is_refused_with_the_rows(tmp_path):
+    message = answer(sweep.make_plan, THREE, tmp_path, SMALL, only=["uw"])
+    assert message.startswith("--only uw: ")
+    assert_mentions(message, "expected one of ew, mtra, tw", "--config FILE:NAME")
+
+
+@pytest.mark.parametrize("only", ["", ",", " , "])
+def test_no_rows_are_not_all_rows(only, tmp_path, sweep_file):
+    """The value of a variable that a shell does not have."""
+    flags = [f"--config={sweep_file}:ew", f"--workdir={tmp_path / 'w'}"]
+    message = answer(script("sweep"), [*flags, f"--only={only}"])
+    assert message.startswith(f"--only {only!r}: ")
+
+
 def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
     tmp_path, trainer
 ):
@@ -626,7 +640,7 @@ def test_seeds_of_the_command_line_replace_those_of_the_sweep(
 ):
     planned = []
 
-    def run_all(plan, *rest):
+    def run_all(plan, *rest, **options):
         planned.extend((job.trial.name, job.trial.seed) for job in plan.jobs)
         return []
 
@@ -714,6 +728,56 @@ def test_the_script_fails_at_the_end_if_a_run_failed(
     assert "\ntw " in output
 
 
+def test_a_quiet_sweep_prints_the_table_and_problems_only(
+    tmp_path, sweep_file, trainer, capsys
+):
+    trainer.broken = {("tw", 1)}
+    flags = [f"--config={sweep_file}:ew+tw", f"--workdir={tmp_path / 'w'}"]
+    flags += ["--config.tasks=irony,intensity"]
+    with pytest.raises(SystemExit):
+        script("sweep")(flags)
+    _, table = capsys.readouterr().out.split("\n\n")
+    with pytest.raises(SystemExit) as stop:
+        script("sweep")([*flags, "--quiet"])
+    assert stop.value.code == "error: 1 of 4 runs failed"
+    output, problems = capsys.readouterr()
+    assert f"{output}files in {tmp_path / 'w'}\n" == table
+    assert problems == (
+        "[4/4] tw, seed 1: failed: step 7 on irony: not finite: loss/irony\n"
+    )
+
+
+def test_a_quiet_sweep_without_a_table_prints_nothing(
+    tmp_path, sweep_file, trainer, capsys
+):
+    trainer.broken = {("ew", 0), ("ew", 1)}
+    flags = [f"--config={sweep_file}:ew", f"--workdir={tmp_path / 'w'}", "--quiet"]
+    with pytest.raises(SystemExit):
+        script("sweep")([*flags, "--config.tasks=irony,intensity"])
+    output, problems = capsys.readouterr()
+    assert output == ""
+    assert problems.splitlines()[-1] == "no table without a finished run of ew"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_problem_of_a_run_is_passed_on_with_its_name(
+    tmp_path, trainer, monkeypatch, quiet
+):
+    def train(config, workdir, watch_of):
+        trainer.train(config, workdir, watch_of)
+        shown = watch_of.__self__
+        shown._warn("skipped a step")
+        assert shown._quiet == quiet
+
+    monkeypatch.setattr(sweep.training, "train", train)
+    of = run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (0, 1)))
+    said, warned = [], []
+    plan = sweep.make_plan(of, tmp_path, SMALL)
+    sweep.run_all(plan, said.append, warn=warned.append, quiet=quiet)
+    assert warned == [f"[{n + 1}/2] ew, seed {n}: skipped a step" for n in (0, 1)]
+    assert len(said) == (0 if quiet else 4)
+
+
 def test_the_script_has_no_table_without_the_baseline(
     tmp_path, sweep_file, trainer, capsys
 ):
@@ -756,6 +820,42 @@ def test_the_report_reads_a_directory_or_a_file(finished, flags, expected, capsy
     script("report")([str(finished), *flags, f"--out={out}"])
     assert capsys.readouterr().out == ""
     assert out.read_text(encoding="utf-8") == printed
+
+
+def test_the_report_of_several_directories_is_that_of_one(tmp_path, trainer, capsys):
+    """Each has the runs of a seed, or of a row, as of the elements of a job array."""
+    run_all(tmp_path / "all")
+    script("report")([str(tmp_path / "all")])
+    expected = capsys.readouterr().out
+    for seed in (0, 1):
+        own = THREE._replace(trials=tuple(t for t in THREE.trials if t.seed == seed))
+        run_all(tmp_path / f"seed{seed}", own)
+    script("report")([str(tmp_path / f"seed{seed}") for seed in (0, 1)])
+    assert capsys.readouterr().out == expected
+    rows = [tmp_path / name for name in ("ew", "tw", "mtra")]
+    for place in rows:
+        plan = sweep.make_plan(THREE, place, SMALL, only=[place.name])
+        sweep.run_all(plan, lambda line: None)
+    script("report")([*map(str, rows)])
+    assert capsys.readouterr().out == expected
+
+
+def test_the_report_of_several_directories_has_each_run_once(finished, tmp_path):
+    report = script("report")
+    results = finished / "results.jsonl"
+    assert answer(report, [str(finished), str(results)]) == (
+        f"{results}: ew, seed 0 is in {results} already; expected each run once"
+    )
+    trial = run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (7,)))
+    run_all(tmp_path / "c", trial)
+    (line,) = lines_of(tmp_path / "c")
+    for split in ("test", "validation"):
+        del line["results"][split]["irony"]
+    (tmp_path / "c/results.jsonl").write_text(json.dumps(line))
+    message = answer(report, [str(finished), str(tmp_path / "c")])
+    assert message.startswith(f"{tmp_path / 'c' / 'results.jsonl'}: tasks intensity ")
+    pictures = answer(report, [str(finished), str(tmp_path), "--diagnostics"])
+    assert_mentions(pictures, str(finished), "--diagnostics", "one directory")
 
 
 def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, capsys):

@@ -166,6 +166,15 @@ def test_other_lines_on_standard_output_are_passed_over(tmp_path, monkeypatch):
     ]
 
 
+def test_problems_of_workers_are_told_apart_from_their_starts(tmp_path, monkeypatch):
+    script = f"""echo '{{"say": "a problem"}}'; echo '{END}'"""
+    monkeypatch.setattr(workers, "_START", ["sh", "-c", script])
+    said, warned = [], []
+    works = make_works(tmp_path, 1)
+    [*workers.run_all(works, 1, said.append, lambda step: False, warn=warned.append)]
+    assert (said, warned) == (["run 0: starts"], ["run 0: a problem"])
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
