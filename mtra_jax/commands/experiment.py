@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.runs.studies import experiments, prompted_studies
     from mtra_jax.runs.studies import listing as study_listing
     from mtra_jax.runs.studies import run as study_runs
-    from mtra_jax.runs.sweeps import workers
+    from mtra_jax.runs.sweeps import shares
     from mtra_jax.runs.trials import found_toml, tuned_rows
 
     tuning = found_toml.read(flags.found) if flags.found else None
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.model or flags.endpoint:
         prompted_studies.check(study)
         model = prompt.model_of(flags)
-    workers.start_devices(num_workers)
+    shares.start_devices(num_workers)
     command = shlex.join([*cli.command("experiment"), *arguments])
     plans = study_runs.make_plans(study, workdir, overrides, command)
     trials = [trial for table in study.tables for trial in table.sweep.trials]

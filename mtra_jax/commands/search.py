@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.runs.search import plan as search
     from mtra_jax.runs.search import results as search_results
-    from mtra_jax.runs.sweeps import workers
+    from mtra_jax.runs.sweeps import shares
     from mtra_jax.runs.trials import found_toml
 
     planned = search.make(
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         tuple(overrides),
         shlex.join([*cli.command("search"), *arguments]),
     )
-    workers.start_devices(num_workers)
+    shares.start_devices(num_workers)
     if flags.dry_run:
         _list(planned, num_workers)
         return

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.reports import bars
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.studies import listing as study_listing
-    from mtra_jax.runs.sweeps import sweep, workers
+    from mtra_jax.runs.sweeps import shares, sweep
     from mtra_jax.runs.trials import found_toml, run_specs, tuned_rows
 
     chosen = run_specs.load(spec)
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.found:
         chosen = tuned_rows.tuned(chosen, found_toml.read(flags.found))
         run_specs.check(chosen, flags.found)
-    workers.start_devices(num_workers)
+    shares.start_devices(num_workers)
     command = shlex.join([*cli.command("sweep"), *arguments])
     plan = sweep.make_plan(chosen, workdir, overrides, command, only)
     note = tuned_rows.difference(chosen.trials, chosen.tuning, overrides)

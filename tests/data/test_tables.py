@@ -167,7 +167,11 @@ BAD = [
     ("open-field.tsv", 'a\tb\n1\t"2\n3\n', [":2", "'\"2'", "not closed"]),
     ("twice.tsv", "a\tb\tb\n", [":1", "'b'", "2 times"]),
     ("nul.tsv", "a\tb\n1\t\0\n", [":2", "NUL byte"]),
-    ("not-json.jsonl", '{"a": 1, "b": 2}\n{"a": 1 2}\n', [":2", "not JSON", "column 9"]),
+    (
+        "not-json.jsonl",
+        '{"a": 1, "b": 2}\n{"a": 1 2}\n',
+        [":2", "not JSON", "column 9"],
+    ),
     ("cut.jsonl", '{"a": 1, "b": 2', [":1", "not JSON"]),
     ("array.jsonl", '[{"a": 1, "b": 2}]', [":1", "[{", "one JSON object a line"]),
     ("text.jsonl", '"a"\n', [":1", "'a'", "one JSON object a line"]),

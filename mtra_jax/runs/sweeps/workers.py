@@ -1,14 +1,13 @@
 """Runs -> their ends, several at a time, each in a process.
 
-A process gets a share of the cores (of the memory on a GPU), and one line of JSON on its
-standard input, which stays open: at its end the process saves and ends, so none outlives
-this one. What it has to say comes back as lines of JSON; all else goes to `log.txt` in the
-directory of its run. `worker` is the other side.
+A process gets a share of the machine, and one line of JSON on its standard input, which
+stays open: at its end the process saves and ends, so none outlives this one. What it has
+to say comes back as lines of JSON; all else goes to `log.txt` in the directory of its run.
+`worker` is the other side.
 """
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -24,19 +23,13 @@ import jax
 
 from mtra_jax import failures
 from mtra_jax.errors import InputError
-from mtra_jax.runs.directory import layout, metrics_log
+from mtra_jax.runs.directory import layout
+from mtra_jax.runs.sweeps import shares
 from mtra_jax.runs.training import loop
 from mtra_jax.runs.trials.run_specs import Overrides, Trial
-from mtra_jax.train import devices
 
 POLL_SECONDS = 0.2
 """Time between two checks whether a signal has arrived."""
-ALLOCATOR = "XLA_PYTHON_CLIENT_ALLOCATOR"
-FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
-"""JAX's variables: how a process takes memory of a GPU, and how much of it at its start."""
-ALL_OF_A_GPU = 0.9
-PLATFORMS = ("cpu", "gpu")
-"""Those that several processes can share."""
 STATES = ("finished", "failed", "refused", "stopped")
 # The package of this process. Without -P the working directory would come first.
 _START = [
@@ -45,8 +38,6 @@ _START = [
     "from mtra_jax.runs.sweeps import worker; worker.start()",
     str(Path(__file__).resolve().parents[3]),
 ]
-
-_set_here: list[str] = []
 
 
 class Work(NamedTuple):
@@ -78,34 +69,6 @@ class Stopped(loop.Stopped):
     def __init__(self, count: int) -> None:
         super().__init__(0)
         self.args = (f"stopped {count} runs",)
-
-
-def start_devices(num_workers: int) -> None:
-    """Starts the devices of a process that will have `num_workers`.
-
-    With more than one it takes memory of a GPU only while it uses it itself.
-
-    Raises:
-      InputError: there are several workers, and several processes run this command
-        together, or the devices serve one process at a time.
-      RunError: no device can be used.
-    """
-    if num_workers > 1 and ALLOCATOR not in os.environ:
-        os.environ[ALLOCATOR] = "platform"
-        _set_here.append(ALLOCATOR)
-    devices.start_devices()
-    if num_workers == 1:
-        return
-    if jax.process_count() > 1:
-        raise InputError(
-            f"--jobs {num_workers}: {jax.process_count()} processes run this command "
-            "together; expected --jobs 1"
-        )
-    if jax.default_backend() not in PLATFORMS:
-        raise InputError(
-            f"--jobs {num_workers}: a {jax.default_backend()} serves one process at a "
-            "time; expected --jobs 1"
-        )
 
 
 def run_all(
@@ -248,7 +211,7 @@ class _Worker:
             "trial": work.trial,
             "overrides": work.overrides,
             "directory": str(work.directory),
-            "cores": cores(place, num_workers),
+            "cores": shares.cores(place, num_workers),
             "platform": jax.default_backend(),
         }
         with self._log.open("ab") as log:
@@ -257,7 +220,7 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment(num_workers),
+                env=shares.environment(place, num_workers),
                 start_new_session=True,  # Ctrl-C reaches this process alone
             )
         threading.Thread(target=self._read, name="worker", daemon=True).start()
@@ -308,20 +271,3 @@ def _message(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return message if isinstance(message, dict) else {}
-
-
-def cores(place: int, num_workers: int) -> list[int]:
-    """The cores of worker `place`; [] where a process cannot be bound to some."""
-    if not hasattr(os, "sched_getaffinity"):
-        return []
-    own = sorted(os.sched_getaffinity(0))
-    return own[place::num_workers] or [own[place % len(own)]]
-
-
-def environment(num_workers: int) -> dict[str, str]:
-    """The environment of a worker, with its share of a GPU's memory."""
-    own = {key: v for key, v in os.environ.items() if key not in _set_here}
-    own[metrics_log.JOBS] = str(num_workers)
-    if not any(name in own for name in FRACTIONS):
-        own[FRACTIONS[1]] = f"{ALL_OF_A_GPU / num_workers:.3f}"
-    return own

@@ -12,7 +12,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import metrics_log
 from mtra_jax.runs.loggers import tensorboard
 from mtra_jax.runs.loggers.contract import RunDescription
-from mtra_jax.runs.sweeps import workers
+from mtra_jax.runs.sweeps import shares
 
 
 def read_lines(directory):
@@ -30,7 +30,7 @@ def write(directory, *, step, lines, active=True):
 
 def test_the_environment_has_the_number_of_runs_at_a_time(monkeypatch):
     assert metrics_log.environment([])["jobs"] == 1
-    variables = workers.environment(3)
+    variables = shares.environment(0, 3)
     monkeypatch.setenv(metrics_log.JOBS, variables[metrics_log.JOBS])
     assert metrics_log.environment([])["jobs"] == 3
 

@@ -1,7 +1,6 @@
 """Several runs at a time: the same figures, and all processes save and end together."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import locks
 from mtra_jax.runs.search import plan as search
 from mtra_jax.runs.search import run as searching
-from mtra_jax.runs.sweeps import sweep, workers
+from mtra_jax.runs.sweeps import shares, sweep, workers
 from mtra_jax.runs.training import loop
 from mtra_jax.runs.trials import run_specs
 
@@ -62,48 +61,6 @@ def scores(workdir):
     return {v["name"]: v["results"]["test"] for v in map(json.loads, lines)}
 
 
-# ---- shares of the machine
-
-
-def test_the_cores_are_divided(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 2, 3, 5, 6})
-    assert [workers.cores(place, 2) for place in (0, 1)] == [[2, 5, 7], [3, 6]]
-    assert [workers.cores(place, 6) for place in range(6)] == [
-        *([core] for core in (2, 3, 5, 6, 7)),
-        [2],
-    ]
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert workers.cores(0, 2) == []
-
-
-def test_the_memory_of_a_gpu_is_divided_unless_the_user_has_done_so(monkeypatch):
-    old, usual = workers.FRACTIONS
-    for name in workers.FRACTIONS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(workers.ALLOCATOR, "platform")
-    assert workers.environment(3)[usual] == "0.300"
-    assert workers.environment(3)[workers.ALLOCATOR] == "platform"
-    monkeypatch.setenv(old, "0.2")
-    assert workers.environment(3)[old] == "0.2"
-    # JAX refuses both.
-    assert usual not in workers.environment(3)
-
-
-def test_this_process_keeps_no_memory_of_a_gpu_and_does_not_say_so_to_the_workers(
-    monkeypatch,
-):
-    monkeypatch.delenv(workers.ALLOCATOR, raising=False)
-    monkeypatch.setattr(workers, "_set_here", [])
-    workers.start_devices(1)
-    assert workers.ALLOCATOR not in os.environ
-    # Restored at the end of the test, whatever is set in between.
-    monkeypatch.setitem(os.environ, workers.ALLOCATOR, "")
-    del os.environ[workers.ALLOCATOR]
-    workers.start_devices(2)
-    assert os.environ[workers.ALLOCATOR] == "platform"
-    assert workers.ALLOCATOR not in workers.environment(2)
-
-
 def test_what_cannot_be_divided_is_refused(tmp_path, monkeypatch):
     flags = [f"--workdir={tmp_path}/x", "--jobs=0"]
     expected = "--jobs 0: expected a whole number, at least 1"
@@ -118,19 +75,10 @@ def test_what_cannot_be_divided_is_refused(tmp_path, monkeypatch):
         "grid, or --jobs 1"
     )
     monkeypatch.setattr(jax, "process_count", lambda: 4)
-    assert answer(workers.start_devices, 2) == (
+    assert answer(shares.start_devices, 2) == (
         "--jobs 2: 4 processes run this command together; expected --jobs 1"
     )
     assert not (tmp_path / "x").exists()
-
-
-def test_a_device_of_one_process_is_refused(monkeypatch):
-    monkeypatch.setenv(workers.ALLOCATOR, "platform")
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert answer(workers.start_devices, 2) == (
-        "--jobs 2: a tpu serves one process at a time; expected --jobs 1"
-    )
-    workers.start_devices(1)
 
 
 # ---- processes that misbehave, in place of Python
