@@ -81,4 +81,4 @@ def _visible_gpus() -> list[str]:
         return []
     if named := os.environ.get(VISIBLE):
         return [name.strip() for name in named.split(",")]
-    return [*map(str, range(jax.local_device_count()))]
+    return [*map(str, range(devices.count_local()[0]))]

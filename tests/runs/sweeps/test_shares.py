@@ -49,7 +49,7 @@ def test_several_gpus_are_divided(named, num_gpus, num_workers, expected, monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(shares.VISIBLE, named)
     monkeypatch.setattr(shares.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(shares.jax, "local_device_count", lambda: num_gpus)
+    monkeypatch.setattr(shares.devices, "count_local", lambda: (num_gpus, num_gpus))
     own = [shares.environment(place, num_workers) for place in range(num_workers)]
     assert [(e[shares.VISIBLE], e[shares.FRACTIONS[1]]) for e in own] == expected
 
