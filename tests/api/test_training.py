@@ -309,7 +309,10 @@ def test_a_run_that_has_ended_holds_no_program(tmp_path):
 def test_a_model_that_is_dropped_holds_no_program(run):
     numbers = []
     for _ in range(2):
-        mtra_jax.load(run, cache_dir="").predict(["nice"], task="mood")
+        model = mtra_jax.load(run, cache_dir="")
+        model.predict(["nice"], task="mood")
+        model.evaluate(trained_models.own_tasks())
+        del model
         numbers.append(live_programs())
     assert numbers[0] == numbers[1]
 

@@ -24,6 +24,8 @@ from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
 from mtra_jax.types import Batch, Params
 
 Rows = Callable[[Model, Method, Params, Batch], jax.Array]
+MAPPING = "shard_map"
+"""`pmap` would hold the programs of a model when the model is long gone."""
 BATCH_TOKENS = (64, 512, 2048)
 """Tokens of the batches, places for padding included: for one text, for a few, for many."""
 TOKENS_PER_TEXT = 16
@@ -163,14 +165,8 @@ def program_of(saved: Saved, devices: list[jax.Device], rows: Rows) -> Program:
         method = build.make_method(model, choice, numbers)
         return rows(model, method, params, batch), {"losses": ()}
 
-    # Not `pmap`, which would hold the program when the model is long gone.
-    return Program(
-        run,
-        devices,
-        donate_first=False,
-        settings=(choice.numbers(),),
-        mapping="shard_map",
-    )
+    numbers = (choice.numbers(),)
+    return Program(run, devices, donate_first=False, settings=numbers, mapping=MAPPING)
 
 
 def outputs_of(model: Model, method: Method, params: Params, batch: Batch) -> jax.Array:

@@ -20,7 +20,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.reports import label_counts
 from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
 from mtra_jax.runs.directory.best_model import Saved
-from mtra_jax.runs.trained import scored_data
+from mtra_jax.runs.trained import prediction, scored_data
 from mtra_jax.runs.trained.scored_data import Options
 from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import Benchmark
@@ -128,7 +128,7 @@ def _summary(
     )
     corpus = corpora[batch.split]
     packed = _split(corpus, batch.size, devices, batch.shapes)
-    params = replicate(saved.params, devices)
+    params = replicate(saved.params, devices, prediction.MAPPING)
     outputs, _ = evaluate.predict_outputs(_forward(saved, devices), params, packed, bar)
     _, scores, _ = evaluate.score_outputs(outputs, corpus, benchmark)
     return metrics.summarize(scores, benchmark.select([*scores]).tasks)
@@ -162,7 +162,7 @@ def evaluate_saved(
     size += -size % len(devices)
     trained: tuple[packing.Shape, ...] = ()
     if size == config.batch_size:
-        # With the shapes of training, programs and figures are the same to the bit.
+        # With the shapes of training, figures are the same to the bit.
         trained = _shapes_of_training(directory, len(devices))
     batch = _Batch(split, size, trained)
     now = fingerprints.of_splits(examples)
@@ -187,7 +187,8 @@ def evaluate_saved(
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
     config = saved.config
     model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
-    return build.make_forward(model, preparation.choice_of(config), devices)
+    choice = preparation.choice_of(config)
+    return build.make_forward(model, choice, devices, mapping=prediction.MAPPING)
 
 
 def _shapes_of_training(directory: Path, num_devices: int) -> tuple[packing.Shape, ...]:
