@@ -54,7 +54,11 @@ def main(arguments: Sequence[str]) -> None:
     shares.start_devices(num_workers)
     command = shlex.join([*cli.command("sweep"), *arguments])
     plan = sweep.make_plan(chosen, workdir, overrides, command, only)
-    note = tuned_rows.difference(chosen.trials, chosen.tuning, overrides)
+    notes = [
+        tuned_rows.difference(chosen.trials, chosen.tuning, overrides),
+        plan.without_baseline(),
+    ]
+    note = "\n".join(filter(None, notes))
     if flags.dry_run:
         locks.check_usable(workdir)
         bars.write_line(
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
 def _train(plan: "Plan", note: str, num_workers: int, *, is_quiet: bool) -> "list[Job]":
     """Trains what has not finished; returns the jobs that failed.
 
-    `note`: how the runs differ from those of a search; "" if they do not.
+    `note`: what the user should know before, as lines.
     """
     from mtra_jax.reports import bars
     from mtra_jax.runs.directory import locks
@@ -85,8 +89,8 @@ def _train(plan: "Plan", note: str, num_workers: int, *, is_quiet: bool) -> "lis
     ):
         if not is_quiet:
             bars.write_line(study_listing.counted([plan]) + (note and f"\n{note}"))
-        elif note:
-            bars.write_log_line(f"warning: {note}")
+        for line in note.splitlines() if is_quiet else ():
+            bars.write_log_line(f"warning: {line}")
         try:
             return sweep.run_all(
                 plan,

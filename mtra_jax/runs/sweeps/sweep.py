@@ -51,6 +51,18 @@ class Plan(NamedTuple):
         """The number of jobs in `state`."""
         return sum(job.state == state for job in self.jobs)
 
+    def without_baseline(self) -> str:
+        """A line about rows to train whose baseline has no run, or ""."""
+        rows = {job.trial.name: job.trial for job in self.jobs}
+        present = {*rows, *(entry.name for entry in read(self.workdir))}
+        lacking: dict[str, list[str]] = {}
+        for name, trial in rows.items():
+            if (baseline := self.sweep.baseline_of(trial)) not in present:
+                lacking.setdefault(baseline, []).append(name)
+        parts = (f"{', '.join(names)} against {row}" for row, names in lacking.items())
+        listed = "; ".join(parts)
+        return listed and f"no Δp of {listed}, which is not among the rows of --only"
+
 
 def make_plan(
     sweep: run_specs.Sweep,

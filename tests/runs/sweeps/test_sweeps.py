@@ -355,6 +355,30 @@ def test_no_rows_are_not_all_rows(only, tmp_path, sweep_file):
     assert message.startswith(f"--only {only!r}: ")
 
 
+def test_rows_without_their_baseline_are_named_before_they_train(tmp_path, trainer):
+    trials = (
+        *run_specs.grid(["ew", "mtra"], "new_synthetic", (0,)),
+        *run_specs.grid(["uw", "dwa"], "new_synthetic", (0,), (), {"uw": "ew joint"}),
+        *run_specs.variants("ew", {"ew joint": ()}, "new_synthetic", (0,)),
+    )
+    own = run_specs.Sweep(trials, baseline="ew")
+
+    def lacking(*only):
+        plan = sweep.make_plan(own, tmp_path, SMALL, only=only)
+        return re.findall(
+            r"(?:of|;) ([a-z, ]+) against (ew joint|ew)", plan.without_baseline()
+        )
+
+    assert lacking() == lacking("uw", "ew joint", "ew") == lacking("ew", "mtra") == []
+    assert lacking("mtra", "uw", "dwa") == [
+        ("mtra, dwa", "ew"),
+        ("uw", "ew joint"),
+    ]
+    # A baseline that was trained before.
+    sweep.run_all(sweep.make_plan(own, tmp_path, SMALL, only=["ew"]), [].append)
+    assert lacking("mtra", "uw") == [("uw", "ew joint")]
+
+
 def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
     tmp_path, trainer
 ):
