@@ -25,7 +25,7 @@ RUN = "results.json"
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table, or writes it to a file; or draws the diagnostics of a run."""
-    from mtra_jax.reports import comparison, formats, joined
+    from mtra_jax.reports import comparison, end_of_run, formats, joined
 
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
@@ -76,6 +76,10 @@ def main(arguments: Sequence[str]) -> None:
         baseline = flags.baseline or comparison.baselines_of(entries)
         compared = comparison.compare(entries, flags.split or "test", baseline)
         table = formats.FORMATS[flags.format or "text"](compared)
+        if flags.format in (None, "text"):
+            runs = ((entry.name, entry.results) for entry in entries)
+            stuck = end_of_run.stuck_rows(runs, compared.tasks)
+            table += stuck and f"\n{stuck}"
     if flags.out is None:
         print(table + note)
         return

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 from mtra_jax.reports import (
+    comparable,
     intervals,
     ranks,
     run_tasks,
     seeds,
     significance,
-    split_sizes,
     tables,
     tuning,
     unread,
@@ -257,7 +257,7 @@ def compare(
     says. The methods are ranked by their means on each task.
 
     Raises:
-      InputError: `entries` is empty, or has no run of any baseline.
+      InputError: `entries` is empty, or has no run of the one `baseline`.
 
     Source: MTRA, appendix B.3 (Δp), section 4 (p). For the correction, the interval and
     the ranks see `significance`, `intervals` and `ranks`.
@@ -266,12 +266,11 @@ def compare(
         raise InputError("no finished run to compare")
     names = list(dict.fromkeys(entry.name for entry in entries))
     if isinstance(baseline, str):
+        if baseline not in names:
+            hint = did_you_mean(baseline, names)
+            raise InputError(f"unknown baseline {baseline!r}; {hint}")
         baseline = dict.fromkeys(names, baseline)
     chosen = list(dict.fromkeys(baseline[name] for name in names))
-    if not any(name in names for name in chosen):
-        raise InputError(
-            f"unknown baseline {chosen[0]!r}; {did_you_mean(chosen[0], names)}"
-        )
     tasks = entries[0].tasks
     summaries = {
         name: [entry.results[split] for entry in entries if entry.name == name]
@@ -286,7 +285,7 @@ def compare(
     corrected = significance.holm([row.p for row in rows])
     rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
-    notes = [split_sizes.note(((e.name, e.results) for e in entries), split)]
+    notes: list[str | None] = [comparable.note(entries, split)]
     notes += [_note(name, means, tasks) for name in chosen]
     num_seeds = {row.name: row.num_seeds for row in rows}
     notes.append(significance.unequal_note(num_seeds))

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,8 +13,8 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.methods import registry
-from mtra_jax.reports import bars, comparison, run_tasks
-from mtra_jax.runs.directory import layout, tasks_json
+from mtra_jax.reports import bars, comparison, run_tasks, seeds
+from mtra_jax.runs.directory import inputs_json, layout, tasks_json
 from mtra_jax.runs.sweeps import workers
 from mtra_jax.runs.sweeps.workers import Ending, Work
 from mtra_jax.runs.training import display
@@ -23,6 +23,8 @@ from mtra_jax.runs.trials import run_specs, tuned_rows
 from mtra_jax.tasks import OWN
 
 RESULTS = "results.jsonl"
+HASH_DIGITS = 16
+"""Hexadecimal digits of a hash that tell data apart."""
 State = Literal["finished", "begun", "new"]
 
 
@@ -79,8 +81,8 @@ def make_plan(
     """
     tuned_rows.check_overrides(sweep.tuning, overrides)
     _check_rows(sweep, only)
-    jobs, current = [], training.CurrentInputs()
-    tasks = {_tasks_of(entry): f"{workdir / RESULTS}" for entry in read(workdir)[:1]}
+    jobs, current, ended = [], training.CurrentInputs(), read(workdir)
+    tasks = {_tasks_of(entry): f"{workdir / RESULTS}" for entry in ended[:1]}
     for trial in sorted(sweep.trials, key=lambda trial: trial.seed):
         if only and trial.name not in only:
             continue
@@ -94,6 +96,7 @@ def make_plan(
             )
         directory = workdir / trial.directory
         layout.check(config, directory)
+        _check_other_seeds(trial, workdir, overrides, ended)
         training.check_inputs(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
@@ -111,6 +114,20 @@ def _check_rows(sweep: run_specs.Sweep, only: Sequence[str]) -> None:
                 f"{', '.join(rows)}, or --config FILE:NAME of a sweep that has it"
             )
         raise InputError(f"--only {name}: {did_you_mean(name, rows)}")
+
+
+def _check_other_seeds(
+    trial: run_specs.Trial,
+    workdir: Path,
+    overrides: Sequence[tuple[str, str]],
+    ended: Sequence[comparison.Entry],
+) -> None:
+    """Raises InputError if a run of the row that has ended has another configuration."""
+    for entry in ended:
+        if entry.name == trial.name and entry.seed != trial.seed:
+            other = trial._replace(seed=entry.seed)
+            config = run_specs.config_of(other, overrides)
+            layout.check(config, workdir / other.directory)
 
 
 def _tasks_of(entry: comparison.Entry) -> tuple[str, tuple[str, ...]]:
@@ -299,9 +316,20 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
         **({} if tasks is None else {"tasks": tasks}),
+        **_contents(job, results),
         **_tuned(plan, trial),
         "results": results,
     }
+
+
+def _contents(job: Job, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The beginning of the hash of each task's examples, by split."""
+    contents = {}
+    for split in comparison.SPLITS:
+        names = [name for name in results[split] if name != seeds.AVG]
+        if hashes := inputs_json.hashes(job.directory, names, split):
+            contents[split] = {name: h[:HASH_DIGITS] for name, h in hashes.items()}
+    return {"contents": contents} if contents else {}
 
 
 def _tuned(plan: Plan, trial: run_specs.Trial) -> dict[str, Any]:

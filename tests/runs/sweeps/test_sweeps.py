@@ -430,6 +430,40 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
     assert json.loads((directory / "config.json").read_text())["epochs"] == 4
 
 
+def test_a_line_tells_other_examples_of_the_same_number_apart(
+    tmp_path, trainer, monkeypatch, capsys
+):
+    one = run_specs.Sweep(run_specs.grid(["ew", "tw"], "new_synthetic", (0,)))
+    for name, text in (("a", "so"), ("b", "no"), ("c", "no")):
+        part = sources.Examples([text], np.array([1], np.int32))
+        monkeypatch.setitem(DATA["irony"], "test", part)
+        seed = "abc".index(name)
+        run_all(tmp_path / name, run_specs.with_seeds(one, [seed]))
+    lines = {name: lines_of(tmp_path / name)[0] for name in "abc"}
+    contents = {name: line["contents"] for name, line in lines.items()}
+    assert contents["a"].keys() == {"test"}
+    assert contents["a"] != contents["b"] == contents["c"]
+    script("report")([str(tmp_path / name) for name in "abc"])
+    assert "other test examples: irony (ew seed 0, ew seed 1)" in (
+        capsys.readouterr().out
+    )
+    script("report")([str(tmp_path / name) for name in "bc"])
+    assert "not comparable" not in capsys.readouterr().out
+
+
+def test_other_seeds_of_a_row_need_the_same_configuration(tmp_path, trainer):
+    one = run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (0,)))
+    run_all(tmp_path, one, [*SMALL, ("epochs", "2")])
+    more = run_specs.with_seeds(one, [1])
+    with pytest.raises(InputError) as error:
+        sweep.make_plan(more, tmp_path, [*SMALL, ("epochs", "3")])
+    assert_mentions(error.value, tmp_path / "ew" / "seed0", "epochs", 2, 3)
+    # Other rows may differ, and paths may move.
+    tw = run_specs.Sweep(run_specs.grid(["tw"], "new_synthetic", (1,)), baseline="tw")
+    sweep.make_plan(tw, tmp_path, [*SMALL, ("epochs", "3")])
+    sweep.make_plan(more, tmp_path, [*SMALL, ("epochs", "2"), ("data.dir", "x")])
+
+
 def test_a_line_has_the_baseline_of_its_row(tmp_path, trainer, capsys):
     trials = (*THREE.trials[:4], *(t._replace(baseline="tw") for t in THREE.trials[4:]))
     of = run_specs.Sweep(trials)
@@ -771,7 +805,7 @@ def test_a_quiet_sweep_prints_the_table_and_problems_only(
     )
 
 
-def test_a_quiet_sweep_without_a_table_prints_nothing(
+def test_a_quiet_sweep_without_a_finished_run_prints_nothing(
     tmp_path, sweep_file, trainer, capsys
 ):
     trainer.broken = {("ew", 0), ("ew", 1)}
@@ -780,7 +814,7 @@ def test_a_quiet_sweep_without_a_table_prints_nothing(
         script("sweep")([*flags, "--config.tasks=irony,intensity"])
     output, problems = capsys.readouterr()
     assert output == ""
-    assert problems.splitlines()[-1] == "no table without a finished run of ew"
+    assert problems.splitlines()[-1] == "no finished run"
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -802,7 +836,7 @@ def test_a_problem_of_a_run_is_passed_on_with_its_name(
     assert len(said) == (0 if quiet else 4)
 
 
-def test_the_script_has_no_table_without_the_baseline(
+def test_the_table_of_the_script_has_no_changes_without_the_baseline(
     tmp_path, sweep_file, trainer, capsys
 ):
     trainer.broken = {("ew", 0), ("ew", 1)}
@@ -814,7 +848,10 @@ def test_the_script_has_no_table_without_the_baseline(
                 "--config.tasks=irony,intensity",
             ]
         )
-    assert capsys.readouterr().out.endswith("no table without a finished run of ew\n")
+    output = capsys.readouterr().out
+    (row,) = [line for line in output.splitlines() if line.startswith("tw ")]
+    assert row.split()[-2:] == ["-", "-"]  # Δp and p
+    assert "ew: it has no finished run" in output
 
 
 @pytest.fixture

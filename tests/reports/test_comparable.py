@@ -1,0 +1,61 @@
+"""What keeps the runs of one table from being compared."""
+
+from mtra_jax.reports import comparable, comparison
+from mtra_jax.tasks import BENCHMARKS
+
+TASKS = BENCHMARKS["synthetic"].select(["irony"]).tasks
+SAME = {"test": {"irony": "1f"}}
+
+
+def run(name, seed, contents=None, number=9, method="ew", **overrides):
+    results = {"examples": {"irony": {"test": number}}}
+    values = {
+        "method": method,
+        "preset": "tiny_synthetic",
+        "overrides": {key.replace("__", "."): text for key, text in overrides.items()},
+    }
+    if contents is not None:
+        values["contents"] = contents
+    return comparison.Entry(name, seed, TASKS, results, values)
+
+
+def note(*runs):
+    return comparable.note(runs, "test")
+
+
+def test_equal_settings_and_examples_need_no_word():
+    rate, same = {"learning_rate": "3e-4"}, {"learning_rate": "0.0003"}
+    runs = [run("ew", 0, SAME, **rate), run("ew", 1, SAME, **same)]
+    assert note(*runs, run("mtra", 0, SAME, epochs="9")) == ""
+    assert note() == ""
+
+
+def test_keys_that_leave_the_figures_as_they_are_may_differ():
+    assert note(run("ew", 0, data__dir="a"), run("ew", 1, devices="2")) == ""
+    assert "sampling" in note(run("ew", 0), run("ew", 1, sampling="joint"))
+
+
+def test_settings_that_differ_within_a_row_are_named():
+    runs = [
+        run(name, seed, epochs=epochs, **rest)
+        for name in ("ew", "si")
+        for seed, epochs, rest in ((3, "2", {"batch_size": "16"}), (4, "1", {}))
+    ]
+    assert note(*runs, run("tw", 0), run("tw", 1)) == (
+        "not comparable, seeds of ew, si differ in epochs (2, 1), batch_size (16, the "
+        "preset's)"
+    )
+    assert "method (ew, mtra)" in note(run("ew", 0), run("ew", 1, method="mtra"))
+
+
+def test_other_examples_are_named_by_number_or_else_by_content():
+    other = {"test": {"irony": "2e"}, "validation": {"irony": "3d"}}
+    assert note(run("ew", 0, SAME), run("ew", 1, other)) == (
+        "not comparable, other test examples: irony (ew seed 0, ew seed 1)"
+    )
+    assert comparable.note([run("a", 0, SAME), run("b", 1, other)], "validation") == ""
+    # Lines of older versions have no hashes.
+    assert note(run("ew", 0, SAME), run("ew", 1)) == ""
+    assert note(run("a", 0, SAME), run("b", 1, other, number=8)) == (
+        "not comparable, the numbers of test examples differ: irony 9 (a), 8 (b)"
+    )
