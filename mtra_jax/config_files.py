@@ -31,7 +31,7 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
     """FILE, and the result of its `function(NAME)`, for `spec` FILE:NAME.
 
     `preset_files.find` looks FILE up. Errors inside this package, called by the file, pass
-    through unchanged.
+    through; InputErrors begin with the line of the call.
 
     Raises:
       InputError: no such file or function (`example` has one), or an error in the file.
@@ -43,7 +43,10 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
         if not hasattr(module, function):
             raise InputError(f"{path}: no function {function}; see {example}")
         return path, getattr(module, function)(name)
-    except InputError:
+    except InputError as error:
+        # One that a function of this package raised, called by the file.
+        if _is_internal(error, path):
+            raise InputError(f"{_place(error, path)}: {error}") from error
         raise
     except (Exception, SystemExit) as error:  # user code raises any type
         if not _is_internal(error, path):

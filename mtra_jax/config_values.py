@@ -218,8 +218,7 @@ def _check_tasks(config: ConfigDict) -> None:
         BENCHMARKS[config.benchmark].select(config.tasks)
     elif not config.tasks:
         raise InputError(
-            "data.tasks is empty; own tasks need --tasks FILE, or "
-            "--config.data.tasks=FILE, a TOML file"
+            "data.tasks is empty; own tasks need --config.data.tasks=FILE, a TOML file"
         )
 
 

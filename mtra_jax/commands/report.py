@@ -25,7 +25,7 @@ RUN = "results.json"
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table, or writes it to a file; or draws the diagnostics of a run."""
-    from mtra_jax.reports import comparison, end_of_run, formats, joined
+    from mtra_jax.reports import comparison, formats, joined
 
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
@@ -73,13 +73,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.grid is not None:
         table, note = _grid(entries, flags)
     else:
-        baseline = flags.baseline or comparison.baselines_of(entries)
-        compared = comparison.compare(entries, flags.split or "test", baseline)
-        table = formats.FORMATS[flags.format or "text"](compared)
-        if flags.format in (None, "text"):
-            runs = ((entry.name, entry.results) for entry in entries)
-            stuck = end_of_run.stuck_rows(runs, compared.tasks)
-            table += stuck and f"\n{stuck}"
+        table = _compared(entries, flags)
     if flags.out is None:
         print(table + note)
         return
@@ -87,6 +81,20 @@ def main(arguments: Sequence[str]) -> None:
         _write(Path(flags.out), f"{table}\n", paths)
     except OSError as error:
         raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _compared(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
+    """The table of the runs; as text with a line on tasks that learned nothing."""
+    from mtra_jax.reports import comparison, end_of_run, formats
+
+    baseline = flags.baseline or comparison.baselines_of(entries)
+    compared = comparison.compare(entries, flags.split or "test", baseline)
+    table = formats.FORMATS[flags.format or "text"](compared)
+    if flags.format not in (None, "text"):
+        return table
+    runs = ((entry.name, entry.results) for entry in entries)
+    stuck = end_of_run.stuck_rows(runs, compared.tasks)
+    return f"{table}\n{stuck}" if stuck else table
 
 
 def _write(out: Path, text: str, results: Sequence[Path]) -> None:

@@ -18,7 +18,7 @@ from mtra_jax.runs.search.results import Try
 from mtra_jax.runs.sweeps import workers
 from mtra_jax.runs.sweeps.workers import Work
 from mtra_jax.runs.training import run as training
-from mtra_jax.runs.trials import found_toml, spaces, validation_run
+from mtra_jax.runs.trials import found_toml, spaces, tuned_rows, validation_run
 from mtra_jax.runs.trials.found_toml import Chosen
 from mtra_jax.runs.trials.run_specs import Trial
 from mtra_jax.runs.trials.spaces import Point
@@ -186,11 +186,12 @@ def _write(planned: Search, name: str, tries: Sequence[Try]) -> None:
     elif not rows:
         path.unlink(missing_ok=True)
         return
+    shown = {k: v for k, v in planned.overrides if k == tuned_rows.DATA}
     head = {
         "space": planned.kind,
         "seed": planned.seed,
         "command": planned.command,
-        "overrides": search.settings(planned)["overrides"],
+        "overrides": search.settings(planned)["overrides"] | shown,
     }
     found_toml.write(path, head, rows.values(), planned.preset)
 

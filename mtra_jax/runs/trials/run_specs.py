@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -13,6 +13,8 @@ from mtra_jax.runs.trials.found_toml import OWN_KEYS, Tuning
 
 Overrides = tuple[tuple[str, str], ...]
 """(dotted key, text), as on a command line."""
+Settings = Mapping[str, Any] | Sequence[tuple[str, Any]]
+"""The same in a file of sweeps, where values may also be numbers or truth values."""
 
 
 class Trial(NamedTuple):
@@ -56,36 +58,78 @@ class Sweep(NamedTuple):
 def grid(
     methods: Iterable[str],
     preset: str,
-    seeds: Sequence[int],
-    overrides: Overrides = (),
+    seeds: Iterable[int],
+    overrides: Settings = (),
     baselines: Mapping[str, str] | None = None,
 ) -> tuple[Trial, ...]:
     """Every method with every seed; rows are named after the methods.
 
     `baselines`: by method, the baseline of its row if it is not the sweep's.
+
+    Raises:
+      InputError: `overrides` are no pairs, or `seeds` no whole numbers.
     """
     own = baselines or {}
     return tuple(
-        Trial(method, method, preset, seed, tuple(overrides), own.get(method, ""))
+        Trial(method, method, preset, seed, _pairs(overrides), own.get(method, ""))
         for method in methods
-        for seed in seeds
+        for seed in _numbers(seeds)
     )
 
 
 def variants(
     method: str,
-    changes: Mapping[str, Overrides],
+    changes: Mapping[str, Settings],
     preset: str,
-    seeds: Sequence[int],
-    overrides: Overrides = (),
+    seeds: Iterable[int],
+    overrides: Settings = (),
     baseline: str = "",
 ) -> tuple[Trial, ...]:
-    """One method with every seed under each of `changes`: row name -> overrides."""
+    """One method with every seed under each of `changes`: row name -> overrides.
+
+    Raises:
+      InputError: overrides are no pairs, or `seeds` no whole numbers.
+    """
     return tuple(
-        Trial(name, method, preset, seed, (*overrides, *change), baseline)
+        Trial(name, method, preset, seed, _pairs(overrides) + _pairs(change), baseline)
         for name, change in changes.items()
-        for seed in seeds
+        for seed in _numbers(seeds)
     )
+
+
+def _pairs(settings: Settings) -> Overrides:
+    """Keys and values as the text of a command line.
+
+    >>> _pairs({"epochs": 10, "method.logarithm": False, "tasks": ("irony", "stance")})
+    (('epochs', '10'), ('method.logarithm', 'false'), ('tasks', 'irony,stance'))
+    """
+    pairs = settings.items() if isinstance(settings, Mapping) else settings
+    listed = [*pairs] if isinstance(pairs, Iterable) else [pairs]
+    for pair in listed:
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not isinstance(pair[0], str):
+            raise InputError(
+                f"overrides {shown(settings)}; expected pairs of a key and a value, such "
+                'as (("epochs", 10), ("sampling", "joint")), or a dictionary'
+            )
+    return tuple((key, _text(value)) for key, value in listed)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(map(_text, value))
+    return str(value)
+
+
+def _numbers(seeds: Iterable[int]) -> tuple[int, ...]:
+    numbers = [*seeds] if isinstance(seeds, Iterable) else [seeds]
+    if not isinstance(seeds, Iterable) or any(type(n) is not int for n in numbers):
+        raise InputError(
+            f"seeds {shown(seeds)}; expected whole numbers, such as (0, 1, 2)"
+        )
+    return tuple(numbers)
 
 
 def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:

@@ -11,6 +11,9 @@ from mtra_jax.runs.trials.found_toml import HEAD, OWN_KEYS, Tuning
 from mtra_jax.runs.trials.run_specs import Overrides, Sweep, Trial
 from mtra_jax.tasks import BENCHMARKS, OWN
 
+DATA = "data.tasks"
+"""Own tasks may move, but others are more often the reason for another path."""
+
 
 def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
     """The sweep with the values that `tuning` has for the methods of its rows.
@@ -111,6 +114,8 @@ def difference(
     ]
     pairs = (*tuning.overrides, *shared, *overrides)
     hidden = {*searched, *layout.FREE_KEYS, *OWN_KEYS}
+    if DATA in dict(tuning.overrides):  # files of older versions lack it
+        hidden.remove(DATA)
     keys = dict.fromkeys(key for key, _ in pairs if key not in hidden)
     there: dict[str, list[str]] = {key: [] for key in keys}
     here: dict[str, list[str]] = {key: [] for key in keys}

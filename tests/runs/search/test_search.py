@@ -720,6 +720,13 @@ def test_a_search_under_other_conditions_than_the_runs_is_one_line(tuning):
         f"{tuning.path}: found with data.fraction=1.0, batch_size=128, data.max_shapes=0; "
         "these runs have data.fraction=0.2, batch_size=64, data.max_shapes=3"
     )
+    own = tuning._replace(preset="own", overrides=(("data.tasks", "a.toml"),))
+    assert line(own, ("data.tasks", "a.toml"), name="own") == ""
+    assert line(own, ("data.tasks", "b.toml"), name="own") == (
+        f"{tuning.path}: found with data.tasks=a.toml; these runs have data.tasks=b.toml"
+    )
+    old = own._replace(overrides=())
+    assert line(old, ("data.tasks", "b.toml"), name="own") == ""
     wrong = tuning._replace(overrides=(("epoch", "2"),))
     assert answer(line, wrong).startswith(
         f"{tuning.path}: search.overrides: unknown key --config.epoch; did you mean epochs"

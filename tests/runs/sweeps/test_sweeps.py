@@ -638,6 +638,36 @@ def get_sweep(name):
 """
 
 
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
+        ('grid(["ew"], "new_synthetic", 0)', ["seeds 0"]),
+        ('grid(["ew"], "new_synthetic", ("0",))', ["seeds ('0',)"]),
+        ('grid(["ew"], "new_synthetic", [0], ("epochs", 3))', ["('epochs', 3)"]),
+        ('grid(["ew"], "new_synthetic", [0], None)', ["overrides None"]),
+        ('variants("ew", {"x": {3: "a"}}, "new_synthetic", [0])', ["{3: 'a'}"]),
+    ],
+)
+def test_a_wrong_call_in_a_file_of_sweeps_is_one_line(call, parts, tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        FILE.replace('grid(name.split("+"), "new_synthetic", (0, 1))', call)
+    )
+    with pytest.raises(InputError) as error:
+        run_specs.load(f"{path}:any")
+    assert_mentions(error.value, f"{path}:5", *parts, "expected")
+
+
+def test_values_in_a_file_of_sweeps_are_those_of_python():
+    shared = {"epochs": 3, "learning_rate": 1e-3}
+    change = {"x": [("method.logarithm", False), ("tasks", ("irony", "stance"))]}
+    (trial,) = run_specs.variants("mtra", change, "new_synthetic", [0], shared)
+    config = run_specs.config_of(trial)
+    assert (config.epochs, config.learning_rate) == (3, 1e-3)
+    assert config.method.logarithm is False
+    assert config.tasks == ("irony", "stance")
+
+
 @pytest.fixture
 def sweep_file(tmp_path):
     path = tmp_path / "own.py"
