@@ -42,7 +42,7 @@ class Model:
     """A trained model of one or more tasks.
 
     Programs are compiled at the first call for each of a few shapes, and stay with the
-    object: later calls are quick. `results`: as in `results.json`; None if the run has
+    object until it is dropped, or `mtra_jax.train` ends: later calls are quick. `results`: as in `results.json`; None if the run has
     not finished.
     """
 

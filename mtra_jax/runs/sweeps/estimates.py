@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax.data.examples import Data
 from mtra_jax.methods import registry
+from mtra_jax.reports import bars
 from mtra_jax.runs.trained.analyses import FORWARD_AND_BACKWARD, Analysis
 from mtra_jax.runs.training import preparation, step_cost, task_gradients
 
@@ -83,6 +84,7 @@ def from_step(config: ConfigDict) -> Rates:
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
+    bars.write_log_line("measuring a training step, to estimate the time")
     cost = step_cost.of(config, FEW_STEPS)
     units = FORWARD_AND_BACKWARD * passes(config) * cost.num_texts
     origin = (
