@@ -155,6 +155,16 @@ def floats(name: str, tree: Tree) -> None:
             )
 
 
+def parameters(params: Tree) -> None:
+    """Raises ValueError if `params`, of a balancer's `init`, is missing or no float."""
+    if params is None:
+        raise ValueError(
+            "`params` must be the second argument of `init` for this balancer, or the "
+            "representation with `represent`; found None."
+        )
+    floats("params", params)
+
+
 def present(values: Any, count: int) -> jax.Array:
     """Returns `values` as bool [T]; all True for None.
 

@@ -91,8 +91,9 @@ class Combined(NamedTuple):
 class Balancer(NamedTuple):
     """A method of balancing, as an optax transformation is `init` and `update`.
 
-    `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes the parameters as
-    a second argument. `combine(inputs, state)` is pure and works under `jit`.
+    `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes as a second
+    argument what the gradients are taken by: the parameters, or with `represent` the
+    representation. `combine(inputs, state)` is pure and works under `jit`.
     """
 
     init: Callable[..., State]

@@ -69,17 +69,18 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
 
     The excess risk of a task is estimated by Σ g² / √(Σ over steps g²), and divided by its
     value in the first step. The weights start at 1/T and are multiplied by exp(rate times
-    the excess), then divided by their sum. The memory holds the sums of squares: T times
-    the size of the parameters.
+    the excess), then divided by their sum. The memory holds the sums of squares, T times
+    the size of the parameters: `init(T, params)`, or `init(T, z)` with `represent`.
 
     Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", Eq. 6-9.
 
     Raises:
-      ValueError: `rate` is not positive.
+      ValueError: `rate` is not positive. `init`: `params` are missing.
     """
     checks.positive("rate", rate)
 
-    def init(count: int, params: Tree) -> State:
+    def init(count: int, params: Tree = None) -> State:
+        checks.parameters(params)
         squares = jax.tree.map(lambda p: jnp.zeros((count, *jnp.shape(p))), params)
         logits, first = jnp.zeros(count), jnp.zeros(count)
         return State(memory=(squares, logits, first))

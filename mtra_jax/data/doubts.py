@@ -14,15 +14,23 @@ _MOST_WARNINGS = 3  # of misspelt labels, for each task
 
 
 def warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
-    """Warns if test texts of a task are training texts, too."""
-    if not {"train", "test"} <= splits.keys():
+    """Warns if test or validation texts of a task are training texts, too.
+
+    Figures of such a test set are too good; such a validation set chooses the epoch and
+    the thresholds by texts that were learned.
+    """
+    if "train" not in splits:
         return
     train = set(_texts(splits["train"]))
-    shared = sum(text in train for text in _texts(splits["test"]))
-    if shared:
+    counts = []
+    for name in ("test", "validation"):
+        texts = [*_texts(splits[name])] if name in splits else []
+        if shared := sum(text in train for text in texts):
+            counts.append(f"{shared} of {len(texts)} {name} texts")
+    if counts:
         warnings.warn(
-            f"{entry.place}: {entry.task.name}: {shared} of "
-            f"{len(splits['test'].texts)} test texts are training texts too",
+            f"{entry.place}: {entry.task.name}: {' and '.join(counts)} are training texts "
+            "too",
             stacklevel=caller_level(),
         )
 

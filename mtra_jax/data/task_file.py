@@ -46,7 +46,7 @@ def load(
 
     Labels that the file does not list are those of the training data: in the order of
     numbers if all are numbers, otherwise by code point. Warns of such a label that
-    looks like a misspelling, and of test texts that are training texts too.
+    looks like a misspelling, and of test and validation texts that are training texts.
 
     Raises:
       InputError: as `task_entries.read`, `tables.rows` and `hub.open_splits`; a task or

@@ -108,6 +108,19 @@ METHODS: dict[str, Entry] = {
 }
 
 
+VARIANTS = {
+    "ew sum": "ew with --config.method.reduction=sum",
+    "ew joint": "ew with --config.sampling=joint",
+    "ew tuned": "ew with values of --config.weight_decay and --config.head_dropout",
+    "mtra w/o TA": "mtra with --config.method.task_alignment=false",
+    "mtra w/o SA": "mtra with --config.method.self_alignment=false",
+    "mtra w/o SI": "mtra with --config.method.logarithm=false",
+    "mtra w/o all": "mtra with --config.method.task_alignment=false "
+    "--config.method.self_alignment=false --config.method.logarithm=false",
+}
+"""Rows of sweeps and spaces of searches that are no methods: what makes them of one."""
+
+
 def of_papers() -> list[str]:
     """The methods that the papers of MTRA and InfoMTL compare."""
     return [name for name, entry in METHODS.items() if entry.in_papers]
@@ -149,7 +162,11 @@ def sampling(name: str) -> str:
 
 def _entry(name: str) -> Entry:
     if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; {did_you_mean(name, METHODS)}")
+        # A search names a row "ew sum" of a sweep `ew_sum`.
+        rows = {row.lower(): text for row, text in VARIANTS.items()}
+        variant = rows.get(re.sub("[-_ ]+", " ", name).lower())
+        hint = f"did you mean {variant}?" if variant else did_you_mean(name, METHODS)
+        raise InputError(f"unknown method {name!r}; {hint}")
     return METHODS[name]
 
 

@@ -34,7 +34,7 @@ def figure(metric: metrics.Metric, value: float | None) -> str:
     """
     if value is None or math.isnan(value):
         return MISSING
-    return format(value, digits(metric, value))
+    return format(value, f"z{digits(metric, value)}")  # "z": no sign before a zero
 
 
 def digits(metric: metrics.Metric, value: float) -> str:
@@ -275,7 +275,7 @@ def _cells(
         ]
         average = summary.get("avg")
         is_missing = average is None or math.isnan(average)
-        body.append([name, *cells, MISSING if is_missing else f"{average:.2f}"])
+        body.append([name, *cells, MISSING if is_missing else f"{average:z.2f}"])
     if baseline is not None:
         heads.append(("", "Δp"))
         for cells, summary in zip(body, rows.values(), strict=True):
@@ -302,4 +302,4 @@ def _improvement(summary: Summary, baseline: Summary, tasks: Sequence[Task]) -> 
     except (KeyError, TypeError, ValueError):
         # A figure is missing, or one of the baseline is too small: see `_notes`.
         return MISSING
-    return format(improvement, "+.2f")
+    return format(improvement, "+z.2f")

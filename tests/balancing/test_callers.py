@@ -213,6 +213,20 @@ def test_options_out_of_range_are_refused(make):
         make()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        ((), "found None."),
+        (({},), "found none."),
+        (({"w": np.arange(3)},), "found int"),
+    ],
+)
+def test_an_init_without_the_parameters_that_it_needs_is_refused(arguments, end):
+    with pytest.raises(ValueError, match=r"^`params` must ") as error:
+        balancing.excess_mtl().init(3, *arguments)
+    assert end in str(error.value)
+
+
 def test_a_state_can_be_donated():
     balancer = balancing.dwa(2)
     step = jax.jit(

@@ -22,7 +22,7 @@ PASSES = {
     Reads.GRAMIAN: "Gramian",
     Reads.GRADIENTS: "gradients",
 }
-FIRST, SECOND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FIRST, SAMO, SECOND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def balancers():
@@ -107,6 +107,41 @@ def test_the_loop_of_the_page_trains_parameters_and_weights(problem, name):
         # At the minimum ℓ = 2.5 and exp(−s) ℓ = 1/2.
         np.testing.assert_allclose(learned, [math.log(5)] * 2, atol=0.05)
     assert bool(jax.tree.leaves(learned)) == (name in ("uw", "gradnorm"))
+
+
+def test_the_owners_of_the_page_select_the_parameters_that_the_balancer_compares():
+    """At a small ρ the gradients are those of `select`, the heads' of one task."""
+    weights = jnp.array([[1.0, 2.0], [3.0, -1.0]])
+
+    def losses_fn(params):
+        scores = jnp.tanh(weights @ params["encoder"]["w"])
+        return (scores * jnp.stack(params["heads"]) - 1) ** 2
+
+    balancer = balancing.mgda()
+    names = {"jax": jax, "balancing": balancing}
+    exec(SAMO, {**names, "losses_fn": losses_fn, "balancer": balancer}, names)
+    heads = [jnp.array(1.0), jnp.array(2.0)]
+    params = {"encoder": {"w": jnp.array([0.1, 0.2])}, "heads": heads}
+    state, rng = balancer.init(2), jax.random.key(0)
+    (_, aux), gradient, _ = names["step"](params, state, rng=rng)
+    selected = balancing.value_and_grad(
+        losses_fn, balancer, select=lambda _: {"encoder": True, "heads": False}
+    )
+    (_, expected_aux), expected, _ = selected(params, state)
+    np.testing.assert_allclose(aux.weights, expected_aux.weights, atol=0.02)
+    assert jax.tree.structure(gradient) == jax.tree.structure(expected)
+    for own, other in zip(*map(jax.tree.leaves, (gradient, expected)), strict=True):
+        np.testing.assert_allclose(own, other, atol=0.02)
+    whole = balancing.samo_value_and_grad(losses_fn, balancer)
+    _, shared, _ = whole(params, state, rng=rng)
+    assert abs(shared["heads"][1] - gradient["heads"][1]) > 0.1
+
+
+def test_all_arguments_of_both_transformations_are_on_the_page():
+    for transformation in (balancing.value_and_grad, balancing.samo_value_and_grad):
+        for own in inspect.signature(transformation).parameters.values():
+            if own.kind is own.KEYWORD_ONLY:
+                assert re.search(rf"`[^`]*\b{own.name}\b[^`]*`", PAGE), own.name
 
 
 def test_the_balancer_of_the_page_weighs_by_inverse_losses():

@@ -449,24 +449,37 @@ def test_labels_of_a_benchmark_are_those_it_was_trained_with(tmp_path):
     assert_mentions(error.value, f"{path}:1", "['y', 'z']", "['z', 'y']")
 
 
-def test_test_texts_that_are_training_texts_are_counted(tmp_path):
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (["train", "test"], "2 of 3 test texts are training texts too"),
+        (["train", "validation"], "1 of 2 validation texts are training texts too"),
+        (
+            ["train", "validation", "test"],
+            "2 of 3 test texts and 1 of 2 validation texts are training texts too",
+        ),
+        (["validation", "test"], None),
+    ],
+)
+def test_texts_of_other_splits_that_are_training_texts_are_counted(
+    tmp_path, splits, expected
+):
     rows = "text,label\n{}\n"
     write(
         tmp_path,
         a_csv=rows.format("a,x\nb,y\nc,x"),
         b_csv=rows.format("a,y\n b,y\nd,y"),
+        c_csv=rows.format("c,y\nd,x"),
     )
-    toml = '[t]\nfiles = { train = "a.csv", validation = "a.csv", test = "b.csv" }'
+    toml = '[t]\nfiles = { train = "a.csv", validation = "c.csv", test = "b.csv" }'
     path = write(tmp_path, tasks_toml=toml)
-    with pytest.warns(UserWarning, match=r"2 of 3 test texts are training") as record:
-        task_file.load(path, splits=["train", "test"])
-    (line,) = [str(warning.message) for warning in record]
-    assert line.startswith(f"{path}:1: t: ")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        task_file.load(path, splits=["test"])
-        write(tmp_path, b_csv=rows.format("e,y"))
-        task_file.load(path, splits=["train", "test"])
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        task_file.load(path, splits=splits)
+        write(tmp_path, b_csv=rows.format("e,y"), c_csv=rows.format("e,y"))
+        task_file.load(path, splits=splits)
+    lines = [str(warning.message) for warning in record]
+    assert lines == ([f"{path}:1: t: {expected}"] if expected else [])
 
 
 def test_splits_that_are_a_share_are_named_with_the_key_that_scores_all(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.methods.contract import Method, Needs
+from mtra_jax.runs.trials import run_specs, spaces
 
 
 def test_options_are_the_keywords_of_the_factory():
@@ -41,6 +42,33 @@ def test_an_unknown_method_is_reported_with_the_nearest_name(name, expected):
     assert str(error.value).startswith(expected)
     if not name:
         assert str(error.value).endswith(f"known: {', '.join(registry.METHODS)}")
+
+
+def other_rows():
+    """Rows of sweeps and spaces of searches that are no methods; the flags that they set."""
+    rows = {}
+    for name in ("synthetic", "ablations_synthetic"):
+        for trial in run_specs.load(f"configs/sweep.py:{name}").trials:
+            rows[trial.name] = [f"--config.{k}={text}" for k, text in trial.overrides]
+    search = spaces.load("tiny_synthetic")
+    shared = search["ew"].axes
+    for name, space in search.items():
+        axes = [f"--config.{axis.key}" for axis in space.axes if axis not in shared]
+        rows[name] = axes + [f"--config.{key}={text}" for key, text in space.fixed]
+    return {name: flags for name, flags in rows.items() if name not in registry.METHODS}
+
+
+def test_rows_that_are_no_methods_are_refused_with_the_flags_that_make_them():
+    rows = other_rows()
+    assert {"ew sum", "ew joint", "ew_sum", "ew_tuned", "mtra w/o all"} <= rows.keys()
+    for name, flags in (*rows.items(), ("EW-Sum", rows["ew_sum"])):
+        with pytest.raises(InputError) as error:
+            registry.options(name)
+        start, hint = str(error.value).split("; ")
+        assert start == f"unknown method {name!r}"
+        words = hint.removesuffix("?").split()
+        assert [word for word in words if word.startswith("--")] == flags
+        assert name.lower().startswith(words[words.index("with") - 1])
 
 
 @pytest.mark.parametrize("name", registry.METHODS)

@@ -75,6 +75,18 @@ def test_a_missing_figure_is_a_dash():
     assert len(actual[-1]) == len(actual[-2])
 
 
+def test_a_negative_number_that_rounds_to_zero_has_no_minus():
+    task = Task("t", "T", "regression", ("x",), ("pearson",))
+    rows = {
+        "EW": {"t": {"pearson": 50.0}, "avg": 50.0},
+        "MTRA": {"t": {"pearson": 49.999}, "avg": 49.999},
+        "none": {"t": {"pearson": -0.001}, "avg": -0.001},
+    }
+    _, _, _, other, zero = tables.score_table(rows, [task], baseline="EW").split("\n")
+    assert other.split() == ["MTRA", "50.00", "50.00", "+0.00"]
+    assert zero.split() == ["none", "0.00", "0.00", "-100.00"]
+
+
 def test_delta_p_over_a_baseline_of_zero_is_a_dash():
     tasks = AFFECTEVAL.tasks
     actual = tables.score_table(AFFECTEVAL_ROWS, tasks, baseline="majority")

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,6 +39,7 @@ def main() -> None:
         # Before JAX starts as many threads as there are cores.
         os.sched_setaffinity(0, line["cores"])
     channel = _channel()
+    _pass_warnings_on(channel)
     threading.Thread(target=_follow, name="parent", daemon=True).start()
 
     from mtra_jax import failures
@@ -115,6 +117,19 @@ def _channel() -> TextIO:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     return own
+
+
+def _pass_warnings_on(channel: TextIO) -> None:
+    """From now on warnings of Python go to `channel` as well as to the log."""
+    to_log = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], *place: Any, **options: Any
+    ) -> None:
+        _write(channel, {"warning": str(message)})
+        to_log(message, category, *place, **options)
+
+    warnings.showwarning = show
 
 
 def _write(channel: TextIO, message: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 A process gets a share of the machine, and one line of JSON on its standard input, which
 stays open: at its end the process saves and ends, so none outlives this one. What it has
-to say comes back as lines of JSON; all else goes to `log.txt` in the directory of its run.
+to say comes back as lines of JSON, and so do Python's warnings, which are warnings of this
+process then; all else goes to `log.txt` in the directory of its run.
 `worker` is the other side.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from mtra_jax import failures
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, caller_level
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.sweeps import shares
 from mtra_jax.runs.training import loop
@@ -164,6 +166,10 @@ class _Pool:
         if "say" in message:
             self._warn(f"{self._works[index].label}: {message['say']}")
             return
+        if "warning" in message:
+            # As in `cli`, which shows a text once: runs of a sweep have the same data.
+            warnings.warn(str(message["warning"]), stacklevel=caller_level())
+            return
         worker = self._running.pop(index)
         self._free.append(worker.place)
         ending = worker.ending(message)
@@ -237,7 +243,7 @@ class _Worker:
             with self.process.stdout:
                 for line in self.process.stdout:
                     message = _message(line)
-                    if "say" in message:
+                    if "say" in message or "warning" in message:
                         self._messages.put((self._index, message))
                     elif message.get("state") in STATES:
                         end = message

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,24 @@ from mtra_jax.metrics import resampling
 from mtra_jax.reports import predictions
 from mtra_jax.reports.example_noise import Predicted
 from mtra_jax.runs.directory import layout, tasks_json
-from mtra_jax.tasks import OWN, Benchmark, Task
+from mtra_jax.tasks import OWN, SYNTHETIC, Benchmark, Task
 
 STORED = "test"
 """The split whose predictions a run stores."""
+Hashes = Mapping[str, Mapping[str, str]]
+"""Hashes of the examples of a split, by run and task, as far as they are known."""
+
+
+class _Data(NamedTuple):
+    """The examples of a split in the data of a run, and their hashes, by task.
+
+    `run`: its name. `place`: the file or directory of the data.
+    """
+
+    run: str
+    place: str
+    examples: dict[str, Examples]
+    hashes: dict[str, str]
 
 
 def read(
@@ -26,17 +40,16 @@ def read(
     tasks: Sequence[Task],
     split: str,
     summaries: Mapping[str, Mapping[str, Any]],
-    hashes: Mapping[str, Mapping[str, str]],
+    hashes: Hashes,
 ) -> Predicted:
     """The stored predictions of `runs`, and the labels in the data of the first of them.
 
-    `summaries`: the figures of the split, by run. `hashes`: those of the examples, by run
-    and task, as far as they are known. Predictions of other examples, or which have other
-    figures than those of the run, are left out; so are all if the data cannot be read
-    without going online.
+    `summaries`: the figures of the split, by run. Predictions of other examples, or which
+    have other figures than those of the run, are left out; so are all if the data cannot
+    be read without going online.
     """
     try:
-        examples, contents = _examples(runs, split)
+        data = _read(runs, split)
     except InputError as error:
         first = next(iter(runs))
         return Predicted(
@@ -44,18 +57,14 @@ def read(
             {name: {} for name in runs},
             {first: {task.name: str(error) for task in tasks}},
         )
+    examples = data.examples
     parts: dict[str, dict[str, np.ndarray]] = {}
     faults: dict[str, dict[str, str]] = {}
     for name, directory in runs.items():
         parts[name], faults[name] = {}, {}
         for task in tasks:
-            now = contents[task.name]
             try:
-                if hashes[name].get(task.name, now) != now:
-                    raise InputError(
-                        f"{directory}: its {split} examples are not those in the data of "
-                        f"{next(iter(runs))}"
-                    )
+                _check_examples(name, directory, task, split, hashes, data)
                 parts[name][task.name] = _predictions(
                     directory, task, examples[task.name], summaries[name]
                 )
@@ -65,20 +74,38 @@ def read(
     return Predicted(labels, parts, faults)
 
 
-def _examples(
-    runs: Mapping[str, Path], split: str
-) -> tuple[dict[str, Examples], dict[str, str]]:
-    """The examples of the first run that names its data, and their hashes, by task.
+def _check_examples(
+    name: str, directory: Path, task: Task, split: str, hashes: Hashes, data: _Data
+) -> None:
+    """Raises InputError if the run `name` had other examples of `task` than `data`."""
+    now = data.hashes[task.name]
+    then = hashes[name].get(task.name, now)
+    if then == now:
+        return
+    if then == hashes[data.run].get(task.name, now):
+        raise InputError(
+            f"{directory}: the {split} examples of {task.name} in {data.place} have "
+            "changed since the run"
+        )
+    raise InputError(
+        f"{directory}: its {split} examples of {task.name} are not those in the data of "
+        f"{data.run}"
+    )
+
+
+def _read(runs: Mapping[str, Path], split: str) -> _Data:
+    """The data of the first run that names its data.
 
     Raises:
       InputError: there are no stored predictions of the split, or the data cannot be read.
     """
     if split != STORED:
         raise InputError(f"runs store their predictions of the {STORED} set only")
-    named = (path for path in runs.values() if (path / layout.CONFIG).exists())
-    directory = next(named, None)
-    if directory is None:
+    named = (name for name, path in runs.items() if (path / layout.CONFIG).exists())
+    name = next(named, None)
+    if name is None:
         raise InputError("no row is a trained run, whose configuration names the data")
+    directory = runs[name]
     config = layout.read_config(directory)
     benchmark = tasks_json.read(directory)
     path = config.data.tasks if benchmark.name == OWN else ""
@@ -89,12 +116,12 @@ def _examples(
             benchmark, config.data.dir, [split], path
         )
     limited = benchmarks.limit_examples(benchmark, whole, config.data.limit)
-    return (
-        {name: part[split] for name, part in limited.items()},
-        {
-            name: part[split]["sha256"]
-            for name, part in fingerprints.of_splits(whole).items()
-        },
+    prints = fingerprints.of_splits(whole)
+    return _Data(
+        name,
+        path or config.data.dir,
+        {task: part[split] for task, part in limited.items()},
+        {task: part[split]["sha256"] for task, part in prints.items()},
     )
 
 
@@ -104,11 +131,13 @@ def _check_is_local(
     """Raises InputError if the data of the run in `directory` may be on the hub."""
     where = directory / layout.CONFIG
     if benchmark.name == OWN:
-        # A relative path, in another directory; or the tasks were given in Python.
-        if not os.path.isfile(task_path):
+        if not task_path:
             raise InputError(
-                f"{where}: data.tasks is {shown(task_path)}; there is no such file here"
+                f"{where}: data.tasks is ''; the tasks were given in Python, and their "
+                "examples are not stored"
             )
+        if not os.path.isfile(task_path):
+            raise _missing(where, "data.tasks", task_path)
         for entry in task_entries.read(task_path).values():
             if not entry.files and not os.path.isdir(entry.dataset):
                 raise InputError(
@@ -116,6 +145,19 @@ def _check_is_local(
                 )
     elif data_dir == benchmarks.HUB:
         raise InputError(f"{where}: data.dir is {shown(data_dir)}, which is online")
+    elif data_dir and benchmark.name != SYNTHETIC.name and not os.path.isdir(data_dir):
+        raise _missing(where, "data.dir", data_dir)
+
+
+def _missing(where: Path, key: str, path: str) -> InputError:
+    """The error about data that the configuration `where` names, and that are not there."""
+    fault = f"{where}: {key} is {shown(path)}"
+    if os.path.isabs(path):
+        return InputError(f"{fault}, which does not exist")
+    return InputError(
+        f"{fault}, relative to the directory in which the run was trained; run this "
+        "command there"
+    )
 
 
 def _predictions(

@@ -1,22 +1,26 @@
 """Several runs at a time: the same figures, and all processes save and end together."""
 
+import functools
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import jax
 import pytest
 import xla_flags
 
+from mtra_jax import cli
 from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import locks
 from mtra_jax.runs.search import plan as search
 from mtra_jax.runs.search import run as searching
-from mtra_jax.runs.sweeps import shares, sweep, workers
+from mtra_jax.runs.sweeps import shares, sweep, worker, workers
 from mtra_jax.runs.training import loop
 from mtra_jax.runs.trials import run_specs
 
@@ -121,6 +125,37 @@ def test_problems_of_workers_are_told_apart_from_their_starts(tmp_path, monkeypa
     works = make_works(tmp_path, 1)
     [*workers.run_all(works, 1, said.append, lambda step: False, warn=warned.append)]
     assert (said, warned) == (["run 0: starts"], ["run 0: a problem"])
+
+
+def test_a_warning_of_several_workers_is_shown_once(tmp_path, monkeypatch, capsys):
+    """As if the runs were trained in the process of the command."""
+    show = functools.partial(cli._show_warning, set())
+    monkeypatch.setattr(warnings, "showwarning", show)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("of the data", stacklevel=1)  # the command has read them, too
+        script = f"""echo '{{"warning": "of the data"}}'
+            echo '{{"warning": "another"}}'; echo '{END}'"""
+        ends, lines = trained_by(script, tmp_path, monkeypatch)
+    assert ends == {i: workers.Ending("finished", 0.0) for i in range(2)}
+    assert lines == ["run 0: starts", "run 1: starts"]
+    assert capsys.readouterr().err == "warning: of the data\nwarning: another\n"
+
+
+def test_warnings_of_a_worker_are_messages_and_in_its_log(monkeypatch, capsys):
+    channel = io.StringIO()
+    with warnings.catch_warnings():
+        # Pytest's own hook writes nothing.
+        monkeypatch.setattr(warnings, "showwarning", _to_standard_error)
+        worker._pass_warnings_on(channel)
+        warnings.simplefilter("always")
+        warnings.warn("of the data", stacklevel=1)
+    assert json.loads(channel.getvalue()) == {"warning": "of the data"}
+    assert capsys.readouterr().err == "UserWarning: of the data\n"
+
+
+def _to_standard_error(message, category, *_, **__):
+    sys.stderr.write(f"{category.__name__}: {message}\n")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mtra_jax.data import benchmarks, fingerprints
 from mtra_jax.reports import example_noise, predictions
 from mtra_jax.runs.directory import inputs_json, layout, tasks_json
 from mtra_jax.runs.trained import stored_predictions
-from mtra_jax.tasks import Task
+from mtra_jax.tasks import TWEETEVAL, Task
 
 ENCODER = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
 
@@ -156,6 +156,27 @@ def test_data_that_changed_since_have_no_interval(runs, tmp_path):
     path.write_text(path.read_text().replace("the room", "a room"))
     predicted, _ = read(runs)
     assert [*map(list, predicted.faults.values())] == [["mood"], ["mood"]]
+    expected = f"the test examples of mood in {tmp_path}/data/tasks.toml have changed"
+    for name, faults in predicted.faults.items():
+        assert faults["mood"].startswith(f"{runs[name]}: {expected}")
+
+
+def test_other_examples_are_told_apart_from_those_that_changed(runs, tmp_path):
+    """A row without data comes first; the data are those of the second one."""
+    path = tmp_path / "data" / "mood_test.csv"
+    path.write_text(path.read_text().replace("the room", "a room"))
+    path = runs["MTRA"] / "inputs.json"
+    values = json.loads(path.read_text())
+    values["data"]["mood"]["test"]["sha256"] = "1" * 64
+    path.write_text(json.dumps(values))
+    prompted = tmp_path / "prompted"
+    shutil.copytree(runs["EW"], prompted)
+    (prompted / "config.json").unlink()
+    predicted, _ = read({"prompted": prompted, **runs})
+    faults = {name: faults["mood"] for name, faults in predicted.faults.items()}
+    assert "have changed since" in faults["prompted"]  # the same as EW's
+    assert "have changed since" in faults["EW"]
+    assert faults["MTRA"].endswith("are not those in the data of EW")
 
 
 def test_predictions_of_another_model_have_no_interval(runs):
@@ -166,13 +187,26 @@ def test_predictions_of_another_model_have_no_interval(runs):
     assert "expected " in predicted.faults["MTRA"]["mood"]
 
 
-@pytest.mark.parametrize("fault", ["validation", "no file", "hub", "prompted"])
-def test_without_labels_the_table_has_a_line(runs, tmp_path, capsys, fault):
+@pytest.mark.parametrize(
+    "fault", ["validation", "no file", "elsewhere", "hub", "prompted", "Python"]
+)
+def test_without_labels_the_table_has_a_line(
+    runs, config, tmp_path, capsys, fault, monkeypatch
+):
     flags = ["--split=validation"] if fault == "validation" else []
     expected = "the test set only"
     if fault == "no file":
         (tmp_path / "data" / "tasks.toml").unlink()
-        expected = "there is no such file here"
+        expected = "/tasks.toml', which does not exist"
+    elif fault in ("elsewhere", "Python"):
+        config.data.tasks = "my/tasks.toml" if fault == "elsewhere" else ""
+        layout.write_config(config, runs["EW"])
+        monkeypatch.chdir(tmp_path)
+        expected = {
+            "elsewhere": "data.tasks is 'my/tasks.toml', relative to the directory in "
+            "which the run was trained; run this command there",
+            "Python": "the tasks were given in Python",
+        }[fault]
     elif fault == "hub":
         path = tmp_path / "data" / "tasks.toml"
         path.write_text('[mood]\ndataset = "owner/mood"\nlabel = "mood"\n')
@@ -184,6 +218,15 @@ def test_without_labels_the_table_has_a_line(runs, tmp_path, capsys, fault):
     *_, last = show(capsys, runs, *flags).splitlines()
     assert last.startswith("no intervals: ")
     assert expected in last
+
+
+def test_a_directory_of_data_that_is_elsewhere_is_named(runs, tmp_path):
+    values = {"benchmark": "tweeteval", "tasks": ("irony",), "data.dir": "data/x"}
+    layout.write_config(configs.make("mtra", values), runs["EW"])
+    tasks_json.write(runs["EW"], TWEETEVAL.select(("irony",)))
+    predicted, _ = read(runs)
+    (line,) = set(predicted.faults["EW"].values())
+    assert "data.dir is 'data/x', relative to the directory in which" in line
 
 
 def test_one_run_is_compared_with_nothing(runs, capsys):
