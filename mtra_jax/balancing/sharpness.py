@@ -205,7 +205,7 @@ def samo_value_and_grad(
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
         checks.floats("params", params)
         params = axes.varying(params, axis_name)
-        flat, structure = jax.tree.flatten(params)
+        flat, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, params))
 
         def losses_of(flat: list[jax.Array]) -> tuple[jax.Array, Any]:
             return split(losses_fn(jax.tree.unflatten(structure, flat), *args))

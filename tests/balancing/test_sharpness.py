@@ -295,6 +295,19 @@ def test_wrong_calls_are_refused():
             step(params, balancing.State(), x, y, rng=KEY)
 
 
+def test_parameters_may_be_numbers_of_python():
+    def losses(params):
+        return jnp.stack([params["a"] ** 2, (params["a"] - 1) ** 2])
+
+    balancer = balancing.ew()
+    step = balancing.samo_value_and_grad(losses, balancer)
+    state, key = balancer.init(2), jax.random.key(0)
+    expected, actual = (
+        step({"a": a}, state, rng=key)[1]["a"] for a in (jnp.array(0.2), 0.2)
+    )
+    np.testing.assert_array_equal(actual, expected)
+
+
 def test_without_owners_all_parameters_are_shared():
     params, (x, y) = make_params(), data()
     steps = [
