@@ -427,6 +427,15 @@ ROWS = {
     "unknown baseline": Row(
         put("results.jsonl", line()), (*REPORT, "--baseline=mtra"), ("'mtra'",)
     ),
+    "empty name of results": Row(nothing, ("report", ""), ("''", "directory")),
+    "empty name of a table": Row(
+        put("results.jsonl", line()), (*REPORT, "--out="), ("--out", "empty")
+    ),
+    "empty name of a figure": Row(
+        put("results.jsonl", line()),
+        (*REPORT, "--grid=beta,epsilon", "--figure="),
+        ("--figure", "empty"),
+    ),
     "long name of results": Row(nothing, ("report", LONG), (LONG, "name")),
     "copied and downloaded": Row(
         nothing,

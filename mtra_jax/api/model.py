@@ -42,8 +42,8 @@ class Model:
     """A trained model of one or more tasks.
 
     Programs are compiled at the first call for each of a few shapes, and stay with the
-    object until it is dropped, or `mtra_jax.train` ends: later calls are quick. `results`: as in `results.json`; None if the run has
-    not finished.
+    object until it is dropped, or `mtra_jax.train` ends: later calls are quick.
+    `results`: as in `results.json`; None if the run has not finished.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Tasks, an encoder and a method as Python values -> a trained `Model`."""
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mtra_jax.train.devices import start_devices
 PRESET = "configs/own.py"
 """The values of own tasks."""
 FLAG = "--config."
+_TRAINING = threading.Lock()
 
 
 def train(
@@ -60,9 +62,11 @@ def train(
     of compiled programs stays set for the process, except with
     `data={"cache_dir": ""}`. After training all compiled functions of the process are
     dropped (`jax.clear_caches`); your own ones are compiled again at their next call.
+    A process trains one run at a time: a call from a second thread is refused.
 
     Raises:
-      InputError: a value, a file or an example is wrong, or `workdir` has another run.
+      InputError: a value, a file or an example is wrong, `workdir` has another run, or
+        another thread trains.
       RunError: training failed.
       Interrupted: the user has interrupted the call; a `KeyboardInterrupt`.
     """
@@ -73,8 +77,26 @@ def train(
     start_devices()
     chosen, data = configuration(config, tasks, backbone, method, overrides)
     directory = Path(paths.expand(str(workdir)))
-    _train(chosen, directory, data, quiet=quiet)
-    return load(directory, cache_dir=chosen.data.cache_dir)
+    with _alone(directory):
+        _train(chosen, directory, data, quiet=quiet)
+        return load(directory, cache_dir=chosen.data.cache_dir)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Raises InputError if another thread of this process trains.
+
+    Orbax's barriers and `jax.clear_caches` are of the whole process.
+    """
+    if not _TRAINING.acquire(blocking=False):
+        raise InputError(
+            f"{directory}: another run trains in this process; expected one call of train "
+            "after the other, or a process for each"
+        )
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def _train(

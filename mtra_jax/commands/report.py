@@ -58,13 +58,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--figure", help="draw the grid: a name for .png and .pdf")
     flags = cli.parse(parser, arguments)
-    if flags.figure is not None and flags.grid is None:
-        raise InputError("--figure draws the table of --grid; expected both")
+    _check_files(flags)
     if flags.diagnostics or flags.representations:
         _check_alone(flags)
         _draw(cli.existing_directory(flags.results[0]), flags)
         return
-    paths = [_file(Path(text)) for text in flags.results]
+    paths = [_file(text) for text in flags.results]
     entries = joined.read(paths)
     if not entries:
         listed = ", ".join(map(str, paths))
@@ -111,14 +110,16 @@ def _write(out: Path, text: str, results: Sequence[Path]) -> None:
     files.write_text(out.resolve(), text)
 
 
-def _file(path: Path) -> Path:
-    """The lines of the runs: `path`, or that of a directory.
+def _file(text: str) -> Path:
+    """The lines of the runs: the file `text`, or that of a directory.
 
     Raises:
-      InputError: the directory is that of one run.
+      InputError: the directory is that of one run, or the name is empty.
     """
+    path = Path(text)
     if not os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
         return path
+    cli.existing_directory(text)  # "" would be the current one
     if (path / RUN).exists() and not (path / RESULTS).exists():
         raise InputError(
             f"{path}: the work directory of one run; expected that of a sweep, or "
@@ -163,6 +164,15 @@ def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> tuple[str, s
         paths = drawing.save_all({path.name: drawn}, path.parent)
         note = f"\n\nfiles: {', '.join(map(str, paths))}"
     return option_grids.table(grid, markdown=flags.format == "markdown"), note
+
+
+def _check_files(flags: argparse.Namespace) -> None:
+    """Raises InputError if the name of a file is empty, or a figure has no grid."""
+    for name in ("out", "figure"):
+        if getattr(flags, name) == "":
+            raise InputError(f"--{name} is empty; expected the name of a file")
+    if flags.figure is not None and flags.grid is None:
+        raise InputError("--figure draws the table of --grid; expected both")
 
 
 def _check_alone(flags: argparse.Namespace) -> None:

@@ -123,6 +123,7 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
     from mtra_jax.reports import (
+        bars,
         comparison,
         example_noise,
         run_tasks,
@@ -160,5 +161,7 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
         print(f"\n{tables.escaped(note)}" if markdown else note)
     if len(rows) > 1:
         predicted = stored_predictions.read(runs, tasks, split, rows, hashes)
+        if line := example_noise.announcement(predicted):
+            bars.write_log_line(line)
         block = example_noise.block(predicted, rows, tasks, is_markdown=markdown)
         print(f"\n{block}")

@@ -4,6 +4,7 @@ All counts are of K classes or labels. Their last axis is K; the axes before it,
 for resamples, stay in the result.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,20 +24,34 @@ class Confusion(NamedTuple):
     num_actual: np.ndarray
 
 
-def count(
-    predicted: np.ndarray, actual: np.ndarray, counts: np.ndarray | None = None
-) -> Confusion:
-    """Counts the examples of `predicted` and `actual`, bool [N, K].
-
-    `counts`: how often each of R resamples has each example, [R, N], for R such counts.
-    """
+def count(predicted: np.ndarray, actual: np.ndarray) -> Confusion:
+    """Counts the examples of `predicted` and `actual`, bool [N, K]."""
     columns = [predicted & actual, predicted, actual]
     right = (predicted == actual).all(axis=1)
-    if counts is None:
-        sums = [column.sum(axis=0, dtype=float) for column in columns]
-        return Confusion(right.sum(dtype=float), np.array(float(len(right))), *sums)
-    sums = [counts @ column.astype(np.float64) for column in columns]
-    return Confusion(counts @ right.astype(np.float64), counts.sum(axis=1), *sums)
+    sums = [column.sum(axis=0, dtype=float) for column in columns]
+    return Confusion(right.sum(dtype=float), np.array(float(len(right))), *sums)
+
+
+def counter(
+    predicted: np.ndarray, actual: np.ndarray
+) -> Callable[[np.ndarray], Confusion]:
+    """`count` of R resamples, as a function of how often each has each example, [R, N]."""
+    # Examples that are predicted alike count together; there are few kinds of them.
+    packed = np.packbits(np.concatenate([predicted, actual], axis=1), axis=1)
+    _, first, kind = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    kind, predicted, actual = kind.ravel(), predicted[first], actual[first]
+    right = (predicted == actual).all(axis=1, keepdims=True)
+    parts = [right, predicted & actual, predicted, actual]
+    of_kind = np.concatenate(parts, axis=1, dtype=np.float64)
+
+    def counted(counts: np.ndarray) -> Confusion:
+        numbers = [np.bincount(kind, row, len(first)) for row in counts]
+        sums = np.array(numbers) @ of_kind
+        return Confusion(
+            sums[:, 0], counts.sum(axis=1), *np.split(sums[:, 1:], 3, axis=1)
+        )
+
+    return counted
 
 
 def accuracy(c: Confusion) -> np.ndarray:

@@ -13,6 +13,8 @@ from mtra_jax.reports.seeds import AVG, figure
 from mtra_jax.tasks import Task
 
 RESAMPLES = 1000
+_LONG = 400_000
+"""Predictions of which the resamples take seconds."""
 LEVEL = f"{100 * intervals.LEVEL:.0f} %"
 
 Intervals = dict[tuple[str, str], Interval]
@@ -22,47 +24,57 @@ Intervals = dict[tuple[str, str], Interval]
 class Predicted(NamedTuple):
     """`labels`: by task. `predictions`: by row and task. `faults`: why one is missing.
 
-    The first row is the baseline. Values are as in `metrics.score`.
+    The first row is the baseline. Values are as in `metrics.score`. `groups`: the tasks of
+    the same texts, in the same order; each task with labels is in one group.
     """
 
     labels: Mapping[str, np.ndarray]
     predictions: Mapping[str, Mapping[str, np.ndarray]]
     faults: Mapping[str, Mapping[str, str]]
+    groups: Sequence[Sequence[str]] = ()
 
 
-def of_difference(
-    predictions: Mapping[str, np.ndarray],
-    base_predictions: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
-    tasks: Sequence[Task],
-) -> Intervals:
-    """The percentile intervals of a row's figures less those of the baseline.
+def of_differences(predicted: Predicted, tasks: Sequence[Task]) -> dict[str, Intervals]:
+    """The percentile intervals of each other row's figures less those of the first.
 
     The examples of each task are drawn with replacement `RESAMPLES` times, the same for
-    both rows. The intervals cover the noise of these examples, not that of the seed.
-    Without an interval are tasks that a row lacks, metrics that need probabilities, and
-    then Avg.
+    all rows, and for all tasks of the same texts. The intervals cover the noise of these
+    examples, not that of the seed. Without an interval are tasks that a row or the first
+    one lacks, metrics that need probabilities, and then Avg.
 
     Source: Efron & Tibshirani 1993, section 13.3.
     """
+    drawn: dict[str, dict[str, resampling.Figures]] = {
+        row: {} for row in predicted.predictions
+    }
+    for group in predicted.groups:
+        own = [task for task in tasks if task.name in group]
+        if own:
+            figures = resampling.joint(
+                own, predicted.predictions, predicted.labels, resamples=RESAMPLES
+            )
+            for row, part in figures.items():
+                drawn[row] |= part
+    baseline, *others = drawn
+    return {row: _intervals(drawn[row], drawn[baseline], tasks) for row in others}
+
+
+def _intervals(
+    own: Mapping[str, resampling.Figures],
+    base: Mapping[str, resampling.Figures],
+    tasks: Sequence[Task],
+) -> Intervals:
     nothing = np.full(RESAMPLES, np.nan)
     changes: dict[str, dict[str, np.ndarray]] = {}
     for task in tasks:
         name = task.name
         changes[name] = dict.fromkeys(task.metrics, nothing)
-        if name in predictions and name in base_predictions:
-            own, base = resampling.paired(
-                task,
-                predictions[name],
-                base_predictions[name],
-                labels[name],
-                resamples=RESAMPLES,
-            )
-            changes[name] = {metric: own[metric] - base[metric] for metric in own}
+        if name in own and name in base:
+            changes[name] = {key: own[name][key] - base[name][key] for key in own[name]}
     drawn = {
         (task, metric): values
-        for task, own in changes.items()
-        for metric, values in own.items()
+        for task, part in changes.items()
+        for metric, values in part.items()
     }
     drawn[AVG] = _averages(changes, tasks)
     tail = 100 * (1 - intervals.LEVEL) / 2
@@ -91,6 +103,15 @@ def _averages(
     )
 
 
+def announcement(predicted: Predicted) -> str:
+    """A line about resamples that take long; "" if they do not."""
+    rows = predicted.predictions.values()
+    size = sum(len(values) for row in rows for values in row.values())
+    if size < _LONG:
+        return ""
+    return f"drawing {RESAMPLES} resamples of {size} predictions for the intervals"
+
+
 def block(
     predicted: Predicted,
     rows: Mapping[str, tables.Summary],
@@ -103,17 +124,12 @@ def block(
     Each metric of a task is a line, and so is Avg. The lines below say what the intervals
     cover, and why some are missing.
     """
-    baseline, *others = rows
-    own = predicted.predictions
-    ends = {
-        name: of_difference(own[name], own[baseline], predicted.labels, tasks)
-        for name in others
-    }
-    ends = {name: part for name, part in ends.items() if part}
+    of_rows = of_differences(predicted, tasks)
+    ends = {name: part for name, part in of_rows.items() if part}
     notes = [*_fault_notes(predicted, tasks)]
     parts = []
     if ends:
-        notes = [_meaning(baseline), *_probability_notes(tasks), *notes]
+        notes = [_meaning(predicted), *_probability_notes(tasks), *notes]
         heads = [(name, part) for name in ends for part in ("Δ", LEVEL)]
         make = tables.markdown if is_markdown else tables.grouped
         parts.append(make(heads, _body(ends, rows, tasks)))
@@ -164,10 +180,17 @@ def _cells(
     return [change, f"[{', '.join(shown)}]" if shown else tables.MISSING]
 
 
-def _meaning(baseline: str) -> str:
+def _meaning(predicted: Predicted) -> str:
+    baseline = next(iter(predicted.predictions))
+    shared = (
+        ", and for tasks of the same texts"
+        if any(x[1:] for x in predicted.groups)
+        else ""
+    )
     return (
         f"Δ: difference from {baseline}; {LEVEL}: of {RESAMPLES} resamples of the test "
-        "examples, the same for both rows: the noise of these examples, not of the seed"
+        f"examples, the same for both rows{shared}: the noise of these examples, not of "
+        "the seed"
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "choose_devices",
     "compiling",
     "count_local",
+    "local_device",
     "local_places",
     "replicate",
     "start_devices",
@@ -96,6 +97,12 @@ def choose_devices(count: int) -> list[jax.Device]:
             f"devices is {count}; expected 1 to {len(devices)}, or 0 for all of them"
         )
     return devices[:count]
+
+
+def local_device() -> list[jax.Device]:
+    """Returns the first device of this process, for work that each process does alone."""
+    start_devices()
+    return jax.local_devices()[:1]
 
 
 def count_local() -> tuple[int, int]:

@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from concurrent import futures
 
 import jax.extend
 import numpy as np
@@ -218,6 +220,36 @@ def test_lists_and_arrays_of_labels_are_tuples():
     assert (task.labels, task.metrics) == (("0", "1"), ("macro_f1",))
     assert all(type(name) is str for name in task.labels)
     assert task == training_data().benchmark.tasks[0]
+
+
+def test_a_second_thread_is_refused_while_one_trains(tmp_path, monkeypatch):
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def train(config, directory, *_):
+        has_begun.set()
+        assert may_end.wait(60)
+        raise loop.TrainingError(f"the end of {directory.name}")
+
+    monkeypatch.setattr(training.training, "train", train)
+
+    def call(name):
+        mtra_jax.train(tasks="synthetic", backbone="", workdir=tmp_path / name)
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(call, "one")
+        assert has_begun.wait(60)
+        try:
+            with pytest.raises(
+                mtra_jax.InputError, match="another run trains"
+            ) as error:
+                call("two")
+        finally:
+            may_end.set()
+        assert str(error.value).startswith(f"{tmp_path / 'two'}: ")
+        with pytest.raises(mtra_jax.RunError, match="the end of one"):
+            first.result()
+    with pytest.raises(mtra_jax.RunError, match="the end of three"):
+        call("three")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from mtra_jax.train.devices import (
     Program,
     choose_devices,
     compiling,
+    local_device,
     local_places,
     replicate,
     start_devices,
@@ -35,6 +36,13 @@ def test_the_first_devices_are_chosen():
     assert choose_devices(1) == jax.devices()[:1]
     assert choose_devices(3) == jax.devices()[:3]
     assert choose_devices(8) == jax.devices()
+
+
+def test_the_device_of_one_process_is_its_own(monkeypatch):
+    """The first device of all is that of process 0."""
+    assert local_device() == jax.devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[4:])
+    assert local_device() == [jax.devices()[4]]
 
 
 @pytest.mark.parametrize("count", [-1, 9, 1000])

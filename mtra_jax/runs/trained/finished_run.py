@@ -24,7 +24,7 @@ from mtra_jax.runs.trained import prediction
 from mtra_jax.runs.training import preparation, task_gradients
 from mtra_jax.tasks import Task
 from mtra_jax.train import build
-from mtra_jax.train.devices import AXIS, choose_devices, replicate
+from mtra_jax.train.devices import AXIS, local_device, replicate
 from mtra_jax.types import Batch, Params
 
 NUM_VIEWS = 2
@@ -79,7 +79,7 @@ class Trained:
             task: {split: _drawn(task, own, most_texts) for split, own in parts.items()}
             for task, parts in preparation.examples_of(config, data).items()
         }
-        devices = choose_devices(1)
+        devices = local_device()
         self._program = prediction.program_of(self.saved, devices, _stacked)
         self._params = replicate(self.saved.params, devices)
         self.rows = functools.cache(self._rows)
@@ -90,7 +90,7 @@ class Trained:
         """The same run with the parameters of another moment of it."""
         other = copy.copy(self)
         other.saved = self.saved._replace(params=params)
-        other._params = replicate(params, choose_devices(1))
+        other._params = replicate(params, local_device())
         other.rows = functools.cache(other._rows)
         return other
 

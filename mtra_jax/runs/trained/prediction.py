@@ -20,7 +20,7 @@ from mtra_jax.runs.directory.best_model import Saved
 from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import Task
 from mtra_jax.train import build, evaluate, step
-from mtra_jax.train.devices import AXIS, Program, choose_devices, replicate
+from mtra_jax.train.devices import AXIS, Program, local_device, replicate
 from mtra_jax.types import Batch, Params
 
 Rows = Callable[[Model, Method, Params, Batch], jax.Array]
@@ -102,7 +102,7 @@ class _Model:
 
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
-        devices = choose_devices(1)
+        devices = local_device()
         self._forward = program_of(saved, devices, outputs_of)
         self._params = replicate(saved.params, devices)
 

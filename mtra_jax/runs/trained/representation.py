@@ -11,7 +11,7 @@ from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.runs.directory.best_model import Saved
 from mtra_jax.runs.trained import prediction
-from mtra_jax.train.devices import AXIS, choose_devices, replicate
+from mtra_jax.train.devices import AXIS, local_device, replicate
 from mtra_jax.types import Batch, Params
 
 
@@ -23,7 +23,7 @@ class Representer:
     """
 
     def __init__(self, saved: Saved) -> None:
-        devices = choose_devices(1)
+        devices = local_device()
         self._saved = saved
         self._params = replicate(saved.params, devices)
         self._program = prediction.program_of(saved, devices, _z)

@@ -25,7 +25,13 @@ from mtra_jax.runs.trained.scored_data import Options
 from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import build, evaluate
-from mtra_jax.train.devices import Program, choose_devices, local_places, replicate
+from mtra_jax.train.devices import (
+    Program,
+    choose_devices,
+    local_device,
+    local_places,
+    replicate,
+)
 
 
 class Score(NamedTuple):
@@ -102,7 +108,7 @@ def score_examples(
     `examples`: of some tasks of `saved.benchmark`, with its labels; only these are scored.
     """
     batch = _Batch(split, saved.config.batch_size)
-    return _summary(saved, examples, batch, choose_devices(1), bar)
+    return _summary(saved, examples, batch, local_device(), bar)
 
 
 def _summary(

@@ -70,15 +70,16 @@ def train(
       InputError: the configuration cannot be run; `directory` holds a run of another
         configuration, data or encoder, or another process trains there; the processes of
         this run have different configurations or data.
-      loop.TrainingError: training failed, or its files cannot be written.
+      loop.TrainingError: training failed, or its files cannot be read or written.
       loop.Stopped: the callbacks' `should_stop` returned True; the same call continues.
     """
     agreement.check_same("--config", configs.to_dict(config), layout.OF_A_HOST)
     loggers.check(config.loggers)
     names = configs.separate_tasks(config)
-    if names:
-        return _train_separately(config, names, directory, watch_of, data)
-    return _train_together(config, directory, watch_of, data)
+    with _named_failures():  # also of what is read before training
+        if names:
+            return _train_separately(config, names, directory, watch_of, data)
+        return _train_together(config, directory, watch_of, data)
 
 
 def _train_separately(
@@ -124,8 +125,7 @@ def _train_together(
         check_same_inputs(config, directory, CurrentInputs(data))
         return Outcome(tasks_json.read(directory), finished)
     if group.is_writer():
-        with _named_failures():
-            locks.check_free(directory)
+        locks.check_free(directory)
     preparation.use_compilation_cache(config)
     prepared = preparation.prepare(config, data=data, given=warm_start.read(config))
     agreement.check_same("inputs", prepared.inputs._asdict())

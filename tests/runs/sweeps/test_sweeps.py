@@ -276,6 +276,9 @@ RESOLVED = targets.resolved(
 )
 
 
+train_itself = training.train
+
+
 class Trainer:
     """A stand-in for `training.train`: writes its files, or fails for chosen trials."""
 
@@ -395,6 +398,29 @@ def test_trials_run_by_seed_and_their_lines_have_the_order_of_the_table(
         "[2/6] tw, seed 0: starts",
         "[2/6] tw, seed 0: Avg. 41.50, N s",
     ]
+
+
+def test_a_run_whose_directory_cannot_be_read_fails_alone(
+    tmp_path, trainer, monkeypatch
+):
+    """The file has the name of a row."""
+    (tmp_path / "tw").touch()
+
+    def train(config, directory, *others):
+        is_file = directory.parent.is_file()
+        chosen = train_itself if is_file else trainer.train
+        return chosen(config, directory, *others)
+
+    monkeypatch.setattr(sweep.training, "train", train)
+    lines, failed = run_all(tmp_path)
+    assert [job.trial.name for job in failed] == ["tw", "tw"]
+    assert [line for line in lines if "Not a directory" in line] == [
+        f"[{number}/6] tw, seed {seed}: failed: {tmp_path}/tw/seed{seed}/results.json: "
+        "Not a directory"
+        for seed, number in enumerate((2, 5))
+    ]
+    names = [(line["name"], line["seed"]) for line in lines_of(tmp_path)]
+    assert names == [(m, s) for m in ("ew", "mtra") for s in (0, 1)]
 
 
 def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, trainer):

@@ -9,10 +9,11 @@ from mtra_jax import config as configs
 from mtra_jax.data import packing
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import best_model
-from mtra_jax.runs.trained import prediction
+from mtra_jax.runs.trained import prediction, representation
 from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import build
+from mtra_jax.train.devices import to_host
 from mtra_jax.types import Batch
 
 WORDS = [
@@ -120,6 +121,16 @@ def test_texts_are_answered_in_their_order(predictor):
     forwards, backwards = predictor(texts), predictor(texts[::-1])
     for name, values in forwards.items():
         np.testing.assert_allclose(values, backwards[name][::-1], atol=1e-4)
+
+
+def test_models_are_on_the_first_device_of_their_process(saved, monkeypatch):
+    """In process 1 of a run that is not the first device of all."""
+    first, read = jax.devices()[4], saved._replace(params=to_host(saved.params))
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[4:])
+    (model,) = prediction.Predictor([read])._models
+    for params in (model._params, representation.Representer(read)._params):
+        devices = {device for x in jax.tree.leaves(params) for device in x.devices()}
+        assert devices == {first}
 
 
 def test_no_text_gives_no_row(predictor):

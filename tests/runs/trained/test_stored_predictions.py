@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import own_files
@@ -111,12 +112,7 @@ def test_predictions_and_labels_are_those_of_the_runs(tmp_path, config, limit):
 
 def test_the_table_shows_the_intervals_of_the_predictions(runs, capsys):
     predicted, tasks = read(runs)
-    ends = example_noise.of_difference(
-        predicted.predictions["MTRA"],
-        predicted.predictions["EW"],
-        predicted.labels,
-        tasks,
-    )
+    ends = example_noise.of_differences(predicted, tasks)["MTRA"]
     assert len(ends) == sum(len(task.metrics) for task in tasks) + 1
     figures = [layout.read_results(path)["test"]["avg"] for path in runs.values()]
     low, high = ends["", "avg"]
@@ -187,6 +183,49 @@ def test_predictions_of_another_model_have_no_interval(runs):
     assert "expected " in predicted.faults["MTRA"]["mood"]
 
 
+def with_stars(directory, change):
+    """The labels of the regression in other units."""
+    for path in directory.glob("stars*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        values = [{**line, "stars": change(line["stars"])} for line in lines]
+        path.write_text("".join(f"{json.dumps(value)}\n" for value in values))
+
+
+def test_predictions_of_another_model_in_small_units_have_no_interval(tmp_path, config):
+    """Their errors differ by less than 1e-6."""
+    with_stars(tmp_path / "data", lambda value: value * 1e-8)
+    path = tmp_path / "data" / "tasks.toml"
+    path.write_text(path.read_text().replace('["pearson", "rmse"]', '["rmse", "mae"]'))
+
+    def near(task, labels, seed):
+        is_stars = task.kind == "regression"
+        return labels + (seed + 4) * 1e-8 if is_stars else noisy(task, labels, seed)
+
+    runs = {name: tmp_path / name for name in ("EW", "MTRA")}
+    for seed, directory in enumerate(runs.values()):
+        finished(directory, config, seed, near)
+    assert read(runs)[0].faults == {"EW": {}, "MTRA": {}}
+    shutil.copy(runs["EW"] / "predictions/stars.txt", runs["MTRA"] / "predictions")
+    assert [*read(runs)[0].faults["MTRA"]] == ["stars"]
+
+
+def test_a_run_of_values_with_a_large_offset_has_intervals(tmp_path, config):
+    """Its correlation, of almost equal predictions, depends on how sums are rounded."""
+    with_stars(tmp_path / "data", lambda value: 1.7e9 + value % 3)
+
+    def almost_equal(task, labels, seed):
+        if task.kind != "regression":
+            return noisy(task, labels, seed)
+        return 1.7e9 + 1e-6 * np.random.default_rng(seed).normal(size=labels.shape)
+
+    runs = {name: tmp_path / name for name in ("EW", "MTRA")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy's, of almost equal values
+        for seed, directory in enumerate(runs.values()):
+            finished(directory, config, seed, almost_equal)
+    assert read(runs)[0].faults == {"EW": {}, "MTRA": {}}
+
+
 @pytest.mark.parametrize(
     "fault", ["validation", "no file", "elsewhere", "hub", "prompted", "Python"]
 )
@@ -233,20 +272,27 @@ def test_one_run_is_compared_with_nothing(runs, capsys):
     assert "interval" not in show(capsys, {"EW": runs["EW"]})
 
 
-def test_tasks_are_drawn_independently():
+def ends_of(own, base, labels, tasks, groups=None):
+    """The intervals of one row; each task has other texts, unless `groups` are given."""
+    groups = groups or [[task.name] for task in tasks]
+    rows = {"base": base, "own": own}
+    predicted = example_noise.Predicted(labels, rows, {}, groups)
+    return example_noise.of_differences(predicted, tasks)["own"]
+
+
+def equal_tasks(names, groups):
+    """The intervals of tasks with the same labels and predictions."""
+    tasks = [task_of(name, "classification") for name in names]
+    wrong, labels = (np.arange(500) < 200).astype(int), np.zeros(500, int)
+    parts = (dict.fromkeys(names, values) for values in (wrong, labels, labels))
+    return ends_of(*parts, tasks, groups)
+
+
+def test_tasks_of_other_texts_are_drawn_independently():
     """The interval of the mean of two equal tasks is narrower by the root of two."""
-    kind, labels = "classification", np.zeros(500, int)
-    own, two = (tuple(task_of(name, kind) for name in names) for names in ("a", "ab"))
-    wrong = (np.arange(500) < 200).astype(int)
     widths = []
-    for tasks in (own, two):
-        names = [task.name for task in tasks]
-        ends = example_noise.of_difference(
-            dict.fromkeys(names, wrong),
-            dict.fromkeys(names, labels),
-            dict.fromkeys(names, labels),
-            tasks,
-        )
+    for names in ("a", "ab"):
+        ends = equal_tasks(names, [*names])
         low, high = ends["", "avg"]
         assert low < -40 < high
         widths.append(high - low)
@@ -254,11 +300,41 @@ def test_tasks_are_drawn_independently():
     assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.15)
 
 
+def test_tasks_of_the_same_texts_are_drawn_jointly():
+    """The mean of equal tasks is as uncertain as one of them."""
+    ends = equal_tasks("abcd", ["abd", "c"])
+    of = {name: ends[name, "accuracy"] for name in "abcd"}
+    assert of["a"] == of["b"] == of["d"] != of["c"]
+    ends = equal_tasks("abcd", ["abcd"])
+    assert len(set(ends.values())) == 1
+    assert ends["", "avg"].low < -40 < ends["", "avg"].high
+
+
+def test_texts_tell_which_tasks_are_drawn_jointly(tmp_path, runs, capsys):
+    """Pairs are other texts, and so are the same ones in another order."""
+    groups = [*map(set, read(runs)[0].groups)]
+    assert groups == [{"mood", "noun", "topics", "stars"}, {"agrees"}]
+    assert "tasks of the same texts" in show(capsys, runs)
+    path = tmp_path / "data" / "mood_test.csv"
+    head, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([head, *reversed(lines)]))
+    groups = [*map(set, read(runs)[0].groups)]
+    assert groups == [{"mood"}, {"noun", "topics", "stars"}, {"agrees"}]
+
+
+def test_resamples_that_take_long_are_announced():
+    """Two rows of a task: 200,000 predictions of each take seconds."""
+    for size, is_long in ((1000, False), (200_000, True)):
+        own = {"a": np.zeros(size, int)}
+        predicted = example_noise.Predicted(own, {"base": own, "own": own}, {}, ["a"])
+        assert bool(example_noise.announcement(predicted)) == is_long
+
+
 def test_equal_predictions_differ_by_nothing():
     task = task_of("a", "classification", "accuracy", "macro_f1")
     values = {"a": np.array([0, 1, 1, 0, 1])}
     labels = {"a": np.array([0, 1, 0, 0, 1])}
-    ends = example_noise.of_difference(values, values, labels, [task])
+    ends = ends_of(values, values, labels, [task])
     assert set(ends.values()) == {(0.0, 0.0)}
     assert len(ends) == 3
 
@@ -268,10 +344,8 @@ def test_a_metric_of_probabilities_has_no_interval_and_errors_are_not_in_the_mea
     error = task_of("b", "regression", "mae")
     values = {"a": np.array([0, 1, 1, 0]), "b": np.zeros((4, 2))}
     labels = {"a": np.array([0, 1, 0, 0]), "b": np.ones((4, 2))}
-    ends = example_noise.of_difference(values, values, labels, [auroc, error])
+    ends = ends_of(values, values, labels, [auroc, error])
     assert set(ends) == {("a", "accuracy"), ("b", "mae")}
     whole = task_of("a", "classification")
-    ends = example_noise.of_difference(
-        {"a": values["a"]}, values, labels, [whole, error]
-    )
+    ends = ends_of({"a": values["a"]}, values, labels, [whole, error])
     assert set(ends) == {("a", "accuracy"), ("", "avg")}
