@@ -84,8 +84,7 @@ def from_step(config: ConfigDict) -> Rates:
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
     """
-    bars.write_log_line("measuring a training step, to estimate the time")
-    cost = step_cost.of(config, FEW_STEPS)
+    cost = step_cost.of(config, FEW_STEPS, bars.write_log_line)
     units = FORWARD_AND_BACKWARD * passes(config) * cost.num_texts
     origin = (
         f"from a step of {config.method.name}: {cost.seconds:.3f} s, "

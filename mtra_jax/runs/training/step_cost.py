@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -28,8 +29,14 @@ class StepCost(NamedTuple):
     num_texts: int
 
 
-def of(config: ConfigDict, num_steps: int = MEASURED_STEPS) -> StepCost:
+def of(
+    config: ConfigDict,
+    num_steps: int = MEASURED_STEPS,
+    say: Callable[[str], None] | None = None,
+) -> StepCost:
     """The cost of a training step of `config`; of its first task if trained separately.
+
+    `say` receives a line before the step is compiled.
 
     Raises:
       InputError: data, weights or devices are missing, or values do not fit together.
@@ -38,6 +45,8 @@ def of(config: ConfigDict, num_steps: int = MEASURED_STEPS) -> StepCost:
         config = configs.of_task(config, tasks[0])
     preparation.use_compilation_cache(config)
     prepared = preparation.prepare(config)
+    if say is not None:
+        say("measuring a training step, to estimate the time")
     run = prepared.run
     state = replicate(run.state, prepared.devices, prepared.mapping)
     plan = run.schedule.plan(0)
