@@ -14,8 +14,8 @@ OF_PRESET = "the preset's"
 # What a row shares with its baseline, whatever else is compared: the encoder, the data and
 # how long they are trained on.
 BUDGET = (
-    *("preset", "epochs", "batch_size", "tasks", "data.fraction", "data.limit"),
-    *("data.max_length", "data.label_noise"),
+    *("preset", "backbone.path", "epochs", "batch_size", "tasks", "data.fraction"),
+    *("data.limit", "data.max_length", "data.label_noise"),
 )
 
 
