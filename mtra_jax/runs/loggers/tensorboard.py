@@ -4,12 +4,31 @@
 would wait for it for ever.
 """
 
+import contextlib
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtra_jax.errors import naming
 from mtra_jax.runs.loggers.contract import RunDescription
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """tensorboardX does without PyTorch in this block, unless it is imported already.
+
+    Where PyTorch is installed tensorboardX imports it: that takes a second, and loads its
+    CUDA libraries beside those of JAX.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 class TensorBoard:
@@ -19,8 +38,9 @@ class TensorBoard:
 
     def start(self, run: RunDescription) -> str:
         """Opens the file; TensorBoard then hides later points in older files."""
-        from tensorboardX import event_file_writer, summary
-        from tensorboardX.proto import event_pb2, summary_pb2
+        with _without_torch():
+            from tensorboardX import event_file_writer, summary
+            from tensorboardX.proto import event_pb2, summary_pb2
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._directory = run.directory / "tensorboard"

@@ -4,12 +4,15 @@ import json
 import logging
 import math
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import xla_flags
 
 from mtra_jax import config as configs
 from mtra_jax import config_values
@@ -311,6 +314,33 @@ def wandb_records(path):
             result.append(wandb_internal_pb2.Record.FromString(parts))
             parts = b""
     return result
+
+
+ALONE = """
+import importlib.util, pathlib, sys
+from mtra_jax.runs.loggers import contract, tensorboard
+logger = tensorboard.TensorBoard()
+logger.start(contract.RunDescription(pathlib.Path(sys.argv[1]), "a", {}, 0))
+logger.close()
+print("torch" in sys.modules, importlib.util.find_spec("torch") is not None)
+import torch
+print(torch.tensor(2.0).item())
+"""
+
+
+@pytest.mark.processes
+def test_tensorboard_does_without_pytorch_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboardX")
+    pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path)],
+        env=xla_flags.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "True", "2.0"]
+    assert list((tmp_path / "tensorboard").glob("events*"))
 
 
 @pytest.mark.processes
