@@ -11,7 +11,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn, TextIO
 
 from mtra_jax import config_help, failures, paths, streams
@@ -67,7 +66,7 @@ def parse(
     rest: Sequence[str],
     *,
     has_keys: bool = False,
-    others: Mapping[str, str] = MappingProxyType({}),
+    others: Mapping[str, str] | None = None,
 ) -> argparse.Namespace:
     """Parses `rest`; the error for an unknown flag suggests similar ones.
 
@@ -82,7 +81,7 @@ def parse(
         options = [text for action in parser._actions for text in action.option_strings]
         name = unknown[0].partition("=")[0]
         hint = (_key_of(name) if has_keys else "") or did_you_mean(name, options)
-        if name in others:
+        if others and name in others:
             hint = f"did you mean {others[name]}?"
         raise InputError(f"unknown argument {name}; {hint}")
     return flags

@@ -132,6 +132,19 @@ def _is_text(value: Any) -> bool:
         return False
 
 
+def as_text(value: Any) -> str:
+    """A value of Python as `set_text` reads it.
+
+    >>> as_text(10), as_text(False), as_text(("irony", "stance"))
+    ('10', 'false', 'irony,stance')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(map(as_text, value))
+    return str(value)
+
+
 def set_text(config: ConfigDict, key: str, text: str) -> None:
     """Sets the value at a dotted key from `text`.
 

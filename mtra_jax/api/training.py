@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import config_files, files, paths, preset_files
+from mtra_jax import config_files, config_values, files, paths, preset_files
 from mtra_jax.api import inputs
 from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
@@ -212,11 +212,5 @@ def _overrides(values: Mapping[str, Any]) -> dict[str, str]:
             if key in given:
                 raise InputError(f"{key} is there twice; expected it once")
             if own is not None:
-                given[key] = _text(own)
+                given[key] = config_values.as_text(own)
     return given
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax import config_files
+from mtra_jax import config_files, config_values
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 from mtra_jax.runs.trials.found_toml import OWN_KEYS, Tuning
 
@@ -69,11 +69,11 @@ def grid(
     Raises:
       InputError: `overrides` are no pairs, or `seeds` no whole numbers.
     """
-    own = baselines or {}
+    own, numbers, shared = baselines or {}, _numbers(seeds), _pairs(overrides)
     return tuple(
-        Trial(method, method, preset, seed, _pairs(overrides), own.get(method, ""))
+        Trial(method, method, preset, seed, shared, own.get(method, ""))
         for method in methods
-        for seed in _numbers(seeds)
+        for seed in numbers
     )
 
 
@@ -90,10 +90,12 @@ def variants(
     Raises:
       InputError: overrides are no pairs, or `seeds` no whole numbers.
     """
+    numbers, shared = _numbers(seeds), _pairs(overrides)
     return tuple(
-        Trial(name, method, preset, seed, _pairs(overrides) + _pairs(change), baseline)
+        Trial(name, method, preset, seed, shared + pairs, baseline)
         for name, change in changes.items()
-        for seed in _numbers(seeds)
+        for pairs in [_pairs(change)]
+        for seed in numbers
     )
 
 
@@ -112,15 +114,7 @@ def _pairs(settings: Settings) -> Overrides:
                 f"overrides {shown(settings)}; expected pairs of a key and a value, such "
                 'as (("epochs", 10), ("sampling", "joint")), or a dictionary'
             )
-    return tuple((key, _text(value)) for key, value in listed)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return ",".join(map(_text, value))
-    return str(value)
+    return tuple((key, config_values.as_text(value)) for key, value in listed)
 
 
 def _numbers(seeds: Iterable[int]) -> tuple[int, ...]:

@@ -694,6 +694,19 @@ def test_values_in_a_file_of_sweeps_are_those_of_python():
     assert config.tasks == ("irony", "stance")
 
 
+def test_all_rows_have_the_seeds_and_values_of_an_iterator():
+    trials = run_specs.grid(
+        ["ew", "si"], "new_synthetic", iter([0, 1]), iter([("epochs", 3)])
+    )
+    assert [(t.name, t.seed) for t in trials] == [
+        (name, seed) for name in ("ew", "si") for seed in (0, 1)
+    ]
+    assert {trial.overrides for trial in trials} == {(("epochs", "3"),)}
+    changes = {"a": {}, "b": {}}
+    trials = run_specs.variants("ew", changes, "new_synthetic", iter([0, 1]))
+    assert len(trials) == 4
+
+
 @pytest.fixture
 def sweep_file(tmp_path):
     path = tmp_path / "own.py"
