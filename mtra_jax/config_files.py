@@ -19,7 +19,9 @@ def execute(path: str) -> ModuleType:
     # Unlike `Path.is_file`, this returns False for impossible names.
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such configuration file")
-    spec = importlib.util.spec_from_file_location("mtra_jax_preset", path)
+    spec = importlib.util.spec_from_file_location(
+        "mtra_jax_preset", os.path.abspath(path)
+    )
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -27,11 +29,13 @@ def execute(path: str) -> ModuleType:
     return module
 
 
-def call(spec: str, function: str, example: str) -> tuple[str, Any]:
+def call(
+    spec: str, function: str, example: str, *, names_line: bool = False
+) -> tuple[str, Any]:
     """FILE, and the result of its `function(NAME)`, for `spec` FILE:NAME.
 
     `preset_files.find` looks FILE up. Errors inside this package, called by the file, pass
-    through; InputErrors begin with the line of the call.
+    through; with `names_line` InputErrors begin with the line of the call.
 
     Raises:
       InputError: no such file or function (`example` has one), or an error in the file.
@@ -45,7 +49,7 @@ def call(spec: str, function: str, example: str) -> tuple[str, Any]:
         return path, getattr(module, function)(name)
     except InputError as error:
         # One that a function of this package raised, called by the file.
-        if _is_internal(error, path):
+        if names_line and _is_internal(error, path):
             raise InputError(f"{_place(error, path)}: {error}") from error
         raise
     except (Exception, SystemExit) as error:  # user code raises any type

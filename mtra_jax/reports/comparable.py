@@ -9,39 +9,31 @@ if TYPE_CHECKING:
     from mtra_jax.reports.comparison import Entry
 
 # Those that leave the figures as they are, and paths: examples are compared by content.
-FREE_KEYS = {*stored.FREE_KEYS, "data.tasks"} - {"sampling"}
+# Runs of one table have the same tasks, whose order and blanks do not matter.
+FREE_KEYS = {*stored.FREE_KEYS, "data.tasks", "tasks"} - {"sampling"}
 OF_PRESET = "the preset's"
-# What a row shares with its baseline, whatever else is compared: the encoder, the data and
-# how long they are trained on.
-BUDGET = (
-    *("preset", "backbone.path", "epochs", "batch_size", "tasks", "data.fraction"),
-    *("data.limit", "data.max_length", "data.label_noise"),
-)
 
 
-def note(
-    entries: Sequence["Entry"], split: str, baselines: Mapping[str, str] | None = None
-) -> str:
+def note(entries: Sequence["Entry"], split: str) -> str:
     """How examples of `split` or settings of the runs differ, else "".
 
-    The seeds of a row may not have different settings: its mean and deviation would say
-    nothing. Rows may, but not from their baseline in those of `BUDGET`. `baselines`: by
-    row.
+    Rows may have other settings than other rows. The seeds of one row may not: its mean
+    and deviation would say nothing.
     """
     named = [(f"{e.name} seed {e.seed}", e) for e in entries]
     examples = split_sizes.note(((e.name, e.results) for e in entries), split)
     if examples is None:
         hashes = {name: _hashes(entry.values, split) for name, entry in named}
         examples = split_sizes.contents_note(hashes, split)
-    notes = [examples, _settings_note(entries), _budget_note(entries, baselines or {})]
-    return "; ".join(filter(None, notes))
+    return "; ".join(filter(None, [examples, _settings_note(entries)]))
 
 
 def _hashes(values: Mapping[str, Any], split: str) -> Mapping[str, str]:
     """The hash of each task's examples; {} in lines of older versions."""
     contents = values.get("contents")
     own = contents.get(split) if isinstance(contents, Mapping) else None
-    return own if isinstance(own, Mapping) else {}
+    hashes = own.items() if isinstance(own, Mapping) else ()
+    return {task: text for task, text in hashes if isinstance(text, str)}
 
 
 def _settings_note(entries: Sequence["Entry"]) -> str:
@@ -56,21 +48,6 @@ def _settings_note(entries: Sequence["Entry"]) -> str:
     )
     listed = "; ".join(parts)
     return listed and f"not comparable, {listed}"
-
-
-def _budget_note(entries: Sequence["Entry"], baselines: Mapping[str, str]) -> str:
-    """Which rows differ from their baselines in `BUDGET`; "" if none do."""
-    settings: dict[str, Mapping[str, str]] = {}
-    for entry in entries:
-        settings.setdefault(entry.name, _settings(entry.values))
-    parts: dict[str, list[str]] = {}
-    for name, own in settings.items():
-        base = settings.get(baselines.get(name, name), own)
-        of_both = [{key: x[key] for key in BUDGET if key in x} for x in (own, base)]
-        if difference := ", ".join(_differences(of_both)):
-            parts.setdefault(f"with {baselines[name]} in {difference}", []).append(name)
-    listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items())
-    return listed and f"not comparable {listed}"
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, str]:
@@ -94,7 +71,9 @@ def _differences(settings: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
+    """One form for numbers and truth values, as `True` and `true`."""
+    text = str(value)
     try:
-        return f"{float(value):g}"
-    except (TypeError, ValueError):
-        return str(value)
+        return f"{float(text):g}"
+    except ValueError:
+        return text.lower() if text.lower() in ("true", "false") else text

@@ -48,20 +48,19 @@ def test_settings_that_differ_within_a_row_are_named():
     assert "method (ew, mtra)" in note(run("ew", 0), run("ew", 1, method="mtra"))
 
 
-def test_a_row_that_is_trained_longer_than_its_baseline_is_named():
-    runs = [run("ew", 0, epochs="2"), run("si", 0, epochs="1"), run("mtra", 0)]
-    both = dict.fromkeys(("ew", "si", "mtra"), "ew")
-    assert comparable.note(runs, "test", both) == (
-        "not comparable with ew in epochs (1, 2): si; with ew in epochs (the preset's, "
-        "2): mtra"
-    )
-    # Other settings belong to the method, and a row is compared with its baseline alone.
-    runs = [run("ew", 0, epochs="2"), run("si", 0, epochs="2", learning_rate="1")]
-    assert comparable.note(runs, "test", {"ew": "ew", "si": "ew"}) == ""
-    alone = [run("ew", 0), run("si", 0, epochs="2"), run("ew 2", 0, epochs="2")]
-    own = {"ew": "ew", "si": "ew 2", "ew 2": "ew 2"}
-    assert comparable.note(alone, "test", own) == ""
-    assert comparable.note(alone[1:], "test", {"si": "ew", "ew 2": "ew 2"}) == ""
+def test_spellings_of_one_value_do_not_differ():
+    spelled = ("true", "emotion,irony"), ("True", "irony, emotion"), (True, "")
+    runs = [
+        run("ew", seed, data__standardize=value, tasks=tasks)
+        for seed, (value, tasks) in enumerate(spelled)
+    ]
+    assert note(*runs) == ""
+    assert "x (a, b)" in note(run("ew", 0, x="a"), run("ew", 1, x="b"))
+
+
+def test_odd_lines_are_not_compared():
+    huge = run("ew", 0, {"test": {"irony": ["a"]}}, x=10**400)
+    assert note(huge, run("ew", 1, {"test": {"irony": None}}, x=10**400)) == ""
 
 
 def test_other_examples_are_named_by_number_or_else_by_content():

@@ -80,5 +80,8 @@ def _visible_gpus() -> list[str]:
     if jax.default_backend() != "gpu":
         return []
     if named := os.environ.get(VISIBLE):
-        return [name.strip() for name in named.split(",")]
+        names = [name.strip() for name in named.split(",")]
+        # CUDA ends the list there.
+        names = names[: names.index("-1")] if "-1" in names else names
+        return [*filter(None, names)]
     return [*map(str, range(devices.count_local()[0]))]

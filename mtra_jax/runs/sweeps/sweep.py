@@ -1,6 +1,5 @@
 """A sweep -> a finished run and a line of `results.jsonl` for each trial."""
 
-import functools
 import json
 import math
 import time
@@ -61,8 +60,9 @@ class Plan(NamedTuple):
         for name, trial in rows.items():
             if (baseline := self.sweep.baseline_of(trial)) not in present:
                 lacking.setdefault(baseline, []).append(name)
-        parts = (f"{', '.join(names)} against {row}" for row, names in lacking.items())
-        listed = "; ".join(parts)
+        listed = "; ".join(
+            f"{', '.join(x)} against {row}" for row, x in lacking.items()
+        )
         return listed and f"no Δp of {listed}, which is not among the rows of --only"
 
 
@@ -83,6 +83,8 @@ def make_plan(
     _check_rows(sweep, only)
     jobs, current, ended = [], training.CurrentInputs(), read(workdir)
     tasks = {_tasks_of(entry): f"{workdir / RESULTS}" for entry in ended[:1]}
+    own_runs = {(trial.name, trial.seed) for trial in sweep.trials}
+    others = [entry for entry in ended if (entry.name, entry.seed) not in own_runs]
     for trial in sorted(sweep.trials, key=lambda trial: trial.seed):
         if only and trial.name not in only:
             continue
@@ -96,7 +98,7 @@ def make_plan(
             )
         directory = workdir / trial.directory
         layout.check(config, directory)
-        _check_other_seeds(trial, workdir, overrides, ended)
+        _check_other_seeds(trial, workdir, overrides, others)
         training.check_inputs(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
@@ -120,11 +122,11 @@ def _check_other_seeds(
     trial: run_specs.Trial,
     workdir: Path,
     overrides: Sequence[tuple[str, str]],
-    ended: Sequence[comparison.Entry],
+    others: Sequence[comparison.Entry],
 ) -> None:
-    """Raises InputError if a run of the row that has ended has another configuration."""
-    for entry in ended:
-        if entry.name == trial.name and entry.seed != trial.seed:
+    """Raises InputError if a run of the row in `others` has another configuration."""
+    for entry in others:
+        if entry.name == trial.name:
             other = trial._replace(seed=entry.seed)
             config = run_specs.config_of(other, overrides)
             layout.check(config, workdir / other.directory)
@@ -167,8 +169,8 @@ def run_all(
     if quiet:
         say = _ignore
     failed = []
-    total, finished = len(plan.jobs), plan.count("finished")
-    with bars.sweep_bar(total, initial=finished, is_shown=not quiet) as bar:
+    finished = plan.count("finished")
+    with bars.sweep_bar(len(plan.jobs), finished, is_shown=not quiet) as bar:
         ends = (
             _one_by_one(plan, say, warn, should_stop, quiet=quiet)
             if num_workers == 1
@@ -216,17 +218,11 @@ def _one_by_one(
         say(f"{label}: {'continues' if job.state == 'begun' else 'starts'}")
         started = time.monotonic()
         ending = Ending("finished", 0.0)
-        warn_of_run = functools.partial(_labelled, warn, label)
         try:
-            _train(plan, job, warn_of_run, should_stop, quiet=quiet)
+            _train(plan, job, label, warn, should_stop, quiet=quiet)
         except RunError as error:
             ending = Ending("failed", 0.0, str(error))
         yield label, job, ending._replace(seconds=time.monotonic() - started)
-
-
-def _labelled(warn: Callable[[str], None], label: str, line: str) -> None:
-    """Passes on a problem of the run that `label` names."""
-    warn(f"{label}: {line}")
 
 
 def _at_a_time(
@@ -250,6 +246,7 @@ def _at_a_time(
 def _train(
     plan: Plan,
     job: Job,
+    label: str,
     warn: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
     *,
@@ -258,7 +255,11 @@ def _train(
     config = run_specs.config_of(job.trial, plan.overrides)
     # No lines of the runs themselves: they would hide those of the sweep.
     shown = display.Display(
-        say=_ignore, position=1, warn=warn, should_stop=should_stop, quiet=quiet
+        say=_ignore,
+        position=1,
+        warn=lambda line: warn(f"{label}: {line}"),
+        should_stop=should_stop,
+        quiet=quiet,
     )
     try:
         training.train(config, job.directory, shown.watch)

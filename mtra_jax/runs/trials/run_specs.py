@@ -153,7 +153,9 @@ def load(spec: str) -> Sweep:
     Raises:
       InputError: no such file or sweep, or trials that `check` refuses.
     """
-    path, sweep = config_files.call(spec, "get_sweep", "configs/sweep.py")
+    path, sweep = config_files.call(
+        spec, "get_sweep", "configs/sweep.py", names_line=True
+    )
     if not isinstance(sweep, Sweep):
         raise InputError(f"{path}: get_sweep returns {shown(sweep)}; expected a Sweep")
     check(sweep, spec)

@@ -490,6 +490,16 @@ def test_other_seeds_of_a_row_need_the_same_configuration(tmp_path, trainer):
     sweep.make_plan(more, tmp_path, [*SMALL, ("epochs", "2"), ("data.dir", "x")])
 
 
+def test_a_sweep_whose_seeds_differ_continues(tmp_path, trainer):
+    trials = (
+        *run_specs.grid(["ew"], "new_synthetic", (0,), {"epochs": 1}),
+        *run_specs.grid(["ew"], "new_synthetic", (1,), {"epochs": 2}),
+    )
+    run_all(tmp_path, run_specs.Sweep(trials))
+    plan = sweep.make_plan(run_specs.Sweep(trials), tmp_path, SMALL)
+    assert plan.count("finished") == 2
+
+
 def test_a_line_has_the_baseline_of_its_row(tmp_path, trainer, capsys):
     trials = (*THREE.trials[:4], *(t._replace(baseline="tw") for t in THREE.trials[4:]))
     of = run_specs.Sweep(trials)
@@ -682,6 +692,9 @@ def test_a_wrong_call_in_a_file_of_sweeps_is_one_line(call, parts, tmp_path):
     with pytest.raises(InputError) as error:
         run_specs.load(f"{path}:any")
     assert_mentions(error.value, f"{path}:5", *parts, "expected")
+    with pytest.raises(InputError) as error:
+        run_specs.load(f"{tmp_path}/./own.py:any")
+    assert_mentions(error.value, f"{tmp_path}/./own.py:5", *parts)
 
 
 def test_values_in_a_file_of_sweeps_are_those_of_python():
