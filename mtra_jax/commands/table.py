@@ -124,6 +124,7 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
     from mtra_jax.reports import (
         bars,
+        comparable,
         comparison,
         example_noise,
         run_tasks,
@@ -131,12 +132,13 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
         tables,
         unread,
     )
-    from mtra_jax.runs.directory import inputs_json, layout, tasks_json
+    from mtra_jax.runs.directory import conditions, inputs_json, layout, tasks_json
     from mtra_jax.runs.trained import stored_predictions
 
     hashes: dict[str, dict[str, str]] = {}
     rows: dict[str, Any] = {}
     contents: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     tasks: tuple[Task, ...] = ()
     for name, workdir in runs.items():
         results = layout.read_results(workdir)
@@ -149,14 +151,18 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
         if difference := run_tasks.difference(own, tasks):
             raise InputError(f"{workdir}: {difference}, as in the first run")
         rows[name], contents[name] = results[split], results
-        hashes[name] = inputs_json.hashes(workdir, [task.name for task in own], split)
+        names = [task.name for task in own]
+        hashes[name] = inputs_json.hashes(workdir, names, split)
+        settings[name] = conditions.settings(workdir, names)
     make = tables.markdown_table if markdown else tables.score_table
-    baseline = next(iter(rows)) if len(rows) > 1 else None
+    first = next(iter(rows))
+    baseline = first if len(rows) > 1 else None
     print(make(rows, tasks, baseline=baseline))
     notes = [tables.unit_note(tasks), tables.delta_p_meaning(baseline)]
     notes.append(unread.note(contents.items()) or "")
     sizes = split_sizes.note(contents.items(), split)
     notes.append(sizes or split_sizes.contents_note(hashes, split) or "")
+    notes.append(comparable.conditions_note(settings, dict.fromkeys(rows, first)))
     for note in filter(None, notes):
         print(f"\n{tables.escaped(note)}" if markdown else note)
     if len(rows) > 1:

@@ -285,7 +285,7 @@ def compare(
     corrected = significance.holm([row.p for row in rows])
     rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
-    notes: list[str | None] = [comparable.note(entries, split)]
+    notes: list[str | None] = [comparable.note(entries, split, baseline)]
     notes += [_note(name, means, tasks) for name in chosen]
     num_seeds = {row.name: row.num_seeds for row in rows}
     notes.append(significance.unequal_note(num_seeds))

@@ -7,7 +7,7 @@ TASKS = BENCHMARKS["synthetic"].select(["irony"]).tasks
 SAME = {"test": {"irony": "1f"}}
 
 
-def run(name, seed, contents=None, number=9, method="ew", **overrides):
+def run(name, seed, contents=None, number=9, method="ew", settings=None, **overrides):
     results = {"examples": {"irony": {"test": number}}}
     values = {
         "method": method,
@@ -16,11 +16,13 @@ def run(name, seed, contents=None, number=9, method="ew", **overrides):
     }
     if contents is not None:
         values["contents"] = contents
+    if settings is not None:
+        values["settings"] = settings
     return comparison.Entry(name, seed, TASKS, results, values)
 
 
-def note(*runs):
-    return comparable.note(runs, "test")
+def note(*runs, split="test"):
+    return comparable.note(runs, split, {run.name: "ew" for run in runs})
 
 
 def test_equal_settings_and_examples_need_no_word():
@@ -58,6 +60,62 @@ def test_spellings_of_one_value_do_not_differ():
     assert "x (a, b)" in note(run("ew", 0, x="a"), run("ew", 1, x="b"))
 
 
+FIVE = {"epochs": 5, "learning_rate": 1e-3, "encoder": "1f"}
+NINE = {**FIVE, "epochs": 9, "learning_rate": 2e-3}
+
+
+def test_rows_under_other_conditions_than_their_baseline_are_named():
+    other = {**FIVE, "encoder": "2e", "learning_rate": 2e-3}
+    runs = [
+        run("ew", 0, settings=FIVE),
+        run("same", 0, settings={**FIVE, "learning_rate": 2e-3}),
+        run("a", 0, settings=NINE),
+        run("b", 0, settings=NINE),
+        run("c", 0, settings=other),
+        run("old", 0, epochs="9"),  # a line of an older version, without settings
+    ]
+    assert note(*runs) == (
+        "not comparable with ew, trained under other conditions: a, b (epochs 9, ew's "
+        "5), c (another encoder)"
+    )
+    apart = {"ew": "ew", "same": "ew", "a": "b", "b": "b", "c": "c"}
+    assert comparable.note(runs[:5], "test", apart) == ""
+
+
+def test_a_value_of_the_preset_does_not_differ_from_the_same_value_set():
+    """With all settings of both; lines of older versions have only those that were set."""
+    assert (
+        note(run("ew", 0, settings=FIVE), run("ew", 1, settings=FIVE, epochs="5")) == ""
+    )
+    assert note(run("ew", 0, settings=FIVE), run("ew", 1, settings=NINE)) == (
+        "not comparable, seeds of ew differ in epochs (5, 9), learning_rate (0.001, 0.002)"
+    )
+    assert "ew differ in encoder" in note(
+        run("ew", 0, settings=FIVE), run("ew", 1, settings={**FIVE, "encoder": "2e"})
+    )
+    assert "epochs (the preset's, 5)" in note(
+        run("ew", 0), run("ew", 1, settings=FIVE, epochs="5")
+    )
+
+
+def test_settings_are_those_that_can_change_the_figures():
+    config = {
+        "epochs": 5,
+        "seed": 3,
+        "devices": 2,
+        "sampling": "joint",
+        "data.dir": "a",
+        "data.limit": 7,
+        "backbone.path": "b",
+        "backbone.hidden_size": 128,
+        "method.name": "mtra",
+    }
+    own = {"epochs": 5, "sampling": "joint", "data.limit": 7, "method.name": "mtra"}
+    assert comparable.resolved(config, "1f") == {**own, "encoder": "1f"}
+    new = {**own, "backbone.hidden_size": 128, "encoder": "new"}
+    assert comparable.resolved(config, "new") == new
+
+
 def test_odd_lines_are_not_compared():
     huge = run("ew", 0, {"test": {"irony": ["a"]}}, x=10**400)
     assert note(huge, run("ew", 1, {"test": {"irony": None}}, x=10**400)) == ""
@@ -68,7 +126,7 @@ def test_other_examples_are_named_by_number_or_else_by_content():
     assert note(run("ew", 0, SAME), run("ew", 1, other)) == (
         "not comparable, other test examples: irony (ew seed 0, ew seed 1)"
     )
-    assert comparable.note([run("a", 0, SAME), run("b", 1, other)], "validation") == ""
+    assert note(run("a", 0, SAME), run("b", 1, other), split="validation") == ""
     # Lines of older versions have no hashes.
     assert note(run("ew", 0, SAME), run("ew", 1)) == ""
     assert note(run("a", 0, SAME), run("b", 1, other, number=8)) == (

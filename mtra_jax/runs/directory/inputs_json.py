@@ -101,14 +101,32 @@ def hashes(directory: Path, tasks: Sequence[str], split: str) -> dict[str, str]:
     Raises:
       InputError: a file is damaged.
     """
-    places = (directory, *(directory / name for name in tasks))
-    stored = [read(place).data for place in places if (place / FILE).exists()]
     return {
-        name: data[name][split]["sha256"]
-        for data in stored
+        name: stored.data[name][split]["sha256"]
+        for stored in _stored(directory, tasks)
         for name in tasks
-        if split in data.get(name, {})
+        if split in stored.data.get(name, {})
     }
+
+
+def encoder_hash(directory: Path, tasks: Sequence[str]) -> str | None:
+    """A hash of the weights and sizes that a run started from; None without the files.
+
+    The tokenizer does not count.
+
+    Raises:
+      InputError: a file is damaged.
+    """
+    for stored in _stored(directory, tasks):
+        parts = stored.encoder["configuration"], stored.encoder["weights"]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return None
+
+
+def _stored(directory: Path, tasks: Sequence[str]) -> list[Inputs]:
+    """The inputs of a run, or of each of its tasks that were trained separately."""
+    places = (directory, *(directory / name for name in tasks))
+    return [read(place) for place in places if (place / FILE).exists()]
 
 
 def _checked(values: Any) -> Inputs:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,8 +12,8 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.methods import registry
-from mtra_jax.reports import bars, comparison, run_tasks, seeds
-from mtra_jax.runs.directory import inputs_json, layout, tasks_json
+from mtra_jax.reports import bars, comparison, run_tasks
+from mtra_jax.runs.directory import conditions, layout, tasks_json
 from mtra_jax.runs.sweeps import workers
 from mtra_jax.runs.sweeps.workers import Ending, Work
 from mtra_jax.runs.training import display
@@ -22,8 +22,6 @@ from mtra_jax.runs.trials import run_specs, tuned_rows
 from mtra_jax.tasks import OWN
 
 RESULTS = "results.jsonl"
-HASH_DIGITS = 16
-"""Hexadecimal digits of a hash that tell data apart."""
 State = Literal["finished", "begun", "new"]
 
 
@@ -317,20 +315,10 @@ def _line(plan: Plan, job: Job, results: dict[str, Any]) -> dict[str, Any]:
         "environment": environment,
         "date": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
         **({} if tasks is None else {"tasks": tasks}),
-        **_contents(job, results),
+        **conditions.of(job.directory, results),
         **_tuned(plan, trial),
         "results": results,
     }
-
-
-def _contents(job: Job, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The beginning of the hash of each task's examples, by split."""
-    contents = {}
-    for split in comparison.SPLITS:
-        names = [name for name in results[split] if name != seeds.AVG]
-        if hashes := inputs_json.hashes(job.directory, names, split):
-            contents[split] = {name: h[:HASH_DIGITS] for name, h in hashes.items()}
-    return {"contents": contents} if contents else {}
 
 
 def _tuned(plan: Plan, trial: run_specs.Trial) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mtra_jax.commands import verbs
 from mtra_jax.data import fingerprints, sources, targets, task_file
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.runs.directory import inputs_json, locks, tasks_json
+from mtra_jax.runs.directory import conditions, inputs_json, locks, tasks_json
 from mtra_jax.runs.studies import listing as study_listing
 from mtra_jax.runs.sweeps import estimates, sweep
 from mtra_jax.runs.training import display, loop
@@ -438,6 +438,7 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
     assert date.utcoffset().total_seconds() == 0
     assert before <= date <= datetime.now(UTC)
     directory = tmp_path / "mtra-half" / "seed3"
+    assert line.pop("settings") == conditions.settings(directory, [])
     assert line == {
         "name": "mtra, half",
         "method": "mtra",
@@ -475,6 +476,24 @@ def test_a_line_tells_other_examples_of_the_same_number_apart(
     )
     script("report")([str(tmp_path / name) for name in "bc"])
     assert "not comparable" not in capsys.readouterr().out
+
+
+def test_rows_of_sweeps_with_other_presets_are_not_compared_silently(
+    tmp_path, trainer, capsys
+):
+    """The presets' own epochs differ, and neither command sets them."""
+    for method, preset in (("ew", "new_synthetic"), ("tw", "tiny_synthetic")):
+        run_all(
+            tmp_path / method, run_specs.Sweep(run_specs.grid([method], preset, (0,)))
+        )
+    epochs = [
+        lines_of(tmp_path / name)[0]["settings"]["epochs"] for name in ("ew", "tw")
+    ]
+    assert epochs[0] != epochs[1]
+    script("report")([str(tmp_path / name) for name in ("ew", "tw")])
+    note = "".join(capsys.readouterr().out.splitlines()[-1:])
+    assert "not comparable with ew, trained under other conditions: tw (" in note
+    assert f"epochs {epochs[1]}, ew's {epochs[0]}" in note
 
 
 def test_other_seeds_of_a_row_need_the_same_configuration(tmp_path, trainer):

@@ -1,0 +1,50 @@
+"""The directory of a finished run -> the settings, encoder and examples of its figures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtra_jax import config_values
+from mtra_jax.reports import comparable
+from mtra_jax.runs.directory import inputs_json, layout
+
+HASH_DIGITS = 16
+"""Hexadecimal digits of a hash that tell data apart."""
+SPLITS = ("validation", "test")
+
+
+def of(directory: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The "settings" of a run, see `settings`, and "contents", hashes of its examples.
+
+    `results`: those of the run. The hashes are by split and task; "contents" is absent in
+    runs of older versions, whose directories have none.
+
+    Raises:
+      InputError: a file is damaged.
+    """
+    tasks = [name for name in results["test"] if name != "avg"]
+    line = {"settings": settings(directory, tasks)}
+    contents = {}
+    for split in SPLITS:
+        if hashes := inputs_json.hashes(directory, tasks, split):
+            contents[split] = {name: h[:HASH_DIGITS] for name, h in hashes.items()}
+    return {**line, "contents": contents} if contents else line
+
+
+def settings(directory: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """The values that a run was trained with, as `comparable.resolved`.
+
+    {} for a language model that was prompted, which has no configuration.
+
+    Raises:
+      InputError: a file is damaged.
+    """
+    if not (directory / layout.CONFIG).exists():
+        return {}
+    config = layout.read_config(directory)
+    values = config_values.flat(config)
+    # The vocabulary of a new encoder, and its hash, depend on the training texts.
+    if not (config.backbone.path or config.warm_start):
+        return comparable.resolved(values, comparable.NEW)
+    encoder = inputs_json.encoder_hash(directory, tasks) or ""
+    return comparable.resolved(values, encoder[:HASH_DIGITS])
