@@ -15,7 +15,7 @@ from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
 from mtra_jax.data.examples import Data
 from mtra_jax.errors import InputError, Interrupted, shown
-from mtra_jax.reports import bars
+from mtra_jax.reports import bars, end_of_run
 from mtra_jax.runs.processes import signals
 from mtra_jax.runs.training import display, loop
 from mtra_jax.runs.training import run as training
@@ -33,7 +33,7 @@ def train(
     config: ConfigDict | str | None = None,
     *,
     tasks: inputs.Given | None = None,
-    backbone: str | Path | None = None,
+    backbone: str | Path | Mapping[str, Any] | None = None,
     method: str | None = None,
     workdir: str | Path,
     quiet: bool = False,
@@ -45,8 +45,8 @@ def train(
       The other arguments change it; `tasks` and `backbone` may then be left out.
     `tasks`: a TOML file, the name of a built-in benchmark, or a list of (Task, {split:
       examples}).
-    `backbone`: a directory or a name on the hub; "" for a new encoder. Not given with
-      `warm_start=RUN`, whose encoder is taken.
+    `backbone`: a directory or a name on the hub; "" for a new encoder, or its sizes, such
+      as {"hidden_size": 64}. Not given with `warm_start=RUN`, whose encoder is taken.
     `method`: its name; without it that of `config`, or "mtra".
     `workdir`: the directory of the run.
     `quiet`: only problems are reported, on standard error.
@@ -117,19 +117,30 @@ def _train(
             return view.watch(prepared, at)
 
         try:
-            training.train(config, directory, watch_of, data)
+            outcome = training.train(config, directory, watch_of, data)
         except loop.Stopped as stopped:
             raise Interrupted(f"{stopped}, saved; the same call continues") from None
         except KeyboardInterrupt as interrupt:
             raise Interrupted("interrupted; the same call continues") from interrupt
         finally:
             view.close()
+    _show_end(outcome, config.method.name, quiet=quiet)
+
+
+def _show_end(outcome: training.Outcome, method: str, *, quiet: bool) -> None:
+    """Writes the table of the test figures; with `quiet` only what went wrong."""
+    results, tasks = outcome.results, outcome.benchmark.tasks
+    say = bars.write_log_line if quiet else bars.write_line
+    if not quiet:
+        say(end_of_run.table(results, tasks, method))
+    for line in end_of_run.problems(results, tasks):
+        say(line.replace(FLAG, ""))
 
 
 def configuration(
     config: ConfigDict | str | None,
     tasks: inputs.Given | None,
-    backbone: str | Path | None,
+    backbone: str | Path | Mapping[str, Any] | None,
     method: str | None,
     overrides: Mapping[str, Any],
 ) -> tuple[ConfigDict, Data | None]:
@@ -144,15 +155,14 @@ def configuration(
             f"config is {shown(config)}; expected a configuration, or FILE:NAME; single "
             "keys are arguments, such as epochs=3"
         )
-    values = _overrides(overrides)
-    origin = values.get("warm_start")
-    encoder = backbone or values.get("backbone.path")
+    values = _overrides({**overrides, **_encoder(backbone, is_first=config is None)})
+    origin, encoder = values.get("warm_start"), values.get("backbone.path")
     if origin and encoder:
         raise InputError(
-            f"backbone={str(encoder)!r} with warm_start={origin!r}: the encoder is that of "
+            f"backbone={encoder!r} with warm_start={origin!r}: the encoder is that of "
             "the run; expected one of the two"
         )
-    if config is None and (tasks is None or (backbone is None and not origin)):
+    if config is None and (tasks is None or (encoder is None and not origin)):
         missing = "tasks" if tasks is None else "backbone"
         raise InputError(f"no {missing}; expected {missing}=, or a configuration")
     data = None
@@ -161,14 +171,32 @@ def configuration(
     if data is not None:
         values.setdefault("tasks", ",".join(data.benchmark.task_names))
         data = data.select([name.strip() for name in values["tasks"].split(",")])
-    if backbone is not None:
-        values["backbone.path"] = str(backbone)
     if method is not None:
         values["method.name"] = method
     try:
         return configs.apply(_start(config, tasks), list(values.items())), data
     except InputError as error:
         raise InputError(str(error).replace(FLAG, "")) from error
+
+
+def _encoder(
+    backbone: str | Path | Mapping[str, Any] | None, *, is_first: bool
+) -> dict[str, Any]:
+    """The keys that `backbone` sets. `is_first`: no configuration sets its path.
+
+    Raises:
+      InputError: `backbone` is another thing.
+    """
+    if backbone is None:
+        return {}
+    if isinstance(backbone, Mapping):
+        return {"backbone": {"path": "", **backbone} if is_first else backbone}
+    if not isinstance(backbone, str | Path):
+        raise InputError(
+            f"backbone is {shown(backbone)}; expected a directory, a name on the hub, or "
+            "sizes of a new encoder, such as {'hidden_size': 64}"
+        )
+    return {"backbone.path": str(backbone)}
 
 
 def _start(config: ConfigDict | str | None, tasks: inputs.Given | None) -> ConfigDict:

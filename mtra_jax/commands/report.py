@@ -2,6 +2,7 @@
 
 mtra-jax report runs/synthetic [--format latex] [--baseline ew] [--out FILE]
 mtra-jax report runs/seed0 runs/seed1          # one table of sweeps that ran apart
+mtra-jax report bert=runs/a roberta=runs/b     # rows of two sweeps: bert ew, roberta ew
 mtra-jax report runs/pairs --grid beta,epsilon [--figure grid]    # Avg. of each pair
 mtra-jax report runs/mine --representations    # z in two dimensions, by task and label
 mtra-jax report runs/mine --diagnostics        # pictures of one run's diagnostics.jsonl
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtra_jax import cli
-from mtra_jax.errors import InputError
+from mtra_jax.errors import InputError, check_name
 
 if TYPE_CHECKING:
     from mtra_jax.reports.comparison import Entry
+    from mtra_jax.reports.joined import Source
 
 RESULTS = "results.jsonl"
 RUN = "results.json"
@@ -31,8 +33,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "results",
         nargs="+",
-        metavar="DIR_OR_JSONL",
-        help="output of mtra-jax sweep; the work directory of a run for its pictures",
+        metavar="[NAME=]DIR_OR_JSONL",
+        help="output of mtra-jax sweep, NAME before its rows; the work directory of a run "
+        "for its pictures",
     )
     # No defaults: those that are given do not go with --diagnostics.
     parser.add_argument("--split", choices=comparison.SPLITS, help="default: test")
@@ -63,8 +66,9 @@ def main(arguments: Sequence[str]) -> None:
         _check_alone(flags)
         _draw(cli.existing_directory(flags.results[0]), flags)
         return
-    paths = [_file(text) for text in flags.results]
-    entries = joined.read(paths)
+    sources = [_source(text) for text in flags.results]
+    paths = [source.path for source in sources]
+    entries = joined.read(sources)
     if not entries:
         listed = ", ".join(map(str, paths))
         raise InputError(f"{listed}: empty; expected a finished run")
@@ -108,6 +112,21 @@ def _write(out: Path, text: str, results: Sequence[Path]) -> None:
         out.write_text(text, encoding="utf-8")
         return
     files.write_text(out.resolve(), text)
+
+
+def _source(text: str) -> "Source":
+    """The file of `text`, PATH or NAME=PATH.
+
+    Raises:
+      InputError: the path or the name does not fit.
+    """
+    from mtra_jax.reports.joined import Source
+
+    name, has_name, path = text.partition("=")
+    if not has_name or not name or os.path.exists(text):
+        return Source(_file(text))
+    check_name(name, "name")
+    return Source(_file(path), name)
 
 
 def _file(text: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtra_jax import cli
+from mtra_jax.commands.report import RESULTS
 from mtra_jax.errors import InputError, check_name
 
 if TYPE_CHECKING:
@@ -62,6 +63,19 @@ def _runs(arguments: Sequence[str]) -> dict[str, Path]:
             raise InputError(f"name {name} is there twice; expected names that differ")
         runs[name] = cli.existing_directory(path)
     return runs
+
+
+def _unfinished(results: Path) -> str:
+    """Why a directory has no file `results`."""
+    if (sweep := results.with_name(RESULTS)).exists():
+        directory = sweep.parent
+        own = sorted(path.parent for path in directory.glob(f"*/seed*/{results.name}"))
+        example = f", such as {own[0]}" if own else ""
+        return (
+            f"{directory}: the directory of a sweep; expected that of a run{example}, or "
+            f"mtra-jax report {directory}"
+        )
+    return f"{results}: no such file; the run has not finished"
 
 
 def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
@@ -143,8 +157,7 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
     for name, workdir in runs.items():
         results = layout.read_results(workdir)
         if results is None:
-            file = workdir / layout.RESULTS
-            raise InputError(f"{file}: no such file; the run has not finished")
+            raise InputError(_unfinished(workdir / layout.RESULTS))
         comparison.check_results(results, str(workdir / layout.RESULTS))
         own = run_tasks.columns_of(tasks_json.read(workdir).tasks)
         tasks = tasks or own

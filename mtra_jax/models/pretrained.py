@@ -52,8 +52,7 @@ def resolve(path: str) -> Path:
 
     An existing directory is returned unchanged. The names in `BUILT_IN` are directories of
     the package. Any other `path` of the form `name` or `organisation/name` is looked up on
-    the hub. Only configurations, vocabularies and
-    safetensors are downloaded.
+    the hub. Only configurations, vocabularies and safetensors are downloaded.
 
     Raises:
         InputError: `path` is a file, or it is not a directory and the hub has no such
@@ -84,7 +83,7 @@ def resolve(path: str) -> Path:
     except Exception as error:  # the client and its transport raise about thirty types
         raise InputError(
             f"{path}: no such directory, and not to be had from the hub: {_reason(error)}; "
-            "expected a model there, or a directory of one (backbone.path)"
+            "expected a model there, or a directory of one (--backbone, or backbone.path)"
         ) from error
 
 

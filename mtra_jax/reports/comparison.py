@@ -61,13 +61,13 @@ class Row(NamedTuple):
 class Comparison(NamedTuple):
     """Rows in order of first occurrence.
 
-    `note`: why Δp is missing, whether the seeds are too few, and how rows were tuned.
-    `ranking`: None for few methods or tasks.
+    `notes`: what keeps runs from being compared, why Δp is missing, whether the seeds are
+    too few, how rows were tuned. `ranking`: None for few methods or tasks.
     """
 
     tasks: tuple[Task, ...]
     rows: list[Row]
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     ranking: ranks.Ranks | None = None
 
     @property
@@ -253,7 +253,7 @@ def compare(
     `baseline`: one row for all, or the name of each row's, see `baselines_of`. A figure
     that is missing in one seed is missing in the row. Δp is computed from the means. p is
     from Welch's two-sided t-test of Avg.; it needs two seeds in both rows, and figures
-    that are not all equal. Both are missing while the row of a baseline is, which the note
+    that are not all equal. Both are missing while the row of a baseline is, which a note
     says. The methods are ranked by their means on each task.
 
     Raises:
@@ -298,8 +298,8 @@ def compare(
         )
     )
     notes.append(unread.note((entry.name, entry.results) for entry in entries))
-    note = "; ".join(filter(None, notes)) or None
-    return Comparison(tasks, rows, note, ranks.of_tasks(means, tasks))
+    given = tuple(filter(None, notes))
+    return Comparison(tasks, rows, given, ranks.of_tasks(means, tasks))
 
 
 def _row(

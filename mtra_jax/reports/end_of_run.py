@@ -155,14 +155,26 @@ def problems(results: Results, tasks: Sequence[Task]) -> list[str]:
 
 
 def stuck(results: Results, tasks: Sequence[Task]) -> list[str]:
-    """The tasks whose test figures are those of the majority."""
+    """The tasks of which no test figure is better than the majority's."""
     # Absent in runs of older versions.
     test, majority = results["test"], results.get("majority", {})
+    lacking = without_figures(test) + without_figures(majority)
     return [
         task.name
         for task in tasks
-        if task.name in test and test[task.name] == majority.get(task.name)
+        if task.name in test and task.name in majority and task.name not in lacking
+        if not _is_better(test[task.name], majority[task.name], task)
     ]
+
+
+def _is_better(figures: Results, others: Results, task: Task) -> bool:
+    """Whether one of `figures` is better than that of `others`."""
+    for name, other in others.items():
+        is_higher = metrics.find(name, task).higher_is_better
+        own = figures.get(name, other)
+        if own > other if is_higher else own < other:
+            return True
+    return False
 
 
 def stuck_rows(runs: Iterable[tuple[str, Results]], tasks: Sequence[Task]) -> str:

@@ -116,8 +116,7 @@ def _notes(
     notes = [LEGEND]
     if note := tables.unit_note(comparison.tasks):
         notes.append(note)
-    if comparison.note:
-        notes.append(comparison.note)
+    notes += comparison.notes
     if comparison.ranking is not None:
         notes.append(ranks.line(comparison.ranking))
     done = {row.name for row in comparison.rows}

@@ -111,7 +111,7 @@ def _has_intervals(comparison: Comparison) -> bool:
 
 
 def _grid(comparison: Comparison, title: str = "", notes: Sequence[str] = ()) -> Grid:
-    """The table, its note last. `title`: that above the columns after Avg."""
+    """The table, its notes last. `title`: that above the columns after Avg."""
     rows = comparison.rows
     shown = task_columns(comparison.tasks)
     columns = [*shown.values(), Column("", "Avg.", better=1)]
@@ -136,4 +136,4 @@ def _grid(comparison: Comparison, title: str = "", notes: Sequence[str] = ()) ->
         Line(row.name, own)
         for row, own in zip(rows, zip(*cells, strict=True), strict=True)
     ]
-    return Grid("", columns, lines, [*notes, *filter(None, [comparison.note])])
+    return Grid("", columns, lines, [*notes, *comparison.notes])

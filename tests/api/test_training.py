@@ -23,6 +23,7 @@ from mtra_jax.reports import bars
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.processes import signals
 from mtra_jax.runs.training import loop, preparation
+from mtra_jax.tasks import OWN, Benchmark
 
 
 def test_the_module_of_the_name_can_be_called():
@@ -55,6 +56,39 @@ def test_overrides_are_nested_or_dotted():
     )
     assert (config.epochs, config.data.limit, config.data.max_length) == (3, 100, 64)
     assert config.sampling == "joint"
+
+
+def test_the_sizes_of_a_new_encoder_are_those_of_its_keys():
+    def of(config, backbone, **overrides):
+        config, _ = training.configuration(
+            config, "synthetic", backbone, None, overrides
+        )
+        return config.backbone
+
+    sizes = {"hidden_size": 64, "dropout": 0.2}
+    chosen = of(None, sizes)
+    assert (chosen.path, chosen.hidden_size, chosen.dropout) == ("", 64, 0.2)
+    assert chosen == of(None, "", **{f"backbone.{k}": v for k, v in sizes.items()})
+    pretrained = of("mtra:tiny_synthetic", {"dropout": 0.2})
+    assert pretrained.path == "builtin:tiny"
+    assert of(None, {"path": "bert"}).path == of(None, "bert").path == "bert"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (
+            5,
+            "backbone is 5; expected a directory, a name on the hub, or sizes of a new ",
+        ),
+        ({"hiden_size": 3}, "unknown key backbone.hiden_size; did you mean"),
+        ({"hidden_size": "x"}, "backbone.hidden_size is 'x'; expected a whole number"),
+    ],
+)
+def test_a_wrong_backbone_is_named(backbone, message):
+    with pytest.raises(mtra_jax.InputError) as error:
+        training.configuration(None, "synthetic", backbone, None, {})
+    assert str(error.value).startswith(message)
 
 
 def test_lists_of_tasks_start_from_the_values_of_own_tasks():
@@ -319,8 +353,26 @@ def test_a_handler_of_the_caller_is_left_alone(own_handler):
 @pytest.mark.slow
 def test_nothing_is_printed_if_quiet(tmp_path, capfd):
     tasks = trained_models.own_tasks()[:1]
-    trained_models.train(tmp_path / "run", tasks, epochs=1)
+    trained_models.train(tmp_path / "run", tasks, epochs=8)  # learns its task
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_end_of_a_run_is_its_table_and_what_went_wrong(model, capsys):
+    """In the words of Python: no flags. With `quiet` only the latter, as an error."""
+    results = {**model.results, "test": model.results["majority"]}
+    outcome = training.training.Outcome(Benchmark(OWN, model.tasks), results)
+    names = ", ".join(task.name for task in model.tasks)
+    line = (
+        f"no better than the majority: {names}; more epochs or another learning_rate may "
+        "help\n"
+    )
+    training._show_end(outcome, "ew", quiet=True)
+    shown = capsys.readouterr()
+    assert shown == ("", line)
+    training._show_end(outcome, "ew", quiet=False)
+    shown = capsys.readouterr().out
+    assert shown.startswith("Test figures in percent")
+    assert shown.endswith(line)
 
 
 def live_programs():

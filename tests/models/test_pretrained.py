@@ -616,7 +616,7 @@ def test_a_message_of_the_hub_is_shown_whole(monkeypatch):
     assert refusal(resolve, "organisation/name") == (
         "organisation/name: no such directory, and not to be had from the hub: "
         + long.replace("\n", " ")
-        + "; expected a model there, or a directory of one (backbone.path)"
+        + "; expected a model there, or a directory of one (--backbone, or backbone.path)"
     )
 
 

@@ -404,6 +404,24 @@ def test_a_run_that_learned_too_little_ends_with_what_may_help(epochs, is_last):
     assert end_of_run.is_early(epochs) == is_last
 
 
+def test_a_task_below_the_majority_is_no_better_than_it():
+    """By every metric of its own; of errors the smaller one is better."""
+    (irony,) = BENCHMARKS["synthetic"].select(["irony"]).tasks
+    value = Task("value", "Value", "regression", ("value",), ("pearson", "rmse"))
+    majority = {"irony": {"macro_f1": 36.4}, "value": {"pearson": 0.0, "rmse": 2.0}}
+
+    def stuck(f1, pearson, rmse):
+        test = {"irony": {"macro_f1": f1}, "value": {"pearson": pearson, "rmse": rmse}}
+        results = {"test": test, "majority": majority}
+        return end_of_run.stuck(results, (irony, value))
+
+    assert stuck(36.3, -5.0, 2.1) == ["irony", "value"]
+    assert stuck(36.5, -5.0, 1.9) == []
+    assert stuck(36.4, 0.1, 2.1) == ["irony"]
+    assert stuck(40.0, 0.0, 2.0) == ["value"]
+    assert stuck(math.nan, None, 2.1) == []  # reported as missing
+
+
 def test_rows_whose_tasks_learned_nothing_are_counted():
     tasks = BENCHMARKS["synthetic"].select(["irony", "stance"]).tasks
     majority = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 19.8}}

@@ -81,7 +81,7 @@ def check(config: ConfigDict, workdir: Path) -> None:
         key, *others = keys
         more = f" (other values, too: {', '.join(others)})" if others else ""
         hint = (
-            f"; once the run has finished, --continue_from {workdir} trains more epochs"
+            f"; a finished run gets more epochs by mtra-jax train --continue_from {workdir}"
             if {*keys} <= {"epochs", "patience"}
             else ""
         )

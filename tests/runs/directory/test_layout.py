@@ -66,6 +66,6 @@ def test_more_epochs_are_answered_with_the_flag_for_them(
         f"{tmp_path / layout.CONFIG}: {key} is {there} there and {here} here; "
         "expected the same configuration, or a new --workdir"
     )
-    hint = f"; once the run has finished, --continue_from {tmp_path} trains more epochs"
+    hint = f"; a finished run gets more epochs by mtra-jax train --continue_from {tmp_path}"
     text = message(lambda: layout.check(changed, tmp_path))
     assert text == expected + (hint if has_hint else "")

@@ -1,7 +1,9 @@
 """Sweeps: trials and their configurations, the jobs that are trained, both scripts."""
 
+import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -491,8 +493,8 @@ def test_rows_of_sweeps_with_other_presets_are_not_compared_silently(
     ]
     assert epochs[0] != epochs[1]
     script("report")([str(tmp_path / name) for name in ("ew", "tw")])
-    note = "".join(capsys.readouterr().out.splitlines()[-1:])
-    assert "not comparable with ew, trained under other conditions: tw (" in note
+    start = "not comparable with ew, trained under other conditions: tw ("
+    (note,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith(start))
     assert f"epochs {epochs[1]}, ew's {epochs[0]}" in note
 
 
@@ -1006,7 +1008,8 @@ def test_the_report_of_several_directories_has_each_run_once(finished, tmp_path)
     report = script("report")
     results = finished / "results.jsonl"
     assert answer(report, [str(finished), str(results)]) == (
-        f"{results}: ew, seed 0 is in {results} already; expected each run once"
+        f"{results}: ew, seed 0 is in {results} already; expected each run once, or names "
+        "of the rows of each sweep, as A=DIR B=DIR"
     )
     trial = run_specs.Sweep(run_specs.grid(["ew"], "new_synthetic", (7,)))
     run_all(tmp_path / "c", trial)
@@ -1018,6 +1021,31 @@ def test_the_report_of_several_directories_has_each_run_once(finished, tmp_path)
     assert message.startswith(f"{tmp_path / 'c' / 'results.jsonl'}: tasks intensity ")
     pictures = answer(report, [str(finished), str(tmp_path), "--diagnostics"])
     assert_mentions(pictures, str(finished), "--diagnostics", "one directory")
+
+
+def test_the_report_names_the_rows_of_each_sweep(finished, tmp_path, capsys):
+    """Rows and seeds may then be the same; each row keeps its own sweep's baseline."""
+    report, text = script("report"), ["--format", "csv"]
+    report([str(finished), *text])
+    plain = [*csv.DictReader(capsys.readouterr().out.splitlines())]
+    report([f"a={finished}", f"b={finished / 'results.jsonl'}", *text])
+    rows = [*csv.DictReader(capsys.readouterr().out.splitlines())]
+    for label, own in (("a", rows[: len(plain)]), ("b", rows[len(plain) :])):
+        for row, expected in zip(own, plain, strict=True):
+            assert row.pop("against") == f"{label} ew"
+            assert row.pop("p_holm") >= expected["p_holm"]  # of twice as many rows
+            same = {key: value for key, value in expected.items() if key != "p_holm"}
+            assert row == same | {"name": f"{label} {expected['name']}"}
+    odd = tmp_path / "x=y"
+    shutil.copytree(finished, odd)
+    report([str(odd)])  # a directory of that name
+    assert "ew" in capsys.readouterr().out
+    assert answer(report, ["a="]) == "'': no such directory"
+
+
+def test_the_directory_of_a_sweep_is_no_row_of_a_table(finished):
+    message = answer(script("table"), [f"a={finished}"])
+    assert_mentions(message, finished, "sweep", "seed0", f"mtra-jax report {finished}")
 
 
 def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, capsys):
