@@ -405,7 +405,7 @@ def test_a_run_that_learned_too_little_ends_with_what_may_help(epochs, is_last):
 
 
 def test_a_task_below_the_majority_is_no_better_than_it():
-    """By every metric of its own; of errors the smaller one is better."""
+    """By every metric; of errors the smaller one is better."""
     (irony,) = BENCHMARKS["synthetic"].select(["irony"]).tasks
     value = Task("value", "Value", "regression", ("value",), ("pearson", "rmse"))
     majority = {"irony": {"macro_f1": 36.4}, "value": {"pearson": 0.0, "rmse": 2.0}}
