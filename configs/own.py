@@ -19,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config, config_files, errors, paths, tasks
-from mtra_jax.data import task_file
+from mtra_jax.data.own_tasks import task_file
 
 MTRA = config_files.execute(str(Path(__file__).with_name("mtra.py")))
 KEY = "tasks"

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtra_jax import config_files, config_values, paths, preset_files
-from mtra_jax.data import task_file
+from mtra_jax.data.own_tasks import task_file
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS, OWN

@@ -22,7 +22,7 @@ class Task:
     in the order of the tables. `is_pair`: an example has two texts.
 
     The other fields depend on the training data. They are set once the data are read
-    (`data.targets.resolved`), and stored with a run:
+    (`data.splits.targets.resolved`), and stored with a run:
 
     `means`, `deviations`: of the training targets of each regression dimension. The model
     then predicts (value − mean) / deviation. Empty where it predicts the values.

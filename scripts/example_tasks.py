@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mtra_jax import cli, files
-from mtra_jax.data import sources
+from mtra_jax.data.built_in import sources
 from mtra_jax.tasks import AFFECTEVAL, GOEMOTIONS_LABELS, TWEETEVAL
 
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}

@@ -26,7 +26,9 @@ import numpy as np
 import optax
 
 from mtra_jax import cli, files
-from mtra_jax.data import packing, synthetic, tokens
+from mtra_jax.data.built_in import synthetic
+from mtra_jax.data.packed import packing
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models import encoder, pretrained, safetensors_files
 
 SEED = 0

@@ -2,7 +2,7 @@
 
     python scripts/store_figures.py --workdir runs/stored [--machine "two cores of an AMD EPYC"]
 
-Writes mtra_jax/reports/stored_runs.json, which `train.py` shows beside its own figures,
+Writes mtra_jax/reports/comparisons/stored_runs.json, which `train.py` shows beside its own figures,
 and the tables in README.md and results/README.md. Runs in --workdir that have finished
 are not trained again. The package must be a clean checkout: its commit is stored.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mtra_jax import cli
 from mtra_jax.errors import InputError
-from mtra_jax.reports import stored
+from mtra_jax.reports.comparisons import stored
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {

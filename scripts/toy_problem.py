@@ -35,7 +35,7 @@ import optax
 
 from mtra_jax import balancing, cli, files
 from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.reports import drawing
+from mtra_jax.reports.pictures import drawing
 from mtra_jax.runs.directory import metrics_log
 
 RATE, LEARNED_RATE = 1e-3, 0.025

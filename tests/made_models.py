@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mtra_jax import config as configs
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.exports import writing
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.runs.directory import best_model, inputs_json

@@ -25,7 +25,7 @@ from mtra_jax import cli
 from mtra_jax import config as configs
 from mtra_jax.api import loading
 from mtra_jax.commands import verbs
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models import encoder, naming, pretrained
 from mtra_jax.runs.directory import tasks_json
 from mtra_jax.runs.training import loop

@@ -28,7 +28,8 @@ import pytest
 import xla_flags
 
 from mtra_jax import config as configs
-from mtra_jax.data import fetch, sources, tokens
+from mtra_jax.data.built_in import fetch, sources
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.runs.directory import best_model, layout
@@ -445,14 +446,20 @@ TORCH_IN = {
 }
 # Who may go over the network, and only if the user names an address or a hub.
 NETWORK_IN = {
-    "urllib.request": {"mtra_jax/data/fetch.py", "mtra_jax/prompting/endpoint.py"},
-    "http.client": {"mtra_jax/data/fetch.py", "mtra_jax/prompting/endpoint.py"},
-    "datasets": {"mtra_jax/data/hub.py"},
+    "urllib.request": {
+        "mtra_jax/data/built_in/fetch.py",
+        "mtra_jax/prompting/endpoint.py",
+    },
+    "http.client": {
+        "mtra_jax/data/built_in/fetch.py",
+        "mtra_jax/prompting/endpoint.py",
+    },
+    "datasets": {"mtra_jax/data/built_in/hub.py"},
     "huggingface_hub": {
         "mtra_jax/exports/publishing.py",
         "mtra_jax/models/pretrained.py",
     },
-    "transformers": {"mtra_jax/data/auto_tokenizers.py", *TORCH_IN},
+    "transformers": {"mtra_jax/data/tokenizing/auto_tokenizers.py", *TORCH_IN},
     **dict.fromkeys(
         ("asyncio", "ftplib", "httpx", "requests", "smtplib", "urllib3"), frozenset()
     ),

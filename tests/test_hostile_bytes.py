@@ -29,10 +29,13 @@ from tokenizers import Tokenizer
 from mtra_jax import cli, files
 from mtra_jax import config as configs
 from mtra_jax.commands import predict
-from mtra_jax.data import batches, plain_tokenizers, sources, tokens
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.packed import batches
+from mtra_jax.data.tokenizing import plain_tokenizers, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
-from mtra_jax.reports import comparison, predictions
+from mtra_jax.reports.comparisons import comparison
+from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import best_model, layout
 from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark

@@ -64,18 +64,38 @@ ROOMS = {
     "reports methods metrics data files tasks exports errors",
     "__main__": "commands",
 }
-# The packages of `mtra_jax.runs`, in levels: each imports itself and the levels before.
-LEVELS_OF_RUNS = (
-    ("processes", "loggers"),
-    ("directory",),
-    ("training",),
-    ("trained",),
-    ("trials",),
-    ("sweeps",),
-    ("search",),
-    ("studies",),
-)
-LEVEL_OF = {name: level for level, names in enumerate(LEVELS_OF_RUNS) for name in names}
+# The packages of large rooms, in levels: each imports itself and the levels before.
+LEVELS = {
+    "data": (
+        ("table_files", "splits"),
+        ("built_in",),
+        ("own_tasks",),
+        ("tokenizing",),
+        ("packed",),
+        ("benchmarks",),
+    ),
+    "reports": (
+        ("statistics", "predicted"),
+        ("formatting", "pictures"),
+        ("progress",),
+        ("comparisons",),
+        ("papers",),
+    ),
+    "runs": (
+        ("processes", "loggers"),
+        ("directory",),
+        ("training",),
+        ("trained",),
+        ("trials",),
+        ("sweeps",),
+        ("search",),
+        ("studies",),
+    ),
+}
+LEVEL_OF = {
+    room: {name: level for level, names in enumerate(levels) for name in names}
+    for room, levels in LEVELS.items()
+}
 # Package -> the only modules that import it.
 ONLY_IN = {
     "torch": {
@@ -196,19 +216,20 @@ def rooms_import_downwards(module):
             yield line, f"{module.room} imports {name}"
 
 
-def packages_of_runs_import_downwards(module):
+def packages_of_a_room_import_downwards(module):
     parts = PurePosixPath(module.path).parts
-    if parts[:2] != ("mtra_jax", "runs") or parts[2] == "__init__.py":
+    if parts[0] != "mtra_jax" or parts[1] not in LEVELS or parts[2] == "__init__.py":
         return
-    own = parts[2]
-    if own not in LEVEL_OF:
-        yield 1, f"{own!r} is in no level of LEVELS_OF_RUNS"
+    room, own = parts[1], parts[2].removesuffix(".py")
+    levels = LEVEL_OF[room]
+    if own not in levels:
+        yield 1, f"{own!r} is in no level of LEVELS[{room!r}]"
         return
     for line, name in imports(module):
-        if name.startswith("mtra_jax.runs"):
+        if f"{name}.".startswith(f"mtra_jax.{room}."):
             other = f"{name}..".split(".")[2]
-            if other != own and LEVEL_OF.get(other, len(LEVEL_OF)) >= LEVEL_OF[own]:
-                yield line, f"runs/{own} imports {name}"
+            if other != own and levels.get(other, len(levels)) >= levels[own]:
+                yield line, f"{room}/{own} imports {name}"
 
 
 def imports_are_absolute(module):
@@ -363,7 +384,7 @@ def is_there(name: str) -> bool:
 
 RULES = (
     rooms_import_downwards,
-    packages_of_runs_import_downwards,
+    packages_of_a_room_import_downwards,
     texts_name_modules_that_are_there,
     imports_are_absolute,
     nobody_imports_scripts,
@@ -443,8 +464,11 @@ def test_every_room_of_the_table_is_there():
     for name in ROOMS:
         paths = ROOT / "mtra_jax" / f"{name}.py", ROOT / "mtra_jax" / name
         assert any(path.exists() for path in paths), name
-    places = {path.parent.name for path in (ROOT / "mtra_jax/runs").glob("*/*.py")}
-    assert places == {*LEVEL_OF}
+    for room, levels in LEVEL_OF.items():
+        place = ROOT / "mtra_jax" / room
+        names = {path.parent.name for path in place.glob("*/*.py")}
+        names |= {path.stem for path in place.glob("*.py")} - {"__init__"}
+        assert names == {*levels}
     for path in set().union(*ONLY_IN.values()):
         assert (ROOT / path).is_file(), path
 
@@ -476,7 +500,11 @@ def test_the_page_of_the_package_lists_its_rooms_in_their_order():
     rows = [line for line in page.splitlines() if line.startswith("| [")]
     assert rows == [
         *rows_of_page(names, place, ""),
-        *rows_of_page(LEVEL_OF, place / "runs", "runs/"),
+        *(
+            row
+            for room, levels in LEVEL_OF.items()
+            for row in rows_of_page(levels, place / room, f"{room}/")
+        ),
     ]
 
 
@@ -604,8 +632,12 @@ BREACHES = [
         "objectives/a.py",
         "from mtra_jax.errors import InputError",
     ),
-    (rooms_import_downwards, "data/a.py", "from mtra_jax import models"),
-    (rooms_import_downwards, "data/a.py", "def f():\n    import mtra_jax.metrics"),
+    (rooms_import_downwards, "data/packed/a.py", "from mtra_jax import models"),
+    (
+        rooms_import_downwards,
+        "data/packed/a.py",
+        "def f():\n    import mtra_jax.metrics",
+    ),
     (rooms_import_downwards, "methods/a.py", "from mtra_jax.data import batches"),
     (rooms_import_downwards, "metrics.py", "from mtra_jax import tasks, objectives"),
     (rooms_import_downwards, "train/a.py", "from mtra_jax import cli"),
@@ -613,7 +645,7 @@ BREACHES = [
     (rooms_import_downwards, "train/a.py", "from mtra_jax import config"),
     (rooms_import_downwards, "drawer.py", "x = 1"),
     *(
-        (packages_of_runs_import_downwards, path, text)
+        (packages_of_a_room_import_downwards, path, text)
         for path, text in (
             ("runs/directory/a.py", "from mtra_jax.runs.training import loop"),
             ("runs/trained/a.py", "def f():\n    import mtra_jax.runs.trials.spaces"),
@@ -623,6 +655,10 @@ BREACHES = [
             ("runs/studies/a.py", "from mtra_jax.runs import drawer"),
             ("runs/drawer/a.py", "x = 1"),
             ("runs/drawer.py", "x = 1"),
+            ("data/splits/a.py", "from mtra_jax.data.packed import batches"),
+            ("data/packed/a.py", "from mtra_jax.data import benchmarks"),
+            ("reports/statistics/a.py", "import mtra_jax.reports.predicted.answers"),
+            ("reports/drawer.py", "x = 1"),
         )
     ),
     (texts_name_modules_that_are_there, "a.py", "x = 'mtra_jax.runs.drawer'"),
@@ -633,8 +669,8 @@ BREACHES = [
         "a.py",
         "x = 'y; from mtra_jax.runs import drawer'",
     ),
-    (imports_are_absolute, "data/a.py", "from . import packing"),
-    (imports_are_absolute, "data/a.py", "from numpy import *"),
+    (imports_are_absolute, "data/packed/a.py", "from . import packing"),
+    (imports_are_absolute, "data/packed/a.py", "from numpy import *"),
     (nobody_imports_scripts, "train/a.py", "from scripts.train import main"),
     (packages_have_one_place, "train/loop.py", "def f():\n    import orbax.checkpoint"),
     (packages_have_one_place, "train/loop.py", "import torch"),
@@ -642,21 +678,25 @@ BREACHES = [
     (rooms_import_few_packages, "objectives/a.py", "import optax"),
     (rooms_import_few_packages, "analysis/a.py", "from sklearn import metrics"),
     (rooms_import_downwards, "analysis/a.py", "from mtra_jax import methods"),
-    (packages_are_declared, "data/a.py", "def f():\n    from sklearn import metrics"),
+    (
+        packages_are_declared,
+        "data/packed/a.py",
+        "def f():\n    from sklearn import metrics",
+    ),
     (few_modules_name_devices, "train/step.py", "import jax\ny = jax.pmap(f)"),
     (few_modules_name_devices, "train/step.py", "from jax import pmap"),
     (few_modules_name_devices, "train/step.py", "import jax\ny = jax.devices()[0]"),
     (few_modules_name_devices, "train/step.py", "from jax.sharding import shard_map"),
-    (modules_are_short, "data/a.py", "x = 1\n" * 351),
-    (bodies_are_short, "data/a.py", f"def f():\n    '''Doc.'''\n{LONG_BODY}"),
-    (docstrings_are_narrow, "data/a.py", f'def f():\n    """{"x" * 86}"""'),
-    (docstrings_are_narrow, "data/a.py", f'x = 1\n"""A.\n\n{"x" * 93}\n"""'),
-    (modules_are_named_after_their_subject, "data/utils.py", ""),
+    (modules_are_short, "data/packed/a.py", "x = 1\n" * 351),
+    (bodies_are_short, "data/packed/a.py", f"def f():\n    '''Doc.'''\n{LONG_BODY}"),
+    (docstrings_are_narrow, "data/packed/a.py", f'def f():\n    """{"x" * 86}"""'),
+    (docstrings_are_narrow, "data/packed/a.py", f'x = 1\n"""A.\n\n{"x" * 93}\n"""'),
+    (modules_are_named_after_their_subject, "data/packed/utils.py", ""),
     (modules_are_named_after_their_subject, "helpers/a.py", ""),
-    (modules_say_what_they_do, "data/a.py", "x = 1"),
-    (only_commands_print, "data/a.py", "print('done')"),
-    (no_machine_is_named, "data/a.py", f"# see {OWNED}/a.py"),
-    (no_machine_is_named, "data/a.py", f"ROOT = '{OWNED}'"),
+    (modules_say_what_they_do, "data/packed/a.py", "x = 1"),
+    (only_commands_print, "data/packed/a.py", "print('done')"),
+    (no_machine_is_named, "data/packed/a.py", f"# see {OWNED}/a.py"),
+    (no_machine_is_named, "data/packed/a.py", f"ROOT = '{OWNED}'"),
 ]
 
 
@@ -668,8 +708,8 @@ def test_breach_is_seen(rule, path, text):
 KEPT = [
     ("objectives/a.py", "import math\nimport jax\nfrom mtra_jax.objectives import b"),
     (
-        "data/a.py",
-        "from mtra_jax.data import b\nfrom mtra_jax.errors import InputError",
+        "data/packed/a.py",
+        "from mtra_jax.data.packed import b\nfrom mtra_jax.errors import InputError",
     ),
     ("train/devices.py", "import jax\ny = jax.pmap(f, devices=jax.devices())"),
     ("train/step.py", "import jax\ny = jax.lax.axis_index('data') + model.devices"),
@@ -679,17 +719,20 @@ KEPT = [
         "from mtra_jax.runs.directory import b\nfrom mtra_jax.runs.loggers import c",
     ),
     ("runs/studies/a.py", "from mtra_jax.runs.search import plan as b"),
-    ("data/a.py", "x = 'mtra_jax.runs.training.run:train'"),
-    ("data/a.py", "x = 'from mtra_jax.runs.training import loop, run; y'"),
-    ("data/a.py", "x = 'mtra_jax.errors.InputError'"),
-    ("data/a.py", "x = 1\n" * 349),
-    ("data/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
+    ("data/packed/a.py", "x = 'mtra_jax.runs.training.run:train'"),
+    ("data/packed/a.py", "x = 'from mtra_jax.runs.training import loop, run; y'"),
+    ("data/packed/a.py", "x = 'mtra_jax.errors.InputError'"),
+    ("data/packed/a.py", "x = 1\n" * 349),
+    ("data/packed/a.py", "def f():\n    '''" + "\n" * 99 + "'''\n" + LONG_BODY[10:]),
     (
-        "data/a.py",
+        "data/packed/a.py",
         f'def f():\n    """A.\n\n    >>> f()\n    {"x" * 99}\n    """',
     ),
-    ("data/a.py", f'def f():\n    """{"x" * 82}"""\n    return {"x" * 99}'),
-    ("reports/a.py", "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d"),
+    ("data/packed/a.py", f'def f():\n    """{"x" * 82}"""\n    return {"x" * 99}'),
+    (
+        "reports/papers/a.py",
+        "# https://host.org/work/a, ../work/b, ~/work/c and /tmp/d",
+    ),
 ]
 
 

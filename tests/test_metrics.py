@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mtra_jax import config, metrics
-from mtra_jax.data import benchmarks, task_file
+from mtra_jax.data import benchmarks
+from mtra_jax.data.own_tasks import task_file
 from mtra_jax.errors import InputError
-from mtra_jax.reports import tables
+from mtra_jax.reports.formatting import tables
 from mtra_jax.runs.training import preparation
 from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark, Task
 

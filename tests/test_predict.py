@@ -13,9 +13,10 @@ from messages import assert_mentions
 
 from mtra_jax.api import loading
 from mtra_jax.commands import predict
-from mtra_jax.data import cells
+from mtra_jax.data.table_files import cells
 from mtra_jax.errors import InputError
-from mtra_jax.reports import answers, text_counts
+from mtra_jax.reports.predicted import answers
+from mtra_jax.reports.progress import text_counts
 from mtra_jax.runs.trained import prediction
 from mtra_jax.tasks import Task
 
@@ -163,7 +164,7 @@ def test_thresholds_are_a_half_before_they_are_chosen():
 
 @pytest.fixture
 def tables():
-    return pytest.importorskip("mtra_jax.data.tables")
+    return pytest.importorskip("mtra_jax.data.table_files.tables")
 
 
 @pytest.mark.usefixtures("tables")

@@ -9,7 +9,8 @@ import pytest
 from tiers import nightly_only
 
 from mtra_jax import config_files
-from mtra_jax.data import synthetic, tokens
+from mtra_jax.data.built_in import synthetic
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models import pretrained
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from tiers import NIGHTLY_ONLY
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks
-from mtra_jax.reports.end_of_run import title
+from mtra_jax.reports.progress.end_of_run import title
 from mtra_jax.runs.directory import layout
 from mtra_jax.tasks import SYNTHETIC
 

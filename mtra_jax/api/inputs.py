@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtra_jax import metrics
-from mtra_jax.data import benchmarks, labelled, shares, task_entries, task_file
-from mtra_jax.data.examples import SPLITS, Data, Splits
+from mtra_jax.data import benchmarks
+from mtra_jax.data.own_tasks import labelled, task_entries, task_file
+from mtra_jax.data.splits import shares
+from mtra_jax.data.splits.examples import SPLITS, Data, Splits
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
 
 Given = str | Path | Sequence[tuple[Task, Mapping[str, Iterable[Any]]]]
 """The name of a built-in benchmark, a TOML file, or tasks with their examples by split.
 
-Examples are pairs (text, label), see `data.task_file.examples`.
+Examples are pairs (text, label), see `data.own_tasks.task_file.examples`.
 """
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.api import inputs
-from mtra_jax.data import fingerprints
+from mtra_jax.data.splits import fingerprints
 from mtra_jax.errors import InputError, caller_level, did_you_mean
-from mtra_jax.reports import answers
+from mtra_jax.reports.predicted import answers
 from mtra_jax.runs.directory.best_model import Saved
 from mtra_jax.runs.trained import scored_data, scoring
 from mtra_jax.runs.trained.prediction import Predictor

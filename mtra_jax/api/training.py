@@ -13,9 +13,9 @@ from mtra_jax import config_files, config_values, files, paths, preset_files
 from mtra_jax.api import inputs
 from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
-from mtra_jax.data.examples import Data
+from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError, Interrupted, shown
-from mtra_jax.reports import bars, end_of_run
+from mtra_jax.reports.progress import bars, end_of_run
 from mtra_jax.runs.processes import signals
 from mtra_jax.runs.training import display, loop
 from mtra_jax.runs.training import run as training

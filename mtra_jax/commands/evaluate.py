@@ -92,7 +92,8 @@ def check_data(directory: Path, benchmark: str, flags: argparse.Namespace) -> No
 def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
     """Scores the run, or the exported model, in `workdir`."""
     from mtra_jax.exports import reading
-    from mtra_jax.reports import bars, tables
+    from mtra_jax.reports.formatting import tables
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.trained import scoring
     from mtra_jax.train.devices import start_devices
 
@@ -134,8 +135,10 @@ def evaluate_run(workdir: Path, flags: argparse.Namespace) -> None:
 
 def score_files(directory: Path, flags: argparse.Namespace) -> None:
     """Scores the prediction files in `directory`."""
-    from mtra_jax.data import benchmarks, task_file
-    from mtra_jax.reports import label_counts, predictions
+    from mtra_jax.data import benchmarks
+    from mtra_jax.data.own_tasks import task_file
+    from mtra_jax.reports.predicted import predictions
+    from mtra_jax.reports.progress import label_counts
 
     if is_file(flags.tasks):
         benchmark, examples = task_file.load(flags.tasks, splits=[flags.split])

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.data_dir:
         overrides = (("data.dir", flags.data_dir), *overrides)
 
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.studies import experiments, prompted_studies
     from mtra_jax.runs.studies import listing as study_listing
@@ -103,7 +103,8 @@ def _train(
     num_workers: int,
 ) -> int:
     """Trains what has not finished, and writes the tables; returns how many runs failed."""
-    from mtra_jax.reports import bars, grids
+    from mtra_jax.reports.formatting import grids
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.studies import figures as study_figures
     from mtra_jax.runs.studies import run as study_runs
@@ -148,7 +149,7 @@ def _ask(
             f"--model {model.name}: {jax.process_count()} processes; expected one, or "
             "`mtra-jax prompt --sweep DIR` before"
         )
-    from mtra_jax.reports import bars, text_counts
+    from mtra_jax.reports.progress import bars, text_counts
     from mtra_jax.runs.studies import prompted_studies
 
     with text_counts.shown(is_quiet=False) as count:

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtra_jax import cli
-from mtra_jax.data import delimited
+from mtra_jax.data.table_files import delimited
 from mtra_jax.errors import InputError, shown
 
 if TYPE_CHECKING:
-    from mtra_jax.reports import answered_rows
+    from mtra_jax.reports.predicted import answered_rows
 
 FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
 TEXT = "text"
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
         )
 
     from mtra_jax.api import loading
-    from mtra_jax.reports import text_counts
+    from mtra_jax.reports.progress import text_counts
     from mtra_jax.train.devices import start_devices
 
     start_devices()
@@ -175,7 +175,7 @@ def items(
             yield Item((line,), {TEXT: line})
         return
 
-    from mtra_jax.data import tables
+    from mtra_jax.data.table_files import tables
 
     rows = tables.rows(
         path,
@@ -295,8 +295,8 @@ def rows_of(
     `is_bare`: only the prediction of the one task, without the columns of the input.
     `separator`: of the columns of CSV; a comma if empty.
     """
-    from mtra_jax.data import tables
-    from mtra_jax.reports import answered_rows
+    from mtra_jax.data.table_files import tables
+    from mtra_jax.reports.predicted import answered_rows
 
     if form in ("csv", "tsv"):
         delimiter = "\t" if form == "tsv" else separator or ","

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     flags = cli.parse(parser, arguments)
     cli.output_directory(flags.data_dir)
 
-    from mtra_jax.data import fetch, sources
+    from mtra_jax.data.built_in import fetch, sources
     from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark
 
     if flags.benchmark == ALL:

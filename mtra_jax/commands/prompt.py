@@ -21,7 +21,7 @@ from mtra_jax.commands import evaluate
 from mtra_jax.errors import InputError, check_name
 
 if TYPE_CHECKING:
-    from mtra_jax.data.examples import Data
+    from mtra_jax.data.splits.examples import Data
     from mtra_jax.prompting.asking import Model
 
 
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> None:
     # Nothing is computed with JAX: a GPU is left to the language model.
     jax.config.update("jax_platforms", "cpu")
     from mtra_jax.prompting import prompts, stored_replies
-    from mtra_jax.reports import tables, text_counts, unread
+    from mtra_jax.reports.comparisons import unread
+    from mtra_jax.reports.formatting import tables
+    from mtra_jax.reports.progress import text_counts
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.studies import prompted
 
@@ -152,8 +154,9 @@ def read_data(flags: argparse.Namespace) -> "Data":
       InputError: the data are missing or invalid.
     """
     from mtra_jax import metrics
-    from mtra_jax.data import benchmarks, task_file
-    from mtra_jax.data.examples import Data
+    from mtra_jax.data import benchmarks
+    from mtra_jax.data.own_tasks import task_file
+    from mtra_jax.data.splits.examples import Data
 
     splits = ("train", "test")
     if evaluate.is_file(flags.tasks):

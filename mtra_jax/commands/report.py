@@ -18,8 +18,8 @@ from mtra_jax import cli
 from mtra_jax.errors import InputError, check_name
 
 if TYPE_CHECKING:
-    from mtra_jax.reports.comparison import Entry
-    from mtra_jax.reports.joined import Source
+    from mtra_jax.reports.comparisons.comparison import Entry
+    from mtra_jax.reports.comparisons.joined import Source
 
 RESULTS = "results.jsonl"
 RUN = "results.json"
@@ -27,7 +27,7 @@ RUN = "results.json"
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table, or writes it to a file; or draws the diagnostics of a run."""
-    from mtra_jax.reports import comparison, formats, joined
+    from mtra_jax.reports.comparisons import comparison, formats, joined
 
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
@@ -88,7 +88,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _compared(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
     """The table of the runs; as text with a line on tasks that learned nothing."""
-    from mtra_jax.reports import comparison, end_of_run, formats
+    from mtra_jax.reports.comparisons import comparison, formats
+    from mtra_jax.reports.progress import end_of_run
 
     baseline = flags.baseline or comparison.baselines_of(entries)
     compared = comparison.compare(entries, flags.split or "test", baseline)
@@ -120,7 +121,7 @@ def _source(text: str) -> "Source":
     Raises:
       InputError: the path or the name does not fit.
     """
-    from mtra_jax.reports.joined import Source
+    from mtra_jax.reports.comparisons.joined import Source
 
     name, has_name, path = text.partition("=")
     if not has_name or not name or os.path.exists(text):
@@ -161,7 +162,8 @@ def _draw(directory: Path, flags: argparse.Namespace) -> None:
 
 def _grid(entries: Sequence["Entry"], flags: argparse.Namespace) -> tuple[str, str]:
     """The table of `--grid`, and a note on the files that were drawn for `--figure`."""
-    from mtra_jax.reports import drawing, figures, option_grids
+    from mtra_jax.reports.comparisons import option_grids
+    from mtra_jax.reports.pictures import drawing, figures
 
     split = flags.split or "test"
     options = [option.strip() for option in flags.grid.split(",")]

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
     """Trains what has not ended; returns all trials, by the name of the space."""
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.search import run as searching
@@ -98,7 +98,7 @@ def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
 
 def _list(planned: "Search", num_workers: int) -> None:
     """Prints what would be trained, and how long that takes."""
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.search import listing as search_listing
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     num_workers = cli.number_of_jobs(flags)
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.studies import listing as study_listing
     from mtra_jax.runs.sweeps import shares, sweep
@@ -76,7 +76,7 @@ def _train(plan: "Plan", note: str, num_workers: int, *, is_quiet: bool) -> "lis
 
     `note`: what the user should know before, as lines.
     """
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
     from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.studies import listing as study_listing
@@ -158,7 +158,8 @@ def _make_parser() -> cli.Parser:
 
 def _print_table(plan: "Plan", *, is_quiet: bool) -> None:
     """Prints the table of the finished runs of the sweep."""
-    from mtra_jax.reports import comparison, end_of_run, formats
+    from mtra_jax.reports.comparisons import comparison, formats
+    from mtra_jax.reports.progress import end_of_run
     from mtra_jax.runs.sweeps import sweep
 
     chosen = plan.sweep

@@ -86,7 +86,8 @@ def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
         a task differs.
     """
     from mtra_jax import config
-    from mtra_jax.reports import epochs, run_tasks
+    from mtra_jax.reports.comparisons import run_tasks
+    from mtra_jax.reports.progress import epochs
     from mtra_jax.runs.directory import layout, metrics_log, tasks_json
 
     lines: Lines = {}
@@ -114,7 +115,8 @@ def _epochs(runs: Mapping[str, Path]) -> tuple[Lines, tuple["Task", ...]]:
 def _show_epochs(
     runs: Mapping[str, Path], lines: Lines, tasks: Sequence["Task"], *, markdown: bool
 ) -> None:
-    from mtra_jax.reports import epochs, tables
+    from mtra_jax.reports.formatting import tables
+    from mtra_jax.reports.progress import epochs
     from mtra_jax.runs.directory import layout
 
     print(epochs.table(lines, tasks, markdown=markdown))
@@ -124,7 +126,7 @@ def _show_epochs(
 
 
 def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
-    from mtra_jax.reports import drawing, figures
+    from mtra_jax.reports.pictures import drawing, figures
 
     titles = {task.name: task.title for task in tasks}
     made = {"loss": figures.learning_curves(lines, titles)}
@@ -136,16 +138,16 @@ def _draw(lines: Lines, tasks: Sequence["Task"], directory: Path) -> None:
 
 
 def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> None:
-    from mtra_jax.reports import (
-        bars,
+    from mtra_jax.reports.comparisons import (
         comparable,
         comparison,
         example_noise,
         run_tasks,
         split_sizes,
-        tables,
         unread,
     )
+    from mtra_jax.reports.formatting import tables
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import conditions, inputs_json, layout, tasks_json
     from mtra_jax.runs.trained import stored_predictions
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         config = configs.load(spec, overrides)
     workdir = cli.output_directory(flags.workdir)
 
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.training import display, loop
     from mtra_jax.runs.training import run as training
@@ -174,7 +174,7 @@ def overrides_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
 
 def show_devices(*, is_quiet: bool) -> None:
     """Prints the devices of all processes, and warns of idle ones on their hosts."""
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.processes import agreement, group
 
     line, warning = agreement.devices_in_use()
@@ -188,7 +188,8 @@ def show_devices(*, is_quiet: bool) -> None:
 def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> None:
     """Prints the test figures, beside those of a stored EW run with the same settings."""
     from mtra_jax.config import to_dict
-    from mtra_jax.reports import end_of_run, stored
+    from mtra_jax.reports.comparisons import stored
+    from mtra_jax.reports.progress import end_of_run
 
     results, tasks = outcome.results, outcome.benchmark.tasks
     method = config.method.name

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from mtra_jax.data import batches, hub, noise, sources, synthetic, task_file, tokens
-from mtra_jax.data.batches import Corpus
-from mtra_jax.data.examples import SPLITS, Data, Examples, Splits, take
+from mtra_jax.data.built_in import hub, sources, synthetic
+from mtra_jax.data.own_tasks import task_file
+from mtra_jax.data.packed import batches
+from mtra_jax.data.packed.batches import Corpus
+from mtra_jax.data.splits import noise
+from mtra_jax.data.splits.examples import SPLITS, Data, Examples, Splits, take
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
 

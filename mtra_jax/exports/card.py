@@ -4,10 +4,11 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from mtra_jax.data import hub
+from mtra_jax.data.built_in import hub
 from mtra_jax.exports import onnx_file, pytorch
 from mtra_jax.methods import registry
-from mtra_jax.reports import end_of_run, tables
+from mtra_jax.reports.formatting import tables
+from mtra_jax.reports.progress import end_of_run
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 
 FILE = "README.md"

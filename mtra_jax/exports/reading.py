@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import files
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError, shown
 from mtra_jax.exports import weights
 from mtra_jax.models import pretrained

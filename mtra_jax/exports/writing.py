@@ -6,7 +6,7 @@ from typing import Any
 
 from mtra_jax import config as configs
 from mtra_jax import config_values, files
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.exports import card, onnx_file, reading, weights
 from mtra_jax.models import pretrained

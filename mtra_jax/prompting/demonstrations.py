@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.splits.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.prompting.prompts import Demonstration
 from mtra_jax.tasks import Task

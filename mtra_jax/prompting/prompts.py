@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.splits.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark, Task
 

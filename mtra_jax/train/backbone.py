@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 from tokenizers import Tokenizer
 
-from mtra_jax.data import pairs, tokens
+from mtra_jax.data.tokenizing import pairs, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.tasks import Benchmark

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mtra_jax.data import batches, mixing, shapes
-from mtra_jax.data.packing import Shape
+from mtra_jax.data.packed import batches, mixing, shapes
+from mtra_jax.data.packed.packing import Shape
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.train import evaluate

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from mtra_jax.data import targets
+from mtra_jax.data.splits import targets
 from mtra_jax.methods import registry
 from mtra_jax.methods.contract import Method, Needs
 from mtra_jax.methods.model import Model, Space

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.data import batches, readout, targets
+from mtra_jax.data.packed import batches
+from mtra_jax.data.splits import readout, targets
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import memory
 from mtra_jax.types import Batch, Metrics, Params

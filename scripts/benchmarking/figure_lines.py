@@ -13,7 +13,7 @@ import step_trace
 import timing
 import versus_torch
 
-from mtra_jax.reports import tables
+from mtra_jax.reports.formatting import tables
 
 Lines = list[tuple[str, str]]
 LABEL_WIDTH = 24

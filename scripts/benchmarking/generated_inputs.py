@@ -14,7 +14,9 @@ import program_costs
 import workload_files
 from tokenizers import Tokenizer, models
 
-from mtra_jax.data import benchmarks, sources, synthetic, tokens
+from mtra_jax.data import benchmarks
+from mtra_jax.data.built_in import sources, synthetic
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models import pretrained
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.tasks import TWEETEVAL

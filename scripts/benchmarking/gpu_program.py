@@ -28,7 +28,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtra_jax import files
-from mtra_jax.reports import tables
+from mtra_jax.reports.formatting import tables
 from mtra_jax.train.devices import start_devices
 
 # The numbers of openxla/xla, pull request 25919, with the versions of jax 0.11.2.

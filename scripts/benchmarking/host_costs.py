@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtra_jax.data import batches, packing, shapes, sources
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 
 VOCAB_SIZE = 30_522

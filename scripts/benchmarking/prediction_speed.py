@@ -22,7 +22,8 @@ import transformers
 
 from mtra_jax import cli
 from mtra_jax import config as configs
-from mtra_jax.data import sources, texts
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.splits import texts
 from mtra_jax.runs.directory import best_model
 from mtra_jax.runs.trained import prediction
 from mtra_jax.runs.training import preparation

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from workload import Item, Stepper, Workload
 
-from mtra_jax.data import batches
+from mtra_jax.data.packed import batches
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import checkpoints
 from mtra_jax.train.devices import to_host

@@ -16,7 +16,7 @@ import numpy as np
 import timing
 import workload
 
-from mtra_jax.data import batches, shapes
+from mtra_jax.data.packed import batches, shapes
 from mtra_jax.methods import registry
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.tasks import Benchmark, Task

@@ -9,7 +9,7 @@ import trained_models
 
 import mtra_jax
 from mtra_jax.api.model import prediction
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models.encoder import Encoder
 from mtra_jax.runs.directory import best_model
 

@@ -19,7 +19,7 @@ from messages import assert_mentions
 import mtra_jax
 from mtra_jax import errors
 from mtra_jax.api import inputs, training
-from mtra_jax.reports import bars
+from mtra_jax.reports.progress import bars
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.processes import signals
 from mtra_jax.runs.training import loop, preparation

@@ -22,7 +22,7 @@ from kernel_events import Kernel
 from supervisor import Measurement
 from tiers import nightly_only
 
-from mtra_jax.data import sources
+from mtra_jax.data.built_in import sources
 from mtra_jax.models import pretrained
 from mtra_jax.tasks import TWEETEVAL
 

@@ -8,7 +8,7 @@ import host_costs
 import numpy as np
 import pytest
 
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
 
 

@@ -8,8 +8,8 @@ import optax
 import pytest
 import torch_step
 
-from mtra_jax.data import batches
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods import ew, gradients, mtra
 from mtra_jax.methods.model import Model, Space

@@ -9,7 +9,7 @@ import speeds
 import workload
 
 from mtra_jax import config as configs
-from mtra_jax.data import batches
+from mtra_jax.data.packed import batches
 from mtra_jax.errors import InputError
 from mtra_jax.runs.sweeps import estimates
 from mtra_jax.types import Batch

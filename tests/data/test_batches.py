@@ -8,9 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mtra_jax.data import batches, packing, shapes, sources, tokens
-from mtra_jax.data.examples import Examples
-from mtra_jax.data.packing import Shape
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.packed.packing import Shape
+from mtra_jax.data.splits.examples import Examples
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 
 SIZES = (50, 7, 128, 33)

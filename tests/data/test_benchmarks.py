@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from messages import assert_mentions
 
-from mtra_jax.data import benchmarks, sources, synthetic, tokens
+from mtra_jax.data import benchmarks
+from mtra_jax.data.built_in import sources, synthetic
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL
 

@@ -7,8 +7,8 @@ import datasets
 import numpy as np
 import pytest
 
-from mtra_jax.data import hub, sources
-from mtra_jax.data.tweeteval import STANCE_TARGETS
+from mtra_jax.data.built_in import hub, sources
+from mtra_jax.data.built_in.tweeteval import STANCE_TARGETS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, GOEMOTIONS_LABELS, TWEETEVAL
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mtra_jax.data import batches, mixing
+from mtra_jax.data.packed import batches, mixing
 
 SIZES = (50, 7, 128, 33)
 TASK_OF = np.repeat(np.arange(4), SIZES)

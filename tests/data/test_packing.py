@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from mtra_jax.data import packing
-from mtra_jax.data.packing import Shape
+from mtra_jax.data.packed import packing
+from mtra_jax.data.packed.packing import Shape
 
 
 def plain_first_fit_decreasing(lengths, row_length):

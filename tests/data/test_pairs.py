@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, processors
 
-from mtra_jax.data import benchmarks, fingerprints, pairs, tokens
-from mtra_jax.data.examples import Examples
+from mtra_jax.data import benchmarks
+from mtra_jax.data.splits import fingerprints
+from mtra_jax.data.splits.examples import Examples
+from mtra_jax.data.tokenizing import pairs, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Benchmark, Task
 

@@ -6,7 +6,8 @@ The rows are made up; names of files, columns, separators and quoting are the or
 import numpy as np
 import pytest
 
-from mtra_jax.data import sources, task_file
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.own_tasks import task_file
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL
 

@@ -9,7 +9,7 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from mtra_jax.data import plain_tokenizers, tokens
+from mtra_jax.data.tokenizing import plain_tokenizers, tokens
 from mtra_jax.errors import InputError
 
 NUM_COMPARED = 300
@@ -205,7 +205,7 @@ def test_a_real_checkpoint_does_not_import_transformers(minilm):
 def imported(directory):
     """Whether loading the tokenizer imports `transformers`, in a new process."""
     code = (
-        "import sys; from mtra_jax.data import tokens; "
+        "import sys; from mtra_jax.data.tokenizing import tokens; "
         "tokens.load_tokenizer(sys.argv[1]); print('transformers' in sys.modules)"
     )
     done = subprocess.run(

@@ -16,7 +16,7 @@ import pytest
 
 from mtra_jax import cli
 from mtra_jax.commands import prepare
-from mtra_jax.data import fetch, sources
+from mtra_jax.data.built_in import fetch, sources
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Benchmark
 

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mtra_jax.data import batches, packing, shapes
-from mtra_jax.data.packing import Shape
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.packed.packing import Shape
+from mtra_jax.data.tokenizing.tokens import Tokens
 
 
 def make_corpus(sizes, mean=30, deviation=12, longest=200, seed=0):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import assert_mentions
 
-from mtra_jax.data import shares
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.splits import shares
+from mtra_jax.data.splits.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Task
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mtra_jax.data import benchmark_files, sources
-from mtra_jax.data.tweeteval import STANCE_TARGETS
+from mtra_jax.data.built_in import benchmark_files, sources
+from mtra_jax.data.built_in.tweeteval import STANCE_TARGETS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, GOEMOTIONS_LABELS, TWEETEVAL, Benchmark
 

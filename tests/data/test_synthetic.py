@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from mtra_jax.data import noise, synthetic, synthetic_grammar
+from mtra_jax.data.built_in import synthetic, synthetic_grammar
+from mtra_jax.data.splits import noise
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import SYNTHETIC
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from messages import assert_mentions
 from pyarrow import parquet
 
-from mtra_jax.data import tables
+from mtra_jax.data.table_files import tables
 from mtra_jax.errors import InputError
 
 MARK = b"\xef\xbb\xbf"

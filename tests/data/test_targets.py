@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.data import (
-    batches,
-    fingerprints,
-    noise,
-    readout,
-    targets,
-    task_file,
-    tokens,
-)
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.own_tasks import task_file
+from mtra_jax.data.packed import batches
+from mtra_jax.data.splits import fingerprints, noise, readout, targets
+from mtra_jax.data.splits.examples import Examples
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import TWEETEVAL, Benchmark, Task
 

@@ -16,8 +16,8 @@ from messages import assert_mentions
 from pyarrow import parquet
 
 from mtra_jax import metrics
-from mtra_jax.data import spelling, task_entries, task_file
-from mtra_jax.data.examples import SPLITS
+from mtra_jax.data.own_tasks import spelling, task_entries, task_file
+from mtra_jax.data.splits.examples import SPLITS
 from mtra_jax.errors import InputError
 from mtra_jax.tasks import Benchmark, Kind, Task
 

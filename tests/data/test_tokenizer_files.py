@@ -17,7 +17,7 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer
 
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 
 WORDS = "the quick brown fox jumps over hello world don't can't cafe naive"

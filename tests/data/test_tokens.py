@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 
 TEXTS = [
@@ -304,7 +304,7 @@ def test_trained_tokenizer_is_a_lower_casing_bert(bert):
 def test_trained_vocabulary_is_equal_in_other_processes(bert):
     # The library alone numbers continuations by a hash table seeded in each process.
     code = (
-        "import json, sys; from mtra_jax.data import tokens;"
+        "import json, sys; from mtra_jax.data.tokenizing import tokens;"
         "texts = json.load(sys.stdin);"
         "print(tokens.train_tokenizer(texts, 100).to_str())"
     )

@@ -8,7 +8,7 @@ import made_models
 import numpy as np
 import pytest
 
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.exports import onnx_file, onnx_graph, pytorch, weights
 from mtra_jax.models import activations, pretrained
 from mtra_jax.runs.trained import prediction, representation

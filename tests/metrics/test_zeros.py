@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.reports import label_counts
+from mtra_jax.reports.progress import label_counts
 from mtra_jax.tasks import Task
 
 MOOD = Task("mood", "Mood", "classification", ("a", "b", "c"), ("accuracy",))

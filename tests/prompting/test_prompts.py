@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.splits.examples import Examples
 from mtra_jax.errors import InputError
 from mtra_jax.prompting import answers, demonstrations, prompts
 from mtra_jax.prompting.prompts import Demonstration

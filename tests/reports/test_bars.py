@@ -9,8 +9,8 @@ import termios
 
 import pytest
 
-from mtra_jax.reports import bars
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.reports.progress import bars
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.tasks import BENCHMARKS
 
 TASKS = BENCHMARKS["synthetic"].tasks

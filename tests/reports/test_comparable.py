@@ -1,6 +1,6 @@
 """What keeps the runs of one table from being compared."""
 
-from mtra_jax.reports import comparable, comparison
+from mtra_jax.reports.comparisons import comparable, comparison
 from mtra_jax.tasks import BENCHMARKS
 
 TASKS = BENCHMARKS["synthetic"].select(["irony"]).tasks

@@ -13,7 +13,7 @@ from scipy import stats
 
 from mtra_jax import metrics
 from mtra_jax.errors import InputError
-from mtra_jax.reports import comparison, formats, run_tasks
+from mtra_jax.reports.comparisons import comparison, formats, run_tasks
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.reports import epochs, figures
+from mtra_jax.reports.pictures import figures
+from mtra_jax.reports.progress import epochs
 from mtra_jax.tasks import SYNTHETIC
 
 TASKS = SYNTHETIC.select(["irony", "intensity"]).tasks

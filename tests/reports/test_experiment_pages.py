@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtra_jax.reports import grids
+from mtra_jax.reports.formatting import grids
 from mtra_jax.runs.studies import experiments
 from mtra_jax.runs.studies import run as study_runs
 from mtra_jax.runs.sweeps import sweep

@@ -5,9 +5,11 @@ import io
 
 import pytest
 
-from mtra_jax.reports import comparison, experiment_tables, grids, published
-from mtra_jax.reports.grids import Column, Grid, Line, PValue
-from mtra_jax.reports.seeds import Cell
+from mtra_jax.reports.comparisons import comparison
+from mtra_jax.reports.formatting import grids
+from mtra_jax.reports.formatting.grids import Column, Grid, Line, PValue
+from mtra_jax.reports.papers import experiment_tables, published
+from mtra_jax.reports.statistics.seeds import Cell
 from mtra_jax.tasks import TWEETEVAL
 
 TASKS = TWEETEVAL.select(["hate", "irony"]).tasks

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.reports import drawing, figures, ranks
+from mtra_jax.reports.pictures import drawing, figures
+from mtra_jax.reports.statistics import ranks
 
 
 def test_a_missing_matplotlib_is_one_line_with_the_extra(monkeypatch):

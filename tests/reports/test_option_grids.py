@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mtra_jax.errors import InputError
-from mtra_jax.reports import option_grids
-from mtra_jax.reports.comparison import Entry
+from mtra_jax.reports.comparisons import option_grids
+from mtra_jax.reports.comparisons.comparison import Entry
 
 
 def entry(average, seed=0, method="mtra", **overrides):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import classification_report
 
 from mtra_jax.errors import InputError
-from mtra_jax.reports import predictions as files
+from mtra_jax.reports.predicted import predictions as files
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Task
 
 TASKS = {task.name: task for task in (*TWEETEVAL.tasks, *AFFECTEVAL.tasks)}

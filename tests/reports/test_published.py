@@ -6,8 +6,8 @@ import re
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.reports import published
-from mtra_jax.reports.seeds import AVG, Cell
+from mtra_jax.reports.papers import published
+from mtra_jax.reports.statistics.seeds import AVG, Cell
 from mtra_jax.runs.studies import experiments
 from mtra_jax.tasks import BENCHMARKS
 

@@ -15,8 +15,9 @@ from mtra_jax import cli, metrics
 from mtra_jax import config as configs
 from mtra_jax.api import inputs
 from mtra_jax.commands import sweep, train, verbs
-from mtra_jax.data import task_file
-from mtra_jax.reports import comparison, end_of_run, formats, stored
+from mtra_jax.data.own_tasks import task_file
+from mtra_jax.reports.comparisons import comparison, formats, stored
+from mtra_jax.reports.progress import end_of_run
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import BENCHMARKS, Task
 
@@ -74,7 +75,7 @@ def test_the_balancing_example_of_the_readme_runs():
 
 
 def test_the_list_of_examples_of_the_page_on_data_can_be_split():
-    (example,) = blocks("mtra_jax/data/README.md", "python")
+    (example,) = blocks("mtra_jax/data/own_tasks/README.md", "python")
     head, has_call, _ = example.partition("model = ")
     assert has_call
     names = {}

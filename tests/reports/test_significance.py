@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from mtra_jax import metrics
-from mtra_jax.reports import intervals, ranks, significance
+from mtra_jax.reports.statistics import intervals, ranks, significance
 from mtra_jax.tasks import Task
 
 

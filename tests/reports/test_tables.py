@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.reports import grids, styles, tables
+from mtra_jax.reports.formatting import grids, styles, tables
 from mtra_jax.tasks import AFFECTEVAL, TWEETEVAL, Task
 
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from mtra_jax import config as configs
-from mtra_jax.data import tokens
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.runs.training import display, loop, preparation, selection

@@ -14,7 +14,7 @@ from mtra_jax.analysis import robustness
 from mtra_jax.commands import experiment
 from mtra_jax.errors import InputError
 from mtra_jax.methods import task_losses
-from mtra_jax.reports import drawing, figures
+from mtra_jax.reports.pictures import drawing, figures
 from mtra_jax.runs.directory import best_model
 from mtra_jax.runs.sweeps import sweep
 from mtra_jax.runs.trained import (

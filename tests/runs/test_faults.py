@@ -17,7 +17,7 @@ STEP = "mtra_jax.runs.directory.metrics_log:MetricsLog.add"
 # Once the previous checkpoint is complete.
 RETAIN = "mtra_jax.runs.directory.checkpoints:_LatestAndBest.should_preserve"
 SCORING = "mtra_jax.runs.training.results:finish"
-EPOCH = "mtra_jax.data.batches:Batcher.batches"
+EPOCH = "mtra_jax.data.packed.batches:Batcher.batches"
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.data import benchmarks, targets
-from mtra_jax.data.sources import Examples
-from mtra_jax.reports import predictions
+from mtra_jax.data import benchmarks
+from mtra_jax.data.built_in.sources import Examples
+from mtra_jax.data.splits import targets
+from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import checkpoints, metrics_log
 from mtra_jax.runs.training import loop, preparation, results
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task

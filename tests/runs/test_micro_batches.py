@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.data import batches
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space

@@ -19,7 +19,7 @@ from mtra_jax import config, errors
 from mtra_jax.commands import search as search_command
 from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.methods import registry
-from mtra_jax.reports import answered_rows
+from mtra_jax.reports.predicted import answered_rows
 from mtra_jax.runs.directory import checkpoints, checksums, tasks_json
 from mtra_jax.runs.search import run as searching
 from mtra_jax.runs.sweeps import sweep

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from messages import assert_mentions
 
-from mtra_jax.data import batches, mixing
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches, mixing
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.train import batching

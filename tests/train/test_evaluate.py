@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.data import batches, targets
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches
+from mtra_jax.data.splits import targets
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import evaluate
 

@@ -11,8 +11,8 @@ import step_costs
 from tiers import NIGHTLY_ONLY
 
 from mtra_jax import config as configs
-from mtra_jax.data import batches, shapes
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches, shapes
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from mtra_jax.data import batches
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.methods import gradients, mtra
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, naming

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, processors
 
-from mtra_jax.data import batches, benchmarks, tokens
-from mtra_jax.data.sources import Examples
+from mtra_jax.data import benchmarks
+from mtra_jax.data.built_in.sources import Examples
+from mtra_jax.data.packed import batches
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.models.pretrained import from_huggingface
 from mtra_jax.tasks import Benchmark, Task

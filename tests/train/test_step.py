@@ -9,8 +9,8 @@ import optax
 import pytest
 from jax.extend import core
 
-from mtra_jax.data import batches, shapes
-from mtra_jax.data.tokens import Tokens
+from mtra_jax.data.packed import batches, shapes
+from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained

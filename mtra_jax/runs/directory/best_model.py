@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import paths
-from mtra_jax.data import fingerprints, targets, tokens
+from mtra_jax.data.splits import fingerprints, targets
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.models import pretrained
 from mtra_jax.runs.directory import checkpoints, inputs_json, layout, tasks_json

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mtra_jax import config_values
-from mtra_jax.reports import comparable
+from mtra_jax.reports.comparisons import comparable
 from mtra_jax.runs.directory import inputs_json, layout
 
 HASH_DIGITS = 16

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mtra_jax import config as configs
 from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, naming
-from mtra_jax.reports import drawing
+from mtra_jax.reports.pictures import drawing
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.processes import group
 

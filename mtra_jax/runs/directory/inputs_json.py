@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mtra_jax import files
-from mtra_jax.data import fingerprints
+from mtra_jax.data.splits import fingerprints
 from mtra_jax.errors import InputError, shown
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.types import Params

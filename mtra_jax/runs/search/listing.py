@@ -1,6 +1,6 @@
 """A search -> the trials that it has still to train, and about how long they take."""
 
-from mtra_jax.reports import tables
+from mtra_jax.reports.formatting import tables
 from mtra_jax.runs.search.plan import Search
 from mtra_jax.runs.sweeps import estimates
 from mtra_jax.runs.training import run as training

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtra_jax import files
-from mtra_jax.reports import tables
+from mtra_jax.reports.formatting import tables
 from mtra_jax.runs.trials.spaces import Point
 from mtra_jax.runs.trials.validation_run import Record
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtra_jax import files
-from mtra_jax.reports import bars
+from mtra_jax.reports.progress import bars
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.search import optuna_points
 from mtra_jax.runs.search import plan as search

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtra_jax.reports import comparison, drawing, figures
-from mtra_jax.reports.seeds import AVG, figure
+from mtra_jax.reports.comparisons import comparison
+from mtra_jax.reports.pictures import drawing, figures
+from mtra_jax.reports.statistics.seeds import AVG, figure
 from mtra_jax.runs.studies import analysed_runs, experiments
 from mtra_jax.runs.studies.experiments import Study, Table
 from mtra_jax.runs.sweeps import sweep

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtra_jax.data.examples import Data
+from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError
-from mtra_jax.reports import tables
+from mtra_jax.reports.formatting import tables
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.studies.experiments import Study
 from mtra_jax.runs.sweeps import estimates, sweep

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import files, metrics
-from mtra_jax.data import fingerprints
-from mtra_jax.data.examples import Data, Examples
+from mtra_jax.data.splits import fingerprints
+from mtra_jax.data.splits.examples import Data, Examples
 from mtra_jax.errors import InputError, shown
 from mtra_jax.prompting import answers, asking, demonstrations, prompts
 from mtra_jax.prompting.stored_replies import Store
-from mtra_jax.reports import predictions, run_tasks, tables, unread
+from mtra_jax.reports.comparisons import run_tasks, unread
+from mtra_jax.reports.formatting import tables
+from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import layout, metrics_log, tasks_json
 from mtra_jax.runs.sweeps import sweep
 from mtra_jax.runs.training import results

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mtra_jax.data.examples import Data
+from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError
 from mtra_jax.prompting import asking, stored_replies
-from mtra_jax.reports import comparison, unread
+from mtra_jax.reports.comparisons import comparison, unread
 from mtra_jax.runs.studies import experiments, prompted
 from mtra_jax.runs.studies.experiments import Study
 from mtra_jax.runs.training import preparation

@@ -8,14 +8,9 @@ import jax
 
 from mtra_jax import files
 from mtra_jax.errors import InputError, refusing
-from mtra_jax.reports import (
-    comparison,
-    experiment_tables,
-    grids,
-    published,
-    published_analyses,
-    tuning,
-)
+from mtra_jax.reports.comparisons import comparison, tuning
+from mtra_jax.reports.formatting import grids
+from mtra_jax.reports.papers import experiment_tables, published, published_analyses
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.studies import analysed_runs, experiments, prompted_studies
 from mtra_jax.runs.studies.experiments import Study, Table

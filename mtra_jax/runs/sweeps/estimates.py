@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mtra_jax.data.examples import Data
+from mtra_jax.data.splits.examples import Data
 from mtra_jax.methods import registry
-from mtra_jax.reports import bars
+from mtra_jax.reports.progress import bars
 from mtra_jax.runs.trained.analyses import FORWARD_AND_BACKWARD, Analysis
 from mtra_jax.runs.training import preparation, step_cost, task_gradients
 

@@ -12,7 +12,8 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.methods import registry
-from mtra_jax.reports import bars, comparison, run_tasks
+from mtra_jax.reports.comparisons import comparison, run_tasks
+from mtra_jax.reports.progress import bars
 from mtra_jax.runs.directory import conditions, layout, tasks_json
 from mtra_jax.runs.sweeps import workers
 from mtra_jax.runs.sweeps.workers import Ending, Work

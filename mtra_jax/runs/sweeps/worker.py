@@ -81,7 +81,7 @@ def _start_devices(platform: str) -> None:
 
 
 def _trained(line: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    from mtra_jax.reports import bars
+    from mtra_jax.reports.progress import bars
     from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.training import display
     from mtra_jax.runs.training import run as training

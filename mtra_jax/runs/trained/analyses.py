@@ -16,7 +16,7 @@ from mtra_jax.analysis import (
     robustness,
     uniformity,
 )
-from mtra_jax.data import readout
+from mtra_jax.data.splits import readout
 from mtra_jax.errors import InputError, shown
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.trained import attacks, retraining

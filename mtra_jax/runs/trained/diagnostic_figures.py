@@ -7,7 +7,7 @@ import numpy as np
 
 from mtra_jax import files
 from mtra_jax.errors import InputError
-from mtra_jax.reports import drawing, figures
+from mtra_jax.reports.pictures import drawing, figures
 from mtra_jax.runs.directory import metrics_log, tasks_json
 
 

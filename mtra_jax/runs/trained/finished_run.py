@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax import config as configs
-from mtra_jax.data import batches, benchmarks, fingerprints, shapes
-from mtra_jax.data.examples import Examples, take
+from mtra_jax.data import benchmarks
+from mtra_jax.data.packed import batches, shapes
+from mtra_jax.data.splits import fingerprints
+from mtra_jax.data.splits.examples import Examples, take
 from mtra_jax.errors import InputError
 from mtra_jax.methods import layout
 from mtra_jax.methods.contract import Method

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mtra_jax.data import batches, packing, readout, tokens
-from mtra_jax.data.packing import Shape
-from mtra_jax.data.texts import normalize
+from mtra_jax.data.packed import batches, packing
+from mtra_jax.data.packed.packing import Shape
+from mtra_jax.data.splits import readout
+from mtra_jax.data.splits.texts import normalize
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model

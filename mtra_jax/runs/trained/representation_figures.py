@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mtra_jax.analysis import projection
-from mtra_jax.reports import drawing, figures
+from mtra_jax.reports.pictures import drawing, figures
 from mtra_jax.runs.trained.finished_run import Trained
 from mtra_jax.runs.trained.representation import Representer
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mtra_jax.data import task_file
+from mtra_jax.data.own_tasks import task_file
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import inputs_json, layout
 from mtra_jax.tasks import OWN, Benchmark

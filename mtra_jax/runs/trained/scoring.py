@@ -8,16 +8,12 @@ import jax
 
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
-from mtra_jax.data import (
-    batches,
-    benchmarks,
-    fingerprints,
-    packing,
-    shapes,
-)
-from mtra_jax.data.examples import Splits, none_of
+from mtra_jax.data import benchmarks
+from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.splits import fingerprints
+from mtra_jax.data.splits.examples import Splits, none_of
 from mtra_jax.errors import InputError
-from mtra_jax.reports import label_counts
+from mtra_jax.reports.progress import label_counts
 from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
 from mtra_jax.runs.directory.best_model import Saved
 from mtra_jax.runs.trained import prediction, scored_data

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.data import benchmarks, fingerprints, task_entries
-from mtra_jax.data.examples import Examples, Splits
+from mtra_jax.data import benchmarks
+from mtra_jax.data.own_tasks import task_entries
+from mtra_jax.data.splits import fingerprints
+from mtra_jax.data.splits.examples import Examples, Splits
 from mtra_jax.errors import InputError, shown
-from mtra_jax.reports import predictions
-from mtra_jax.reports.example_noise import Predicted
+from mtra_jax.reports.comparisons.example_noise import Predicted
+from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import layout, tasks_json
 from mtra_jax.tasks import OWN, SYNTHETIC, Benchmark, Task
 

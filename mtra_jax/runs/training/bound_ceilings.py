@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from mtra_jax.analysis import information
-from mtra_jax.data.batches import Corpus
-from mtra_jax.reports import bounds
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.data.packed.batches import Corpus
+from mtra_jax.reports.progress import bounds
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.tasks import Benchmark
 
 MI, FLOORED = "mi", "floored"

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mtra_jax.analysis import conflicts
-from mtra_jax.data.batches import Corpus
+from mtra_jax.data.packed.batches import Corpus
 from mtra_jax.methods.model import Model
 from mtra_jax.runs.training import task_gradients
 from mtra_jax.train import build, memory

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from mtra_jax.models import safetensors_files
-from mtra_jax.reports import bars, label_counts
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.reports.progress import bars, label_counts
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.training import loop, preparation
 from mtra_jax.tasks import OWN
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.train import evaluate
 

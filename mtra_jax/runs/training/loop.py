@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.data import batches
+from mtra_jax.data.packed import batches
 from mtra_jax.errors import RunError
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.directory import best_model, metrics_log
 from mtra_jax.runs.training import bound_ceilings, diagnostics, divergence
 from mtra_jax.runs.training.interfaces import Callbacks, Log, Store

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import metrics, paths
-from mtra_jax.data import benchmarks, fingerprints, targets
-from mtra_jax.data.batches import Corpus
-from mtra_jax.data.examples import Data, Examples, Splits
+from mtra_jax.data import benchmarks
+from mtra_jax.data.packed.batches import Corpus
+from mtra_jax.data.splits import fingerprints, targets
+from mtra_jax.data.splits.examples import Data, Examples, Splits
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
 from mtra_jax.runs.directory import inputs_json

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from mtra_jax import files, metrics
-from mtra_jax.data import targets, tokens
-from mtra_jax.data.examples import Splits
+from mtra_jax.data.splits import targets
+from mtra_jax.data.splits.examples import Splits
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.models import pretrained
-from mtra_jax.reports import predictions
+from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import layout, metrics_log, tasks_json
 from mtra_jax.runs.processes import group
 from mtra_jax.runs.training import loop

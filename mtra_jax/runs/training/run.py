@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
 from mtra_jax import config_values, failures
-from mtra_jax.data import fingerprints, targets
-from mtra_jax.data.examples import Data
+from mtra_jax.data.splits import fingerprints, targets
+from mtra_jax.data.splits.examples import Data
 from mtra_jax.models import pretrained
-from mtra_jax.reports import comparison
+from mtra_jax.reports.comparisons import comparison
 from mtra_jax.runs.directory import (
     checkpoints,
     inputs_json,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.analysis import conflicts
-from mtra_jax.data import batches, packing
-from mtra_jax.data.batches import Corpus
+from mtra_jax.data.packed import batches, packing
+from mtra_jax.data.packed.batches import Corpus
 from mtra_jax.methods import model as networks
 from mtra_jax.methods import task_losses
 from mtra_jax.methods.contract import Method

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mtra_jax import config as configs
 from mtra_jax import files
-from mtra_jax.data import toml_tables
+from mtra_jax.data.own_tasks import toml_tables
 from mtra_jax.errors import InputError, did_you_mean, shown
 from mtra_jax.methods import registry
 from mtra_jax.runs.trials import spaces as search_spaces

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, shown
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.directory import inputs_json, layout
 from mtra_jax.runs.training import display, loop, preparation
 from mtra_jax.runs.training import run as training

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.data import sources
+from mtra_jax.data.built_in import sources
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
 from mtra_jax.runs.directory import best_model, inputs_json, layout

@@ -15,7 +15,7 @@ from mtra_jax import config_files, config_values
 from mtra_jax.commands import search as command
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import registry
-from mtra_jax.reports import comparison, formats
+from mtra_jax.reports.comparisons import comparison, formats
 from mtra_jax.runs.search import listing as search_listing
 from mtra_jax.runs.search import optuna_points
 from mtra_jax.runs.search import plan as search

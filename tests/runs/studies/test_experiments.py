@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mtra_jax import config as configs
-from mtra_jax.data import sources
-from mtra_jax.data.examples import Data
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.runs.studies import experiments

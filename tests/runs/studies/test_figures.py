@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtra_jax.reports import comparison
+from mtra_jax.reports.comparisons import comparison
 from mtra_jax.runs.studies import experiments
 from mtra_jax.runs.studies import figures as study_figures
 from mtra_jax.runs.sweeps import sweep

@@ -18,7 +18,9 @@ from mtra_jax.commands import evaluate, prompt, report, table
 from mtra_jax.errors import InputError
 from mtra_jax.prompting import prompts
 from mtra_jax.prompting.answers import Reply
-from mtra_jax.reports import comparison, experiment_tables, grids, published
+from mtra_jax.reports.comparisons import comparison
+from mtra_jax.reports.formatting import grids
+from mtra_jax.reports.papers import experiment_tables, published
 from mtra_jax.runs.studies import experiments, prompted, prompted_studies
 from mtra_jax.runs.studies import run as study_runs
 from mtra_jax.runs.sweeps import sweep

@@ -17,7 +17,9 @@ from messages import assert_mentions
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.commands import verbs
-from mtra_jax.data import fingerprints, sources, targets, task_file
+from mtra_jax.data.built_in import sources
+from mtra_jax.data.own_tasks import task_file
+from mtra_jax.data.splits import fingerprints, targets
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.runs.directory import conditions, inputs_json, locks, tasks_json

@@ -6,7 +6,7 @@ import pytest
 from scipy import special
 
 from mtra_jax import config as configs
-from mtra_jax.data import packing
+from mtra_jax.data.packed import packing
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import best_model
 from mtra_jax.runs.trained import prediction, representation

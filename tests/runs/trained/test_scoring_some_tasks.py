@@ -4,7 +4,7 @@ import made_models
 import numpy as np
 import pytest
 
-from mtra_jax.data.examples import Examples
+from mtra_jax.data.splits.examples import Examples
 from mtra_jax.runs.trained import scoring
 
 

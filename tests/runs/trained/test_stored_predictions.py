@@ -11,8 +11,10 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.commands import table
-from mtra_jax.data import benchmarks, fingerprints
-from mtra_jax.reports import example_noise, predictions
+from mtra_jax.data import benchmarks
+from mtra_jax.data.splits import fingerprints
+from mtra_jax.reports.comparisons import example_noise
+from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import inputs_json, layout, tasks_json
 from mtra_jax.runs.trained import stored_predictions
 from mtra_jax.tasks import TWEETEVAL, Task

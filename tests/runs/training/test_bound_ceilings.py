@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.training import bound_ceilings
 from mtra_jax.tasks import Benchmark, Task
 

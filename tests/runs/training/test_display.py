@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from mtra_jax.data.examples import Examples
-from mtra_jax.reports import bars, label_counts
-from mtra_jax.reports.bounds import Bound
+from mtra_jax.data.splits.examples import Examples
+from mtra_jax.reports.progress import bars, label_counts
+from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.training import display, selection
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task

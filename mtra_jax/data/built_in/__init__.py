@@ -1,0 +1,1 @@
+"""The built-in benchmarks: publishers' files, the hub, a seeded grammar -> examples."""

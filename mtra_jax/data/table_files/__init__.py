@@ -1,0 +1,1 @@
+"""Tables in CSV, TSV, JSON lines or Parquet -> rows of checked cells."""

@@ -1,0 +1,1 @@
+"""Texts and a checkpoint's tokenizer -> ragged token ids and types."""

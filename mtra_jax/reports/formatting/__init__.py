@@ -1,0 +1,1 @@
+"""Columns and rows of figures -> aligned text, Markdown, LaTeX, CSV."""

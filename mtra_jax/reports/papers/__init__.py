@@ -1,0 +1,1 @@
+"""An experiment of the papers -> its table, beside the papers' figures."""

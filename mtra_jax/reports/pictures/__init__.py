@@ -1,0 +1,1 @@
+"""Figures of runs and analyses -> pictures in one style, PNG and PDF."""

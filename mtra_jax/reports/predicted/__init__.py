@@ -1,0 +1,1 @@
+"""Predictions -> files and answers: labels, values, rows of a table."""

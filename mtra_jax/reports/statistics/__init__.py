@@ -1,0 +1,1 @@
+"""Figures of seeds and rows -> means, intervals, p-values, ranks."""
