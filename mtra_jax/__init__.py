@@ -8,6 +8,7 @@ model = mtra_jax.load("runs/mine")                # a run, or an exported model
 model.predict(["great stay"], task="reviews")     # a list of `Prediction`
 model.encode(["great stay"])                      # z [N, H]
 model.evaluate("my/tasks.toml")
+mtra_jax.export("runs/mine", "models/mine")
 ```
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtra_jax import balancing, objectives
+    from mtra_jax.api.exporting import export
     from mtra_jax.api.loading import load
     from mtra_jax.api.model import Model, Prediction
     from mtra_jax.api.training import train
@@ -29,6 +31,7 @@ __all__ = [
     "RunError",
     "Task",
     "balancing",
+    "export",
     "load",
     "objectives",
     "train",
@@ -41,6 +44,7 @@ _PLACES = {
     "Prediction": "api.model",
     "RunError": "errors",
     "Task": "tasks",
+    "export": "api.exporting",
     "load": "api.loading",
     "train": "api.training",
 }

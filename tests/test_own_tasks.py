@@ -367,10 +367,8 @@ def test_tables_and_separate_runs_have_the_same_columns(command, toml, run, tmp_
     assert "stars RMSE" in columns
     last = next(row for row in rows if row.startswith("Δp: mean relative improvement"))
     assert last.startswith("Δp: mean relative improvement over MTRA in percent, ")
-    conditions = "other conditions: STL (epochs 1, MTRA's 8)"
-    assert [row for row in rows if "not comparable" in row] == [
-        f"not comparable with MTRA, trained under {conditions}"
-    ]
+    assert "not comparable" not in output
+    assert "trained under other conditions than MTRA: STL (epochs 1, MTRA's 8)" in rows
     changes = [row for row in rows if row.startswith(f"| {columns[1]} |")]
     assert [row.count("[") for row in changes] == [1]
     assert "no interval" not in output

@@ -16,6 +16,7 @@ from mtra_jax.api.model import Model
 from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError, Interrupted, shown
 from mtra_jax.reports.progress import bars, end_of_run
+from mtra_jax.runs.directory import continuation
 from mtra_jax.runs.processes import signals
 from mtra_jax.runs.training import display, loop
 from mtra_jax.runs.training import run as training
@@ -36,6 +37,7 @@ def train(
     backbone: str | Path | Mapping[str, Any] | None = None,
     method: str | None = None,
     workdir: str | Path,
+    continue_from: str | Path | None = None,
     quiet: bool = False,
     **overrides: Any,
 ) -> Model:
@@ -49,6 +51,9 @@ def train(
       as {"hidden_size": 64}. Not given with `warm_start=RUN`, whose encoder is taken.
     `method`: its name; without it that of `config`, or "mtra".
     `workdir`: the directory of the run.
+    `continue_from`: the directory of a finished run to train for more epochs in the new
+      directory `workdir`, as `continue_from="runs/mine", epochs=20`. Its configuration is
+      taken; `tasks` are given again if they are a list or have moved.
     `quiet`: only problems are reported, on standard error.
     `overrides`: any other keys of the configuration, such as `epochs=3`,
       `data={"limit": 100}` or `**{"data.limit": 100}`.
@@ -75,9 +80,19 @@ def train(
             f"workdir is {shown(workdir)}; expected the path of a directory"
         )
     start_devices()
-    chosen, data = configuration(config, tasks, backbone, method, overrides)
-    directory = Path(paths.expand(str(workdir)))
+    directory, source = Path(paths.expand(str(workdir))), _directory(continue_from)
+    if source is None:
+        chosen, data = configuration(config, tasks, backbone, method, overrides)
+    elif config is None and backbone is None and method is None:
+        chosen, data = _longer(source, tasks, overrides)
+    else:
+        raise InputError(
+            f"continue_from={str(continue_from)!r} with config, backbone or method: they are "
+            "those of the run; expected only keys such as epochs=20"
+        )
     with _alone(directory):
+        if source is not None:
+            continuation.begin(source, directory, chosen)
         _train(chosen, directory, data, quiet=quiet)
         return load(directory, cache_dir=chosen.data.cache_dir)
 
@@ -124,17 +139,52 @@ def _train(
             raise Interrupted("interrupted; the same call continues") from interrupt
         finally:
             view.close()
-    _show_end(outcome, config.method.name, quiet=quiet)
+    _show_end(outcome, config, quiet=quiet)
 
 
-def _show_end(outcome: training.Outcome, method: str, *, quiet: bool) -> None:
+def _show_end(outcome: training.Outcome, config: ConfigDict, *, quiet: bool) -> None:
     """Writes the table of the test figures; with `quiet` only what went wrong."""
     results, tasks = outcome.results, outcome.benchmark.tasks
-    say = bars.write_log_line if quiet else bars.write_line
-    if not quiet:
-        say(end_of_run.table(results, tasks, method))
-    for line in end_of_run.problems(results, tasks):
-        say(line.replace(FLAG, ""))
+    has_bound = config.method.get("task_alignment", False)
+    # A stream that is closed, full or absent must not keep the model from the caller.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        if quiet:
+            for line in end_of_run.problems(results, tasks):
+                bars.write_log_line(line.replace(FLAG, ""))
+            return
+        method = config.method.name
+        report = end_of_run.report(results, tasks, method, has_bound=has_bound)
+        bars.write_line(report.replace(FLAG, ""))
+
+
+def _directory(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(paths.expand(str(path)))
+
+
+def _longer(
+    source: Path, tasks: inputs.Given | None, overrides: Mapping[str, Any]
+) -> tuple[ConfigDict, Data | None]:
+    """The configuration for more epochs of the run in `source`, and its examples.
+
+    Raises:
+      InputError: see `continuation.configuration`.
+    """
+    values = _overrides(overrides)
+    data = None
+    if tasks is not None:
+        values, data = {**_task_values(tasks), **values}, _data(tasks)
+    try:
+        chosen = continuation.configuration(
+            source, list(values.items()), has_data=data is not None
+        )
+    except InputError as error:
+        text = str(error).replace(FLAG, "")
+        for flag in ("continue_from", "warm_start"):
+            text = text.replace(f"--{flag}", flag)
+        raise InputError(text) from error
+    if data is not None:
+        data = data.select(configs.task_names(chosen) or data.benchmark.task_names)
+    return chosen, data
 
 
 def configuration(
@@ -155,8 +205,10 @@ def configuration(
             f"config is {shown(config)}; expected a configuration, or FILE:NAME; single "
             "keys are arguments, such as epochs=3"
         )
-    values = _overrides({**overrides, **_encoder(backbone, is_first=config is None)})
+    values = _overrides({**overrides, **_encoder(backbone)})
     origin, encoder = values.get("warm_start"), values.get("backbone.path")
+    if origin and isinstance(backbone, Mapping):
+        encoder = shown(dict(backbone))
     if origin and encoder:
         raise InputError(
             f"backbone={encoder!r} with warm_start={origin!r}: the encoder is that of "
@@ -179,10 +231,8 @@ def configuration(
         raise InputError(str(error).replace(FLAG, "")) from error
 
 
-def _encoder(
-    backbone: str | Path | Mapping[str, Any] | None, *, is_first: bool
-) -> dict[str, Any]:
-    """The keys that `backbone` sets. `is_first`: no configuration sets its path.
+def _encoder(backbone: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The keys that `backbone` sets.
 
     Raises:
       InputError: `backbone` is another thing.
@@ -190,7 +240,7 @@ def _encoder(
     if backbone is None:
         return {}
     if isinstance(backbone, Mapping):
-        return {"backbone": {"path": "", **backbone} if is_first else backbone}
+        return {"backbone": {"path": "", **backbone}}
     if not isinstance(backbone, str | Path):
         raise InputError(
             f"backbone is {shown(backbone)}; expected a directory, a name on the hub, or "

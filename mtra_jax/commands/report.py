@@ -27,7 +27,41 @@ RUN = "results.json"
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table, or writes it to a file; or draws the diagnostics of a run."""
-    from mtra_jax.reports.comparisons import comparison, formats, joined
+    from mtra_jax.reports.comparisons import joined
+
+    flags = cli.parse(_parser(), arguments)
+    _check_files(flags)
+    if flags.diagnostics or flags.representations:
+        _check_alone(flags)
+        _draw(cli.existing_directory(flags.results[0]), flags)
+        return
+    sources = [_source(text) for text in flags.results]
+    paths = [source.path for source in sources]
+    entries = joined.read(sources)
+    if not entries:
+        listed = ", ".join(map(str, paths))
+        raise InputError(f"{listed}: empty; expected a finished run")
+    note = ""
+    if flags.grid is not None:
+        if any(source.name for source in sources):
+            raise InputError(
+                f"{flags.results[0]} with --grid, which averages all runs of a pair of "
+                "values; expected directories without names"
+            )
+        table, note = _grid(entries, flags)
+    else:
+        table = _compared(entries, flags)
+    if flags.out is None:
+        print(table + note)
+        return
+    try:
+        _write(Path(flags.out), f"{table}\n", paths)
+    except OSError as error:
+        raise InputError(f"{flags.out}: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    from mtra_jax.reports.comparisons import comparison, formats
 
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
@@ -60,45 +94,23 @@ def main(arguments: Sequence[str]) -> None:
         help="the mean Avg. for each pair of values of two options",
     )
     parser.add_argument("--figure", help="draw the grid: a name for .png and .pdf")
-    flags = cli.parse(parser, arguments)
-    _check_files(flags)
-    if flags.diagnostics or flags.representations:
-        _check_alone(flags)
-        _draw(cli.existing_directory(flags.results[0]), flags)
-        return
-    sources = [_source(text) for text in flags.results]
-    paths = [source.path for source in sources]
-    entries = joined.read(sources)
-    if not entries:
-        listed = ", ".join(map(str, paths))
-        raise InputError(f"{listed}: empty; expected a finished run")
-    note = ""
-    if flags.grid is not None:
-        table, note = _grid(entries, flags)
-    else:
-        table = _compared(entries, flags)
-    if flags.out is None:
-        print(table + note)
-        return
-    try:
-        _write(Path(flags.out), f"{table}\n", paths)
-    except OSError as error:
-        raise InputError(f"{flags.out}: {error.strerror}") from error
+    return parser
 
 
 def _compared(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
-    """The table of the runs; as text with a line on tasks that learned nothing."""
+    """The table of the runs; to be read, with a line on tasks that learned nothing."""
     from mtra_jax.reports.comparisons import comparison, formats
     from mtra_jax.reports.progress import end_of_run
 
     baseline = flags.baseline or comparison.baselines_of(entries)
     compared = comparison.compare(entries, flags.split or "test", baseline)
-    table = formats.FORMATS[flags.format or "text"](compared)
-    if flags.format not in (None, "text"):
-        return table
+    form = flags.format or "text"
     runs = ((entry.name, entry.results) for entry in entries)
     stuck = end_of_run.stuck_rows(runs, compared.tasks)
-    return f"{table}\n{stuck}" if stuck else table
+    # It is about the test set, by which nothing on validation should be chosen.
+    if stuck and flags.split != "validation":
+        compared = compared._replace(notes=(*compared.notes, stuck))
+    return formats.FORMATS[form](compared)
 
 
 def _write(out: Path, text: str, results: Sequence[Path]) -> None:

@@ -168,7 +168,7 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
         rows[name], contents[name] = results[split], results
         names = [task.name for task in own]
         hashes[name] = inputs_json.hashes(workdir, names, split)
-        settings[name] = conditions.settings(workdir, names)
+        settings[name] = conditions.settings(workdir, results)
     make = tables.markdown_table if markdown else tables.score_table
     first = next(iter(rows))
     baseline = first if len(rows) > 1 else None

@@ -200,7 +200,7 @@ def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> No
         for line in end_of_run.problems(results, tasks):
             print(f"warning: {line}", file=sys.stderr)
         return
-    has_bound = "task_alignment" in config.method and config.method.task_alignment
+    has_bound = config.method.get("task_alignment", False)
     report = end_of_run.report(results, tasks, method, others, has_bound=has_bound)
     print(f"\n{report}")
     print(f"next: {prediction_command(workdir, outcome.benchmark.name)}")

@@ -16,7 +16,7 @@ from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
 from mtra_jax.runs.sweeps import estimates
-from mtra_jax.runs.training import preparation
+from mtra_jax.train import build
 
 
 class Fill(NamedTuple):
@@ -68,7 +68,7 @@ def fill(loaded: Workload) -> Fill:
 def speeds(loads: Sequence[Workload]) -> tuple[list[Speed], list[Stepper]]:
     """Times the steps of all workloads in turns, once every shape is compiled."""
     rate = step_costs.matrix_rate(
-        preparation.compute_dtype(loads[0].config), loads[0].prepared.devices[0]
+        build.compute_dtype(loads[0].config.compute_dtype), loads[0].prepared.devices[0]
     )
     steppers = [workload.stepper_of(loaded.prepared) for loaded in loads]
     compiled = []

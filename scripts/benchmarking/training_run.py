@@ -14,6 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from mtra_jax.runs.sweeps import estimates
 from mtra_jax.runs.training import preparation
+from mtra_jax.train import build
 from mtra_jax.train.backbone import Backbone
 from mtra_jax.train.devices import start_devices
 from mtra_jax.types import Batch
@@ -94,7 +95,7 @@ def load(
         float(np.mean([item.real_tokens for item in chosen_items])),
         chosen_items[0].processed_tokens,
         float(np.mean(flops)),
-        np.dtype(preparation.compute_dtype(config)).name,
+        np.dtype(build.compute_dtype(config.compute_dtype)).name,
         len(shapes),
     )
 

@@ -14,6 +14,7 @@ from workload import Item, Workload
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
 from mtra_jax.runs.training import preparation
+from mtra_jax.train import build
 from mtra_jax.train.devices import replicate
 
 LOSS_TOLERANCE = 1e-3
@@ -86,7 +87,7 @@ def versus_torch(
 
 
 def _is_float32(config: ConfigDict) -> bool:
-    return preparation.compute_dtype(config) == np.float32
+    return build.compute_dtype(config.compute_dtype) == np.float32
 
 
 def torch_trainer(

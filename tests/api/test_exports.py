@@ -36,7 +36,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     directory = tmp_path_factory.mktemp("exports") / "model"
-    writing.export(run, directory)
+    assert mtra_jax.export(str(run), str(directory)) == directory
     return directory
 
 
@@ -46,6 +46,23 @@ def test_all_files_are_there_and_readable_by_others(exported):
     assert {str(path.relative_to(exported)) for path in paths} == FILES
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o644}
     assert [*exported.parent.iterdir()] == [exported]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (("", "to"), "run is ''; expected the path of a directory"),
+        (("run", None), "to is None; expected the path of a directory"),
+        (
+            ("absent", "to"),
+            "absent/config.json: no such file; expected a run's directory",
+        ),
+    ],
+)
+def test_a_wrong_call_of_export_is_one_line(call, message):
+    with pytest.raises(mtra_jax.InputError) as error:
+        mtra_jax.export(*call)
+    assert str(error.value) == message
 
 
 def test_an_export_predicts_what_the_run_predicts(exported, model, tmp_path):

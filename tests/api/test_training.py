@@ -2,12 +2,14 @@
 
 import gc
 import inspect
+import io
 import json
 import signal
 import subprocess
 import sys
 import threading
 from concurrent import futures
+from pathlib import Path
 
 import jax.extend
 import numpy as np
@@ -17,9 +19,10 @@ import trained_models
 from messages import assert_mentions
 
 import mtra_jax
+from mtra_jax import config as configs
 from mtra_jax import errors
 from mtra_jax.api import inputs, training
-from mtra_jax.reports.progress import bars
+from mtra_jax.reports.progress import bars, end_of_run
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.processes import signals
 from mtra_jax.runs.training import loop, preparation
@@ -69,8 +72,9 @@ def test_the_sizes_of_a_new_encoder_are_those_of_its_keys():
     chosen = of(None, sizes)
     assert (chosen.path, chosen.hidden_size, chosen.dropout) == ("", 64, 0.2)
     assert chosen == of(None, "", **{f"backbone.{k}": v for k, v in sizes.items()})
-    pretrained = of("mtra:tiny_synthetic", {"dropout": 0.2})
-    assert pretrained.path == "builtin:tiny"
+    assert of("mtra:tiny_synthetic", {"dropout": 0.2}).path == ""
+    pretrained = of("mtra:tiny_synthetic", {"path": "builtin:tiny"})
+    assert pretrained.path == of("mtra:tiny_synthetic", None).path == "builtin:tiny"
     assert of(None, {"path": "bert"}).path == of(None, "bert").path == "bert"
 
 
@@ -86,6 +90,9 @@ def test_the_sizes_of_a_new_encoder_are_those_of_its_keys():
     ],
 )
 def test_a_wrong_backbone_is_named(backbone, message):
+    refused = {"hidden_size": 32}
+    with pytest.raises(mtra_jax.InputError, match=r"hidden_size.* with warm_start='r'"):
+        training.configuration(None, "synthetic", refused, None, {"warm_start": "r"})
     with pytest.raises(mtra_jax.InputError) as error:
         training.configuration(None, "synthetic", backbone, None, {})
     assert str(error.value).startswith(message)
@@ -351,6 +358,44 @@ def test_a_handler_of_the_caller_is_left_alone(own_handler):
 
 
 @pytest.mark.slow
+def test_a_finished_run_of_a_list_of_tasks_is_trained_for_more_epochs(run, tmp_path):
+    """To the figures of a run of as many epochs from the start."""
+    call = {"continue_from": run, "epochs": 3, "quiet": True}
+    with pytest.raises(mtra_jax.InputError, match=r"a list in Python.*tasks=…"):
+        mtra_jax.train(workdir=tmp_path / "longer", **call)
+    assert not (tmp_path / "longer").exists()
+    tasks = trained_models.own_tasks()
+    for _ in range(2):  # the same call continues
+        longer = mtra_jax.train(tasks=tasks, workdir=tmp_path / "longer", **call)
+    # The warm-up keeps its number of steps.
+    whole = trained_models.train(tmp_path / "whole", epochs=3, warm_up=0.1 * 2 / 3)
+    for key in ("test", "validation", "best_epoch", "steps", "epochs"):
+        assert longer.results[key] == whole.results[key]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"epochs": 2}, "epochs is 2; expected more than 2"),
+        ({"epochs": 3, "learning_rate": 1.0}, "learning_rate is 1.0, and 0.01 in "),
+        ({"epochs": 3, "method": "ew"}, "expected only keys such as epochs=20"),
+        ({"epochs": 3, "patience": 0}, "patience"),
+    ],
+)
+def test_what_a_longer_run_cannot_change_is_named(run, tmp_path, call, message):
+    with pytest.raises(mtra_jax.InputError) as error:
+        mtra_jax.train(
+            tasks=trained_models.own_tasks(),
+            workdir=tmp_path / "longer",
+            continue_from=run,
+            **call,
+        )
+    assert message in str(error.value)
+    assert "--" not in str(error.value)
+    assert not (tmp_path / "longer").exists()
+
+
+@pytest.mark.slow
 def test_nothing_is_printed_if_quiet(tmp_path, capfd):
     tasks = trained_models.own_tasks()[:1]
     trained_models.train(tmp_path / "run", tasks, epochs=8)  # learns its task
@@ -362,17 +407,47 @@ def test_the_end_of_a_run_is_its_table_and_what_went_wrong(model, capsys):
     results = {**model.results, "test": model.results["majority"]}
     outcome = training.training.Outcome(Benchmark(OWN, model.tasks), results)
     names = ", ".join(task.name for task in model.tasks)
-    line = (
-        f"no better than the majority: {names}; more epochs or another learning_rate may "
-        "help\n"
-    )
-    training._show_end(outcome, "ew", quiet=True)
-    shown = capsys.readouterr()
-    assert shown == ("", line)
-    training._show_end(outcome, "ew", quiet=False)
+    line = f"{end_of_run.NOTHING}: {names}; more epochs or another learning_rate may help\n"
+    config = configs.default_config("ew")
+    training._show_end(outcome, config, quiet=True)
+    assert capsys.readouterr() == ("", line)
+    training._show_end(outcome, config, quiet=False)
     shown = capsys.readouterr().out
     assert shown.startswith("Test figures in percent")
-    assert shown.endswith(line)
+    assert line in shown
+    assert "majority: the most frequent class" in shown
+    assert training.FLAG not in shown
+
+
+class Full(io.StringIO):
+    """A stream whose device is full."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_stream_that_cannot_be_written_does_not_cost_the_model(
+    run, quiet, monkeypatch
+):
+    """The run had ended before."""
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed, Full()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        model = trained_models.train(run, quiet=quiet)
+        assert model.results["steps"]
+
+
+def test_tasks_with_one_prediction_for_all_test_texts_are_counted(model, run):
+    expected = []
+    for task, parts in trained_models.own_tasks():
+        texts = [text for text, _ in parts["test"]]
+        labels = model.predict(texts, task=task.name)
+        outcomes = {(p.label, p.labels, *p.values.values()) for p in labels}
+        expected += [task.name] * (len(outcomes) == 1)
+    assert model.results["constant"] == expected
 
 
 def live_programs():

@@ -1,5 +1,7 @@
 """What keeps the runs of one table from being compared."""
 
+import pytest
+
 from mtra_jax.reports.comparisons import comparable, comparison
 from mtra_jax.tasks import BENCHMARKS
 
@@ -75,11 +77,38 @@ def test_rows_under_other_conditions_than_their_baseline_are_named():
         run("old", 0, epochs="9"),  # a line of an older version, without settings
     ]
     assert note(*runs) == (
-        "not comparable with ew, trained under other conditions: a, b (epochs 9, ew's "
-        "5), c (another encoder)"
+        "trained under other conditions than ew: a, b (epochs 9, ew's 5), c (another "
+        "encoder)"
     )
     apart = {"ew": "ew", "same": "ew", "a": "b", "b": "b", "c": "c"}
     assert comparable.note(runs[:5], "test", apart) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("training data", "3d", "other training data"),
+        ("backbone.intermediate_size", 64, "backbone.intermediate_size 64, ew's 32"),
+        ("class_weights", "balanced", "class_weights balanced, ew's none"),
+        ("data.limit", 10**6, ""),  # what it does is part of the training data
+        ("method.beta", 2.0, ""),
+    ],
+)
+def test_what_counts_as_another_condition(key, value, told):
+    base = {
+        "encoder": "new",
+        "training data": "2e",
+        "backbone.intermediate_size": 32,
+        "class_weights": "none",
+        "data.limit": 0,
+        "method.beta": 1.0,
+    }
+    rows = {"ew": base, "si": base | {key: value}}
+    note = comparable.conditions_note(rows, dict.fromkeys(rows, "ew"))
+    start = "trained under other conditions than ew: si"
+    assert note == (told and f"{start} ({told})")
+    unknown = {"ew": base, "si": {k: v for k, v in base.items() if k != key}}
+    assert comparable.conditions_note(unknown, dict.fromkeys(unknown, "ew")) == ""
 
 
 def test_a_value_of_the_preset_does_not_differ_from_the_same_value_set():
@@ -111,9 +140,11 @@ def test_settings_are_those_that_can_change_the_figures():
         "method.name": "mtra",
     }
     own = {"epochs": 5, "sampling": "joint", "data.limit": 7, "method.name": "mtra"}
-    assert comparable.resolved(config, "1f") == {**own, "encoder": "1f"}
+    hashes = {"encoder": "1f", "training data": "2e"}
+    assert comparable.resolved(config, *hashes.values()) == own | hashes
     new = {**own, "backbone.hidden_size": 128, "encoder": "new"}
-    assert comparable.resolved(config, "new") == new
+    assert comparable.resolved(config, "new", None) == new
+    assert comparable.resolved(config, None, None) == own  # unknown, so not compared
 
 
 def test_odd_lines_are_not_compared():

@@ -38,11 +38,16 @@ def line(name, seed, test, **changes):
 
 
 FEW = (
-    "too few seeds to tell methods apart: fewer than 3 in all rows; a permutation test of "
-    "2 against 2 gives p = 0.333 at best"
+    "too few seeds to tell methods apart, and for an interval of Δp: fewer than 3 in all "
+    "rows; a permutation test of 2 against 2 gives p = 0.333 at best"
 )
 
 
+LEGEND = (
+    "mean ± standard deviation over seeds; Δp: mean relative improvement over ew in percent, "
+    "over the metrics of a task, then over the tasks; p: Welch's t-test of Avg. against ew, "
+    "Holm's correction; * p < 0.05"
+)
 ONE_OF_TW = "unequal numbers of seeds: tw 1, the others 2"
 
 
@@ -168,7 +173,7 @@ class TestTwoBaselines:
             ["ew", "mtra_x", "ew joint", "gl_s"]
         )
         assert "ew joint  +62.64" in lines[5]
-        assert "against the row in the column against; " in lines[6]
+        assert "against the row in the column against, Holm" in lines[6]
         # Not bold: improvements over different rows do not compare.
         assert "| ew joint | +62.64 |" in formats.markdown(compared)
         assert r" & ew joint & $+62.64$ & " in formats.latex(compared)
@@ -198,7 +203,7 @@ class TestTwoBaselines:
     def test_one_baseline_can_be_asked_for(self):
         compared = comparison.compare(parse(TWO_BASELINES), baseline="ew")
         assert compared.baselines == ["ew"]
-        assert "against ew; " in formats.text(compared)
+        assert "against ew, Holm" in formats.text(compared)
 
 
 def welch(x, y):
@@ -292,8 +297,7 @@ def test_text_aligns(compared):
         "ew      52.00 ± 2.83  27.00 ± 2.83  37.00 ± 2.83  42.00 ± 2.83   +0.00         -",
         "mtra_x  65.00 ± 7.07  45.00 ± 7.07  65.00 ± 7.07  60.00 ± 7.07  +48.09     0.136",
         "tw             52.00          6.00         10.00         30.00  -37.69         -",
-        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg., Holm's "
-        "correction) against ew; * p < 0.05",
+        LEGEND,
         ONE_OF_TW,
         FEW,
     ]
@@ -307,6 +311,8 @@ def test_markdown_has_the_best_means_in_bold(compared):
         "| mtra_x | **65.00** ± 7.07 | **45.00** ± 7.07 | **65.00** ± 7.07 "
         "| **60.00** ± 7.07 | **+48.09** | 0.136 |",
         "| tw | 52.00 | 6.00 | 10.00 | 30.00 | -37.69 | - |",
+        "",
+        LEGEND,
         "",
         ONE_OF_TW,
         "",
@@ -330,6 +336,7 @@ def test_latex_is_booktabs_with_escaped_names(compared):
         r"tw & 52.00 & 6.00 & 10.00 & 30.00 & $-37.69$ & -- \\",
         r"\bottomrule",
         r"\end{tabular}",
+        f"% {LEGEND}",
         f"% {ONE_OF_TW}",
         f"% {FEW}",
     ]
@@ -428,7 +435,7 @@ def test_missing_figures_are_marked_in_every_format():
         ["tw", "-", "6.00", "10.00", "30.00", "-", "-"]
     )
     assert formats.markdown(compared).endswith(
-        f"| tw | - | 6.00 | 10.00 | 30.00 | - | - |\n\n{ONE_OF_TW}\n\n{FEW}"
+        f"| tw | - | 6.00 | 10.00 | 30.00 | - | - |\n\n{LEGEND}\n\n{ONE_OF_TW}\n\n{FEW}"
     )
     assert r"tw & -- & 6.00 & 10.00 & 30.00 & -- & -- \\" in formats.latex(compared)
     assert formats.csv_text(compared).split("\n")[-1] == (
@@ -475,6 +482,10 @@ def refused(lines):
     [
         ({"results": {}}, "damaged: no 'validation'; expected an object"),
         ({"results": None}, "damaged: "),
+        (
+            {"results": {**LINES[0]["results"], "majority": None}},
+            "damaged: 'majority' is None; expected an object",
+        ),
         ({"name": 3}, "damaged: 'name' is 3; expected a text"),
         ({"seed": "0"}, "damaged: 'seed' is '0'; expected a whole number"),
         ({"preset": "tiny_syntetic"}, "did you mean synthetic?"),

@@ -27,6 +27,18 @@ RUNS = [
 ]
 
 
+@pytest.mark.parametrize("odd", [None, 3, [1], "absent"])
+def test_lines_without_settings_are_no_part_of_a_grid(odd):
+    other = entry(99.0)
+    if odd == "absent":
+        del other.values["overrides"]
+    else:
+        other.values["overrides"] = odd
+    values = entry(70.0, **pair(None, [2]))
+    grid = option_grids.of([other, values, RUNS[3]], ("beta", "epsilon"))
+    assert sorted(grid.means[~np.isnan(grid.means)]) == [70, 70]
+
+
 def test_values_stand_in_their_order_and_seeds_are_averaged():
     grid = option_grids.of(RUNS, ("beta", "method.epsilon"))
     assert grid.rows == ("beta", ("0.5", "1"))

@@ -41,12 +41,14 @@ def test_there_are_results():
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_the_table_is_what_the_report_prints(path):
+    """The first page explains the columns once, in place of the lines below a table."""
     entries = comparison.read(path)
-    table = formats.markdown(
-        comparison.compare(entries, "test", comparison.baselines_of(entries))
-    )
-    pages = sorted((ROOT / "results").glob("*.md"))
-    assert any(table in page.read_text(encoding="utf-8") for page in pages)
+    compared = comparison.compare(entries, "test", comparison.baselines_of(entries))
+    table, *lines = formats.markdown(compared).split("\n\n")
+    pages = [p.read_text(encoding="utf-8") for p in (ROOT / "results").glob("*.md")]
+    (page,) = (page for page in pages if table in page)
+    notes = lines[-len(compared.notes) :] if compared.notes else []
+    assert [note for note in notes if note not in page] == []
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -411,9 +413,9 @@ def test_a_task_below_the_majority_is_no_better_than_it():
     value = Task("value", "Value", "regression", ("value",), ("pearson", "rmse"))
     majority = {"irony": {"macro_f1": 36.4}, "value": {"pearson": 0.0, "rmse": 2.0}}
 
-    def stuck(f1, pearson, rmse):
+    def stuck(f1, pearson, rmse, constant=()):
         test = {"irony": {"macro_f1": f1}, "value": {"pearson": pearson, "rmse": rmse}}
-        results = {"test": test, "majority": majority}
+        results = {"test": test, "majority": majority, "constant": [*constant]}
         return end_of_run.stuck(results, (irony, value))
 
     assert stuck(36.3, -5.0, 2.1) == ["irony", "value"]
@@ -421,6 +423,8 @@ def test_a_task_below_the_majority_is_no_better_than_it():
     assert stuck(36.4, 0.1, 2.1) == ["irony"]
     assert stuck(40.0, 0.0, 2.0) == ["value"]
     assert stuck(math.nan, None, 2.1) == []  # reported as missing
+    # Better figures may come from a class that is more frequent in the test set.
+    assert stuck(40.0, 0.1, 1.9, constant=["irony"]) == ["irony"]
 
 
 def test_rows_whose_tasks_learned_nothing_are_counted():
@@ -433,7 +437,7 @@ def test_rows_whose_tasks_learned_nothing_are_counted():
         ((row, {"test": test, "majority": majority}) for row, test in runs), tasks
     )
     rows = "ew: irony (2 of 2 runs), stance (1 of 2 runs); mtra: irony (1 of 1 runs)"
-    assert line == f"no better than the majority: {rows}"
+    assert line == f"{end_of_run.NOTHING}: {rows}"
     assert (
         end_of_run.stuck_rows([("si", {"test": moved, "majority": majority})], tasks)
         == ""

@@ -109,7 +109,7 @@ def lines_at_start(backbone):
     )
     lines = []
     shown = display.Display(lines.append)
-    prepared = SimpleNamespace(run=run, backbone=backbone, origin="")
+    prepared = SimpleNamespace(run=run, backbone=backbone, origin="", cut="")
     shown.watch(prepared, loop.Progress())
     shown.close()
     return lines[:-1]  # the last announces the compiler

@@ -15,24 +15,24 @@ FREE_KEYS = {
 } - {"sampling"}
 OF_PRESET = "the preset's"
 ENCODER, NEW = "encoder", "new"
+DATA = "training data"
 # What methods are compared under: the encoder, the data and how long they are trained on.
+# What `data.fraction` and `data.limit` do is part of the training data.
 CONDITIONS = (
-    *(
-        ENCODER,
-        "backbone.hidden_size",
-        "backbone.num_hidden_layers",
-        "epochs",
-        "patience",
-    ),
-    *(
-        "batch_size",
-        "data.fraction",
-        "data.limit",
-        "data.label_noise",
-        "data.max_length",
-    ),
+    ENCODER,
+    DATA,
+    "epochs",
+    "patience",
+    "batch_size",
+    "class_weights",
+    "label_smoothing",
+    "data.label_noise",
+    "data.max_length",
     "data.standardize",
 )
+HASHED = {ENCODER: "another encoder", DATA: "other training data"}
+SIZES = "backbone."
+"""The beginning of the keys of a new encoder's sizes, which are conditions, too."""
 
 
 def note(entries: Sequence["Entry"], split: str, baselines: Mapping[str, str]) -> str:
@@ -55,16 +55,20 @@ def note(entries: Sequence["Entry"], split: str, baselines: Mapping[str, str]) -
     return "; ".join(filter(None, [examples, _settings_note(entries), others]))
 
 
-def resolved(config: Mapping[str, Any], encoder: str | None) -> dict[str, Any]:
+def resolved(
+    config: Mapping[str, Any], encoder: str | None, data: str | None
+) -> dict[str, Any]:
     """The settings of a run in its line of `results.jsonl`, by dotted key.
 
     `config`: all values of its configuration, by dotted key. `encoder`: the hash of
-    pretrained weights, or `NEW`. Only the sizes of a new encoder matter.
+    pretrained weights, or `NEW`. Only the sizes of a new encoder matter. `data`: the hash
+    of the training examples. None for a hash that is not known.
     """
     own = {key: value for key, value in config.items() if key not in FREE_KEYS}
     if encoder != NEW:
-        own = {k: v for k, v in own.items() if not k.startswith("backbone.")}
-    return {**own, ENCODER: encoder}
+        own = {k: v for k, v in own.items() if not k.startswith(SIZES)}
+    hashes = {ENCODER: encoder, DATA: data}
+    return own | {key: value for key, value in hashes.items() if value is not None}
 
 
 def is_resolved(line: Mapping[str, Any]) -> bool:
@@ -81,17 +85,17 @@ def conditions_note(
 
     >>> rows = {"ew": {"epochs": "5"}, "mtra": {"epochs": "9"}, "si": {"epochs": "9"}}
     >>> conditions_note(rows, dict.fromkeys(rows, "ew"))
-    "not comparable with ew, trained under other conditions: mtra, si (epochs 9, ew's 5)"
+    "trained under other conditions than ew: mtra, si (epochs 9, ew's 5)"
     """
     parts: dict[tuple[str, str], list[str]] = {}
     for name, own in rows.items():
         baseline = baselines.get(name, name)
         base = rows.get(baseline, own)
         differences = [
-            "another encoder"
-            if key == ENCODER
+            HASHED[key]
+            if key in HASHED
             else f"{key} {own[key]}, {baseline}'s {base[key]}"
-            for key in CONDITIONS
+            for key in (*CONDITIONS, *(k for k in own if k.startswith(SIZES)))
             if key in own and key in base and _text(own[key]) != _text(base[key])
         ]
         if differences:
@@ -100,8 +104,7 @@ def conditions_note(
     for (baseline, what), names in parts.items():
         listed.setdefault(baseline, []).append(f"{', '.join(names)} ({what})")
     return "; ".join(
-        f"not comparable with {baseline}, trained under other conditions: "
-        f"{', '.join(rows_of)}"
+        f"trained under other conditions than {baseline}: {', '.join(rows_of)}"
         for baseline, rows_of in listed.items()
     )
 
@@ -152,7 +155,7 @@ def _differences(settings: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for key in dict.fromkeys(key for own in settings for key in own):
         values = dict.fromkeys(own.get(key, OF_PRESET) for own in settings)
         if len(values) > 1:
-            yield key if key == ENCODER else f"{key} ({', '.join(values)})"
+            yield key if key in HASHED else f"{key} ({', '.join(values)})"
 
 
 def _text(value: Any) -> str:

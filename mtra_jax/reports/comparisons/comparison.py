@@ -163,7 +163,8 @@ def _entry(values: Any) -> Entry:
     tuning.check(values)
     check_name(name, "name")
     results = member(values, "results", dict)
-    _check_results(results, SPLITS)
+    has_majority = "majority" in results  # absent in lines of older versions
+    _check_results(results, (*SPLITS, *["majority"] * has_majority))
     unread.check(results)
     names = [name for name in results["test"] if name != "avg"]
     if not names:
@@ -284,7 +285,7 @@ def compare(
     notes.append(significance.seeds_note(list(num_seeds.values())))
     notes.append(
         tuning.note(
-            (e.name, str(e.values.get("method", e.name)), e.values.get("tuned"))
+            tuning.row_of(e.name, e.values)
             for e in entries
             if not unread.is_prompted(e.results)
         )

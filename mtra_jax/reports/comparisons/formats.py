@@ -22,16 +22,11 @@ INTERVAL = f"{100 * intervals.LEVEL:.0f} %"
 
 
 def text(comparison: Comparison) -> str:
-    """A table for a terminal, with a line that explains the columns."""
+    """A table for a terminal, with lines that explain the columns."""
     one, *others = comparison.baselines
-    notes = [_legend(comparison)]
-    if comparison.ranking is not None:
-        notes.append(ranks.line(comparison.ranking))
-    if note := tables.unit_note(comparison.tasks):
-        notes.append(note)
     # Under one title, so that the columns of a wide table are not split between them.
     title = f"{AGAINST} {'a row' if others else one}"
-    return grids.text(_grid(comparison, title, notes))
+    return grids.text(_grid(comparison, title))
 
 
 def markdown(comparison: Comparison) -> str:
@@ -93,6 +88,16 @@ def p_value(p: float | None) -> Figure:
     return EMPTY if p is None else PValue(p)
 
 
+def _notes(comparison: Comparison) -> list[str]:
+    """Lines that explain the columns, and those of the comparison."""
+    notes = [_legend(comparison)]
+    if comparison.ranking is not None:
+        notes.append(ranks.line(comparison.ranking))
+    if note := tables.unit_note(comparison.tasks):
+        notes.append(note)
+    return [*notes, *comparison.notes]
+
+
 def _legend(comparison: Comparison) -> str:
     one, *others = comparison.baselines
     interval = (
@@ -101,10 +106,10 @@ def _legend(comparison: Comparison) -> str:
         if _has_intervals(comparison)
         else ""
     )
+    row = f"the row in the column {AGAINST}" if others else one
     return (
-        "mean ± standard deviation over seeds; Δp and p (Welch's t-test of Avg., Holm's "
-        f"correction) against {f'the row in the column {AGAINST}' if others else one}"
-        f"{interval}; * p < {SIGNIFICANT}"
+        f"mean ± standard deviation over seeds; {tables.delta_p_meaning(row)}; p: Welch's "
+        f"t-test of Avg. against {row}, Holm's correction{interval}; * p < {SIGNIFICANT}"
     )
 
 
@@ -112,7 +117,7 @@ def _has_intervals(comparison: Comparison) -> bool:
     return any(row.interval is not None for row in comparison.rows)
 
 
-def _grid(comparison: Comparison, title: str = "", notes: Sequence[str] = ()) -> Grid:
+def _grid(comparison: Comparison, title: str = "") -> Grid:
     """The table, its notes last. `title`: that above the columns after Avg."""
     rows = comparison.rows
     shown = task_columns(comparison.tasks)
@@ -138,4 +143,4 @@ def _grid(comparison: Comparison, title: str = "", notes: Sequence[str] = ()) ->
         Line(row.name, own)
         for row, own in zip(rows, zip(*cells, strict=True), strict=True)
     ]
-    return Grid("", columns, lines, [*notes, *comparison.notes])
+    return Grid("", columns, lines, _notes(comparison))

@@ -25,11 +25,17 @@ def read(sources: Sequence[Source]) -> list[Entry]:
     """
     entries: list[Entry] = []
     places: dict[tuple[str, int], Path] = {}
+    labels: dict[str, str] = {}
     for path, label in sources:
         own = comparison.read(path)
         if label:
             own = _named(own, label)
         for entry in own:
+            if labels.setdefault(entry.name, label) != label:
+                raise InputError(
+                    f"{path}: the name {label!r} makes a row {entry.name!r}, as that of "
+                    "another sweep does; expected other names"
+                )
             comparison.check_same_tasks(entry, (entries or own)[0], str(path))
             first = places.setdefault((entry.name, entry.seed), path)
             if first is not path:
@@ -51,6 +57,7 @@ def _named(entries: Sequence[Entry], label: str) -> list[Entry]:
             values={
                 "method": entry.name,
                 **entry.values,
+                "label": label,
                 "baseline": f"{label} {baselines[entry.name]}",
             },
         )

@@ -1,7 +1,7 @@
 """Runs of a sweep that differ in two options -> the mean Avg. for each pair of values."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def of(
     keys = [_key(entries, option) for option in options]
     if keys[0] == keys[1]:
         raise InputError(f"{keys[0]} twice; expected two options")
-    chosen = [e for e in entries if all(key in e.values["overrides"] for key in keys)]
+    chosen = [e for e in entries if all(key in _set_in(e) for key in keys)]
     if not chosen:
         raise InputError(f"no run sets both {keys[0]} and {keys[1]}")
     kinds = sorted({_kind(entry, keys) for entry in chosen})
@@ -51,7 +51,7 @@ def of(
         )
     averages: dict[tuple[str, ...], list[float]] = {}
     for entry in chosen:
-        pair = tuple(_text(entry.values["overrides"][key]) for key in keys)
+        pair = tuple(_text(_set_in(entry)[key]) for key in keys)
         average = figure(entry.results[split], AVG)
         averages.setdefault(pair, []).append(np.nan if average is None else average)
     rows, columns = (
@@ -92,14 +92,20 @@ def _cell(mean: float) -> str:
 
 def _kind(entry: Entry, keys: Sequence[str]) -> str:
     """Method, preset and the other overrides of a run, for a message."""
-    others = {k: v for k, v in entry.values["overrides"].items() if k not in keys}
+    others = {k: v for k, v in _set_in(entry).items() if k not in keys}
     settings = "".join(f", {key}={value}" for key, value in sorted(others.items()))
     return f"{entry.values.get('method')} of {entry.values.get('preset')}{settings}"
 
 
+def _set_in(entry: Entry) -> dict[str, Any]:
+    """The keys that a run has set; {} in lines that do not say."""
+    own = entry.values.get("overrides")
+    return own if isinstance(own, dict) else {}
+
+
 def _key(entries: Sequence[Entry], option: str) -> str:
     """The key of `option`, which may be without "method."."""
-    keys = sorted({key for entry in entries for key in entry.values["overrides"]})
+    keys = sorted({key for entry in entries for key in _set_in(entry)})
     for key in (option, f"method.{option}"):
         if key in keys:
             return key
@@ -108,12 +114,13 @@ def _key(entries: Sequence[Entry], option: str) -> str:
     raise InputError(f"no run sets {option}; {hint}")
 
 
-def _text(value: str) -> str:
+def _text(value: Any) -> str:
     """One text for all spellings of a number."""
+    text = str(value)
     try:
-        return f"{float(value):g}"
+        return f"{float(text):g}"
     except ValueError:
-        return value
+        return text
 
 
 def _order(value: str) -> tuple[bool, float, str]:

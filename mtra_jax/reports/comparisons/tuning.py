@@ -39,6 +39,21 @@ def note(rows: Iterable[tuple[str, str, Mapping[str, Any] | None]]) -> str:
     return "; ".join(parts)
 
 
+def row_of(
+    name: str, values: Mapping[str, Any]
+) -> tuple[str, str, Mapping[str, Any] | None]:
+    """A row of `note`: `values` is the line of a run in the row `name`.
+
+    >>> row_of("a ew", {"method": "ew", "label": "a", "tuned": {"name": "ew"}})
+    ('a ew', 'a ew', {'name': 'a ew'})
+    """
+    start = f"{values['label']} " if "label" in values else ""
+    method, tuned = str(values.get("method", name)), values.get("tuned")
+    if tuned is not None:
+        tuned = {**tuned, "name": f"{start}{tuned['name']}"}
+    return name, f"{start}{method}", tuned
+
+
 def check(values: Mapping[str, Any]) -> None:
     """Raises InputError if "tuned" of a run record is not what `note` reads."""
     if "tuned" not in values:

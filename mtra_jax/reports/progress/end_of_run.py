@@ -17,6 +17,7 @@ BOUND = (
     "bound I: estimate of the information that z has of the labels, in nats; ceiling H(Y): "
     "their entropy, the most it can be"
 )
+NOTHING = "no better than the majority, or the same prediction for all texts"
 
 
 class Compared(Protocol):
@@ -68,12 +69,11 @@ def table(
     average = results["validation"]["avg"]
     validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
     selection = results.get("selection", "loss")  # absent in runs of older versions
-    by = "" if selection == "loss" else f" by {selection}:"
     errors = tables.errors_of(tasks)
     unit = f", {errors} in the task's unit" if errors else ""
     return (
-        f"Test figures in percent{unit}. Best epoch{by} {best_epochs(results)}, "
-        f"validation Avg. {validation}.\n{text}"
+        f"Test figures in percent{unit}. Best epoch by {selection}: "
+        f"{best_epochs(results)}, validation Avg. {validation}.\n{text}"
     )
 
 
@@ -148,22 +148,24 @@ def problems(results: Results, tasks: Sequence[Task]) -> list[str]:
         lines.append(f"test outputs not finite, no figures: {', '.join(lacking)}")
     if names := stuck(results, tasks):
         lines.append(
-            f"no better than the majority: {', '.join(names)}; more --config.epochs or "
-            "another --config.learning_rate may help"
+            f"{NOTHING}: {', '.join(names)}; more --config.epochs or another "
+            "--config.learning_rate may help"
         )
     return lines
 
 
 def stuck(results: Results, tasks: Sequence[Task]) -> list[str]:
-    """The tasks of which no test figure is better than the majority's."""
+    """The tasks that learned `NOTHING`, by their test figures and predictions."""
     # Absent in runs of older versions.
     test, majority = results["test"], results.get("majority", {})
+    constant = results.get("constant", [])
     lacking = without_figures(test) + without_figures(majority)
     return [
         task.name
         for task in tasks
         if task.name in test and task.name in majority and task.name not in lacking
-        if not _is_better(test[task.name], majority[task.name], task)
+        if task.name in constant
+        or not _is_better(test[task.name], majority[task.name], task)
     ]
 
 
@@ -189,7 +191,7 @@ def stuck_rows(runs: Iterable[tuple[str, Results]], tasks: Sequence[Task]) -> st
         names = (f"{task} ({n} of {numbers[row]} runs)" for task, n in own.items())
         if own:
             parts.append(f"{row}: {', '.join(names)}")
-    return f"no better than the majority: {'; '.join(parts)}" if parts else ""
+    return f"{NOTHING}: {'; '.join(parts)}" if parts else ""
 
 
 def is_early(results: Results) -> bool:

@@ -1,5 +1,6 @@
 """The directory of a finished run -> the settings, encoder and examples of its figures."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def of(directory: Path, results: Mapping[str, Any]) -> dict[str, Any]:
       InputError: a file is damaged.
     """
     tasks = [name for name in results["test"] if name != "avg"]
-    line = {"settings": settings(directory, tasks)}
+    line = {"settings": settings(directory, results)}
     contents = {}
     for split in SPLITS:
         if hashes := inputs_json.hashes(directory, tasks, split):
@@ -31,8 +32,8 @@ def of(directory: Path, results: Mapping[str, Any]) -> dict[str, Any]:
     return {**line, "contents": contents} if contents else line
 
 
-def settings(directory: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    """The values that a run was trained with, as `comparable.resolved`.
+def settings(directory: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a run with `results` was trained with, as `comparable.resolved`.
 
     {} for a language model that was prompted, which has no configuration.
 
@@ -42,9 +43,25 @@ def settings(directory: Path, tasks: Sequence[str]) -> dict[str, Any]:
     if not (directory / layout.CONFIG).exists():
         return {}
     config = layout.read_config(directory)
-    values = config_values.flat(config)
+    tasks = [name for name in results["test"] if name != "avg"]
     # The vocabulary of a new encoder, and its hash, depend on the training texts.
-    if not (config.backbone.path or config.warm_start):
-        return comparable.resolved(values, comparable.NEW)
-    encoder = inputs_json.encoder_hash(directory, tasks) or ""
-    return comparable.resolved(values, encoder[:HASH_DIGITS])
+    is_new = not (config.backbone.path or config.warm_start)
+    encoder = inputs_json.encoder_hash(directory, tasks)
+    return comparable.resolved(
+        config_values.flat(config),
+        comparable.NEW if is_new else encoder and encoder[:HASH_DIGITS],
+        _training_data(directory, tasks, results),
+    )
+
+
+def _training_data(
+    directory: Path, tasks: Sequence[str], results: Mapping[str, Any]
+) -> str | None:
+    """A hash of the training examples and of how many of them are used; None if unknown."""
+    hashes = inputs_json.hashes(directory, tasks, "train")
+    counts = results.get("examples", {})
+    used = {name: counts.get(name, {}).get("train") for name in tasks}
+    if hashes.keys() != used.keys() or None in used.values():
+        return None
+    listed = repr(sorted((name, hashes[name], used[name]) for name in tasks))
+    return hashlib.sha256(listed.encode()).hexdigest()[:HASH_DIGITS]

@@ -14,6 +14,7 @@ from mtra_jax.errors import InputError, naming
 from mtra_jax.reports.pictures import drawing
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.processes import group
+from mtra_jax.tasks import OWN
 
 CHANGEABLE = ("epochs", "patience", "max_bad_steps", *layout.FREE_KEYS)
 """Keys that may differ from those of the finished run."""
@@ -30,8 +31,12 @@ NOT_COPIED = (
 )
 
 
-def configuration(source: Path, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+def configuration(
+    source: Path, overrides: Sequence[tuple[str, str]], *, has_data: bool = False
+) -> ConfigDict:
     """The configuration of the run in `source` with `overrides`, for more epochs.
+
+    `has_data`: whether the caller has the examples, which a list of tasks in Python needs.
 
     The warm-up keeps its length: `warm_up`, its share of all planned steps, shrinks as
     `epochs` grows. A schedule that decays is that of all the epochs, so its rate rises
@@ -40,7 +45,7 @@ def configuration(source: Path, overrides: Sequence[tuple[str, str]]) -> ConfigD
     Raises:
       InputError: there is no such run, or it has not finished; a key is set that is not
         `CHANGEABLE`; `epochs` is not more than the run has; early stopping ended the run
-        and `patience` is not larger.
+        and `patience` is not larger; its tasks were a list in Python.
     """
     if not os.path.isdir(source):
         raise InputError(
@@ -56,6 +61,11 @@ def configuration(source: Path, overrides: Sequence[tuple[str, str]]) -> ConfigD
         )
     new = configs.apply(configs.from_dict(configs.to_dict(old)), overrides)
     _check_keys(source, old, new)
+    if new.benchmark == OWN and not (new.data.tasks or has_data):
+        raise InputError(
+            f"--continue_from {source}: its tasks were a list in Python; expected "
+            f"mtra_jax.train(continue_from={str(source)!r}, tasks=…)"
+        )
     if not new.epochs > old.epochs:
         raise InputError(
             f"--config.epochs is {new.epochs}; expected more than {old.epochs}, the epochs "

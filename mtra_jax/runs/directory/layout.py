@@ -81,7 +81,8 @@ def check(config: ConfigDict, workdir: Path) -> None:
         key, *others = keys
         more = f" (other values, too: {', '.join(others)})" if others else ""
         hint = (
-            f"; a finished run gets more epochs by mtra-jax train --continue_from {workdir}"
+            f"; --continue_from {workdir} (in Python continue_from=) trains a finished run "
+            "for more epochs, in a new directory"
             if {*keys} <= {"epochs", "patience"}
             else ""
         )

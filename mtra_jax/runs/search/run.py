@@ -186,7 +186,8 @@ def _write(planned: Search, name: str, tries: Sequence[Try]) -> None:
     elif not rows:
         path.unlink(missing_ok=True)
         return
-    shown = {k: v for k, v in planned.overrides if k == tuned_rows.DATA}
+    shown = {k: v for k, v in planned.overrides if k in tuned_rows.SHOWN}
+    shown.setdefault(tuned_rows.ENCODER, planned.base(name)[tuned_rows.ENCODER])
     head = {
         "space": planned.kind,
         "seed": planned.seed,

@@ -54,7 +54,6 @@ class Display:
         self._introduce(prepared, at)
         view = self._view = self._open(prepared.run, at.step)
         name = prepared.run.selection.name
-        by = "" if name == "loss" else f" {name}"
 
         def after_epoch(
             epoch: int,
@@ -63,7 +62,7 @@ class Display:
             at: loop.Progress,
             bounds: dict[str, Bound],
         ) -> None:
-            note = f", best{by} so far" if at.stale_epochs == 0 else ""
+            note = f", best {name} so far" if at.stale_epochs == 0 else ""
             view.epoch(epoch, loss, summary, note, bounds)
 
         evaluation = functools.partial(bars.evaluation_bar, position=self._position)
@@ -85,6 +84,8 @@ class Display:
                 labels = prepared.examples[task.name]["train"].label_counts(task)
                 if labels:
                     self._say(label_counts.line(task.name, labels))
+        if prepared.cut:
+            self._say(prepared.cut)
         if prepared.origin and not at.step:
             self._say(prepared.origin)
         if at.step:

@@ -16,6 +16,7 @@ from mtra_jax.data.splits import fingerprints, targets
 from mtra_jax.data.splits.examples import Data, Examples, Splits
 from mtra_jax.methods.model import Model
 from mtra_jax.models.encoder import EncoderConfig
+from mtra_jax.reports.progress import text_lengths
 from mtra_jax.runs.directory import inputs_json
 from mtra_jax.runs.training import bound_ceilings, diagnostics, loop, selection
 from mtra_jax.tasks import Benchmark
@@ -39,6 +40,8 @@ class Prepared(NamedTuple):
     """The mapping of the run's programs, see `devices.Program`."""
     origin: str = ""
     """A line about parameters that are those of another run, see `starting.start`."""
+    cut: str = ""
+    """A line about training texts that were cut, see `text_lengths.line`."""
 
 
 def prepare(
@@ -114,7 +117,13 @@ def prepare(
         benchmark, schedule, update, forward, train, validation, state, rate, chosen
     )
     run = run._replace(probe=_probe(config, model, corpora["train"], devices))
-    return Prepared(run, test, examples, backbone, devices, made_from, mapping, origin)
+    told = origin, _cut(config, benchmark, corpora["train"])
+    return Prepared(run, test, examples, backbone, devices, made_from, mapping, *told)
+
+
+def _cut(config: ConfigDict, benchmark: Benchmark, corpus: Corpus) -> str:
+    names, lengths = benchmark.task_names, corpus.tokens.lengths
+    return text_lengths.line(names, corpus.sizes, lengths, config.data.max_length)
 
 
 def _rate(config: ConfigDict, settings: build.Settings) -> optax.Schedule:
@@ -272,7 +281,7 @@ def make_model(
     return build.make_model(
         benchmark,
         encoder_config,
-        dtype=compute_dtype(config),
+        dtype=build.compute_dtype(config.compute_dtype),
         head_dropout=config.head_dropout,
         sizes=sizes,
         steps_per_epoch=steps_per_epoch,
@@ -292,11 +301,6 @@ def choice_of(config: ConfigDict) -> build.MethodChoice:
 def optimiser_of(config: ConfigDict) -> build.OptimiserChoice:
     """The optimiser and the schedule of its rate."""
     return build.OptimiserChoice(config.optimiser, config.schedule)
-
-
-def compute_dtype(config: ConfigDict) -> type:
-    """The precision of the encoder."""
-    return build.compute_dtype(config.compute_dtype)
 
 
 def use_compilation_cache(config: ConfigDict) -> None:

@@ -69,6 +69,7 @@ def finish(
         "validation": progress.best_summary,
         "test": metrics.summarize(evaluation.scores, tasks),
         "majority": majority(prepared.examples, benchmark),
+        "constant": [t.name for t in tasks if _is_constant(evaluation, t.name)],
         "thresholds": evaluation.thresholds,
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
@@ -103,6 +104,14 @@ def finish(
         tasks_json.write(directory, benchmark)  # with the thresholds
         files.write_json(directory / layout.RESULTS, results)
     return results
+
+
+def _is_constant(evaluation: evaluate.Evaluation, task: str) -> bool:
+    """Whether all of several texts have the same prediction."""
+    if task in evaluation.faults:
+        return False
+    values = evaluation.predictions[task]
+    return len(values) > 1 and bool((values == values[:1]).all())
 
 
 def _count_parameters(params: Params) -> dict[str, int]:

@@ -33,6 +33,7 @@ def results_of_all(
             )
             for split in ("validation", "test", "majority")
         },
+        "constant": [task for run in runs for task in run.get("constant", [])],
         "thresholds": dict(ChainMap(*(run["thresholds"] for run in runs))),
         "best_epoch": {name: results[name]["best_epoch"] for name in names},
         "best_validation_loss": sum(run["best_validation_loss"] for run in runs)

@@ -1,6 +1,7 @@
 """A sweep and the values of a search -> the sweep with these values in its trials."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from mtra_jax import config as configs
@@ -11,8 +12,9 @@ from mtra_jax.runs.trials.found_toml import HEAD, OWN_KEYS, Tuning
 from mtra_jax.runs.trials.run_specs import Overrides, Sweep, Trial
 from mtra_jax.tasks import BENCHMARKS, OWN
 
-DATA = "data.tasks"
-"""Own tasks may move, but others are more often the reason for another path."""
+DATA, ENCODER = "data.tasks", "backbone.path"
+SHOWN = {DATA, ENCODER}
+"""Tasks and encoder may move, but others are more often the reason for another path."""
 
 
 def tuned(sweep: Sweep, tuning: Tuning) -> Sweep:
@@ -114,8 +116,7 @@ def difference(
     ]
     pairs = (*tuning.overrides, *shared, *overrides)
     hidden = {*searched, *layout.FREE_KEYS, *OWN_KEYS}
-    if DATA in dict(tuning.overrides):  # files of older versions lack it
-        hidden.remove(DATA)
+    hidden -= SHOWN & dict(tuning.overrides).keys()  # files of older versions lack them
     keys = dict.fromkeys(key for key, _ in pairs if key not in hidden)
     there: dict[str, list[str]] = {key: [] for key in keys}
     here: dict[str, list[str]] = {key: [] for key in keys}
@@ -144,6 +145,7 @@ def _values(trial: Trial, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     for key, text in pairs:
         config_values.set_text(config, key, text)
     values = config_values.flat(config)
+    values[ENCODER] = PurePath(values[ENCODER]).name or "new"
     if config.benchmark != OWN:
         names = configs.task_names(config)
         is_whole = names == BENCHMARKS[config.benchmark].task_names

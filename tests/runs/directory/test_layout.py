@@ -66,6 +66,9 @@ def test_more_epochs_are_answered_with_the_flag_for_them(
         f"{tmp_path / layout.CONFIG}: {key} is {there} there and {here} here; "
         "expected the same configuration, or a new --workdir"
     )
-    hint = f"; a finished run gets more epochs by mtra-jax train --continue_from {tmp_path}"
+    hint = (
+        f"; --continue_from {tmp_path} (in Python continue_from=) trains a finished run for "
+        "more epochs, in a new directory"
+    )
     text = message(lambda: layout.check(changed, tmp_path))
     assert text == expected + (hint if has_hint else "")

@@ -210,7 +210,8 @@ def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, train
     assert len(trainer.runs) == 12
     content = tomllib.loads((tmp_path / "found.toml").read_text())
     assert content["search"]["preset"] == "new_synthetic"
-    assert content["search"]["overrides"] == dict(TINY)
+    encoder = {"backbone.path": ""}  # of the preset
+    assert content["search"]["overrides"] == dict(TINY) | encoder
     for name, method in (("ew", "ew"), ("ew_tuned", "ew"), ("mtra", "mtra")):
         losses = []
         for number in range(4):
@@ -725,6 +726,15 @@ def test_a_search_under_other_conditions_than_the_runs_is_one_line(tuning):
     assert line(own, ("data.tasks", "b.toml"), name="own") == (
         f"{tuning.path}: found with data.tasks=a.toml; these runs have data.tasks=b.toml"
     )
+    for there, here, told in (
+        ("bert", "/models/bert", ""),  # moved
+        ("bert", "/models/roberta", "bert; these runs have backbone.path=roberta"),
+        ("", "bert", "new; these runs have backbone.path=bert"),
+    ):
+        tuned = tuning._replace(overrides=(("backbone.path", there),))
+        start = f"{tuning.path}: found with backbone.path="
+        assert line(tuned, ("backbone.path", here)) == (told and start + told)
+    assert line(tuning._replace(overrides=()), ("backbone.path", "bert")) == ""
     old = own._replace(overrides=())
     assert line(old, ("data.tasks", "b.toml"), name="own") == ""
     wrong = tuning._replace(overrides=(("epoch", "2"),))

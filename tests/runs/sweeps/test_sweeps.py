@@ -442,7 +442,8 @@ def test_a_line_holds_method_seed_overrides_environment_and_results(tmp_path, tr
     assert date.utcoffset().total_seconds() == 0
     assert before <= date <= datetime.now(UTC)
     directory = tmp_path / "mtra-half" / "seed3"
-    assert line.pop("settings") == conditions.settings(directory, [])
+    own = conditions.settings(directory, line["results"])
+    assert line.pop("settings") == own
     assert line == {
         "name": "mtra, half",
         "method": "mtra",
@@ -495,7 +496,7 @@ def test_rows_of_sweeps_with_other_presets_are_not_compared_silently(
     ]
     assert epochs[0] != epochs[1]
     script("report")([str(tmp_path / name) for name in ("ew", "tw")])
-    start = "not comparable with ew, trained under other conditions: tw ("
+    start = "trained under other conditions than ew: tw ("
     (note,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith(start))
     assert f"epochs {epochs[1]}, ew's {epochs[0]}" in note
 
@@ -971,7 +972,7 @@ def finished(tmp_path, trainer):
         (["--format=csv"], "mtra,2,60.5,"),
         (["--format=latex"], r"mtra & \textbf{60.50} $\pm$ 0.71 &"),
         (["--format=markdown"], "| mtra | **60.50** ± 0.71 |"),
-        (["--format=text", "--baseline=mtra"], "against mtra; "),
+        (["--format=text", "--baseline=mtra"], "against mtra, Holm"),
         (["--split=validation"], "mtra  69.50 ± 0.71"),
     ],
     ids=lambda flags: flags[0] if isinstance(flags, list) else "",
@@ -1038,11 +1039,41 @@ def test_the_report_names_the_rows_of_each_sweep(finished, tmp_path, capsys):
             assert row.pop("p_holm") >= expected["p_holm"]  # of twice as many rows
             same = {key: value for key, value in expected.items() if key != "p_holm"}
             assert row == same | {"name": f"{label} {expected['name']}"}
+    grid = answer(report, [f"a={finished}", f"b={finished}", "--grid=beta,epsilon"])
+    assert_mentions(grid, f"a={finished}", "--grid", "without names")
     odd = tmp_path / "x=y"
     shutil.copytree(finished, odd)
     report([str(odd)])  # a directory of that name
     assert "ew" in capsys.readouterr().out
     assert answer(report, ["a="]) == "'': no such directory"
+
+
+def test_names_that_make_the_same_row_are_refused(finished, tmp_path):
+    """`a` before `x ew`, and `a x` before `ew`: other seeds would stand for more seeds."""
+    lines = [
+        line | {"name": f"x {line['name']}", "seed": 7} for line in lines_of(finished)
+    ]
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(f"{json.dumps(line)}\n" for line in lines[:1]))
+    message = answer(script("report"), [f"a x={finished}", f"a={other}"])
+    assert_mentions(message, other, "'a'", "'a x ew'")
+
+
+def test_what_learned_nothing_on_the_test_set_is_not_said_of_validation(
+    finished, tmp_path, capsys
+):
+    lines = lines_of(finished)
+    for line in lines:
+        line["results"]["constant"] = ["irony"]
+        line["results"]["majority"] = line["results"]["test"]
+    (tmp_path / "results.jsonl").write_text(
+        "".join(f"{json.dumps(x)}\n" for x in lines)
+    )
+    shown = []
+    for split in ("test", "validation"):
+        script("report")([str(tmp_path), f"--split={split}"])
+        shown.append("the same prediction for all texts" in capsys.readouterr().out)
+    assert shown == [True, False]
 
 
 def test_the_directory_of_a_sweep_is_no_row_of_a_table(finished):
@@ -1053,9 +1084,9 @@ def test_the_directory_of_a_sweep_is_no_row_of_a_table(finished):
 def test_the_report_compares_with_the_baseline_of_the_sweep(tmp_path, trainer, capsys):
     run_all(tmp_path, THREE._replace(baseline="tw"))
     script("report")([str(tmp_path)])
-    assert "against tw; " in capsys.readouterr().out
+    assert "against tw, Holm" in capsys.readouterr().out
     script("report")([str(tmp_path), "--baseline=ew"])
-    assert "against ew; " in capsys.readouterr().out
+    assert "against ew, Holm" in capsys.readouterr().out
 
 
 def test_the_report_refuses_files_without_results(finished, tmp_path):

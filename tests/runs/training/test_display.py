@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from mtra_jax import config as configs
 from mtra_jax.data.splits.examples import Examples
+from mtra_jax.data.tokenizing import tokens
 from mtra_jax.reports.progress import bars, label_counts
 from mtra_jax.reports.progress.bounds import Bound
-from mtra_jax.runs.training import display, selection
+from mtra_jax.runs.training import display, preparation, selection
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import evaluate
@@ -23,6 +25,7 @@ PREPARED = SimpleNamespace(
     ),
     backbone=SimpleNamespace(dropped=()),
     origin="",
+    cut="",
 )
 
 
@@ -46,7 +49,7 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
         "continuing at step 8",
     ]
     assert lines[2].startswith("compiling the step (once per shape")
-    assert lines[3].endswith("50.00   loss 0.2500, best so far")
+    assert lines[3].endswith("50.00   loss 0.2500, best loss so far")
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
     assert capsys.readouterr().err == "evaluating 2 batches\n"
@@ -70,6 +73,35 @@ def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
     lines = []
     display.Display(lines.append).watch(PREPARED, Progress())
     assert lines[1:3] == ["mood: bad 1, good 2", "topics: art 2, food 0"]
+
+
+def test_texts_that_are_cut_are_counted_by_the_tokenizer():
+    """Those of the training set, by the lengths of the whole texts."""
+    limit = 12
+    overrides = [
+        ("data.max_length", str(limit)),
+        ("data.limit", "40"),
+        ("devices", "1"),
+    ]
+    config = configs.load("configs/mtra.py:tiny_synthetic", overrides)
+    prepared = preparation.prepare(config)
+    tokenizer = prepared.backbone.tokenizer
+    expected = {}
+    for name, parts in prepared.examples.items():
+        whole = tokens.encode(tokenizer, parts["train"].texts, 512).lengths
+        expected[name] = int((whole >= limit).sum())
+    listed = [f"{name} {count} of 40" for name, count in expected.items() if count]
+    assert len(listed) > 0
+    assert prepared.cut == (
+        f"texts of {limit} tokens or more, cut there (data.max_length): {', '.join(listed)}"
+    )
+    lines = []
+    view = display.Display(lines.append)
+    view.watch(prepared, Progress())
+    view.close()
+    assert prepared.cut in lines
+    whole = configs.load("configs/mtra.py:tiny_synthetic", overrides[1:])
+    assert preparation.prepare(whole).cut == ""
 
 
 def test_of_many_labels_the_rarest_and_the_most_common_are_shown():
