@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from concurrent import futures
-from pathlib import Path
 
 import jax.extend
 import numpy as np
