@@ -13,7 +13,7 @@ from mtra_jax.tasks import BENCHMARKS, OWN
 
 PRESETS = preset_files.DIRECTORY / "baselines.py"
 """Every method with every preset."""
-LATER = ("diagnostics",)
+LATER = ("diagnostics", "gradient_pieces", "merged_kernels")
 """Keys that configurations of earlier runs lack; the defaults do what those runs did."""
 
 
@@ -182,7 +182,8 @@ def from_dict(values: dict[str, Any]) -> ConfigDict:
     member = config_values.member
     method = member(member({"": values}, "", ConfigDict), "method", ConfigDict)
     like = default_config(member(method, "name", str, "method."))
-    values = {**{key: like[key].to_dict() for key in LATER}, **values}
+    defaults = like.to_dict()
+    values = {**{key: defaults[key] for key in LATER}, **values}
     config = ConfigDict(config_values.conform(values, like)).lock()
     config_values.validate(config)
     return config

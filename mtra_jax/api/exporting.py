@@ -37,5 +37,8 @@ def export(
             )
     source, target = (Path(paths.expand(str(path))) for path in (run, to))
     start_devices()
-    writing.export(source, target, force=force, onnx=onnx, licence=licence)
+    try:
+        writing.export(source, target, force=force, onnx=onnx, licence=licence)
+    except InputError as error:
+        raise InputError(str(error).replace("--force", "force=True")) from error
     return target

@@ -92,7 +92,8 @@ def train(
         )
     with _alone(directory):
         if source is not None:
-            continuation.begin(source, directory, chosen)
+            with _without_flags():
+                continuation.begin(source, directory, chosen)
         _train(chosen, directory, data, quiet=quiet)
         return load(directory, cache_dir=chosen.data.cache_dir)
 
@@ -146,19 +147,32 @@ def _show_end(outcome: training.Outcome, config: ConfigDict, *, quiet: bool) -> 
     """Writes the table of the test figures; with `quiet` only what went wrong."""
     results, tasks = outcome.results, outcome.benchmark.tasks
     has_bound = config.method.get("task_alignment", False)
+    if quiet:
+        write, lines = bars.write_log_line, end_of_run.problems(results, tasks)
+    else:
+        name = config.method.name
+        write = bars.write_line
+        lines = [end_of_run.report(results, tasks, name, has_bound=has_bound)]
     # A stream that is closed, full or absent must not keep the model from the caller.
     with contextlib.suppress(AttributeError, OSError, ValueError):
-        if quiet:
-            for line in end_of_run.problems(results, tasks):
-                bars.write_log_line(line.replace(FLAG, ""))
-            return
-        method = config.method.name
-        report = end_of_run.report(results, tasks, method, has_bound=has_bound)
-        bars.write_line(report.replace(FLAG, ""))
+        for line in lines:
+            write(line.replace(FLAG, ""))
 
 
 def _directory(path: str | Path | None) -> Path | None:
     return None if path is None else Path(paths.expand(str(path)))
+
+
+@contextlib.contextmanager
+def _without_flags() -> Iterator[None]:
+    """Errors that name flags of a command name arguments of `train` instead."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error).replace(FLAG, "")
+        for flag in ("continue_from", "warm_start", "workdir"):
+            text = text.replace(f"--{flag}", flag)
+        raise InputError(text) from error
 
 
 def _longer(
@@ -173,15 +187,10 @@ def _longer(
     data = None
     if tasks is not None:
         values, data = {**_task_values(tasks), **values}, _data(tasks)
-    try:
+    with _without_flags():
         chosen = continuation.configuration(
             source, list(values.items()), has_data=data is not None
         )
-    except InputError as error:
-        text = str(error).replace(FLAG, "")
-        for flag in ("continue_from", "warm_start"):
-            text = text.replace(f"--{flag}", flag)
-        raise InputError(text) from error
     if data is not None:
         data = data.select(configs.task_names(chosen) or data.benchmark.task_names)
     return chosen, data

@@ -43,9 +43,9 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"{listed}: empty; expected a finished run")
     note = ""
     if flags.grid is not None:
-        if any(source.name for source in sources):
+        if name := next((source.name for source in sources if source.name), ""):
             raise InputError(
-                f"{flags.results[0]} with --grid, which averages all runs of a pair of "
+                f"{name}=… with --grid, which averages all runs of a pair of "
                 "values; expected directories without names"
             )
         table, note = _grid(entries, flags)
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compared(entries: Sequence["Entry"], flags: argparse.Namespace) -> str:
-    """The table of the runs; to be read, with a line on tasks that learned nothing."""
+    """The table of the runs, with a line on tasks that learned nothing."""
     from mtra_jax.reports.comparisons import comparison, formats
     from mtra_jax.reports.progress import end_of_run
 

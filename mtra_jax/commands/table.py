@@ -168,7 +168,10 @@ def _show_results(runs: Mapping[str, Path], split: str, *, markdown: bool) -> No
         rows[name], contents[name] = results[split], results
         names = [task.name for task in own]
         hashes[name] = inputs_json.hashes(workdir, names, split)
-        settings[name] = conditions.settings(workdir, results)
+        try:
+            settings[name] = comparable.texts(conditions.settings(workdir, results))
+        except InputError as error:  # of a version with other keys
+            bars.write_log_line(f"conditions of {name} are not compared: {error}")
     make = tables.markdown_table if markdown else tables.score_table
     first = next(iter(rows))
     baseline = first if len(rows) > 1 else None

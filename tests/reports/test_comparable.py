@@ -24,7 +24,8 @@ def run(name, seed, contents=None, number=9, method="ew", settings=None, **overr
 
 
 def note(*runs, split="test"):
-    return comparable.note(runs, split, {run.name: "ew" for run in runs})
+    baselines = {run.name: "ew" for run in runs}
+    return "; ".join(comparable.notes(runs, split, baselines))
 
 
 def test_equal_settings_and_examples_need_no_word():
@@ -81,7 +82,7 @@ def test_rows_under_other_conditions_than_their_baseline_are_named():
         "encoder)"
     )
     apart = {"ew": "ew", "same": "ew", "a": "b", "b": "b", "c": "c"}
-    assert comparable.note(runs[:5], "test", apart) == ""
+    assert comparable.notes(runs[:5], "test", apart) == []
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ class TestTwoBaselines:
             ["ew", "mtra_x", "ew joint", "gl_s"]
         )
         assert "ew joint  +62.64" in lines[5]
-        assert "against the row in the column against, Holm" in lines[6]
+        assert 'against the row that its column "against" names, Holm' in lines[6]
         # Not bold: improvements over different rows do not compare.
         assert "| ew joint | +62.64 |" in formats.markdown(compared)
         assert r" & ew joint & $+62.64$ & " in formats.latex(compared)
@@ -486,6 +486,10 @@ def refused(lines):
             {"results": {**LINES[0]["results"], "majority": None}},
             "damaged: 'majority' is None; expected an object",
         ),
+        (
+            {"results": {**LINES[0]["results"], "constant": [None]}},
+            "damaged: 'constant' is [None]; expected names of tasks",
+        ),
         ({"name": 3}, "damaged: 'name' is 3; expected a text"),
         ({"seed": "0"}, "damaged: 'seed' is '0'; expected a whole number"),
         ({"preset": "tiny_syntetic"}, "did you mean synthetic?"),
@@ -498,7 +502,10 @@ def refused(lines):
             "unknown task 'ironi' of synthetic; did you mean irony?",
         ),
     ],
-    ids=["no results", "null", "name", "seed", "preset", "figure", "task"],
+    ids=[
+        *("no results", "null", "majority", "constant"),
+        *("name", "seed", "preset", "figure", "task"),
+    ],
 )
 def test_a_damaged_line_is_named(change, expected):
     answer = refused([LINES[0], {**LINES[1], **change}])

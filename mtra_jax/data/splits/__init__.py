@@ -1,1 +1,1 @@
-"""Texts and labels of a split: cut, thinned, hashed, and as targets of the losses."""
+"""Texts and labels of a split -> cut, thinned, hashed; targets, and back from outputs."""

@@ -1,1 +1,1 @@
-"""Runs of one table -> rows, what keeps them from being compared, and its formats."""
+"""Runs of one table -> rows, their noise, what keeps them from being compared; formats."""

@@ -1,4 +1,4 @@
-"""Runs of one table -> a line about what keeps them from being compared."""
+"""Runs of one table -> lines about what keeps them from being compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 # Those that leave the figures as they are, and paths: examples and encoders are compared
 # by content. Runs of one table have the same tasks, whose order and blanks do not matter.
-FREE_KEYS = {
-    *(*stored.FREE_KEYS, "backbone.path", "data.tasks", "tasks", "warm_start")
-} - {"sampling"}
+OTHERS = {"backbone.path", "data.tasks", "tasks", "warm_start"}
+FREE_KEYS = {*stored.FREE_KEYS, *OTHERS} - {"sampling"}
 OF_PRESET = "the preset's"
 ENCODER, NEW = "encoder", "new"
 DATA = "training data"
@@ -35,8 +34,10 @@ SIZES = "backbone."
 """The beginning of the keys of a new encoder's sizes, which are conditions, too."""
 
 
-def note(entries: Sequence["Entry"], split: str, baselines: Mapping[str, str]) -> str:
-    """How examples of `split` or settings of the runs differ, else "".
+def notes(
+    entries: Sequence["Entry"], split: str, baselines: Mapping[str, str]
+) -> list[str]:
+    """Lines on how examples of `split` or settings of the runs differ.
 
     Rows may have other settings than other rows, but not other `CONDITIONS` than their
     baseline. The seeds of one row may not have other settings: its mean and deviation
@@ -50,9 +51,9 @@ def note(entries: Sequence["Entry"], split: str, baselines: Mapping[str, str]) -
     settings: dict[str, Mapping[str, str]] = {}
     for entry in entries:
         if is_resolved(entry.values):
-            settings.setdefault(entry.name, _settings(entry.values))
+            settings.setdefault(entry.name, texts(entry.values["settings"]))
     others = conditions_note(settings, baselines)
-    return "; ".join(filter(None, [examples, _settings_note(entries), others]))
+    return [line for line in (examples, _settings_note(entries), others) if line]
 
 
 def resolved(
@@ -81,7 +82,7 @@ def conditions_note(
 ) -> str:
     """Which rows were trained under other `CONDITIONS` than their baseline; "" for none.
 
-    `rows`: `resolved` settings by row. `baselines`: by row.
+    `rows`: settings by row, as `texts` of `resolved`. `baselines`: by row.
 
     >>> rows = {"ew": {"epochs": "5"}, "mtra": {"epochs": "9"}, "si": {"epochs": "9"}}
     >>> conditions_note(rows, dict.fromkeys(rows, "ew"))
@@ -96,7 +97,7 @@ def conditions_note(
             if key in HASHED
             else f"{key} {own[key]}, {baseline}'s {base[key]}"
             for key in (*CONDITIONS, *(k for k in own if k.startswith(SIZES)))
-            if key in own and key in base and _text(own[key]) != _text(base[key])
+            if key in own and key in base and own[key] != base[key]
         ]
         if differences:
             parts.setdefault((baseline, "; ".join(differences)), []).append(name)
@@ -123,7 +124,9 @@ def _settings_note(entries: Sequence["Entry"]) -> str:
     for name in dict.fromkeys(entry.name for entry in entries):
         lines = [entry.values for entry in entries if entry.name == name]
         are_resolved = all(map(is_resolved, lines))
-        own = [_settings(line) if are_resolved else _given(line) for line in lines]
+        own = [
+            texts(line["settings"]) if are_resolved else _given(line) for line in lines
+        ]
         if difference := ", ".join(_differences(own)):
             rows.setdefault(difference, []).append(name)
     parts = (
@@ -133,9 +136,12 @@ def _settings_note(entries: Sequence["Entry"]) -> str:
     return listed and f"not comparable, {listed}"
 
 
-def _settings(values: Mapping[str, Any]) -> dict[str, str]:
-    """All values of a run, by dotted key; numbers in one form."""
-    return {key: _text(value) for key, value in values["settings"].items()}
+def texts(settings: Mapping[str, Any]) -> dict[str, str]:
+    """`resolved` settings as texts, numbers in one form."""
+    return {
+        key: str(value) if key in HASHED else _text(value)
+        for key, value in settings.items()
+    }
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, str]:

@@ -54,7 +54,8 @@ class Comparison(NamedTuple):
     """Rows in order of first occurrence.
 
     `notes`: what keeps runs from being compared, why Δp is missing, whether the seeds are
-    too few, how rows were tuned. `ranking`: None for few methods or tasks.
+    too few, how rows were tuned, which tasks learned nothing. `ranking`: None for few
+    methods or tasks.
     """
 
     tasks: tuple[Task, ...]
@@ -198,6 +199,9 @@ def benchmark_name(values: Mapping[str, Any]) -> str:
 
 
 def _check_results(results: Any, splits: Sequence[str]) -> None:
+    constant = member(results, "constant", list) if "constant" in results else []
+    if not all(isinstance(name, str) for name in constant):
+        raise InputError(f"'constant' is {shown(constant)}; expected names of tasks")
     for split in splits:
         summary = member(results, split, dict)
         is_bounded = True
@@ -278,7 +282,7 @@ def compare(
     corrected = significance.holm([row.p for row in rows])
     rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
-    notes: list[str | None] = [comparable.note(entries, split, baseline)]
+    notes: list[str | None] = [*comparable.notes(entries, split, baseline)]
     notes += [_note(name, means, tasks) for name in chosen]
     num_seeds = {row.name: row.num_seeds for row in rows}
     notes.append(significance.unequal_note(num_seeds))

@@ -17,6 +17,7 @@ from mtra_jax.tasks import Task
 
 AGAINST = "against"
 """The column with the row that Δp and p refer to, where it is not the same for all."""
+NAMED_ROW = f'the row that its column "{AGAINST}" names'
 HOLM = "p (Holm)"
 INTERVAL = f"{100 * intervals.LEVEL:.0f} %"
 
@@ -106,7 +107,7 @@ def _legend(comparison: Comparison) -> str:
         if _has_intervals(comparison)
         else ""
     )
-    row = f"the row in the column {AGAINST}" if others else one
+    row = NAMED_ROW if others else one
     return (
         f"mean ± standard deviation over seeds; {tables.delta_p_meaning(row)}; p: Welch's "
         f"t-test of Avg. against {row}, Holm's correction{interval}; * p < {SIGNIFICANT}"

@@ -33,8 +33,8 @@ def read(sources: Sequence[Source]) -> list[Entry]:
         for entry in own:
             if labels.setdefault(entry.name, label) != label:
                 raise InputError(
-                    f"{path}: the name {label!r} makes a row {entry.name!r}, as that of "
-                    "another sweep does; expected other names"
+                    f"{path}: a row {entry.name!r} is in another sweep already; expected "
+                    "other names before the rows"
                 )
             comparison.check_same_tasks(entry, (entries or own)[0], str(path))
             first = places.setdefault((entry.name, entry.seed), path)

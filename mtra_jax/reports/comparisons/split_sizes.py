@@ -18,7 +18,7 @@ def note(rows: Iterable[tuple[str, Mapping[str, Any]]], split: str) -> str | Non
     """
     by_task: dict[str, dict[int, list[str]]] = {}
     for name, results in rows:
-        for task, number in _numbers(results, split).items():
+        for task, number in numbers(results, split).items():
             names = by_task.setdefault(task, {}).setdefault(number, [])
             if name not in names:
                 names.append(name)
@@ -54,7 +54,7 @@ def contents_note(rows: Mapping[str, Mapping[str, str]], split: str) -> str | No
     )
 
 
-def _numbers(results: Mapping[str, Any], split: str) -> dict[str, int]:
+def numbers(results: Mapping[str, Any], split: str) -> dict[str, int]:
     """The number of examples of each task; {} for results of older versions."""
     examples = results.get("examples")
     if not isinstance(examples, Mapping):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtra_jax.reports.comparisons import formats, unread
 from mtra_jax.reports.comparisons.comparison import Comparison, Row
-from mtra_jax.reports.comparisons.formats import AGAINST, HOLM, INTERVAL
+from mtra_jax.reports.comparisons.formats import AGAINST, HOLM, INTERVAL, NAMED_ROW
 from mtra_jax.reports.formatting import tables
 from mtra_jax.reports.formatting.grids import EMPTY, Column, Figure, Grid, Line
 from mtra_jax.reports.formatting.styles import SIGNIFICANT
@@ -23,9 +23,9 @@ Values = Mapping[str, Mapping[str, float]]
 STATISTICS = (INTERVAL, "p", HOLM, AGAINST)
 """Columns after Δp."""
 LEGEND = (
-    "mean ± standard deviation over seeds; Δp, its bootstrap interval (not corrected for the "
-    "number of rows) and p (Welch's t-test of Avg., Holm's correction) against the row in "
-    f"the column against; * p < {SIGNIFICANT}"
+    f"mean ± standard deviation over seeds; {tables.delta_p_meaning(NAMED_ROW)}; its "
+    "bootstrap interval is not corrected for the number of rows; p: Welch's t-test of Avg. "
+    f"against that row, Holm's correction; * p < {SIGNIFICANT}"
 )
 
 

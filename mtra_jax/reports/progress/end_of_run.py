@@ -155,7 +155,7 @@ def problems(results: Results, tasks: Sequence[Task]) -> list[str]:
 
 
 def stuck(results: Results, tasks: Sequence[Task]) -> list[str]:
-    """The tasks that learned `NOTHING`, by their test figures and predictions."""
+    """The tasks of which `NOTHING` is true, by their test figures and predictions."""
     # Absent in runs of older versions.
     test, majority = results["test"], results.get("majority", {})
     constant = results.get("constant", [])

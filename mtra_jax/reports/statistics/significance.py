@@ -62,8 +62,7 @@ def seeds_note(num_seeds: Sequence[int]) -> str | None:
     rows = "all rows" if len(few) == len(num_seeds) else f"{len(few)} rows"
     most = max(few)
     return (
-        f"too few seeds to tell methods apart, and for an interval of Δp: fewer than "
-        f"{FEWEST_SEEDS} in {rows}; a "
-        f"permutation test of {most} against {most} gives "
-        f"p = {smallest_p(most, most):.3f} at best"
+        "too few seeds to tell methods apart, and for an interval of Δp: fewer than "
+        f"{FEWEST_SEEDS} in {rows}; a permutation test of {most} against {most} gives p = "
+        f"{smallest_p(most, most):.3f} at best"
     )

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mtra_jax import config_values
-from mtra_jax.reports.comparisons import comparable
+from mtra_jax.reports.comparisons import comparable, comparison, split_sizes
 from mtra_jax.runs.directory import inputs_json, layout
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a hash that tell data apart."""
-SPLITS = ("validation", "test")
 
 
 def of(directory: Path, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def of(directory: Path, results: Mapping[str, Any]) -> dict[str, Any]:
     tasks = [name for name in results["test"] if name != "avg"]
     line = {"settings": settings(directory, results)}
     contents = {}
-    for split in SPLITS:
+    for split in comparison.SPLITS:
         if hashes := inputs_json.hashes(directory, tasks, split):
             contents[split] = {name: h[:HASH_DIGITS] for name, h in hashes.items()}
     return {**line, "contents": contents} if contents else line
@@ -59,9 +58,8 @@ def _training_data(
 ) -> str | None:
     """A hash of the training examples and of how many of them are used; None if unknown."""
     hashes = inputs_json.hashes(directory, tasks, "train")
-    counts = results.get("examples", {})
-    used = {name: counts.get(name, {}).get("train") for name in tasks}
-    if hashes.keys() != used.keys() or None in used.values():
+    used = split_sizes.numbers(results, "train")
+    if not {*tasks} <= hashes.keys() & used.keys():
         return None
     listed = repr(sorted((name, hashes[name], used[name]) for name in tasks))
     return hashlib.sha256(listed.encode()).hexdigest()[:HASH_DIGITS]

@@ -112,15 +112,16 @@ def hashes(directory: Path, tasks: Sequence[str], split: str) -> dict[str, str]:
 def encoder_hash(directory: Path, tasks: Sequence[str]) -> str | None:
     """A hash of the weights and sizes that a run started from; None without the files.
 
-    The tokenizer does not count.
+    The tokenizer does not count. Of tasks that were trained separately the first counts.
 
     Raises:
       InputError: a file is damaged.
     """
-    for stored in _stored(directory, tasks):
-        parts = stored.encoder["configuration"], stored.encoder["weights"]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-    return None
+    stored = _stored(directory, tasks)
+    if not stored:
+        return None
+    parts = (stored[0].encoder[name] for name in ("configuration", "weights"))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _stored(directory: Path, tasks: Sequence[str]) -> list[Inputs]:

@@ -12,7 +12,7 @@ from mtra_jax import config as configs
 from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, did_you_mean
 from mtra_jax.methods import registry
-from mtra_jax.reports.comparisons import comparison, run_tasks
+from mtra_jax.reports.comparisons import comparable, comparison, run_tasks
 from mtra_jax.reports.progress import bars
 from mtra_jax.runs.directory import conditions, layout, tasks_json
 from mtra_jax.runs.sweeps import workers
@@ -269,9 +269,9 @@ def _train(
 def update_results(plan: Plan, job: Job) -> float:
     """Puts the line of a finished run into `results.jsonl`; returns its test average.
 
-    A line with the same results stays as it is; another line with the same name and seed
-    is replaced. Lines are in the order of the sweep's rows and seeds; other seeds of a row
-    follow its own, other rows come last.
+    A line with the same results and all settings stays as it is; another line with the
+    same name and seed is replaced. Lines are in the order of the sweep's rows and seeds;
+    other seeds of a row follow its own, other rows come last.
     """
     results = layout.read_results(job.directory)
     assert results is not None, job.directory
@@ -279,7 +279,8 @@ def update_results(plan: Plan, job: Job) -> float:
     key = (job.trial.name, job.trial.seed)
     line = {"results": results, "baseline": plan.sweep.baseline_of(job.trial)}
     line |= _tuned(plan, job.trial)
-    if not line.items() <= lines.get(key, {}).items():
+    old = lines.get(key, {})
+    if not (line.items() <= old.items() and comparable.is_resolved(old)):
         lines[key] = _line(plan, job, results)
         order = sorted(lines, key=place_of(plan.sweep))
         files.write_text(

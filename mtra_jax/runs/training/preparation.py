@@ -117,8 +117,8 @@ def prepare(
         benchmark, schedule, update, forward, train, validation, state, rate, chosen
     )
     run = run._replace(probe=_probe(config, model, corpora["train"], devices))
-    told = origin, _cut(config, benchmark, corpora["train"])
-    return Prepared(run, test, examples, backbone, devices, made_from, mapping, *told)
+    made = Prepared(run, test, examples, backbone, devices, made_from, mapping)
+    return made._replace(origin=origin, cut=_cut(config, benchmark, corpora["train"]))
 
 
 def _cut(config: ConfigDict, benchmark: Benchmark, corpus: Corpus) -> str:

@@ -69,7 +69,13 @@ def finish(
         "validation": progress.best_summary,
         "test": metrics.summarize(evaluation.scores, tasks),
         "majority": majority(prepared.examples, benchmark),
-        "constant": [t.name for t in tasks if _is_constant(evaluation, t.name)],
+        "constant": [
+            task.name
+            for task in tasks
+            if task.name not in evaluation.faults
+            and _is_constant(evaluation.predictions[task.name])
+            and not _is_constant(prepared.examples[task.name]["test"].labels)
+        ],
         "thresholds": evaluation.thresholds,
         "best_epoch": progress.best_epoch,
         "best_validation_loss": progress.best_loss,
@@ -106,12 +112,9 @@ def finish(
     return results
 
 
-def _is_constant(evaluation: evaluate.Evaluation, task: str) -> bool:
-    """Whether all of several texts have the same prediction."""
-    if task in evaluation.faults:
-        return False
-    values = evaluation.predictions[task]
-    return len(values) > 1 and bool((values == values[:1]).all())
+def _is_constant(values: np.ndarray) -> bool:
+    """Whether predictions or labels [N, ...] are the same for all texts."""
+    return bool((values == values[:1]).all())
 
 
 def _count_parameters(params: Params) -> dict[str, int]:

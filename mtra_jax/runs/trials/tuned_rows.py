@@ -145,7 +145,9 @@ def _values(trial: Trial, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     for key, text in pairs:
         config_values.set_text(config, key, text)
     values = config_values.flat(config)
-    values[ENCODER] = PurePath(values[ENCODER]).name or "new"
+    path = config.backbone.path
+    is_new = not (path or config.warm_start)
+    values[ENCODER] = "new" if is_new else PurePath(path).name or path
     if config.benchmark != OWN:
         names = configs.task_names(config)
         is_whole = names == BENCHMARKS[config.benchmark].task_names

@@ -1040,7 +1040,7 @@ def test_the_report_names_the_rows_of_each_sweep(finished, tmp_path, capsys):
             same = {key: value for key, value in expected.items() if key != "p_holm"}
             assert row == same | {"name": f"{label} {expected['name']}"}
     grid = answer(report, [f"a={finished}", f"b={finished}", "--grid=beta,epsilon"])
-    assert_mentions(grid, f"a={finished}", "--grid", "without names")
+    assert_mentions(grid, "a=…", "--grid", "without names")
     odd = tmp_path / "x=y"
     shutil.copytree(finished, odd)
     report([str(odd)])  # a directory of that name
@@ -1056,7 +1056,7 @@ def test_names_that_make_the_same_row_are_refused(finished, tmp_path):
     other = tmp_path / "other.jsonl"
     other.write_text("".join(f"{json.dumps(line)}\n" for line in lines[:1]))
     message = answer(script("report"), [f"a x={finished}", f"a={other}"])
-    assert_mentions(message, other, "'a'", "'a x ew'")
+    assert_mentions(message, other, "'a x ew'", "other names")
 
 
 def test_what_learned_nothing_on_the_test_set_is_not_said_of_validation(
@@ -1074,6 +1074,36 @@ def test_what_learned_nothing_on_the_test_set_is_not_said_of_validation(
         script("report")([str(tmp_path), f"--split={split}"])
         shown.append("the same prediction for all texts" in capsys.readouterr().out)
     assert shown == [True, False]
+
+
+def test_a_line_of_an_older_version_gets_the_settings_of_its_run(tmp_path, trainer):
+    run_all(tmp_path)
+    lines = lines_of(tmp_path)
+    for line in lines[1:]:
+        del line["settings"]
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    run_all(tmp_path)
+    first, *others = lines_of(tmp_path)
+    assert first == lines[0]
+    assert all(line["settings"]["epochs"] == 9 for line in others)
+
+
+def test_runs_of_a_version_with_other_keys_stand_in_a_table(finished, capsys):
+    one, other = (finished / name / "seed0" for name in ("ew", "tw"))
+    for directory in (one, other):
+        results = json.loads((directory / "results.json").read_text())
+        ends = {"majority": results["test"], "best_epoch": 1, "epochs": 1}
+        whole = {**results, **ends, "train_seconds": 1.0}
+        (directory / "results.json").write_text(json.dumps(whole))
+    values = json.loads((other / "config.json").read_text())
+    del values["patience"]
+    (other / "config.json").write_text(json.dumps(values))
+    script("table")([f"a={one}", f"b={other}"])
+    shown = capsys.readouterr()
+    assert "conditions of b are not compared: " in shown.err
+    assert "patience" in shown.err
+    assert "other conditions" not in shown.out
 
 
 def test_the_directory_of_a_sweep_is_no_row_of_a_table(finished):
