@@ -19,10 +19,10 @@ minilm_tweeteval_small
     for the best (24 November 2026, commit 0c523cb). Time: not measured.
 minilm_tweeteval_tenth
     EW, its sum, SI, InfoMTL, MTRA and MTRA less one part, three seeds, 20 epochs with
-    patience 3 on a tenth of three tasks. One core of an AMD EPYC for each run, with
-    `--found results/minilm_tweeteval_tenth_found.toml`: 4 to 10 min; Avg. 58.60 ± 2.59
-    for ew, 59.23 ± 0.53 for mtra, 61.22 ± 0.27 for the best, mtra w/o TA (27 November
-    2026, commits c50769e and a6be514).
+    patience 3 on a tenth of three tasks. One core of an AMD EPYC (seeds 0 to 2) or Intel
+    Xeon (3 and 4) for each run, with `--found results/minilm_tweeteval_tenth_found.toml`:
+    4 to 10 min; Avg. 58.83 ± 1.89 for ew, 60.08 ± 1.28 for mtra, 61.19 ± 0.28 for the
+    best, mtra w/o TA (27 and 28 November 2026, commits c50769e, a6be514 and 7c40aa5).
 own
     All methods, three seeds, on your tasks: `mtra-jax sweep --tasks my/tasks.toml
     --backbone DIR_OR_HUB --workdir runs/compare` stands for it.
