@@ -234,10 +234,8 @@ def configuration(
         data = data.select([name.strip() for name in values["tasks"].split(",")])
     if method is not None:
         values["method.name"] = method
-    try:
+    with _without_flags():
         return configs.apply(_start(config, tasks), list(values.items())), data
-    except InputError as error:
-        raise InputError(str(error).replace(FLAG, "")) from error
 
 
 def _encoder(backbone: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
