@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks
 from mtra_jax.data.own_tasks import labelled, task_entries, task_file
@@ -107,6 +109,38 @@ def training_data(tasks: Given) -> Data:
         chosen.append(task)
     metrics.check_metrics(chosen)
     return Data(Benchmark(OWN, tuple(chosen)), splits)
+
+
+def of_run(
+    config: ConfigDict, benchmark: Benchmark, data_dir: str = ""
+) -> tuple[Given, str]:
+    """The tasks that a run was trained with, and the root of a built-in benchmark's files.
+
+    `config`: of the run. `data_dir`: instead of the run's.
+
+    Raises:
+      InputError: the run does not name its data, its file of tasks is not here, or its data
+        are those of a hub and `data_dir` does not say so.
+    """
+    if benchmark.name != OWN:
+        if config.data.dir == benchmarks.HUB and not data_dir:
+            raise InputError(
+                f"the run has data.dir {benchmarks.HUB!r}; expected data_dir='hub', to go "
+                "online, or a directory"
+            )
+        return benchmark.name, data_dir or config.data.dir
+    path = config.data.tasks
+    if not path:
+        raise InputError(
+            "tasks is None, and the model does not name its data; expected a TOML file or "
+            "a list of tasks"
+        )
+    if not os.path.isfile(os.path.expanduser(path)):
+        raise InputError(
+            f"tasks is None, and the run's file {path!r} is not here; expected a TOML file "
+            "or a list of tasks"
+        )
+    return path, ""
 
 
 def evaluation_data(

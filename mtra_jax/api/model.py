@@ -9,10 +9,12 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.api import inputs
+from mtra_jax.data import benchmarks
 from mtra_jax.data.splits import fingerprints
 from mtra_jax.errors import InputError, caller_level, did_you_mean
 from mtra_jax.reports.predicted import answers
 from mtra_jax.runs.directory.best_model import Saved
+from mtra_jax.runs.directory.inputs_json import data_difference
 from mtra_jax.runs.trained import scored_data, scoring
 from mtra_jax.runs.trained.prediction import Predictor
 from mtra_jax.runs.trained.representation import Representer
@@ -120,30 +122,51 @@ class Model:
         return self._representers[index](given.first, given.second)
 
     def evaluate(
-        self, tasks: inputs.Given, split: str = "test", *, data_dir: str = ""
+        self,
+        tasks: inputs.Given | None = None,
+        split: str = "test",
+        *,
+        data_dir: str = "",
     ) -> dict[str, Any]:
         """Scores the model on one split, as one split of `results`.
 
         `tasks`: a TOML file, the name of a built-in benchmark with its `data_dir`, or a
         list of (Task, {split: examples}). Those that the model does not have are left
-        out; labels go by their names. Warns if the file holds other data than those of
-        the training, and only a share of them is scored.
+        out; labels go by their names. None for the data that the run was trained with, at
+        most `data.limit` examples of each task. Warns if these data are not the same any
+        more, or if the file holds other data than those of the training, and only a share
+        of them is scored.
 
         Raises:
-          InputError: data are missing, do not fit the model, or have none of its tasks.
+          InputError: data are missing, do not fit the model, or have none of its tasks;
+            `tasks` is None, and the run's were a list, or the model is an exported one
+            of own tasks.
         """
-        names = tuple(self.tasks)
-        data = inputs.evaluation_data(tasks, Benchmark("", names), split, data_dir)
+        first = self._saved[0]
+        own = Benchmark(first.benchmark.name, tuple(self.tasks))
+        given, limit = tasks, 0
+        if given is None:
+            given, data_dir = inputs.of_run(first.config, own, data_dir)
+            limit = first.config.data.limit
+        data = inputs.evaluation_data(given, own, split, data_dir)
+        scored = benchmarks.limit_examples(data.benchmark, data.splits, limit)
         scores: dict[str, Any] = {}
         for one in self._saved:
-            own = [n for n in one.benchmark.task_names if n in data.splits]
-            if own:
-                splits = {name: data.splits[name] for name in own}
-                scores |= scoring.score_examples(one, splits, split)
-                now = fingerprints.of_splits(splits)
+            names = [n for n in one.benchmark.task_names if n in scored]
+            if not names:
+                continue
+            splits = {name: scored[name] for name in names}
+            scores |= scoring.score_examples(one, splits, split)
+            now = fingerprints.of_splits({name: data.splits[name] for name in names})
+            if tasks is not None:
                 path = inputs.check_file(tasks) if inputs.is_file(tasks) else ""
-                for line in scored_data.cut_off(one.inputs, now, path, split):
-                    warnings.warn(line, stacklevel=caller_level())
+                lines = [*scored_data.cut_off(one.inputs, now, path, split)]
+            elif difference := data_difference(one.inputs, now):
+                lines = [f"not the data of the run: {difference}"]
+            else:
+                lines = []
+            for line in lines:
+                warnings.warn(line, stacklevel=caller_level())
         return metrics.summarize(scores, data.benchmark.tasks)
 
     def _task(self, name: str) -> Task:
