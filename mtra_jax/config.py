@@ -109,13 +109,19 @@ def preset(name: str, method: str) -> ConfigDict:
     return config_files.execute(str(PRESETS)).preset(name, method)
 
 
-def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
+def load(
+    spec: str, overrides: Sequence[tuple[str, str]] = (), *, is_shipped: bool = False
+) -> ConfigDict:
     """The configuration of `FILE:NAME` with `overrides` of (dotted key, text).
+
+    `is_shipped`: see `preset_files.find`.
 
     Raises:
       InputError: no such file or preset, an unknown key, or a value that does not fit.
     """
-    path, config = config_files.call(spec, "get_config", "configs/mtra.py")
+    path, config = config_files.call(
+        spec, "get_config", "configs/mtra.py", is_shipped=is_shipped
+    )
     if not isinstance(config, ConfigDict):
         raise InputError(
             f"{path}: get_config returns {shown(config)}; expected a ConfigDict"

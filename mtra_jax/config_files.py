@@ -30,18 +30,23 @@ def execute(path: str) -> ModuleType:
 
 
 def call(
-    spec: str, function: str, example: str, *, names_line: bool = False
+    spec: str,
+    function: str,
+    example: str,
+    *,
+    names_line: bool = False,
+    is_shipped: bool = False,
 ) -> tuple[str, Any]:
     """FILE, and the result of its `function(NAME)`, for `spec` FILE:NAME.
 
-    `preset_files.find` looks FILE up. Errors inside this package, called by the file, pass
+    `preset_files.find` looks FILE up, with `is_shipped`. Errors inside this package, called by the file, pass
     through; with `names_line` InputErrors begin with the line of the call.
 
     Raises:
       InputError: no such file or function (`example` has one), or an error in the file.
     """
     path, _, name = spec.partition(":")
-    path = preset_files.find(path)
+    path = preset_files.find(path, is_shipped=is_shipped)
     try:
         module = execute(path)
         if not hasattr(module, function):

@@ -17,16 +17,17 @@ REGISTRY = _PACKAGE / "methods" / "registry.py"
 _PREFIX = "configs/"
 
 
-def find(path: str) -> str:
+def find(path: str, *, is_shipped: bool = False) -> str:
     """The file that `path` names: a file, `configs/NAME.py`, or NAME for short.
 
-    A file in the working directory comes before one of `DIRECTORY`.
+    A file in the working directory comes before one of `DIRECTORY`. `is_shipped`: the user
+    did not name it, so a file of the same name there, of another project, is not meant.
 
     Raises:
       InputError: there is no such file.
     """
     # Unlike `Path.is_file`, this returns False for impossible names.
-    if os.path.isfile(path):
+    if not is_shipped and os.path.isfile(path):
         return path
     file = path.removeprefix(_PREFIX)
     is_name = os.sep not in path and not path.endswith(".py")

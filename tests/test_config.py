@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mtra_jax import config, config_files, config_help, config_values
+from mtra_jax import config, config_files, config_help, config_values, preset_files
+from mtra_jax.api import training
+from mtra_jax.commands import sweep, train
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
+from mtra_jax.runs.studies import experiments
+from mtra_jax.runs.trials import spaces
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MTRA, BASELINES = str(CONFIGS / "mtra.py"), str(CONFIGS / "baselines.py")
@@ -36,7 +40,7 @@ TABLE_10 = {
     "new_affecteval": (0.0, 0.1, 0.01),
     "new_synthetic": (0.0, 0.1, 0.01),
 }
-# Table 10 and appendix B.4 for all; DESIGN section 3 for the optimiser.
+# Table 10 and appendix B.4 for all.
 COMMON = {
     "epochs": 20,
     "patience": 3,
@@ -126,6 +130,32 @@ def test_presets_load_from_another_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert config.load(TINY) == config.preset("tiny_synthetic", "mtra")
     assert config.load(f"{BASELINES}:ew_tiny_synthetic").method.name == "ew"
+
+
+TASKS = """
+[mood]
+files = "mood.tsv"
+label = "mood"
+"""
+
+
+def test_files_of_another_project_are_not_executed_unasked(tmp_path, monkeypatch):
+    """With `--tasks`, and for the tables of searches and experiments."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    for path in preset_files.names():
+        Path(path).write_text("raise SystemExit('executed')\n")
+    Path("tasks.toml").write_text(TASKS)
+    Path("mood.tsv").write_text("text\tmood\n" + "well\tgood\nill\tbad\n" * 9)
+    spaces.load("tiny_synthetic")
+    experiments.load()
+    training.configuration(None, "tasks.toml", "", None, {})
+    flags = ["--tasks=tasks.toml", "--backbone=", "--workdir=runs"]
+    with pytest.raises(InputError, match="epochs"):
+        train.main([*flags, "--config.epochs=0"])
+    sweep.main([*flags, "--only=ew", "--dry_run"])
+    with pytest.raises(InputError, match=r"own\.py.*executed"):
+        config.load("configs/own.py:tasks=tasks.toml")
 
 
 @pytest.mark.parametrize(

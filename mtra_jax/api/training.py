@@ -264,7 +264,7 @@ def _start(config: ConfigDict | str | None, tasks: inputs.Given | None) -> Confi
         return configs.from_dict(configs.to_dict(config))
     if tasks is None or inputs.is_benchmark(tasks):
         return configs.default_config()
-    preset = config_files.execute(preset_files.find(PRESET))
+    preset = config_files.execute(preset_files.find(PRESET, is_shipped=True))
     return configs.make("mtra", preset.values(""))
 
 

@@ -5,7 +5,7 @@ mtra-jax prompt --endpoint http://localhost:8000/v1 --model NAME --benchmark twe
 mtra-jax prompt --model DIR --tasks my/tasks.toml --workdir runs/lm [--limit 100]
 
 Without --endpoint the model is a local directory, read with PyTorch (`pip install
-'mtra-jax[local]'`). Replies are stored in answers.jsonl of the work directory: the same
+torch`). Replies are stored in answers.jsonl of the work directory: the same
 command continues, and nothing is asked twice. --sweep DIR makes the run a row of a sweep
 or experiment. The texts are sent to the endpoint.
 """

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.continue_from:
         config = continuation.configuration(Path(flags.continue_from), overrides)
     else:
-        config = configs.load(spec, overrides)
+        config = configs.load(spec, overrides, is_shipped=not flags.config)
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports.progress import bars

@@ -202,7 +202,7 @@ def check_installed() -> None:
     if importlib.util.find_spec("onnx") is None:
         raise InputError(
             "--onnx needs the package onnx, which is not installed; expected "
-            "pip install 'mtra-jax[onnx]'"
+            "pip install onnx"
         )
 
 

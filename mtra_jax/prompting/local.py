@@ -56,8 +56,8 @@ class LocalModel:
             )
         if importlib.util.find_spec("torch") is None:
             raise InputError(
-                f"{directory}: a local language model needs PyTorch; pip install "
-                "'mtra-jax[local]'"
+                f"{directory}: a local language model needs PyTorch, which is not "
+                "installed; expected pip install torch"
             )
         self._directory = directory
 

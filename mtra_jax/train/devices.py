@@ -86,7 +86,8 @@ def choose_devices(count: int) -> list[jax.Device]:
     """Returns the first `count` devices of all processes; 0 means all devices.
 
     Raises:
-      InputError: `count` is negative, or larger than the number of devices.
+      InputError: `count` is negative, larger than the number of devices, or so small that
+        a process has none.
     """
     start_devices()
     devices = jax.devices()
@@ -96,7 +97,14 @@ def choose_devices(count: int) -> list[jax.Device]:
         raise InputError(
             f"devices is {count}; expected 1 to {len(devices)}, or 0 for all of them"
         )
-    return devices[:count]
+    chosen = devices[:count]
+    idle = {*range(jax.process_count())} - {d.process_index for d in chosen}
+    if idle:
+        raise InputError(
+            f"devices is {count}, which leaves none for process {min(idle)} of "
+            f"{jax.process_count()}; expected 0, for all {len(devices)}, or fewer processes"
+        )
+    return chosen
 
 
 def local_device() -> list[jax.Device]:

@@ -45,7 +45,7 @@ class Evaluation(NamedTuple):
 
 
 class Split(NamedTuple):
-    """The input of an evaluation: packed batches of all examples in order."""
+    """The input of an evaluation: packed batches of all examples, see `plan_evaluation`."""
 
     batcher: batches.Batcher
     plan: np.ndarray
@@ -67,7 +67,7 @@ def no_bar(items: Iterable, total: int) -> Iterable:
 def predict_outputs(
     forward: Forward, params: Params, split: Split, bar: Bar = no_bar
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns the outputs [N, L] of all examples in order, and the batches' losses.
+    """Returns the outputs [N, L] of the plan's examples in order, and the batches' losses.
 
     The losses are [n, T], under "losses"; the terms of the method, by name, are too.
     """
@@ -78,9 +78,8 @@ def predict_outputs(
         outputs.append(np.asarray(batch_outputs))
         terms = measured.get("terms", {})
         figures.append({"losses": measured["losses"], **terms})
-    valid = split.plan.reshape(-1) >= 0
     stacked = {name: np.stack([row[name] for row in figures]) for name in figures[0]}
-    return np.concatenate(outputs)[valid], stacked
+    return batches.in_order(split.plan, np.concatenate(outputs)), stacked
 
 
 def _one_behind(

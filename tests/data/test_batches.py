@@ -160,10 +160,26 @@ def test_wrong_plans_are_refused():
         batches.plan_epoch(SIZES, 3, seed=0, epoch=0, sampling="joint")
 
 
-def test_evaluation_visits_all_in_order():
+def test_evaluation_visits_each_example_once_task_by_task():
     plan = batches.plan_evaluation((5, 2, 4), 4)
-    expected = [[0, 1, 2, 3], [4, -1, -1, -1], [5, 6, -1, -1], [7, 8, 9, 10]]
-    assert plan.tolist() == expected
+    assert (plan == -1).tolist() == [
+        [False] * 4,
+        [False, True, True, True],
+        [False, False, True, True],
+        [False] * 4,
+    ]
+    tasks = plan[:2], plan[2:3], plan[3:]
+    visited = [sorted(rows[rows >= 0].tolist()) for rows in tasks]
+    assert visited == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9, 10]]
+
+
+def test_batches_of_an_evaluation_have_the_labels_of_a_sorted_file():
+    """Each of 32 has about as many of both; the order of a task is always the same."""
+    plan = batches.plan_evaluation((3, 320), 32)[1:] - 3
+    assert plan.tolist() == batches.plan_evaluation((320,), 32).tolist()
+    shares = np.mean(plan >= 160, axis=1)
+    assert len(shares) == 10
+    assert ((shares > 0.2) & (shares < 0.8)).all()
 
 
 # ---- partners

@@ -12,13 +12,13 @@ from mtra_jax.reports.pictures import drawing, figures
 from mtra_jax.reports.statistics import ranks
 
 
-def test_a_missing_matplotlib_is_one_line_with_the_extra(monkeypatch):
+def test_a_missing_matplotlib_is_one_line_with_its_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError) as error:
         figures.conflict_heat_map(np.eye(2), ["a", "b"])
     assert str(error.value) == (
         "figures need matplotlib, which is not installed; expected pip install "
-        "'mtra-jax[plots]'"
+        "matplotlib"
     )
 
 

@@ -4,12 +4,14 @@ import importlib.util
 import os
 import threading
 from concurrent import futures
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from messages import assert_mentions
 
 from mtra_jax.errors import InputError
 from mtra_jax.runs.processes import group, joining
@@ -52,6 +54,18 @@ def test_an_impossible_number_of_devices_is_refused(count):
     assert str(error.value) == (
         f"devices is {count}; expected 1 to 8, or 0 for all of them"
     )
+
+
+def test_every_process_of_a_run_has_a_device(monkeypatch):
+    """Two hosts with four devices each: four would be those of the first."""
+    devices = [SimpleNamespace(process_index=place // 4) for place in range(8)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert choose_devices(0) == choose_devices(8) == devices
+    assert choose_devices(5) == devices[:5]
+    with pytest.raises(InputError) as error:
+        choose_devices(4)
+    assert_mentions(str(error.value), "devices is 4", "process 1 of 2", "all 8")
 
 
 @pytest.mark.parametrize(

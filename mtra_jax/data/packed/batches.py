@@ -101,14 +101,30 @@ def plan_epoch(
 
 
 def plan_evaluation(sizes: Sequence[int], batch_size: int) -> np.ndarray:
-    """All examples once, in order, task by task: int64 [num_batches, batch_size]."""
+    """All examples once, task by task: int64 [num_batches, batch_size].
+
+    The order within a task depends on its size alone, and not on the order of its file:
+    where a file is sorted by label, a batch in that order would have one label, and a MINE
+    bound, whose pairs are drawn within the batch, would be 0 whatever z is.
+    """
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     return np.concatenate(
         [
-            _split(start + np.arange(size), batch_size)
+            _split(start + np.random.default_rng(0).permutation(size), batch_size)
             for start, size in zip(starts, sizes, strict=True)
         ]
     )
+
+
+def in_order(plan: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows of the places of `plan` -> those of the examples in order.
+
+    >>> in_order(np.array([[2, 0], [1, -1]]), np.array([20, 0, 10, 99]))
+    array([ 0, 10, 20])
+    """
+    examples = plan.reshape(-1)
+    filled = examples >= 0
+    return rows[filled][np.argsort(examples[filled])]
 
 
 def _split(examples: np.ndarray, batch_size: int) -> np.ndarray:

@@ -93,7 +93,7 @@ def style() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise InputError(
             "figures need matplotlib, which is not installed; expected pip install "
-            "'mtra-jax[plots]'"
+            "matplotlib"
         ) from error
     with matplotlib.rc_context(STYLE):
         yield

@@ -51,20 +51,28 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The commit of this package's checkout, with "-dirty" if it has changes."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
+    """The commit of this package's checkout, with "-dirty" if it has changes.
+
+    None for an installed package, also where its environment is inside another checkout.
+    """
+    file = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=file.parent,
             capture_output=True,
             text=True,
             timeout=10,
             check=True,
-        )
+        ).stdout
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        described = git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return described.strip()
 
 
 def flatten(measured: dict[str, Any], tasks: tuple[str, ...]) -> dict[str, float]:

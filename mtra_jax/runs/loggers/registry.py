@@ -31,9 +31,9 @@ def _tracker(name: str, make: Callable[[], Logger]) -> Callable[[], Logger]:
 
 LOGGERS: dict[str, Row] = {
     "tensorboard": Row("tensorboardX", "tensorboardX", TensorBoard),
-    "wandb": Row("wandb", "'mtra-jax[wandb]'", _tracker("wandb", Wandb)),
-    "trackio": Row("trackio", "'mtra-jax[trackio]'", _tracker("trackio", Trackio)),
-    "mlflow": Row("mlflow", "'mtra-jax[mlflow]'", _tracker("mlflow", Mlflow)),
+    "wandb": Row("wandb", "wandb", _tracker("wandb", Wandb)),
+    "trackio": Row("trackio", "trackio", _tracker("trackio", Trackio)),
+    "mlflow": Row("mlflow", "mlflow-skinny", _tracker("mlflow", Mlflow)),
 }
 """The values of the key `loggers`; `config_values.LOGGERS` has the same names."""
 

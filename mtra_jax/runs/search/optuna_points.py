@@ -109,6 +109,6 @@ def load() -> Any:
     except ImportError as error:
         raise InputError(
             "--space optuna needs optuna, which is not installed; expected pip install "
-            "'mtra-jax[search]', or --space grid"
+            "optuna, or --space grid"
         ) from error
     return optuna

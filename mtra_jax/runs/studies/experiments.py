@@ -142,7 +142,7 @@ def load() -> Catalogue:
     Raises:
       InputError: no such file, or the file does not define them.
     """
-    path, catalogue = config_files.call(SPEC, "get_catalogue", SPEC)
+    path, catalogue = config_files.call(SPEC, "get_catalogue", SPEC, is_shipped=True)
     if not isinstance(catalogue, Catalogue):
         raise InputError(
             f"{path}: get_catalogue returns {shown(catalogue)}; expected a Catalogue"

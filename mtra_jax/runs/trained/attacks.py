@@ -8,6 +8,7 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.analysis import robustness
+from mtra_jax.data.packed import batches
 from mtra_jax.methods import gradients, layout, task_losses
 from mtra_jax.runs.trained.finished_run import Trained
 from mtra_jax.train import evaluate
@@ -27,7 +28,6 @@ def averages(
     benchmark = trained.saved.benchmark
     model, method = trained.model_and_method()
     corpus, plan, packed = trained.packed("test")
-    valid = plan.reshape(-1) >= 0
 
     def apply(params: Params, batch: Batch) -> jax.Array:
         return method.losses(params, layout.only_part(batch), None, None).outputs
@@ -37,7 +37,7 @@ def averages(
         return task_losses.of_outputs(model.space, outputs, part, None).sum()
 
     def average(outputs: list[Any]) -> float:
-        rows = np.concatenate([np.asarray(x) for x in outputs])[valid]
+        rows = batches.in_order(plan, np.concatenate([np.asarray(x) for x in outputs]))
         _, scores, _ = evaluate.score_outputs(rows, corpus, benchmark)
         return metrics.average(scores, benchmark.tasks)
 

@@ -146,8 +146,7 @@ def rows_of(
     for shape, planned in plan(encoded.lengths, max_length).items():
         split = evaluate.Split(batches.Batcher(corpus, (shape,)), np.stack(planned))
         results, _ = evaluate.predict_outputs(program, params, split)
-        examples = split.plan.reshape(-1)
-        rows[examples[examples >= 0]] = results
+        rows[np.sort(split.plan[split.plan >= 0])] = results
     return rows
 
 

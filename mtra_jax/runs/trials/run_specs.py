@@ -147,14 +147,20 @@ def config_of(trial: Trial, overrides: Sequence[tuple[str, str]] = ()) -> Config
         raise InputError(f"{trial.name}: {error}") from error
 
 
-def load(spec: str) -> Sweep:
+def load(spec: str, *, is_shipped: bool = False) -> Sweep:
     """The sweep of `FILE:NAME`, from `get_sweep(NAME)` of the file.
+
+    `is_shipped`: see `preset_files.find`.
 
     Raises:
       InputError: no such file or sweep, or trials that `check` refuses.
     """
     path, sweep = config_files.call(
-        spec, "get_sweep", "configs/sweep.py", names_line=True
+        spec,
+        "get_sweep",
+        "configs/sweep.py",
+        names_line=True,
+        is_shipped=is_shipped,
     )
     if not isinstance(sweep, Sweep):
         raise InputError(f"{path}: get_sweep returns {shown(sweep)}; expected a Sweep")

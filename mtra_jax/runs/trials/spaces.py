@@ -52,7 +52,9 @@ def load(preset: str) -> Mapping[str, Space]:
     Raises:
       InputError: no such file, or the file does not define them.
     """
-    path, spaces = config_files.call(f"{SPEC}:{preset}", "get_spaces", SPEC)
+    path, spaces = config_files.call(
+        f"{SPEC}:{preset}", "get_spaces", SPEC, is_shipped=True
+    )
     if not isinstance(spaces, Mapping) or not all(
         isinstance(space, Space) for space in spaces.values()
     ):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 
 import jax
 import numpy as np
@@ -212,6 +213,24 @@ def test_environment():
     revision = result["git_revision"]
     assert revision is None or len(revision.removesuffix("-dirty")) == 40
     json.dumps(result, allow_nan=False)
+
+
+def test_a_commit_is_that_of_the_package(tmp_path, monkeypatch):
+    """Not that of a project whose environment the package is installed in."""
+    file = tmp_path / "environment" / "metrics_log.py"
+    file.parent.mkdir()
+    file.touch()
+    monkeypatch.setattr(metrics_log, "__file__", str(file))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run([*git, *arguments], check=True)
+    assert metrics_log.environment([])["git_revision"] is None
+    for arguments in (["add", "."], ["commit", "-q", "-m", "b"]):
+        subprocess.run([*git, *arguments], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert metrics_log.environment([])["git_revision"] == head.stdout.strip()
+    file.write_text("changed")
+    assert metrics_log.environment([])["git_revision"] == f"{head.stdout.strip()}-dirty"
 
 
 def test_environment_without_git_or_packages(monkeypatch):

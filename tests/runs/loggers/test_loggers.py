@@ -261,8 +261,7 @@ def test_a_logger_that_is_not_installed_is_refused_before_training(
     with pytest.raises(InputError) as error:
         training.train(config, tmp_path / "run", lambda *_: loop.Watch())
     assert str(error.value) == (
-        "loggers: wandb needs wandb, which is not installed; expected pip install "
-        "'mtra-jax[wandb]'"
+        "loggers: wandb needs wandb, which is not installed; expected pip install wandb"
     )
     assert not (tmp_path / "run").exists()
 

@@ -474,11 +474,11 @@ def test_optuna_ends_a_trial_that_is_worse_than_the_median(tmp_path):
     assert tree.is_hopeless(1, 2.1)
 
 
-def test_without_optuna_a_line_names_the_extra(tmp_path, monkeypatch):
+def test_without_optuna_a_line_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert answer(made, tmp_path, kind="optuna") == (
         "--space optuna needs optuna, which is not installed; expected pip install "
-        "'mtra-jax[search]', or --space grid"
+        "optuna, or --space grid"
     )
 
 
