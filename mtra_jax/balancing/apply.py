@@ -1,6 +1,5 @@
 """A function of the tasks' losses and a balancer -> a function of value and gradient."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,16 +54,17 @@ def value_and_grad(
     parameter belongs to one task and takes the gradient of its loss, times
     `Combined.own_weights` where the balancer has them.
 
-    With `represent` the gradients that are compared are those by a shared representation,
-    which costs T backward passes of the small part after it and one of the encoder. Then
-    `represent(params, *args)` returns the representation z, and `losses_fn(params, z,
+    With `represent` the gradients that are compared are those with respect to a shared
+    representation z, which costs T backward passes of the small part after it and one of
+    the encoder. Then `represent(params, *args)` returns z, and `losses_fn(params, z,
     *args)` the losses. Parameters that are used after z take their gradients as those of a
     single task do.
 
     With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
     of the global batch: the mean over the devices is taken before anything that is not
-    linear. `losses_fn` returns the means over the device's examples, and `present` is that
-    of the global batch.
+    linear. `losses_fn` returns the means over the device's examples, if each task has as
+    many on all devices; or else the losses of the global batch, as the functions of
+    `objectives` with `axis_name` do. `present` is that of the global batch.
 
     Losses and parameters may be in bfloat16 or float16. Gramian and weights are then in
     float32, and each gradient has the type of its parameter.
@@ -88,7 +88,9 @@ def value_and_grad(
     if select is not None and represent is not None:
         raise ValueError("`select` and `represent` exclude each other; found both.")
 
-    split = functools.partial(checks.result, has_aux=has_aux)
+    def split(returned: Any) -> tuple[jax.Array, Any]:
+        losses, outputs = checks.result(returned, has_aux)
+        return axes.varying(losses, axis_name), outputs
 
     def step(
         params: Tree,

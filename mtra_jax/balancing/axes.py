@@ -10,7 +10,9 @@ from mtra_jax.balancing.contract import Tree
 def varying(tree: Tree, axis_name: str | None) -> Tree:
     """Marks `tree` as different on each device, as `shard_map` tracks it.
 
-    The gradient by a value that is equal on all devices would be the sum over them.
+    The gradient with respect to a value that is equal on all devices would be the sum over
+    them. The mark of losses that are equal, such as those of the global batch, makes their
+    gradient D times that of the device's part, as in `pmap`.
     """
     if axis_name is None:
         return tree

@@ -4,7 +4,6 @@ SAMO is no balancer but wraps one: it takes the gradient of each task where that
 is larger, within a ball around the parameters, and leaves the rest to the balancer.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -194,7 +193,10 @@ def samo_value_and_grad(
     check(sharpness)
 
     checks.balancer(balancer)
-    split = functools.partial(checks.result, has_aux=has_aux)
+
+    def split(returned: Any) -> tuple[jax.Array, Any]:
+        losses, outputs = checks.result(returned, has_aux)
+        return axes.varying(losses, axis_name), outputs
 
     def step(
         params: Tree,
