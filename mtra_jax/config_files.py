@@ -39,8 +39,9 @@ def call(
 ) -> tuple[str, Any]:
     """FILE, and the result of its `function(NAME)`, for `spec` FILE:NAME.
 
-    `preset_files.find` looks FILE up, with `is_shipped`. Errors inside this package, called by the file, pass
-    through; with `names_line` InputErrors begin with the line of the call.
+    `preset_files.find` looks FILE up, with `is_shipped`. Errors inside this package, called
+    by the file, pass through; with `names_line` InputErrors begin with the line of the
+    call.
 
     Raises:
       InputError: no such file or function (`example` has one), or an error in the file.

@@ -30,7 +30,7 @@ from mtra_jax import cli, files
 from mtra_jax import config as configs
 from mtra_jax.commands import predict
 from mtra_jax.data.built_in import sources
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import batches, plans
 from mtra_jax.data.tokenizing import plain_tokenizers, tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained, safetensors_files
@@ -760,7 +760,7 @@ def test_odd_and_long_texts_come_out_of_files_tokens_and_rows_in_order(
     assert actual.lengths.max() == max_length
 
     corpus = batches.build_corpus(task, {"irony": examples}, actual)
-    plan = batches.plan_evaluation(corpus.sizes, 4)
+    plan = plans.plan_evaluation(corpus.sizes, 4)
     out, targets = [], []
     for batch in batches.Batcher(corpus).batches(plan):
         for i in np.flatnonzero(batch.where[0, 0]):

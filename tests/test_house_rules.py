@@ -108,6 +108,7 @@ ONLY_IN = {
     "optuna": {"mtra_jax/runs/search/optuna_points.py"},
     "orbax": {"mtra_jax/runs/directory/checkpoints.py"},
     "ml_collections": {
+        "mtra_jax/api/inputs.py",
         "mtra_jax/api/training.py",
         "mtra_jax/config.py",
         "mtra_jax/config_values.py",

@@ -9,7 +9,8 @@ that returns the losses [T] of any model:
     state = balancer.init(num_tasks)
     (value, aux), gradient, state = step(params, state, batch, rng=rng)
 
-`samo_value_and_grad` does the same with gradients at perturbed parameters.
+`samo_value_and_grad` does the same with gradients at perturbed parameters, and
+`combine_gradients` with gradients that the caller has.
 
 Imports nothing of this package but `objectives`.
 """
@@ -25,6 +26,7 @@ from mtra_jax.balancing.bargains import (
 )
 from mtra_jax.balancing.contract import Balancer, Combined, Inputs, Reads, State
 from mtra_jax.balancing.elementwise import excess_mtl, graddrop
+from mtra_jax.balancing.given import combine_gradients
 from mtra_jax.balancing.grouping import go4align
 from mtra_jax.balancing.projections import (
     aligned_mtl,
@@ -59,6 +61,7 @@ __all__ = [
     "State",
     "aligned_mtl",
     "cagrad",
+    "combine_gradients",
     "config",
     "db_mtl",
     "dwa",

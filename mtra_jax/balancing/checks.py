@@ -155,6 +155,17 @@ def floats(name: str, tree: Tree) -> None:
             )
 
 
+def rows(name: str, tree: Tree, count: int) -> None:
+    """Raises ValueError if a leaf of `tree` is not [`count`, ...]."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        shape = jnp.shape(leaf)
+        if shape[:1] != (count,):
+            raise ValueError(
+                f"{_quoted(name)} must have a row for each of the {count} losses; found "
+                f"shape {shape} at {jax.tree_util.keystr(path) or 'the top'}."
+            )
+
+
 def parameters(params: Tree) -> None:
     """Raises ValueError if `params`, of a balancer's `init`, is missing or no float."""
     if params is None:
@@ -184,7 +195,7 @@ def present(values: Any, count: int) -> jax.Array:
 def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
     """Raises ValueError if the shapes of `value` are not those of `balancer.init`.
 
-    `count`: T. `like`: what the gradients are taken by.
+    `count`: T. `like`: the variables that gradients are taken with respect to.
     """
     extra = (like,) if balancer.reads is Reads.GRADIENTS else ()
     expected = _shapes(jax.eval_shape(lambda: balancer.init(count, *extra)))

@@ -74,12 +74,13 @@ class Inputs(NamedTuple):
 class Combined(NamedTuple):
     """What `Balancer.combine` returns.
 
-    `value`: for `Reads.LOSSES` the objective, whose derivatives by the losses are the
-    weights; for `Reads.GRAMIAN` the weights [T] of the gradients; for `Reads.GRADIENTS`
-    the gradient to take. `memory`: the next memory. `penalty`: a scalar whose derivative
-    by `State.learned` moves the learned numbers, for balancers that do not read losses
-    alone. `own_weights`: for `Reads.GRAMIAN` the weights [T] of the gradients of parameters
-    that a single task owns, such as its head; None for 1 each.
+    `value`: for `Reads.LOSSES` the objective, whose derivatives with respect to the losses
+    are the weights; for `Reads.GRAMIAN` the weights [T] of the gradients; for
+    `Reads.GRADIENTS` the gradient to take. `memory`: the next memory. `penalty`: a scalar
+    whose derivative with respect to `State.learned` moves the learned numbers, for
+    balancers that do not read losses alone. `own_weights`: for `Reads.GRAMIAN` the weights
+    [T] of the gradients of parameters that a single task owns, such as its head; None for
+    1 each.
     """
 
     value: Any
@@ -92,8 +93,8 @@ class Balancer(NamedTuple):
     """A method of balancing, as an optax transformation is `init` and `update`.
 
     `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes as a second
-    argument what the gradients are taken by: the parameters, or with `represent` the
-    representation. `combine(inputs, state)` is pure and works under `jit`.
+    argument the variables that gradients are taken with respect to: the parameters, or with
+    `represent` the representation. `combine(inputs, state)` is pure and works under `jit`.
     """
 
     init: Callable[..., State]

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.balancing import axes, checks, rows
+from mtra_jax.balancing import axes, checks, given
 from mtra_jax.balancing.apply import Aux, Step
-from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
+from mtra_jax.balancing.contract import Balancer, Inputs, State, Tree
 
 SHARED = -1
 """The owner of a leaf that all tasks share."""
@@ -242,7 +242,7 @@ def samo_value_and_grad(
         own = objectives.mean_over(own, axis_name)
         own = [jnp.where(jnp.expand_dims(here, range(1, g.ndim)), g, 0) for g in own]
         gradients = jax.tree.unflatten(structure, own)
-        value, aux, gradient, memory = _balanced(
+        value, aux, gradient, memory = given.combine(
             balancer, state, inputs, gradients, [o == SHARED for o in leaves.owners]
         )
         aux = aux._replace(outputs=outputs)
@@ -266,28 +266,3 @@ def _leaves(
                 f"({SHARED}); found {owner!r}."
             )
     return Leaves(chosen, [False] * count)
-
-
-def _balanced(
-    balancer: Balancer,
-    state: State,
-    inputs: Inputs,
-    gradients: Tree,
-    shared: list[bool],
-) -> tuple[jax.Array, Aux, Tree, Tree]:
-    """Combines gradients [T, ...]; leaves of one task take the sum of their rows."""
-    if balancer.reads is Reads.LOSSES:
-        value, taken = rows.weigh(balancer, state, inputs)
-        aux = Aux(inputs.losses, taken.weights, taken.learned)
-        gradient = rows.weighted(taken.weights, gradients)
-        return value, aux, gradient, taken.memory
-    is_shared = jax.tree.unflatten(jax.tree.structure(gradients), shared)
-    products = rows.gramian(gradients, is_shared)
-    own = rows.of_shared(gradients, is_shared)
-    inputs = inputs._replace(gramian=products, gradients=own)
-    combined, taken = rows.combine(balancer, state, inputs)
-    gradient = jax.tree.map(
-        jnp.where, is_shared, combined, rows.of_owners(gradients, taken)
-    )
-    aux = Aux(inputs.losses, taken.weights, taken.learned, products)
-    return total(inputs.losses, inputs.present), aux, gradient, taken.memory

@@ -324,7 +324,7 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
         change = _log(jnp.where(both, memory.losses, 1)) - _log(
             jnp.where(both, fixed, 1)
         )
-        # Its value is 0; its derivative by ξ is the gradient of the logits.
+        # Its value is 0; its derivative with respect to ξ is the gradient of the logits.
         mixed = jnp.sum(jax.nn.softmax(state.learned) * jnp.where(both, change, 0))
         value = value + (mixed - jax.lax.stop_gradient(mixed)).astype(value.dtype)
         memory = Before(

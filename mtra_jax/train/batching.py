@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mtra_jax.data.packed import batches, mixing, shapes
+from mtra_jax.data.packed import batches, mixing, plans, shapes
 from mtra_jax.data.packed.packing import Shape
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
@@ -48,7 +48,7 @@ class Sampling(NamedTuple):
     """How training batches are drawn from the examples.
 
     `kind`: "per_task" (a batch holds one task), "joint" (all tasks), see
-    `batches.plan_epoch`, or "temperature" (a batch holds one task, numbers of batches by
+    `plans.plan_epoch`, or "temperature" (a batch holds one task, numbers of batches by
     `temperature`), see `mixing.plan_epoch`. `batch_size`: for all devices together. `seed`:
     of the order and of the packing. `cap`: examples per task that determine its number of
     batches, at most; 0 for all. "joint" has no cap.
@@ -77,7 +77,7 @@ class Sampling(NamedTuple):
                 cap=self.cap,
                 temperature=self.temperature if self.kind == "temperature" else None,
             )
-        return batches.plan_epoch(
+        return plans.plan_epoch(
             sizes, self.batch_size, seed=self.seed, epoch=epoch, sampling=self.kind
         )
 
@@ -177,15 +177,15 @@ def make_batchers(
     plan = sampling._replace(seed=SHAPE_SEED).plan(corpus.sizes, epoch=0)
     chosen = _training_shapes(corpus, plan, num_shares, part_size, program_cost, most)
     train = make(corpus, chosen, micro_batches=micro_batches, part_size=part_size)
-    plans = {
-        split: batches.plan_evaluation(corpora[split].sizes, sampling.batch_size)
+    planned = {
+        split: plans.plan_evaluation(corpora[split].sizes, sampling.batch_size)
         for split in corpora
         if split != "train"
     }
     longest_row = max(map(shapes.longest_row_of, corpora.values()))
     needs = [
         need
-        for split, plan in plans.items()
+        for split, plan in planned.items()
         for need in shapes.needed(
             corpora[split], plan, num_devices, longest_row=longest_row
         )
@@ -201,7 +201,7 @@ def make_batchers(
     )
     splits = {
         split: evaluate.Split(make(corpora[split], chosen), plan)
-        for split, plan in plans.items()
+        for split, plan in planned.items()
     }
     return train, splits
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mtra_jax import metrics
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import batches, plans
 from mtra_jax.data.splits import readout, targets
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import memory
@@ -79,7 +79,7 @@ def predict_outputs(
         terms = measured.get("terms", {})
         figures.append({"losses": measured["losses"], **terms})
     stacked = {name: np.stack([row[name] for row in figures]) for name in figures[0]}
-    return batches.in_order(split.plan, np.concatenate(outputs)), stacked
+    return plans.in_order(split.plan, np.concatenate(outputs)), stacked
 
 
 def _one_behind(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax.data.built_in import sources
-from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.packed import batches, packing, plans, shapes
 from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 
@@ -142,7 +142,7 @@ def _timed(function: Callable, *args: Any) -> tuple[Any, float]:
 def _plan(
     corpus: batches.Corpus, batch_size: int, seed: int, epoch: int = 0
 ) -> np.ndarray:
-    return batches.plan_epoch(corpus.sizes, batch_size, seed=seed, epoch=epoch)
+    return plans.plan_epoch(corpus.sizes, batch_size, seed=seed, epoch=epoch)
 
 
 def _shapes(corpus: batches.Corpus, plan: np.ndarray) -> tuple[packing.Shape, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import timing
 import workload
 
-from mtra_jax.data.packed import batches, shapes
+from mtra_jax.data.packed import batches, plans, shapes
 from mtra_jax.methods import registry
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.tasks import Benchmark, Task
@@ -147,8 +147,8 @@ def batches_of(
         count: host_costs.corpus_of(benchmark_of(count), tokens, seed)
         for count in counts
     }
-    plans = {
-        count: batches.plan_epoch(
+    planned = {
+        count: plans.plan_epoch(
             corpus.sizes, batch_size, seed=seed, epoch=0, sampling="joint"
         )[:NUM_BATCHES]
         for count, corpus in corpora.items()
@@ -157,11 +157,11 @@ def batches_of(
         [
             need
             for count in counts
-            for need in shapes.needed(corpora[count], plans[count], 1)
+            for need in shapes.needed(corpora[count], planned[count], 1)
         ]
     )
     return {
-        count: list(batches.Batcher(corpora[count], [shape]).batches(plans[count]))
+        count: list(batches.Batcher(corpora[count], [shape]).batches(planned[count]))
         for count in counts
     }
 

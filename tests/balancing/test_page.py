@@ -22,7 +22,7 @@ PASSES = {
     Reads.GRAMIAN: "Gramian",
     Reads.GRADIENTS: "gradients",
 }
-FIRST, SAMO, SECOND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FIRST, GIVEN, SAMO, SECOND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def balancers():
@@ -30,7 +30,8 @@ def balancers():
     made = {}
     for name in balancing.__all__:
         factory = getattr(balancing, name)
-        if inspect.isfunction(factory) and "value_and_grad" not in name:
+        is_step = "value_and_grad" in name or name == "combine_gradients"
+        if inspect.isfunction(factory) and not is_step:
             made[name] = factory, factory(*ARGUMENTS.get(name, ()))
     assert all(isinstance(own, Balancer) for _, own in made.values())
     places = {reads: place for place, reads in enumerate(PASSES)}
@@ -137,8 +138,38 @@ def test_the_owners_of_the_page_select_the_parameters_that_the_balancer_compares
     assert abs(shared["heads"][1] - gradient["heads"][1]) > 0.1
 
 
-def test_all_arguments_of_both_transformations_are_on_the_page():
-    for transformation in (balancing.value_and_grad, balancing.samo_value_and_grad):
+def test_gradients_of_single_batches_are_combined_as_on_the_page():
+    """Each task's loss is that of a batch of its texts alone."""
+    batches = [jnp.array([1.0, 2.0]), jnp.array([3.0, -1.0])]
+    params, balancer = {"w": jnp.array([0.5, 1.0])}, balancing.mgda()
+    names = {
+        "jax": jax,
+        "jnp": jnp,
+        "balancing": balancing,
+        "task_losses": [
+            lambda params, x: jnp.sum((params["w"] - x) ** 2),
+            lambda params, x: jnp.sum((params["w"] + x) ** 2),
+        ],
+        "task_batches": batches,
+        "params": params,
+        "balancer": balancer,
+        "state": balancing.State(),
+        "rng": None,
+    }
+    exec(GIVEN, names)
+    g, h = 2 * (params["w"] - batches[0]), 2 * (params["w"] + batches[1])
+    share = np.clip(np.dot(h - g, h) / np.dot(h - g, h - g), 0, 1)
+    np.testing.assert_allclose(
+        names["gradient"]["w"], share * g + (1 - share) * h, rtol=1e-5
+    )
+
+
+def test_all_arguments_of_the_transformations_are_on_the_page():
+    for transformation in (
+        balancing.value_and_grad,
+        balancing.samo_value_and_grad,
+        balancing.combine_gradients,
+    ):
         for own in inspect.signature(transformation).parameters.values():
             if own.kind is own.KEYWORD_ONLY:
                 assert re.search(rf"`[^`]*\b{own.name}\b[^`]*`", PAGE), own.name

@@ -8,7 +8,7 @@ import optax
 import pytest
 import torch_step
 
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import batches, plans
 from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.methods import ew, gradients, mtra
@@ -96,7 +96,7 @@ def make_batch(task, num_texts=6, batch_size=8):
     tasks = np.full(num_texts, task, np.int32)
     sizes = (num_texts, 0) if task == 0 else (0, num_texts)
     corpus = batches.Corpus(Tokens(ids, offsets), tasks, targets, sizes)
-    plan = np.full(batch_size, batches.PADDING)
+    plan = np.full(batch_size, plans.PADDING)
     plan[np.arange(num_texts) + 1] = rng.permutation(num_texts)
     return batches.Batcher(corpus).pack(plan, rng)
 

@@ -9,7 +9,7 @@ import speeds
 import workload
 
 from mtra_jax import config as configs
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import plans
 from mtra_jax.errors import InputError
 from mtra_jax.runs.sweeps import estimates
 from mtra_jax.types import Batch
@@ -31,7 +31,7 @@ def load(name, *overrides):
 
 def test_every_task_is_chosen_in_proportion_and_full():
     tasks = np.repeat([0, 1, 2], [640, 64, 40])
-    plan = batches.plan_epoch((640, 64, 40), 32, seed=0, epoch=0)
+    plan = plans.plan_epoch((640, 64, 40), 32, seed=0, epoch=0)
     chosen = workload.choose(tasks, plan, 12)
     assert chosen == sorted(chosen)
     assert np.all(plan[chosen] >= 0)

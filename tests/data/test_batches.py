@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtra_jax.data.built_in import sources
-from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.packed import batches, packing, plans, shapes
 from mtra_jax.data.packed.packing import Shape
 from mtra_jax.data.splits.examples import Examples
 from mtra_jax.data.tokenizing import tokens
@@ -86,7 +86,7 @@ def test_corpus_lays_tasks_end_to_end():
 
 @pytest.mark.parametrize("batch_size", [1, 8, 50, 500])
 def test_epoch_shows_each_example_once_in_batches_of_one_task(batch_size):
-    plan = batches.plan_epoch(SIZES, batch_size, seed=3, epoch=1)
+    plan = plans.plan_epoch(SIZES, batch_size, seed=3, epoch=1)
     assert plan.dtype == np.int64
     assert plan.shape == (sum(-(-n // batch_size) for n in SIZES), batch_size)
     assert sorted(plan[plan >= 0].tolist()) == list(range(sum(SIZES)))
@@ -104,7 +104,7 @@ def test_epoch_shows_each_example_once_in_batches_of_one_task(batch_size):
 @pytest.mark.parametrize("sampling", ["per_task", "joint"])
 def test_plan_is_a_function_of_seed_and_epoch(sampling):
     def plan(seed, epoch):
-        return batches.plan_epoch(SIZES, 8, seed=seed, epoch=epoch, sampling=sampling)
+        return plans.plan_epoch(SIZES, 8, seed=seed, epoch=epoch, sampling=sampling)
 
     keys = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)]
     for key in keys:
@@ -117,7 +117,7 @@ def test_epoch_mixes_examples_and_the_order_of_tasks():
     first = Counter()
     together = 0
     for seed in range(400):
-        plan = batches.plan_epoch((40, 20), 10, seed=seed, epoch=0)
+        plan = plans.plan_epoch((40, 20), 10, seed=seed, epoch=0)
         first[int(plan[0, 0] >= 40)] += 1
         together += any(0 in row and 1 in row for row in plan.tolist())
     # 2 of 6 batches are of the second task; two examples share a batch by 9/39. Four
@@ -128,7 +128,7 @@ def test_epoch_mixes_examples_and_the_order_of_tasks():
 
 @pytest.mark.parametrize("batch_size", [4, 8, 13, 30])
 def test_joint_batches_hold_an_equal_share_of_each_task(batch_size):
-    plan = batches.plan_epoch(SIZES, batch_size, seed=0, epoch=5, sampling="joint")
+    plan = plans.plan_epoch(SIZES, batch_size, seed=0, epoch=5, sampling="joint")
     assert plan.shape == (-(-sum(SIZES) // batch_size), batch_size)
     assert plan.min() >= 0
     shares = {
@@ -140,7 +140,7 @@ def test_joint_batches_hold_an_equal_share_of_each_task(batch_size):
 
 
 def test_joint_sampling_reshuffles_tasks_that_run_out():
-    plan = batches.plan_epoch(SIZES, 8, seed=0, epoch=0, sampling="joint")
+    plan = plans.plan_epoch(SIZES, 8, seed=0, epoch=0, sampling="joint")
     for task, size in enumerate(SIZES):
         visited = plan[TASK_OF[plan] == task] - STARTS[task]
         assert len(visited) == 2 * len(plan)
@@ -155,13 +155,13 @@ def test_joint_sampling_reshuffles_tasks_that_run_out():
 
 def test_wrong_plans_are_refused():
     with pytest.raises(ValueError, match="per_task or joint; found 'both'"):
-        batches.plan_epoch(SIZES, 8, seed=0, epoch=0, sampling="both")
+        plans.plan_epoch(SIZES, 8, seed=0, epoch=0, sampling="both")
     with pytest.raises(ValueError, match="`batch_size` must be at least 4"):
-        batches.plan_epoch(SIZES, 3, seed=0, epoch=0, sampling="joint")
+        plans.plan_epoch(SIZES, 3, seed=0, epoch=0, sampling="joint")
 
 
 def test_evaluation_visits_each_example_once_task_by_task():
-    plan = batches.plan_evaluation((5, 2, 4), 4)
+    plan = plans.plan_evaluation((5, 2, 4), 4)
     assert (plan == -1).tolist() == [
         [False] * 4,
         [False, True, True, True],
@@ -175,8 +175,8 @@ def test_evaluation_visits_each_example_once_task_by_task():
 
 def test_batches_of_an_evaluation_have_the_labels_of_a_sorted_file():
     """Each of 32 has about as many of both; the order of a task is always the same."""
-    plan = batches.plan_evaluation((3, 320), 32)[1:] - 3
-    assert plan.tolist() == batches.plan_evaluation((320,), 32).tolist()
+    plan = plans.plan_evaluation((3, 320), 32)[1:] - 3
+    assert plan.tolist() == plans.plan_evaluation((320,), 32).tolist()
     shares = np.mean(plan >= 160, axis=1)
     assert len(shares) == 10
     assert ((shares > 0.2) & (shares < 0.8)).all()
@@ -286,7 +286,7 @@ def check_batch(batch, examples, corpus, num_devices):
 @pytest.mark.parametrize("sampling", ["per_task", "joint"])
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
 def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
+    plan = plans.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
     needed = shapes.needed(corpus, plan, num_devices)
     two = shapes.choose(needed, program_cost=0, max_shapes=2)
     everywhere = tuple(range(num_devices))
@@ -308,7 +308,7 @@ def test_packed_batches_hold_the_planned_texts(corpus, num_devices, sampling):
 @pytest.mark.parametrize("micro_batches", [2, 4])
 def test_micro_batches_are_packed_as_devices_are(corpus, num_devices, micro_batches):
     """Part m of device d has the rows of device m * D + d, if each part had a device."""
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0)
+    plan = plans.plan_epoch(corpus.sizes, 16, seed=1, epoch=0)
     num_shares = num_devices * micro_batches
     needed = shapes.needed(corpus, plan, num_shares)
     chosen = shapes.choose(needed, program_cost=0)
@@ -355,7 +355,7 @@ def test_the_texts_of_a_batch_split_by_task():
 @pytest.mark.parametrize("num_devices", [1, 2])
 @pytest.mark.parametrize("sampling", ["per_task", "joint"])
 def test_tasks_apart_are_packed_as_separate_batches(corpus, sampling, num_devices):
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
+    plan = plans.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
     part_size = {"per_task": 16, "joint": 6}[sampling]
     needed = shapes.needed(corpus, plan, num_devices, part_size)
     everywhere = tuple(range(num_devices))
@@ -395,7 +395,7 @@ def test_positions_of_one_small_batch():
 
 
 def test_processes_together_hold_what_one_process_holds(corpus):
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=2)
+    plan = plans.plan_epoch(corpus.sizes, 16, seed=1, epoch=2)
     chosen = shapes.choose(shapes.needed(corpus, plan, 8), program_cost=0)
 
     def packed(*devices):
@@ -423,7 +423,7 @@ def test_devices_without_text_hold_padding_of_the_same_shape(corpus):
 
 
 def test_batches_continue_at_any_batch(corpus):
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=0, epoch=3)
+    plan = plans.plan_epoch(corpus.sizes, 16, seed=0, epoch=3)
 
     def packed(start, epoch=3, seed=7):
         batcher = batches.Batcher(corpus, seed=seed)
@@ -446,7 +446,7 @@ def test_batches_continue_at_any_batch(corpus):
 
 
 def test_tokens_without_types_have_the_type_0(corpus):
-    plan = batches.plan_evaluation(corpus.sizes, 16)
+    plan = plans.plan_evaluation(corpus.sizes, 16)
     bare = corpus._replace(tokens=corpus.tokens._replace(types=None))
     with_types = batches.Batcher(corpus).batches(plan)
     without = batches.Batcher(bare).batches(plan)
@@ -463,7 +463,7 @@ def test_tokens_may_be_mapped_from_disk(corpus, tmp_path):
     for path, array in zip(paths, corpus.tokens, strict=True):
         np.save(path, array)
     mapped = tokens.Tokens(*(np.load(path, mmap_mode="r") for path in paths))
-    plan = batches.plan_evaluation(corpus.sizes, 16)
+    plan = plans.plan_evaluation(corpus.sizes, 16)
     in_memory = batches.Batcher(corpus).batches(plan)
     on_disk = batches.Batcher(corpus._replace(tokens=mapped)).batches(plan)
     for batch, expected in zip(on_disk, in_memory, strict=True):
@@ -491,7 +491,7 @@ def test_texts_are_dealt_to_the_devices_in_turn():
 def test_blank_batches_are_like_those_of_the_plan(
     corpus, sampling, part_size, micro_batches
 ):
-    plan = batches.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
+    plan = plans.plan_epoch(corpus.sizes, 16, seed=1, epoch=0, sampling=sampling)
     needed = shapes.needed(corpus, plan, 2 * micro_batches, part_size)
     batcher = batches.Batcher(
         corpus,
@@ -520,14 +520,14 @@ def test_nine_of_ten_tokens_of_real_tweets_are_real(shared_data, minilm):
     texts = [t for name in TWEETEVAL.task_names for t in examples[name].texts]
     actual = tokens.encode(tokens.load_tokenizer(minilm), texts, 256)
     corpus = batches.build_corpus(TWEETEVAL, examples, actual)
-    plan = batches.plan_epoch(corpus.sizes, 128, seed=0, epoch=0)
+    plan = plans.plan_epoch(corpus.sizes, 128, seed=0, epoch=0)
     needed = shapes.needed(corpus, plan, 1)
     eight = shapes.choose(needed, program_cost=0, max_shapes=8)
     batcher = batches.Batcher(corpus, eight)
     assert len(batcher.shapes) <= 8
     real, packed, padded = np.zeros((3, len(corpus.sizes)))
     for epoch in range(2):
-        plan = batches.plan_epoch(corpus.sizes, 128, seed=0, epoch=epoch)
+        plan = plans.plan_epoch(corpus.sizes, 128, seed=0, epoch=epoch)
         for examples_, batch in zip(plan, batcher.batches(plan), strict=True):
             task = corpus.tasks[examples_[0]]
             lengths = actual.lengths[examples_[examples_ >= 0]]

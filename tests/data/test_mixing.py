@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mtra_jax.data.packed import batches, mixing
+from mtra_jax.data.packed import mixing, plans
 
 SIZES = (50, 7, 128, 33)
 TASK_OF = np.repeat(np.arange(4), SIZES)
@@ -128,5 +128,5 @@ def test_a_new_round_is_in_another_order():
 def test_without_temperature_and_cap_an_epoch_is_one_of_per_task():
     planned = plan(2, temperature=None)
     assert sorted(planned[planned >= 0]) == [*range(sum(SIZES))]
-    usual = batches.plan_epoch(SIZES, BATCH, seed=3, epoch=2)
+    usual = plans.plan_epoch(SIZES, BATCH, seed=3, epoch=2)
     assert planned.shape == usual.shape

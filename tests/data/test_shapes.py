@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.packed import batches, packing, plans, shapes
 from mtra_jax.data.packed.packing import Shape
 from mtra_jax.data.tokenizing.tokens import Tokens
 
@@ -24,7 +24,7 @@ def make_corpus(sizes, mean=30, deviation=12, longest=200, seed=0):
 
 
 def plan_of(corpus, batch_size=16, seed=0, epoch=0, sampling="per_task"):
-    return batches.plan_epoch(
+    return plans.plan_epoch(
         corpus.sizes, batch_size, seed=seed, epoch=epoch, sampling=sampling
     )
 

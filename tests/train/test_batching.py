@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from messages import assert_mentions
 
-from mtra_jax.data.packed import batches, mixing
+from mtra_jax.data.packed import batches, mixing, plans
 from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import EncoderConfig
@@ -120,7 +120,7 @@ def test_a_schedule_has_the_plan_of_its_sampling():
     made = schedule()
     assert made.steps_per_epoch == 3 + 1 + 1
     for epoch in (0, 3):
-        expected = batches.plan_epoch(
+        expected = plans.plan_epoch(
             (5, 2, 1), 2, seed=0, epoch=epoch, sampling="per_task"
         )
         np.testing.assert_array_equal(made.plan(epoch), expected)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtra_jax import metrics
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import batches, plans
 from mtra_jax.data.splits import targets
 from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.tasks import Benchmark, Task
@@ -53,7 +53,7 @@ def make_split(num_devices):
     batcher = batches.Batcher(
         make_corpus(), num_devices=num_devices, local_devices=range(num_devices)
     )
-    return evaluate.Split(batcher, batches.plan_evaluation(SIZES, BATCH_SIZE))
+    return evaluate.Split(batcher, plans.plan_evaluation(SIZES, BATCH_SIZE))
 
 
 class Forward:
@@ -193,7 +193,7 @@ def kinds_split():
     corpus.targets[22:, 5:] = TAGS
     units = values.astype(np.float64) * (10.0, 0.1) + (50.0, -3.0)
     corpus = corpus._replace(labels=(ids, units, TAGS))
-    plan = batches.plan_evaluation(SIZES, BATCH_SIZE)
+    plan = plans.plan_evaluation(SIZES, BATCH_SIZE)
     return evaluate.Split(batches.Batcher(corpus), plan)
 
 

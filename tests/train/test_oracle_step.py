@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import batches, plans
 from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.methods import gradients, mtra
 from mtra_jax.methods.model import Model, Space
@@ -115,7 +115,7 @@ def make_batch(oracle, case, batch_size, num_devices=1):
         oracle[f"{case}/targets"],
         (size, 0, 0),
     )
-    plan = np.full((1, batch_size), batches.PADDING)
+    plan = np.full((1, batch_size), plans.PADDING)
     plan[0, :size] = np.arange(size)
     batcher = batches.Batcher(
         corpus,

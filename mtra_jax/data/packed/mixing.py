@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtra_jax.data.packed.batches import PADDING
+from mtra_jax.data.packed.plans import PADDING
 
 
 def plan_epoch(
@@ -18,7 +18,7 @@ def plan_epoch(
 ) -> np.ndarray:
     """The examples of each batch of an epoch: int64 [num_batches, batch_size].
 
-    As in `batches.plan_epoch`, examples are numbered across tasks, -1 marks an empty place,
+    As in `plans.plan_epoch`, examples are numbered across tasks, -1 marks an empty place,
     and the plan is a pure function of the arguments. Every batch holds one task; their
     numbers are those of `num_batches`, their order is random.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mtra_jax.data.packed import batches, packing
+from mtra_jax.data.packed import batches, packing, plans
 from mtra_jax.data.packed.batches import Corpus
 from mtra_jax.data.packed.packing import Shape
 
@@ -76,7 +76,7 @@ def reserve(
     parts = np.split(lengths, np.cumsum(corpus.sizes)[:-1])
     means = np.array([own.mean() if own.size else 0.0 for own in parts])
     variances = np.array([own.var() if own.size else 0.0 for own in parts])
-    tasks = np.where(plan >= 0, corpus.tasks[plan], batches.PADDING)
+    tasks = np.where(plan >= 0, corpus.tasks[plan], plans.PADDING)
     counts = np.stack([np.sum(tasks == task, axis=1) for task in range(len(parts))], 1)
     counts = -(-counts // num_shares)  # texts of each task in a share: [num_batches, T]
     if part_size is not None:

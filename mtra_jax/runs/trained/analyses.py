@@ -40,7 +40,7 @@ PGD_STEPS = 10
 FORWARD_AND_BACKWARD = 3
 """Forward passes that a forward and a backward pass take as long as."""
 GRADIENT_BY_INPUTS = 2
-"""The same of a gradient by the word embeddings, which needs none by the weights."""
+"""The same of a gradient with respect to the word embeddings alone."""
 FGM_PASSES = 1 + GRADIENT_BY_INPUTS
 PGD_PASSES = 1 + GRADIENT_BY_INPUTS * PGD_STEPS
 

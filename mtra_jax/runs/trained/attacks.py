@@ -8,7 +8,7 @@ import numpy as np
 
 from mtra_jax import metrics
 from mtra_jax.analysis import robustness
-from mtra_jax.data.packed import batches
+from mtra_jax.data.packed import plans
 from mtra_jax.methods import gradients, layout, task_losses
 from mtra_jax.runs.trained.finished_run import Trained
 from mtra_jax.train import evaluate
@@ -37,7 +37,7 @@ def averages(
         return task_losses.of_outputs(model.space, outputs, part, None).sum()
 
     def average(outputs: list[Any]) -> float:
-        rows = batches.in_order(plan, np.concatenate([np.asarray(x) for x in outputs]))
+        rows = plans.in_order(plan, np.concatenate([np.asarray(x) for x in outputs]))
         _, scores, _ = evaluate.score_outputs(rows, corpus, benchmark)
         return metrics.average(scores, benchmark.tasks)
 

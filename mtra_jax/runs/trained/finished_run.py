@@ -12,7 +12,7 @@ import numpy as np
 
 from mtra_jax import config as configs
 from mtra_jax.data import benchmarks
-from mtra_jax.data.packed import batches, shapes
+from mtra_jax.data.packed import batches, plans, shapes
 from mtra_jax.data.splits import fingerprints
 from mtra_jax.data.splits.examples import Examples, take
 from mtra_jax.errors import InputError
@@ -119,7 +119,7 @@ class Trained:
     def packed(self, split: str) -> Packed:
         """The texts of a split in batches as large as those of training."""
         corpus = self.corpus(split)
-        plan = batches.plan_evaluation(corpus.sizes, self.config.batch_size)
+        plan = plans.plan_evaluation(corpus.sizes, self.config.batch_size)
         # Each shape costs the caller a compilation.
         needed = shapes.needed(corpus, plan, 1)
         chosen = shapes.choose(needed, program_cost=0.0, max_shapes=1)

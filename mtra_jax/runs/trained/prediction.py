@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mtra_jax.data.packed import batches, packing
+from mtra_jax.data.packed import batches, packing, plans
 from mtra_jax.data.packed.packing import Shape
 from mtra_jax.data.splits import readout
 from mtra_jax.data.splits.texts import normalize
@@ -198,7 +198,7 @@ def plan(lengths: np.ndarray, max_length: int) -> dict[Shape, list[np.ndarray]]:
                 (s for s in options if _fit(lengths[own], s) == len(own)), shape
             )
         count = _fit(lengths[waiting], shape)
-        batch = np.full(_places(shape), batches.PADDING, np.int64)
+        batch = np.full(_places(shape), plans.PADDING, np.int64)
         batch[:count] = waiting[:count]
         planned.setdefault(shape, []).append(batch)
         waiting = waiting[count:]

@@ -9,7 +9,7 @@ import jax
 from mtra_jax import config as configs
 from mtra_jax import files, metrics, paths
 from mtra_jax.data import benchmarks
-from mtra_jax.data.packed import batches, packing, shapes
+from mtra_jax.data.packed import batches, packing, plans, shapes
 from mtra_jax.data.splits import fingerprints
 from mtra_jax.data.splits.examples import Splits, none_of
 from mtra_jax.errors import InputError
@@ -213,7 +213,7 @@ def _split(
     chosen: tuple[packing.Shape, ...] = (),
 ) -> evaluate.Split:
     """Batches of one split in order, in the `chosen` shapes, or in a few that fit it."""
-    plan = batches.plan_evaluation(corpus.sizes, batch_size)
+    plan = plans.plan_evaluation(corpus.sizes, batch_size)
     # Each shape costs a compilation, and there are few batches.
     chosen = chosen or shapes.choose(
         shapes.needed(corpus, plan, len(devices)), program_cost=0.0, max_shapes=2

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtra_jax.analysis import conflicts
-from mtra_jax.data.packed import batches, packing
+from mtra_jax.data.packed import batches, packing, plans
 from mtra_jax.data.packed.batches import Corpus
 from mtra_jax.methods import model as networks
 from mtra_jax.methods import task_losses
@@ -31,7 +31,7 @@ def pack(
 
     The options are those of `batches.Batcher`.
     """
-    plan = batches.plan_evaluation(corpus.sizes, batch_size)
+    plan = plans.plan_evaluation(corpus.sizes, batch_size)
     tasks = corpus.tasks[plan[:, 0]]
     first = [np.flatnonzero(tasks == t)[:NUM_BATCHES] for t in range(len(corpus.sizes))]
     plan = plan[np.concatenate(first)]

@@ -1,0 +1,94 @@
+"""`combine_gradients` against `value_and_grad`, which takes the gradients itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from messages import assert_mentions
+from test_apply import ALL, data, is_shared, losses_fn, make_params, start
+
+from mtra_jax import balancing
+
+
+def gradients_of(params, *batch):
+    """The losses [T], and the gradients [T, ...] one by one."""
+    pairs = [
+        jax.value_and_grad(lambda p, t=t: losses_fn(p, *batch)[t])(params)
+        for t in range(3)
+    ]
+    losses, gradients = zip(*pairs, strict=True)
+    return jnp.stack(losses), jax.tree.map(lambda *rows: jnp.stack(rows), *gradients)
+
+
+def assert_same(actual, expected):
+    """The results of two steps, as far as rounding allows."""
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10),
+        actual,
+        expected,
+    )
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("case", ["all", "select", "absent"])
+def test_a_step_is_that_of_value_and_grad(name, case):
+    params, batch = make_params(), data()
+    balancer, state = start(name, params)
+    options = {"rng": jax.random.key(2)}
+    if case == "absent":
+        options["present"] = jnp.array([True, False, True])
+    select = is_shared if case == "select" else None
+    step = jax.jit(balancing.value_and_grad(losses_fn, balancer, select=select))
+    expected = step(params, state, *batch, **options)
+    actual = jax.jit(
+        lambda state, *given: balancing.combine_gradients(
+            balancer, state, *given, select=select, **options
+        )
+    )(state, *gradients_of(params, *batch))
+    if balancer.reads is balancing.Reads.LOSSES:
+        assert actual[0][1].gramian is None
+    assert_same(actual, expected)
+
+
+@pytest.mark.usefixtures("float64")
+def test_gradients_of_an_absent_task_may_be_anything():
+    params, batch = make_params(), data()
+    losses, gradients = gradients_of(params, *batch)
+    present = jnp.array([True, False, True])
+    wild = jax.tree.map(lambda g: g.at[1].set(jnp.nan), gradients)
+    args = balancing.pcgrad(), balancing.State()
+    results = [
+        balancing.combine_gradients(
+            *args, losses.at[1].set(one), own, rng=jax.random.key(0), present=present
+        )
+        for one, own in ((0.0, gradients), (jnp.nan, wild))
+    ]
+    assert_same(*results)
+    assert np.isfinite(results[1][1]["encoder"]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"losses": jnp.ones((3, 1))}, ["losses", "(3, 1)"]),
+        ({"gradients": {"w": jnp.ones((2, 4))}}, ["gradients", "3 losses", "'w'"]),
+        ({"gradients": {"w": jnp.ones(())}}, ["gradients", "3 losses", "()"]),
+        ({"gradients": {"w": jnp.ones((3, 4), int)}}, ["gradients", "int32"]),
+        ({"gradients": {}}, ["gradients", "none"]),
+        ({"select": lambda g: {"v": True}}, ["select", "'w'"]),
+        ({"present": jnp.ones(2, bool)}, ["present", "(3,)"]),
+        ({"state": balancing.uw().init(3)}, ["state", "init"]),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, parts):
+    arguments = {
+        "balancer": balancing.mgda(),
+        "state": balancing.State(),
+        "losses": jnp.ones(3),
+        "gradients": {"w": jnp.ones((3, 4))},
+        **change,
+    }
+    with pytest.raises(ValueError, match="`") as error:
+        balancing.combine_gradients(**arguments)
+    assert_mentions(str(error.value), *parts)
