@@ -10,8 +10,8 @@ The ablations of section 4.3 set `--config.method.task_alignment`, `.self_alignm
 the mean of the test scores in percent):
 
 tiny_synthetic
-    Two cores of an AMD EPYC, 24 GiB: about a minute after the installation. Avg. 88.29 with seed 0 (jax 0.10.2,
-    27 November 2026, commit 90e2068).
+    Two cores of an AMD EPYC, 24 GiB: about a minute after the installation. Avg. 88.29 with
+    seed 0 (jax 0.10.2, 28 November 2026, commit fbaac8f).
 minilm_tweeteval
     Whole runs: not measured. Avg. 52.91 on two cores with 5 % of the training sets
     (`--config.data.fraction=0.05 --config.epochs=3 --config.learning_rate=5e-4

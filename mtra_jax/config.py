@@ -14,7 +14,7 @@ from mtra_jax.tasks import BENCHMARKS, OWN
 PRESETS = preset_files.DIRECTORY / "baselines.py"
 """Every method with every preset."""
 LATER = ("diagnostics", "gradient_pieces", "merged_kernels")
-"""Keys that configurations of earlier runs lack; the defaults do what those runs did."""
+"""Keys added later: runs without them get the defaults, which keep the old behaviour."""
 
 
 def default_config(method: str = "mtra") -> ConfigDict:

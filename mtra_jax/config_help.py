@@ -22,8 +22,8 @@ KEYS = {
     "optimiser": "adamax, as in the paper, or adam, adamw, nadam, radam, adabelief, adadelta, lion, "
     "rmsprop, adagrad, sgd (momentum 0.9). Parameters of absent tasks rest with each.",
     "learning_rate": "Learning rate after the warm-up.",
-    "warm_up": "Share of all planned steps over which the learning rate rises linearly from "
-    "0.",
+    "warm_up": "Share of all planned steps over which the learning rate rises linearly "
+    "to its value.",
     "schedule": "Learning rate after the warm-up: constant, or linear or cosine to 0 at the end of "
     "the last planned step.",
     "layer_decay": "Learning rate of a layer relative to the one above it, in (0, 1]; the top layer's "

@@ -137,7 +137,7 @@ def _about(saved: best_model.Saved, packages: dict[str, Any]) -> dict[str, Any]:
 
 
 def _backbone_name(path: str) -> str:
-    """A name that is no path as it is; the last part of a path; "" for a new encoder."""
+    """A hub name unchanged, the last part of a local path, "" for a new encoder."""
     is_hub = pretrained.HUB_NAME.fullmatch(path) and not Path(path).exists()
     return path if is_hub or path in pretrained.BUILT_IN else Path(path).name
 

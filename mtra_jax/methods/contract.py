@@ -31,14 +31,14 @@ class Losses(NamedTuple):
     """The result of a forward pass: losses and named terms [T], outputs [B, L].
 
     The terms are logged as `NAME/TASK`. `batch_loss` is a loss of the global batch as a
-    whole, such as InfoNCE. Steps of a `Weighted` rule add it to the objective unweighted,
-    and log it if it is an array. The other rules and evaluation do not use it.
+    whole, such as InfoNCE, or None. Steps of a `Weighted` rule add it to the objective
+    unweighted, and log it. The other rules and evaluation do not use it.
     """
 
     losses: jax.Array
     terms: dict[str, jax.Array]
     outputs: jax.Array
-    batch_loss: jax.Array | float = 0.0
+    batch_loss: jax.Array | None = None
 
 
 class Init(Protocol):

@@ -124,7 +124,9 @@ def _weighted(rule: Weighted, inputs: StepInputs) -> Gradient:
     def objective(params: Params) -> tuple[jax.Array, tuple[Losses, State]]:
         outcome = loss_function(params, batch, rngs, axis_name)
         value, new_state = value_of(params, outcome.losses)
-        return value + outcome.batch_loss, (outcome, new_state)
+        if outcome.batch_loss is not None:
+            value += outcome.batch_loss
+        return value, (outcome, new_state)
 
     (value, (outcome, new_state)), grads = jax.value_and_grad(objective, has_aux=True)(
         params
@@ -132,8 +134,8 @@ def _weighted(rule: Weighted, inputs: StepInputs) -> Gradient:
     losses = outcome.losses
     weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
     grads = _mean_over_devices(grads, axis_name, in_pieces=in_pieces)
-    has_batch_loss = not isinstance(outcome.batch_loss, float)
-    scalars = {"batch_loss": outcome.batch_loss} if has_batch_loss else {}
+    own = outcome.batch_loss
+    scalars = {} if own is None else {"batch_loss": own}
     terms = outcome.terms
     if rule.floor is not None:
         terms = {**terms, "floored": present & (losses <= rule.floor)}

@@ -73,13 +73,14 @@ def make(
         encoder_rng, heads_rng = randomness.dropout_keys(rngs)
         shared_rngs, task_rngs = split(rngs)
         u = model.represent(params, batch, encoder_rng)
-        shared_kl: jax.Array | float = 0.0
+        batch_loss: jax.Array | None = None
         if shared_bottleneck:
             mean, log_variance = network.apply(
                 {"params": params["method"]["bottleneck"]}, u
             )
             where = jnp.asarray(batch.where)
             shared_kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
+            batch_loss = shared_beta * shared_kl
             u = randomness.reparameterize(mean, log_variance, shared_rngs, axis_name)
         noise, prior = own_log_variances(params["method"]["tasks"], space, batch)
         noisy = randomness.reparameterize(u, noise, task_rngs, axis_name)
@@ -90,7 +91,7 @@ def make(
             jnp.mean(terms, axis=-1), batch, space.num_tasks, axis_name
         )
         return contract.Losses(
-            task + beta * kl, {"task": task, "kl": kl}, outputs, shared_beta * shared_kl
+            task + beta * kl, {"task": task, "kl": kl}, outputs, batch_loss
         )
 
     return contract.Method(init, forward, contract.Weighted(task_losses.unweighted))

@@ -81,7 +81,7 @@ def make(
         axis_name: str | None,
     ) -> contract.Losses:
         z, mean = model.represent_and_predict(params, batch, rngs)
-        batch_loss: jax.Array | float = 0.0
+        batch_loss: jax.Array | None = None
         if simax and rngs is not None:
             encoder_rng, _ = randomness.dropout_keys(rngs)
             again = jax.random.fold_in(encoder_rng, POSITIVES)

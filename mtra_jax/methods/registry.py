@@ -118,7 +118,7 @@ VARIANTS = {
     "mtra w/o all": "mtra with --config.method.task_alignment=false "
     "--config.method.self_alignment=false --config.method.logarithm=false",
 }
-"""Rows of sweeps and spaces of searches that are no methods: what makes them of one."""
+"""Names that users take for methods, of rows or spaces -> the method and flags for them."""
 
 
 def of_papers() -> list[str]:

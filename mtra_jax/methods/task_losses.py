@@ -98,8 +98,9 @@ def of_part(
     `index`: of the part within its batch; each part has other dropout masks. Without
     `rngs` there is no dropout.
     """
-    own = rngs and {**rngs, "dropout": jax.random.fold_in(rngs["dropout"], index)}
-    outcome = loss_function(params, part, own, axis_name)
+    if rngs is not None:
+        rngs = {**rngs, "dropout": jax.random.fold_in(rngs["dropout"], index)}
+    outcome = loss_function(params, part, rngs, axis_name)
     # The losses of the other tasks are 0.
     return jnp.sum(outcome.losses), (outcome.losses, outcome.terms)
 

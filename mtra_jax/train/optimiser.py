@@ -58,7 +58,8 @@ def make(
 
     `update` takes the keyword `present`, bool [T]; see `resting`. The order is: clipping at
     `clip_norm` by the norm of the whole gradient, the transformation, weight decay, rates
-    of layers and of the critic, `schedule`, which counts all steps. `weight_decay`: see
+    of layers and of the critic, `schedule`, which counts every step that is taken, whatever
+    tasks its batch has. `weight_decay`: see
     `decay`; `layer_decay`: see `rates_of_layers`; `critic_rate`: see `rate_of_critic`.
     What is None is not part of the program.
 

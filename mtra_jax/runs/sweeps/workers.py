@@ -1,9 +1,9 @@
 """Runs -> their ends, several at a time, each in a process.
 
 A process gets a share of the machine, and one line of JSON on its standard input, which
-stays open: at its end the process saves and ends, so none outlives this one. What it has
-to say comes back as lines of JSON, and so do Python's warnings, which are warnings of this
-process then; all else goes to `log.txt` in the directory of its run.
+stays open: at its end the process saves and ends, so none outlives this one. Its messages
+come back as lines of JSON, and so do Python's warnings, which this process raises again;
+all else goes to `log.txt` in the directory of its run.
 `worker` is the other side.
 """
 
