@@ -45,7 +45,7 @@ READ_GRADIENTS = {
 }
 DRAWN = ("rlw", "pcgrad", "gradvac", "graddrop")
 # Public functions that are no balancers.
-OTHERS = {"value_and_grad", "samo_value_and_grad"}
+OTHERS = {"combine_gradients", "samo_value_and_grad", "value_and_grad"}
 HARD = {
     "zero": np.zeros((3, 4)),
     "one_zero": np.array([[1.0, 2.0], [0.0, 0.0], [0.5, -1.0]]),
