@@ -7,6 +7,7 @@ import importlib.util
 import made_models
 import numpy as np
 import pytest
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax.data.tokenizing import tokens
 from mtra_jax.exports import onnx_file, onnx_graph, pytorch, weights
@@ -153,7 +154,8 @@ def test_a_task_with_the_name_of_an_array_is_refused(onnx):
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.torch
-def test_a_thousand_tweets_are_predicted_alike(onnx, minilm, shared_data, tmp_path):
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=NIGHTLY_ONLY)])
+def test_tweets_are_predicted_alike(count, onnx, minilm, shared_data, tmp_path):
     """MiniLM with random heads; padded there, packed here."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     config, params = pretrained.load_encoder(minilm)
@@ -162,7 +164,7 @@ def test_a_thousand_tweets_are_predicted_alike(onnx, minilm, shared_data, tmp_pa
     )
     saved = made_models.make_saved(made=backbone, max_length=128)
     lines = (shared_data / "tweeteval/datasets/sentiment/test_text.txt").read_text()
-    texts = lines.split("\n")[:1000]
+    texts = lines.split("\n")[:count]
     directory = made_models.written(tmp_path / "model", saved)
     onnx_file.write(directory)
     compare(by_onnx(directory, saved, texts), saved, texts)

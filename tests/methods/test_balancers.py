@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax import balancing
 from mtra_jax.balancing import Inputs, Reads
@@ -33,6 +34,18 @@ def fast(names):
     """`names`, with all but a few marked as slow."""
     return [
         name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]
+
+
+# One for each kind of state and of what is read; the others have the same steps.
+KINDS = {"cagrad", "excess_mtl", "famo", "graddrop", "gradnorm"}
+
+
+def of_each_kind(names):
+    """`names`, with all but `KINDS` left to the nightly runs."""
+    return [
+        name if name in KINDS else pytest.param(name, marks=NIGHTLY_ONLY)
         for name in names
     ]
 
@@ -220,7 +233,7 @@ def assert_close(actual, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", fast(BALANCERS))
+@pytest.mark.parametrize("name", of_each_kind(BALANCERS))
 def test_two_steps_on_two_devices_equal_those_on_one(name):
     for actual, expected in zip(run(name, 2)[2], run(name, 1)[2], strict=True):
         assert_close(actual.params, expected.params)
@@ -250,7 +263,7 @@ def test_a_state_continues_from_a_checkpoint_to_the_bit(tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", of_each_kind(BALANCERS))
 def test_batches_of_one_task_train_too(name):
     _, _, (before, _, after) = run(name, 1, "per_task")
     assert after.bad_steps == 0

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax.errors import InputError
 from mtra_jax.models import attention, encoder
@@ -393,14 +395,11 @@ def by_a_loop(config, params, dtype, tokens, segments, positions, wanted, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("has_dropout", [False, True])
-@pytest.mark.parametrize("has_wanted", [False, True])
 @pytest.mark.parametrize(
-    "depth",
+    ("depth", "has_wanted", "has_dropout"),
     [
-        pytest.param(1, marks=pytest.mark.slow),
-        2,
-        pytest.param(4, marks=pytest.mark.slow),
+        pytest.param(*case, marks=[] if case[0] == 2 or all(case[1:]) else NIGHTLY_ONLY)
+        for case in itertools.product((1, 2, 4), (False, True), (False, True))
     ],
 )
 @pytest.mark.parametrize("unroll", UNROLL)

@@ -322,7 +322,7 @@ OPTIONS = {
             case, n, marks=[] if (case, n) == ("pull", 4) else pytest.mark.slow
         )
         for case in OPTIONS
-        for n in (1, 2, 4)
+        for n in (1, 4)
     ],
 )
 def test_options_equal_pytorch_on_any_number_of_devices(oracle, case, num_devices):

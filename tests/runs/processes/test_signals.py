@@ -55,7 +55,9 @@ def test_a_signal_at_any_time_saves_and_the_same_command_continues(
     same_end(tmp_path)
 
 
-@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "first", [pytest.param("SIGTERM", marks=NIGHTLY_ONLY), "SIGINT"]
+)
 def test_a_second_sigint_ends_the_run_at_once_and_does_no_damage(
     first, script, same_end, tmp_path
 ):
