@@ -15,6 +15,8 @@ PRESETS = preset_files.DIRECTORY / "baselines.py"
 """Every method with every preset."""
 LATER = ("diagnostics", "gradient_pieces", "merged_kernels")
 """Keys added later: runs without them get the defaults, which keep the old behaviour."""
+LATER_OPTIONS = {"ew": ("weights",)}
+"""The same for the options of a method."""
 
 
 def default_config(method: str = "mtra") -> ConfigDict:
@@ -187,9 +189,16 @@ def from_dict(values: dict[str, Any]) -> ConfigDict:
     """
     member = config_values.member
     method = member(member({"": values}, "", ConfigDict), "method", ConfigDict)
-    like = default_config(member(method, "name", str, "method."))
+    name = member(method, "name", str, "method.")
+    like = default_config(name)
     defaults = like.to_dict()
-    values = {**{key: defaults[key] for key in LATER}, **values}
+    options = {
+        key: defaults["method"][key]
+        for key in LATER_OPTIONS.get(name, ())
+        if key not in method
+    }
+    values = {key: defaults[key] for key in LATER} | values
+    values["method"] = {**method, **options}
     config = ConfigDict(config_values.conform(values, like)).lock()
     config_values.validate(config)
     return config

@@ -116,7 +116,7 @@ def test_presets_hold_table_10(name):
     }
     # The methods are compared under the same settings.
     ew = config.load(f"{BASELINES}:ew_{name}")
-    assert ew.method.to_dict() == {"name": "ew", "reduction": "mean"}
+    assert ew.method.to_dict() == {"name": "ew", "reduction": "mean", "weights": ""}
     assert {**ew.to_dict(), "method": 0} == {**mtra.to_dict(), "method": 0}
 
 
@@ -265,7 +265,7 @@ def test_infomtl_has_the_values_of_its_table_8(backbone, expected):
 
 def test_another_method_drops_the_options_that_it_lacks():
     result = config.load(TINY, [("method.name", "ew")])
-    assert result.method.to_dict() == {"name": "ew", "reduction": "mean"}
+    assert result.method.to_dict() == {"name": "ew", "reduction": "mean", "weights": ""}
     answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
     assert answer.startswith("unknown key --config.method.beta; ")
 
@@ -444,7 +444,7 @@ def test_keys_are_all_values_by_dotted_names():
         result
     )
     chosen = [key for key in result if key.startswith("method")]
-    assert chosen == ["method.name", "method.reduction"]
+    assert chosen == ["method.name", "method.reduction", "method.weights"]
     assert "data" not in result
 
 
@@ -483,6 +483,13 @@ def test_a_configuration_of_an_earlier_run_has_the_defaults_of_later_keys():
     for key in config.LATER:
         del values[key]
     assert config.from_dict(values) == saved
+    for method, options in config.LATER_OPTIONS.items():
+        saved = config.load(f"{BASELINES}:{method}_tiny_synthetic")
+        values = config.to_dict(saved)
+        for option in options:
+            del values["method"][option]
+        assert config.from_dict(values) == saved
+        assert values["method"].keys().isdisjoint(options), "the caller's stay"
 
 
 def test_a_stored_unknown_method_is_refused():

@@ -23,21 +23,28 @@ from mtra_jax.balancing.contract import (
 )
 
 
-def ew(reduction: str = "mean") -> Balancer:
+def ew(
+    reduction: str = "mean", weights: Sequence[float] | float | None = None
+) -> Balancer:
     """Equal weighting: L = (1/T) Σ_t ℓ_t, or Σ_t ℓ_t with `reduction="sum"`.
+
+    `weights`: constants w [T] of your own in place of equal ones, L = (1/T) Σ_t w_t ℓ_t.
 
     Source: Hu et al. 2026 (MTRA), section 2, λ_t = 1/T; the sum is the "unitary
     scalarization" of Kurin et al. 2022.
 
     Raises:
-      ValueError: `reduction` is not "mean" or "sum".
+      ValueError: `reduction` is not "mean" or "sum". The step: `weights` are not one finite
+        number or T of them.
     """
     checks.option("reduction", reduction, "mean or sum", ("mean", "sum").__contains__)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        value = total(inputs.losses, inputs.present)
-        count = len(inputs.losses) if reduction == "mean" else 1
-        return Combined(value / count, state.memory)
+        losses = inputs.losses
+        if weights is not None:
+            losses *= checks.per_task("weights", weights, len(losses), losses.dtype)
+        count = len(losses) if reduction == "mean" else 1
+        return Combined(total(losses, inputs.present) / count, state.memory)
 
     return Balancer(stateless, combine)
 

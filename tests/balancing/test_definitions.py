@@ -203,3 +203,18 @@ def test_a_head_takes_the_weight_that_its_source_gives_it(name, has_representati
         residual = z @ np.asarray(params["heads"][task]) - y[:, task]
         expected = weight * 2 * residual @ z / len(z)
         np.testing.assert_allclose(gradient["heads"][task], expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("reduction", "factor"), [("mean", 1 / 3), ("sum", 1.0)])
+def test_ew_takes_weights_of_your_own(reduction, factor):
+    weights = np.array([2.0, 0.0, 0.5])
+    balancer = balancing.ew(reduction, weights=list(weights))
+    present = [True, True, False]
+    value = combined(balancer, present=present).value
+    np.testing.assert_allclose(value, factor * (2.0 * 0.3), rtol=1e-12)
+    step = balancing.value_and_grad(lambda x: x * jnp.asarray(LOSSES), balancer)
+    (_, aux), gradient, _ = step(jnp.ones(3), balancing.State())
+    np.testing.assert_allclose(aux.weights, factor * weights, rtol=1e-12)
+    np.testing.assert_allclose(gradient, factor * weights * LOSSES, rtol=1e-12)
+    with pytest.raises(ValueError, match="`weights` must be a finite number, or 3"):
+        combined(balancing.ew(weights=[1.0, 2.0]))

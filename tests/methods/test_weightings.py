@@ -9,6 +9,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from messages import assert_mentions
 from scipy import stats
 
 from mtra_jax.errors import InputError
@@ -441,3 +442,36 @@ def test_ew_as_a_sum_has_weight_one_for_every_task_present(toy):
     np.testing.assert_array_equal(weights, PRESENT)
     with pytest.raises(InputError, match=r"'total'.*mean, sum"):
         ew.make(toy.model, reduction="total")
+
+
+@pytest.mark.parametrize(("reduction", "factor"), [("mean", 1 / 5), ("sum", 1)])
+def test_ew_multiplies_the_losses_by_weights_of_your_own(toy, reduction, factor):
+    first, second = toy.names[0], toy.names[3]
+    method = ew.make(
+        toy.model, reduction=reduction, weights=f" {first} = 2,{second}=0.25"
+    )
+    losses = np.where(PRESENT, LOSSES, 0)
+    value, weights, *_ = weigh(method, losses, PRESENT)
+    expected = 2 * 0.7 + 0.004 + 0.25 * 12.0 + 1.0
+    np.testing.assert_allclose(value, factor * expected, rtol=RTOL)
+    np.testing.assert_allclose(weights, factor * PRESENT * [2, 1, 1, 0.25, 1], RTOL)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("frist=2", ["method.weights", "'frist'"]),
+        ("FIRST", ["method.weights", "'FIRST'", "0 or more"]),
+        ("FIRST=much", ["'FIRST=much'", "0 or more"]),
+        ("FIRST=-1", ["'FIRST=-1'", "0 or more"]),
+        ("FIRST=nan", ["'FIRST=nan'", "0 or more"]),
+        ("FIRST=inf", ["'FIRST=inf'", "0 or more"]),
+        ("FIRST=1,FIRST=2", ["'FIRST=1,FIRST=2'", "once"]),
+        ("FIRST=1,", ["task ''"]),
+    ],
+)
+def test_weights_of_ew_that_do_not_fit_are_refused(toy, text, parts):
+    first = toy.names[0]
+    with pytest.raises(InputError) as error:
+        ew.make(toy.model, weights=text.replace("FIRST", first))
+    assert_mentions(str(error.value), *(x.replace("FIRST", first) for x in parts))

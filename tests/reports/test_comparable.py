@@ -123,6 +123,9 @@ def test_a_value_of_the_preset_does_not_differ_from_the_same_value_set():
     assert "ew differ in encoder" in note(
         run("ew", 0, settings=FIVE), run("ew", 1, settings={**FIVE, "encoder": "2e"})
     )
+    # A key of a later version, at its default.
+    later = {**FIVE, "method.weights": ""}
+    assert note(run("ew", 0, settings=FIVE), run("ew", 1, settings=later)) == ""
     assert "epochs (the preset's, 5)" in note(
         run("ew", 0), run("ew", 1, settings=FIVE, epochs="5")
     )

@@ -137,10 +137,14 @@ def _settings_note(entries: Sequence["Entry"]) -> str:
 
 
 def texts(settings: Mapping[str, Any]) -> dict[str, str]:
-    """`resolved` settings as texts, numbers in one form."""
+    """`resolved` settings as texts, numbers in one form, without those that are not set.
+
+    Lines of older versions lack keys of later ones, whose default is not set.
+    """
     return {
         key: str(value) if key in HASHED else _text(value)
         for key, value in settings.items()
+        if value != ""
     }
 
 
