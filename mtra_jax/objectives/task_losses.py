@@ -36,7 +36,7 @@ def cross_entropy(
     >>> cross_entropy(jnp.zeros((2, 4)), jnp.eye(4)[:2])  # log 4
     Array(1.3862944, dtype=float32)
     """
-    logits, targets = _pair("logits", logits, "targets", targets)
+    logits, targets = _classes(logits, targets)
     where = masked.as_mask(where, logits.shape[0])
     logits, targets = (masked.mask_rows(x, where) for x in (logits, targets))
     terms = cross_entropy_terms(logits, targets, weights=weights, smoothing=smoothing)
@@ -68,7 +68,7 @@ def cross_entropy_terms(
     >>> cross_entropy_terms(jnp.zeros((2, 4)), jnp.eye(4)[:2])  # log 4
     Array([1.3862944, 1.3862944], dtype=float32)
     """
-    logits, targets = _pair("logits", logits, "targets", targets)
+    logits, targets = _classes(logits, targets)
     if columns is not None:
         columns = _as_columns(columns, logits)
     if smoothing is not None:
@@ -210,6 +210,15 @@ def _as_weights(weights: jax.Array, targets: jax.Array) -> jax.Array:
             f"`weights` must have shape {targets.shape[-1:]}; found {weights.shape}."
         )
     return weights
+
+
+def _classes(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if jnp.ndim(logits) == 2 and jnp.ndim(targets) == 1:
+        raise ValueError(
+            "`targets` must be [B, C], as `jax.nn.one_hot(ids, C)` makes of the ids of "
+            f"classes; found shape {jnp.shape(targets)}."
+        )
+    return _pair("logits", logits, "targets", targets)
 
 
 def _pair(

@@ -88,6 +88,21 @@ def test_binary_cross_entropy_of_a_confident_right_answer_keeps_its_digits():
     np.testing.assert_allclose(value, np.exp(-50), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "function", [objectives.cross_entropy, objectives.cross_entropy_terms]
+)
+def test_ids_of_classes_are_refused_with_the_way_to_one_hot(function):
+    logits, ids = jnp.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]), jnp.array([2, 1])
+    with pytest.raises(ValueError, match=r"jax\.nn\.one_hot\(ids, C\).*\(2,\)"):
+        function(logits, ids)
+    expected = np.log([1 + np.exp(-1) + np.exp(-2), 2 + np.exp(3)])
+    np.testing.assert_allclose(
+        function(logits, jax.nn.one_hot(ids, 3)),
+        expected.mean() if function is objectives.cross_entropy else expected,
+        rtol=1e-6,
+    )
+
+
 def test_weights_of_another_number_of_classes_name_the_shapes():
     with pytest.raises(ValueError, match=r"`weights`.*\(4,\); found \(3,\)"):
         objectives.cross_entropy(jnp.zeros((3, 4)), jnp.eye(4)[:3], weights=jnp.ones(3))
