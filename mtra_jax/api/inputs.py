@@ -13,7 +13,7 @@ from mtra_jax.data.own_tasks import labelled, task_entries, task_file
 from mtra_jax.data.splits import shares
 from mtra_jax.data.splits.examples import SPLITS, Data, Splits
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.tasks import BENCHMARKS, OWN, Benchmark, Task
+from mtra_jax.tasks import BENCHMARKS, OWN, SYNTHETIC, Benchmark, Task
 
 Given = str | Path | Sequence[tuple[Task, Mapping[str, Iterable[Any]]]]
 """The name of a built-in benchmark, a TOML file, or tasks with their examples by split.
@@ -119,8 +119,9 @@ def of_run(
     `config`: of the run. `data_dir`: instead of the run's.
 
     Raises:
-      InputError: the run does not name its data, its file of tasks is not here, or its data
-        are those of a hub and `data_dir` does not say so.
+      InputError: the run does not name its data, its file of tasks is not here or lacks one
+        of them, `data_dir` is given for own tasks, or the data are those of a hub and
+        `data_dir` does not say so.
     """
     if benchmark.name != OWN:
         if config.data.dir == benchmarks.HUB and not data_dir:
@@ -140,7 +141,14 @@ def of_run(
             f"tasks is None, and the run's file {path!r} is not here; expected a TOML file "
             "or a list of tasks"
         )
-    return path, ""
+    there = task_file.names(check_file(path))
+    for name in benchmark.task_names:
+        if name not in there:
+            raise InputError(
+                f"{path}: no task {name!r} of the run; expected its tasks, or tasks= for "
+                "those of the file"
+            )
+    return path, data_dir
 
 
 def evaluation_data(
@@ -157,6 +165,11 @@ def evaluation_data(
     """
     if split not in SPLITS:
         raise InputError(f"split is {shown(split)}; {did_you_mean(str(split), SPLITS)}")
+    if data_dir and not is_benchmark(tasks):
+        raise InputError(
+            f"data_dir is {shown(data_dir)}, and the tasks are not of a built-in benchmark; "
+            "expected only tasks="
+        )
     if not isinstance(tasks, str | Path):
         given = {task.name: parts for task, parts in _listed(tasks)}
         chosen = benchmark.common(given, "tasks")
@@ -173,6 +186,11 @@ def evaluation_data(
         return Data(chosen, task_file.read(path, chosen, [split]))
     built_in = BENCHMARKS[str(tasks)]
     chosen = benchmark.common(built_in.task_names, str(tasks))
+    if not data_dir and built_in is not SYNTHETIC:
+        raise InputError(
+            f"data_dir is empty; {tasks} needs a directory that `mtra-jax prepare` wrote, "
+            "or 'hub'"
+        )
     source = built_in.select(chosen.task_names)
     labels = {task.name: task.labels for task in chosen.tasks}
     for task in source.tasks:

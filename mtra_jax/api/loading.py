@@ -30,7 +30,7 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     start_devices()
     saved = _saved(path, cache_dir)
     if reading.is_export(path):
-        return Model(saved, reading.read_results(path))
+        return Model(saved, reading.read_results(path), names_data=False)
     return Model(saved, layout.read_results(path))
 
 

@@ -49,10 +49,18 @@ class Model:
     """
 
     def __init__(
-        self, saved: Sequence[Saved], results: Mapping[str, Any] | None = None
+        self,
+        saved: Sequence[Saved],
+        results: Mapping[str, Any] | None = None,
+        *,
+        names_data: bool = True,
     ) -> None:
-        """`saved`: one model for all tasks, or one for each task."""
+        """`saved`: one model for all tasks, or one for each task.
+
+        `names_data`: whether the configuration names the data, as that of a run does.
+        """
         self._saved = list(saved)
+        self._names_data = names_data
         self._predictor: Predictor | None = None
         self._representers: dict[int, Representer] = {}
         self.results = results
@@ -139,13 +147,18 @@ class Model:
 
         Raises:
           InputError: data are missing, do not fit the model, or have none of its tasks;
-            `tasks` is None, and the run's were a list, or the model is an exported one
-            of own tasks.
+            `tasks` is None, and the run's were a list, its file lacks some, or the model
+            is an exported one.
         """
         first = self._saved[0]
         own = Benchmark(first.benchmark.name, tuple(self.tasks))
         given, limit = tasks, 0
         if given is None:
+            if not self._names_data:
+                raise InputError(
+                    "tasks is None, and an exported model does not name its data; expected "
+                    "a TOML file, a list of tasks or the name of a benchmark"
+                )
             given, data_dir = inputs.of_run(first.config, own, data_dir)
             limit = first.config.data.limit
         data = inputs.evaluation_data(given, own, split, data_dir)

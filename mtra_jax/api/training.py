@@ -35,7 +35,7 @@ def train(
     *,
     tasks: inputs.Given | None = None,
     backbone: str | Path | Mapping[str, Any] | None = None,
-    method: str | None = None,
+    method: str | Mapping[str, Any] | None = None,
     workdir: str | Path,
     continue_from: str | Path | None = None,
     quiet: bool = False,
@@ -49,7 +49,8 @@ def train(
       examples}).
     `backbone`: a directory or a name on the hub; "" for a new encoder, or its sizes, such
       as {"hidden_size": 64}. Not given with `warm_start=RUN`, whose encoder is taken.
-    `method`: its name; without it that of `config`, or "mtra".
+    `method`: its name, or its name and options, as {"name": "mtra", "beta": 0.5}; without
+      it that of `config`, or "mtra".
     `workdir`: the directory of the run.
     `continue_from`: the directory of a finished run to train for more epochs in the new
       directory `workdir`, as `continue_from="runs/mine", epochs=20`. Its configuration is
@@ -200,7 +201,7 @@ def configuration(
     config: ConfigDict | str | None,
     tasks: inputs.Given | None,
     backbone: str | Path | Mapping[str, Any] | None,
-    method: str | None,
+    method: str | Mapping[str, Any] | None,
     overrides: Mapping[str, Any],
 ) -> tuple[ConfigDict, Data | None]:
     """The configuration of `train`, and the examples of tasks that are a list.
@@ -214,7 +215,10 @@ def configuration(
             f"config is {shown(config)}; expected a configuration, or FILE:NAME; single "
             "keys are arguments, such as epochs=3"
         )
-    values = _overrides({**overrides, **_encoder(backbone)})
+    chosen = (
+        method if method is None or isinstance(method, Mapping) else {"name": method}
+    )
+    values = _overrides({**overrides, **_encoder(backbone), "method": chosen})
     origin, encoder = values.get("warm_start"), values.get("backbone.path")
     if origin and isinstance(backbone, Mapping):
         encoder = shown(dict(backbone))
@@ -232,8 +236,6 @@ def configuration(
     if data is not None:
         values.setdefault("tasks", ",".join(data.benchmark.task_names))
         data = data.select([name.strip() for name in values["tasks"].split(",")])
-    if method is not None:
-        values["method.name"] = method
     with _without_flags():
         return configs.apply(_start(config, tasks), list(values.items())), data
 

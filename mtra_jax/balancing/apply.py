@@ -44,10 +44,11 @@ def value_and_grad(
 
     `losses_fn(params, *args)` returns the losses [T] of any JAX model; with `has_aux` a
     pair of them and anything else. The step returns `((value, aux), gradient, state)`:
-    the gradient has the structure of `params`, `state` replaces the old one. `present`:
-    bool [T], all tasks by default; the losses of absent tasks are ignored, as long as their
-    derivatives are finite. Numbers that the balancer learns are in `state.learned`, and
-    their gradient is in `aux.learned`.
+    `value` is the objective of a balancer that reads the losses, and for the others the sum
+    of the losses; the gradient has the structure of `params`; `state` replaces the old one.
+    `present`: bool [T], all tasks by default; the losses of absent tasks are ignored, as
+    long as their derivatives are finite. Numbers that the balancer learns are in
+    `state.learned`, and their gradient is in `aux.learned`.
 
     `select(params)` returns a tree of booleans, or a prefix of one, True for the parameters
     that all tasks share. Balancers that read gradients then compare those alone; each other

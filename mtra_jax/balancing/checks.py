@@ -122,11 +122,11 @@ def result(returned: Any, has_aux: bool) -> tuple[jax.Array, Any]:
     return losses(values), outputs
 
 
-def losses(values: Any) -> jax.Array:
+def losses(values: Any, rule: str = "`losses_fn` must return losses [T]") -> jax.Array:
     """Returns `values` if they are an array [T] of floats.
 
     Raises:
-      ValueError: they are not, or T is 0.
+      ValueError: they are not, or T is 0; the message begins with `rule`.
     """
     is_array = isinstance(values, jax.Array)
     if not (
@@ -135,9 +135,7 @@ def losses(values: Any) -> jax.Array:
         and values.size
         and jnp.issubdtype(values.dtype, jnp.floating)
     ):
-        raise ValueError(
-            f"`losses_fn` must return losses [T]; found {_described(values)}."
-        )
+        raise ValueError(f"{rule}; found {_described(values)}.")
     return jnp.asarray(values)
 
 

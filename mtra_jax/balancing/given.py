@@ -41,7 +41,7 @@ def combine_gradients(
     ['0.2', '0.8'] 0.4
     """
     checks.balancer(balancer)
-    losses = checks.losses(losses)
+    losses = checks.losses(jnp.asarray(losses), "`losses` must be [T] floats")
     checks.floats("gradients", gradients)
     count = len(losses)
     checks.rows("gradients", gradients, count)

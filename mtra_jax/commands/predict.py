@@ -66,10 +66,17 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.api import loading
     from mtra_jax.reports.progress import text_counts
+    from mtra_jax.runs.directory import layout
     from mtra_jax.train.devices import start_devices
 
     start_devices()
     predictor = loading.load_predictor(workdir, flags.task, flags.cache_dir)
+    is_run = (workdir / layout.CONFIG).exists()
+    if is_run and not (workdir / layout.RESULTS).exists():
+        print(
+            f"{workdir}: not finished; these are predictions of the best epoch so far",
+            file=sys.stderr,
+        )
     tasks = fitting_tasks(predictor, has_pairs=len(names) == 2)
     is_bare = form == TEXT and bool(flags.task)
     rows = rows_of(form, tasks, flags.input, is_bare=is_bare, separator=flags.separator)

@@ -41,7 +41,8 @@ def export(
     results = layout.read_results(run)
     if results is None:
         raise InputError(
-            f"{run / layout.RESULTS}: no such file; expected a finished run"
+            f"{run / layout.RESULTS}: no such file; expected a finished run: the command "
+            "that began it continues it"
         )
     _check_target(to, force=force)
     if onnx:

@@ -97,14 +97,14 @@ def choose_devices(count: int) -> list[jax.Device]:
         raise InputError(
             f"devices is {count}; expected 1 to {len(devices)}, or 0 for all of them"
         )
-    chosen = devices[:count]
-    idle = {*range(jax.process_count())} - {d.process_index for d in chosen}
-    if idle:
+    owners = [device.process_index for device in devices]
+    least = 1 + max(map(owners.index, range(jax.process_count())))
+    if count < least:
         raise InputError(
-            f"devices is {count}, which leaves none for process {min(idle)} of "
-            f"{jax.process_count()}; expected 0, for all {len(devices)}, or fewer processes"
+            f"devices is {count}, which leaves none for one of {jax.process_count()} "
+            f"processes; expected {least} or more, or 0 for all {len(devices)}"
         )
-    return chosen
+    return devices[:count]
 
 
 def local_device() -> list[jax.Device]:

@@ -97,6 +97,25 @@ def test_a_wrong_backbone_is_named(backbone, message):
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    "options", [{"name": "mtra", "beta": 0.5}, {"beta": 0.5, "name": "mtra"}]
+)
+def test_a_method_may_have_its_options(options):
+    def of(method, **overrides):
+        return training.configuration(None, "synthetic", "", method, overrides)[0]
+
+    assert of(options).method.beta == 0.5
+    assert of(options) == of("mtra", **{"method.beta": 0.5})
+    assert of({"name": "ew", "weights": "irony=2"}).method.weights == "irony=2"
+    for wrong, fault in (
+        ({"name": "mtar"}, "unknown method 'mtar'; did you mean mtra"),
+        ({"name": "mtra", "bete": 1}, "unknown key method.bete; did you mean"),
+        (3, "method"),
+    ):
+        with pytest.raises(mtra_jax.InputError, match=fault):
+            of(wrong)
+
+
 def test_lists_of_tasks_start_from_the_values_of_own_tasks():
     config, data = training.configuration(
         None, trained_models.own_tasks(), "", None, {}

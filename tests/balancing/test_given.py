@@ -68,10 +68,22 @@ def test_gradients_of_an_absent_task_may_be_anything():
     assert np.isfinite(results[1][1]["encoder"]).all()
 
 
+def test_arrays_of_numpy_and_lists_are_taken():
+    gradients = {"w": np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)}
+    arguments = balancing.mgda(), balancing.State()
+    expected = balancing.combine_gradients(
+        *arguments, jnp.array([1.0, 3.0]), jax.tree.map(jnp.asarray, gradients)
+    )
+    for losses in ([1.0, 3.0], np.array([1, 3], np.float32)):
+        assert_same(
+            balancing.combine_gradients(*arguments, losses, gradients), expected
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"losses": jnp.ones((3, 1))}, ["losses", "(3, 1)"]),
+        ({"losses": jnp.ones((3, 1))}, ["`losses` must be [T]", "(3, 1)"]),
         ({"gradients": {"w": jnp.ones((2, 4))}}, ["gradients", "3 losses", "'w'"]),
         ({"gradients": {"w": jnp.ones(())}}, ["gradients", "3 losses", "()"]),
         ({"gradients": {"w": jnp.ones((3, 4), int)}}, ["gradients", "int32"]),

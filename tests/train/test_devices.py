@@ -65,7 +65,9 @@ def test_every_process_of_a_run_has_a_device(monkeypatch):
     assert choose_devices(5) == devices[:5]
     with pytest.raises(InputError) as error:
         choose_devices(4)
-    assert_mentions(str(error.value), "devices is 4", "process 1 of 2", "all 8")
+    assert_mentions(
+        str(error.value), "devices is 4", "2 processes", "5 or more", "all 8"
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def configuration(
     Raises:
       InputError: there is no such run, or it has not finished; a key is set that is not
         `CHANGEABLE`; `epochs` is not more than the run has; early stopping ended the run
-        and `patience` is not larger; its tasks were a list in Python.
+        and `patience` is not larger; its tasks were a list in Python, or their file is not
+        there.
     """
     if not os.path.isdir(source):
         raise InputError(
@@ -58,6 +59,12 @@ def configuration(
         raise InputError(
             f"--continue_from {source}: a run that has not finished; the command that began "
             "it continues it"
+        )
+    path = dict(overrides).get("data.tasks") or old.data.tasks
+    if path and not os.path.isfile(os.path.expanduser(path)):
+        raise InputError(
+            f"--continue_from {source}: its file of tasks, {path}, is not here; expected "
+            "--config.data.tasks=FILE, where it is now"
         )
     new = configs.apply(configs.from_dict(configs.to_dict(old)), overrides)
     _check_keys(source, old, new)

@@ -24,7 +24,7 @@ from mtra_jax.runs.trained.finished_run import Trained
 from mtra_jax.tasks import Task
 from mtra_jax.types import Params
 
-FORMAT = 3
+FORMAT = 4
 """Changes with what the figures of an analysis are."""
 Values = dict[str, dict[str, float]]
 """Figures by the title and the name of a column."""

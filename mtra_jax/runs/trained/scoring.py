@@ -77,7 +77,7 @@ def evaluate_run(directory: Path, split: str, options: Options | None = None) ->
         benchmark,
         metrics.summarize(scores, benchmark.tasks),
         differences[0] if differences else None,
-        config.data.limit,
+        parts[0].limit,
         left_out,
         counts,
         tuple(line for part in parts for line in part.cut_off),
@@ -158,7 +158,8 @@ def evaluate_saved(
     path = scored_data.task_path(directory, saved.benchmark, config, options)
     benchmark, left_out = scored_data.choose(saved.benchmark, options.task_path)
     examples = benchmarks.read_examples(benchmark, data_dir, [split], path)
-    limit = config.data.limit
+    # That of the run is for its data; another file is scored whole.
+    limit = 0 if options.task_path else config.data.limit
     limited = benchmarks.limit_examples(benchmark, examples, limit)
     size = options.batch_size or config.batch_size
     size += -size % len(devices)

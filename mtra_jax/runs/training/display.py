@@ -1,7 +1,7 @@
 """A prepared run -> callbacks that show a bar or log lines, and a table per epoch."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -84,6 +84,8 @@ class Display:
                 labels = prepared.examples[task.name]["train"].label_counts(task)
                 if labels:
                     self._say(label_counts.line(task.name, labels))
+        for line in _absent(prepared):
+            self._say(line)
         if prepared.cut:
             self._say(prepared.cut)
         if prepared.origin and not at.step:
@@ -117,3 +119,10 @@ class Display:
         if self._view is not None:
             self._view.close()
             self._view = None
+
+
+def _absent(prepared: preparation.Prepared) -> Iterator[str]:
+    """Yields a line for each task of which a split lacks classes that count as 0 there."""
+    for split in ("validation", "test"):
+        labels = {name: own[split].labels for name, own in prepared.examples.items()}
+        yield from label_counts.absent(prepared.run.benchmark.tasks, labels, split)

@@ -16,6 +16,13 @@ from mtra_jax.runs.training.progress import Progress
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import evaluate
 
+
+def splits(labels):
+    """Examples of all splits with the same labels."""
+    part = Examples(["a"] * len(labels), np.array(labels))
+    return dict.fromkeys(("train", "validation", "test"), part)
+
+
 PREPARED = SimpleNamespace(
     run=SimpleNamespace(
         schedule=SimpleNamespace(steps_per_epoch=4, epochs=3, patience=3),
@@ -23,6 +30,7 @@ PREPARED = SimpleNamespace(
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10))),
         selection=selection.Selection(),
     ),
+    examples={"irony": splits([0, 1]), "stance": splits([0, 1, 2])},
     backbone=SimpleNamespace(dropped=()),
     origin="",
     cut="",
@@ -58,7 +66,7 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
 def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
     tasks = (
         Task("mood", "Mood", "classification", ("bad", "good"), ()),
-        Task("topics", "Topics", "multi_label", ("art", "food"), ()),
+        Task("topics", "Topics", "multi_label", ("art", "food"), ("macro_f1",)),
         Task("stars", "Stars", "regression", ("stars",), ()),
     )
     labels = {
@@ -66,13 +74,19 @@ def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
         "topics": np.array([[1.0, 0], [1, 0], [0, 0]]),
         "stars": np.array([[3.0], [4], [5]]),
     }
-    examples = {n: {"train": Examples(["a"] * 3, x)} for n, x in labels.items()}
-    monkeypatch.setattr(PREPARED, "examples", examples, raising=False)
+    examples = {name: splits(own) for name, own in labels.items()}
+    examples["topics"]["test"] = Examples(["a"], np.array([[1.0, 1.0]]))
+    monkeypatch.setattr(PREPARED, "examples", examples)
     monkeypatch.setattr(PREPARED.run, "benchmark", Benchmark("own", tasks))
     monkeypatch.setattr(PREPARED.run.train.corpus, "sizes", (3, 3, 3))
     lines = []
     display.Display(lines.append).watch(PREPARED, Progress())
-    assert lines[1:3] == ["mood: bad 1, good 2", "topics: art 2, food 0"]
+    assert lines[1:4] == [
+        "mood: bad 1, good 2",
+        "topics: art 2, food 0",
+        "topics: no validation example of food, which counts as 0 in macro_f1",
+    ]
+    assert "no test example" not in "".join(lines)
 
 
 def test_texts_that_are_cut_are_counted_by_the_tokenizer():
