@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 from mtra_jax import config as configs
+from mtra_jax.data.splits.examples import Examples
 from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
@@ -109,7 +110,11 @@ def lines_at_start(backbone):
     )
     lines = []
     shown = display.Display(lines.append)
-    prepared = SimpleNamespace(run=run, backbone=backbone, origin="", cut="")
+    part = Examples(["a", "b"], np.array([0, 1]))
+    examples = {"irony": dict.fromkeys(("train", "validation", "test"), part)}
+    prepared = SimpleNamespace(
+        run=run, backbone=backbone, examples=examples, origin="", cut=""
+    )
     shown.watch(prepared, loop.Progress())
     shown.close()
     return lines[:-1]  # the last announces the compiler
