@@ -20,8 +20,8 @@ minilm_tweeteval_small
 minilm_tweeteval_tenth
     EW, its sum, SI, InfoMTL, MTRA and MTRA less one part, three seeds, 20 epochs with
     patience 3 on a tenth of three tasks. One core of an AMD EPYC (seeds 0 to 2) or Intel
-    Xeon (3 and 4) for each run, with `--found results/minilm_tweeteval_tenth_found.toml`:
-    4 to 10 min; Avg. 58.83 ± 1.89 for ew, 60.08 ± 1.28 for mtra, 61.19 ± 0.28 for the
+    Xeon (3 to 5) for each run, with `--found results/minilm_tweeteval_tenth_found.toml`:
+    4 to 10 min; Avg. 59.18 ± 1.90 for ew, 60.41 ± 1.40 for mtra, 61.53 ± 0.85 for the
     best, mtra w/o TA (27 and 28 November 2026, commits c50769e, a6be514 and 7c40aa5).
 own
     All methods, three seeds, on your tasks: `mtra-jax sweep --tasks my/tasks.toml
