@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -13,8 +13,8 @@ from mtra_jax.data import benchmarks
 from mtra_jax.data.splits import fingerprints
 from mtra_jax.errors import InputError, caller_level, did_you_mean
 from mtra_jax.reports.predicted import answers
+from mtra_jax.runs.directory import inputs_json
 from mtra_jax.runs.directory.best_model import Saved
-from mtra_jax.runs.directory.inputs_json import data_difference
 from mtra_jax.runs.trained import scored_data, scoring
 from mtra_jax.runs.trained.prediction import Predictor
 from mtra_jax.runs.trained.representation import Representer
@@ -171,14 +171,7 @@ class Model:
             splits = {name: scored[name] for name in names}
             scores |= scoring.score_examples(one, splits, split)
             now = fingerprints.of_splits({name: data.splits[name] for name in names})
-            if tasks is not None:
-                path = inputs.check_file(tasks) if inputs.is_file(tasks) else ""
-                lines = [*scored_data.cut_off(one.inputs, now, path, split)]
-            elif difference := data_difference(one.inputs, now):
-                lines = [f"not the data of the run: {difference}"]
-            else:
-                lines = []
-            for line in lines:
+            for line in _doubts(one, now, tasks, split):
                 warnings.warn(line, stacklevel=caller_level())
         return metrics.summarize(scores, data.benchmark.tasks)
 
@@ -207,3 +200,18 @@ def prediction(task: Task, outputs: np.ndarray) -> Prediction:
     """The prediction for one text from `outputs` [d] of `prediction.Predictor`."""
     parts = answers.answer(task, outputs, is_rounded=False)
     return Prediction(**{**parts, "labels": tuple(parts.get("labels", ()))})
+
+
+def _doubts(
+    one: Saved, now: dict[str, Any], tasks: inputs.Given | None, split: str
+) -> Iterator[str]:
+    """Yields lines on how the scored data `now` differ from those of the run.
+
+    `now`: as `inputs_json.Inputs.data`. `tasks`: as in `Model.evaluate`.
+    """
+    if tasks is None:
+        if difference := inputs_json.data_difference(one.inputs, now):
+            yield f"not the data of the run: {difference}"
+        return
+    path = inputs.check_file(tasks) if inputs.is_file(tasks) else ""
+    yield from scored_data.cut_off(one.inputs, now, path, split)

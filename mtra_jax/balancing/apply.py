@@ -1,5 +1,6 @@
 """A function of the tasks' losses and a balancer -> a function of value and gradient."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -89,9 +90,7 @@ def value_and_grad(
     if select is not None and represent is not None:
         raise ValueError("`select` and `represent` exclude each other; found both.")
 
-    def split(returned: Any) -> tuple[jax.Array, Any]:
-        losses, outputs = checks.result(returned, has_aux)
-        return axes.varying(losses, axis_name), outputs
+    split = functools.partial(axes.result, has_aux=has_aux, axis_name=axis_name)
 
     def step(
         params: Tree,

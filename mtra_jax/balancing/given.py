@@ -52,11 +52,8 @@ def combine_gradients(
     here = checks.present(present, count)
     inputs = Inputs(jnp.where(here, losses, 0), here, rng)
 
-    def without_absent(leaf: jax.Array) -> jax.Array:
-        return jnp.where(jnp.expand_dims(here, range(1, leaf.ndim)), leaf, 0)
-
     value, aux, gradient, memory = combine(
-        balancer, state, inputs, jax.tree.map(without_absent, gradients), is_shared
+        balancer, state, inputs, gradients, is_shared
     )
     return (value, aux), gradient, state._replace(memory=memory)
 
@@ -68,11 +65,17 @@ def combine(
     gradients: Tree,
     shared: list[bool],
 ) -> tuple[jax.Array, Aux, Tree, Tree]:
-    """Combines gradients [T, ...], 0 for absent tasks.
+    """Combines gradients [T, ...]; those of absent tasks may be anything.
 
     `shared`: of each leaf. Returns the value, what else is reported, the gradient and the
     memory.
     """
+
+    def of_present(leaf: jax.Array) -> jax.Array:
+        there = jnp.expand_dims(inputs.present, range(1, jnp.ndim(leaf)))
+        return jnp.where(there, leaf, 0)
+
+    gradients = jax.tree.map(of_present, gradients)
     if balancer.reads is Reads.LOSSES:
         value, taken = rows.weigh(balancer, state, inputs)
         aux = Aux(inputs.losses, taken.weights, taken.learned)

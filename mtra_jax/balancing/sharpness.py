@@ -4,6 +4,7 @@ SAMO is no balancer but wraps one: it takes the gradient of each task where that
 is larger, within a ball around the parameters, and leaves the rest to the balancer.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -193,10 +194,7 @@ def samo_value_and_grad(
     check(sharpness)
 
     checks.balancer(balancer)
-
-    def split(returned: Any) -> tuple[jax.Array, Any]:
-        losses, outputs = checks.result(returned, has_aux)
-        return axes.varying(losses, axis_name), outputs
+    split = functools.partial(axes.result, has_aux=has_aux, axis_name=axis_name)
 
     def step(
         params: Tree,
@@ -240,7 +238,6 @@ def samo_value_and_grad(
         keys = task_keys(inputs.key, len(losses))
         own = jax.lax.map(of_task, (jnp.arange(len(losses)), keys))
         own = objectives.mean_over(own, axis_name)
-        own = [jnp.where(jnp.expand_dims(here, range(1, g.ndim)), g, 0) for g in own]
         gradients = jax.tree.unflatten(structure, own)
         value, aux, gradient, memory = given.combine(
             balancer, state, inputs, gradients, [o == SHARED for o in leaves.owners]

@@ -50,20 +50,25 @@ def weights_of(text: str, tasks: Sequence[str]) -> list[float]:
     >>> weights_of("stars=0.5", ["reviews", "stars"])
     [1.0, 0.5]
     """
-    given: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, number = (word.strip() for word in part.partition("="))
+    pairs = [part.partition("=") for part in text.split(",")]
+    given = {name.strip(): _number(value) for name, _, value in pairs}
+    for name in given:
         if name not in tasks:
             raise InputError(
                 f"method.weights: task {name!r}; {did_you_mean(name, tasks)}"
             )
-        try:
-            given[name] = -1 if name in given else float(number)
-        except ValueError:
-            given[name] = -1
-        if not 0 <= given[name] < math.inf:
-            raise InputError(
-                f"method.weights is {text!r}; expected a number of 0 or more for each "
-                f"task, once, as in {tasks[0]}=2"
-            )
+    is_once = len(given) == len(pairs)
+    if not is_once or not all(0 <= weight < math.inf for weight in given.values()):
+        raise InputError(
+            f"method.weights is {text!r}; expected a number of 0 or more for each task, "
+            f"once, as in {tasks[0]}=2"
+        )
     return [given.get(name, 1.0) for name in tasks]
+
+
+def _number(text: str) -> float:
+    """`text` as a number; NaN, which is in no range, if it is not one."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
