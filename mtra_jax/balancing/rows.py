@@ -66,14 +66,16 @@ def combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:
     """The result of the balancer's `combine`.
 
     Its matrix products are in full precision: by default a GPU rounds their inputs to
-    TF32, with 11 bits, and a TPU to bfloat16, with 8. A solver does not bear that.
+    TF32, with 11 bits, and a TPU to bfloat16, with 8. A solver does not bear that. Outside
+    of a compiled step it is one program too: the loops of a solver would be compiled in
+    every call.
 
     Raises:
       TypeError: it is no `Combined`.
       ValueError: its objective is no scalar, or its weights are not [T].
     """
     with jax.default_matmul_precision("highest"):
-        result = balancer.combine(inputs, state)
+        result = jax.jit(balancer.combine)(inputs, state)
     if not isinstance(result, Combined):
         kind = type(result).__name__
         raise TypeError(f"`combine` must return a Combined; found {kind}.")

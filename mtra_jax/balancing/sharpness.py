@@ -170,12 +170,13 @@ def samo_value_and_grad(
     t the leaves that it owns move by ρ g_0 / ‖g_0‖, with the norm over these leaves. They
     take the gradient of its loss at θ + ε_t, weighted as in `value_and_grad`.
 
-    A step costs T + 1 forward and backward passes, 2 T forward passes, and the memory of
-    T + 3 gradients. The tasks' passes run one after the other, and tasks that are absent
-    cost theirs, too. The method `samo` of the trainer differs in four points: the layers
-    of the encoder, whose arrays are stacked, are leaves one by one; the 2 T passes have no
-    dropout; only tasks of the batch have passes; and the balancer is the plain sum or one
-    of pcgrad, cagrad, mgda and fairgrad.
+    A step costs T + 1 forward and backward passes, 2 T forward passes, and the memory of T
+    + 3 gradients. The tasks' passes run one after the other, and tasks that are absent cost
+    theirs, too. Outside of `jit` every call compiles the loop over them. The method `samo`
+    of the trainer differs in four points: the layers of the encoder, whose arrays are
+    stacked, are leaves one by one; the 2 T passes have no dropout; only tasks of the batch
+    have passes; and the balancer is the plain sum or one of pcgrad, cagrad, mgda and
+    fairgrad.
 
     The released code divides by the estimate's norm also where both losses are equal; here
     s_t is then 0. `losses_fn` has no mode of evaluation, in which the code takes the two

@@ -33,6 +33,11 @@ def inputs_of(gradients, losses=None, seed=0, present=None, dtype=np.float64):
     )
 
 
+def combine(balancer, inputs, state):
+    """What the balancer's `combine` gives. Outside `jit` each loop compiles every time."""
+    return jax.jit(balancer.combine)(inputs, state)
+
+
 def direction(balancer, gradients, state=None, **options):
     """The gradient [D] that the balancer takes."""
     inputs = inputs_of(gradients, **options)
@@ -41,7 +46,7 @@ def direction(balancer, gradients, state=None, **options):
         if balancer.reads is balancing.Reads.GRADIENTS:
             extra = ({"w": gradients[0]},)
         state = balancer.init(len(gradients), *extra)
-    result = balancer.combine(inputs, state).value
+    result = combine(balancer, inputs, state).value
     if balancer.reads is balancing.Reads.GRADIENTS:
         return np.asarray(result["w"])
     return np.asarray(gradients).T @ np.asarray(result)

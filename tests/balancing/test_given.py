@@ -1,5 +1,6 @@
 """`combine_gradients` against `value_and_grad`, which takes the gradients itself."""
 
+import compilations
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,26 @@ def test_a_step_is_that_of_value_and_grad(name, case):
     if balancer.reads is balancing.Reads.LOSSES:
         assert actual[0][1].gramian is None
     assert_same(actual, expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pcgrad", "gradvac", "upgrad", "mgda", "cagrad", "nash_mtl", "fairgrad"],
+)
+def test_a_second_call_outside_of_jit_compiles_nothing(name):
+    """The loops of a solver would be compiled in every call, for seconds."""
+    params, batch = make_params(), data()
+    balancer, state = start(name, params)
+    given = gradients_of(params, *batch)
+
+    def call(seed):
+        rng = jax.random.key(seed)
+        balancing.combine_gradients(balancer, state, *given, rng=rng)
+
+    call(0)
+    with compilations.counted() as compiled:
+        call(1)
+    assert not compiled
 
 
 @pytest.mark.usefixtures("float64")

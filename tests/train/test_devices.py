@@ -7,6 +7,7 @@ from concurrent import futures
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import compilations
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -189,17 +190,10 @@ SHARDS = {n: np.arange(2 * n, dtype=np.float32).reshape(2, n) for n in (1, 2, 3)
 
 
 @pytest.fixture
-def compilations():
-    """The durations of compilations during the test."""
-    times = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            times.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield times
-    jax.monitoring.unregister_event_duration_listener(listen)
+def compiled():
+    """A list that gets the seconds of each compilation during the test."""
+    with compilations.counted() as seconds:
+        yield seconds
 
 
 def test_settings_are_arguments_that_outlive_donation():
@@ -213,17 +207,17 @@ def test_settings_are_arguments_that_outlive_donation():
     assert texts[0] == texts[1]
 
 
-def test_programs_compiled_ahead_are_compiled_once(compilations):
+def test_programs_compiled_ahead_are_compiled_once(compiled):
     program, state = scaled(2), make_state()
     # On the devices already, so that no program has to place it.
     state = replicate(state, jax.devices()[:2])
-    compilations.clear()
+    compiled.clear()
     with compiling() as pool:
         futures.wait(program.compile_ahead(pool, state, list(SHARDS.values())))
-    assert len(compilations) == 3
+    assert len(compiled) == 3
     for shards in SHARDS.values():
         state = program(state, shards)
-    assert len(compilations) == 3
+    assert len(compiled) == 3
     expected = np.arange(3) + 2 * sum(shards.sum() for shards in SHARDS.values())
     np.testing.assert_array_equal(state.first, expected)
 
@@ -239,7 +233,7 @@ def test_a_call_does_not_wait_for_programs_of_other_shapes():
         gate.set()
 
 
-def test_a_call_waits_for_its_program_that_is_being_compiled(compilations):
+def test_a_call_waits_for_its_program_that_is_being_compiled(compiled):
     devices, entered, gate = jax.devices()[:1], threading.Event(), threading.Event()
 
     def slow(state, shard):
@@ -249,7 +243,7 @@ def test_a_call_waits_for_its_program_that_is_being_compiled(compilations):
 
     program = Program(slow, devices, donate_first=False)
     state = replicate(np.float32(1), devices)
-    compilations.clear()
+    compiled.clear()
     with compiling() as pool:
         program.compile_ahead(pool, state, [np.ones((1, 2), np.float32)])
         assert entered.wait(60)
@@ -258,7 +252,7 @@ def test_a_call_waits_for_its_program_that_is_being_compiled(compilations):
         result = program(state, np.ones((1, 2), np.float32))
         opening.join()
     assert float(result) == 3
-    assert len(compilations) == 1
+    assert len(compiled) == 1
 
 
 def test_an_error_in_compiling_ahead_is_raised_by_the_call():

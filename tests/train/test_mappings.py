@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import compilations
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,21 +80,12 @@ def test_both_mappings_compute_the_same_bits(num_devices):
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_a_program_compiled_ahead_is_not_compiled_again(mapping):
-    compilations = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compilations.append(duration)
-
     expected = run(mapping, 4)
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compilations.counted() as compiled:
         run(mapping, 4)
-        ordinary = len(compilations)
+        ordinary = len(compiled)
         ahead = run(mapping, 4, is_ahead=True)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compilations) == 2 * ordinary
+    assert len(compiled) == 2 * ordinary
     jax.tree.map(np.testing.assert_array_equal, expected, ahead)
 
 

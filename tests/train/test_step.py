@@ -1,8 +1,8 @@
 """Keys of a step; the step on several devices: compilations, memory, passes."""
 
-import contextlib
 import functools
 
+import compilations
 import jax
 import numpy as np
 import optax
@@ -172,27 +172,13 @@ class Trained:
         self.compilations = []
         for batch in make_batches(num_devices, PLAN):
             before = state
-            with count_compilations() as count:
+            with compilations.counted() as count:
                 state, metrics = program(state, batch)
             self.compilations.append(len(count))
             if self.states:
                 self.deleted += [x.is_deleted() for x in jax.tree.leaves(before)]
             self.states.append(to_host(state))
             self.metrics.append(to_host(metrics))
-
-
-@contextlib.contextmanager
-def count_compilations():
-    """Yields a list that gets an entry for each compilation by XLA in the block."""
-    compilations = []
-
-    def listen(event, seconds, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compilations.append(details)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield compilations
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture(scope="module")
