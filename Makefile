@@ -4,15 +4,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/tiny_synthetic
 
+INSTALL = $(BIN)/pip install --quiet --constraint constraints.txt --editable
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 SLOW = processes or hostile or slow or nightly or benchmark
 
 .PHONY: train figures test test-slow test-all nightly oracle lint clean
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) '.[test]'
 	touch $@
 
 train: $(VENV)/installed
@@ -38,8 +41,9 @@ nightly: $(VENV)/installed
 
 # PyTorch, for the tests that compare with it, and the extras that tests need; they are
 # skipped without.
-oracle: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,oracle,plots,search,onnx]'
+oracle: | $(BIN)/pip
+	$(INSTALL) '.[test,oracle,plots,search,onnx]'
+	touch $(VENV)/installed
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
