@@ -68,8 +68,9 @@ def value_and_grad(
     many on all devices; or else the losses of the global batch, as the functions of
     `objectives` with `axis_name` do. `present` is that of the global batch.
 
-    Losses and parameters may be in bfloat16 or float16. Gramian and weights are then in
-    float32, and each gradient has the type of its parameter.
+    Losses and parameters may be in bfloat16 or float16. The losses that the balancer
+    reads, Gramian and weights are then in float32, and each gradient has the type of its
+    parameter.
 
     Raises:
       TypeError: `balancer` is no `Balancer`, or its `combine` returns no `Combined`.

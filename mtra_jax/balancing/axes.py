@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from mtra_jax.balancing import checks
-from mtra_jax.balancing.contract import Tree
+from mtra_jax.balancing.contract import Tree, wide
 
 
 def varying(tree: Tree, axis_name: str | None) -> Tree:
@@ -30,10 +30,10 @@ def varying(tree: Tree, axis_name: str | None) -> Tree:
 def result(
     returned: Any, *, has_aux: bool, axis_name: str | None
 ) -> tuple[jax.Array, Any]:
-    """`checks.result` of what `losses_fn` returned, with the losses marked as `varying`.
+    """`checks.result` of what `losses_fn` returned; the losses are `wide` and `varying`.
 
     The mark makes the gradient of losses that are equal, such as those of the global batch,
     D times that of the device's part, as in `pmap`: the mean over D devices is then right.
     """
     losses, outputs = checks.result(returned, has_aux)
-    return varying(losses, axis_name), outputs
+    return varying(wide(losses), axis_name), outputs

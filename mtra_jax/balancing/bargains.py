@@ -25,8 +25,9 @@ from mtra_jax.balancing.contract import (
 def mgda(solver: str = "exact") -> Balancer:
     """Multiple gradient descent (MGDA): the shortest vector in the gradients' convex hull.
 
-    It decreases all losses, and is 0 at Pareto-stationary points. `solver`: "exact", or
-    "frank_wolfe" for the 100 iterations of the paper's Algorithm 2, which may end early.
+    It decreases all losses, and is 0 up to rounding at Pareto-stationary points. `solver`:
+    "exact", or "frank_wolfe" for the 100 iterations of the paper's Algorithm 2, which may
+    end early.
 
     Source: Sener & Koltun 2018, "Multi-Task Learning as Multi-Objective Optimization",
     Eq. 4 and Algorithm 2.
@@ -46,7 +47,9 @@ def mgda(solver: str = "exact") -> Balancer:
                 lambda w: w @ gram @ w / 2, inputs.present, gram.dtype
             )
             zeros = jnp.zeros_like(weights)
-            weights = solvers.on_support(gram, zeros, weights, keep_sum=True)
+            weights = solvers.on_support(
+                gram, zeros, weights, inputs.present, keep_sum=True
+            )
         return Combined(weights, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
@@ -76,9 +79,10 @@ def cagrad(c: float = 0.5) -> Balancer:
     The direction maximises the smallest inner product with a gradient within a ball of
     radius c ‖g_0‖ around the mean g_0. c = 0 is the mean of the gradients; large c tends
     to MGDA. Where a mean of the gradients with some weights is 0 to four digits, as with a
-    task whose gradient is 0, the direction is 0, as in TorchJD. It is not scaled down by
-    1 + c² as in one option of the released code: gradients that are equal give 1 + c times
-    their mean.
+    task whose gradient is 0, the direction is g_0, as in the released code; TorchJD takes
+    0 there, so that one task that has converged stops all. It is not scaled down by 1 + c²
+    as in one option of the released code: gradients that are equal give 1 + c times their
+    mean.
 
     Source: Liu et al. 2021, "Conflict-Averse Gradient Descent", Algorithm 1.
 
@@ -104,15 +108,15 @@ def cagrad(c: float = 0.5) -> Balancer:
             # With its norm fixed the problem is quadratic.
             norm = jnp.sqrt(jnp.maximum(w @ gram @ w, tiny))
             pull = radius / norm
-            better = solvers.on_support(pull * gram, gram @ mean, w, keep_sum=True)
+            better = solvers.on_support(
+                pull * gram, gram @ mean, w, present, keep_sum=True
+            )
             slack = 8 * jnp.finfo(gram.dtype).eps * jnp.abs(worst(w))
             w = jnp.where(worst(better) <= worst(w) + slack, better, w)
         norm = jnp.sqrt(jnp.maximum(w @ gram @ w, 0))
         is_stationary = norm < 1e-4  # of the square root of the trace
         pull = jnp.where(is_stationary, 0, radius / jnp.where(is_stationary, 1, norm))
-        return Combined(
-            jnp.where(is_stationary & (c > 0), 0, mean + pull * w), state.memory
-        )
+        return Combined(mean + pull * w, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 

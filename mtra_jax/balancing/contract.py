@@ -107,6 +107,11 @@ def stateless(*_: Any) -> State:
     return State()
 
 
+def wide(x: jax.Array) -> jax.Array:
+    """Returns `x` in float32 or wider: squares of narrow floats overflow and underflow."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def total(values: jax.Array, present: jax.Array) -> jax.Array:
     """Returns the sum of `values` [T] over the tasks that are present."""
     return jnp.sum(jnp.where(present, values, 0))

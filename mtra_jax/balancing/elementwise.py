@@ -19,6 +19,7 @@ from mtra_jax.balancing.contract import (
     State,
     Tree,
     stateless,
+    wide,
 )
 
 
@@ -60,8 +61,7 @@ def _total(rows: jax.Array) -> jax.Array:
 
 
 def _row_by_row(rows: jax.Array) -> jax.Array:
-    wide = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
-    return functools.reduce(jnp.add, list(wide)).astype(rows.dtype)
+    return functools.reduce(jnp.add, list(wide(rows))).astype(rows.dtype)
 
 
 def excess_mtl(rate: float = 1.0) -> Balancer:
@@ -89,7 +89,7 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
         squares, logits, first = state.memory
         # The squares of narrow floats overflow and underflow.
         new = jax.tree.map(
-            lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) ** 2,
+            lambda g: wide(g) ** 2,
             inputs.gradients,
         )
         squares = jax.tree.map(jnp.add, squares, new)

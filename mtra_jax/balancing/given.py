@@ -7,7 +7,15 @@ import jax.numpy as jnp
 
 from mtra_jax.balancing import checks, rows
 from mtra_jax.balancing.apply import Aux
-from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
+from mtra_jax.balancing.contract import (
+    Balancer,
+    Inputs,
+    Reads,
+    State,
+    Tree,
+    total,
+    wide,
+)
 from mtra_jax.objectives import trees
 
 
@@ -41,7 +49,7 @@ def combine_gradients(
     ['0.2', '0.8'] 0.4
     """
     checks.balancer(balancer)
-    losses = checks.losses(jnp.asarray(losses), "`losses` must be [T] floats")
+    losses = wide(checks.losses(jnp.asarray(losses), "`losses` must be [T] floats"))
     checks.floats("gradients", gradients)
     count = len(losses)
     checks.rows("gradients", gradients, count)

@@ -167,7 +167,7 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
             x = solvers.nonnegative_minimum(
                 lambda x: x @ cosines @ x / 2 + linear @ x, present, gram.dtype
             )
-            x = solvers.on_support(cosines, linear, x, keep_sum=False)
+            x = solvers.on_support(cosines, linear, x, present, keep_sum=False)
             return unit + conflict * x * (unit @ norms) / norms
 
         weights = jax.vmap(projected)(jnp.eye(len(gram), dtype=gram.dtype))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from mtra_jax import objectives
 from mtra_jax.balancing import axes, checks, given
 from mtra_jax.balancing.apply import Aux, Step
-from mtra_jax.balancing.contract import Balancer, Inputs, State, Tree
+from mtra_jax.balancing.contract import Balancer, Inputs, State, Tree, wide
 
 SHARED = -1
 """The owner of a leaf that all tasks share."""
@@ -97,8 +97,8 @@ def perturbed(
 
     def joint(gradient: jax.Array, z: jax.Array, is_stacked: bool) -> jax.Array:
         over = tuple(range(int(is_stacked), gradient.ndim))
-        size = jnp.sqrt(jnp.sum(_squares(gradient), axis=over, keepdims=True))
-        length = jnp.sqrt(jnp.sum(_squares(z), axis=over, keepdims=True))
+        size = jnp.sqrt(jnp.sum(wide(gradient) ** 2, axis=over, keepdims=True))
+        length = jnp.sqrt(jnp.sum(wide(z) ** 2, axis=over, keepdims=True))
         local = jnp.sign(slope) * z * _ratio(size, length)
         return alpha * gradient + (1 - alpha) * local
 
@@ -111,7 +111,7 @@ def perturbed(
     lengths = {
         owner: jnp.sqrt(
             sum(
-                jnp.sum(_squares(move))
+                jnp.sum(wide(move) ** 2)
                 for move, own in zip(moves, leaves.owners, strict=True)
                 if own == owner
             )
@@ -127,11 +127,6 @@ def perturbed(
         (leaf + step(owner) * move).astype(leaf.dtype)
         for leaf, move, owner in zip(params, moves, leaves.owners, strict=True)
     ]
-
-
-def _squares(x: jax.Array) -> jax.Array:
-    """The squares, float32 or wider: those of narrow floats overflow and underflow."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) ** 2
 
 
 def _ratio(above: jax.Array, below: jax.Array) -> jax.Array:

@@ -96,14 +96,20 @@ def _barrier(
 
 
 def on_support(
-    matrix: jax.Array, linear: jax.Array, x: jax.Array, *, keep_sum: bool
+    matrix: jax.Array,
+    linear: jax.Array,
+    x: jax.Array,
+    present: jax.Array,
+    *,
+    keep_sum: bool,
 ) -> jax.Array:
     """Improves an approximate minimiser x of ½ xᵀMx + cᵀx over x ≥ 0 (and Σ x = 1).
 
-    `matrix` M [T, T], positive semidefinite; `linear` c and `x` [T]. Each of `ROUNDS`
-    rounds takes from the last solution and its multipliers which numbers are not 0, and
-    solves for these alone. Returns the best solution that is feasible, `x` if none is
-    better. In float32 this yields the digits that a barrier cannot resolve.
+    `matrix` M [T, T], positive semidefinite; `linear` c, `x` and `present` [T]. Each of
+    `ROUNDS` rounds takes from the last solution and its multipliers which numbers are not
+    0, and solves for these alone; those of tasks that are not present stay 0. Returns the
+    best solution that is feasible, `x` if none is better. In float32 this yields the
+    digits that a barrier cannot resolve.
 
     Source: Hintermüller, Ito & Kunisch 2002, "The primal-dual active set strategy as a
     semismooth Newton method".
@@ -121,8 +127,7 @@ def on_support(
         slope = matrix @ x + linear
         # The multipliers of x ≥ 0; at the optimum either x or its multiplier is 0.
         dual = slope - (jnp.sum(slope * x) / jnp.sum(x) if keep_sum else 0)
-        # The row of a task that is absent is 0.
-        support = (x > dual / size) & (diagonal > 0)
+        support = (x > dual / size) & present
         both = support[:, None] & support[None]
         own = jnp.where(both, matrix, jnp.eye(len(x), dtype=x.dtype)) + ridge
         right = jnp.stack([jnp.where(support, -linear, 0), support], axis=1)

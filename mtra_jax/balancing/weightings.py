@@ -59,7 +59,7 @@ def tw(counts: Sequence[int]) -> Balancer:
       ValueError: a count is negative, or their sum is 0. The step: there are not T.
     """
     numbers = checks.counts("counts", counts)
-    shares = jnp.asarray(numbers, float) / sum(numbers)
+    shares = [number / sum(numbers) for number in numbers]
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses
@@ -68,7 +68,7 @@ def tw(counts: Sequence[int]) -> Balancer:
                 f"`counts` must have {len(losses)} numbers, one for each task; found "
                 f"{len(numbers)}."
             )
-        weighted = shares.astype(losses.dtype) * losses
+        weighted = jnp.asarray(shares, losses.dtype) * losses
         return Combined(total(weighted, inputs.present), state.memory)
 
     return Balancer(stateless, combine)

@@ -26,8 +26,8 @@ class StatisticsNetwork(nn.Module):
     """V(y|z) = w₃ᵀ relu(W₁ z + W₂ y + b), shared by all tasks.
 
     `z` [..., H] and `y` [..., L] in the joint label space may broadcast: z[:, None] and
-    y[None] give the scores of all pairs. The output has no bias, because the bound does
-    not depend on it.
+    y[None] give the scores of all pairs. The output has no bias; see
+    `objectives.critic_scores`.
 
     Every weight and bias starts from U(±1/√fan_in), as the authors' networks do in
     PyTorch.

@@ -45,8 +45,9 @@ def critic_scores(params: Critic, z: jax.Array, y: jax.Array) -> jax.Array:
 
     `params`: those of `init_critic`, or of a trained run. `z` [..., H] and `y` [..., L]
     may broadcast: z[:, None] and y[None] give the scores of all pairs. The scores are in
-    float32, or in float64 if an input is. The output has no bias, because `dv_bound` does
-    not depend on it.
+    float32, or in float64 if an input is. The output has no bias: `dv_bound` and
+    `info_nce_bound` do not depend on it. For `jsd_bound` and `smile_bound`, which do, the
+    hidden units' biases have to find it.
 
     Raises:
       ValueError: the last axis of `z` or `y` is not that of the parameters.

@@ -20,8 +20,7 @@ def pull_share(
     share pulls on z at most β times as hard as the loss does. The share is 1 where the
     bound does not pull.
 
-    On each device the gradient of a global value by the device's rows is the number of
-    devices times the true one, of both gradients alike, so that the share is right.
+    A factor that both gradients have, such as the number of devices in `pmap`, cancels.
 
     Raises:
       ValueError: the shapes do not fit.

@@ -56,6 +56,23 @@ def test_narrow_gradients_are_compared_in_float32(dtype, with_z):
     )
 
 
+@pytest.mark.parametrize("make", [balancing.ew, balancing.famo, balancing.mgda])
+def test_losses_in_bfloat16_are_weighed_in_float32(make):
+    params, batch = narrow(jnp.bfloat16)
+    balancer = make() if make is not balancing.ew else make(weights=[0.3, 0.6, 0.9])
+    step = balancing.value_and_grad(losses_fn, balancer)
+    state = balancer.init(3)
+    (value, aux), _, _ = step(params, state, *batch)
+    assert {value.dtype, aux.losses.dtype, aux.weights.dtype} == {jnp.dtype("float32")}
+    if make is balancing.ew:
+        np.testing.assert_allclose(aux.weights, [0.1, 0.2, 0.3], rtol=1e-6)
+    losses = losses_fn(params, *batch)
+    assert losses.dtype == jnp.bfloat16
+    given = jax.tree.map(lambda p: jnp.stack([p] * 3), params)
+    (value, aux), _, _ = balancing.combine_gradients(balancer, state, losses, given)
+    assert {value.dtype, aux.losses.dtype, aux.weights.dtype} == {jnp.dtype("float32")}
+
+
 @pytest.mark.parametrize("name", ["params", "representation"])
 def test_leaves_without_a_gradient_are_refused_with_their_place(name):
     params, (x, y) = make_params(), data()

@@ -162,6 +162,19 @@ def test_worked_example_of_two_orthogonal_gradients():
     np.testing.assert_allclose(a, [0.5, 1.0], rtol=1e-9)
 
 
+def test_a_task_that_has_converged_stops_mgda_and_not_cagrad():
+    """Its gradient is 0: MGDA has ended, CAGrad goes along the mean of the others."""
+    gradients = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, -1.0], [0.0, 0.0, 0.0]])
+    with jax.enable_x64(False):
+        shortest = direction(BALANCERS["mgda"], gradients, dtype=np.float32)
+        mean = direction(BALANCERS["cagrad"], gradients, dtype=np.float32)
+    # The solver adds 8 eps to the diagonal of the Gramian over its trace, 7.
+    moving = gradients[:2]
+    w = 8 * np.finfo(np.float32).eps * 7 * np.linalg.solve(moving @ moving.T, [1, 1])
+    np.testing.assert_allclose(shortest, moving.T @ w, rtol=1e-3)
+    np.testing.assert_allclose(mean, gradients.mean(axis=0), rtol=1e-6)
+
+
 def test_absent_tasks_have_no_weight():
     gradients = GRADIENTS["independent"].copy()
     gradients[1] = 0
