@@ -278,8 +278,8 @@ def gaussian_kl_terms(
     """Returns KL(N(m, exp s) ‖ N(p, exp r)) for each entry in nats; all shapes broadcast.
 
     Raises:
-      TypeError: `mean` or `log_variance` has entries that are not real numbers, or the
-        shapes do not broadcast.
+      TypeError: an argument has entries that are not real numbers, or the shapes do not
+        broadcast.
 
     Source: Kingma & Welling 2014, appendix B, for any diagonal prior.
 
@@ -288,6 +288,11 @@ def gaussian_kl_terms(
     """
     mean = masked.as_floats("mean", mean)
     log_variance = masked.as_floats("log_variance", log_variance)
+    # A Python number takes the type of the others.
+    if not isinstance(prior_mean, int | float):
+        prior_mean = masked.as_floats("prior_mean", prior_mean)
+    if not isinstance(prior_log_variance, int | float):
+        prior_log_variance = masked.as_floats("prior_log_variance", prior_log_variance)
     log_ratio = log_variance - prior_log_variance
     squares = (mean - prior_mean) ** 2 * jnp.exp(-jnp.asarray(prior_log_variance))
     # expm1 is exact for small differences, which exp(s) - 1 would round away.
@@ -314,6 +319,8 @@ def _valid(scores: jax.Array, where: jax.Array | None) -> jax.Array:
 
 def _unit_rows(x: jax.Array) -> jax.Array:
     """Scales rows to length 1; a row of zeros stays zero and has gradient zero."""
+    # Squares of entries of at most 1 do not overflow, and their sum is not tiny.
+    x = x / masked.scale_of(x, axis=-1, keepdims=True)
     squares = jnp.sum(x**2, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, x * jax.lax.rsqrt(jnp.where(is_zero, 1, squares)))

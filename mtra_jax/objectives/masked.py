@@ -1,5 +1,7 @@
 """Values and a mask -> means over the valid entries of the global batch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +18,16 @@ def as_floats(name: str, array: jax.Array) -> jax.Array:
     ):
         raise TypeError(f"`{name}` must hold real numbers; found {array.dtype}.")
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def scale_of(x: jax.Array, **axes: Any) -> jax.Array:
+    """Returns max |x|: the squares of `x` over it neither overflow nor all underflow.
+
+    1 where the largest is 0 or not finite. A constant for differentiation. `axes`: `axis`
+    and `keepdims` of `jnp.max`.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), **axes))
+    return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
 
 
 def check_same_shape(first: str, a: jax.Array, second: str, b: jax.Array) -> None:

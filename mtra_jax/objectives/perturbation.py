@@ -20,8 +20,7 @@ def global_norm(tree: Any) -> jax.Array:
     leaves = [masked.as_floats("tree", leaf) for leaf in jax.tree.leaves(tree)]
     if not leaves:
         return jnp.zeros(())
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in leaves]))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    scale = masked.scale_of(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in leaves]))
     return scale * jnp.sqrt(sum(jnp.sum((x / scale) ** 2) for x in leaves))
 
 

@@ -36,13 +36,14 @@ def pull_share(
     masked.check_ndim("task_gradient", task, 2)
     masked.check_same_shape("task_gradient", task, "bound_gradient", bound)
     where = masked.as_mask(where, task.shape[0])
-    squares = [
-        jnp.sum(jnp.where(where, jnp.sum(gradient**2, axis=-1), 0))
-        for gradient in (task, bound)
-    ]
+    both = jnp.where(where[:, None], jnp.stack([task, bound]), 0)
+    scale = masked.scale_of(both)
+    if axis_name is not None:
+        scale = jax.lax.pmax(scale, axis_name)
+    squares = jnp.sum((both / scale) ** 2, axis=(1, 2))
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
-    task_norm, bound_norm = map(jnp.sqrt, squares)
+    task_norm, bound_norm = jnp.sqrt(squares)
     pulls_harder = bound_norm > task_norm
     return jnp.where(
         pulls_harder, task_norm / jnp.where(pulls_harder, bound_norm, 1), 1

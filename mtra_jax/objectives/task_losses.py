@@ -5,9 +5,6 @@ import jax.numpy as jnp
 
 from mtra_jax.objectives import masked
 
-# Low enough to get no share of the softmax; finite because 0 · −inf is NaN.
-OUTSIDE = -1e30
-
 
 def cross_entropy(
     logits: jax.Array,
@@ -77,7 +74,8 @@ def cross_entropy_terms(
         targets = targets * _as_weights(weights, targets)
     has_probability = targets != 0
     if columns is not None:
-        logits = jnp.where(columns, logits, OUTSIDE)
+        # No share of the softmax; finite, for rows without any class.
+        logits = jnp.where(columns, logits, jnp.finfo(logits.dtype).min)
         has_probability &= columns
     # A class without probability adds 0, even if its logit is −inf.
     log_probabilities = jnp.where(has_probability, jax.nn.log_softmax(logits), 0)
@@ -133,9 +131,14 @@ def binary_cross_entropy_terms(
         # Masked before as well as after: other tasks' values may overflow here.
         logits, targets = (jnp.where(columns, x, 0) for x in (logits, targets))
     # −log σ(x) = softplus(−x) and −log(1 − σ(x)) = softplus(x), without rounding σ to 1.
-    terms = targets * jax.nn.softplus(-logits)
-    terms += (1 - targets) * jax.nn.softplus(logits)
+    terms = _expected(targets, jax.nn.softplus(-logits))
+    terms += _expected(1 - targets, jax.nn.softplus(logits))
     return _mean_of_columns(terms, columns)
+
+
+def _expected(probability: jax.Array, loss: jax.Array) -> jax.Array:
+    """The product; 0 where the probability is 0, even if the loss is infinite."""
+    return jnp.where(probability == 0, 0, probability * loss)
 
 
 def mean_squared_error(

@@ -160,6 +160,18 @@ class TestInfoNCE:
             rtol=1e-12,
         )
 
+    @pytest.mark.parametrize("size", [1e-37, 1e-20, 1e-13, 1e20, 1e36])
+    def test_rows_of_any_length_in_float32(self, size):
+        directions = np.eye(3, dtype=np.float32)
+        value, (gradient, _) = nce_value_and_grad(
+            np.float32(size) * directions, directions, 0.5
+        )
+        np.testing.assert_allclose(value, np.log1p(2 * np.exp(-2)), rtol=1e-6)
+        # By the cosine with another key the loss has this slope; by the length, none.
+        share = np.exp(-2) / (1 + 2 * np.exp(-2)) / 0.5 / 3
+        expected = share * (1 - directions)
+        np.testing.assert_allclose(gradient * np.float32(size), expected, atol=1e-6)
+
     def test_padding_keys_are_not_negatives(self, x64):
         directions = np.eye(4)
         value = info_nce(

@@ -192,6 +192,13 @@ class TestPull:
         share = objectives.pull_share(jnp.full((2, 3), task), jnp.full((2, 3), bound))
         assert share == expected
 
+    @pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e36])
+    def test_squares_may_leave_the_range_of_float32(self, size, rng):
+        task, bound = rng.normal(size=(2, 5, 3)).astype(np.float32)
+        share = objectives.pull_share(task * np.float32(size), 9 * bound * size)
+        expected = np.linalg.norm(task) / np.linalg.norm(9 * bound)
+        np.testing.assert_allclose(share, expected, rtol=1e-6)
+
     def test_it_is_a_constant(self, rng):
         task, bound = rng.normal(size=(2, 5, 3)).astype(np.float32)
         for slope in gradients(objectives.pull_share, task, 9 * bound):

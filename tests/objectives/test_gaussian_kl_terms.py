@@ -31,6 +31,15 @@ def draw(rng, shape=(40,)):
     return mean, log_variance, prior_mean, prior_log_variance
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_narrow_moments_are_widened(dtype):
+    """exp(12) is beyond float16."""
+    moments = [jnp.full(1, x, dtype) for x in (0.0, -12.0, 1.0, -12.0)]
+    terms = kl_terms(*moments)
+    assert terms.dtype == jnp.float32
+    np.testing.assert_allclose(terms, np.exp(12) / 2, rtol=1e-6)
+
+
 def test_terms_are_those_of_the_closed_form(x64, rng):
     moments = draw(rng)
     actual = kl_terms(*moments)

@@ -82,6 +82,22 @@ def test_binary_cross_entropy_of_extreme_logits_is_finite(size):
     np.testing.assert_allclose(gradient, [[0, 0], [0.25, -0.25]], atol=1e-7)
 
 
+def test_infinite_logits_of_certain_labels_cost_nothing():
+    logits = jnp.array([[jnp.inf, -jnp.inf]])
+    value, slope = jax.value_and_grad(objectives.binary_cross_entropy)(
+        logits, jnp.array([[1.0, 0.0]])
+    )
+    assert value == 0
+    np.testing.assert_array_equal(slope, 0)
+
+
+def test_masked_classes_have_no_share_beside_very_low_logits():
+    columns = jnp.array([[True, True, False]])
+    logits, targets = jnp.full((1, 3), -2e30), jnp.array([[1.0, 0.0, 0.0]])
+    terms = objectives.cross_entropy_terms(logits, targets, columns)
+    np.testing.assert_allclose(terms, np.log(2), rtol=1e-6)
+
+
 def test_binary_cross_entropy_of_a_confident_right_answer_keeps_its_digits():
     """log(1 + e^-50) is far below the precision of 50."""
     value = objectives.binary_cross_entropy(jnp.array([[50.0]]), jnp.ones((1, 1)))
