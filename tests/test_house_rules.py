@@ -5,6 +5,7 @@ of the repository, and on a small text that breaks it.
 """
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -173,7 +174,11 @@ class Module(NamedTuple):
 
     @property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path)
+        return parsed(self)
+
+    @property
+    def nodes(self) -> list[ast.AST]:
+        return nodes_of(self)
 
     @property
     def room(self) -> str:
@@ -185,12 +190,23 @@ class Module(NamedTuple):
         return self.path.startswith(tuple(f"{folder}/" for folder in folders))
 
 
+# Every rule reads every module.
+@functools.cache
+def parsed(module: Module) -> ast.Module:
+    return ast.parse(module.text, module.path)
+
+
+@functools.cache
+def nodes_of(module: Module) -> list[ast.AST]:
+    return list(ast.walk(module.tree))
+
+
 Rule = Callable[[Module], Iterator[tuple[int, str]]]
 
 
 def imports(module: Module) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of all imports, also those within functions."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -283,7 +299,7 @@ def few_modules_name_devices(module):
     )
     if not module.is_in("mtra_jax", "scripts", "configs") or module.path in places:
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute):
             of_jax = isinstance(node.value, ast.Name) and node.value.id == "jax"
             if node.attr in MAPPERS or (of_jax and node.attr in DEVICES):
@@ -306,7 +322,7 @@ def modules_are_short(module):
 def bodies_are_short(module):
     if not module.is_in("mtra_jax", "scripts", "configs"):
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[ast.get_docstring(node) is not None :]
             size = node.end_lineno - body[0].lineno + 1 if body else 0
@@ -319,7 +335,7 @@ def docstrings_are_narrow(module):
     if not module.is_in("mtra_jax"):
         return
     lines = module.text.splitlines()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         value = node.value if isinstance(node, ast.Expr) else None
         if not isinstance(getattr(value, "value", None), str):
             continue
@@ -346,7 +362,7 @@ def modules_say_what_they_do(module):
 
 def only_commands_print(module):
     if module.is_in("mtra_jax") and not module.is_in("mtra_jax/commands"):
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Name) and node.id == "print":
                 yield node.lineno, "print"
 
@@ -361,7 +377,7 @@ def texts_name_modules_that_are_there(module):
     """Faults and processes name modules as text; `sys.modules` has None for a wrong one."""
     if module.path == "tests/test_house_rules.py":  # breaks rules on purpose
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             named = [match.group(1) for match in DOTTED.finditer(node.value)]
             for start, rest in IMPORT_IN_TEXT.findall(node.value):
@@ -406,6 +422,7 @@ RULES = (
 # ---- the repository
 
 
+@functools.cache
 def texts() -> list[Module]:
     """The text files under version control, and the new ones that git does not ignore."""
     asked = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -455,7 +472,7 @@ def test_pmap_stands_in_one_file(modules):
         module.path
         for module in modules
         if module.is_in("mtra_jax")
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Attribute) and node.attr == "pmap"
     }
     assert result == {"mtra_jax/train/mappings.py"}

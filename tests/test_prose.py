@@ -6,6 +6,7 @@ has any, and no entry can come back. `python tests/test_prose.py` writes the cou
 """
 
 import ast
+import functools
 import io
 import json
 import re
@@ -102,6 +103,7 @@ def breaches(source: str) -> list[str]:
     return prose + names
 
 
+@functools.cache
 def files() -> dict[str, Path]:
     return {
         path.relative_to(ROOT).as_posix(): path

@@ -31,9 +31,11 @@ OF_PAPERS = {"dwa", "ew", "gls", "imtl_l", "pcgrad", "rlw", "si", "tw", "uw"}
 
 
 def fast(names):
-    """`names`, with all but a few marked as slow."""
+    """`names` or parameters, with all names but a few marked as slow."""
     return [
-        name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+        name
+        if not isinstance(name, str) or name in FAST
+        else pytest.param(name, marks=pytest.mark.slow)
         for name in names
     ]
 
@@ -93,14 +95,14 @@ def test_a_step_is_that_of_the_balancer_on_numpy_gradients(toy, name, mixture):
     )
     like = ([rows[0]],) if balancer.reads is Reads.GRADIENTS else ()
     state = balancer.init(5, *like)
-    heads = np.ones(5)
+    heads, combine = np.ones(5), jax.jit(balancer.combine)
     if balancer.reads is Reads.LOSSES:
-        weights = jax.grad(
-            lambda x: balancer.combine(inputs._replace(losses=x), state).value
-        )(inputs.losses)
+        weights = jax.grad(lambda x: combine(inputs._replace(losses=x), state).value)(
+            inputs.losses
+        )
         heads, encoder = weights, np.tensordot(weights, rows, 1)
     else:
-        combined = balancer.combine(inputs, state)
+        combined = combine(inputs, state)
         (encoder,) = jax.tree.leaves(combined.value)
         if balancer.reads is Reads.GRAMIAN:
             encoder = np.tensordot(encoder, rows, 1)
@@ -245,7 +247,7 @@ def test_two_steps_on_two_devices_equal_those_on_one(name):
     assert not all(jax.tree.leaves(moved["encoder"]["layers"]))
 
 
-@pytest.mark.parametrize("name", fast(BALANCERS))
+@pytest.mark.parametrize("name", fast(of_each_kind(BALANCERS)))
 def test_a_state_continues_from_a_checkpoint_to_the_bit(tmp_path, name):
     pytest.importorskip("orbax.checkpoint")
     update, batches, (first, second, last) = run(name, 1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax import config as configs
 from mtra_jax.data.packed import batches
@@ -178,7 +179,10 @@ SPLITS = [
     if num_devices == 1 or (name, sampling) == ("mtra", "joint")
 ]
 # A noise for each text, all tokens of a text; the other methods take z as these do.
-SPLITS += [(name, "joint", 2, 1) for name in ("mtra", "vmtl", "stl_cnn")]
+SPLITS += [
+    pytest.param(name, "joint", 2, 1, marks=NIGHTLY_ONLY)
+    for name in ("mtra", "vmtl", "stl_cnn")
+]
 
 
 @pytest.mark.slow
