@@ -76,7 +76,8 @@ def value_and_grad(
       TypeError: `balancer` is no `Balancer`, or its `combine` returns no `Combined`.
       ValueError: `select` is given with `represent`. The step: the losses are not one axis
         of real numbers; `params` or the representation has leaves of another type than
-        floats; `present`, `state` or the result of `select` does not fit them.
+        floats; `present`, `state` or the result of `select` does not fit them; the balancer
+        keeps gradients, as `excess_mtl` does, and `represent` and `axis_name` are given.
 
     >>> from mtra_jax import balancing
     >>> def losses_fn(params, x):
@@ -113,6 +114,9 @@ def value_and_grad(
                 is_shared = jax.tree.unflatten(jax.tree.structure(params), chosen)
             passes = _Passes(pull, None, is_shared, axis_name)
         else:
+            if axis_name is not None and balancer.reads is Reads.GRADIENTS:
+                # Each device has the gradients by its own rows of z.
+                checks.no_memory(balancer, state)
             z, back = jax.vjp(lambda p: represent(p, *args), params)
             checks.floats("the representation", z)
             like = z = axes.varying(z, axis_name)

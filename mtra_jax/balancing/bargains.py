@@ -18,6 +18,7 @@ from mtra_jax.balancing.contract import (
     Inputs,
     Reads,
     State,
+    root,
     stateless,
 )
 
@@ -95,7 +96,7 @@ def cagrad(c: float = 0.5) -> Balancer:
         present = inputs.present
         gram = solvers.scaled(inputs.gram)
         mean = present / jnp.maximum(jnp.sum(present), 1).astype(gram.dtype)
-        radius = c * jnp.sqrt(jnp.maximum(mean @ gram @ mean, 0))
+        radius = c * root(mean @ gram @ mean)
         # The norm has no derivative at 0, which a Pareto-stationary point reaches.
         tiny = jnp.finfo(gram.dtype).eps
 
@@ -113,7 +114,7 @@ def cagrad(c: float = 0.5) -> Balancer:
             )
             slack = 8 * jnp.finfo(gram.dtype).eps * jnp.abs(worst(w))
             w = jnp.where(worst(better) <= worst(w) + slack, better, w)
-        norm = jnp.sqrt(jnp.maximum(w @ gram @ w, 0))
+        norm = root(w @ gram @ w)
         is_stationary = norm < 1e-4  # of the square root of the trace
         pull = jnp.where(is_stationary, 0, radius / jnp.where(is_stationary, 1, norm))
         return Combined(mean + pull * w, state.memory)
@@ -140,7 +141,7 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         weights, gram = _fair(inputs, 1.0), inputs.gram
-        norm = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
+        norm = root(weights @ gram @ weights)
         share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
         share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
         # The released code multiplies the gradient of a task's own parameters by α_t, which
@@ -193,7 +194,7 @@ def db_mtl() -> Balancer:
     """
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        norms = jnp.sqrt(jnp.diagonal(inputs.gram))
+        norms = root(jnp.diagonal(inputs.gram))
         counts = inputs.present & (norms > 0)
         floor = jnp.finfo(norms.dtype).tiny
         losses = jnp.maximum(jnp.where(counts, inputs.losses, 1), floor)
@@ -238,7 +239,7 @@ def gradnorm(alpha: float = 1.5) -> Balancer:
         first = jnp.where((first == 0) & present, losses.astype(first.dtype), first)
         count = jnp.maximum(jnp.sum(present), 1)
         weights = len(first) * jax.nn.softmax(state.learned)
-        norms = weights * jnp.sqrt(jnp.diagonal(gram))
+        norms = weights * root(jnp.diagonal(gram))
         ratios = jnp.where(present, losses / jnp.where(first != 0, first, 1), 0)
         mean_ratio = jnp.sum(ratios) / count
         rates = ratios / jnp.where(mean_ratio > 0, mean_ratio, 1)

@@ -139,6 +139,15 @@ def losses(values: Any, rule: str = "`losses_fn` must return losses [T]") -> jax
     return jnp.asarray(values)
 
 
+def no_memory(balancer: Balancer, state: State) -> None:
+    """Raises ValueError if a balancer that reads gradients keeps them between steps."""
+    if jax.tree.leaves(state.memory):
+        raise ValueError(
+            "this balancer keeps gradients between steps, which must be those of the "
+            "parameters on several devices; found `represent` with `axis_name`."
+        )
+
+
 def floats(name: str, tree: Tree) -> None:
     """Raises ValueError if `tree` has no leaves, or a leaf that is not a float."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)

@@ -112,6 +112,12 @@ def wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def root(square: jax.Array) -> jax.Array:
+    """The root; 0 with a derivative of 0, not NaN, for squares that round to 0 or less."""
+    is_positive = square > 0
+    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, square, 1)), 0)
+
+
 def total(values: jax.Array, present: jax.Array) -> jax.Array:
     """Returns the sum of `values` [T] over the tasks that are present."""
     return jnp.sum(jnp.where(present, values, 0))

@@ -18,6 +18,7 @@ from mtra_jax.balancing.contract import (
     Inputs,
     Reads,
     State,
+    root,
     stateless,
 )
 
@@ -106,13 +107,13 @@ def vaccinate(
         def meet(place: jax.Array, carry: tuple) -> tuple:
             coefficients, own = carry
             other = order[place]
-            norm_i = _root(coefficients @ gram @ coefficients)
-            norm_j = _root(gram[other, other])
+            norm_i = root(coefficients @ gram @ coefficients)
+            norm_j = root(gram[other, other])
             product = norm_i * norm_j
             counts = (other != task) & present[task] & present[other] & (product > 0)
             cosine = coefficients @ gram[:, other] / jnp.where(counts, product, 1)
             cosine, goal = jnp.clip(cosine, -1, 1), own[other].astype(gram.dtype)
-            sine, goal_sine = _root(1 - cosine**2), _root(1 - goal**2)
+            sine, goal_sine = root(1 - cosine**2), root(1 - goal**2)
             is_low = counts & (cosine < goal) & (goal_sine > 0)
             divisor = jnp.where(is_low, norm_j * goal_sine, 1)
             share = norm_i * (goal * sine - cosine * goal_sine) / divisor
@@ -125,12 +126,6 @@ def vaccinate(
         return jax.lax.fori_loop(0, count, meet, (start, own))
 
     return jax.vmap(one)(jnp.arange(count), orders, averages)
-
-
-def _root(square: jax.Array) -> jax.Array:
-    """The root; 0 with a derivative of 0, not NaN, for squares that round to 0 or less."""
-    is_positive = square > 0
-    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, square, 1)), 0)
 
 
 def upgrad(regularisation: float = 1e-4) -> Balancer:
@@ -156,7 +151,7 @@ def upgrad(regularisation: float = 1e-4) -> Balancer:
 
         # Unit diagonal, and the largest conflict 1: else those of almost orthogonal
         # gradients are below the accuracy of the solver.
-        norms = jnp.sqrt(jnp.diagonal(gram))
+        norms = root(jnp.diagonal(gram))
         norms = jnp.where(norms > 0, norms, 1)
         cosines = gram / norms[:, None] / norms[None]
 
@@ -220,7 +215,7 @@ def config() -> Balancer:
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present
-        norms = jnp.sqrt(jnp.diagonal(gram))
+        norms = root(jnp.diagonal(gram))
         cosines, inverse = _cosines(gram)
         p, _ = _pseudo_solve(cosines, present.astype(gram.dtype))
         square = jnp.maximum(p @ cosines @ p, 0)
@@ -248,7 +243,7 @@ def imtl_g() -> Balancer:
         # gradient that is thousands of times shorter than another is lost in rounding.
         by_cosines, rank = _pseudo_solve(cosines, has_gradient.astype(gram.dtype))
         by_cosines = by_cosines * inverse / jnp.maximum(jnp.max(inverse), 1)
-        dependent, _ = _pseudo_solve(gram, jnp.sqrt(jnp.diagonal(gram)))
+        dependent, _ = _pseudo_solve(gram, root(jnp.diagonal(gram)))
         v = jnp.where(rank == jnp.sum(has_gradient), by_cosines, dependent)
         v_sum = jnp.sum(v)
         is_zero = jnp.abs(v_sum) < max(1e-12, 8 * float(jnp.finfo(gram.dtype).eps))
@@ -260,7 +255,7 @@ def imtl_g() -> Balancer:
 
 def _cosines(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The cosines [T, T] of the gradients, and 1 / ‖g_t‖ [T]; 0 for gradients of 0."""
-    norms = jnp.sqrt(jnp.diagonal(gram))
+    norms = root(jnp.diagonal(gram))
     inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
     return gram * inverse[:, None] * inverse[None], inverse
 

@@ -169,9 +169,7 @@ def test_four_devices_equal_one(name, with_z):
     like = represent(params, x, y) if with_z else params
     extra = (like,) if name == "excess_mtl" else ()
     if with_z and name in ("graddrop", "excess_mtl"):
-        pytest.skip(
-            "each device has the rows of its texts: draws and sums are per device"
-        )
+        pytest.skip("each device draws for its rows; sums over devices are refused")
     state = balancer.init(3, *extra)
     rng = jax.random.key(2)
     one = balancing.value_and_grad(function, balancer, **options)
