@@ -41,9 +41,9 @@ def value_and_grad(
     axis_name: str | None = None,
     has_aux: bool = False,
 ) -> Step:
-    """Returns `step(params, state, *args, rng=None, present=None)`.
+    """Returns `step(params, state, *args, rng=None, present=None, **kwargs)`.
 
-    `losses_fn(params, *args)` returns the losses [T] of any JAX model; with `has_aux` a
+    `losses_fn(params, *args, **kwargs)` returns the losses [T] of any JAX model; with `has_aux` a
     pair of them and anything else. The step returns `((value, aux), gradient, state)`:
     `value` is the objective of a balancer that reads the losses, and for the others the sum
     of the losses; the gradient has the structure of `params`; `state` replaces the old one.
@@ -58,8 +58,8 @@ def value_and_grad(
 
     With `represent` the gradients that are compared are those with respect to a shared
     representation z, which costs T backward passes of the small part after it and one of
-    the encoder. Then `represent(params, *args)` returns z, and `losses_fn(params, z,
-    *args)` the losses. Parameters that are used after z take their gradients as those of a
+    the encoder. Then `represent(params, *args, **kwargs)` returns z, and `losses_fn(params,
+    z, *args, **kwargs)` the losses. Parameters that are used after z take their gradients as those of a
     single task do.
 
     With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
@@ -100,13 +100,14 @@ def value_and_grad(
         *args: Any,
         rng: jax.Array | None = None,
         present: jax.Array | None = None,
+        **kwargs: Any,
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
         checks.floats("params", params)
         params = axes.varying(params, axis_name)
         if represent is None:
             like = params
             losses, pull, outputs = jax.vjp(
-                lambda p: split(losses_fn(p, *args)), params, has_aux=True
+                lambda p: split(losses_fn(p, *args, **kwargs)), params, has_aux=True
             )
             is_shared = None
             if select is not None:
@@ -117,11 +118,14 @@ def value_and_grad(
             if axis_name is not None and balancer.reads is Reads.GRADIENTS:
                 # Each device has the gradients by its own rows of z.
                 checks.no_memory(balancer, state)
-            z, back = jax.vjp(lambda p: represent(p, *args), params)
+            z, back = jax.vjp(lambda p: represent(p, *args, **kwargs), params)
             checks.floats("the representation", z)
             like = z = axes.varying(z, axis_name)
             losses, pull, outputs = jax.vjp(
-                lambda p, z: split(losses_fn(p, z, *args)), params, z, has_aux=True
+                lambda p, z: split(losses_fn(p, z, *args, **kwargs)),
+                params,
+                z,
+                has_aux=True,
             )
             passes = _Passes(pull, back, None, axis_name)
         losses = objectives.mean_over(losses, axis_name)

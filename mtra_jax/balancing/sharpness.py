@@ -198,13 +198,15 @@ def samo_value_and_grad(
         *args: Any,
         rng: jax.Array | None = None,
         present: jax.Array | None = None,
+        **kwargs: Any,
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
         checks.floats("params", params)
         params = axes.varying(params, axis_name)
         flat, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, params))
 
         def losses_of(flat: list[jax.Array]) -> tuple[jax.Array, Any]:
-            return split(losses_fn(jax.tree.unflatten(structure, flat), *args))
+            params = jax.tree.unflatten(structure, flat)
+            return split(losses_fn(params, *args, **kwargs))
 
         losses, pull, outputs = jax.vjp(losses_of, flat, has_aux=True)
         leaves = _leaves(owners, params, len(losses))

@@ -56,15 +56,14 @@ def aligned_value_and_grad(
     """Returns `(params, *args) -> ((value, Aligned), grads)` of log(ℓ(θ) + ℓ(θ + δ)).
 
     `loss_fn(params, *args)` returns a scalar loss, or a pair (loss, aux) of it and
-    anything else. `select(params)` returns a pytree of booleans, or a prefix of one: the
+    anything else; arguments by name are passed on, too. `select(params)` returns a pytree of booleans, or a prefix of one: the
     True leaves are perturbed together, by a step of L2 norm `epsilon`. The logarithm is
     `floored_log` with `floor`: `Aligned.is_floored` reports a total ℓ(θ) + ℓ(θ + δ) at or
     below it, and so at or below 0. `logarithm=False` leaves it out (the ablation "w/o SI").
 
     The cost is two forward and two backward passes. For the second pass every typed key
     (`jax.random.key`) anywhere in `args` is folded with `SECOND_PASS`, so that the passes
-    have different dropout masks. All other arguments, including raw uint32 keys, are the
-    same in both passes.
+    have different dropout masks. All other arguments are the same in both passes.
 
     Inside `pmap` with `axis_name`, `loss_fn` must return the global loss; the gradient
     that yields δ and the returned gradients are averaged over the axis, except for the
@@ -75,6 +74,7 @@ def aligned_value_and_grad(
       ValueError: `epsilon` is negative, `floor` is not positive, the loss is not scalar,
         `loss_fn` returns a tuple other than a pair, or `select` no booleans of the
         structure of `params`.
+      TypeError: an argument is a raw key (uint32[2], as `jax.random.PRNGKey` returns).
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
@@ -86,13 +86,15 @@ def aligned_value_and_grad(
     """
     _check(epsilon, floor)
 
-    def value_and_grad(params: Params, *args: Any) -> tuple[tuple, Params]:
-        (loss, aux), grads = _value_and_grad(loss_fn, params, args)
+    def value_and_grad(
+        params: Params, *args: Any, **kwargs: Any
+    ) -> tuple[tuple, Params]:
+        (loss, aux), grads = _value_and_grad(loss_fn, params, (args, kwargs))
         moved, gradient_norm, delta_norm = _perturb(
             params, grads, select, epsilon, axis_name
         )
         (moved_loss, moved_aux), moved_grads = _value_and_grad(
-            loss_fn, moved, _with_fresh_keys(args)
+            loss_fn, moved, _with_fresh_keys((args, kwargs))
         )
         value, weight, is_floored = _weighed(
             loss + moved_loss, jnp.array(True), floor, logarithm
@@ -130,7 +132,8 @@ def aligned_tasks_value_and_grad(
 
     Returns `(params, present, *args) -> ((value, Aligned), grads)`, where
     `losses_fn(params, *args)` returns the losses [T], or a pair (losses, aux), and
-    `present` [T] bool selects the tasks of the batch. All tasks share one δ, from
+    `present` [T] bool selects the tasks of the batch; the losses of the others are
+    ignored, as long as their derivatives are finite. All tasks share one δ, from
     Σ_t ℓ_t(θ). The weights of the tasks depend on the second forward pass, so the first
     pass has two backward passes, for δ and for the weighted sum: one more than for a
     single task.
@@ -150,15 +153,15 @@ def aligned_tasks_value_and_grad(
     _check(epsilon, floor)
 
     def value_and_grad(
-        params: Params, present: jax.Array, *args: Any
+        params: Params, present: jax.Array, *args: Any, **kwargs: Any
     ) -> tuple[tuple, Params]:
-        losses, pull, aux = _losses_and_pull(losses_fn, params, args)
+        losses, pull, aux = _losses_and_pull(losses_fn, params, (args, kwargs))
         (ascent,) = pull(present.astype(losses.dtype))
         moved, gradient_norm, delta_norm = _perturb(
             params, ascent, select, epsilon, axis_name
         )
         moved_losses, moved_pull, moved_aux = _losses_and_pull(
-            losses_fn, moved, _with_fresh_keys(args)
+            losses_fn, moved, _with_fresh_keys((args, kwargs))
         )
         value, weights, is_floored = _weighed(
             losses + moved_losses, present, floor, logarithm
@@ -218,10 +221,12 @@ def _weighed(
 
 
 def _value_and_grad(
-    loss_fn: Callable, params: Params, args: tuple
+    loss_fn: Callable, params: Params, arguments: tuple[tuple, dict]
 ) -> tuple[tuple[jax.Array, Any], Params]:
+    args, kwargs = arguments
+
     def scalar_loss(params: Params) -> tuple[jax.Array, Any]:
-        loss, aux = _with_aux("loss_fn", loss_fn(params, *args))
+        loss, aux = _with_aux("loss_fn", loss_fn(params, *args, **kwargs))
         loss = masked.as_floats("loss", loss)
         masked.check_ndim("loss", loss, 0)
         return loss, aux
@@ -230,10 +235,12 @@ def _value_and_grad(
 
 
 def _losses_and_pull(
-    losses_fn: Callable, params: Params, args: tuple
+    losses_fn: Callable, params: Params, arguments: tuple[tuple, dict]
 ) -> tuple[jax.Array, Callable, Any]:
+    args, kwargs = arguments
+
     def losses_of(params: Params) -> tuple[jax.Array, Any]:
-        losses, aux = _with_aux("losses_fn", losses_fn(params, *args))
+        losses, aux = _with_aux("losses_fn", losses_fn(params, *args, **kwargs))
         losses = masked.as_floats("losses", losses)
         masked.check_ndim("losses", losses, 1)
         return losses, aux
@@ -266,12 +273,18 @@ def _perturb(
     )
 
 
-def _with_fresh_keys(args: Any) -> Any:
+def _with_fresh_keys(arguments: Any) -> Any:
     def renew(leaf: Any) -> Any:
         dtype = getattr(leaf, "dtype", None)
+        if dtype == jnp.uint32 and leaf.shape == (2,):
+            raise TypeError(
+                "an argument is a raw key, uint32[2], with which both passes would have "
+                "the same dropout; pass `jax.random.key(seed)`, or "
+                "`jax.random.wrap_key_data(key)`."
+            )
         if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
             return leaf
         fold = jax.vmap(lambda key: jax.random.fold_in(key, SECOND_PASS))
         return fold(leaf.reshape(-1)).reshape(leaf.shape)
 
-    return jax.tree.map(renew, args)
+    return jax.tree.map(renew, arguments)

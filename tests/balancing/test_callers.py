@@ -329,6 +329,29 @@ def test_a_step_has_derivatives(name, present):
     )
 
 
+@pytest.mark.parametrize(
+    "transform", [balancing.value_and_grad, balancing.samo_value_and_grad]
+)
+def test_arguments_by_name_are_passed_on(transform):
+    def losses_fn(params, *, scale):
+        return scale * jnp.stack([params**2, (params - 1) ** 2])
+
+    balancer, rng = balancing.ew("sum"), jax.random.key(0)
+    step = transform(losses_fn, balancer)
+    (_, aux), _, _ = step(jnp.array(3.0), balancing.State(), rng=rng, scale=2.0)
+    np.testing.assert_array_equal(aux.losses, [18.0, 8.0])
+
+
+def test_names_are_passed_on_to_both_parts_of_a_model():
+    step = balancing.value_and_grad(
+        lambda params, z, *, shift: jnp.stack([z + shift, z - shift]),
+        balancing.mgda(),
+        represent=lambda params, *, shift: params * shift,
+    )
+    (_, aux), _, _ = step(jnp.array(3.0), balancing.State(), shift=2.0)
+    np.testing.assert_array_equal(aux.losses, [8.0, 4.0])
+
+
 def test_what_is_no_balancer_is_refused_before_a_step():
     def losses_fn(params):
         return jnp.stack([params**2, (params - 1) ** 2])

@@ -122,6 +122,31 @@ class TestKeys:
     def test_same_keys_same_numbers(self, keys):
         np.testing.assert_array_equal(self.passes(keys), self.passes(keys))
 
+    def test_keys_by_name_differ_too_and_other_names_are_passed_on(self, keys):
+        def loss_fn(params, *, key, train):
+            return jnp.sum(params), (jax.random.uniform(key), train)
+
+        aligned = objectives.aligned_value_and_grad(
+            loss_fn, epsilon=0.1, select=lambda params: True
+        )
+        key = jax.random.key(4)
+        (_, passes), _ = aligned(jnp.ones(2), key=key, train=True)
+        assert passes.aux[0] == jax.random.uniform(key)
+        assert passes.perturbed_aux[0] != passes.aux[0]
+        assert passes.aux[1] is passes.perturbed_aux[1] is True
+
+    @pytest.mark.parametrize("jitted", [False, True])
+    def test_a_raw_key_is_refused(self, jitted):
+        aligned = objectives.aligned_value_and_grad(
+            lambda params, key: jnp.sum(params) + jax.random.uniform(key),
+            epsilon=0.1,
+            select=lambda params: True,
+        )
+        with pytest.raises(TypeError, match=r"raw key.*jax\.random\.wrap_key_data"):
+            (jax.jit(aligned) if jitted else aligned)(
+                jnp.ones(2), jax.random.PRNGKey(0)
+            )
+
     def test_keys_keep_their_implementation(self):
         first, second = self.passes({"dropout": jax.random.key(0, impl="rbg")})
         assert first != second
