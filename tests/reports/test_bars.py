@@ -82,6 +82,19 @@ def test_a_log_gets_a_line_every_five_seconds(clock):
     assert not tables
 
 
+def test_the_rate_is_that_of_the_last_twenty_seconds(clock):
+    written = []
+    lines = bars.TrainingLines(
+        TASKS, total=99, epochs=1, say=written.append, write=written.append
+    )
+    for step, seconds in enumerate([60.0, *[5.0] * 5], start=1):  # the first compiles
+        clock.now += seconds
+        lines.step(step, 1, {}, 30)
+    rates = [line.split(", ")[2] for line in written]
+    expected = [f"{rate:.0f} examples/s" for rate in (0.5, 0.92, 1.29, 1.6, 6, 6)]
+    assert rates == expected
+
+
 def test_the_rate_leaves_validations_out(clock):
     written, tables = [], []
     lines = bars.TrainingLines(

@@ -1,5 +1,6 @@
 """Steps, batches and runs -> bars on a terminal, or short lines in a log."""
 
+import collections
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from mtra_jax.tasks import Task
 
 LINE_SECONDS = 5.0
 """Minimum time between two lines of a log."""
+RECENT_SECONDS = 20.0
+"""Time that the rate of a training run covers; more where one step takes longer."""
 
 
 class TrainingView(Protocol):
@@ -157,21 +160,33 @@ def _distinct_lengths(names: Sequence[str]) -> dict[str, int]:
 
 
 class _Pace:
-    """Examples per second of training, without the time of validations."""
+    """Examples per second of the last `RECENT_SECONDS` of training.
+
+    The first steps compile, and would lower a mean over the whole run for a long time. The
+    time of validations is left out.
+    """
 
     def __init__(self) -> None:
-        self._started = self._last_step = time.monotonic()
-        self._examples = 0
+        self._last_step = time.monotonic()
+        self._steps: collections.deque[tuple[float, int]] = collections.deque()
+        self._seconds, self._examples = 0.0, 0  # of all `_steps`
 
     def step(self, examples: int) -> float:
         """Counts the examples of a step, and returns the rate."""
+        now = time.monotonic()
+        seconds, self._last_step = now - self._last_step, now
+        self._steps.append((seconds, examples))
+        self._seconds += seconds
         self._examples += examples
-        self._last_step = time.monotonic()
-        return self._examples / max(self._last_step - self._started, 1e-9)
+        while self._seconds - self._steps[0][0] >= RECENT_SECONDS:
+            seconds, examples = self._steps.popleft()
+            self._seconds -= seconds
+            self._examples -= examples
+        return self._examples / max(self._seconds, 1e-9)
 
     def leave_out(self) -> None:
         """Excludes the time since the last step from the rate."""
-        self._started += time.monotonic() - self._last_step
+        self._last_step = time.monotonic()
 
 
 class _Losses:
