@@ -1,11 +1,12 @@
 """The directory of a run, or of an exported model -> a `Model`, or a `Predictor`."""
 
 import os
+import warnings
 from pathlib import Path
 
 from mtra_jax import config as configs
 from mtra_jax.api.model import Model
-from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.errors import InputError, caller_level, did_you_mean, shown
 from mtra_jax.exports import reading
 from mtra_jax.runs.directory import best_model, layout, tasks_json
 from mtra_jax.runs.directory.best_model import Saved
@@ -31,7 +32,13 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     saved = _saved(path, cache_dir)
     if reading.is_export(path):
         return Model(saved, reading.read_results(path), names_data=False)
-    return Model(saved, layout.read_results(path))
+    results = layout.read_results(path)
+    if results is None:
+        warnings.warn(
+            f"{path}: not finished; this is the model of the best epoch so far",
+            stacklevel=caller_level(),
+        )
+    return Model(saved, results)
 
 
 def load_predictor(

@@ -43,13 +43,13 @@ def value_and_grad(
 ) -> Step:
     """Returns `step(params, state, *args, rng=None, present=None, **kwargs)`.
 
-    `losses_fn(params, *args, **kwargs)` returns the losses [T] of any JAX model; with `has_aux` a
-    pair of them and anything else. The step returns `((value, aux), gradient, state)`:
-    `value` is the objective of a balancer that reads the losses, and for the others the sum
-    of the losses; the gradient has the structure of `params`; `state` replaces the old one.
-    `present`: bool [T], all tasks by default; the losses of absent tasks are ignored, as
-    long as their derivatives are finite. Numbers that the balancer learns are in
-    `state.learned`, and their gradient is in `aux.learned`.
+    `losses_fn(params, *args, **kwargs)` returns the losses [T] of any JAX model; with
+    `has_aux` a pair of them and anything else. The step returns `((value, aux), gradient,
+    state)`: `value` is the objective of a balancer that reads the losses, and for the
+    others the sum of the losses; the gradient has the structure of `params`; `state`
+    replaces the old one. `present`: bool [T], all tasks by default; the losses of absent
+    tasks are ignored, as long as their derivatives are finite. Numbers that the balancer
+    learns are in `state.learned`, and their gradient is in `aux.learned`.
 
     `select(params)` returns a tree of booleans, or a prefix of one, True for the parameters
     that all tasks share. Balancers that read gradients then compare those alone; each other
@@ -59,8 +59,8 @@ def value_and_grad(
     With `represent` the gradients that are compared are those with respect to a shared
     representation z, which costs T backward passes of the small part after it and one of
     the encoder. Then `represent(params, *args, **kwargs)` returns z, and `losses_fn(params,
-    z, *args, **kwargs)` the losses. Parameters that are used after z take their gradients as those of a
-    single task do.
+    z, *args, **kwargs)` the losses. Parameters that are used after z take their gradients
+    as those of a single task do.
 
     With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
     of the global batch: the mean over the devices is taken before anything that is not

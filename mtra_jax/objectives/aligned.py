@@ -55,11 +55,12 @@ def aligned_value_and_grad(
 ) -> Callable[..., tuple[tuple[jax.Array, Aligned], Params]]:
     """Returns `(params, *args) -> ((value, Aligned), grads)` of log(ℓ(θ) + ℓ(θ + δ)).
 
-    `loss_fn(params, *args)` returns a scalar loss, or a pair (loss, aux) of it and
-    anything else; arguments by name are passed on, too. `select(params)` returns a pytree of booleans, or a prefix of one: the
-    True leaves are perturbed together, by a step of L2 norm `epsilon`. The logarithm is
-    `floored_log` with `floor`: `Aligned.is_floored` reports a total ℓ(θ) + ℓ(θ + δ) at or
-    below it, and so at or below 0. `logarithm=False` leaves it out (the ablation "w/o SI").
+    `loss_fn(params, *args)` returns a scalar loss, or a pair (loss, aux) of it and anything
+    else; arguments by name are passed on, too. `select(params)` returns a pytree of
+    booleans, or a prefix of one: the True leaves are perturbed together, by a step of L2
+    norm `epsilon`. The logarithm is `floored_log` with `floor`: `Aligned.is_floored`
+    reports a total ℓ(θ) + ℓ(θ + δ) at or below it, and so at or below 0. `logarithm=False`
+    leaves it out (the ablation "w/o SI").
 
     The cost is two forward and two backward passes. For the second pass every typed key
     (`jax.random.key`) anywhere in `args` is folded with `SECOND_PASS`, so that the passes

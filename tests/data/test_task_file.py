@@ -528,10 +528,14 @@ def test_a_label_that_looks_misspelt_is_named(tmp_path):
         ('kind = "multi_label"\n', ["a", "b", "a;b"], ["t", "a;b", '";"']),
         ('kind = "multi_label"\nlabel_separator = ";"\n', ["a", "b", "a;b"], []),
         ('kind = "multi_label"\n', ["a", "b", "and/or"], []),
+        ("", ["1", "01", "2"], ["class 01", "20", "did you mean 1?"]),
+        ("", [f"{n / 4}" for n in range(12)], ["12 classes", 'kind = "regression"']),
+        ("", [f"{n / 4}" for n in range(10)], []),
+        ("", [str(n) for n in range(12)], []),
     ],
 )
 def test_labels_that_may_be_none_or_several_are_named(kind, labels, parts, tmp_path):
-    rows = "".join(f"{n},{labels[n % 3]}\n" for n in range(60))
+    rows = "".join(f"{n},{labels[n % len(labels)]}\n" for n in range(60))
     toml = f"[t]\n{kind}{FILES}"
     path = write(tmp_path, tasks_toml=toml, t_csv=f"text,label\n{rows}")
     with warnings.catch_warnings(record=True) as record:
@@ -540,6 +544,13 @@ def test_labels_that_may_be_none_or_several_are_named(kind, labels, parts, tmp_p
     assert len(record) == bool(parts)
     if parts:
         assert_mentions(record[0].message, f"{path}:1", *parts)
+
+
+def test_a_split_without_files_and_training_files_is_the_one_that_is_named(tmp_path):
+    path = write(tmp_path, tasks_toml='[t]\nfiles = { test = "t.csv" }\n', t_csv=CSV)
+    task = Task("t", "t", "classification", ("x", "y"), ("accuracy",))
+    with pytest.raises(InputError, match=f"^{path}:1: t: no files of validation$"):
+        task_file.read(path, Benchmark("own", (task,)), ["validation"])
 
 
 def test_two_unicode_forms_of_a_label_are_one_class(tmp_path):

@@ -44,6 +44,11 @@ def warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
         "missing value? labels = [...] makes it an error"
         for name in spelling.missing_values(counts)
     ]
+    if task.is_classification and spelling.are_measurements(counts):
+        doubts.append(
+            f'the {len(counts)} classes of {task.name} are numbers; kind = "regression" '
+            "predicts numbers"
+        )
     separator = "" if entry.columns.separator else spelling.separator_in(counts)
     if separator and task.kind == "multi_label":
         doubts.append(
@@ -53,7 +58,8 @@ def warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
         )
     for doubt in doubts:
         warnings.warn(f"{entry.place}: {doubt}", stacklevel=caller_level())
-    for name, other in itertools.islice(spelling.suspects(counts), _MOST_WARNINGS):
+    pairs = itertools.chain(spelling.same_numbers(counts), spelling.suspects(counts))
+    for name, other in itertools.islice(pairs, _MOST_WARNINGS):
         plural = "" if counts[name] == 1 else "s"
         warnings.warn(
             f"{entry.place}: {what} {name} of {task.name} has {counts[name]} training "

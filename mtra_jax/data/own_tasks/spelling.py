@@ -1,11 +1,14 @@
-"""Names of labels -> those that look like misspellings, lists, or missing values."""
+"""Names of labels -> those that look misspelt, missing, or like numbers or lists."""
 
 import collections
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
+from mtra_jax.data.table_files import cells
+
 _MOST_LABELS = 200  # all pairs of them are compared
 _TIMES = 10
+_FEW_CLASSES = 10
 _MISSING = ("nan", "n/a", "#n/a", "null")
 _SEPARATORS = ";|/"
 
@@ -36,6 +39,21 @@ def suspects(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
             yield name, candidates[0]
 
 
+def same_numbers(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Yields pairs (label, more frequent label) that are one number, the rarest first.
+
+    >>> list(same_numbers({"1": 9, "01": 2, "+1": 3, "2": 5}))
+    [('01', '1'), ('+1', '1')]
+    """
+    groups = collections.defaultdict(list)
+    for name in counts:
+        if (value := cells.value_of(name)) is not None:
+            groups[value].append(name)
+    for names in groups.values():
+        *rare, most = sorted(names, key=lambda name: counts[name])
+        yield from ((name, most) for name in rare)
+
+
 def missing_values(names: Iterable[str]) -> list[str]:
     """The names that tables write in place of a missing value.
 
@@ -43,6 +61,19 @@ def missing_values(names: Iterable[str]) -> list[str]:
     ['NaN']
     """
     return [name for name in names if name.casefold() in _MISSING]
+
+
+def are_measurements(names: Iterable[str]) -> bool:
+    """Whether the names are numbers, more than ten, and some have a fraction.
+
+    >>> are_measurements(f"{n / 8}" for n in range(20)), are_measurements(["1", "2.5"])
+    (True, False)
+    """
+    values = [cells.value_of(name) for name in names]
+    is_number = len(values) > _FEW_CLASSES and None not in values
+    return is_number and any(
+        value != int(value) for value in values if value is not None
+    )
 
 
 def separator_in(names: Iterable[str]) -> str:

@@ -159,8 +159,11 @@ def _read(
     """The task with its labels, which are `task`'s if it is given, and its `splits`."""
     source = _source(entry)
     missing = [split for split in entry.shares if not source.has(split)]
-    needs_train = "train" in splits or any(split in missing for split in splits)
-    wanted = [split for split in splits if split not in missing and split != "train"]
+    cut = [split for split in splits if split in missing]
+    needs_train = "train" in splits or bool(cut)
+    wanted = [split for split in splits if split not in (*missing, "train")]
+    if cut and entry.files and "train" not in (*entry.files, *splits):
+        raise InputError(f"{entry.place}: {entry.task.name}: no files of {cut[0]}")
     read = {split: list(source.read(split)) for split in wanted}
     labels = task.labels if task else source.labels
     if needs_train or not labels:

@@ -88,7 +88,17 @@ def class_name(cell: Any, column: str, place: str) -> str:
         )
     check_name(name, f"{place}: {column}")
     integer = _INTEGER.fullmatch(name)
-    return integer[1] if integer else name
+    name = integer[1] if integer else name
+    return "0" if name == "-0" else name  # as the number -0.0 is
+
+
+def value_of(text: str) -> decimal.Decimal | None:
+    """The number that a text is; None if it is no number.
+
+    >>> value_of("+1.50"), value_of("1_0")
+    (Decimal('1.50'), None)
+    """
+    return decimal.Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
 def number(cell: Any, column: str, place: str) -> float:
