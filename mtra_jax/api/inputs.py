@@ -230,6 +230,7 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
         if task.name in names:
             raise InputError(f"tasks: {task.name} is there twice; expected other names")
         names.add(task.name)
+        task_entries.check_different(sorted(names), lambda name: "tasks: ")
         if not isinstance(task.title, str):
             raise InputError(
                 f"task {task.name}: title {shown(task.title)}; expected a text"

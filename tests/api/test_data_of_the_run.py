@@ -114,6 +114,8 @@ def test_predictions_of_a_run_that_has_not_finished_say_so(of_file, tmp_path, ca
         "",
         f"{stopped}: not finished; these are predictions of the best epoch so far\n",
     ]
+    with pytest.warns(UserWarning, match="not finished; this is the model of the best"):
+        assert mtra_jax.load(stopped, cache_dir="").results is None
 
 
 def test_a_directory_of_benchmarks_is_not_for_own_tasks(of_file):

@@ -553,6 +553,14 @@ def test_a_split_without_files_and_training_files_is_the_one_that_is_named(tmp_p
         task_file.read(path, Benchmark("own", (task,)), ["validation"])
 
 
+def test_names_that_differ_in_case_alone_are_refused(tmp_path):
+    path = write(tmp_path, tasks_toml=f"[mood]\n{FILES}\n[Mood]\n{FILES}", t_csv=CSV)
+    with pytest.raises(InputError) as error:
+        task_file.load(path)
+    line = (tmp_path / "tasks.toml").read_text().splitlines().index("[Mood]") + 1
+    assert_mentions(error.value, f"{path}:{line}", "mood", "Mood", "case")
+
+
 def test_two_unicode_forms_of_a_label_are_one_class(tmp_path):
     forms = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
     rows = "".join(f"{n},{[*forms, 'tea'][n % 3]}\n" for n in range(60))

@@ -31,7 +31,7 @@ that is written down is cut from train even if the data set has such a split.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -110,10 +110,27 @@ def read(path: str | Path) -> dict[str, Entry]:
     text, values = toml_tables.read(path)
     if not values:
         raise InputError(f"{path}: no task; expected a table [NAME] for each task")
-    return {
+    entries = {
         name: _entry(Table(path, text, name, _checked(path, text, name, table)))
         for name, table in values.items()
     }
+    check_different(entries, lambda name: f"{toml_tables.place(path, text, name)}: ")
+    return entries
+
+
+def check_different(names: Iterable[str], where: Callable[[str], str]) -> None:
+    """Raises InputError if two names are one file on a disk that ignores case.
+
+    `where(name)` begins the message.
+    """
+    lower: dict[str, str] = {}
+    for name in names:
+        other = lower.setdefault(name.lower(), name)
+        if other != name:
+            raise InputError(
+                f"{where(name)}the names {other} and {name} differ in case alone; some "
+                "disks have one file for both"
+            )
 
 
 def check_task_name(name: object, what: str) -> None:

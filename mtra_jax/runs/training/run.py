@@ -41,6 +41,9 @@ from mtra_jax.runs.training.preparation import Prepared
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train.devices import replicate
 
+RATE_OF_PRETRAINED = 1e-4
+"""Rates up to this one are for pretrained encoders."""
+
 WatchOf = Callable[[Prepared, loop.Progress], interfaces.Callbacks]
 """(a prepared run, its progress) -> the callbacks of its training."""
 
@@ -160,7 +163,7 @@ def _fit_and_score(
             state = replicate(run.state, prepared.devices, prepared.mapping)
             run = run._replace(state=state)
             watch = watch_of(prepared, progress)
-            for line in damages:
+            for line in (*damages, *_doubts(config)):
                 watch.say(line)
             log = _open_log(config, directory, progress.step, watch)
             logging.callback(log.close)
@@ -169,6 +172,17 @@ def _fit_and_score(
         scored = results.finish(directory, prepared, params, progress, bar, log)
     benchmark = targets.with_thresholds(run.benchmark, scored["thresholds"])
     return Outcome(benchmark, scored)
+
+
+def _doubts(config: ConfigDict) -> list[str]:
+    """A line if a new encoder has a rate that is meant for a pretrained one."""
+    rate = config.learning_rate
+    if config.backbone.path or config.warm_start or rate > RATE_OF_PRETRAINED:
+        return []
+    return [
+        f"a new encoder hardly learns at learning_rate {rate:g}; try 2e-3, as the presets "
+        "of new encoders have it"
+    ]
 
 
 def _check_prepared(directory: Path, prepared: Prepared) -> None:

@@ -12,6 +12,7 @@ from mtra_jax.data.tokenizing import tokens
 from mtra_jax.reports.progress import bars, label_counts
 from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.training import display, preparation, selection
+from mtra_jax.runs.training import run as training
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import evaluate
@@ -177,3 +178,20 @@ def test_bars_are_for_terminals(is_terminal, kind, monkeypatch):
     view.watch(PREPARED, Progress())
     assert type(view._view) is kind
     view.close()
+
+
+@pytest.mark.parametrize(
+    ("preset", "rate", "is_said"),
+    [
+        ("new_synthetic", "2e-3", False),
+        ("new_synthetic", "5e-5", True),
+        ("minilm_synthetic", "5e-5", False),
+    ],
+)
+def test_a_new_encoder_with_the_rate_of_a_pretrained_one_is_named(
+    preset, rate, is_said
+):
+    config = configs.load(f"configs/mtra.py:{preset}", [("learning_rate", rate)])
+    lines = training._doubts(config)
+    assert len(lines) == is_said
+    assert all("learning_rate 5e-05; try 2e-3" in line for line in lines)
