@@ -49,13 +49,32 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     'did you mean emotion?'
     >>> did_you_mean("xyz", ["emotion", "irony"])
     'known: emotion, irony'
+
+    Names with a dot are compared to those of their group, and initials to whole names.
+
+    >>> did_you_mean("method.beta", ["method.name", "learning_rate"])
+    'known: method.name'
+    >>> did_you_mean("lr", ["method.name", "learning_rate"])
+    'did you mean learning_rate?'
     """
     choices = list(choices)
+    head, dot, tail = name.rpartition(".")
+    group = [choice for choice in choices if dot and choice.startswith(head + dot)]
+    choices = group or choices
+    whole = {choice.removeprefix(head + dot): choice for choice in choices}
     # The time of a comparison grows with the length, and names are short.
-    near = difflib.get_close_matches(name[:_LONGEST_NAME], choices, n=3, cutoff=0.6)
+    wanted = (tail if group else name)[:_LONGEST_NAME]
+    near = [whole[x] for x in difflib.get_close_matches(wanted, whole, n=3, cutoff=0.6)]
+    near = near or [
+        choice for choice in choices if len(name) > 1 and _initials(choice) == name
+    ]
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(choices)}"
+
+
+def _initials(name: str) -> str:
+    return "".join(part[:1] for part in name.split("_"))
 
 
 def expected_one(what: str, name: str, choices: Iterable[str]) -> str:

@@ -316,6 +316,8 @@ def test_config_explains_a_key(monkeypatch, capsys, key, parts):
         ("batchsize", "unknown key batchsize; did you mean batch_size?"),
         ("method.mtar", "unknown key method.mtar; did you mean method.mtra"),
         ("method.espilon", "unknown key method.espilon; did you mean method.epsilon"),
+        ("mtra", "unknown key mtra; did you mean method.mtra?"),
+        ("beta", "unknown key beta; did you mean method.beta?"),
         ("nonsense", "unknown key nonsense; `mtra-jax config` lists them\n"),
     ],
 )

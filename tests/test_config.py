@@ -290,6 +290,12 @@ def test_the_same_method_keeps_the_values_of_the_preset():
             [("method.epsilom", "1")],
             "unknown key --config.method.epsilom; did you mean method.epsilon",
         ),
+        (
+            [("method.name", "ew"), ("method.beta", "2")],
+            "unknown key --config.method.beta; known: method.name, method.reduction, "
+            "method.weights",
+        ),
+        ([("lr", "1")], "unknown key --config.lr; did you mean learning_rate?"),
         ([("data", "x")], "unknown key --config.data; did you mean data.dir?"),
         ([("method.name", "mtr")], "unknown method 'mtr'; did you mean mtra?"),
         (

@@ -26,7 +26,7 @@ Lines = dict[str, list[dict[str, Any]]]
 def main(arguments: Sequence[str]) -> None:
     """Prints the table."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="NAME=WORKDIR")
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]WORKDIR")
     # No defaults: those that are given do not go with --epochs or --curves.
     choices = ("validation", "test")
     parser.add_argument("--split", choices=choices, help="default: test")
@@ -56,7 +56,9 @@ def _runs(arguments: Sequence[str]) -> dict[str, Path]:
     runs: dict[str, Path] = {}
     for run in arguments:
         name, has_path, path = run.partition("=")
-        if not has_path or not name:
+        if not has_path:
+            name, path = Path(run).name, run
+        if not name:
             raise InputError(f"{run}: expected NAME=WORKDIR")
         check_name(name, "name")
         if name in runs:

@@ -94,6 +94,16 @@ def show(capsys, runs, *flags):
     return capsys.readouterr().out
 
 
+def test_a_run_without_a_name_has_that_of_its_directory(tmp_path, config, capsys):
+    config.data.limit = 10
+    runs = {name: tmp_path / name for name in ("first", "second")}
+    for number, path in enumerate(runs.values()):
+        finished(path, config, number)
+    expected = show(capsys, runs)
+    table.main([*map(str, runs.values())])
+    assert capsys.readouterr().out == expected
+
+
 @pytest.mark.parametrize("limit", [0, 10])
 def test_predictions_and_labels_are_those_of_the_runs(tmp_path, config, limit):
     config.data.limit = limit
