@@ -68,6 +68,9 @@ def train(
     of compiled programs stays set for the process, except with
     `data={"cache_dir": ""}`. After training all compiled functions of the process are
     dropped (`jax.clear_caches`); your own ones are compiled again at their next call.
+    Where JAX's CUDA plugin is installed and no device is in use yet, `XLA_FLAGS` of the
+    process turn off Triton's matrix products, unless they name these: cuBLAS's compile
+    faster.
     A process trains one run at a time: a call from a second thread is refused.
 
     Raises:

@@ -282,22 +282,20 @@ def _aligned(rule: AlignedPasses, inputs: StepInputs, *, one_task: bool) -> Grad
         losses, terms = per_task(params, rngs)
         return task_losses.total(losses, present), terms
 
-    transform = (
-        objectives.aligned_value_and_grad
-        if one_task
-        else objectives.aligned_tasks_value_and_grad
-    )
-    arguments = (rngs,) if one_task else (present, rngs)
-    aligned = transform(
-        summed if one_task else per_task,
-        epsilon=rule.epsilon,
-        select=word_embeddings,
-        floor=rule.floor,
-        logarithm=rule.logarithm,
-        axis_name=axis_name,
-        averaged=layers if in_pieces else nothing,
-    )
-    (value, passes), grads = aligned(params, *arguments)
+    options: dict[str, Any] = {
+        "epsilon": rule.epsilon,
+        "select": word_embeddings,
+        "floor": rule.floor,
+        "logarithm": rule.logarithm,
+        "axis_name": axis_name,
+        "averaged": layers if in_pieces else nothing,
+    }
+    if one_task:
+        step = objectives.aligned_value_and_grad(summed, **options)
+        (value, passes), grads = step(params, rngs)
+    else:
+        step = objectives.aligned_tasks_value_and_grad(per_task, **options)
+        (value, passes), grads = step(params, present, rngs)
     # [T] in both cases: with one task the aligned gradient returns that task's scalars.
     losses, perturbed, weights = (
         jnp.where(present, x, 0)
