@@ -72,7 +72,7 @@ def are_measurements(names: Iterable[str]) -> bool:
     values = [cells.value_of(name) for name in names]
     is_number = len(values) > _FEW_CLASSES and None not in values
     return is_number and any(
-        value != int(value) for value in values if value is not None
+        x != x.to_integral_value() for x in values if x is not None
     )
 
 

@@ -93,12 +93,15 @@ def class_name(cell: Any, column: str, place: str) -> str:
 
 
 def value_of(text: str) -> decimal.Decimal | None:
-    """The number that a text is; None if it is no number.
+    """The number that a text is; None if it is no number, or its exponent is too long.
 
     >>> value_of("+1.50"), value_of("1_0")
     (Decimal('1.50'), None)
     """
-    return decimal.Decimal(text) if _NUMBER.fullmatch(text) else None
+    try:
+        return decimal.Decimal(text) if _NUMBER.fullmatch(text) else None
+    except decimal.InvalidOperation:
+        return None
 
 
 def number(cell: Any, column: str, place: str) -> float:
