@@ -1,5 +1,6 @@
 """A user's Python file -> the result of one of its functions, or the line at fault."""
 
+import importlib.machinery
 import importlib.util
 import os
 import traceback
@@ -19,14 +20,21 @@ def execute(path: str) -> ModuleType:
     # Unlike `Path.is_file`, this returns False for impossible names.
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such configuration file")
-    spec = importlib.util.spec_from_file_location(
-        "mtra_jax_preset", os.path.abspath(path)
-    )
-    if spec is None or spec.loader is None:
+    if not path.endswith(".py"):
         raise InputError(f"{path}: not a Python file")
+    loader = _Uncached("mtra_jax_preset", os.path.abspath(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None  # it is None only for a loader without a module
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
+
+
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Leaves no compiled module beside the user's file."""
+
+    def set_data(self, *args: Any, **options: Any) -> None:
+        """Is called with the compiled module."""
 
 
 def call(

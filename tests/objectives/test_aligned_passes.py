@@ -45,7 +45,7 @@ class TestWhatTheLossFunctionGets:
     def test_other_arguments_are_the_same_in_both_passes(self):
         args = (
             jnp.arange(6).reshape(2, 3),
-            {"raw": jnp.array([7, 9], jnp.uint32), "none": None, "rate": 0.25},
+            {"words": jnp.array([7, 9, 8], jnp.uint32), "none": None, "rate": 0.25},
             (jnp.array([True, False]), 3),
         )
         (_, passes), _ = uncompiled(lambda params, *args: (jnp.sum(params**2), args))(
