@@ -13,10 +13,7 @@ from mtra_jax.runs.training import loop, preparation
 from mtra_jax.tasks import OWN
 
 CACHE = "jax_compilation_cache_dir"  # a setting that JAX does not declare
-COMPILING = (
-    "compiling the step (once per shape{}); XLA may say 'Very slow compile?', which is no "
-    "error"
-)
+COMPILING = "compiling the step (once for {}{}); XLA may say 'Very slow compile?', which is no error"
 
 
 class Display:
@@ -94,9 +91,10 @@ class Display:
             self._say(f"continuing at step {at.step}")
         if not at.is_over(run.schedule):
             is_cached = getattr(jax.config, CACHE) is not None
-            self._say(
-                COMPILING.format("; cached for the next run" if is_cached else "")
-            )
+            count = len(run.train.shapes)
+            shapes = "its shape" if count == 1 else f"each of {count} shapes"
+            cached = "; cached for the next run" if is_cached else ""
+            self._say(COMPILING.format(shapes, cached))
 
     def _open(self, run: loop.Run, step: int) -> bars.TrainingView:
         tasks, schedule = run.benchmark.tasks, run.schedule

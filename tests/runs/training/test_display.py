@@ -28,7 +28,7 @@ PREPARED = SimpleNamespace(
     run=SimpleNamespace(
         schedule=SimpleNamespace(steps_per_epoch=4, epochs=3, patience=3),
         benchmark=BENCHMARKS["synthetic"].select(["irony", "stance"]),
-        train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10))),
+        train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10)), shapes=[1, 2]),
         selection=selection.Selection(),
     ),
     examples={"irony": splits([0, 1]), "stance": splits([0, 1, 2])},
@@ -57,7 +57,7 @@ def test_a_log_gets_the_sizes_lines_and_a_table_an_epoch(capsys):
         "training examples: irony 20, stance 10; 4 steps an epoch",
         "continuing at step 8",
     ]
-    assert lines[2].startswith("compiling the step (once per shape")
+    assert lines[2].startswith("compiling the step (once for each of 2 shapes")
     assert lines[3].endswith("50.00   loss 0.2500, best loss so far")
     assert capsys.readouterr().err.startswith("step 9/12, epoch 1/3, ")
     assert list(callbacks.bar(iter("ab"), 2)) == ["a", "b"]
@@ -151,7 +151,7 @@ def test_a_wait_for_the_compiler_is_announced(directory, cached, monkeypatch):
     monkeypatch.setattr(jax, "config", settings)
     lines, _ = watch()
     assert lines[1] == (
-        f"compiling the step (once per shape{cached}); "
+        f"compiling the step (once for each of 2 shapes{cached}); "
         "XLA may say 'Very slow compile?', which is no error"
     )
 
