@@ -677,7 +677,7 @@ BAD_JSON = {
     '{"text": "a", "label": null}': ["label", "None", "expected a label"],
     '{"text": "a", "label": NaN}': ["label", "nan", "expected a label"],
     '{"text": "a", "label": 1e999}': ["label", "inf", "expected a label"],
-    '{"text": "a", "label": [1]}': ["label", "[1]", "expected a label"],
+    '{"text": "a", "label": [1]}': ["label", "[1]", "expected a label", "multi_label"],
     '{"text": "a", "label": {"b": 1}}': ["label", "{'b': 1}", "expected a label"],
     '{"text": "a", "label": ""}': ["label is empty"],
 }
@@ -723,7 +723,7 @@ BAD_TOML = [
     ("", ["", "no task", "[NAME]"]),
     ("# nothing\n", ["", "no task"]),
     ("[t]\ntext =\n", [":2", "Invalid value"]),
-    ("[t]\n[t]\n", [":2", "Cannot declare"]),
+    ("[t]\n[t]\n", [":2", "two tables [t]"]),
     ("[t]\nseed = 1\nseed = 2\n", [":3", "Cannot overwrite"]),
     ("[t]\nseed = [", [":2", "Invalid value"]),
     ("seed = 1\n[t]\n", [":1", "seed is 1", "[NAME]"]),

@@ -57,6 +57,11 @@ def of_row(row: Row, kind: Kind, columns: Columns) -> Labelled:
     pairs = list(zip(columns.label, values, strict=True))
     label: str | list[float] | list[str]
     if kind == "classification":
+        if isinstance(values[0], list):
+            raise InputError(
+                f"{row.place}: {columns.label[0]} {shown(values[0])}; expected a label; "
+                'kind = "multi_label" takes lists of them'
+            )
         label = cells.class_name(values[0], columns.label[0], row.place)
     elif kind == "regression":
         label = [cells.number(value, name, row.place) for name, value in pairs]

@@ -10,6 +10,7 @@ from mtra_jax import files
 from mtra_jax.errors import InputError, did_you_mean, shown
 
 _LOCATION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_TWICE = re.compile(r"Cannot declare \('([^']*)',\) twice")  # as tomllib says it
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -28,7 +29,10 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
         message = str(error)
         location = _LOCATION.search(message)
         line = location[1] if location and location[1] else text.count("\n") + 1
-        raise InputError(f"{path}:{line}: {_LOCATION.sub('', message)}") from None
+        reason = _TWICE.sub(
+            r"two tables [\1]; expected one", _LOCATION.sub("", message)
+        )
+        raise InputError(f"{path}:{line}: {reason}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not TOML that can be read: {error}") from None
 
