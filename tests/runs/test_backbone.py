@@ -105,7 +105,7 @@ def lines_at_start(backbone):
     run = SimpleNamespace(
         schedule=SimpleNamespace(steps_per_epoch=1, epochs=1, patience=1),
         benchmark=BENCHMARKS["tweeteval"].select(["irony"]),
-        train=SimpleNamespace(corpus=SimpleNamespace(sizes=(2,))),
+        train=SimpleNamespace(corpus=SimpleNamespace(sizes=(2,)), shapes=[1]),
         selection=selection.Selection(),
     )
     lines = []
