@@ -8,6 +8,8 @@ INSTALL = $(BIN)/pip install --quiet --constraint constraints.txt --editable
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 SLOW = processes or hostile or slow or nightly or benchmark
 
+# Set-ups share one environment.
+.NOTPARALLEL:
 .PHONY: train figures test test-slow test-all nightly oracle lint clean
 
 $(BIN)/pip:

@@ -50,27 +50,29 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     >>> did_you_mean("xyz", ["emotion", "irony"])
     'known: emotion, irony'
 
-    Names with a dot are compared to those of their group, and initials to whole names.
+    Names with a dot are compared to those of their group first, and initials to whole
+    names.
 
     >>> did_you_mean("method.beta", ["method.name", "learning_rate"])
     'known: method.name'
     >>> did_you_mean("lr", ["method.name", "learning_rate"])
     'did you mean learning_rate?'
+    >>> did_you_mean("method.learning_rate", ["method.name", "learning_rate"])
+    'did you mean learning_rate?'
     """
     choices = list(choices)
     head, dot, tail = name.rpartition(".")
     group = [choice for choice in choices if dot and choice.startswith(head + dot)]
-    choices = group or choices
-    whole = {choice.removeprefix(head + dot): choice for choice in choices}
+    whole = {choice.removeprefix(head + dot): choice for choice in group or choices}
     # The time of a comparison grows with the length, and names are short.
     wanted = (tail if group else name)[:_LONGEST_NAME]
     near = [whole[x] for x in difflib.get_close_matches(wanted, whole, n=3, cutoff=0.6)]
-    near = near or [
-        choice for choice in choices if len(name) > 1 and _initials(choice) == name
-    ]
+    near = near or [whole[x] for x in whole if _initials(x) == wanted.lower() != x]
+    # The right key of another group.
+    near = near or [choice for choice in choices if choice.rpartition(".")[2] == tail]
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(choices)}"
+    return f"known: {', '.join(group or choices)}"
 
 
 def _initials(name: str) -> str:

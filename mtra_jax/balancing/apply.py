@@ -48,8 +48,9 @@ def value_and_grad(
     state)`: `value` is the objective of a balancer that reads the losses, and for the
     others the sum of the losses; the gradient has the structure of `params`; `state`
     replaces the old one. `present`: bool [T], all tasks by default; the losses of absent
-    tasks are ignored, as long as their derivatives are finite. Numbers that the balancer
-    learns are in `state.learned`, and their gradient is in `aux.learned`.
+    tasks are ignored, as long as their derivatives are finite. `rng` and `present` are not
+    passed on to `losses_fn`. Numbers that the balancer learns are in `state.learned`, and
+    their gradient is in `aux.learned`.
 
     `select(params)` returns a tree of booleans, or a prefix of one, True for the parameters
     that all tasks share. Balancers that read gradients then compare those alone; each other

@@ -78,12 +78,12 @@ def cagrad(c: float = 0.5) -> Balancer:
     """Conflict-averse gradient descent (CAGrad): near the mean, best for the worst task.
 
     The direction maximises the smallest inner product with a gradient within a ball of
-    radius c ‖g_0‖ around the mean g_0. c = 0 is the mean of the gradients; large c tends
-    to MGDA. Where a mean of the gradients with some weights is 0 to four digits, as with a
-    task whose gradient is 0, the direction is g_0, as in the released code; TorchJD takes
-    0 there, so that one task that has converged stops all. It is not scaled down by 1 + c²
-    as in one option of the released code: gradients that are equal give 1 + c times their
-    mean.
+    radius c ‖g_0‖ around the mean g_0. c = 0 is the mean of the gradients; large c tends to
+    MGDA. Where a mean of the gradients with some weights is 0 to four digits, as with a
+    task whose gradient is 0, the direction is g_0, as in the released code where that mean
+    is exactly 0; TorchJD takes 0 there, so that one task that has converged stops all. It
+    is not scaled down by 1 + c² as in one option of the released code: gradients that are
+    equal give 1 + c times their mean.
 
     Source: Liu et al. 2021, "Conflict-Averse Gradient Descent", Algorithm 1.
 

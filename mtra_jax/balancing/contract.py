@@ -94,7 +94,8 @@ class Balancer(NamedTuple):
 
     `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes as a second
     argument the variables that gradients are taken with respect to: the parameters, or with
-    `represent` the representation. `combine(inputs, state)` is pure and works under `jit`.
+    `represent` the representation. `combine(inputs, state)` is pure and works under `jit`:
+    it is always compiled, so that what it reads from other objects stays as it was then.
     """
 
     init: Callable[..., State]

@@ -75,7 +75,8 @@ def aligned_value_and_grad(
       ValueError: `epsilon` is negative, `floor` is not positive, the loss is not scalar,
         `loss_fn` returns a tuple other than a pair, or `select` no booleans of the
         structure of `params`.
-      TypeError: an argument is a raw key (uint32[2], as `jax.random.PRNGKey` returns).
+      TypeError: an argument is uint32[2], the form of a raw key (`jax.random.PRNGKey`);
+        other arrays of raw keys are the same in both passes.
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
@@ -277,11 +278,11 @@ def _perturb(
 def _with_fresh_keys(arguments: Any) -> Any:
     def renew(leaf: Any) -> Any:
         dtype = getattr(leaf, "dtype", None)
-        if dtype == jnp.uint32 and leaf.shape == (2,):
+        if dtype == jnp.uint32 and getattr(leaf, "shape", None) == (2,):
             raise TypeError(
-                "an argument is a raw key, uint32[2], with which both passes would have "
-                "the same dropout; pass `jax.random.key(seed)`, or "
-                "`jax.random.wrap_key_data(key)`."
+                "an argument looks like a raw key, uint32[2], with which both passes would "
+                "have the same dropout; pass `jax.random.key(seed)`, or "
+                "`jax.random.wrap_key_data(key)`. Pass data in another type."
             )
         if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
             return leaf

@@ -23,10 +23,10 @@ def as_floats(name: str, array: jax.Array) -> jax.Array:
 def scale_of(x: jax.Array, **axes: Any) -> jax.Array:
     """Returns max |x|: the squares of `x` over it neither overflow nor all underflow.
 
-    1 where the largest is 0 or not finite. A constant for differentiation. `axes`: `axis`
-    and `keepdims` of `jnp.max`.
+    1 where the largest is 0 or not finite, or `x` is empty. A constant for differentiation.
+    `axes`: `axis` and `keepdims` of `jnp.max`.
     """
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), **axes))
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0, **axes))
     return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
 
 

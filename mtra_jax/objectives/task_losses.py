@@ -137,8 +137,8 @@ def binary_cross_entropy_terms(
 
 
 def _expected(probability: jax.Array, loss: jax.Array) -> jax.Array:
-    """The product; 0 where the probability is 0, even if the loss is infinite."""
-    return jnp.where(probability == 0, 0, probability * loss)
+    """The product; 0 where the probability is 0 and the loss infinite."""
+    return probability * jnp.where((probability == 0) & jnp.isinf(loss), 0, loss)
 
 
 def mean_squared_error(

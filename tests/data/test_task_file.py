@@ -528,7 +528,7 @@ def test_a_label_that_looks_misspelt_is_named(tmp_path):
         ('kind = "multi_label"\n', ["a", "b", "a;b"], ["t", "a;b", '";"']),
         ('kind = "multi_label"\nlabel_separator = ";"\n', ["a", "b", "a;b"], []),
         ('kind = "multi_label"\n', ["a", "b", "and/or"], []),
-        ("", ["1", "01", "2"], ["class 01", "20", "did you mean 1?"]),
+        ("", ["1", "01", "2"], ["class 01", "20", "are they one class?"]),
         ("", [f"{n / 4}" for n in range(12)], ["12 classes", 'kind = "regression"']),
         ("", [f"{n / 4}" for n in range(10)], []),
         ("", [str(n) for n in range(12)], []),

@@ -142,7 +142,7 @@ class TestKeys:
             epsilon=0.1,
             select=lambda params: True,
         )
-        with pytest.raises(TypeError, match=r"raw key.*jax\.random\.wrap_key_data"):
+        with pytest.raises(TypeError, match=r"a raw key.*jax\.random\.wrap_key_data"):
             (jax.jit(aligned) if jitted else aligned)(
                 jnp.ones(2), jax.random.PRNGKey(0)
             )

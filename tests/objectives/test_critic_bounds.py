@@ -199,6 +199,9 @@ class TestPull:
         expected = np.linalg.norm(task) / np.linalg.norm(9 * bound)
         np.testing.assert_allclose(share, expected, rtol=1e-6)
 
+    def test_without_rows_the_share_is_one(self):
+        assert objectives.pull_share(jnp.ones((0, 4)), jnp.ones((0, 4))) == 1
+
     def test_it_is_a_constant(self, rng):
         task, bound = rng.normal(size=(2, 5, 3)).astype(np.float32)
         for slope in gradients(objectives.pull_share, task, 9 * bound):

@@ -91,6 +91,15 @@ def test_infinite_logits_of_certain_labels_cost_nothing():
     np.testing.assert_array_equal(slope, 0)
 
 
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+def test_binary_cross_entropy_by_its_targets(x64, target):
+    """The derivative of −t log σ(x) − (1 − t) log(1 − σ(x)) by t is −x, at its ends too."""
+    slope = jax.grad(objectives.binary_cross_entropy, 1)(
+        jnp.array([[2.0]]), jnp.array([[target]])
+    )
+    np.testing.assert_allclose(slope, -2, rtol=1e-12)
+
+
 def test_masked_classes_have_no_share_beside_very_low_logits():
     columns = jnp.array([[True, True, False]])
     logits, targets = jnp.full((1, 3), -2e30), jnp.array([[1.0, 0.0, 0.0]])

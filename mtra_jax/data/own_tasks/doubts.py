@@ -46,8 +46,8 @@ def warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
     ]
     if task.is_classification and spelling.are_measurements(counts):
         doubts.append(
-            f'the {len(counts)} classes of {task.name} are numbers; kind = "regression" '
-            "predicts numbers"
+            f"the {len(counts)} classes of {task.name} are numbers; are they measurements? "
+            'kind = "regression" predicts numbers'
         )
     separator = "" if entry.columns.separator else spelling.separator_in(counts)
     if separator and task.kind == "multi_label":
@@ -58,8 +58,13 @@ def warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
         )
     for doubt in doubts:
         warnings.warn(f"{entry.place}: {doubt}", stacklevel=caller_level())
-    pairs = itertools.chain(spelling.same_numbers(counts), spelling.suspects(counts))
-    for name, other in itertools.islice(pairs, _MOST_WARNINGS):
+    for name, other in itertools.islice(spelling.same_numbers(counts), _MOST_WARNINGS):
+        warnings.warn(
+            f"{entry.place}: {what} {name} of {task.name} has {counts[name]} training "
+            f"examples, {other} has {counts[other]}; are they one {what}?",
+            stacklevel=caller_level(),
+        )
+    for name, other in itertools.islice(spelling.suspects(counts), _MOST_WARNINGS):
         plural = "" if counts[name] == 1 else "s"
         warnings.warn(
             f"{entry.place}: {what} {name} of {task.name} has {counts[name]} training "

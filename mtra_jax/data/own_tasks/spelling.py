@@ -45,13 +45,12 @@ def same_numbers(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     >>> list(same_numbers({"1": 9, "01": 2, "+1": 3, "2": 5}))
     [('01', '1'), ('+1', '1')]
     """
-    groups = collections.defaultdict(list)
-    for name in counts:
-        if (value := cells.value_of(name)) is not None:
-            groups[value].append(name)
-    for names in groups.values():
-        *rare, most = sorted(names, key=lambda name: counts[name])
-        yield from ((name, most) for name in rare)
+    rarest_first = sorted(counts, key=lambda name: counts[name])
+    values = {name: cells.value_of(name) for name in rarest_first}
+    most = {value: name for name, value in values.items() if value is not None}
+    for name, value in values.items():
+        if value is not None and most[value] != name:
+            yield name, most[value]
 
 
 def missing_values(names: Iterable[str]) -> list[str]:
