@@ -61,3 +61,11 @@ def test_a_line_for_each_task_with_such_labels():
     (line,) = label_counts.absent([mood, TAGS, STARS], labels, "test")
     assert line.startswith("mood: no test example of b, c,")
     assert line.endswith("macro_f1")
+
+
+def test_of_many_such_labels_five_are_named():
+    many = dataclasses.replace(
+        MOOD, labels=tuple(f"c{n}" for n in range(20)), metrics=("macro_f1",)
+    )
+    (line,) = label_counts.absent([many], {"mood": np.array([0, 0])}, "test")
+    assert line.startswith("mood: no test example of c1, c2, c3, c4, c5 and 14 more ")

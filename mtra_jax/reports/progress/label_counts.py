@@ -37,9 +37,12 @@ def absent(
     for task in tasks:
         names, affected = metrics.zeros(task, labels[task.name])
         if names:
+            listed = ", ".join(names)
+            if len(names) > _MOST:
+                listed = f"{', '.join(names[:5])} and {len(names) - 5} more labels"
             yield (
-                f"{task.name}: no {split} example of {', '.join(names)}, which counts as "
-                f"0 in {', '.join(affected)}"
+                f"{task.name}: no {split} example of {listed}, which counts as 0 in "
+                f"{', '.join(affected)}"
             )
 
 
