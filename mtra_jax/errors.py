@@ -67,7 +67,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     # The time of a comparison grows with the length, and names are short.
     wanted = (tail if group else name)[:_LONGEST_NAME]
     near = [whole[x] for x in difflib.get_close_matches(wanted, whole, n=3, cutoff=0.6)]
-    near = near or [whole[x] for x in whole if _initials(x) == wanted.lower() != x]
+    if len(wanted) > 1:
+        near = near or [whole[x] for x in whole if _initials(x) == wanted.lower()]
     # The right key of another group.
     near = near or [choice for choice in choices if choice.rpartition(".")[2] == tail]
     if near:

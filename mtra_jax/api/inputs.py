@@ -230,11 +230,11 @@ def _listed(tasks: Any) -> list[tuple[Task, Mapping[str, Iterable[Any]]]]:
         if task.name in names:
             raise InputError(f"tasks: {task.name} is there twice; expected other names")
         names.add(task.name)
-        task_entries.check_different(sorted(names), lambda name: "tasks: ")
         if not isinstance(task.title, str):
             raise InputError(
                 f"task {task.name}: title {shown(task.title)}; expected a text"
             )
         check_name(task.title, f"task {task.name}: title")
         labelled.check_labels(task)
+    task_entries.check_different([row[0].name for row in tasks], lambda name: "tasks: ")
     return [(task, parts) for task, parts in tasks]

@@ -118,7 +118,7 @@ def value_and_grad(
         else:
             if axis_name is not None and balancer.reads is Reads.GRADIENTS:
                 # Each device has the gradients by its own rows of z.
-                checks.no_memory(balancer, state)
+                checks.no_memory(state)
             z, back = jax.vjp(lambda p: represent(p, *args, **kwargs), params)
             checks.floats("the representation", z)
             like = z = axes.varying(z, axis_name)

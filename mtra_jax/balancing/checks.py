@@ -139,8 +139,8 @@ def losses(values: Any, rule: str = "`losses_fn` must return losses [T]") -> jax
     return jnp.asarray(values)
 
 
-def no_memory(balancer: Balancer, state: State) -> None:
-    """Raises ValueError if a balancer that reads gradients keeps them between steps."""
+def no_memory(state: State) -> None:
+    """Raises ValueError if a balancer that reads gradients keeps any between steps."""
     if jax.tree.leaves(state.memory):
         raise ValueError(
             "this balancer keeps gradients between steps, which must be those of the "

@@ -59,7 +59,8 @@ def tw(counts: Sequence[int]) -> Balancer:
       ValueError: a count is negative, or their sum is 0. The step: there are not T.
     """
     numbers = checks.counts("counts", counts)
-    shares = [number / sum(numbers) for number in numbers]
+    whole = sum(numbers)
+    shares = [number / whole for number in numbers]
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses

@@ -71,9 +71,7 @@ def explained(key: str) -> str:
     of_methods = [f"{PREFIX}{x}" for x in (*registry.METHODS, *sorted(options))]
     names = [*config_help.KEYS, METHOD, *of_methods]
     hint = did_you_mean(key, names)
-    if f"{PREFIX}{key}" in names:
-        hint = f"did you mean {PREFIX}{key}?"
-    elif hint.startswith("known: "):
+    if hint.startswith("known: "):
         hint = "`mtra-jax config` lists them"
     raise InputError(f"unknown key {key}; {hint}")
 

@@ -201,6 +201,18 @@ def test_a_wrong_call_is_one_line_and_makes_no_directory(options, fault, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_names_that_differ_in_case_alone_are_refused(tmp_path):
+    parts = {
+        split: [("a", "x"), ("b", "y")] for split in ("train", "validation", "test")
+    }
+    tasks = [
+        (mtra_jax.Task(name, name, "classification", ("x", "y"), ("accuracy",)), parts)
+        for name in ("mood", "Mood")
+    ]
+    with pytest.raises(mtra_jax.InputError, match=r"^tasks: the names mood and Mood "):
+        mtra_jax.train(tasks=tasks, backbone="", workdir=tmp_path / "run")
+
+
 @pytest.mark.parametrize("workdir", [None, "", True])
 def test_a_wrong_workdir_is_refused(workdir):
     with pytest.raises(mtra_jax.InputError, match=r"^workdir is .*; expected the path"):

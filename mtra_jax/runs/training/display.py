@@ -13,7 +13,10 @@ from mtra_jax.runs.training import loop, preparation
 from mtra_jax.tasks import OWN
 
 CACHE = "jax_compilation_cache_dir"  # a setting that JAX does not declare
-COMPILING = "compiling the step (once for {}{}); XLA may say 'Very slow compile?', which is no error"
+COMPILING = (
+    "compiling the step (once for {}{}); XLA may say 'Very slow compile?', which is no "
+    "error"
+)
 
 
 class Display:
