@@ -169,7 +169,8 @@ def rows(name: str, tree: Tree, count: int) -> None:
         if shape[:1] != (count,):
             raise ValueError(
                 f"{_quoted(name)} must have a row for each of the {count} losses; found "
-                f"shape {shape} at {jax.tree_util.keystr(path) or 'the top'}."
+                f"shape {shape} at {jax.tree_util.keystr(path) or 'the top'}. `jnp.stack` "
+                "makes one array of T."
             )
 
 
@@ -208,9 +209,11 @@ def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
     expected = _shapes(jax.eval_shape(lambda: balancer.init(count, *extra)))
     actual = _shapes(value)
     if actual != expected:
+        is_state = isinstance(value, State)
+        instead = _listed(actual) if is_state else f"a {type(value).__name__}"
         raise ValueError(
             f"`state` must be that of `init` for {count} tasks, with {_listed(expected)}; "
-            f"found {_listed(actual)}."
+            f"found {instead}."
         )
 
 

@@ -56,7 +56,7 @@ class Inputs(NamedTuple):
           ValueError: it is missing.
         """
         if self.rng is None:
-            raise ValueError("`rng` must be a key for this balancer; found None.")
+            raise ValueError("`rng` must be a key for this step; found None.")
         return self.rng
 
     @property

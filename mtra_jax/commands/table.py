@@ -62,7 +62,9 @@ def _runs(arguments: Sequence[str]) -> dict[str, Path]:
             raise InputError(f"{run}: expected NAME=WORKDIR")
         check_name(name, "name")
         if name in runs:
-            raise InputError(f"name {name} is there twice; expected names that differ")
+            raise InputError(
+                f"name {name} is there twice; expected names that differ, NAME=WORKDIR"
+            )
         runs[name] = cli.existing_directory(path)
     return runs
 
