@@ -73,7 +73,8 @@ def counts(name: str, values: Any) -> tuple[Any, ...]:
         and (is_traced or sum(valued) > 0)
     ):
         raise OptionError(name, values, "numbers of 0 or more, not all 0")
-    return numbers
+    # In Python's floats: the sum of narrow integers overflows.
+    return tuple(x if isinstance(x, jax.core.Tracer) else _number(x) for x in numbers)
 
 
 def _is_single(value: Any) -> bool:

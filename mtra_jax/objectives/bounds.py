@@ -319,8 +319,9 @@ def _valid(scores: jax.Array, where: jax.Array | None) -> jax.Array:
 
 def _unit_rows(x: jax.Array) -> jax.Array:
     """Scales rows to length 1; a row of zeros stays zero and has gradient zero."""
-    # Squares of entries of at most 1 do not overflow, and their sum is not tiny.
-    x = x / masked.scale_of(x, axis=-1, keepdims=True)
+    # Squares of entries of at most 1 do not overflow, and their sum is not tiny. XLA would
+    # square a constant `x` before it divides.
+    x = jax.lax.optimization_barrier(x / masked.scale_of(x, axis=-1, keepdims=True))
     squares = jnp.sum(x**2, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, x * jax.lax.rsqrt(jnp.where(is_zero, 1, squares)))

@@ -40,7 +40,8 @@ def pull_share(
     scale = masked.scale_of(both)
     if axis_name is not None:
         scale = jax.lax.pmax(scale, axis_name)
-    squares = jnp.sum((both / scale) ** 2, axis=(1, 2))
+    # XLA would square constants before it divides.
+    squares = jnp.sum(jax.lax.optimization_barrier(both / scale) ** 2, axis=(1, 2))
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
     task_norm, bound_norm = jnp.sqrt(squares)

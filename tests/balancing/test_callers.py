@@ -352,6 +352,19 @@ def test_names_are_passed_on_to_both_parts_of_a_model():
     np.testing.assert_array_equal(aux.losses, [8.0, 4.0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16])
+def test_counts_in_narrow_types_are_summed_in_wide_ones(dtype):
+    counts = (
+        np.array([250, 50], dtype)
+        if dtype == np.uint8
+        else np.array([30000] * 2, dtype)
+    )
+    step = balancing.value_and_grad(lambda p: jnp.stack([p, p]), balancing.tw(counts))
+    (_, aux), _, _ = step(jnp.array(1.0), balancing.State())
+    expected = counts / counts.sum(dtype=np.float64)
+    np.testing.assert_allclose(aux.weights, expected, rtol=1e-6)
+
+
 def test_what_is_no_balancer_is_refused_before_a_step():
     def losses_fn(params):
         return jnp.stack([params**2, (params - 1) ** 2])

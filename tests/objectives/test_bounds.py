@@ -172,6 +172,16 @@ class TestInfoNCE:
         expected = share * (1 - directions)
         np.testing.assert_allclose(gradient * np.float32(size), expected, atol=1e-6)
 
+    @pytest.mark.parametrize("size", [1e-20, 1e20])
+    def test_constant_rows_of_any_length(self, size):
+        """XLA computes with them when it compiles."""
+        directions = np.eye(3, dtype=np.float32)
+        keys = jnp.asarray(np.float32(size) * directions)
+        step = jax.jit(jax.value_and_grad(lambda x: objectives.info_nce(x, keys, 0.5)))
+        value, gradient = step(directions)
+        np.testing.assert_allclose(value, np.log1p(2 * np.exp(-2)), rtol=1e-6)
+        assert np.isfinite(gradient).all()
+
     def test_padding_keys_are_not_negatives(self, x64):
         directions = np.eye(4)
         value = info_nce(

@@ -199,6 +199,12 @@ class TestPull:
         expected = np.linalg.norm(task) / np.linalg.norm(9 * bound)
         np.testing.assert_allclose(share, expected, rtol=1e-6)
 
+    @pytest.mark.parametrize("size", [1e-20, 1e20])
+    def test_constants_of_a_program_have_their_share(self, size):
+        task = jnp.full((2, 3), size, jnp.float32)
+        share = jax.jit(lambda: objectives.pull_share(task, 4 * task))()
+        np.testing.assert_allclose(share, 0.25, rtol=1e-6)
+
     def test_without_rows_the_share_is_one(self):
         assert objectives.pull_share(jnp.ones((0, 4)), jnp.ones((0, 4))) == 1
 
