@@ -73,10 +73,11 @@ def read_examples(
         return task_file.read(task_path, benchmark, splits)
     if benchmark.name == "synthetic":
         # The data do not depend on the seed of the run.
-        made = synthetic.generate(seed=0)
+        sizes = {name: synthetic.DEFAULT_SIZES[name] for name in benchmark.task_names}
+        made = synthetic.generate(seed=0, sizes=sizes)
         return {
-            task.name: {split: made[task.name][split] for split in splits}
-            for task in benchmark.tasks
+            name: {split: parts[split] for split in splits}
+            for name, parts in made.items()
         }
     if data_dir == HUB:
         return hub.load_hub(benchmark, splits=splits)

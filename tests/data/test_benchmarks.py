@@ -11,13 +11,10 @@ from mtra_jax.errors import InputError
 from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def made():
-    """The whole synthetic benchmark, generated once for all tests of this file."""
-    actual = synthetic.generate(seed=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "generate", lambda seed: {0: actual}[seed])
-        yield actual
+    """The whole synthetic benchmark."""
+    return synthetic.generate(seed=0)
 
 
 def load(benchmark=SYNTHETIC, data_dir="", **options):

@@ -291,3 +291,19 @@ def test_equal_strengths_are_ties(benchmark):
     """Whether or not float32 hides the noise of their sums."""
     values = np.concatenate([part.labels for part in benchmark["intensity"].values()])
     assert len(np.unique(values)) == len(np.unique(values.astype(np.float32)))
+
+
+def test_a_caller_may_change_what_it_gets():
+    """The texts are generated once in a process."""
+    first = synthetic.generate(3, SIZES)
+    expected = (
+        list(first["irony"]["train"].texts),
+        first["irony"]["train"].labels.copy(),
+    )
+    first["irony"]["train"].texts.clear()
+    first["irony"]["train"].labels[:] = -1
+    del first["irony"]["test"]
+    again = synthetic.generate(3, SIZES)["irony"]
+    assert again["train"].texts == expected[0]
+    np.testing.assert_array_equal(again["train"].labels, expected[1])
+    assert len(again["test"].texts) == SIZES["irony"][2]
