@@ -10,7 +10,7 @@ from mtra_jax.data.tokenizing import tokens
 from mtra_jax.exports import writing
 from mtra_jax.models import encoder, pretrained
 from mtra_jax.runs.directory import best_model, inputs_json
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import backbone, build
 
@@ -76,8 +76,8 @@ def make_saved(
     values = {"data.max_length": max_length, "data.cache_dir": "", "batch_size": 8}
     config = configs.make(method, values)
     benchmark = Benchmark("own", tuple(tasks))
-    model = preparation.make_model(config, benchmark, made.config)
-    choice = preparation.choice_of(config)
+    model = choices.make_model(config, benchmark, made.config)
+    choice = choices.method_of(config)
     made_method = build.make_method(model, choice)
     params = build.init_params(model, made_method, made.params, jax.random.key(0))
     parts = {name: random_like(params[name], scale) for name in ("heads", "method")}

@@ -37,7 +37,7 @@ from mtra_jax.models import encoder, pretrained, safetensors_files
 from mtra_jax.reports.comparisons import comparison
 from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import best_model, layout
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices, inputs
 from mtra_jax.tasks import AFFECTEVAL, SYNTHETIC, TWEETEVAL, Benchmark
 from mtra_jax.train import build
 
@@ -808,9 +808,9 @@ def saved():
     config.backbone.update({"hidden_size": 8, "intermediate_size": 8})
     config.backbone.update({"num_hidden_layers": 1, "vocab_size": 60})
     benchmark = SYNTHETIC.select(config.tasks)
-    backbone = preparation.load_backbone(config, WORDS)
-    model = preparation.make_model(config, benchmark, backbone.config, (0,))
-    method = build.make_method(model, preparation.choice_of(config))
+    backbone = inputs.load_backbone(config, WORDS)
+    model = choices.make_model(config, benchmark, backbone.config, (0,))
+    method = build.make_method(model, choices.method_of(config))
     rng = jax.random.key(0)
     params = build.init_params(model, method, backbone.params, rng)
     return best_model.Saved(config, benchmark, backbone, params, None)

@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import cli, config, paths
 from mtra_jax.errors import InputError
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -166,5 +166,5 @@ def test_a_warning_shows_the_line_that_called_the_package(home, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     chosen = config.load("configs/mtra.py:new_synthetic")
     with pytest.warns(UserWarning, match="not writable") as received:
-        preparation.use_compilation_cache(chosen)
+        choices.use_compilation_cache(chosen)
     assert [warning.filename for warning in received] == [__file__]

@@ -14,7 +14,7 @@ from mtra_jax.errors import InputError, shown
 from mtra_jax.exports import weights
 from mtra_jax.models import pretrained
 from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 from mtra_jax.train import build
 from mtra_jax.train.backbone import Backbone
 
@@ -69,13 +69,13 @@ def read(directory: Path, cache_dir: str | None = None) -> best_model.Saved:
     config = _config(directory)
     if cache_dir is not None:
         config.data.cache_dir = cache_dir
-    preparation.use_compilation_cache(config)
+    choices.use_compilation_cache(config)
     benchmark = tasks_json.read(directory)
     encoder_dir = directory / layout.ENCODER
     encoder_config, encoder_params = pretrained.load_encoder(encoder_dir)
     tokenizer = tokens.load_tokenizer(encoder_dir, encoder_config.vocab_size)
-    model = preparation.make_model(config, benchmark, encoder_config)
-    method = build.make_method(model, preparation.choice_of(config))
+    model = choices.make_model(config, benchmark, encoder_config)
+    method = build.make_method(model, choices.method_of(config))
     like = jax.eval_shape(
         lambda rng: build.init_params(model, method, {}, rng), jax.random.key(0)
     )

@@ -10,7 +10,7 @@ import training_run
 import workload_files
 
 from mtra_jax.methods import registry
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import inputs
 from mtra_jax.train.backbone import Backbone
 
 NUM_SMALL = 4
@@ -28,7 +28,7 @@ def measure(options: dict[str, Any], emit: Any) -> None:
     if options["small"]:
         names = names[:NUM_SMALL]
     config = workload_files.configuration(options, names[0])
-    backbone = preparation.load_backbone(config, [])
+    backbone = inputs.load_backbone(config, [])
     first = None
     for group in groups(names):
         for name, loaded in compiled(options, group, backbone, emit):

@@ -26,7 +26,7 @@ from mtra_jax.data.built_in import sources
 from mtra_jax.data.splits import texts
 from mtra_jax.runs.directory import best_model
 from mtra_jax.runs.trained import prediction
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices, inputs
 from mtra_jax.tasks import TWEETEVAL, Benchmark
 from mtra_jax.train import build
 from mtra_jax.train.devices import start_devices
@@ -79,9 +79,9 @@ def untrained(backbone: str) -> best_model.Saved:
     """MTRA's model of TweetEval before training, with the encoder in `backbone`."""
     config = configs.preset("minilm_tweeteval", "mtra")
     config.backbone.path = backbone
-    encoder = preparation.load_backbone(config, [])
-    model = preparation.make_model(config, TWEETEVAL, encoder.config)
-    method = build.make_method(model, preparation.choice_of(config))
+    encoder = inputs.load_backbone(config, [])
+    model = choices.make_model(config, TWEETEVAL, encoder.config)
+    method = build.make_method(model, choices.method_of(config))
     params = build.init_params(model, method, encoder.params, jax.random.key(0))
     return best_model.Saved(config, TWEETEVAL, encoder, params, None)
 

@@ -73,7 +73,7 @@ class TorchTrainer:
     Raises:
       InputError: PyTorch is not installed, `method` is unknown, or there is no compiler.
 
-    Source: methods/mtra.py and methods/ew.py; the numbers agree.
+    Source: methods/mtra.py and methods/weighted.py; the numbers agree.
     """
 
     def __init__(

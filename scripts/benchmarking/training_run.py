@@ -84,7 +84,9 @@ def load(
     ]
     passes = estimates.passes(config)
     flops = [
-        step_costs.step_flops(prepared.backbone.config, speeds.lengths_of(item), passes)
+        step_costs.step_flops(
+            prepared.inputs.backbone.config, speeds.lengths_of(item), passes
+        )
         for item in chosen_items
     ]
     return Loaded(

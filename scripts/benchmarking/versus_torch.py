@@ -13,7 +13,7 @@ from workload import Item, Workload
 
 from mtra_jax.errors import InputError
 from mtra_jax.models import pretrained
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 from mtra_jax.train import build
 from mtra_jax.train.devices import replicate
 
@@ -104,14 +104,16 @@ def torch_trainer(
     if threads is not None:
         torch_step.torch.set_num_threads(threads)
     run = prepared.run
-    model = preparation.make_model(
-        config, run.benchmark, prepared.backbone.config, run.train.corpus.sizes
+    model = choices.make_model(
+        config, run.benchmark, prepared.inputs.backbone.config, run.train.corpus.sizes
     )
     options = config.method
     device = "cpu" if prepared.devices[0].platform == "cpu" else "cuda"
     with tempfile.TemporaryDirectory() as directory:
         pretrained.save_encoder(
-            Path(directory), prepared.backbone.config, run.state.params["encoder"]
+            Path(directory),
+            prepared.inputs.backbone.config,
+            run.state.params["encoder"],
         )
         return torch_step.TorchTrainer(
             Path(directory),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices, preparation
 from mtra_jax.train.devices import Program, replicate
 from mtra_jax.types import Batch
 
@@ -44,7 +44,7 @@ def load(config: ConfigDict, num_batches: int, unroll: int | None = None) -> Wor
     Raises:
       InputError: data, weights or devices of the configuration are missing or do not fit.
     """
-    preparation.use_compilation_cache(config)
+    choices.use_compilation_cache(config)
     prepared = preparation.prepare(config, unroll=unroll)
     run = prepared.run
     plan = run.schedule.plan(0)

@@ -14,7 +14,7 @@ from mtra_jax.data.splits.examples import Examples
 from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.models import encoder, pretrained
-from mtra_jax.runs.training import display, loop, preparation, selection
+from mtra_jax.runs.training import display, inputs, loop, selection
 from mtra_jax.tasks import BENCHMARKS
 
 SMALL = encoder.EncoderConfig(
@@ -44,7 +44,7 @@ def load(directory, texts):
     config = configs.preset("new_synthetic", "ew")
     config.backbone.path = str(directory)
     config.data.max_length = 16
-    return preparation.load_backbone(config, texts)
+    return inputs.load_backbone(config, texts)
 
 
 def test_weights_of_heads_are_named(tmp_path):
@@ -112,9 +112,8 @@ def lines_at_start(backbone):
     shown = display.Display(lines.append)
     part = Examples(["a", "b"], np.array([0, 1]))
     examples = {"irony": dict.fromkeys(("train", "validation", "test"), part)}
-    prepared = SimpleNamespace(
-        run=run, backbone=backbone, examples=examples, origin="", cut=""
-    )
+    read = SimpleNamespace(backbone=backbone, examples=examples, cut="")
+    prepared = SimpleNamespace(run=run, inputs=read, origin="")
     shown.watch(prepared, loop.Progress())
     shown.close()
     return lines[:-1]  # the last announces the compiler

@@ -14,7 +14,7 @@ from mtra_jax.data.built_in.sources import Examples
 from mtra_jax.data.splits import targets
 from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import checkpoints, metrics_log
-from mtra_jax.runs.training import loop, preparation, results
+from mtra_jax.runs.training import inputs, loop, preparation, results
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import backbone, batching, build, evaluate
 from mtra_jax.train.devices import choose_devices, replicate, to_host
@@ -107,7 +107,8 @@ def prepare(scale=1.0, offset=0.0):
         state,
         build.make_rate(settings),
     )
-    return preparation.Prepared(run, splits["test"], examples, made, devices, None)
+    read = inputs.Inputs(benchmark, examples, made, corpora, None, "")
+    return preparation.Prepared(run, splits["test"], read, devices)
 
 
 def fit(prepared, directory):
@@ -144,7 +145,8 @@ def test_the_heads_start_at_the_base_rates(trained):
     """So the first outputs of an average text are the training set's shares."""
     heads = trained.prepared.run.state.params["heads"]
     train = {
-        name: part["train"].labels for name, part in trained.prepared.examples.items()
+        name: part["train"].labels
+        for name, part in trained.prepared.inputs.examples.items()
     }
     np.testing.assert_array_equal(heads["stars"]["bias"], 0)
     counts = train["topics"].sum(axis=0)
@@ -172,7 +174,7 @@ def test_thresholds_of_the_best_epoch_score_the_test_set(trained, finished):
     assert loop.Progress(**record).best_thresholds == progress.best_thresholds
 
     outputs, _ = evaluate.predict_outputs(forward, placed, prepared.test)
-    num_topics = len(prepared.examples["topics"]["test"].texts)
+    num_topics = len(prepared.inputs.examples["topics"]["test"].texts)
     probabilities = 1 / (1 + np.exp(-outputs[-num_topics:, 3:]))
     expected = probabilities >= progress.best_thresholds["topics"]
     files = trained.directory / "predictions"
@@ -236,11 +238,11 @@ def test_the_keys_reach_the_tasks_and_the_heads():
         ("data.standardize", "True"),
     )
     irony, intensity = prepared.run.benchmark.tasks
-    train = prepared.examples["irony"]["train"].labels
+    train = prepared.inputs.examples["irony"]["train"].labels
     expected = len(train) / (2 * np.bincount(train))
     np.testing.assert_allclose(irony.class_weights, expected)
     assert irony.label_smoothing == 0.2
-    values = prepared.examples["intensity"]["train"].labels.astype(np.float64)
+    values = prepared.inputs.examples["intensity"]["train"].labels.astype(np.float64)
     np.testing.assert_allclose(intensity.means, values.mean(axis=0))
     np.testing.assert_allclose(intensity.deviations, values.std(axis=0))
     standardised = prepared.run.train.corpus.targets[len(train) :, 2]
@@ -257,7 +259,7 @@ def test_by_default_nothing_depends_on_the_labels():
         assert task.means == task.class_weights == ()
         head = prepared.run.state.params["heads"][task.name]
         np.testing.assert_array_equal(head["bias"], 0)
-    values = prepared.examples["intensity"]["train"].labels
+    values = prepared.inputs.examples["intensity"]["train"].labels
     corpus = prepared.run.train.corpus
     np.testing.assert_array_equal(
         corpus.targets[-len(values) :, 2:], np.float32(values)

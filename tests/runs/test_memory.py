@@ -8,7 +8,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax.errors import RunError
 from mtra_jax.runs.directory import checkpoints, metrics_log
-from mtra_jax.runs.training import loop, preparation
+from mtra_jax.runs.training import late_metrics, loop, preparation
 from mtra_jax.runs.training import run as training
 from mtra_jax.train import memory
 from mtra_jax.types import Batch
@@ -104,6 +104,7 @@ def test_a_step_names_the_largest_batch_in_work(prepared, tmp_path, fail, call):
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_an_evaluation_names_its_batch(prepared, tmp_path):
     run = prepared.run
     forward = failing_at(run.forward, 2, on_a_device)
@@ -121,8 +122,8 @@ def test_an_allocation_that_fails_when_results_are_read_names_its_batch(
     prepared, tmp_path, monkeypatch
 ):
     """Devices run asynchronously: the error shows when metrics are read."""
-    read = loop.to_host
-    monkeypatch.setattr(loop, "to_host", failing_at(read, 1, on_a_device))
+    read = late_metrics.to_host
+    monkeypatch.setattr(late_metrics, "to_host", failing_at(read, 1, on_a_device))
     with pytest.raises(RunError, match=r"^out of memory in a batch of \d+ rows of "):
         fit(prepared.run, tmp_path)
 

@@ -9,7 +9,7 @@ from mtra_jax.prompting import asking, stored_replies
 from mtra_jax.reports.comparisons import comparison, unread
 from mtra_jax.runs.studies import experiments, prompted
 from mtra_jax.runs.studies.experiments import Study
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import inputs
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.runs.trials.run_specs import Overrides, Trial
@@ -49,7 +49,7 @@ def run_all(
                 for seed in study.seeds if number else study.seeds[:1]:
                     config = run_specs.config_of(trials[seed], overrides)
                     data, _ = current.data(config)
-                    examples = preparation.examples_of(config, data)
+                    examples = inputs.examples_of(config, data)
                     own = Data(data.benchmark, examples)
                     choice = prompted.Choice(number, seed)
                     name = prompted.row_name(model.name, choice)

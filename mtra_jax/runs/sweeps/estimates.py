@@ -16,7 +16,7 @@ from mtra_jax.data.splits.examples import Data
 from mtra_jax.methods import registry
 from mtra_jax.reports.progress import bars
 from mtra_jax.runs.trained.analyses import FORWARD_AND_BACKWARD, Analysis
-from mtra_jax.runs.training import preparation, step_cost, task_gradients
+from mtra_jax.runs.training import inputs, step_cost, task_gradients
 
 FEW_STEPS = 3
 """Measured for an estimate, which should be there soon."""
@@ -127,7 +127,7 @@ def analysed(
 def _counts(config: ConfigDict, data: Data) -> dict[str, dict[str, int]]:
     return {
         task: {split: len(part.texts) for split, part in parts.items()}
-        for task, parts in preparation.examples_of(config, data).items()
+        for task, parts in inputs.examples_of(config, data).items()
     }
 
 

@@ -23,7 +23,7 @@ from mtra_jax.runs.directory import best_model, inputs_json
 from mtra_jax.runs.directory import layout as run_files
 from mtra_jax.runs.directory.best_model import Saved
 from mtra_jax.runs.trained import prediction
-from mtra_jax.runs.training import preparation, task_gradients
+from mtra_jax.runs.training import choices, inputs, task_gradients
 from mtra_jax.tasks import Task
 from mtra_jax.train import build
 from mtra_jax.train.devices import AXIS, local_device, replicate
@@ -74,12 +74,12 @@ class Trained:
         config.gradient_pieces = False
         self.config = config
         self.saved: Saved = best_model.load_one(directory, config.data.cache_dir)
-        data = preparation.load_data(config)
+        data = inputs.load_data(config)
         now = fingerprints.of_splits(data.splits)
         inputs_json.check_data(directory, self.saved.inputs, now)
         self.examples = {
             task: {split: _drawn(task, own, most_texts) for split, own in parts.items()}
-            for task, parts in preparation.examples_of(config, data).items()
+            for task, parts in inputs.examples_of(config, data).items()
         }
         devices = local_device()
         self._program = prediction.program_of(self.saved, devices, _stacked)
@@ -129,10 +129,10 @@ class Trained:
     def model_and_method(self) -> tuple[Model, Method]:
         """The network, and the method as pure functions of the parameters."""
         config = self.config
-        model = preparation.make_model(
+        model = choices.make_model(
             config, self.saved.benchmark, self.saved.backbone.config
         )
-        return model, build.make_method(model, preparation.choice_of(config))
+        return model, build.make_method(model, choices.method_of(config))
 
     def gramian(self) -> np.ndarray:
         """Inner products [T, T] of the tasks' gradients, see `task_gradients`."""

@@ -19,7 +19,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model
 from mtra_jax.runs.directory.best_model import Saved
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 from mtra_jax.tasks import Task
 from mtra_jax.train import build, evaluate, step
 from mtra_jax.train.devices import AXIS, Program, local_device, replicate
@@ -157,8 +157,8 @@ def program_of(saved: Saved, devices: list[jax.Device], rows: Rows) -> Program:
     that are numbers are arguments of the program.
     """
     config = saved.config
-    model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
-    choice = preparation.choice_of(config)
+    model = choices.make_model(config, saved.benchmark, saved.backbone.config)
+    choice = choices.method_of(config)
 
     def run(
         params: Params, batch: Batch, numbers: Mapping[str, ArrayLike]

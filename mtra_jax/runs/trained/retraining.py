@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtra_jax.runs.directory import inputs_json, layout
-from mtra_jax.runs.training import loop, preparation, warm_start
+from mtra_jax.runs.training import choices, loop, preparation, warm_start
 from mtra_jax.train.devices import replicate, to_host
 from mtra_jax.types import Params
 
@@ -68,9 +68,9 @@ def visit(directory: Path, each: Callable[[int, Params], None]) -> None:
     """
     config = layout.read_config(directory)
     config.diagnostics.every = 0
-    preparation.use_compilation_cache(config)
+    choices.use_compilation_cache(config)
     prepared = preparation.prepare(config, given=warm_start.read(config))
-    inputs_json.check(directory, prepared.inputs)
+    inputs_json.check(directory, prepared.inputs.fingerprints)
     run = prepared.run
     each(0, to_host(run.state.params))
     state = replicate(run.state, prepared.devices, prepared.mapping)

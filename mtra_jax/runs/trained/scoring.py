@@ -18,7 +18,7 @@ from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
 from mtra_jax.runs.directory.best_model import Saved
 from mtra_jax.runs.trained import prediction, scored_data
 from mtra_jax.runs.trained.scored_data import Options
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import build, evaluate
 from mtra_jax.train.devices import (
@@ -189,8 +189,8 @@ def evaluate_saved(
 
 def _forward(saved: Saved, devices: list[jax.Device]) -> Program:
     config = saved.config
-    model = preparation.make_model(config, saved.benchmark, saved.backbone.config)
-    choice = preparation.choice_of(config)
+    model = choices.make_model(config, saved.benchmark, saved.backbone.config)
+    choice = choices.method_of(config)
     return build.make_forward(model, choice, devices, mapping=prediction.MAPPING)
 
 

@@ -74,20 +74,20 @@ class Display:
         run = prepared.run
         sizes = zip(run.benchmark.task_names, run.train.corpus.sizes, strict=True)
         counts = ", ".join(f"{name} {size}" for name, size in sizes)
-        if prepared.backbone.dropped:
-            names = safetensors_files.listed(prepared.backbone.dropped)
+        if prepared.inputs.backbone.dropped:
+            names = safetensors_files.listed(prepared.inputs.backbone.dropped)
             self._say(f"weights of the checkpoint that are not used: {names}")
         steps = run.schedule.steps_per_epoch
         self._say(f"training examples: {counts}; {steps} steps an epoch")
         if run.benchmark.name == OWN:
             for task in run.benchmark.tasks:
-                labels = prepared.examples[task.name]["train"].label_counts(task)
+                labels = prepared.inputs.examples[task.name]["train"].label_counts(task)
                 if labels:
                     self._say(label_counts.line(task.name, labels))
         for line in _absent(prepared):
             self._say(line)
-        if prepared.cut:
-            self._say(prepared.cut)
+        if prepared.inputs.cut:
+            self._say(prepared.inputs.cut)
         if prepared.origin and not at.step:
             self._say(prepared.origin)
         if at.step:
@@ -125,5 +125,7 @@ class Display:
 def _absent(prepared: preparation.Prepared) -> Iterator[str]:
     """Yields a line for each task of which a split lacks classes that count as 0 there."""
     for split in ("validation", "test"):
-        labels = {name: own[split].labels for name, own in prepared.examples.items()}
+        labels = {
+            name: own[split].labels for name, own in prepared.inputs.examples.items()
+        }
         yield from label_counts.absent(prepared.run.benchmark.tasks, labels, split)

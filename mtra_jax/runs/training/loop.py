@@ -16,6 +16,7 @@ from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.directory import best_model, metrics_log
 from mtra_jax.runs.training import bound_ceilings, diagnostics, divergence
 from mtra_jax.runs.training.interfaces import Callbacks, Log, Store
+from mtra_jax.runs.training.late_metrics import LateMetrics, Waiting
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.runs.training.selection import Selection
 from mtra_jax.tasks import Benchmark
@@ -272,45 +273,29 @@ def _epoch(
     first = epoch * run.schedule.steps_per_epoch
     offset = progress.step - first
     packed = run.train.batches(plan, epoch=epoch, start=offset)
-    waiting: deque = deque()
+    measured = LateMetrics(
+        run.benchmark.task_names,
+        run.rate,
+        run.schedule.max_bad_steps,
+        epoch + 1,
+        progress.skipped_steps,
+        log,
+        watch,
+        steps,
+    )
     shapes: deque = deque(maxlen=STEPS_BEHIND + 1)
-    most = run.schedule.max_bad_steps
-    skipped_before = progress.skipped_steps
-
-    def read(step: int, measured: Any, products: Any) -> dict[str, float]:
-        nonlocal skipped_before
-        flat = metrics_log.flatten(to_host(measured), run.benchmark.task_names)
-        # Skipped steps do not count for the schedule of the rate.
-        rate = float(run.rate(np.asarray(step - 1 - skipped_before)))
-        skipped_before += flat["bad_steps"] > 0
-        steps.add(flat)
-        once = steps.first_line() if step == 1 else {}
-        log.add(step, {"epoch": epoch + 1, "learning_rate": rate, **flat, **once})
-        if products is not None:
-            names = run.benchmark.task_names
-            line = diagnostics.figures(products(), names, flat)
-            log.diagnose(step, {"epoch": epoch + 1, **line})
-        watch.step(step, epoch + 1, flat, int(np.sum(plan[step - first - 1] >= 0)))
-        return flat
-
     for index, batch in enumerate(batches.prefetch(packed), start=offset):
-        step, skipped, diverged = first + index + 1, 0, ""
+        step, num_texts = first + index + 1, int(np.sum(plan[index] >= 0))
         shapes.append(memory.shape_of(batch))
         with memory.naming(shapes, ADVICE):
-            state, measured = run.update(state, batch)
+            state, metrics_of_step = run.update(state, batch)
             probe = run.probe
             products = None if probe is None else probe.at(step, state.params)
-            waiting.append((step, measured, products))
+            measured.waiting.append(Waiting(step, num_texts, metrics_of_step, products))
             is_last = watch.should_stop(step)
             is_due = is_last or _is_due(run.schedule, step)
             behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
-            while len(waiting) > behind and not diverged:
-                at, measured, products = waiting.popleft()
-                flat = read(at, measured, products)
-                skipped += flat["bad_steps"] > 0
-                diverged = divergence.check_step(at, flat, most, watch.say)
-        if diverged:
-            step = at
+            skipped, diverged, step = measured.read(step, behind)
         yield Step(state, step, is_due, is_last, skipped, diverged)
 
 

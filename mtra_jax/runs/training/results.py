@@ -68,13 +68,13 @@ def finish(
     results: dict[str, Any] = {
         "validation": progress.best_summary,
         "test": metrics.summarize(evaluation.scores, tasks),
-        "majority": majority(prepared.examples, benchmark),
+        "majority": majority(prepared.inputs.examples, benchmark),
         "constant": [
             task.name
             for task in tasks
             if task.name not in evaluation.faults
             and _is_constant(evaluation.predictions[task.name])
-            and not _is_constant(prepared.examples[task.name]["test"].labels)
+            and not _is_constant(prepared.inputs.examples[task.name]["test"].labels)
         ],
         "thresholds": evaluation.thresholds,
         "best_epoch": progress.best_epoch,
@@ -86,7 +86,7 @@ def finish(
         "skipped_steps": progress.skipped_steps,
         "examples": {
             task: {split: len(part.texts) for split, part in parts.items()}
-            for task, parts in prepared.examples.items()
+            for task, parts in prepared.inputs.examples.items()
         },
         "parameters": _count_parameters(params),
         "train_seconds": round(progress.seconds, 1),
@@ -102,9 +102,9 @@ def finish(
                 directory / layout.PREDICTIONS,
                 task,
                 evaluation.predictions[task.name],
-                dict(prepared.examples[task.name]["test"].targets),
+                dict(prepared.inputs.examples[task.name]["test"].targets),
             )
-        encoder_config = prepared.backbone.config
+        encoder_config = prepared.inputs.backbone.config
         encoder_dir = directory / layout.ENCODER
         pretrained.save_encoder(encoder_dir, encoder_config, params["encoder"])
         tasks_json.write(directory, benchmark)  # with the thresholds

@@ -29,6 +29,8 @@ from mtra_jax.runs.loggers import contract
 from mtra_jax.runs.loggers import registry as loggers
 from mtra_jax.runs.processes import agreement, group
 from mtra_jax.runs.training import (
+    choices,
+    inputs,
     interfaces,
     loop,
     preparation,
@@ -97,7 +99,7 @@ def _train_separately(
         if group.is_writer():
             layout.write_config(config, directory)
         if data is None:
-            data = preparation.load_data(config)
+            data = inputs.load_data(config)
         for name in names:  # all of them before the first one trains
             selection.make(config.selection, data.benchmark.select([name]))
         outcomes = {}
@@ -129,9 +131,9 @@ def _train_together(
         return Outcome(tasks_json.read(directory), finished)
     if group.is_writer():
         locks.check_free(directory)
-    preparation.use_compilation_cache(config)
+    choices.use_compilation_cache(config)
     prepared = preparation.prepare(config, data=data, given=warm_start.read(config))
-    agreement.check_same("inputs", prepared.inputs._asdict())
+    agreement.check_same("inputs", prepared.inputs.fingerprints._asdict())
     try:
         with writing(directory):
             # Checked again: another process may have started here in the meantime.
@@ -189,7 +191,7 @@ def _check_prepared(directory: Path, prepared: Prepared) -> None:
     """Raises InputError if the run in `directory` has other tasks, data or encoder."""
     benchmark = prepared.run.benchmark
     tasks_json.check(directory, benchmark)
-    inputs_json.check(directory, prepared.inputs)
+    inputs_json.check(directory, prepared.inputs.fingerprints)
     # After the data, which determine balanced weights.
     tasks_json.check_losses(directory, benchmark)
 
@@ -199,8 +201,8 @@ def _write_prepared(directory: Path, prepared: Prepared) -> None:
 
     A run that ended before its first checkpoint may have left some of them.
     """
-    results.write_encoder_files(directory, prepared.backbone)
-    inputs_json.write(directory, prepared.inputs)
+    results.write_encoder_files(directory, prepared.inputs.backbone)
+    inputs_json.write(directory, prepared.inputs.fingerprints)
     tasks_json.write(directory, prepared.run.benchmark)
 
 
@@ -237,7 +239,7 @@ class CurrentInputs:
         names = configs.task_names(config)
         key = config.benchmark, names, config.data.dir, config.data.tasks
         if key not in self._data:
-            data = self._given or preparation.load_data(config)
+            data = self._given or inputs.load_data(config)
             self._data[key] = data, fingerprints.of_splits(data.splits)
         return self._data[key]
 
@@ -247,8 +249,8 @@ class CurrentInputs:
         key = *_origin(config), config.tasks if config.warm_start else ()
         if key not in self._encoders:
             given = warm_start.read(config)
-            backbone = preparation.load_backbone(config, [], given)
-            self._encoders[key] = preparation.fingerprints_of(config, backbone, given)
+            backbone = inputs.load_backbone(config, [], given)
+            self._encoders[key] = inputs.fingerprints_of(config, backbone, given)
         return self._encoders[key]
 
 
@@ -272,7 +274,7 @@ def check_same_inputs(
     data, fingerprint = current.data(config)
     tasks_json.check(directory, data.benchmark)
     inputs_json.check_data(directory, made_from, fingerprint)
-    tasks_json.check_losses(directory, preparation.resolved_tasks(config, data))
+    tasks_json.check_losses(directory, inputs.resolved_tasks(config, data))
     # Data and configuration determine a new encoder. A hub name, or the path of a run that
     # was removed, is taken to stand for the same encoder as before.
     path = _origin(config)

@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices, preparation
 from mtra_jax.train.devices import replicate
 
 MEASURED_STEPS = 10
@@ -43,7 +43,7 @@ def of(
     """
     if tasks := configs.separate_tasks(config):
         config = configs.of_task(config, tasks[0])
-    preparation.use_compilation_cache(config)
+    choices.use_compilation_cache(config)
     prepared = preparation.prepare(config)
     if say is not None:
         say("measuring a training step, to estimate the time")

@@ -311,7 +311,7 @@ def trainer(monkeypatch):
     trainer = Trainer()
     monkeypatch.setattr(sweep.training, "train", trainer.train)
     data = task_file.Data(BENCHMARK, DATA)
-    monkeypatch.setattr(training.preparation, "load_data", lambda _: data)
+    monkeypatch.setattr(training.inputs, "load_data", lambda _: data)
     return trainer
 
 

@@ -10,7 +10,7 @@ from mtra_jax.data.packed import packing
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import best_model
 from mtra_jax.runs.trained import prediction, representation
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices, inputs
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import build
 from mtra_jax.train.devices import to_host
@@ -53,9 +53,9 @@ def make_saved(tasks):
     config.backbone.update({"hidden_size": 8, "intermediate_size": 8})
     config.backbone.update({"num_hidden_layers": 2, "vocab_size": 60})
     benchmark = Benchmark("toy", tasks)
-    backbone = preparation.load_backbone(config, WORDS)
-    model = preparation.make_model(config, benchmark, backbone.config)
-    method = build.make_method(model, preparation.choice_of(config))
+    backbone = inputs.load_backbone(config, WORDS)
+    model = choices.make_model(config, benchmark, backbone.config)
+    method = build.make_method(model, choices.method_of(config))
     params = build.init_params(model, method, backbone.params, jax.random.key(0))
     # Weights of heads start small; larger ones spread the outputs.
     params["heads"] = jax.tree.map(lambda x: 30 * x, params["heads"])
@@ -93,7 +93,7 @@ def alone(saved, text):
         targets=np.zeros((1, saved.benchmark.num_slots), np.float32),
         partners=none[0],
     )
-    model = preparation.make_model(saved.config, saved.benchmark, saved.backbone.config)
+    model = choices.make_model(saved.config, saved.benchmark, saved.backbone.config)
     _, outputs = model.represent_and_predict(saved.params, batch, None)
     return np.asarray(outputs)[0].astype(np.float64)
 
@@ -145,6 +145,7 @@ def test_extreme_outputs_are_probabilities():
     np.testing.assert_array_equal(prediction.in_units(TASKS[0], outputs), [[0, 1]])
 
 
+@pytest.mark.slow
 def test_models_of_single_tasks_answer_together(saved):
     first, second = make_saved(TASKS[:1]), make_saved(TASKS[1:])
     both = prediction.Predictor([first, second])

@@ -31,10 +31,12 @@ PREPARED = SimpleNamespace(
         train=SimpleNamespace(corpus=SimpleNamespace(sizes=(20, 10)), shapes=[1, 2]),
         selection=selection.Selection(),
     ),
-    examples={"irony": splits([0, 1]), "stance": splits([0, 1, 2])},
-    backbone=SimpleNamespace(dropped=()),
+    inputs=SimpleNamespace(
+        examples={"irony": splits([0, 1]), "stance": splits([0, 1, 2])},
+        backbone=SimpleNamespace(dropped=()),
+        cut="",
+    ),
     origin="",
-    cut="",
 )
 
 
@@ -77,7 +79,7 @@ def test_own_tasks_begin_with_the_numbers_of_their_labels(monkeypatch):
     }
     examples = {name: splits(own) for name, own in labels.items()}
     examples["topics"]["test"] = Examples(["a"], np.array([[1.0, 1.0]]))
-    monkeypatch.setattr(PREPARED, "examples", examples)
+    monkeypatch.setattr(PREPARED.inputs, "examples", examples)
     monkeypatch.setattr(PREPARED.run, "benchmark", Benchmark("own", tasks))
     monkeypatch.setattr(PREPARED.run.train.corpus, "sizes", (3, 3, 3))
     lines = []
@@ -100,23 +102,23 @@ def test_texts_that_are_cut_are_counted_by_the_tokenizer():
     ]
     config = configs.load("configs/mtra.py:tiny_synthetic", overrides)
     prepared = preparation.prepare(config)
-    tokenizer = prepared.backbone.tokenizer
+    tokenizer = prepared.inputs.backbone.tokenizer
     expected = {}
-    for name, parts in prepared.examples.items():
+    for name, parts in prepared.inputs.examples.items():
         whole = tokens.encode(tokenizer, parts["train"].texts, 512).lengths
         expected[name] = int((whole >= limit).sum())
     listed = [f"{name} {count} of 40" for name, count in expected.items() if count]
     assert len(listed) > 0
-    assert prepared.cut == (
+    assert prepared.inputs.cut == (
         f"texts of {limit} tokens or more, cut there (data.max_length): {', '.join(listed)}"
     )
     lines = []
     view = display.Display(lines.append)
     view.watch(prepared, Progress())
     view.close()
-    assert prepared.cut in lines
+    assert prepared.inputs.cut in lines
     whole = configs.load("configs/mtra.py:tiny_synthetic", overrides[1:])
-    assert preparation.prepare(whole).cut == ""
+    assert preparation.prepare(whole).inputs.cut == ""
 
 
 def test_of_many_labels_the_rarest_and_the_most_common_are_shown():
