@@ -117,6 +117,8 @@ ONLY_IN = {
         "mtra_jax/exports/reading.py",
         "mtra_jax/runs/sweeps/estimates.py",
         "mtra_jax/runs/trials/run_specs.py",
+        "mtra_jax/runs/training/choices.py",
+        "mtra_jax/runs/training/inputs.py",
         "mtra_jax/runs/training/preparation.py",
         "mtra_jax/runs/trained/scored_data.py",
         "mtra_jax/runs/directory/best_model.py",

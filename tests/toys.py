@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mtra_jax.balancing import Inputs
 from mtra_jax.methods import gradients, registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import heads
@@ -60,6 +61,25 @@ def states_at(hidden, wanted):
     return hidden if wanted is None else hidden.reshape(-1, hidden.shape[-1])[wanted]
 
 
+def objective_of(method, names):
+    """The objective of a method whose balancer reads the losses.
+
+    (`params["method"]`, losses, present, memory, key) -> (value, next memory).
+    """
+
+    def objective(own, losses, present, memory, rng):
+        inputs = Inputs(losses, present, rng)
+        result = gradients.combined(method, own, inputs, memory, names)
+        return result.value, result.memory
+
+    return objective
+
+
+def first_memory(method, names=NAMES):
+    """The memory before the first step, of a method that reads no gradients."""
+    return gradients.first_memory(method, {"heads": dict.fromkeys(names)})
+
+
 @dataclasses.dataclass(frozen=True)
 class Toy:
     """Toy tasks in some order: `order[i]` is the index in `NAMES` of task i.
@@ -95,7 +115,7 @@ class Toy:
         return Model(Table(), heads.Heads(outputs), space, HIDDEN)
 
     def make(self, name):
-        return registry.METHODS[name].make(self.model)
+        return registry.make(name, self.model)
 
     def params(self, name):
         """Parameters in float64; the method's are near, but not at, their initial values."""

@@ -36,8 +36,7 @@ def mgda(solver: str = "exact") -> Balancer:
     Raises:
       ValueError: an unknown `solver`.
     """
-    choices = ("exact", "frank_wolfe")
-    checks.option("solver", solver, "exact or frank_wolfe", choices.__contains__)
+    checks.choice("solver", solver, ("exact", "frank_wolfe"))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram = solvers.scaled(inputs.gram)

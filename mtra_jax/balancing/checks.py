@@ -15,11 +15,16 @@ from mtra_jax.balancing.contract import Balancer, Reads, State, Tree
 
 
 class OptionError(ValueError):
-    """An option of a balancer is out of its range; `rule` says in words what is valid."""
+    """An option is out of its range; `rule` says in words what is valid.
 
-    def __init__(self, name: str, value: Any, rule: str) -> None:
+    `choices`: the texts among which it must be, if it is a text.
+    """
+
+    def __init__(
+        self, name: str, value: Any, rule: str, choices: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(f"`{name}` must be {rule}; found {value!r}.")
-        self.name, self.value, self.rule = name, value, rule
+        self.name, self.value, self.rule, self.choices = name, value, rule, choices
 
 
 def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) -> None:
@@ -29,6 +34,14 @@ def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) ->
     """
     if not isinstance(value, jax.core.Tracer) and not is_valid(value):
         raise OptionError(name, value, rule)
+
+
+def choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raises OptionError unless `value` is one of `choices`."""
+    *first, last = names = tuple(choices)
+    if value not in names:
+        rule = f"{', '.join(first)} or {last}"
+        raise OptionError(name, value, rule, names)
 
 
 def balancer(value: Any) -> None:

@@ -184,7 +184,7 @@ def aligned_mtl(scale: str = "min") -> Balancer:
     Raises:
       ValueError: `scale` is not "min" or "rmse".
     """
-    checks.option("scale", scale, "min or rmse", ("min", "rmse").__contains__)
+    checks.choice("scale", scale, ("min", "rmse"))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         gram, present = inputs.gram, inputs.present

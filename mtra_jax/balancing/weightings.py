@@ -37,7 +37,7 @@ def ew(
       ValueError: `reduction` is not "mean" or "sum". The step: `weights` are not one finite
         number or T of them.
     """
-    checks.option("reduction", reduction, "mean or sum", ("mean", "sum").__contains__)
+    checks.choice("reduction", reduction, ("mean", "sum"))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         losses = inputs.losses

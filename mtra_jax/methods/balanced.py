@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,11 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtra_jax.balancing import Balancer, Inputs, Reads, State, rows
-from mtra_jax.balancing.checks import OptionError
-from mtra_jax.errors import InputError
+from mtra_jax.balancing import Balancer, Inputs, Reads, State, checks, rows
 from mtra_jax.methods import contract, task_losses
-from mtra_jax.methods import options as checks
 from mtra_jax.methods.model import Model
 from mtra_jax.types import Params
 
@@ -37,98 +33,30 @@ class Learning(NamedTuple):
     moments: Any
 
 
-def make(
-    model: Model, balancer: Balancer, learned: str = "", rates: Rates | None = None
-) -> contract.Method:
+def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method:
     """Makes hard parameter sharing with `balancer`.
 
     `learned`: the name of the numbers [T] that the balancer learns. Each task owns its
     number as the parameter `tasks/TASK/learned`: it has the learning rate of all
-    parameters, and does not change in steps without its task. With `rates` the numbers
-    are in the method's state, and Adam moves them in every step.
+    parameters, and does not change in steps without its task.
     """
     names = model.space.names
-    losses = task_losses.plain(model)
-    if balancer.reads is Reads.GRADIENTS:
-        return contract.Method(
-            contract.no_params,
-            losses,
-            contract.MergedGradients(_merge(balancer)),
-            state_like=lambda leaves: balancer.init(len(names), leaves).memory,
-        )
-    start = balancer.init(len(names))
-    if rates is not None:
-        balancer = _learning(balancer, rates)
-        start = balancer.init(len(names))
 
     def init(rng: jax.Array) -> Params:
         del rng
         if not learned:
             return {}
-        values = zip(names, start.learned, strict=True)
+        values = zip(names, balancer.init(len(names)).learned, strict=True)
         return {"tasks": {name: {learned: value} for name, value in values}}
 
-    def state_of(params: Params, memory: contract.State) -> State:
-        if not learned:
-            return State(memory=memory)
-        own = [params["tasks"][name][learned] for name in names]
-        return State(jnp.stack(own), memory)
-
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        inputs = Inputs(losses, present, rng)
-        result = rows.combined(balancer, inputs, state_of(params, state))
-        return result.value, result.memory
-
-    is_gramian = balancer.reads is Reads.GRAMIAN
-    rule: contract.WeightedGradients | contract.Weighted = contract.Weighted(objective)
-    if is_gramian:
-        rule = contract.WeightedGradients(combine(balancer))
-    return contract.Method(init, losses, rule, start.memory)
+    return contract.Method(init, task_losses.plain(model), balancer, learned)
 
 
-def combine(balancer: Balancer) -> contract.Combine:
-    """The weights of a balancer that reads the Gramian and learns no numbers."""
+def learning(balancer: Balancer, rates: Rates) -> Balancer:
+    """The balancer that moves the learned numbers of `balancer` itself, in its memory.
 
-    def weigh(
-        gram: jax.Array,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, contract.State]:
-        inputs = Inputs(losses, present, rng, gram)
-        result = rows.combined(balancer, inputs, State(memory=state))
-        own_weights = result.own_weights
-        if own_weights is None:
-            own_weights = present.astype(gram.dtype)
-        return result.value, own_weights, result.memory
-
-    return weigh
-
-
-def _merge(balancer: Balancer) -> contract.Merge:
-    def merge(
-        gradients: list[jax.Array],
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[list[jax.Array], contract.State]:
-        inputs = Inputs(losses, present, rng, gradients=gradients)
-        result = rows.combined(balancer, inputs, State(memory=state))
-        return result.value, result.memory
-
-    return merge
-
-
-def _learning(balancer: Balancer, rates: Rates) -> Balancer:
-    """The balancer that moves the learned numbers of `balancer` itself, in its memory."""
+    Adam moves them in every step.
+    """
     optimise = optax.chain(
         optax.add_decayed_weights(rates.decay), optax.adam(rates.rate)
     )
@@ -165,7 +93,7 @@ def factory(
     `rates` also `rate` and `decay` of the learned numbers, by default those. Its docstring
     and module are those of `make_balancer`.
 
-    The factory raises InputError where `make_balancer` refuses an option.
+    The factory raises OptionError where `make_balancer` refuses an option.
     """
     signature = _signature(make_balancer, rates)
 
@@ -175,18 +103,10 @@ def factory(
         values, own = bound.kwargs, None
         if rates is not None:
             own = Rates(*(values.pop(name) for name in Rates._fields))
-            checks.check_positive("rate", own.rate)
-            checks.check_weight("decay", own.decay)
-        try:
-            balancer = make_balancer(**values)
-        except OptionError as error:
-            raise InputError(
-                f"method.{error.name} is {error.value!r}; expected {error.rule}"
-            ) from error
-        for name, value in values.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(f"method.{name} is {value}; expected a finite one")
-        return make(model, balancer, rates=own)
+            checks.positive("rate", own.rate)
+            checks.not_negative("decay", own.decay)
+        balancer = make_balancer(**values)
+        return make(model, balancer if own is None else learning(balancer, own))
 
     functools.update_wrapper(make_method, make_balancer)
     make_method.__signature__ = signature  # type: ignore[attr-defined]

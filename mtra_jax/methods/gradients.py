@@ -7,19 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.balancing import rows
+from mtra_jax.balancing import Balancer, Combined, Inputs, Reads, State, rows
 from mtra_jax.methods import layout, model, perturbed, task_losses
-from mtra_jax.methods.contract import (
-    AlignedPasses,
-    Losses,
-    LossFunction,
-    MergedGradients,
-    Method,
-    Needs,
-    State,
-    Weighted,
-    WeightedGradients,
-)
+from mtra_jax.methods.contract import AlignedPasses, Losses, Memory, Method
 from mtra_jax.types import Batch, Params, Rngs
 
 
@@ -27,7 +17,7 @@ class Gradient(NamedTuple):
     """One gradient of the global batch, and the values that the step logs.
 
     `present` (bool), `losses`, `weights` and the entries of `terms` are [T]; `scalars`
-    holds single numbers. `state` is the method's next state.
+    holds single numbers. `memory` is the method's next memory.
     """
 
     grads: Params
@@ -37,21 +27,50 @@ class Gradient(NamedTuple):
     weights: jax.Array
     terms: dict[str, jax.Array]
     scalars: dict[str, jax.Array]
-    state: State
+    memory: Memory
 
 
-class StepInputs(NamedTuple):
-    """The inputs of a step that every rule reads."""
+class _Step(NamedTuple):
+    """A method and the inputs of one of its steps; `present` is bool [T]."""
 
-    loss_function: LossFunction
+    method: Method
     params: Params
     batch: Batch
     present: jax.Array
-    """bool [T]"""
     rngs: Rngs
-    state: State
+    memory: Memory
+    tasks: tuple[str, ...]
     axis_name: str | None
-    in_pieces: bool = False
+
+    @property
+    def part_tasks(self) -> jax.Array:
+        """The task of each part [P], of a batch whose parts have one task each."""
+        return jnp.asarray(self.batch.tasks[:, 0])
+
+    def losses_of(self, params: Params, batch: Batch, rngs: Rngs) -> Losses:
+        """The method's losses, of one part of a batch."""
+        return self.method.losses(params, batch, rngs, self.axis_name)
+
+    def combined(
+        self,
+        losses: jax.Array,
+        params: Params | None = None,
+        gramian: jax.Array | None = None,
+        gradients: list[jax.Array] | None = None,
+    ) -> Combined:
+        """What the method's balancer makes of the step; see `combined`."""
+        key = self.rngs["method"]
+        inputs = Inputs(losses, self.present, key, gramian, gradients)
+        own = (self.params if params is None else params)["method"]
+        return combined(self.method, own, inputs, self.memory, self.tasks)
+
+    def averaged(self, params: Params) -> Any:
+        """A mask of the gradients that are averaged over the devices already."""
+        return layers(params) if self.method.in_pieces else nothing(params)
+
+    def mean_over_devices(self, grads: Params) -> Params:
+        """Averages the gradients that are not averaged yet."""
+        return objectives.mean_over(grads, self.axis_name, self.averaged(grads))
 
 
 def word_embeddings(params: Params) -> Any:
@@ -74,21 +93,44 @@ def nothing(params: Params) -> Any:
     return False
 
 
+def first_memory(method: Method, params: Params) -> Memory:
+    """Returns the memory of `method` before the first step; () for one without."""
+    balancer, num_tasks = method.rule, len(params["heads"])
+    if isinstance(balancer, AlignedPasses):
+        return ()
+    if balancer.reads is not Reads.GRADIENTS:
+        return balancer.init(num_tasks).memory
+    # One program, not one for each leaf.
+    first = jax.jit(lambda leaves: balancer.init(num_tasks, leaves).memory)
+    return first(model.shared_leaves(params))
+
+
+def combined(
+    method: Method, own: Params, inputs: Inputs, memory: Memory, tasks: tuple[str, ...]
+) -> Combined:
+    """Returns the result of the method's balancer.
+
+    `own`: `params["method"]`, which has the numbers that the balancer learns.
+    """
+    assert isinstance(method.rule, Balancer)
+    learned: Any = ()
+    if method.learned:
+        learned = jnp.stack([own["tasks"][name][method.learned] for name in tasks])
+    return rows.combined(method.rule, inputs, State(learned, memory))
+
+
 def differentiate(
     method: Method,
     params: Params,
     batch: Batch,
     rngs: Rngs,
-    state: State,
+    memory: Memory,
     *,
     tasks: tuple[str, ...],
     one_task: bool,
     axis_name: str | None,
-    in_pieces: bool = False,
 ) -> Gradient:
     """Returns the gradient of the method's objective, averaged over the devices.
-
-    `in_pieces`: the losses average the gradients of the encoder's layers themselves.
 
     `batch` has the axis P of `types.Batch`. `tasks` are the names of all tasks, in the
     order of the label space. With `one_task` the caller guarantees that the global batch
@@ -98,164 +140,145 @@ def differentiate(
       ValueError: `batch` has several parts, but the method reads no gradients of tasks.
     """
     present = task_losses.present(batch, len(tasks), axis_name)
-    inputs = StepInputs(
-        method.losses, params, batch, present, rngs, state, axis_name, in_pieces
-    )
+    step = _Step(method, params, batch, present, rngs, memory, tasks, axis_name)
     rule = method.rule
-    if rule.needs is Needs.GRAMIAN or rule.needs is Needs.GRADIENTS:
-        if len(batch.tasks) == 1 and not one_task:
-            batch = layout.one_part_per_task(batch, len(tasks))
-        inputs = inputs._replace(batch=batch)
-        if rule.needs is Needs.GRADIENTS:
-            return _merged(rule, inputs, tasks)
-        return _combined(rule, inputs, tasks)
-    inputs = inputs._replace(batch=layout.only_part(batch))
-    if rule.needs is Needs.ALIGNMENT:
-        return _aligned(rule, inputs, one_task=one_task)
-    return _weighted(rule, inputs)
+    if isinstance(rule, AlignedPasses):
+        step = step._replace(batch=layout.only_part(batch))
+        return _aligned(rule.epsilon, step, one_task=one_task)
+    if rule.reads is Reads.LOSSES:
+        return _weighted(step._replace(batch=layout.only_part(batch)))
+    if len(batch.tasks) == 1 and not one_task:
+        step = step._replace(batch=layout.one_part_per_task(batch, len(tasks)))
+    return _merged(step) if rule.reads is Reads.GRADIENTS else _combined(step)
 
 
-def _weighted(rule: Weighted, inputs: StepInputs) -> Gradient:
-    loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
+def _weighted(step: _Step) -> Gradient:
+    """The gradient of one scalar, with a balancer that reads the losses."""
 
-    def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, State]:
-        return rule.objective(params["method"], losses, present, state, rngs["method"])
+    def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, Memory]:
+        result = step.combined(losses, params)
+        return result.value, result.memory
 
-    def objective(params: Params) -> tuple[jax.Array, tuple[Losses, State]]:
-        outcome = loss_function(params, batch, rngs, axis_name)
-        value, new_state = value_of(params, outcome.losses)
+    def objective(params: Params) -> tuple[jax.Array, tuple[Losses, Memory]]:
+        outcome = step.losses_of(params, step.batch, step.rngs)
+        value, memory = value_of(params, outcome.losses)
         if outcome.batch_loss is not None:
             value += outcome.batch_loss
-        return value, (outcome, new_state)
+        return value, (outcome, memory)
 
-    (value, (outcome, new_state)), grads = jax.value_and_grad(objective, has_aux=True)(
-        params
+    (value, (outcome, memory)), grads = jax.value_and_grad(objective, has_aux=True)(
+        step.params
     )
     losses = outcome.losses
-    weights = jax.grad(value_of, argnums=1, has_aux=True)(params, losses)[0]
-    grads = _mean_over_devices(grads, axis_name, in_pieces=in_pieces)
+    weights = jax.grad(value_of, argnums=1, has_aux=True)(step.params, losses)[0]
+    grads = step.mean_over_devices(grads)
     own = outcome.batch_loss
     scalars = {} if own is None else {"batch_loss": own}
-    terms = outcome.terms
-    if rule.floor is not None:
-        terms = {**terms, "floored": present & (losses <= rule.floor)}
-    return Gradient(grads, value, present, losses, weights, terms, scalars, new_state)
+    terms, floor = outcome.terms, step.method.floor
+    if floor is not None:
+        terms = {**terms, "floored": step.present & (losses <= floor)}
+    return Gradient(grads, value, step.present, losses, weights, terms, scalars, memory)
 
 
-def _combined(
-    rule: WeightedGradients, inputs: StepInputs, tasks: tuple[str, ...]
-) -> Gradient:
-    present, state = inputs.present, inputs.state
-    part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])  # the task of each part, [P]
-    if rule.sharpness is None:
-        losses, terms, grads = _gradients_of_parts(inputs)
+def _combined(step: _Step) -> Gradient:
+    """Σ_t w_t g_t, with a balancer that reads the Gramian of the gradients g_t."""
+    if step.method.sharpness is None:
+        losses, terms, grads = _gradients_of_parts(step)
     else:
         losses, terms, grads = perturbed.gradients_of_parts(
-            rule.sharpness,
-            inputs.loss_function,
-            inputs.params,
-            inputs.batch,
-            inputs.rngs,
-            inputs.axis_name,
-            tasks,
+            step.method.sharpness,
+            step.method.losses,
+            step.params,
+            step.batch,
+            step.rngs,
+            step.axis_name,
+            step.tasks,
         )
-    owners = model.owners(inputs.params)
-    gram = _gramian(grads, owners, part_tasks, len(tasks))
-    weights, own_weights, new_state = rule.combine(
-        gram, losses, present, state, inputs.rngs["method"]
-    )
+    owners, part_tasks = model.owners(step.params), step.part_tasks
+    gram = _gramian(grads, owners, part_tasks, len(step.tasks))
+    result = step.combined(losses, gramian=gram)
+    weights, own_weights = result.value, result.own_weights
+    if own_weights is None:
+        own_weights = step.present.astype(gram.dtype)
 
     def combined(leaf: jax.Array, owner: str) -> jax.Array:
         if owner == model.SHARED:
             shares = weights[part_tasks]
         else:
-            is_own = part_tasks == tasks.index(owner)
+            is_own = part_tasks == step.tasks.index(owner)
             shares = jnp.where(is_own, own_weights[part_tasks], 0)
         return rows.weighted_sum(shares, leaf)
 
     return Gradient(
         jax.tree.map(combined, grads, owners),
-        task_losses.total(losses, present),
-        present,
+        task_losses.total(losses, step.present),
+        step.present,
         losses,
         weights,
         terms,
         {},
-        new_state,
+        result.memory,
     )
 
 
-def _merged(
-    rule: MergedGradients, inputs: StepInputs, tasks: tuple[str, ...]
-) -> Gradient:
-    part_tasks = jnp.asarray(inputs.batch.tasks[:, 0])
-    losses, terms, grads = _gradients_of_parts(inputs)
+def _merged(step: _Step) -> Gradient:
+    """One gradient that is no weighted sum, by a balancer that reads the gradients.
+
+    Parameters of a single task take the gradient of that task's loss. The logged weights
+    are 1.
+    """
+    losses, terms, grads = _gradients_of_parts(step)
     leaves, structure = jax.tree.flatten(grads)
-    owners = jax.tree.leaves(model.owners(inputs.params))
+    owners = jax.tree.leaves(model.owners(step.params))
 
     def of_tasks(leaf: jax.Array) -> jax.Array:
         """[P, ...] -> [T, ...]"""
-        zeros = jnp.zeros((len(tasks), *leaf.shape[1:]), leaf.dtype)
-        return zeros.at[part_tasks].set(leaf)
+        zeros = jnp.zeros((len(step.tasks), *leaf.shape[1:]), leaf.dtype)
+        return zeros.at[step.part_tasks].set(leaf)
 
     pairs = [*zip(leaves, owners, strict=True)]
     shared = [of_tasks(leaf) for leaf, owner in pairs if owner == model.SHARED]
-    merged, new_state = rule.merge(
-        shared, losses, inputs.present, inputs.state, inputs.rngs["method"]
-    )
-    next_merged = iter(merged)
-    combined = [
+    result = step.combined(losses, gradients=shared)
+    next_merged = iter(result.value)
+    merged = [
         next(next_merged)
         if owner == model.SHARED
-        else of_tasks(leaf)[tasks.index(owner)]
+        else of_tasks(leaf)[step.tasks.index(owner)]
         for leaf, owner in pairs
     ]
     return Gradient(
-        jax.tree.unflatten(structure, combined),
-        task_losses.total(losses, inputs.present),
-        inputs.present,
+        jax.tree.unflatten(structure, merged),
+        task_losses.total(losses, step.present),
+        step.present,
         losses,
-        inputs.present.astype(losses.dtype),
+        step.present.astype(losses.dtype),
         terms,
         {},
-        new_state,
+        result.memory,
     )
 
 
 def _gradients_of_parts(
-    inputs: StepInputs,
+    step: _Step,
 ) -> tuple[jax.Array, dict[str, jax.Array], Params]:
     """Returns losses [T], terms [T], and the gradient of each part, leaves [P, ...].
 
     Each text is in one part, so all gradients together cost one forward and one backward
     pass. A backward pass per task over a whole batch would process all texts each time.
     """
-    loss_function, params, batch, _, rngs, _, axis_name, in_pieces = inputs
 
     def of_part(part: Batch, index: jax.Array) -> tuple[tuple, Params]:
         def loss(params: Params) -> tuple[jax.Array, tuple]:
             return task_losses.of_part(
-                loss_function, params, part, index, rngs, axis_name
+                step.method.losses, params, part, index, step.rngs, step.axis_name
             )
 
-        return jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.value_and_grad(loss, has_aux=True)(step.params)
 
-    places = jnp.arange(len(batch.tasks))
-    (_, (losses, terms)), grads = jax.vmap(of_part)(batch, places)
+    places = jnp.arange(len(step.batch.tasks))
+    (_, (losses, terms)), grads = jax.vmap(of_part)(step.batch, places)
     losses, terms = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), (losses, terms))
-    return (
-        losses,
-        terms,
-        _mean_over_devices(grads, axis_name, in_pieces=in_pieces),
-    )
-
-
-def _mean_over_devices(
-    grads: Params, axis_name: str | None, *, in_pieces: bool
-) -> Params:
-    """Averages the gradients that are not averaged yet."""
-    averaged = layers if in_pieces else nothing
-    return objectives.mean_over(grads, axis_name, averaged(grads))
+    return losses, terms, step.mean_over_devices(grads)
 
 
 def _gramian(
@@ -271,11 +294,12 @@ def _gramian(
     return gram.at[part_tasks[:, None], part_tasks].set(products)
 
 
-def _aligned(rule: AlignedPasses, inputs: StepInputs, *, one_task: bool) -> Gradient:
-    loss_function, params, batch, present, rngs, state, axis_name, in_pieces = inputs
+def _aligned(epsilon: float, step: _Step, *, one_task: bool) -> Gradient:
+    """The gradient of both passes of MTRA."""
+    present, floor = step.present, step.method.floor
 
     def per_task(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
-        outcome = loss_function(params, batch, rngs, axis_name)
+        outcome = step.losses_of(params, step.batch, rngs)
         return outcome.losses, outcome.terms
 
     def summed(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
@@ -283,29 +307,30 @@ def _aligned(rule: AlignedPasses, inputs: StepInputs, *, one_task: bool) -> Grad
         return task_losses.total(losses, present), terms
 
     options: dict[str, Any] = {
-        "epsilon": rule.epsilon,
+        "epsilon": epsilon,
         "select": word_embeddings,
-        "floor": rule.floor,
-        "logarithm": rule.logarithm,
-        "axis_name": axis_name,
-        "averaged": layers if in_pieces else nothing,
+        "logarithm": floor is not None,
+        "axis_name": step.axis_name,
+        "averaged": step.averaged,
     }
+    if floor is not None:
+        options["floor"] = floor
     if one_task:
-        step = objectives.aligned_value_and_grad(summed, **options)
-        (value, passes), grads = step(params, rngs)
+        value_and_grad = objectives.aligned_value_and_grad(summed, **options)
+        (value, passes), grads = value_and_grad(step.params, step.rngs)
     else:
-        step = objectives.aligned_tasks_value_and_grad(per_task, **options)
-        (value, passes), grads = step(params, present, rngs)
+        value_and_grad = objectives.aligned_tasks_value_and_grad(per_task, **options)
+        (value, passes), grads = value_and_grad(step.params, present, step.rngs)
     # [T] in both cases: with one task the aligned gradient returns that task's scalars.
     losses, perturbed, weights = (
         jnp.where(present, x, 0)
         for x in (passes.loss, passes.perturbed_loss, passes.weight)
     )
     terms = {**passes.aux, "perturbed": perturbed}
-    if rule.logarithm:
+    if floor is not None:
         terms["floored"] = present & passes.is_floored
     scalars = {
         "norm/perturbation_gradient": passes.gradient_norm,
         "norm/perturbation": passes.perturbation_norm,
     }
-    return Gradient(grads, value, present, losses, weights, terms, scalars, state)
+    return Gradient(grads, value, present, losses, weights, terms, scalars, step.memory)

@@ -13,8 +13,9 @@ over the tasks with u = z. The Gaussian u and its term are ours.
 import jax
 import jax.numpy as jnp
 
-from mtra_jax import objectives
-from mtra_jax.methods import contract, options, randomness, task_losses
+from mtra_jax import balancing, objectives
+from mtra_jax.balancing import checks
+from mtra_jax.methods import contract, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
 from mtra_jax.models.network import Network
@@ -45,10 +46,10 @@ def make(
     term times β_s.
 
     Raises:
-      InputError: a weight is negative.
+      OptionError: a weight is negative.
     """
-    options.check_weight("beta", beta)
-    options.check_weight("shared_beta", shared_beta)
+    checks.not_negative("beta", beta)
+    checks.not_negative("shared_beta", shared_beta)
     network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
@@ -94,7 +95,7 @@ def make(
             task + beta * kl, {"task": task, "kl": kl}, outputs, batch_loss
         )
 
-    return contract.Method(init, forward, contract.Weighted(task_losses.unweighted))
+    return contract.Method(init, forward, balancing.ew("sum"))
 
 
 def split(rngs: Rngs | None) -> tuple[Rngs | None, Rngs | None]:

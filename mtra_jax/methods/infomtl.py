@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax import objectives
-from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import contract, options, randomness, task_losses
+from mtra_jax import balancing, objectives
+from mtra_jax.balancing import checks
+from mtra_jax.methods import contract, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import heads, hidden_heads
 from mtra_jax.models.network import Network
@@ -52,16 +52,14 @@ def make(
     is the sum of the tasks' losses.
 
     Raises:
-      InputError: a weight or `hidden` is negative, `temperature` is not positive, or `kl`
+      OptionError: a weight or `hidden` is negative, `temperature` is not positive, or `kl`
         is not one of `REDUCTIONS`.
     """
-    options.check_weight("alpha", alpha)
-    options.check_weight("beta", beta)
-    options.check_positive("temperature", temperature)
-    if hidden < 0:
-        raise InputError(f"method.hidden is {hidden}; expected 0 or more")
-    if kl not in REDUCTIONS:
-        raise InputError(f"method.kl is {kl!r}; {did_you_mean(kl, REDUCTIONS)}")
+    checks.not_negative("alpha", alpha)
+    checks.not_negative("beta", beta)
+    checks.positive("temperature", temperature)
+    checks.not_negative("hidden", hidden)
+    checks.choice("kl", kl, REDUCTIONS)
     space = model.space
     variances: Network = heads.Heads(model.heads.tasks)
     flags = {"deterministic": True}
@@ -107,7 +105,7 @@ def make(
     return contract.Method(
         init,
         forward,
-        contract.Weighted(task_losses.unweighted),
+        balancing.ew("sum"),
         passes=2 if simax else 1,
     )
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import balancing, objectives
-from mtra_jax.methods import balanced, contract, options, randomness, task_losses, uw
+from mtra_jax.balancing import checks
+from mtra_jax.methods import balanced, contract, randomness, task_losses, weighted
 from mtra_jax.methods.model import Model
 from mtra_jax.models import bottleneck
 from mtra_jax.models.network import Network
@@ -27,18 +28,18 @@ def make(
     published for these benchmarks.
 
     Raises:
-      InputError: `beta` is negative.
+      OptionError: `beta` is negative.
     """
-    options.check_weight("beta", beta)
+    checks.not_negative("beta", beta)
     network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
     sums = balanced.make(model, balancing.ew("sum"))
-    weighted = uw.make(model) if uncertainty else sums
+    shared = weighted.uw(model) if uncertainty else sums
 
     def init(rng: jax.Array) -> Params:
         z = jnp.zeros((1, model.hidden_size))
         params = {"bottleneck": network.init(rng, z)["params"]}
-        return params | weighted.init(rng)
+        return params | shared.init(rng)
 
     def forward(
         params: Params,
@@ -58,4 +59,4 @@ def make(
         kl = objectives.gaussian_kl(mean, log_variance, where, axis_name)
         return contract.Losses(task, {"task": task}, outputs, beta * kl)
 
-    return contract.Method(init, forward, weighted.rule)
+    return shared._replace(init=init, losses=forward)

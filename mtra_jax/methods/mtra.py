@@ -6,14 +6,14 @@ embeddings moved by ε along its gradient.
 Source: Hu et al. 2026 (ACL), Eq. 2-4, 7, 9 and Algorithm 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from mtra_jax import objectives
-from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import alignment, contract, options, randomness, task_losses
+from mtra_jax import balancing, objectives
+from mtra_jax.balancing import checks
+from mtra_jax.methods import alignment, contract, randomness, task_losses
 from mtra_jax.methods.model import CRITIC, Model
 from mtra_jax.models import statistics
 from mtra_jax.models.network import Network
@@ -66,20 +66,20 @@ def make(
     reads it.
 
     Raises:
-      InputError: an option is out of its range, or not one of its choices.
+      OptionError: an option is out of its range, or not one of its choices.
     """
-    options.check_weight("beta", beta)
-    options.check_weight("epsilon", epsilon)
-    options.check_positive("floor", floor)
-    options.check_positive("clip", clip)
-    options.check_positive("critic_rate", critic_rate)
-    if width < 1:
-        raise InputError(f"method.width is {width}; expected at least 1")
-    _check_choice("bound", bound, alignment.BOUNDS)
-    _check_choice("marginal", marginal, alignment.MARGINALS)
-    _check_choice("balance", balance, alignment.BALANCES)
+    checks.not_negative("beta", beta)
+    checks.not_negative("epsilon", epsilon)
+    checks.positive("floor", floor)
+    checks.positive("clip", clip)
+    checks.positive("critic_rate", critic_rate)
+    checks.positive_integer("width", width)
+    checks.choice("bound", bound, alignment.BOUNDS)
+    checks.choice("marginal", marginal, alignment.MARGINALS)
+    checks.choice("balance", balance, alignment.BALANCES)
     network: Network = statistics.StatisticsNetwork(width)
     estimate = alignment.Estimate(bound, marginal, clip)
+    balancer = balancing.si(floor) if logarithm else balancing.ew("sum")
 
     def init(rng: jax.Array) -> Params:
         if not task_alignment:
@@ -124,14 +124,10 @@ def make(
     return contract.Method(
         init=init,
         losses=forward,
-        rule=_rule(epsilon, floor, self_alignment, logarithm),
+        rule=contract.AlignedPasses(epsilon) if self_alignment else balancer,
+        floor=floor if logarithm else None,
         passes=2 if self_alignment else 1,
     )
-
-
-def _check_choice(name: str, value: str, names: Sequence[str]) -> None:
-    if value not in names:
-        raise InputError(f"method.{name} is {value!r}; {did_you_mean(value, names)}")
 
 
 def _ceilings(model: Model, *, is_training: bool) -> jax.Array | None:
@@ -167,13 +163,3 @@ def _shares(
 
     num_tasks = model.space.num_tasks
     return alignment.shares_per_task(losses, bounds, z, batch, num_tasks, axis_name)
-
-
-def _rule(
-    epsilon: float, floor: float, self_alignment: bool, logarithm: bool
-) -> contract.AlignedPasses | contract.Weighted:
-    if self_alignment:
-        return contract.AlignedPasses(epsilon, floor, logarithm)
-    if not logarithm:
-        return contract.Weighted(task_losses.unweighted)
-    return task_losses.log_sum(floor)

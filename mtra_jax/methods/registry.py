@@ -1,6 +1,7 @@
 """The table of methods. Tests, tables of the READMEs and option checks derive from it."""
 
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -9,26 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import balancing
+from mtra_jax.balancing.checks import OptionError
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import (
     balanced,
-    dwa,
-    ew,
-    gls,
     hierarchical_mtl,
-    imtl_l,
     infomtl,
     mt_vib,
     mtra,
-    pcgrad,
-    rlw,
     samo,
-    si,
-    stl,
     stl_cnn,
-    tw,
-    uw,
     vmtl,
+    weighted,
 )
 from mtra_jax.methods.contract import Factory, Method
 from mtra_jax.methods.model import Model, Space
@@ -50,20 +43,22 @@ class Entry(NamedTuple):
 
     @property
     def doc(self) -> str:
-        """The text about the method: of its balancer, or else of its module."""
-        if self.in_papers:
-            return inspect.getdoc(sys.modules[self.make.__module__]) or ""
-        return inspect.getdoc(self.make) or ""
+        """The text about the method, with its source: of the function or its module."""
+        own = inspect.getdoc(self.make) or ""
+        module = sys.modules[self.make.__module__]
+        return own if "Source:" in own else inspect.getdoc(module) or ""
 
 
 def _row(
     make_balancer: Callable[..., balancing.Balancer],
     title: str,
     rates: balanced.Rates | None = None,
+    *,
+    in_papers: bool = False,
 ) -> Entry:
     """Hard parameter sharing with a balancer; options and text are the balancer's."""
     make = balanced.factory(make_balancer, rates)
-    return Entry(make, title, "joint", in_papers=False)
+    return Entry(make, title, "joint", in_papers=in_papers)
 
 
 # Rates that the papers and their released codes give for the learned numbers.
@@ -71,21 +66,21 @@ FAMO = balanced.Rates(0.025, decay=1e-3)
 GRADNORM = balanced.Rates(0.025)
 
 METHODS: dict[str, Entry] = {
-    "ew": Entry(ew.make, "EW"),
-    "si": Entry(si.make, "SI"),
-    "tw": Entry(tw.make, "TW"),
-    "uw": Entry(uw.make, "UW", "joint"),
-    "gls": Entry(gls.make, "GLS", "joint"),
-    "dwa": Entry(dwa.make, "DWA", "joint"),
-    "pcgrad": Entry(pcgrad.make, "PCGrad", "joint"),
-    "imtl_l": Entry(imtl_l.make, "IMTL-L", "joint"),
-    "rlw": Entry(rlw.make, "RLW", "joint"),
+    "ew": Entry(weighted.ew, "EW"),
+    "si": Entry(weighted.si, "SI"),
+    "tw": Entry(weighted.tw, "TW"),
+    "uw": Entry(weighted.uw, "UW", "joint"),
+    "gls": _row(balancing.gls, "GLS", in_papers=True),
+    "dwa": Entry(weighted.dwa, "DWA", "joint"),
+    "pcgrad": _row(balancing.pcgrad, "PCGrad", in_papers=True),
+    "imtl_l": Entry(weighted.imtl_l, "IMTL-L", "joint"),
+    "rlw": _row(balancing.rlw, "RLW", in_papers=True),
     "mt_vib": Entry(mt_vib.make, "MT-VIB"),
     "vmtl": Entry(vmtl.make, "VMTL", "joint"),
     "hierarchical_mtl": Entry(hierarchical_mtl.make, "Hierarchical MTL"),
     "infomtl": Entry(infomtl.make, "InfoMTL"),
     "mtra": Entry(mtra.make, "MTRA"),
-    "stl": Entry(stl.make, "STL", is_separate=True),
+    "stl": Entry(weighted.stl, "STL", is_separate=True),
     "stl_cnn": Entry(stl_cnn.make, "STL with CNN", is_separate=True),
     "uw_so": _row(balancing.uw_so, "UW-SO"),
     "stch": _row(balancing.stch, "STCH"),
@@ -126,6 +121,25 @@ def of_papers() -> list[str]:
     return [name for name, entry in METHODS.items() if entry.in_papers]
 
 
+def make(name: str, model: Model, /, **options: Any) -> Method:
+    """Makes method `name` for `model`.
+
+    Raises:
+      InputError: an unknown method, or an option out of its range.
+    """
+    try:
+        method = _entry(name).make(model, **options)
+    except OptionError as error:
+        rule = f"expected {error.rule}"
+        if error.choices:
+            rule = did_you_mean(error.value, error.choices)
+        raise InputError(f"method.{error.name} is {error.value!r}; {rule}") from error
+    for option, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"method.{option} is {value}; expected a finite one")
+    return method._replace(in_pieces=model.in_pieces)
+
+
 def example(name: str, **options: Any) -> Method:
     """Makes method `name` for a small model of two tasks, to read its fields.
 
@@ -136,7 +150,7 @@ def example(name: str, **options: Any) -> Method:
     sizes = encoder.EncoderConfig(hidden_size=4, num_attention_heads=1)
     outputs = heads.Heads((("a", 2), ("b", 1)))
     model = Model(encoder.Encoder(sizes), outputs, space, sizes.hidden_size)
-    return _entry(name).make(model, **options)
+    return make(name, model, **options)
 
 
 def options(name: str) -> dict[str, Any]:
@@ -182,7 +196,7 @@ def overview(*, in_papers: bool = True) -> str:
 
 def details() -> str:
     """Returns the table of `methods/README.md`: costs of a step, and setup of runs."""
-    columns = ("method", "title", "needs", "passes", "sampling", "runs")
+    columns = ("method", "title", "reads", "passes", "sampling", "runs")
     rows: list[tuple[str, ...]] = []
     for name, entry in METHODS.items():
         method = example(name)
@@ -191,7 +205,7 @@ def details() -> str:
         row = (
             f"[`{name}`]({file})",
             entry.title,
-            method.needs.value,
+            method.reads,
             str(method.passes),
             entry.sampling,
             "one per task" if entry.is_separate else "one",

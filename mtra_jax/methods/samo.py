@@ -4,9 +4,9 @@
 """
 
 from mtra_jax import balancing
+from mtra_jax.balancing import checks
 from mtra_jax.balancing.sharpness import Sharpness
-from mtra_jax.errors import InputError, did_you_mean
-from mtra_jax.methods import balanced, contract, options, task_losses
+from mtra_jax.methods import balanced, contract
 from mtra_jax.methods.model import Model
 
 
@@ -58,21 +58,11 @@ def make(
     Optimization with Joint Global-Local Perturbation", and the code of the authors.
 
     Raises:
-      InputError: an option is out of its range, or not one of its choices.
+      OptionError: an option is out of its range, or not one of its choices.
     """
-    if balancer not in BALANCERS:
-        raise InputError(
-            f"method.balancer is {balancer!r}; {did_you_mean(balancer, BALANCERS)}"
-        )
-    options.check_positive("rho", rho)
-    options.check_share("alpha", alpha)
-    options.check_positive("mu", mu)
-    chosen = BALANCERS[balancer]()
-    sharpness = Sharpness(rho, alpha, mu)
-    return contract.Method(
-        contract.no_params,
-        task_losses.plain(model),
-        contract.WeightedGradients(balanced.combine(chosen), sharpness=sharpness),
-        chosen.init(len(model.space.names)).memory,
-        passes=2,
-    )
+    checks.choice("balancer", balancer, BALANCERS)
+    checks.positive("rho", rho)
+    checks.share("alpha", alpha)
+    checks.positive("mu", mu)
+    shared = balanced.make(model, BALANCERS[balancer]())
+    return shared._replace(sharpness=Sharpness(rho, alpha, mu), passes=2)

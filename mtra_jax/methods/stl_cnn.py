@@ -7,7 +7,8 @@ RoBERTa backbone"); the network is that of Kim 2014.
 import jax
 import jax.numpy as jnp
 
-from mtra_jax.errors import InputError
+from mtra_jax import balancing
+from mtra_jax.balancing import checks
 from mtra_jax.methods import contract, layout, randomness, task_losses
 from mtra_jax.methods.model import Model
 from mtra_jax.models import convolution
@@ -25,10 +26,9 @@ def make(model: Model, *, num_filters: int = 217) -> contract.Method:
     in a separate run.
 
     Raises:
-      InputError: `num_filters` is less than 1.
+      OptionError: `num_filters` is less than 1.
     """
-    if num_filters < 1:
-        raise InputError(f"method.num_filters is {num_filters}; expected at least 1")
+    checks.positive_integer("num_filters", num_filters)
     names = model.space.names
 
     def init(rng: jax.Array) -> Params:
@@ -72,7 +72,7 @@ def make(model: Model, *, num_filters: int = 217) -> contract.Method:
     return contract.Method(
         init,
         forward,
-        contract.Weighted(task_losses.unweighted),
+        balancing.ew("sum"),
         num_features=len(WIDTHS) * num_filters,
     )
 

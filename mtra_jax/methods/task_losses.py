@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax import objectives
-from mtra_jax.methods.contract import Losses, LossFunction, State, Weighted
+from mtra_jax.methods.contract import Losses, LossFunction
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.types import Batch, Params, Rngs
 
@@ -108,27 +108,3 @@ def of_part(
 def total(values: jax.Array, present: jax.Array) -> jax.Array:
     """Returns the sum of `values` [T] over the tasks of the batch."""
     return jnp.sum(jnp.where(present, values, 0))
-
-
-def log_sum(floor: float) -> Weighted:
-    """The `Weighted` gradient of Σ_t log ℓ_t, see `objectives.log_sum`."""
-
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, State]:
-        del params, rng
-        return objectives.log_sum(losses, floor, present), state
-
-    return Weighted(objective, floor=floor)
-
-
-def unweighted(
-    params: Params, losses: jax.Array, present: jax.Array, state: State, rng: jax.Array
-) -> tuple[jax.Array, State]:
-    """The `Objective` Σ_t ℓ_t."""
-    del params, rng
-    return total(losses, present), state

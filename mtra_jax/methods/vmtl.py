@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtra_jax import objectives
-from mtra_jax.methods import contract, options, randomness, task_losses
+from mtra_jax import balancing, objectives
+from mtra_jax.balancing import checks
+from mtra_jax.methods import contract, randomness, task_losses
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import bottleneck
 from mtra_jax.models.network import Network
@@ -60,11 +61,11 @@ def make(
     released code. In evaluation the loss is ℓ_t without KL terms.
 
     Raises:
-      InputError: a weight is negative, or `temperature` is not positive.
+      OptionError: a weight is negative, or `temperature` is not positive.
     """
-    options.check_weight("beta", beta)
-    options.check_weight("gamma", gamma)
-    options.check_positive("temperature", temperature)
+    checks.not_negative("beta", beta)
+    checks.not_negative("gamma", gamma)
+    checks.positive("temperature", temperature)
     network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
 
@@ -109,17 +110,7 @@ def make(
             axis_name=axis_name,
         )
 
-    def objective(
-        params: Params,
-        losses: jax.Array,
-        present: jax.Array,
-        state: contract.State,
-        rng: jax.Array,
-    ) -> tuple[jax.Array, contract.State]:
-        del params, rng
-        return task_losses.total(losses, present) / losses.shape[0], state
-
-    return contract.Method(init, forward, contract.Weighted(objective))
+    return contract.Method(init, forward, balancing.ew())
 
 
 def _training_losses(

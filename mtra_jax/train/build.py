@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from mtra_jax.data.splits import targets
 from mtra_jax.methods import registry
-from mtra_jax.methods.contract import Method, Needs
+from mtra_jax.methods.contract import Method
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads
 from mtra_jax.tasks import Benchmark
@@ -149,12 +149,12 @@ def make_method(
 ) -> Method:
     """Makes the chosen method; `numbers` replace those options (see `Settings`)."""
     options = {**choice.options, **(numbers or {})}
-    return registry.METHODS[choice.name].make(model, **options)
+    return registry.make(choice.name, model, **options)
 
 
 def packs_tasks_apart(model: Model, choice: MethodChoice) -> bool:
     """Whether the method needs batches in parts of one task each."""
-    return make_method(model, choice).needs in (Needs.GRAMIAN, Needs.GRADIENTS)
+    return make_method(model, choice).reads_gradients
 
 
 def init_params(
@@ -259,7 +259,6 @@ def make_update(
             tasks=model.space.names,
             one_task=one_task,
             axis_name=AXIS,
-            in_pieces=model.in_pieces,
         )(state, batch)
 
     return Program(

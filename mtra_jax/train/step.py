@@ -9,7 +9,6 @@ import optax
 
 from mtra_jax.methods import gradients, layout
 from mtra_jax.methods.contract import Method
-from mtra_jax.methods.model import shared_leaves
 from mtra_jax.types import Batch, Metrics, Params, Rngs
 
 
@@ -40,10 +39,8 @@ def init_state(
     zero = jnp.zeros((), jnp.int32)
     words = jax.random.key_data(rng)
     moments = jax.jit(optimiser.init)(params)  # one program, not one for each leaf
-    state = method.init_state
-    if method.state_like is not None:
-        state = jax.jit(method.state_like)(shared_leaves(params))
-    return TrainState(params, moments, state, zero, zero, words)
+    memory = gradients.first_memory(method, params)
+    return TrainState(params, moments, memory, zero, zero, words)
 
 
 def step_rngs(root: jax.Array, step: jax.Array, axis_name: str | None) -> Rngs:
@@ -62,11 +59,9 @@ def make_update(
     tasks: tuple[str, ...],
     one_task: bool,
     axis_name: str | None = None,
-    in_pieces: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns `update(state, batch) -> (state, metrics)` for one device's shard.
 
-    `in_pieces`: see `gradients.differentiate`.
     `tasks`: the names of all tasks in the order of the label space. With `one_task` the
     caller guarantees that each global batch holds a single task. The metrics hold [T]
     arrays (`losses`, `present`, `weights`, and each term of the method under `terms`) and
@@ -90,7 +85,6 @@ def make_update(
             tasks=tasks,
             one_task=one_task,
             axis_name=axis_name,
-            in_pieces=in_pieces,
         )
         updates, optimiser_state = optimiser.update(
             gradient.grads, state.optimiser, state.params, present=gradient.present
@@ -105,7 +99,7 @@ def make_update(
         bad_steps = jnp.where(is_good, 0, state.bad_steps + 1)
         skipped = state._replace(step=state.step + 1, bad_steps=bad_steps)
         taken = skipped._replace(
-            params=params, optimiser=optimiser_state, method=gradient.state
+            params=params, optimiser=optimiser_state, method=gradient.memory
         )
         new_state = jax.tree.map(
             lambda new, old: jnp.where(is_good, new, old), taken, skipped

@@ -11,7 +11,7 @@ import torch_step
 from mtra_jax.data.packed import batches, plans
 from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.errors import InputError
-from mtra_jax.methods import ew, gradients, mtra
+from mtra_jax.methods import gradients, mtra, weighted
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
 from mtra_jax.train import build, optimiser, step
@@ -67,7 +67,9 @@ def ours(kind, method):
     model = Model(
         encoder.Encoder(config), heads.Heads(sizes), SPACE, config.hidden_size
     )
-    made = mtra.make(model, width=8, **OPTIONS) if method == "mtra" else ew.make(model)
+    made = (
+        mtra.make(model, width=8, **OPTIONS) if method == "mtra" else weighted.ew(model)
+    )
     rng = np.random.default_rng(1)
     start = pretrained.init_encoder(config, jax.random.key(0))
     params = build.init_params(model, made, start, jax.random.key(1))

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import first_memory, objective_of
 
+from mtra_jax.balancing import Inputs, State
 from mtra_jax.methods import registry, task_losses
-from mtra_jax.methods.contract import Needs
 from mtra_jax.runs.directory import checkpoints
 from mtra_jax.train.devices import to_host
 from mtra_jax.train.step import TrainState
@@ -25,7 +26,7 @@ class Traits(NamedTuple):
     A weighting is a method that weighs the losses of hard parameter sharing.
     """
 
-    needs: Needs
+    reads: str
     is_weighting: bool
     has_params: bool
     has_state: bool
@@ -34,10 +35,10 @@ class Traits(NamedTuple):
 def traits_of(name):
     method = registry.example(name)
     return Traits(
-        method.needs,
+        method.reads,
         getattr(method.losses, "func", None) is task_losses.plain_losses,
         bool(jax.eval_shape(method.init, jax.random.key(0))),
-        bool(jax.tree.leaves(method.init_state)),
+        bool(jax.tree.leaves(first_memory(method))),
     )
 
 
@@ -49,8 +50,8 @@ METHODS = {
 }
 WEIGHTINGS = [name for name, traits in METHODS.items() if traits.is_weighting]
 HAS_MEMORY = [name for name, t in METHODS.items() if t.has_params or t.has_state]
-OF_LOSSES = [name for name, t in METHODS.items() if t.needs is Needs.LOSSES]
-OF_GRAMIANS = [name for name, t in METHODS.items() if t.needs is Needs.GRAMIAN]
+OF_LOSSES = [name for name, t in METHODS.items() if t.reads == "losses"]
+OF_GRAMIANS = [name for name, t in METHODS.items() if t.reads == "Gramian"]
 # Methods whose weights are float32 in every precision.
 FLOAT32_WEIGHTS = {"rlw", "dwa", "tw"}
 
@@ -75,12 +76,12 @@ def assert_trees_close(actual, expected, **tolerances):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ew", Traits(Needs.LOSSES, True, False, False)),
-        ("uw", Traits(Needs.LOSSES, True, True, False)),
-        ("dwa", Traits(Needs.LOSSES, True, False, True)),
-        ("vmtl", Traits(Needs.LOSSES, False, True, False)),
-        ("pcgrad", Traits(Needs.GRAMIAN, True, False, False)),
-        ("mtra", Traits(Needs.ALIGNMENT, False, True, False)),
+        ("ew", Traits("losses", True, False, False)),
+        ("uw", Traits("losses", True, True, False)),
+        ("dwa", Traits("losses", True, False, True)),
+        ("vmtl", Traits("losses", False, True, False)),
+        ("pcgrad", Traits("Gramian", True, False, False)),
+        ("mtra", Traits("aligned passes", False, True, False)),
     ],
 )
 def test_traits_are_read_from_the_method(name, expected):
@@ -110,10 +111,10 @@ def test_values_and_derivatives_of_extreme_losses_are_finite(toy, name):
         method = toy.make(name)
         params = jax.tree.map(np.float32, toy.params(name)["method"])
         differentiate = jax.jit(
-            jax.value_and_grad(method.rule.objective, (0, 1), has_aux=True)
+            jax.value_and_grad(objective_of(method, toy.names), (0, 1), has_aux=True)
         )
         for present in PRESENCES.values():
-            state = method.init_state
+            state = first_memory(method)
             for at, key in enumerate(itertools.chain(LOSSES, reversed(LOSSES))):
                 losses = np.where(present, LOSSES[key], 0).astype(np.float32)
                 (value, state), (by_params, weights) = differentiate(
@@ -160,15 +161,15 @@ def test_weights_of_any_gradients_are_finite(toy, name, gram):
         for present in PRESENCES.values():
             given = jnp.asarray(np.where(np.outer(present, present), gram, 0))
             for at in range(5):
-                *both, state = combine(
-                    given, jnp.ones(5), present, (), jax.random.key(at)
-                )
-                for weights in both:  # of shared parameters, and of those of a task
-                    assert weights.shape == (5,)
-                    assert weights.dtype == np.float32
-                    assert np.isfinite(weights).all()
-                    assert not np.any(weights[~present])
-                assert state == method.init_state
+                key = jax.random.key(at)
+                result = combine(Inputs(jnp.ones(5), present, key, given), State())
+                weights = result.value
+                assert weights.shape == (5,)
+                assert weights.dtype == np.float32
+                assert np.isfinite(weights).all()
+                assert not np.any(weights[~present])
+                assert result.own_weights is None
+                assert result.memory == ()
 
 
 # ---- permutation
@@ -185,7 +186,7 @@ def state_of(toy, name):
             return leaf.dtype.type(5)
         return rng.uniform(0.2, 2, size=5).astype(leaf.dtype)[list(toy.order)]
 
-    return jax.tree.map(draw, toy.make(name).init_state)
+    return jax.tree.map(draw, first_memory(toy.make(name)))
 
 
 def of_tasks(tree, toy):
@@ -264,7 +265,7 @@ def test_permuting_the_tasks_permutes_the_result(toy, monkeypatch, name):
     close(actual.objective, expected.metrics["objective"])
     for key in ("losses", "weights", "terms"):
         close(getattr(actual, key), move(expected.metrics[key], ORDER))
-    close(actual.state, move(expected.state, ORDER))
+    close(actual.memory, move(expected.memory, ORDER))
 
 
 def move(tree, order):

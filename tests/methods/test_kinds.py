@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import toys
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax import objectives
 from mtra_jax.methods import alignment, registry, task_losses
@@ -29,6 +30,15 @@ SPACE = PLAIN._replace(
 MIXTURE = (0, 2, 1, -1, 2, 0, 1, 0, -1, 2, 1, 2, 0, 1, 0, 2)
 # The others take seconds to compile.
 QUICK = ("ew", "pcgrad", "mtra")
+# One for each kind of state and of what is read; other balancers have the same losses.
+KINDS = ("famo", "gradnorm", "cagrad", "graddrop", "excess_mtl", "samo")
+
+
+def marks_of(name):
+    if name in QUICK:
+        return []
+    is_kept = registry.METHODS[name].in_papers or name in KINDS
+    return pytest.mark.slow if is_kept else NIGHTLY_ONLY
 
 
 def make_batch(mixture=MIXTURE, seed=0):
@@ -144,10 +154,10 @@ def test_a_batch_without_weight_has_the_loss_zero():
 
 @pytest.mark.parametrize("name", ["uw", "mt_vib"])
 def test_uncertainty_takes_the_binary_cross_entropy_for_a_cross_entropy(name):
-    method = registry.METHODS[name].make(make_model())
+    method = registry.make(name, make_model())
     params = method.init(jax.random.key(0))
     losses, present = jnp.array([3.0, 5.0, 7.0]), jnp.ones(3, bool)
-    value, _ = method.rule.objective(params, losses, present, (), None)
+    value, _ = toys.objective_of(method, NAMES)(params, losses, present, (), None)
     assert value == 3 + 5 / 2 + 7
 
 
@@ -189,14 +199,11 @@ def first_params(model, method):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name in registry.METHODS
-    ],
+    [pytest.param(name, marks=marks_of(name)) for name in registry.METHODS],
 )
 def test_every_method_learns_tasks_of_all_kinds(name):
     model = make_model()
-    method = registry.METHODS[name].make(model)
+    method = registry.make(name, model)
     optimise = optax.with_extra_args_support(optax.adam(2e-2))
     update = jax.jit(step.make_update(method, optimise, tasks=NAMES, one_task=False))
     params = first_params(model, method)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import toys
 
+from mtra_jax.balancing import Reads
 from mtra_jax.methods import alignment, contract, gradients, mtra, task_losses
 from mtra_jax.methods.model import CRITIC
 
@@ -414,21 +415,22 @@ def test_only_the_word_embeddings_are_perturbed():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, contract.AlignedPasses(5.0, 1e-2, True)),
-        ({"epsilon": 1.0}, contract.AlignedPasses(1.0, 1e-2, True)),
+        ({}, (contract.AlignedPasses(5.0), 1e-2)),
+        ({"epsilon": 1.0, "floor": 0.1}, (contract.AlignedPasses(1.0), 0.1)),
         (
             {"floor": 0.1, "logarithm": False, "task_alignment": False},
-            contract.AlignedPasses(5.0, 0.1, False),
+            (contract.AlignedPasses(5.0), None),
         ),
     ],
 )
 def test_options_reach_the_aligned_gradient(options, expected):
-    assert mtra.make(TOY.model, **options).rule == expected
+    method = mtra.make(TOY.model, **options)
+    assert (method.rule, method.floor) == expected
 
 
 def test_without_self_alignment_one_pass_suffices():
     method = mtra.make(TOY.model, self_alignment=False)
-    assert isinstance(method.rule, contract.Weighted)
+    assert method.rule.reads is Reads.LOSSES
 
 
 def test_the_critic_is_added_to_the_model():

@@ -9,24 +9,24 @@ import pytest
 from scipy import stats
 
 from mtra_jax import balancing
-from mtra_jax.balancing import projections
-from mtra_jax.methods import balanced
+from mtra_jax.balancing import Inputs, projections
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 # Compiled once for each number of tasks.
 project = jax.jit(projections.project)
-COMBINE = jax.jit(balanced.combine(balancing.pcgrad()))
+COMBINE = jax.jit(balancing.pcgrad().combine)
 
 
 def combine(gram, present=None, rng=None):
     """The weights [T] of the tasks' gradients."""
     present = np.full(len(gram), True) if present is None else np.array(present)
     rng = jax.random.key(0) if rng is None else rng
-    weights, own, state = COMBINE(gram, np.ones(len(gram)), present, (), rng)
-    np.testing.assert_array_equal(own, present)  # of each task's head
-    assert state == ()
-    return weights
+    inputs = Inputs(np.ones(len(gram)), present, rng, gram)
+    result = COMBINE(inputs, balancing.State())
+    assert result.own_weights is None  # a head takes the gradient of its task's loss
+    assert result.memory == ()
+    return result.value
 
 
 def by_hand(vectors, orders):
@@ -156,7 +156,7 @@ def test_orders_of_different_tasks_are_independent():
     ]
     keys = jax.random.split(jax.random.key(3), 2000)
     present = np.full(3, True)
-    weights = jax.vmap(lambda key: COMBINE(gram, np.ones(3), present, (), key)[0])(keys)
+    weights = jax.vmap(lambda key: combine(gram, present, key))(keys)
     counts = [np.sum(np.all(weights == outcome, axis=1)) for outcome in outcomes]
     assert sum(counts) == 2000
     assert stats.chisquare(counts).pvalue > 0.01

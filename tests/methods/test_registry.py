@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from mtra_jax.balancing import Reads
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
-from mtra_jax.methods.contract import Method, Needs
+from mtra_jax.methods.contract import Method
 from mtra_jax.runs.trials import run_specs, spaces
 
 
@@ -87,28 +88,28 @@ def test_every_option_can_be_set_on_the_command_line(name):
 def test_every_row_makes_a_method(name):
     method = registry.example(name, **registry.options(name))
     assert isinstance(method, Method)
-    assert method.needs in Needs
+    assert method.reads in {"aligned passes", *(reads.value for reads in Reads)}
     params = jax.jit(method.init)(jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert registry.METHODS[name].doc.count("Source:") == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "needs", "passes"),
+    ("name", "options", "reads", "passes"),
     [
-        ("ew", {}, Needs.LOSSES, 1),
-        ("pcgrad", {}, Needs.GRAMIAN, 1),
-        ("famo", {}, Needs.LOSSES, 1),
-        ("graddrop", {}, Needs.GRADIENTS, 1),
-        ("infomtl", {}, Needs.LOSSES, 2),
-        ("infomtl", {"simax": False}, Needs.LOSSES, 1),
-        ("mtra", {}, Needs.ALIGNMENT, 2),
-        ("mtra", {"self_alignment": False}, Needs.LOSSES, 1),
+        ("ew", {}, "losses", 1),
+        ("pcgrad", {}, "Gramian", 1),
+        ("famo", {}, "losses", 1),
+        ("graddrop", {}, "gradients", 1),
+        ("infomtl", {}, "losses", 2),
+        ("infomtl", {"simax": False}, "losses", 1),
+        ("mtra", {}, "aligned passes", 2),
+        ("mtra", {"self_alignment": False}, "losses", 1),
     ],
 )
-def test_needs_and_passes_follow_from_the_options(name, options, needs, passes):
+def test_what_is_read_and_passes_follow_from_the_options(name, options, reads, passes):
     method = registry.example(name, **options)
-    assert (method.needs, method.passes) == (needs, passes)
+    assert (method.reads, method.passes) == (reads, passes)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,10 @@ def test_every_row_of_the_details_describes_its_method():
     folder = Path(__file__).parents[2] / "mtra_jax/methods"
     rows = rows_of(registry.details())
     for name, row in zip(registry.METHODS, rows, strict=True):
-        method, title, needs, passes, sampling, runs = row
+        method, title, reads, passes, sampling, runs = row
         assert (folder / method.partition("](")[2].removesuffix(")")).is_file(), row
         assert title, row
         made = registry.example(name)
-        assert (needs, passes) == (made.needs.value, str(made.passes)), row
+        assert (reads, passes) == (made.reads, str(made.passes)), row
         assert sampling == registry.sampling(name)
         assert (runs == "one per task") == registry.METHODS[name].is_separate

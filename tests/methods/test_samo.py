@@ -8,7 +8,6 @@ import pytest
 from mtra_jax import balancing
 from mtra_jax.balancing import sharpness
 from mtra_jax.methods import perturbed, registry
-from mtra_jax.methods.contract import Needs
 
 RHO, ALPHA, MU = 0.3, 0.4, 0.02
 
@@ -67,7 +66,7 @@ def samo_by_hand(toy, params, batch, present, rng):
 @pytest.mark.parametrize("balancer", ["sum", "fairgrad"])
 def test_a_step_is_that_of_the_formula(toy, balancer, mixture):
     options = {"balancer": balancer, "rho": RHO, "alpha": ALPHA, "mu": MU}
-    method = registry.METHODS["samo"].make(toy.model, **options)
+    method = registry.make("samo", toy.model, **options)
     params, batch, rngs = toy.params("samo"), toy.batch(mixture), toy.rngs(0)
     result = jax.jit(lambda: toy.gradient(method, params, batch, rngs))()
     present = np.isin(np.arange(5), mixture)
@@ -123,4 +122,4 @@ def test_heads_belong_to_tasks_and_layers_are_stacked():
 
 def test_samo_reads_the_gramian_in_two_passes():
     method = registry.example("samo")
-    assert (method.needs, method.passes) == (Needs.GRAMIAN, 2)
+    assert (method.reads, method.passes) == ("Gramian", 2)

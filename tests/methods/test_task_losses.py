@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
+from toys import objective_of
 
-from mtra_jax.methods import ew, layout, task_losses
+from mtra_jax.methods import layout, task_losses, weighted
 from mtra_jax.models import heads
 
 TOY = toys.Toy()
@@ -256,7 +257,7 @@ def test_dropout_takes_a_key_in_training_only():
 def test_ew_takes_the_mean_over_all_tasks(name):
     """Each task of the step weighs 1/T, however many tasks it holds."""
     model, params = make_model(), make_params()
-    method = ew.make(model)
+    method = weighted.ew(model)
     assert method.init(jax.random.key(0)) == {}
     batch = make_batch(MIXTURES[name])
     rngs = {"method": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -272,7 +273,7 @@ def test_ew_takes_the_mean_over_all_tasks(name):
     np.testing.assert_allclose(result.objective, losses.sum() / 5, rtol=RTOL)
     np.testing.assert_allclose(result.weights, present / 5, rtol=RTOL)
     assert result.scalars == {}
-    assert result.state == ()
+    assert result.memory == ()
 
     grad = grads.sum(axis=0) / 5
     for task, task_name in enumerate(NAMES):
@@ -294,7 +295,7 @@ def test_ew_takes_the_mean_over_all_tasks(name):
 
 def test_a_task_without_texts_adds_nothing_to_ew():
     """Even if its loss is NaN."""
-    objective = ew.make(make_model()).rule.objective
+    objective = objective_of(weighted.ew(make_model()), NAMES)
     losses = jnp.array([1.0, jnp.nan, 5.0])
     value, state = objective({}, losses, jnp.array([True, False, True]), 7, None)
     assert value == 2.0

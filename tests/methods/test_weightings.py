@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from messages import assert_mentions
 from scipy import stats
+from toys import NAMES, first_memory, objective_of
 
 from mtra_jax.errors import InputError
-from mtra_jax.methods import dwa, ew, gls, imtl_l, rlw, si, tw, uw
+from mtra_jax.methods import registry
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -30,8 +31,8 @@ def own(task, key, params):
 
 def weigh(method, losses, present, params=None, state=None, rng=None):
     """Returns the objective, its derivatives by losses [T] and parameters, the state."""
-    objective = jax.value_and_grad(method.rule.objective, (1, 0), has_aux=True)
-    state = method.init_state if state is None else state
+    objective = jax.value_and_grad(objective_of(method, NAMES), (1, 0), has_aux=True)
+    state = first_memory(method) if state is None else state
     (value, state), (weights, by_params) = objective(
         {} if params is None else params, losses, present, state, rng
     )
@@ -194,7 +195,9 @@ def test_uncertainties_are_stationary_if_the_variance_is_the_loss(toy):
             for task, s in zip(toy.names, np.log(factors * losses), strict=True)
         }
     }
-    _, _, by_params, _ = weigh(uw.make(toy.model), losses, np.full(5, True), params)
+    _, _, by_params, _ = weigh(
+        registry.make("uw", toy.model), losses, np.full(5, True), params
+    )
     actual = [own(task, "log_variance", by_params) for task in toy.names]
     np.testing.assert_allclose(actual, np.zeros(5), atol=1e-15)
 
@@ -208,7 +211,7 @@ def test_impartial_scales_are_stationary_if_all_scaled_losses_are_one(toy):
         }
     }
     value, weights, by_params, _ = weigh(
-        imtl_l.make(toy.model), losses, np.full(5, True), params
+        registry.make("imtl_l", toy.model), losses, np.full(5, True), params
     )
     np.testing.assert_allclose(weights * losses, np.ones(5), rtol=RTOL)
     np.testing.assert_allclose(value, 5 + np.log(losses).sum(), rtol=RTOL)
@@ -221,7 +224,9 @@ def test_the_geometric_mean_is_finite_where_the_product_is_not(toy):
     for size in (1e-12, 1e12):
         with jax.enable_x64(False):
             losses = np.full(5, size, np.float32)
-            value, weights, _, _ = weigh(gls.make(toy.model), losses, np.full(5, True))
+            value, weights, _, _ = weigh(
+                registry.make("gls", toy.model), losses, np.full(5, True)
+            )
         assert value.dtype == np.float32
         # The logarithm is about 28; its absolute rounding is a relative one of the mean.
         np.testing.assert_allclose(value, size, rtol=28 * 2**-22)
@@ -231,7 +236,7 @@ def test_the_geometric_mean_is_finite_where_the_product_is_not(toy):
 def test_tasks_without_examples_have_no_weight_and_a_model_without_any_is_made(toy):
     def weights_of(counts):
         model = toy.model._replace(space=toy.model.space._replace(num_examples=counts))
-        return weigh(tw.make(model), LOSSES, np.full(5, True))[1]
+        return weigh(registry.make("tw", model), LOSSES, np.full(5, True))[1]
 
     np.testing.assert_allclose(weights_of((3, 0, 1, 0, 0)), [0.75, 0, 0.25, 0, 0])
     np.testing.assert_allclose(weights_of((0,) * 5), [0.2] * 5)  # read, not trained
@@ -239,7 +244,9 @@ def test_tasks_without_examples_have_no_weight_and_a_model_without_any_is_made(t
 
 def test_the_floor_of_si_can_be_set(toy):
     losses, present = np.array([0.5, 1.0, 2.0, 4.0, 8.0]), np.full(5, True)
-    value, weights, _, _ = weigh(si.make(toy.model, floor=2.0), losses, present)
+    value, weights, _, _ = weigh(
+        registry.make("si", toy.model, floor=2.0), losses, present
+    )
     # log 2 + (ℓ − 2)/2 below 2, which adds −3/4 and −1/2 to the logarithms.
     np.testing.assert_allclose(value, 8 * np.log(2) - 1.25, rtol=RTOL)
     np.testing.assert_allclose(weights, [0.5, 0.5, 0.5, 0.25, 0.125], rtol=RTOL)
@@ -272,9 +279,11 @@ def dwa_weights_by_hand(losses, present, steps_per_epoch, temperature):
 
 def run_dwa(toy, losses, present, **options):
     """Returns objectives and weights of consecutive steps, and the last state."""
-    method = dwa.make(toy.model, **options)
-    objective = jax.jit(jax.value_and_grad(method.rule.objective, 1, has_aux=True))
-    state, values, weights = method.init_state, [], []
+    method = registry.make("dwa", toy.model, **options)
+    objective = jax.jit(
+        jax.value_and_grad(objective_of(method, NAMES), 1, has_aux=True)
+    )
+    state, values, weights = first_memory(method), [], []
     for row, there in zip(losses, present, strict=True):
         (value, state), by_losses = objective({}, row, there, state, None)
         values.append(value)
@@ -369,8 +378,8 @@ NUM_DRAWS = 40_000
 @pytest.fixture
 def random_weights(toy):
     """Returns weights [draws, T] and objectives for many keys."""
-    method = rlw.make(toy.model)
-    objective = jax.value_and_grad(method.rule.objective, 1, has_aux=True)
+    method = registry.make("rlw", toy.model)
+    objective = jax.value_and_grad(objective_of(method, NAMES), 1, has_aux=True)
     keys = jax.random.split(jax.random.key(7), NUM_DRAWS)
     (values, _), weights = jax.jit(jax.vmap(objective, (None, None, None, None, 0)))(
         {}, LOSSES + 1, np.full(5, True), (), keys
@@ -410,7 +419,10 @@ def test_random_weights_depend_on_the_key_of_the_step(toy):
         assert np.abs(actual[first] - actual[second]).max() > 0.01
     for at, weights in enumerate(actual[1:]):
         expected = weigh(
-            rlw.make(toy.model), LOSSES, np.full(5, True), rng=toy.rngs(at)["method"]
+            registry.make("rlw", toy.model),
+            LOSSES,
+            np.full(5, True),
+            rng=toy.rngs(at)["method"],
         )[1]
         np.testing.assert_allclose(weights, expected, rtol=RTOL_32)
 
@@ -435,20 +447,20 @@ def test_random_weights_of_absent_tasks_are_not_redistributed(toy, mixture):
 
 
 def test_ew_as_a_sum_has_weight_one_for_every_task_present(toy):
-    method = ew.make(toy.model, reduction="sum")
+    method = registry.make("ew", toy.model, reduction="sum")
     losses = np.where(PRESENT, LOSSES, 0)
     value, weights, *_ = weigh(method, losses, PRESENT)
     np.testing.assert_allclose(value, 0.7 + 0.004 + 12.0 + 1.0, rtol=RTOL)
     np.testing.assert_array_equal(weights, PRESENT)
     with pytest.raises(InputError, match=r"'total'.*mean, sum"):
-        ew.make(toy.model, reduction="total")
+        registry.make("ew", toy.model, reduction="total")
 
 
 @pytest.mark.parametrize(("reduction", "factor"), [("mean", 1 / 5), ("sum", 1)])
 def test_ew_multiplies_the_losses_by_weights_of_your_own(toy, reduction, factor):
     first, second = toy.names[0], toy.names[3]
-    method = ew.make(
-        toy.model, reduction=reduction, weights=f" {first} = 2,{second}=0.25"
+    method = registry.make(
+        "ew", toy.model, reduction=reduction, weights=f" {first} = 2,{second}=0.25"
     )
     losses = np.where(PRESENT, LOSSES, 0)
     value, weights, *_ = weigh(method, losses, PRESENT)
@@ -473,5 +485,5 @@ def test_ew_multiplies_the_losses_by_weights_of_your_own(toy, reduction, factor)
 def test_weights_of_ew_that_do_not_fit_are_refused(toy, text, parts):
     first = toy.names[0]
     with pytest.raises(InputError) as error:
-        ew.make(toy.model, weights=text.replace("FIRST", first))
+        registry.make("ew", toy.model, weights=text.replace("FIRST", first))
     assert_mentions(str(error.value), *(x.replace("FIRST", first) for x in parts))

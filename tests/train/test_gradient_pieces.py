@@ -16,7 +16,7 @@ from mtra_jax.data.tokenizing.tokens import Tokens
 from mtra_jax.methods import registry
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads, pretrained
-from mtra_jax.runs.training import preparation
+from mtra_jax.runs.training import choices
 from mtra_jax.tasks import SYNTHETIC
 from mtra_jax.train import optimiser, step
 from mtra_jax.train.devices import AXIS, Program, to_host
@@ -68,7 +68,7 @@ def program(
     outputs = tuple(zip(TASKS, SIZES, strict=True))
     network = encoder.Encoder(CONFIG, jnp.float32, unroll, AXIS if in_pieces else None)
     model = Model(network, heads.Heads(outputs, 0.1), SPACE, HIDDEN, in_pieces)
-    method = registry.METHODS[name].make(model)
+    method = registry.make(name, model)
     params = {
         "encoder": pretrained.init_encoder(CONFIG, jax.random.key(0)),
         "heads": model.heads.init(
@@ -83,7 +83,6 @@ def program(
         tasks=TASKS,
         one_task=one_task,
         axis_name=AXIS,
-        in_pieces=in_pieces,
     )
     devices = jax.devices()[:num_devices]
     made = Program(update, devices, donate_first=False, mapping=mapping)
@@ -141,7 +140,7 @@ def test_the_keys_of_the_configuration_reach_the_encoder(in_pieces, merged):
     overrides = [("gradient_pieces", str(in_pieces)), ("merged_kernels", str(merged))]
     config = configs.load("configs/mtra.py:new_synthetic", overrides)
     benchmark = SYNTHETIC
-    model = preparation.make_model(config, benchmark, CONFIG)
+    model = choices.make_model(config, benchmark, CONFIG)
     assert model.in_pieces is in_pieces
     assert model.encoder.mean_axis == (AXIS if in_pieces else None)
     assert model.encoder.merged is merged

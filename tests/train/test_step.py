@@ -89,7 +89,7 @@ def make_parts(name, dropout=0.0, **options):
     config = make_config(dropout)
     outputs = tuple(zip(TASKS, SIZES, strict=True))
     model = Model(encoder.Encoder(config), heads.Heads(outputs, dropout), SPACE, HIDDEN)
-    method = registry.METHODS[name].make(model, **options)
+    method = registry.make(name, model, **options)
     rng = np.random.default_rng(1)
     params = {
         "encoder": encoder_params(),
