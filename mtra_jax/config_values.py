@@ -153,11 +153,25 @@ def set_text(config: ConfigDict, key: str, text: str) -> None:
     """
     keys = list(flat(config))
     if key not in keys:
-        raise InputError(f"unknown key --config.{key}; {did_you_mean(key, keys)}")
+        others = _owners(key)
+        place = (
+            f", an option of {others}, not of {config.method.name}" if others else ""
+        )
+        raise InputError(
+            f"unknown key --config.{key}{place}; {did_you_mean(key, keys)}"
+        )
     *parents, last = key.split(".")
     for parent in parents:
         config = config[parent]
     config[last] = _parse(key, text, config[last])
+
+
+def _owners(key: str) -> str:
+    """The methods that have the option `key`, separated by commas."""
+    group, _, option = key.partition(".")
+    if group != "method":
+        return ""
+    return ", ".join(m for m in registry.METHODS if option in registry.options(m))
 
 
 def _parse(key: str, text: str, default: Any) -> Any:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from messages import assert_mentions
 
 from mtra_jax import config, config_files, config_help, config_values, preset_files
 from mtra_jax.api import training
@@ -267,7 +268,9 @@ def test_another_method_drops_the_options_that_it_lacks():
     result = config.load(TINY, [("method.name", "ew")])
     assert result.method.to_dict() == {"name": "ew", "reduction": "mean", "weights": ""}
     answer = message(TINY, ("method.name", "ew"), ("method.beta", "1"))
-    assert answer.startswith("unknown key --config.method.beta; ")
+    assert_mentions(
+        answer, "--config.method.beta", "mtra", "not of ew", "method.weights"
+    )
 
 
 def test_the_same_method_keeps_the_values_of_the_preset():
@@ -289,11 +292,6 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         (
             [("method.epsilom", "1")],
             "unknown key --config.method.epsilom; did you mean method.epsilon",
-        ),
-        (
-            [("method.name", "ew"), ("method.beta", "2")],
-            "unknown key --config.method.beta; known: method.name, method.reduction, "
-            "method.weights",
         ),
         ([("lr", "1")], "unknown key --config.lr; did you mean learning_rate?"),
         ([("data", "x")], "unknown key --config.data; did you mean data.dir?"),

@@ -90,6 +90,7 @@ def test_a_bound_on_pairs_has_every_pair():
 QUICK = Budget((32,), steps=200, pairs=16, rate=1e-2, held_out=0, checks=1)
 
 
+@pytest.mark.slow
 def test_scale_and_place_of_the_inputs_do_not_count():
     rng = np.random.default_rng(1)
     (z, y), other = (gaussians(rng, 600, 2, 1.0) for _ in range(2))
@@ -132,7 +133,8 @@ def test_information_of_gaussians_is_bounded_from_below(case):
     bound = information.BOUNDS[name]
     rng = np.random.default_rng(0)
     parts = [gaussians(rng, 8000, width, nats) for _ in range(2)]
-    budget = Budget((64, 64), steps=1500, batch_size=64, pairs=63, checks=10)
+    steps = 500 if case in IN_EVERY_RUN else 1500
+    budget = Budget((64, 64), steps=steps, batch_size=64, pairs=63, checks=10)
     actual = information.estimate(bound, *parts, seed=0, budget=budget)
     # The information density of 8000 pairs has a standard error below 0.05.
     assert LEAST[case] < actual.validation < nats + 0.2
@@ -169,6 +171,7 @@ def test_parts_that_do_not_fit_are_refused():
 # ---- the information plane
 
 
+@pytest.mark.slow
 def test_a_point_has_the_information_of_views_and_outputs():
     """Views and outputs of a Gaussian z, with one nat and a quarter of one."""
     rng = np.random.default_rng(3)

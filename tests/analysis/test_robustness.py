@@ -104,6 +104,7 @@ def test_pgd_finds_the_worst_point_of_a_ball_where_one_step_does_not():
     assert np.linalg.norm(once - worst) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_random_noise_has_the_norm_and_no_direction():
     size, keys = jnp.asarray(3.0), jax.random.split(jax.random.key(0), 2000)

@@ -40,6 +40,7 @@ def of_file(tmp_path_factory):
     return model, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_figures_are_those_of_the_run(of_file, split, recwarn):
     """Those of nine examples, the run's `data.limit`, out of twelve and sixteen."""
@@ -62,6 +63,7 @@ def data_and_toml(of_file):
         file.write_text(text)
 
 
+@pytest.mark.slow
 def test_other_data_are_named(of_file, data_and_toml):
     data, _ = data_and_toml
     data.write_text(data.read_text().replace("0\t", "00\t"))
@@ -69,6 +71,7 @@ def test_other_data_are_named(of_file, data_and_toml):
         of_file[0].evaluate()
 
 
+@pytest.mark.slow
 def test_a_file_that_has_gone_is_named(of_file, data_and_toml):
     _, toml = data_and_toml
     toml.unlink()
@@ -76,6 +79,7 @@ def test_a_file_that_has_gone_is_named(of_file, data_and_toml):
         of_file[0].evaluate()
 
 
+@pytest.mark.slow
 def test_a_file_without_a_task_of_the_run_is_refused(of_file, data_and_toml):
     """Otherwise Avg. would be that of fewer tasks."""
     _, toml = data_and_toml
@@ -84,6 +88,7 @@ def test_a_file_without_a_task_of_the_run_is_refused(of_file, data_and_toml):
         of_file[0].evaluate()
 
 
+@pytest.mark.slow
 def test_more_epochs_on_a_file_that_has_gone_name_the_key(of_file, data_and_toml):
     _, toml = data_and_toml
     text = toml.read_text()
@@ -101,6 +106,7 @@ def test_more_epochs_on_a_file_that_has_gone_name_the_key(of_file, data_and_toml
     assert chosen.data.tasks == str(moved)
 
 
+@pytest.mark.slow
 def test_predictions_of_a_run_that_has_not_finished_say_so(of_file, tmp_path, capsys):
     (tmp_path / "texts").write_text("the room was lovely\n")
     stopped = shutil.copytree(of_file[1] / "run", tmp_path / "run")
@@ -118,6 +124,7 @@ def test_predictions_of_a_run_that_has_not_finished_say_so(of_file, tmp_path, ca
         assert mtra_jax.load(stopped, cache_dir="").results is None
 
 
+@pytest.mark.slow
 def test_a_directory_of_benchmarks_is_not_for_own_tasks(of_file):
     model, folder = of_file
     for tasks in (None, folder / "tasks.toml", trained_models.own_tasks()[:1]):
@@ -125,6 +132,7 @@ def test_a_directory_of_benchmarks_is_not_for_own_tasks(of_file):
             model.evaluate(tasks, data_dir="other")
 
 
+@pytest.mark.slow
 def test_another_file_is_scored_whole_by_the_command_too(of_file, tmp_path, capsys):
     model, folder = of_file
     whole = model.evaluate(folder / "tasks.toml")
@@ -141,6 +149,7 @@ def test_another_file_is_scored_whole_by_the_command_too(of_file, tmp_path, caps
     assert "data.limit of the run: at most 9 examples" in errors
 
 
+@pytest.mark.slow
 def test_an_export_does_not_name_its_data(of_file, tmp_path):
     """Nor the `data.limit` of the run."""
     exported = mtra_jax.export(of_file[1] / "run", tmp_path / "model")
@@ -148,6 +157,7 @@ def test_an_export_does_not_name_its_data(of_file, tmp_path):
         mtra_jax.load(exported, cache_dir="").evaluate()
 
 
+@pytest.mark.slow
 def test_a_list_in_python_is_not_stored(model):
     with pytest.raises(mtra_jax.InputError, match="does not name its data"):
         model.evaluate()

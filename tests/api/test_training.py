@@ -495,6 +495,7 @@ def test_a_run_that_has_ended_holds_no_program(tmp_path):
     assert numbers[0] == numbers[1]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_dropped_holds_no_program(run):
     numbers = []
     for _ in range(2):

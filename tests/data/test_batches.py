@@ -511,6 +511,7 @@ def test_blank_batches_are_like_those_of_the_plan(
     assert forms(batcher.batches(plan)) <= forms(blanks)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_nine_of_ten_tokens_of_real_tweets_are_real(shared_data, minilm):
     examples = {

@@ -190,6 +190,7 @@ label = "Score"
 # ---- the built-in benchmarks, as a user would describe their files
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_goemotions_needs_no_code(shared_data, tmp_path):
     """Every comment; those with a single label are the built-in task."""

@@ -422,6 +422,7 @@ def real(shared_data):
     return sources.load_benchmark(ALL, shared_data)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", CLASS_COUNTS)
 def test_real_classes_are_counted_as_by_other_tools(real, name):

@@ -77,6 +77,7 @@ def test_the_lines_of_pytorch_predict_the_same(name, tmp_path):
     assert spread.max() > 0.02, "the texts differ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 def test_the_onnx_file_predicts_the_same(name, onnx, tmp_path):
     saved = made(name)
@@ -154,7 +155,7 @@ def test_a_task_with_the_name_of_an_array_is_refused(onnx):
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.torch
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=NIGHTLY_ONLY)])
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=NIGHTLY_ONLY)])
 def test_tweets_are_predicted_alike(count, onnx, minilm, shared_data, tmp_path):
     """MiniLM with random heads; padded there, packed here."""
     pytest.importorskip("torch", reason="PyTorch is not installed")

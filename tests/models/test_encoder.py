@@ -394,11 +394,14 @@ def by_a_loop(config, params, dtype, tokens, segments, positions, wanted, key):
     return hidden if wanted is None else hidden[:, 0]
 
 
+STACKS = ((1, True, True), (2, False, False), (2, True, True), (4, True, True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "has_wanted", "has_dropout"),
     [
-        pytest.param(*case, marks=[] if case[0] == 2 or all(case[1:]) else NIGHTLY_ONLY)
+        pytest.param(*case, marks=[] if case in STACKS else NIGHTLY_ONLY)
         for case in itertools.product((1, 2, 4), (False, True), (False, True))
     ],
 )
@@ -438,6 +441,7 @@ def test_stacked_layers_equal_a_loop_over_them(unroll, depth, has_wanted, has_dr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", UNROLL)
 @pytest.mark.parametrize("has_dropout", [False, True])
 def test_merged_kernels_compute_the_same_states_and_gradients(unroll, has_dropout):

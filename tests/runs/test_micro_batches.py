@@ -133,7 +133,7 @@ def init_params(model, method):
 def make_update(name, plan):
     """The update, for devices, and the state before the first step."""
     model = make_model()
-    method = registry.METHODS[name].make(model, **OPTIONS.get(name, {}))
+    method = registry.make(name, model, **OPTIONS.get(name, {}))
     params = init_params(model, method)
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
     update = step.make_update(
@@ -290,7 +290,7 @@ def test_dropout_differs_between_micro_batches():
 def test_dropout_differs_between_the_two_passes():
     """Without perturbation, only dropout differs."""
     model = make_model(dropout=0.4)
-    method = registry.METHODS["mtra"].make(model, epsilon=0.0, width=6)
+    method = registry.make("mtra", model, epsilon=0.0, width=6)
     params = init_params(model, method)
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)
     update = step.make_update(method, optimise, tasks=TASKS, one_task=False)
@@ -350,7 +350,7 @@ def temporary_bytes(name, micro_batches):
     )
     corpus = make_corpus(np.full(96, 60))
     (batch,) = make_batches(np.arange(32)[None], micro_batches, corpus=corpus)
-    method = registry.METHODS[name].make(model)
+    method = registry.make(name, model)
     params = pretrained.init_encoder(model.encoder.config, jax.random.key(0))
     params = build.init_params(model, method, params, jax.random.key(1))
     optimise = optimiser.make(optax.constant_schedule(1e-2), TASKS)

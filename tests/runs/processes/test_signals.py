@@ -1,5 +1,6 @@
 """Signals to real runs at chosen places: saved, reported, and continued."""
 
+import os
 import signal
 
 import pytest
@@ -35,7 +36,7 @@ FIRST = {
 @pytest.mark.parametrize(
     ("name", "stops"),
     [
-        ("SIGTERM", STOPS),
+        ("SIGTERM", STOPS if "KILLS" in os.environ else (*STOPS[:2], *STOPS[3:])),
         pytest.param("SIGINT", (STOPS[1], STOPS[4]), marks=NIGHTLY_ONLY),
     ],
     ids=["SIGTERM", "SIGINT"],

@@ -181,6 +181,7 @@ def test_flags_of_a_table_are_refused_beside_diagnostics(flag, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_one_command_draws_the_run(measured, capsys):
     pytest.importorskip("matplotlib", reason="no matplotlib: the extra plots")
     report.main([str(measured), "--diagnostics"])

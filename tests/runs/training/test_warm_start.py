@@ -207,7 +207,7 @@ def test_a_warm_start_has_the_encoder_and_heads_of_the_best_epoch(two_epochs, tm
     )
     assert prepared.origin.endswith("heads of irony. New heads: stance")
     tokenizer = best_model.load_one(two_epochs, "").backbone.tokenizer
-    assert prepared.backbone.tokenizer.to_str() == tokenizer.to_str()
+    assert prepared.inputs.backbone.tokenizer.to_str() == tokenizer.to_str()
     new = preparation.prepare(config.copy_and_resolve_references(), given=None)
     assert not np.array_equal(leaves(new.run.state.params)[0], leaves(params)[0])
 
