@@ -81,7 +81,7 @@ def make_saved(
     made_method = build.make_method(model, choice)
     params = build.init_params(model, made_method, made.params, jax.random.key(0))
     parts = {name: random_like(params[name], scale) for name in ("heads", "method")}
-    made_from = inputs_json.Inputs(
+    made_from = inputs_json.Fingerprints(
         {}, inputs_json.of_encoder(made.config, made.tokenizer, made.params)
     )
     params = {"encoder": made.params, **parts}

@@ -298,7 +298,7 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
         ),
         (
             "method.mtra",
-            ["`beta` is the weight", "method.floor", "0.01", "positive"],
+            ["`beta` is the weight", "method.floor", "0.01", "more than 0"],
         ),
     ],
 )

@@ -134,6 +134,11 @@ OUTSIDE = {
     "mtra_jax/balancing": {"jax"},
     "mtra_jax/analysis": {"jax", "numpy", "optax", "scipy"},
 }
+TOP = {
+    *(".ci", ".gitignore", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"),
+    *("configs", "constraints.txt", "mtra_jax", "pyproject.toml", "results"),
+    *("scripts", "tests"),
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
@@ -761,3 +766,8 @@ def test_what_keeps_the_rules_is_let_through(path, text):
     module = Module(f"mtra_jax/{path}", f'"""What it does."""\n{text}')
     result = {rule.__name__: list(rule(module)) for rule in RULES}
     assert not any(result.values()), result
+
+
+def test_nothing_else_is_at_the_top():
+    """Such as the files of a run."""
+    assert {line.split("/")[0] for line in git("ls-files")} == TOP

@@ -69,7 +69,7 @@ def objective_of(method, names):
 
     def objective(own, losses, present, memory, rng):
         inputs = Inputs(losses, present, rng)
-        result = gradients.combined(method, own, inputs, memory, names)
+        result = gradients.balance(method, own, inputs, memory, names)
         return result.value, result.memory
 
     return objective

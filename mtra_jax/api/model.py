@@ -207,7 +207,7 @@ def _doubts(
 ) -> Iterator[str]:
     """Yields lines on how the scored data `now` differ from those of the run.
 
-    `now`: as `inputs_json.Inputs.data`. `tasks`: as in `Model.evaluate`.
+    `now`: as `inputs_json.Fingerprints.data`. `tasks`: as in `Model.evaluate`.
     """
     if tasks is None:
         if difference := inputs_json.data_difference(one.inputs, now):

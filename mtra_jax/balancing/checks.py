@@ -38,9 +38,9 @@ def option(name: str, value: Any, rule: str, is_valid: Callable[[Any], bool]) ->
 
 def choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Raises OptionError unless `value` is one of `choices`."""
-    *first, last = names = tuple(choices)
+    names = tuple(choices)
     if value not in names:
-        rule = f"{', '.join(first)} or {last}"
+        rule = " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
         raise OptionError(name, value, rule, names)
 
 
@@ -55,7 +55,7 @@ def balancer(value: Any) -> None:
 
 def positive(name: str, value: Any) -> None:
     """Raises OptionError unless `value` is positive and finite."""
-    option(name, value, "positive, finite", lambda x: 0 < _number(x) < math.inf)
+    option(name, value, "more than 0, finite", lambda x: 0 < _number(x) < math.inf)
 
 
 def not_negative(name: str, value: Any) -> None:
@@ -65,7 +65,7 @@ def not_negative(name: str, value: Any) -> None:
 
 def share(name: str, value: Any) -> None:
     """Raises OptionError unless `value` is in [0, 1]."""
-    option(name, value, "in [0, 1]", lambda x: 0 <= _number(x) <= 1)
+    option(name, value, "at least 0 and at most 1", lambda x: 0 <= _number(x) <= 1)
 
 
 def counts(name: str, values: Any) -> tuple[Any, ...]:
@@ -102,13 +102,13 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def positive_integer(name: str, value: Any) -> None:
-    """Raises OptionError unless `value` is an integer above 0."""
+def integer(name: str, value: Any, least: int = 1) -> None:
+    """Raises OptionError unless `value` is an integer of `least` or more."""
     option(
         name,
         value,
-        "a positive integer",
-        lambda number: isinstance(number, Integral) and int(number) > 0,
+        f"an integer, {least} or more",
+        lambda number: isinstance(number, Integral) and int(number) >= least,
     )
 
 

@@ -30,7 +30,7 @@ def go4align(groups: int = 2, beta: float = 1e-4) -> Balancer:
     Raises:
       ValueError: `groups` is not a positive integer, or `beta` is negative.
     """
-    checks.positive_integer("groups", groups)
+    checks.integer("groups", groups)
     checks.not_negative("beta", beta)
 
     def combine(inputs: Inputs, state: State) -> Combined:

@@ -27,7 +27,8 @@ def pcgrad() -> Balancer:
     """Projecting conflicting gradients (PCGrad): Σ_t g_t', each g_t less its conflicts.
 
     g_t' starts as g_t and is projected on the normal plane of every other g_j, in random
-    order, where the two have a negative inner product. The step needs `rng`.
+    order, where the two have a negative inner product. The step needs `rng`. With one
+    task present there is nothing to project.
 
     Source: Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", Algorithm 1.
 

@@ -78,7 +78,7 @@ def tw(counts: Sequence[int]) -> Balancer:
 def rlw() -> Balancer:
     """Random loss weighting (RLW): L = Σ_t λ_t ℓ_t, λ = softmax of N(0, I) in every step.
 
-    The step needs `rng`. The weights sum to 1.
+    The step needs `rng`. The weights sum to 1, as in the paper (LibMTL's sum to T).
 
     Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", Algorithm 2.
 
@@ -159,7 +159,8 @@ def uw_so(temperature: float = 1.0) -> Balancer:
 def gls() -> Balancer:
     """Geometric loss strategy (GLS): L = (Π_t ℓ_t)^(1/T) over the tasks present.
 
-    Computed from logarithms, so that no product underflows. For losses above 0.
+    Computed from logarithms, so that no product underflows. For losses above 0, as
+    cross-entropies and squared errors are. With one task present it is that task's loss.
 
     Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
     """
@@ -256,7 +257,7 @@ def dwa(steps_per_epoch: int, temperature: float | jax.Array = 2.0) -> Balancer:
       ValueError: `steps_per_epoch` is not a positive integer, or `temperature` is not
         positive.
     """
-    checks.positive_integer("steps_per_epoch", steps_per_epoch)
+    checks.integer("steps_per_epoch", steps_per_epoch)
     checks.positive("temperature", temperature)
 
     def init(count: int) -> State:

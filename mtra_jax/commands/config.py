@@ -138,7 +138,8 @@ def with_rule(kind: str, start: str, message: str) -> str:
     choices = rule.removeprefix("known: ")
     if choices != rule:
         return f"one of {choices}"
-    return f"{kind}, {rule.removeprefix('expected ')}"
+    rule = rule.removeprefix("expected ")
+    return rule if rule.startswith(("a ", "an ")) else f"{kind}, {rule}"
 
 
 def described_methods() -> list[tuple[str, str]]:

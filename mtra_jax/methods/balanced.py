@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtra_jax.balancing import Balancer, Inputs, Reads, State, checks, rows
+from mtra_jax.balancing import Balancer, Combined, Inputs, Reads, State, checks, rows
 from mtra_jax.methods import contract, task_losses
 from mtra_jax.methods.model import Model
 from mtra_jax.types import Params
@@ -26,7 +27,7 @@ class Rates(NamedTuple):
 
 
 class Learning(NamedTuple):
-    """The state of a balancer whose numbers Adam moves."""
+    """The memory of a balancer whose numbers Adam moves."""
 
     learned: Any
     memory: Any
@@ -39,8 +40,16 @@ def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method
     `learned`: the name of the numbers [T] that the balancer learns. Each task owns its
     number as the parameter `tasks/TASK/learned`: it has the learning rate of all
     parameters, and does not change in steps without its task.
+
+    Raises:
+      ValueError: `learned` with a balancer that reads gradients; see `learning`.
     """
     names = model.space.names
+    if learned and balancer.reads is not Reads.LOSSES:
+        raise ValueError(
+            "`learned` must be empty for a balancer that reads gradients, whose numbers "
+            f"`balanced.learning` moves; found {learned!r}."
+        )
 
     def init(rng: jax.Array) -> Params:
         del rng
@@ -67,7 +76,7 @@ def learning(balancer: Balancer, rates: Rates) -> Balancer:
         moments = optimise.init(start.learned)
         return State(memory=Learning(start.learned, start.memory, moments))
 
-    def combine(inputs: Inputs, state: State) -> Any:
+    def combine(inputs: Inputs, state: State) -> Combined:
         old: Learning = state.memory
 
         def penalty(learned: Any) -> tuple[jax.Array, Any]:
@@ -106,6 +115,9 @@ def factory(
             checks.positive("rate", own.rate)
             checks.not_negative("decay", own.decay)
         balancer = make_balancer(**values)
+        for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise checks.OptionError(name, value, "a number, finite")
         return make(model, balancer if own is None else learning(balancer, own))
 
     functools.update_wrapper(make_method, make_balancer)

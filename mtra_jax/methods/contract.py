@@ -61,14 +61,15 @@ class Method(NamedTuple):
     read the losses alone, those of a task that is absent from a batch must be 0.
     `learned`: the name of the numbers [T] that the balancer learns; each task owns its
     number as the parameter `params["method"]["tasks"][TASK][learned]`.
-    `sharpness`: a balancer then gets the gradients at the parameters that SAMO perturbs.
-    `floor`: that of the rule's logarithm of the losses; steps log which of them lie at or
-    below it. None for a rule without a logarithm.
+    `sharpness`: a balancer that reads the Gramian then gets that of the gradients at the
+    parameters that SAMO perturbs.
+    `floor`: that of the logarithm of the losses, in a balancer that reads them or in the
+    two passes; steps log which losses lie at or below it. None without a logarithm.
     `num_features` is the width of the heads' input where that differs from the width of z.
     `passes` counts the forward passes of the encoder in a training step, each with its
     backward pass.
     `in_pieces`: the losses average the gradients of the encoder's layers over the devices
-    themselves, see `Model.in_pieces`.
+    themselves. `registry.make` sets it to `Model.in_pieces`.
     """
 
     init: Init
@@ -91,7 +92,7 @@ class Method(NamedTuple):
     @property
     def reads_gradients(self) -> bool:
         """Whether the rule reads each task's gradient, or the Gramian of all of them."""
-        return self.reads in (Reads.GRAMIAN.value, Reads.GRADIENTS.value)
+        return isinstance(self.rule, Balancer) and self.rule.reads is not Reads.LOSSES
 
 
 class Factory(Protocol):

@@ -51,18 +51,18 @@ class _Step(NamedTuple):
         """The method's losses, of one part of a batch."""
         return self.method.losses(params, batch, rngs, self.axis_name)
 
-    def combined(
+    def balanced(
         self,
         losses: jax.Array,
         params: Params | None = None,
         gramian: jax.Array | None = None,
         gradients: list[jax.Array] | None = None,
     ) -> Combined:
-        """What the method's balancer makes of the step; see `combined`."""
+        """The result of the method's balancer at `params`, by default the step's."""
         key = self.rngs["method"]
         inputs = Inputs(losses, self.present, key, gramian, gradients)
         own = (self.params if params is None else params)["method"]
-        return combined(self.method, own, inputs, self.memory, self.tasks)
+        return balance(self.method, own, inputs, self.memory, self.tasks)
 
     def averaged(self, params: Params) -> Any:
         """A mask of the gradients that are averaged over the devices already."""
@@ -95,9 +95,9 @@ def nothing(params: Params) -> Any:
 
 def first_memory(method: Method, params: Params) -> Memory:
     """Returns the memory of `method` before the first step; () for one without."""
-    balancer, num_tasks = method.rule, len(params["heads"])
-    if isinstance(balancer, AlignedPasses):
+    if isinstance(method.rule, AlignedPasses):
         return ()
+    balancer, num_tasks = method.rule, len(params["heads"])
     if balancer.reads is not Reads.GRADIENTS:
         return balancer.init(num_tasks).memory
     # One program, not one for each leaf.
@@ -105,7 +105,7 @@ def first_memory(method: Method, params: Params) -> Memory:
     return first(model.shared_leaves(params))
 
 
-def combined(
+def balance(
     method: Method, own: Params, inputs: Inputs, memory: Memory, tasks: tuple[str, ...]
 ) -> Combined:
     """Returns the result of the method's balancer.
@@ -137,11 +137,17 @@ def differentiate(
     holds a single task, which saves the aligned gradient a backward pass.
 
     Raises:
-      ValueError: `batch` has several parts, but the method reads no gradients of tasks.
+      ValueError: `batch` has several parts, but the method reads no gradients of tasks;
+        or the method has `sharpness`, but its balancer does not read the Gramian.
     """
     present = task_losses.present(batch, len(tasks), axis_name)
     step = _Step(method, params, batch, present, rngs, memory, tasks, axis_name)
     rule = method.rule
+    if method.sharpness is not None and method.reads != Reads.GRAMIAN.value:
+        raise ValueError(
+            "`sharpness` needs a balancer that reads the Gramian; found one that reads "
+            f"{method.reads}."
+        )
     if isinstance(rule, AlignedPasses):
         step = step._replace(batch=layout.only_part(batch))
         return _aligned(rule.epsilon, step, one_task=one_task)
@@ -156,7 +162,7 @@ def _weighted(step: _Step) -> Gradient:
     """The gradient of one scalar, with a balancer that reads the losses."""
 
     def value_of(params: Params, losses: jax.Array) -> tuple[jax.Array, Memory]:
-        result = step.combined(losses, params)
+        result = step.balanced(losses, params)
         return result.value, result.memory
 
     def objective(params: Params) -> tuple[jax.Array, tuple[Losses, Memory]]:
@@ -196,12 +202,12 @@ def _combined(step: _Step) -> Gradient:
         )
     owners, part_tasks = model.owners(step.params), step.part_tasks
     gram = _gramian(grads, owners, part_tasks, len(step.tasks))
-    result = step.combined(losses, gramian=gram)
+    result = step.balanced(losses, gramian=gram)
     weights, own_weights = result.value, result.own_weights
     if own_weights is None:
         own_weights = step.present.astype(gram.dtype)
 
-    def combined(leaf: jax.Array, owner: str) -> jax.Array:
+    def weighted_leaf(leaf: jax.Array, owner: str) -> jax.Array:
         if owner == model.SHARED:
             shares = weights[part_tasks]
         else:
@@ -210,7 +216,7 @@ def _combined(step: _Step) -> Gradient:
         return rows.weighted_sum(shares, leaf)
 
     return Gradient(
-        jax.tree.map(combined, grads, owners),
+        jax.tree.map(weighted_leaf, grads, owners),
         task_losses.total(losses, step.present),
         step.present,
         losses,
@@ -238,7 +244,7 @@ def _merged(step: _Step) -> Gradient:
 
     pairs = [*zip(leaves, owners, strict=True)]
     shared = [of_tasks(leaf) for leaf, owner in pairs if owner == model.SHARED]
-    result = step.combined(losses, gradients=shared)
+    result = step.balanced(losses, gradients=shared)
     next_merged = iter(result.value)
     merged = [
         next(next_merged)

@@ -58,7 +58,7 @@ def make(
     checks.not_negative("alpha", alpha)
     checks.not_negative("beta", beta)
     checks.positive("temperature", temperature)
-    checks.not_negative("hidden", hidden)
+    checks.integer("hidden", hidden, least=0)
     checks.choice("kl", kl, REDUCTIONS)
     space = model.space
     variances: Network = heads.Heads(model.heads.tasks)

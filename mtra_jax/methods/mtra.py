@@ -73,7 +73,7 @@ def make(
     checks.positive("floor", floor)
     checks.positive("clip", clip)
     checks.positive("critic_rate", critic_rate)
-    checks.positive_integer("width", width)
+    checks.integer("width", width)
     checks.choice("bound", bound, alignment.BOUNDS)
     checks.choice("marginal", marginal, alignment.MARGINALS)
     checks.choice("balance", balance, alignment.BALANCES)

@@ -1,7 +1,6 @@
 """The table of methods. Tests, tables of the READMEs and option checks derive from it."""
 
 import inspect
-import math
 import re
 import sys
 from collections.abc import Callable
@@ -122,21 +121,19 @@ def of_papers() -> list[str]:
 
 
 def make(name: str, model: Model, /, **options: Any) -> Method:
-    """Makes method `name` for `model`.
+    """Makes method `name` for `model`, with its `in_pieces`.
 
     Raises:
       InputError: an unknown method, or an option out of its range.
+      TypeError: the method has no such option.
     """
     try:
         method = _entry(name).make(model, **options)
     except OptionError as error:
         rule = f"expected {error.rule}"
         if error.choices:
-            rule = did_you_mean(error.value, error.choices)
+            rule = did_you_mean(str(error.value), error.choices)
         raise InputError(f"method.{error.name} is {error.value!r}; {rule}") from error
-    for option, value in options.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"method.{option} is {value}; expected a finite one")
     return method._replace(in_pieces=model.in_pieces)
 
 

@@ -28,7 +28,7 @@ def make(model: Model, *, num_filters: int = 217) -> contract.Method:
     Raises:
       OptionError: `num_filters` is less than 1.
     """
-    checks.positive_integer("num_filters", num_filters)
+    checks.integer("num_filters", num_filters)
     names = model.space.names
 
     def init(rng: jax.Array) -> Params:

@@ -1,6 +1,7 @@
-"""Hard parameter sharing with balancers that must know the tasks, or their names.
+"""Hard parameter sharing with weighted losses, for the methods of the papers.
 
-The methods whose balancer needs no more than options are rows of the registry alone.
+These need more than a balancer and its options, which a row of the registry has: the
+tasks, the name of learned numbers, the floor of a logarithm, or other batches.
 """
 
 import math
@@ -73,11 +74,11 @@ def tw(model: Model) -> contract.Method:
 def uw(model: Model) -> contract.Method:
     """Uncertainty weighting: L = Σ_t exp(−s_t) ℓ_t + s_t/2, s_t the learned log-variance.
 
-    exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared error. The binary
-    cross-entropy of a multi-label task has the factor of cross-entropy. The factors are
-    the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here s = log σ² starts
-    at 0, see `balanced.make`. At the papers' rate of 5e-5 Adamax moves it by at most 5e-5
-    a step, so that the weights of a fine-tuned model stay near their start.
+    The term of a task is exp(−s)·ℓ + s/2 for cross-entropy, exp(−s)·ℓ/2 + s/2 for squared
+    error. The binary cross-entropy of a multi-label task has the factor of cross-entropy.
+    The factors are the paper's; LibMTL takes 1/2 for both and starts at s = −0.5. Here s =
+    log σ² starts at 0, see `balanced.make`. At the papers' rate of 5e-5 Adamax moves it by
+    at most 5e-5 a step, so that the weights of a fine-tuned model stay near their start.
 
     Source: Kendall et al. 2018, Eq. 7 and 10, by which ℓ_t of a regression counts half.
     """
@@ -119,7 +120,7 @@ def dwa(model: Model, *, temperature: float = 2.0) -> contract.Method:
 def stl(model: Model) -> contract.Method:
     """Single-task learning: a separate model for each task.
 
-    The loss of the one task; each task is trained in a separate run.
+    The objective is the loss of the one task. Each task is trained in a separate run.
 
     Source: Hu et al. 2026 (MTRA), Table 3 (STL: "single-task learning with a cross-entropy
     loss").

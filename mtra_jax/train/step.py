@@ -23,6 +23,7 @@ class TrainState(NamedTuple):
     params: Params
     optimiser: Any
     method: Any
+    """The method's memory, see `gradients.first_memory`."""
     step: jax.Array
     bad_steps: jax.Array
     rng: jax.Array

@@ -103,7 +103,7 @@ def _speed(
 ) -> Speed:
     items = loaded.items[: len(seconds)]
     loaded = loaded._replace(items=items)
-    encoder_config = loaded.prepared.backbone.config
+    encoder_config = loaded.prepared.inputs.backbone.config
     flops = sum(
         step_costs.step_flops(
             encoder_config, lengths_of(item), estimates.passes(loaded.config)

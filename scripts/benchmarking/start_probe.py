@@ -42,12 +42,12 @@ def watch(mark: Any) -> None:
     import jax
 
     from mtra_jax.data import benchmarks
-    from mtra_jax.runs.training import preparation
+    from mtra_jax.runs.training import inputs, preparation
     from mtra_jax.train.devices import Program
 
     mark_first(preparation, "choose_devices", mark, "device")
     mark_first(benchmarks, "read_examples", mark, "texts")
-    mark_first(preparation, "load_backbone", mark, "encoder")
+    mark_first(inputs, "load_backbone", mark, "encoder")
     mark_first(benchmarks, "build_corpora", mark, "tokens")
     mark_first(preparation, "prepare", mark, "parameters, batches")
     events = compile_events.Events()

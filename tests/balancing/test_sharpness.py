@@ -265,9 +265,9 @@ def test_four_devices_equal_one(name):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rho": 0.0}, "`rho` must be positive"),
-        ({"alpha": 1.5}, r"`alpha` must be in \[0, 1\]"),
-        ({"mu": -1.0}, "`mu` must be positive"),
+        ({"rho": 0.0}, "`rho` must be more than 0"),
+        ({"alpha": 1.5}, "`alpha` must be at least 0 and at most 1"),
+        ({"mu": -1.0}, "`mu` must be more than 0"),
     ],
 )
 def test_wrong_numbers_are_refused(options, words):

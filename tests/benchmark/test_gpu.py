@@ -16,6 +16,7 @@ import kernel_events
 import numpy as np
 import program_size
 import pytest
+import start_probe
 import start_stages
 import supervisor
 from kernel_events import Kernel
@@ -25,6 +26,7 @@ from tiers import nightly_only
 from mtra_jax.data.built_in import sources
 from mtra_jax.models import pretrained
 from mtra_jax.tasks import TWEETEVAL
+from mtra_jax.train.devices import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTRUMENT = ROOT / "scripts" / "benchmarking"
@@ -455,3 +457,20 @@ def test_a_wrong_flag_is_reported_in_one_line(flags, message, tmp_path):
     (line,) = done.stderr.splitlines()
     assert message in line
     assert not (tmp_path / supervisor.FIGURES).exists()
+
+
+def test_the_probe_of_a_start_marks_functions_that_training_calls(monkeypatch):
+    """`watch` replaces them by name, in a process that ends at the first step."""
+    marked = []
+    monkeypatch.setattr(
+        start_probe,
+        "mark_first",
+        lambda module, name, mark, stage: marked.append(getattr(module, name)),
+    )
+    monkeypatch.setattr(Program, "__call__", Program.__call__)
+    monkeypatch.setattr(
+        jax.monitoring, "register_event_duration_secs_listener", lambda listen: None
+    )
+    start_probe.watch(None)
+    assert len(marked) == 5
+    assert all(map(callable, marked))

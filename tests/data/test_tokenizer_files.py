@@ -1,6 +1,5 @@
 """Tokenizer files of checkpoints: the ids of `AutoTokenizer`, and one-line refusals."""
 
-import itertools
 import json
 import os
 
@@ -181,9 +180,9 @@ def check_ids(directory, place):
 
 
 def check_pairs(tokenizer, theirs, **options):
-    """Each text with each as the second, whole and cut."""
-    pairs = list(itertools.product(TEXTS, TEXTS))
-    firsts, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
+    """Each text with itself and three others as the second, whole and cut."""
+    firsts = TEXTS * 4
+    seconds = [text for at in (0, 1, 3, 7) for text in TEXTS[at:] + TEXTS[:at]]
     for length in (512, 30, 9):
         expected = theirs(
             firsts, seconds, truncation=True, max_length=length, **options

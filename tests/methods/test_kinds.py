@@ -31,13 +31,16 @@ MIXTURE = (0, 2, 1, -1, 2, 0, 1, 0, -1, 2, 1, 2, 0, 1, 0, 2)
 # The others take seconds to compile.
 QUICK = ("ew", "pcgrad", "mtra")
 # One for each kind of state and of what is read; other balancers have the same losses.
-KINDS = ("famo", "gradnorm", "cagrad", "graddrop", "excess_mtl", "samo")
+BALANCERS = (
+    *("famo", "gradnorm", "gradvac", "cagrad"),
+    *("graddrop", "excess_mtl", "samo"),
+)
 
 
 def marks_of(name):
     if name in QUICK:
         return []
-    is_kept = registry.METHODS[name].in_papers or name in KINDS
+    is_kept = registry.METHODS[name].in_papers or name in BALANCERS
     return pytest.mark.slow if is_kept else NIGHTLY_ONLY
 
 

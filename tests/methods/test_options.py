@@ -28,9 +28,13 @@ OTHERS = [
     # Options of functions in `balancing`, whose rules are their own.
     ("cagrad", "c", -1.0, ["0 or more"]),
     ("cagrad", "c", math.inf, ["finite"]),
-    ("excess_mtl", "rate", 0.0, ["positive"]),
-    ("gradvac", "decay", 2.0, ["[0, 1]"]),
+    ("excess_mtl", "rate", 0.0, ["more than 0"]),
+    ("gradvac", "decay", 2.0, ["at most 1"]),
     ("mgda", "solver", "x", ["exact", "frank_wolfe"]),
+    ("mgda", "solver", 5, ["exact", "frank_wolfe"]),
+    ("stch", "reference", math.nan, ["finite"]),
+    ("famo", "minimum", math.inf, ["finite"]),
+    ("infomtl", "hidden", 0.5, ["integer", 0]),
     ("infomtl", "hidden", -1, [0]),
     ("infomtl", "kl", "class", ["classes"]),
     ("mtra", "balance", "x", ["none", "pull"]),
@@ -38,14 +42,14 @@ OTHERS = [
     ("mtra", "bound", "x", ["mine", "smile", "info_nce", "jsd"]),
     ("mtra", "marginal", "shufle", ["shuffle"]),
     ("mtra", "marginal", "x", ["shuffle", "all_pairs"]),
-    ("mtra", "width", 0, ["positive"]),
-    ("samo", "alpha", 1.5, ["[0, 1]"]),
+    ("mtra", "width", 0, ["integer", 1]),
+    ("samo", "alpha", 1.5, ["at most 1"]),
     ("samo", "balancer", "fairgard", ["fairgrad"]),
-    ("stl_cnn", "num_filters", 0, ["positive"]),
+    ("stl_cnn", "num_filters", 0, ["integer", 1]),
 ]
 CASES = [
     *((m, key, -0.5, [0]) for m, keys in WEIGHTS.items() for key in keys),
-    *((m, key, 0.0, ["positive"]) for m, keys in POSITIVE.items() for key in keys),
+    *((m, key, 0.0, ["more than 0"]) for m, keys in POSITIVE.items() for key in keys),
     *OTHERS,
 ]
 

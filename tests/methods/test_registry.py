@@ -149,3 +149,9 @@ def test_every_row_of_the_details_describes_its_method():
         assert (reads, passes) == (made.reads, str(made.passes)), row
         assert sampling == registry.sampling(name)
         assert (runs == "one per task") == registry.METHODS[name].is_separate
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_method_averages_in_pieces_as_its_model_does(toy, in_pieces):
+    model = toy.model._replace(in_pieces=in_pieces)
+    assert registry.make("ew", model).in_pieces is in_pieces

@@ -7,7 +7,7 @@ import pytest
 
 from mtra_jax import balancing
 from mtra_jax.balancing import sharpness
-from mtra_jax.methods import perturbed, registry
+from mtra_jax.methods import gradients, perturbed, registry
 
 RHO, ALPHA, MU = 0.3, 0.4, 0.02
 
@@ -123,3 +123,19 @@ def test_heads_belong_to_tasks_and_layers_are_stacked():
 def test_samo_reads_the_gramian_in_two_passes():
     method = registry.example("samo")
     assert (method.reads, method.passes) == ("Gramian", 2)
+
+
+@pytest.mark.parametrize("name", ["ew", "graddrop", "mtra"])
+def test_perturbed_gradients_are_for_balancers_of_the_gramian(toy, name):
+    method = toy.make(name)._replace(sharpness=sharpness.Sharpness(RHO, ALPHA, MU))
+    with pytest.raises(ValueError, match="`sharpness` needs a balancer that reads the"):
+        gradients.differentiate(
+            method,
+            toy.params(name),
+            toy.batch(toy.mixtures["all"]),
+            toy.rngs(0),
+            (),
+            tasks=toy.names,
+            one_task=False,
+            axis_name=None,
+        )

@@ -176,7 +176,7 @@ SPLITS = [
         ("pcgrad", "joint"),
     )
     for micro_batches, num_devices in ((4, 1), (2, 2))
-    if num_devices == 1 or (name, sampling) == ("mtra", "joint")
+    if (num_devices == 2) == ((name, sampling) == ("mtra", "joint"))
 ]
 # A noise for each text, all tokens of a text; the other methods take z as these do.
 SPLITS += [

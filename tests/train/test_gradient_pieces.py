@@ -98,7 +98,7 @@ def program(
         ("ew", 4, True, 1, "shard_map"),
         pytest.param("mtra", 4, True, 1, "pmap", marks=NIGHTLY_ONLY),
         pytest.param("mtra", 4, False, None, "shard_map", marks=NIGHTLY_ONLY),
-        ("pcgrad", 2, False, None, "pmap"),
+        pytest.param("pcgrad", 2, False, None, "pmap", marks=NIGHTLY_ONLY),
     ],
 )
 def test_the_step_is_the_same(name, num_devices, one_task, unroll, mapping):

@@ -249,7 +249,7 @@ def test_pytorch_reproduces_the_stored_results(oracle):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "num_devices",
-    [pytest.param(1, marks=NIGHTLY_ONLY), pytest.param(2, marks=NIGHTLY_ONLY), 8],
+    [1, pytest.param(2, marks=NIGHTLY_ONLY), 8],
 )
 def test_three_steps_on_two_tasks_equal_pytorch(oracle, num_devices):
     cases = ("step0", "step1", "step2")

@@ -26,7 +26,7 @@ class Saved(NamedTuple):
     benchmark: Benchmark
     backbone: Backbone
     params: Params
-    inputs: inputs_json.Inputs
+    inputs: inputs_json.Fingerprints
 
 
 def load(directory: Path, task: str, cache_dir: str | None = None) -> Saved:

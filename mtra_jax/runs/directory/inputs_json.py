@@ -25,8 +25,8 @@ FILE = "inputs.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-class Inputs(NamedTuple):
-    """Fingerprints of the data and the encoder of a run.
+class Fingerprints(NamedTuple):
+    """Hashes of the data and the encoder of a run.
 
     `data`: task -> split -> {"examples", "sha256"}, before examples are drawn from it.
     `encoder`: SHA-256 of the "tokenizer", the "configuration" and the first "weights".
@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
 def of_encoder(
     configuration: EncoderConfig, tokenizer: Tokenizer, weights: Params
 ) -> dict[str, str]:
-    """The hashes of `Inputs.encoder`; `weights` are empty for a new encoder.
+    """The hashes of `Fingerprints.encoder`; `weights` are empty for a new encoder.
 
     New weights are left out: the seed determines them except for their last bits, which
     depend on the processor.
@@ -66,12 +66,12 @@ def _of_arrays(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def write(directory: Path, inputs: Inputs) -> None:
+def write(directory: Path, inputs: Fingerprints) -> None:
     """Writes `inputs.json`."""
     files.write_json(directory / FILE, inputs._asdict())
 
 
-def read(directory: Path) -> Inputs:
+def read(directory: Path) -> Fingerprints:
     """Reads `inputs.json` of the run in `directory`.
 
     Raises:
@@ -124,13 +124,13 @@ def encoder_hash(directory: Path, tasks: Sequence[str]) -> str | None:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def _stored(directory: Path, tasks: Sequence[str]) -> list[Inputs]:
+def _stored(directory: Path, tasks: Sequence[str]) -> list[Fingerprints]:
     """The inputs of a run, or of each of its tasks that were trained separately."""
     places = (directory, *(directory / name for name in tasks))
     return [read(place) for place in places if (place / FILE).exists()]
 
 
-def _checked(values: Any) -> Inputs:
+def _checked(values: Any) -> Fingerprints:
     data, encoder = values["data"], values["encoder"]
     for parts in data.values():
         for split in parts.values():
@@ -139,7 +139,7 @@ def _checked(values: Any) -> Inputs:
             _check_hash(split["sha256"])
     for name in ("tokenizer", "configuration", "weights"):
         _check_hash(encoder[name])
-    return Inputs(data, encoder)
+    return Fingerprints(data, encoder)
 
 
 def _check_hash(value: Any) -> None:
@@ -147,17 +147,17 @@ def _check_hash(value: Any) -> None:
         raise ValueError(value)
 
 
-def check(directory: Path, now: Inputs) -> None:
+def check(directory: Path, now: Fingerprints) -> None:
     """Raises InputError if the run in `directory` is made from other inputs."""
     then = read(directory)
     check_data(directory, then, now.data)
     check_encoder(directory, then, now.encoder)
 
 
-def check_data(directory: Path, then: Inputs, now: dict[str, Any]) -> None:
+def check_data(directory: Path, then: Fingerprints, now: dict[str, Any]) -> None:
     """Raises InputError if the data changed, and names the first split that did.
 
-    `now`: as `Inputs.data`, for the same tasks; absent splits are not compared.
+    `now`: as `Fingerprints.data`, for the same tasks; absent splits are not compared.
     """
     difference = data_difference(then, now)
     if difference is not None:
@@ -166,7 +166,7 @@ def check_data(directory: Path, then: Inputs, now: dict[str, Any]) -> None:
         )
 
 
-def data_difference(then: Inputs, now: dict[str, Any]) -> str | None:
+def data_difference(then: Fingerprints, now: dict[str, Any]) -> str | None:
     """The difference in the first split that changed; None if the data are the same."""
     for task, parts in now.items():
         for split, new in parts.items():
@@ -186,10 +186,10 @@ def data_difference(then: Inputs, now: dict[str, Any]) -> str | None:
     return None
 
 
-def check_encoder(directory: Path, then: Inputs, now: dict[str, str]) -> None:
+def check_encoder(directory: Path, then: Fingerprints, now: dict[str, str]) -> None:
     """Raises InputError if the encoder changed, and names the first part that did.
 
-    `now`: as `Inputs.encoder`; absent parts are not compared.
+    `now`: as `Fingerprints.encoder`; absent parts are not compared.
     """
     for name, value in now.items():
         if then.encoder[name] != value:

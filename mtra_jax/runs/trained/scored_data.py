@@ -77,12 +77,12 @@ def task_path(
 
 
 def cut_off(
-    then: inputs_json.Inputs, now: dict[str, Any], path: str, split: str
+    then: inputs_json.Fingerprints, now: dict[str, Any], path: str, split: str
 ) -> Iterator[str]:
     """Yields the lines of `task_file.cut_off` about data that are not those of the run.
 
-    `then`, `now`: the data of the run, and the scored ones, as `Inputs.data`. All of the
-    run's data, with its training examples, are not to be scored. `path`: the TOML file;
+    `then`, `now`: the data of the run, and the scored ones, as `Fingerprints.data`. All of
+    the run's data, with its training examples, are not to be scored. `path`: the TOML file;
     "" for a built-in benchmark.
     """
     if path:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax import config as configs
@@ -11,7 +10,7 @@ from mtra_jax import metrics, paths
 from mtra_jax.data import benchmarks
 from mtra_jax.data.packed.batches import Corpus
 from mtra_jax.data.splits import fingerprints, targets
-from mtra_jax.data.splits.examples import Data, Examples, Splits
+from mtra_jax.data.splits.examples import Data, Splits
 from mtra_jax.reports.progress import text_lengths
 from mtra_jax.runs.directory import inputs_json
 from mtra_jax.tasks import Benchmark
@@ -23,7 +22,7 @@ from mtra_jax.train.backbone import Backbone
 class Inputs(NamedTuple):
     """What a run reads: its tasks, their examples and tokens, and an encoder.
 
-    `corpora`: the tokens of each split. `fingerprints`: of all of it, see `inputs_json`.
+    `corpora`: the tokens of each split. `fingerprints`: hashes of the data and the encoder.
     `cut`: a line about training texts that were cut, see `text_lengths.line`.
     """
 
@@ -31,7 +30,7 @@ class Inputs(NamedTuple):
     examples: Splits
     backbone: Backbone
     corpora: Mapping[str, Corpus]
-    fingerprints: inputs_json.Inputs
+    fingerprints: inputs_json.Fingerprints
     cut: str
 
 
@@ -41,7 +40,7 @@ def read(
     backbone: Backbone | None = None,
     given: starting.Start | None = None,
 ) -> Inputs:
-    """Reads what a run of `config` on `data` needs besides.
+    """Reads the encoder and tokenises the examples that a run of `config` uses.
 
     `backbone` replaces the configured one. `given`: the run at `config.warm_start`.
 
@@ -49,7 +48,7 @@ def read(
       InputError: the encoder is missing, or the data do not fit it.
     """
     examples = examples_of(config, data)
-    benchmark = _resolved(config, data.benchmark, training_examples(examples))
+    benchmark = _resolved(config, data.benchmark, examples)
     if backbone is None:
         texts = benchmarks.train_texts(benchmark, examples)
         backbone = load_backbone(config, texts, given)
@@ -61,7 +60,7 @@ def read(
         max_length=config.data.max_length,
         cache_dir=paths.cache_directory(config.data.cache_dir),
     )
-    made_from = inputs_json.Inputs(
+    made_from = inputs_json.Fingerprints(
         fingerprints.of_splits(data.splits), fingerprints_of(config, backbone, given)
     )
     train = corpora["train"]
@@ -86,7 +85,7 @@ def load_data(config: ConfigDict) -> Data:
 def resolved_tasks(config: ConfigDict, data: Data) -> Benchmark:
     """The tasks of a run of `config`, with the fields that depend on the data."""
     examples = examples_of(config, data)
-    return _resolved(config, data.benchmark, training_examples(examples))
+    return _resolved(config, data.benchmark, examples)
 
 
 def examples_of(config: ConfigDict, data: Data) -> Splits:
@@ -124,7 +123,7 @@ def load_backbone(
 def fingerprints_of(
     config: ConfigDict, backbone: Backbone, given: starting.Start | None = None
 ) -> dict[str, str]:
-    """`Inputs.encoder` of the first weights, without those of a new encoder.
+    """`Fingerprints.encoder` of the first weights, without those of a new encoder.
 
     A `given` run counts with all of its parameters.
     """
@@ -136,15 +135,9 @@ def fingerprints_of(
     )
 
 
-def training_examples(examples: Splits) -> dict[str, Examples]:
-    """The training examples of each task."""
-    return {task: parts["train"] for task, parts in examples.items()}
-
-
-def _resolved(
-    config: ConfigDict, benchmark: Benchmark, train_examples: Mapping[str, Examples]
-) -> Benchmark:
+def _resolved(config: ConfigDict, benchmark: Benchmark, examples: Splits) -> Benchmark:
     """The benchmark with the fields that depend on the data, see `targets.resolved`."""
+    train_examples = {task: parts["train"] for task, parts in examples.items()}
     return targets.resolved(
         benchmark,
         train_examples,
@@ -152,12 +145,3 @@ def _resolved(
         class_weights=config.class_weights,
         label_smoothing=config.label_smoothing,
     )
-
-
-def biases(
-    config: ConfigDict, benchmark: Benchmark, examples: Splits
-) -> np.ndarray | None:
-    """The biases that the heads start with, see `build.init_params`."""
-    if config.heads.start == "zero":
-        return None
-    return targets.base_rates(training_examples(examples), benchmark)

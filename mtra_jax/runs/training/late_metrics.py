@@ -23,6 +23,18 @@ class Waiting(NamedTuple):
     """See `diagnostics.Diagnostics.at`."""
 
 
+class Read(NamedTuple):
+    """What the metrics say that were read.
+
+    `skipped`: the number of skipped steps. `diverged`: why training ends at the step
+    `diverged_at`; empty, and 0, if it continues.
+    """
+
+    skipped: int
+    diverged: str = ""
+    diverged_at: int = 0
+
+
 @dataclasses.dataclass
 class LateMetrics:
     """The metrics of an epoch's steps, read late so that no step waits for the host.
@@ -39,25 +51,27 @@ class LateMetrics:
     log: Log
     watch: Callbacks
     steps: bound_ceilings.Steps
-    waiting: deque[Waiting] = dataclasses.field(default_factory=deque)
+    _waiting: deque[Waiting] = dataclasses.field(default_factory=deque)
 
-    def read(self, latest: int, behind: int) -> tuple[int, str, int]:
+    def add(self, waiting: Waiting) -> None:
+        """Adds the metrics of the latest step."""
+        self._waiting.append(waiting)
+
+    def read(self, behind: int) -> Read:
         """Reads, logs and checks the metrics of all steps but the last `behind`.
 
-        `latest`: the last step. Returns how many of these steps were skipped, why training
-        ends and the step where it does; an empty text and `latest` if it continues.
+        It ends at a step where training has to end.
         """
         skipped = 0
-        while len(self.waiting) > behind:
-            step, *_ = waiting = self.waiting.popleft()
+        while len(self._waiting) > behind:
+            waiting = self._waiting.popleft()
             flat = self._read(waiting)
             skipped += flat["bad_steps"] > 0
-            diverged = divergence.check_step(
-                step, flat, self.max_bad_steps, self.watch.say
-            )
+            step, most = waiting.step, self.max_bad_steps
+            diverged = divergence.check_step(step, flat, most, self.watch.say)
             if diverged:
-                return skipped, diverged, step
-        return skipped, "", latest
+                return Read(skipped, diverged, step)
+        return Read(skipped)
 
     def _read(self, waiting: Waiting) -> dict[str, float]:
         step, num_texts, metrics, products = waiting

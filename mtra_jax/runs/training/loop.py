@@ -273,30 +273,31 @@ def _epoch(
     first = epoch * run.schedule.steps_per_epoch
     offset = progress.step - first
     packed = run.train.batches(plan, epoch=epoch, start=offset)
-    measured = LateMetrics(
-        run.benchmark.task_names,
-        run.rate,
-        run.schedule.max_bad_steps,
-        epoch + 1,
-        progress.skipped_steps,
-        log,
-        watch,
-        steps,
+    late = LateMetrics(
+        task_names=run.benchmark.task_names,
+        rate=run.rate,
+        max_bad_steps=run.schedule.max_bad_steps,
+        epoch=epoch + 1,
+        skipped_before=progress.skipped_steps,
+        log=log,
+        watch=watch,
+        steps=steps,
     )
     shapes: deque = deque(maxlen=STEPS_BEHIND + 1)
     for index, batch in enumerate(batches.prefetch(packed), start=offset):
         step, num_texts = first + index + 1, int(np.sum(plan[index] >= 0))
         shapes.append(memory.shape_of(batch))
         with memory.naming(shapes, ADVICE):
-            state, metrics_of_step = run.update(state, batch)
+            state, measured = run.update(state, batch)
             probe = run.probe
             products = None if probe is None else probe.at(step, state.params)
-            measured.waiting.append(Waiting(step, num_texts, metrics_of_step, products))
+            late.add(Waiting(step, num_texts, measured, products))
             is_last = watch.should_stop(step)
             is_due = is_last or _is_due(run.schedule, step)
             behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
-            skipped, diverged, step = measured.read(step, behind)
-        yield Step(state, step, is_due, is_last, skipped, diverged)
+            result = late.read(behind)
+        at = result.diverged_at or step
+        yield Step(state, at, is_due, is_last, result.skipped, result.diverged)
 
 
 def resume(run: Run, store: Store, say: Callable[[str], Any]) -> tuple[Run, Progress]:

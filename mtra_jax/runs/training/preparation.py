@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from mtra_jax.data.packed.batches import Corpus
+from mtra_jax.data.splits import targets
 from mtra_jax.data.splits.examples import Data
 from mtra_jax.methods.model import Model
 from mtra_jax.runs.training import (
@@ -140,7 +142,7 @@ def _first_state(
             settings,
             read.backbone.params,
             config.seed,
-            inputs.biases(config, read.benchmark, read.examples),
+            _biases(config, read),
             choices.optimiser_of(config),
         )
     )
@@ -149,3 +151,11 @@ def _first_state(
     tasks = read.benchmark.tasks
     params, line = starting.start(state.params, given, tasks, method.name)
     return state._replace(params=params), line
+
+
+def _biases(config: ConfigDict, read: inputs.Inputs) -> np.ndarray | None:
+    """The biases that the heads start with, see `build.init_params`."""
+    if config.heads.start == "zero":
+        return None
+    train = {task: parts["train"] for task, parts in read.examples.items()}
+    return targets.base_rates(train, read.benchmark)

@@ -235,7 +235,7 @@ class CurrentInputs:
         self._encoders: dict[Any, dict[str, str]] = {}
 
     def data(self, config: ConfigDict) -> tuple[Data, dict[str, Any]]:
-        """The tasks with their examples, and `Inputs.data`."""
+        """The tasks with their examples, and `Fingerprints.data`."""
         names = configs.task_names(config)
         key = config.benchmark, names, config.data.dir, config.data.tasks
         if key not in self._data:
@@ -244,7 +244,7 @@ class CurrentInputs:
         return self._data[key]
 
     def encoder(self, config: ConfigDict) -> dict[str, str]:
-        """As `Inputs.encoder`."""
+        """As `Fingerprints.encoder`."""
         # A run that trained tasks separately has an encoder for each.
         key = *_origin(config), config.tasks if config.warm_start else ()
         if key not in self._encoders:

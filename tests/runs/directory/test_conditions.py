@@ -28,7 +28,7 @@ def make_run(tmp_path):
             "train": {"examples": 9, "sha256": training * 64},
             "test": {"examples": 3, "sha256": examples * 64},
         }
-        inputs = inputs_json.Inputs(
+        inputs = inputs_json.Fingerprints(
             {"irony": data}, {key: text * 64 for key, text in parts.items()}
         )
         inputs_json.write(directory / part, inputs)

@@ -298,7 +298,7 @@ class Trainer:
         (workdir / "environment.json").write_text('{"python": "3.11"}')
         encoder = dict.fromkeys(("tokenizer", "configuration", "weights"), "0" * 64)
         inputs_json.write(
-            workdir, inputs_json.Inputs(fingerprints.of_splits(DATA), encoder)
+            workdir, inputs_json.Fingerprints(fingerprints.of_splits(DATA), encoder)
         )
         tasks_json.write(workdir, RESOLVED)
         if name in self.broken:

@@ -48,7 +48,7 @@ def finished(directory, config, seed, predicted=noisy):
     directory.mkdir()
     layout.write_config(config, directory)
     tasks_json.write(directory, data.benchmark)
-    inputs = inputs_json.Inputs(fingerprints.of_splits(data.splits), ENCODER)
+    inputs = inputs_json.Fingerprints(fingerprints.of_splits(data.splits), ENCODER)
     inputs_json.write(directory, inputs)
     scores = {}
     for task in tasks:

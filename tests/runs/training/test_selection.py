@@ -181,16 +181,11 @@ def trained(directory, *overrides, stop_at=None):
     """The results of a run, and its lines of validation."""
     preset = "configs/baselines.py:ew_new_synthetic"
     config = configs.load(preset, [*SMALL, *overrides])
-    try:
-        training.train(
-            config,
-            directory,
-            lambda prepared, at: loop.Watch(
-                should_stop=lambda step: step and step == stop_at
-            ),
-        )
-    except loop.Stopped:
-        training.train(config, directory, lambda prepared, at: loop.Watch())
+    if stop_at is not None:
+        stopping = loop.Watch(should_stop=lambda step: step == stop_at)
+        with pytest.raises(loop.Stopped):
+            training.train(config, directory, lambda prepared, at: stopping)
+    training.train(config, directory, lambda prepared, at: loop.Watch())
     results = json.loads((directory / "results.json").read_text())
     text = (directory / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
