@@ -1,10 +1,11 @@
 """A user's Python file -> the result of one of its functions, or the line at fault."""
 
+import functools
 import importlib.machinery
 import importlib.util
 import os
 import traceback
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from mtra_jax import preset_files
@@ -35,6 +36,16 @@ class _Uncached(importlib.machinery.SourceFileLoader):
 
     def set_data(self, *args: Any, **options: Any) -> None:
         """Is called with the compiled module."""
+
+    @staticmethod
+    def source_to_code(data: Any, path: Any = "", **_: Any) -> CodeType:
+        """Compiles a text once: a sweep executes its presets for each run."""
+        return _compiled(bytes(data), path)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(source: bytes, path: str) -> CodeType:
+    return compile(source, path, "exec", dont_inherit=True)
 
 
 def call(

@@ -8,7 +8,7 @@ import pytest
 from matrices import GRADIENTS, combine, direction, inputs_of
 
 from mtra_jax import balancing
-from mtra_jax.methods import balanced
+from mtra_jax.balancing import rows
 
 pytestmark = pytest.mark.slow
 
@@ -113,15 +113,19 @@ def test_a_balancers_products_are_in_full_precision(transform, name):
     [
         name
         for name, balancer in READ_GRADIENTS.items()
-        if balancer.reads is balancing.Reads.GRAMIAN and name != "gradnorm"
+        if balancer.reads is balancing.Reads.GRAMIAN
     ],
 )
-def test_a_methods_products_are_in_full_precision(name):
+def test_the_products_of_a_combination_are_in_full_precision(name):
+    """That of a step of the trainer, too."""
     balancer = READ_GRADIENTS[name]
-    gram, losses, present = jnp.eye(3), jnp.ones(3), jnp.ones(3, bool)
-    weigh = balanced.combine(balancer)
-    memory = balancer.init(3).memory
-    assert_in_full_precision(weigh, gram, losses, present, memory, jax.random.key(0))
+
+    def weigh(gram):
+        key, present = jax.random.key(0), jnp.ones(3, bool)
+        inputs = balancing.Inputs(jnp.ones(3), present, key, gram)
+        return rows.combined(balancer, inputs, balancer.init(3)).value
+
+    assert_in_full_precision(weigh, jnp.eye(3))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -295,6 +295,8 @@ def test_dropout_is_on_in_steps_only(rates, tmp_path):
     trainer = make_trainer(tmp_path, "bert", "ew", params, **rates)
     batch = trainer.place(make_batch(0))
     before = trainer.losses(batch)["aligned"]
+    # Some masks hardly change the loss.
+    torch.manual_seed(0)
     assert trainer.losses(batch)["aligned"] == before
     assert abs(trainer.step(batch) - before / len(TASKS)) > 1e-3
 
