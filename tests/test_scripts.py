@@ -432,7 +432,7 @@ def test_a_pretrained_encoder_trains_on_real_tweets(
 ):
     flags = (
         "--config.tasks=irony",
-        "--config.data.limit=150",
+        "--config.data.fraction=0.05",
         "--config.epochs=1",
         "--config.batch_size=32",
         "--config.data.max_shapes=1",
