@@ -544,3 +544,15 @@ def test_every_key_is_explained():
     options = {f"method.{name}" for name in registry.options("mtra")}
     keys = set(config_values.flat(config.default_config())) - options
     assert set(config_help.KEYS) == keys
+
+
+def test_a_file_is_executed_anew_and_as_it_is_now(tmp_path):
+    """Its text is compiled once."""
+    path = tmp_path / "mine.py"
+    path.write_text("VALUES = []\nNAME = 'one'\n")
+    first = config_files.execute(str(path))
+    first.VALUES.append(1)
+    assert config_files.execute(str(path)).VALUES == []
+    path.write_text("NAME = 'two'\n")
+    assert config_files.execute(str(path)).NAME == "two"
+    assert not hasattr(config_files.execute(str(path)), "VALUES")
