@@ -45,7 +45,8 @@ class _Uncached(importlib.machinery.SourceFileLoader):
 
 @functools.lru_cache(maxsize=32)
 def _compiled(source: bytes, path: str) -> CodeType:
-    return compile(source, path, "exec", dont_inherit=True)
+    loader = importlib.machinery.SourceFileLoader("", path)
+    return loader.source_to_code(source, path)
 
 
 def call(
