@@ -32,24 +32,27 @@ def assert_same(actual, expected):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("case", ["all", "select", "absent"])
-def test_a_step_is_that_of_value_and_grad(name, case):
-    params, batch = make_params(), data()
+@pytest.mark.parametrize("select", [None, is_shared], ids=["all", "select"])
+def test_a_step_is_that_of_value_and_grad(name, select):
+    params, batch, rng = make_params(), data(), jax.random.key(2)
     balancer, state = start(name, params)
-    options = {"rng": jax.random.key(2)}
-    if case == "absent":
-        options["present"] = jnp.array([True, False, True])
-    select = is_shared if case == "select" else None
-    step = jax.jit(balancing.value_and_grad(losses_fn, balancer, select=select))
-    expected = step(params, state, *batch, **options)
-    actual = jax.jit(
-        lambda state, *given: balancing.combine_gradients(
+    given = gradients_of(params, *batch)
+
+    # One program each for all mixtures of tasks.
+    @jax.jit
+    def steps(present):
+        step = balancing.value_and_grad(losses_fn, balancer, select=select)
+        options = {"rng": rng, "present": present}
+        own = balancing.combine_gradients(
             balancer, state, *given, select=select, **options
         )
-    )(state, *gradients_of(params, *batch))
-    if balancer.reads is balancing.Reads.LOSSES:
-        assert actual[0][1].gramian is None
-    assert_same(actual, expected)
+        return own, step(params, state, *batch, **options)
+
+    for present in ([True, True, True], [True, False, True]):
+        actual, expected = steps(jnp.array(present))
+        if balancer.reads is balancing.Reads.LOSSES:
+            assert actual[0][1].gramian is None
+        assert_same(actual, expected)
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,7 @@ def test_settings_change_ids_as_in_transformers(tmp_path, write, settings):
     check_ids(tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -336,6 +337,7 @@ def with_short_words(directory):
     (directory / "tokenizer.json").write_text(json.dumps(spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -368,6 +370,7 @@ def test_lines_that_end_in_cr_lf_give_the_same_tokens(tmp_path):
 # Gaps.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     [

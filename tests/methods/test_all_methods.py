@@ -349,7 +349,7 @@ def test_four_devices_equal_one(trained, name):
         assert_trees_close(actual, expected, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("num_devices", [1, 4])
+@pytest.mark.parametrize("num_devices", [1, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", METHODS)
 def test_the_step_compiles_once(trained, name, num_devices):
     """For all mixtures of tasks, and across the tests that share the program."""

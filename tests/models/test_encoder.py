@@ -37,6 +37,7 @@ SMALL = EncoderConfig(
 DEEP = dataclasses.replace(SMALL, num_hidden_layers=4)
 # Layers per iteration: a loop of three, of one and a rest of one, and no loop.
 UNROLL = [1, 2, None]
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "gelu_python", "swish", "quick_gelu")
 
 
 def pack(texts, length):
@@ -191,20 +192,14 @@ def torch_hidden(model, texts, types=None):
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    ("kind", "activation"),
+    ("kind", "activation", "unroll"),
     [
-        ("bert", "gelu"),
-        ("bert", "gelu_new"),
-        ("bert", "relu"),
-        ("bert", "gelu_python"),
-        ("bert", "swish"),
-        ("bert", "quick_gelu"),
-        ("roberta", "gelu"),
-        ("xlm-roberta", "gelu"),
-        ("camembert", "gelu"),
+        *[("bert", activation, None) for activation in ACTIVATIONS],
+        *[(kind, "gelu", None) for kind in ("roberta", "xlm-roberta", "camembert")],
+        # The loop over the layers does not depend on what they are.
+        *[("bert", "gelu", unroll) for unroll in UNROLL if unroll],
     ],
 )
-@pytest.mark.parametrize("unroll", UNROLL)
 def test_hidden_states_equal_those_of_a_random_pytorch_checkpoint(
     tmp_path, kind, activation, unroll
 ):
