@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mtra_jax import objectives
 from mtra_jax.balancing import Balancer, Combined, Inputs, Reads, State, rows
+from mtra_jax.balancing.contract import total
 from mtra_jax.methods import layout, model, perturbed, task_losses
 from mtra_jax.methods.contract import AlignedPasses, Losses, Memory, Method
 from mtra_jax.types import Batch, Params, Rngs
@@ -217,7 +218,7 @@ def _combined(step: _Step) -> Gradient:
 
     return Gradient(
         jax.tree.map(weighted_leaf, grads, owners),
-        task_losses.total(losses, step.present),
+        total(losses, step.present),
         step.present,
         losses,
         weights,
@@ -254,7 +255,7 @@ def _merged(step: _Step) -> Gradient:
     ]
     return Gradient(
         jax.tree.unflatten(structure, merged),
-        task_losses.total(losses, step.present),
+        total(losses, step.present),
         step.present,
         losses,
         step.present.astype(losses.dtype),
@@ -310,7 +311,7 @@ def _aligned(epsilon: float, step: _Step, *, one_task: bool) -> Gradient:
 
     def summed(params: Params, rngs: Rngs) -> tuple[jax.Array, Any]:
         losses, terms = per_task(params, rngs)
-        return task_losses.total(losses, present), terms
+        return total(losses, present), terms
 
     options: dict[str, Any] = {
         "epsilon": epsilon,

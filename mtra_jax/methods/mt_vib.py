@@ -33,8 +33,10 @@ def make(
     checks.not_negative("beta", beta)
     network: Network = bottleneck.Bottleneck(model.hidden_size)
     space = model.space
-    sums = balanced.make(model, balancing.ew("sum"))
-    shared = weighted.uw(model) if uncertainty else sums
+    if uncertainty:
+        shared = weighted.uw(model)
+    else:
+        shared = balanced.make(model, balancing.ew("sum"))
 
     def init(rng: jax.Array) -> Params:
         z = jnp.zeros((1, model.hidden_size))

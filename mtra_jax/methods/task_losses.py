@@ -1,4 +1,4 @@
-"""Outputs of all tasks and targets -> ℓ_Task of each task, and sums over the tasks."""
+"""Outputs of all tasks and targets -> ℓ_Task of each task."""
 
 import functools
 
@@ -103,8 +103,3 @@ def of_part(
     outcome = loss_function(params, part, rngs, axis_name)
     # The losses of the other tasks are 0.
     return jnp.sum(outcome.losses), (outcome.losses, outcome.terms)
-
-
-def total(values: jax.Array, present: jax.Array) -> jax.Array:
-    """Returns the sum of `values` [T] over the tasks of the batch."""
-    return jnp.sum(jnp.where(present, values, 0))

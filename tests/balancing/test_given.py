@@ -40,7 +40,7 @@ def test_a_step_is_that_of_value_and_grad(name, select):
 
     # One program each for all mixtures of tasks.
     @jax.jit
-    def steps(present):
+    def steps(params, state, batch, given, present):
         step = balancing.value_and_grad(losses_fn, balancer, select=select)
         options = {"rng": rng, "present": present}
         own = balancing.combine_gradients(
@@ -49,7 +49,7 @@ def test_a_step_is_that_of_value_and_grad(name, select):
         return own, step(params, state, *batch, **options)
 
     for present in ([True, True, True], [True, False, True]):
-        actual, expected = steps(jnp.array(present))
+        actual, expected = steps(params, state, batch, given, jnp.array(present))
         if balancer.reads is balancing.Reads.LOSSES:
             assert actual[0][1].gramian is None
         assert_same(actual, expected)

@@ -294,7 +294,7 @@ def test_equal_strengths_are_ties(benchmark):
 
 
 def test_a_caller_may_change_what_it_gets():
-    """The texts are generated once in a process."""
+    """A second call gives the same again."""
     first = synthetic.generate(3, SIZES)
     expected = (
         list(first["irony"]["train"].texts),

@@ -17,7 +17,6 @@ latent factors:
 Every label is a function of its text, and no text of a task occurs twice.
 """
 
-import functools
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -256,18 +255,7 @@ def generate(
       InputError: an unknown task.
     """
     tasks = SYNTHETIC.select(tuple(sizes)).tasks
-    # Copies: callers may change their dictionaries and lists.
-    return {
-        task.name: {
-            split: examples._replace(
-                texts=list(examples.texts), labels=examples.labels.copy()
-            )
-            for split, examples in _generate_task(
-                task, seed, tuple(sizes[task.name])
-            ).items()
-        }
-        for task in tasks
-    }
+    return {task.name: _generate_task(task, seed, sizes[task.name]) for task in tasks}
 
 
 def unlabelled(count: int, seed: int, without: frozenset[str]) -> list[str]:
@@ -284,11 +272,7 @@ def unlabelled(count: int, seed: int, without: frozenset[str]) -> list[str]:
     return list(texts)
 
 
-# The runs of a sweep in one process have the same data.
-@functools.lru_cache(maxsize=len(DEFAULT_SIZES))
-def _generate_task(
-    task: Task, seed: int, sizes: tuple[int, ...]
-) -> dict[str, Examples]:
+def _generate_task(task: Task, seed: int, sizes: Sequence[int]) -> dict[str, Examples]:
     texts: set[str] = set()
     splits = {}
     # Test first: later splits avoid the texts of earlier ones.
