@@ -32,15 +32,12 @@ def execute(path: str) -> ModuleType:
 
 
 class _Uncached(importlib.machinery.SourceFileLoader):
-    """Leaves no compiled module beside the user's file."""
+    """Neither reads nor leaves a compiled module beside the user's file."""
 
-    def set_data(self, *args: Any, **options: Any) -> None:
-        """Is called with the compiled module."""
-
-    @staticmethod
-    def source_to_code(data: Any, path: Any = "", **_: Any) -> CodeType:
-        """Compiles a text once: a sweep executes its presets for each run."""
-        return _compiled(bytes(data), path)
+    def get_code(self, fullname: str) -> CodeType:
+        """The file as it is now; a sweep executes its presets for each run."""
+        path = self.get_filename(fullname)
+        return _compiled(self.get_data(path), path)
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,6 +1,7 @@
 """Presets against Table 10, every kind of override, and refusal of wrong values."""
 
 import json
+import py_compile
 from pathlib import Path
 
 import pytest
@@ -556,3 +557,16 @@ def test_a_file_is_executed_anew_and_as_it_is_now(tmp_path):
     path.write_text("NAME = 'two'\n")
     assert config_files.execute(str(path)).NAME == "two"
     assert not hasattr(config_files.execute(str(path)), "VALUES")
+
+
+def test_a_compiled_module_beside_a_file_is_not_read(tmp_path):
+    """It may be of an older text, or damaged."""
+    path = tmp_path / "mine.py"
+    path.write_text("NAME = 'old'\n")
+    compiled = py_compile.compile(
+        str(path), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    path.write_text("NAME = 'new'\n")
+    assert config_files.execute(str(path)).NAME == "new"
+    Path(compiled).write_bytes(b"damaged")
+    assert config_files.execute(str(path)).NAME == "new"

@@ -42,8 +42,10 @@ def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method
     parameters, and does not change in steps without its task.
 
     Raises:
+      TypeError: `balancer` is no `Balancer`.
       ValueError: `learned` with a balancer that reads gradients; see `learning`.
     """
+    checks.balancer(balancer)
     names = model.space.names
     if learned and balancer.reads is not Reads.LOSSES:
         raise ValueError(

@@ -158,6 +158,8 @@ def test_learned_parameters_are_for_balancers_of_losses(toy):
     """The others have no derivative by them in a step of the trainer."""
     with pytest.raises(ValueError, match=r"`learned` must be empty .* found 'logit'"):
         balanced.make(toy.model, balancing.gradnorm(), learned="logit")
+    with pytest.raises(TypeError, match="must be a Balancer"):
+        balanced.make(toy.model, balancing.cagrad)
 
 
 # ---- two steps of a small encoder on the data of the synthetic benchmark
