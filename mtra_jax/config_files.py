@@ -4,6 +4,7 @@ import functools
 import importlib.machinery
 import importlib.util
 import os
+import sys
 import traceback
 from types import CodeType, ModuleType
 from typing import Any
@@ -27,6 +28,8 @@ def execute(path: str) -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None  # it is None only for a loader without a module
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses with annotations as texts look the module of their class up here.
+    sys.modules[loader.name] = module
     loader.exec_module(module)
     return module
 
@@ -75,7 +78,9 @@ def call(
         if names_line and _is_internal(error, path):
             raise InputError(f"{_place(error, path)}: {error}") from error
         raise
-    except (Exception, SystemExit) as error:  # user code raises any type
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # user code raises any type
         if not _is_internal(error, path):
             raise InputError(_fault(error, path)) from error
         error.add_note(f"called from {_place(error, path)}")
@@ -96,13 +101,17 @@ def _is_internal(error: BaseException, path: str) -> bool:
 
 def _fault(error: BaseException, path: str) -> str:
     """The error in the file `path`, with its line if the error has one."""
-    place, reason = _place(error, path), str(error)
-    if isinstance(error, SyntaxError):
+    place = _place(error, path)
+    try:
+        reason = str(error)
+    except Exception:  # the text of a user's type is made by the user's code
+        reason = "an error without a readable text"
+    # One that the user's code raises may have neither file nor line.
+    if isinstance(error, SyntaxError) and error.filename is not None:
         # The error may be in a module that the file imports.
-        file = error.filename
-        if file is None or file == os.path.abspath(path):
-            file = path
-        place = file if error.lineno is None else f"{file}:{error.lineno}"
+        file = path if error.filename == os.path.abspath(path) else error.filename
+        # An unknown encoding is on line 0.
+        place = f"{file}:{error.lineno}" if error.lineno else file
         reason = error.msg
     return f"{place}: {type(error).__name__}: {reason}"
 

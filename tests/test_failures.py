@@ -296,6 +296,14 @@ def test_an_error_of_the_package_is_not_reported_as_one_of_the_users_file(
     assert f"; called from {path}:5 (mtra_jax/config.py:" in last
 
 
+TEXTLESS = """
+class Textless(Exception):
+    def __str__(self):
+        return 1 / 0
+raise Textless
+"""
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -305,6 +313,9 @@ def test_an_error_of_the_package_is_not_reported_as_one_of_the_users_file(
         ("import numpy as np\nnp.zeros(-1)\n", "2: ValueError: negative dimensions"),
         ("\ndef f(:\n", "2: SyntaxError: invalid syntax"),
         ("import faulty\n", "faulty.py:1: SyntaxError: "),
+        ("x = 1\nraise SyntaxError('no')\n", "2: SyntaxError: no"),
+        (TEXTLESS, "5: Textless: an error without a readable text"),
+        ("class Stop(BaseException): pass\nraise Stop('no')\n", "2: Stop: no"),
     ],
 )
 def test_an_error_of_the_users_file_is_reported_with_its_line(
@@ -319,3 +330,42 @@ def test_an_error_of_the_users_file_is_reported_with_its_line(
         tmp_path / expected if expected.startswith("faulty") else f"{path}:{expected}"
     )
     assert str(caught.value).startswith(str(place))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"# coding: other\n", "unknown encoding: other"),
+        (b"x = 1\0\n", "source code string cannot contain null bytes"),
+    ],
+)
+def test_a_file_that_cannot_be_decoded_has_no_line(tmp_path, content, reason):
+    path = tmp_path / "own.py"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        config_files.call(f"{path}:x", "get_config", "configs/mtra.py")
+    assert str(caught.value) == f"{path}: SyntaxError: {reason}"
+
+
+def test_a_stop_from_the_keyboard_passes_through_a_users_file(tmp_path):
+    path = preset(tmp_path, "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        config_files.call(f"{path}:x", "get_config", "configs/mtra.py")
+
+
+def test_a_users_file_may_define_dataclasses_with_annotations_as_texts(tmp_path):
+    path = preset(
+        tmp_path,
+        """
+        from __future__ import annotations
+        import dataclasses
+
+        @dataclasses.dataclass
+        class Sizes:
+            width: dataclasses.InitVar[int]
+
+        def get_config(name):
+            return [field.name for field in dataclasses.fields(Sizes)]
+        """,
+    )
+    assert config_files.call(f"{path}:x", "get_config", "a.py") == (str(path), [])
