@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import parsed
 import pytest
 import xla_flags
 
@@ -424,8 +425,8 @@ class Module(NamedTuple):
     text: str
 
     @property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path)
+    def nodes(self) -> list[ast.AST]:
+        return parsed.nodes(self.text)
 
 
 Rule = Callable[[Module], Iterator[tuple[int, str]]]
@@ -479,7 +480,7 @@ MUST_BE_FALSE = {"trust_remote_code", "allow_pickle", "shell"}
 
 
 def imports(module: Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -493,7 +494,7 @@ def is_of(name: str, package: str) -> bool:
 
 
 def calls(module: Module) -> Iterator[ast.Call]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call):
             yield node
 
@@ -512,7 +513,7 @@ def nothing_that_runs_what_it_reads_is_imported(module):
         allowed = name == "torch" and module.path in TORCH_IN
         if any(is_of(name, package) for package in NEVER_IMPORTED) and not allowed:
             yield line, f"imports {name}"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute):
             used = ast.unparse(node)
             if any(is_of(used, package) for package in ("torch.load", "torch.hub")):
@@ -527,7 +528,7 @@ def the_network_is_known_to_few(module):
 
 
 def no_text_becomes_a_program(module):
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Name) and node.id in (BUILTINS | {"builtins"}):
             yield node.lineno, f"uses {node.id}"
         elif isinstance(node, ast.Attribute) and node.attr in ANY_ATTRIBUTE:
@@ -537,7 +538,7 @@ def no_text_becomes_a_program(module):
 
 
 def what_must_be_off_is_off(module):
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call):
             for keyword in node.keywords:
                 if keyword.arg in MUST_BE_FALSE and not has_false(node, keyword.arg):
@@ -606,7 +607,7 @@ def test_only_the_users_own_files_are_run(modules):
     result = {
         module.path
         for module in modules
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Attribute) and node.attr == "exec_module"
     }
     assert result == RUNS_A_FILE

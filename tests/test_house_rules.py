@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import parsed
 import pytest
 
 from mtra_jax import config, config_files, config_values, errors
@@ -181,11 +182,11 @@ class Module(NamedTuple):
 
     @property
     def tree(self) -> ast.Module:
-        return parsed(self)
+        return parsed.tree(self.text)
 
     @property
     def nodes(self) -> list[ast.AST]:
-        return nodes_of(self)
+        return parsed.nodes(self.text)
 
     @property
     def room(self) -> str:
@@ -197,22 +198,16 @@ class Module(NamedTuple):
         return self.path.startswith(tuple(f"{folder}/" for folder in folders))
 
 
-# Every rule reads every module.
-@functools.cache
-def parsed(module: Module) -> ast.Module:
-    return ast.parse(module.text, module.path)
-
-
-@functools.cache
-def nodes_of(module: Module) -> list[ast.AST]:
-    return list(ast.walk(module.tree))
-
-
 Rule = Callable[[Module], Iterator[tuple[int, str]]]
 
 
-def imports(module: Module) -> Iterator[tuple[int, str]]:
+@functools.cache
+def imports(module: Module) -> list[tuple[int, str]]:
     """(line, dotted name) of all imports, also those within functions."""
+    return list(_imports(module))
+
+
+def _imports(module: Module) -> Iterator[tuple[int, str]]:
     for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -14,6 +14,7 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import parsed
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,7 @@ NAMES = {"found", "seen", "known", "kept"}
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
     """Lines and texts of the docstrings, the blocks of comments and the names of tests."""
-    for node in ast.walk(ast.parse(source)):
+    for node in parsed.nodes(source):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
             # The text below a constant documents it.
@@ -65,7 +66,7 @@ def comments(source: str) -> Iterator[tuple[int, str]]:
 
 def assigned(source: str) -> Iterator[tuple[int, str]]:
     """Lines and names of the variables, arguments and fields that are assigned."""
-    for node in ast.walk(ast.parse(source)):
+    for node in parsed.nodes(source):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.lineno, node.id
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
