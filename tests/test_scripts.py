@@ -234,11 +234,6 @@ def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
         for workdir in (tmp_path / "again", small_run)
     ]
     assert encoders[0] == encoders[1]
-    # Another seed has other figures; one epoch with few texts is enough.
-    few = (*SMALL, "--config.epochs=1", "--config.data.limit=200")
-    train(MTRA, tmp_path / "first", cache, *few)
-    train(MTRA, tmp_path / "other", cache, *few, "--config.seed=1")
-    assert lines_of(tmp_path / "other") != lines_of(tmp_path / "first")
 
 
 def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
@@ -415,10 +410,8 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     own = ("--workdir", workdir, "--cache_dir", cache)
     scored = run("evaluate.py", *own)
     assert json.loads(scored.stdout) == actual["test"]
-    said = run("predict.py", *own, "--task", "irony", text="so good\n")
-    assert json.loads(said.stdout)["label"] in ("sincere", "ironic")
     both = json.loads(run("predict.py", *own, text="so good\n").stdout)
-    assert both["irony"] == json.loads(said.stdout)
+    assert both["irony"]["label"] in ("sincere", "ironic")
     assert list(both) == ["text", "irony", "intensity"]
     before = (workdir / "results.json").read_bytes()
     again = train(preset, workdir, cache, *flags)

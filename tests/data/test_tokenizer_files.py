@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from tiers import NIGHTLY_ONLY
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -224,8 +225,20 @@ def test_the_texts_distinguish_the_settings(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize(
+    ("write", "settings"),
+    [
+        # Each setting with every other layout; the other half runs nightly.
+        pytest.param(
+            write,
+            settings,
+            id=f"{layout}-{name}",
+            marks=NIGHTLY_ONLY if (i + k) % 2 else (),
+        )
+        for i, (layout, write) in enumerate(LAYOUTS.items())
+        for k, (name, settings) in enumerate(SETTINGS.items())
+    ],
+)
 def test_settings_change_ids_as_in_transformers(tmp_path, write, settings):
     write(tmp_path)
     put(tmp_path, "tokenizer_config.json", **settings)
