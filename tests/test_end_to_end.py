@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import xla_flags
 
 from mtra_jax import config as configs
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESET = "configs/mtra.py:tiny_synthetic"
 SMALL = (
     "--config.tasks=irony,intensity",
-    "--config.data.fraction=0.2",
+    "--config.data.limit=100",
     "--config.epochs=2",
     "--config.data.max_shapes=1",
     "--config.data.cache_dir=",
@@ -30,7 +30,7 @@ def test_a_tiny_run_trains_and_leaves_its_files(tmp_path):
             *(f"--config={PRESET}", f"--workdir={tmp_path}", *SMALL),
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=xla_flags.environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
