@@ -15,3 +15,17 @@ def nightly_only(test):
     for mark in NIGHTLY_ONLY:
         test = mark(test)
     return test
+
+
+def rest_nightly(values, first):
+    """The parameters `values`; `make nightly` alone runs those that are not in `first`."""
+    values = list(values)
+    assert set(first) < set(values)
+    return [
+        value if value in first else pytest.param(*_tuple(value), marks=NIGHTLY_ONLY)
+        for value in values
+    ]
+
+
+def _tuple(value):
+    return value if isinstance(value, tuple) else (value,)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from served_model import chat, serving
+from tiers import rest_nightly
 
 from mtra_jax.analysis import robustness
 from mtra_jax.commands import experiment
@@ -206,7 +207,9 @@ def test_a_damaged_file_of_figures_is_named(workdir):
     path.unlink()
 
 
-@pytest.mark.parametrize("name", list(analyses.ANALYSES))
+@pytest.mark.parametrize(
+    "name", rest_nightly(analyses.ANALYSES, ["alignment", "information_plane"])
+)
 def test_the_fewest_texts_are_enough_for_every_analysis(workdir, name):
     values = analyses.figures(workdir / "ew/seed0", name, analyses.FEWEST_TEXTS)
     assert all(math.isfinite(x) for own in values.values() for x in own.values())

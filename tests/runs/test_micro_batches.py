@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, rest_nightly
 
 from mtra_jax import config as configs
 from mtra_jax.data.packed import batches
@@ -206,9 +206,13 @@ def test_micro_batches_give_the_same_step_as_the_whole_batch(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", PLANS)
 @pytest.mark.parametrize(
-    ("micro_batches", "num_devices"), [(1, 1), (1, 2), (2, 1)], ids=str
+    ("sampling", "micro_batches", "num_devices"),
+    rest_nightly(
+        [(plan, *case) for plan in PLANS for case in ((1, 1), (1, 2), (2, 1))],
+        [("joint", 1, 1), ("per_task", 1, 2), ("joint", 2, 1)],
+    ),
+    ids=str,
 )
 def test_rows_of_one_task_each_give_the_same_step_as_mixed_rows(
     sampling, micro_batches, num_devices

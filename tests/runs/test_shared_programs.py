@@ -53,7 +53,7 @@ def numbers_of(method):
 
 
 # One of each family; the others take the same ways.
-FAMILIES = {"ew", "mtra", "infomtl", "mt_vib", "samo", "gradnorm", "nash_mtl", "uw_so"}
+FAMILIES = {"ew", "mtra", "infomtl", "samo", "gradnorm", "nash_mtl"}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import warnings
 import jax
 import pytest
 import xla_flags
+from tiers import rest_nightly
 
 from mtra_jax import cli
 from mtra_jax.commands import search as search_command
@@ -309,7 +310,7 @@ def wait_until(condition, seconds=240):
 
 
 @processes
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("name", rest_nightly(["SIGTERM", "SIGKILL"], ["SIGTERM"]))
 def test_a_signal_to_the_command_saves_all_runs_and_the_same_command_continues(
     name, tmp_path
 ):
