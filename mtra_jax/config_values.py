@@ -62,6 +62,8 @@ KINDS = {
     ConfigDict: "an object",
 }
 LARGEST = 2**31 - 1  # sizes and counts are 32-bit integers on devices
+# Smaller numbers than float32's normal ones are 0 on devices, larger ones infinite.
+FLOAT32 = (2.0**-126, (2 - 2.0**-23) * 2.0**127)
 AT_LEAST = {
     "epochs": 1,
     "patience": 1,
@@ -238,6 +240,15 @@ def validate(config: ConfigDict) -> None:
     _check_range(values, "backbone.dropout", 0, 1, open_high=True)
     _check_range(values, "data.fraction", 0, 1, open_low=True)
     _check_range(values, "data.label_noise", 0, 1)
+    _check_float32(values)
+
+
+def _check_float32(values: Mapping[str, Any]) -> None:
+    low, high = FLOAT32
+    for key, value in values.items():
+        if type(value) is float and value and not low <= abs(value) <= high:
+            sizes = f"a size of {low:.7g} to {high:.7g}, as float32 has"
+            raise InputError(f"{key} is {value}; expected {sizes}")
 
 
 def _check_tasks(config: ConfigDict) -> None:

@@ -4,6 +4,7 @@ import json
 import py_compile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from messages import assert_mentions
 
@@ -428,6 +429,17 @@ def test_values_of_a_wrong_type_are_refused(key, text, expected):
 def test_values_out_of_range_are_refused(key, rule, wrong):
     for text in wrong.split():
         assert message(TINY, (key, text)) == f"{key} is {text}; expected {rule}"
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "weight_decay", "method.epsilon"])
+def test_numbers_are_those_that_float32_holds(key):
+    """Others would be 0 or infinite on a device."""
+    limits = np.finfo(np.float32)
+    for value in (float(limits.tiny), float(limits.max)):
+        config.load(TINY, [(key, repr(value))])
+    for value in (np.nextafter(float(limits.tiny), 0), 2 * float(limits.max)):
+        told = message(TINY, (key, repr(float(value))))
+        assert_mentions(told, key, float(value), "1.175494e-38 to 3.402823e+38")
 
 
 def test_every_number_is_checked():

@@ -43,15 +43,12 @@ def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method
 
     Raises:
       TypeError: `balancer` is no `Balancer`.
-      ValueError: `learned` with a balancer that reads gradients; see `learning`.
+      ValueError: `learned` with a balancer that reads gradients, see `learning`, or that
+        learns nothing; no `learned` with one that does.
     """
     checks.balancer(balancer)
     names = model.space.names
-    if learned and balancer.reads is not Reads.LOSSES:
-        raise ValueError(
-            "`learned` must be empty for a balancer that reads gradients, whose numbers "
-            f"`balanced.learning` moves; found {learned!r}."
-        )
+    _check_learned(balancer, learned, len(names))
 
     def init(rng: jax.Array) -> Params:
         del rng
@@ -61,6 +58,22 @@ def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method
         return {"tasks": {name: {learned: value} for name, value in values}}
 
     return contract.Method(init, task_losses.plain(model), balancer, learned)
+
+
+def _check_learned(balancer: Balancer, learned: str, count: int) -> None:
+    if learned and balancer.reads is not Reads.LOSSES:
+        raise ValueError(
+            "`learned` must be empty for a balancer that reads gradients, whose numbers "
+            f"`balanced.learning` moves; found {learned!r}."
+        )
+    if balancer.reads is Reads.GRADIENTS:  # the shapes of its state are the parameters'
+        return
+    numbers = jax.eval_shape(lambda: balancer.init(count)).learned
+    if bool(jax.tree.leaves(numbers)) != bool(learned):
+        rule = "be empty for a balancer that learns nothing"
+        if not learned:
+            rule = "name the numbers that the balancer learns, or `balanced.learning` move them"
+        raise ValueError(f"`learned` must {rule}; found {learned!r}.")
 
 
 def learning(balancer: Balancer, rates: Rates) -> Balancer:

@@ -158,6 +158,10 @@ def test_learned_parameters_are_for_balancers_of_losses(toy):
     """The others have no derivative by them in a step of the trainer."""
     with pytest.raises(ValueError, match=r"`learned` must be empty .* found 'logit'"):
         balanced.make(toy.model, balancing.gradnorm(), learned="logit")
+    with pytest.raises(ValueError, match=r"`learned` must name .* found ''"):
+        balanced.make(toy.model, balancing.uw())
+    with pytest.raises(ValueError, match=r"`learned` must be empty .* found 's'"):
+        balanced.make(toy.model, balancing.ew(), learned="s")
     with pytest.raises(TypeError, match="must be a Balancer"):
         balanced.make(toy.model, balancing.cagrad)
 
