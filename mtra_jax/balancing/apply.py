@@ -74,7 +74,8 @@ def value_and_grad(
     parameter.
 
     Raises:
-      TypeError: `balancer` is no `Balancer`, or its `combine` returns no `Combined`.
+      TypeError: `balancer` is no `Balancer`, `state` no `State`, or `combine` of the balancer
+        returns no `Combined`.
       ValueError: `select` is given with `represent`. The step: the losses are not one axis
         of real numbers; `params` or the representation has leaves of another type than
         floats; `present`, `state` or the result of `select` does not fit them; the balancer
@@ -103,6 +104,7 @@ def value_and_grad(
         present: jax.Array | None = None,
         **kwargs: Any,
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
+        checks.is_state(state)
         checks.floats("params", params)
         params = axes.varying(params, axis_name)
         if represent is None:

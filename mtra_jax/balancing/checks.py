@@ -214,6 +214,15 @@ def present(values: Any, count: int) -> jax.Array:
     return values.astype(bool)
 
 
+def is_state(value: Any) -> None:
+    """Raises TypeError if `value` is no `State`, as where the argument was forgotten."""
+    if not isinstance(value, State):
+        raise TypeError(
+            "`state` must be what `init` or the step before returned; found "
+            f"{_described(value)}."
+        )
+
+
 def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
     """Raises ValueError if the shapes of `value` are not those of `balancer.init`.
 
@@ -223,11 +232,9 @@ def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
     expected = _shapes(jax.eval_shape(lambda: balancer.init(count, *extra)))
     actual = _shapes(value)
     if actual != expected:
-        is_state = isinstance(value, State)
-        instead = _listed(actual) if is_state else f"a {type(value).__name__}"
         raise ValueError(
             f"`state` must be that of `init` for {count} tasks, with {_listed(expected)}; "
-            f"found {instead}."
+            f"found {_listed(actual)}."
         )
 
 

@@ -49,6 +49,7 @@ def combine_gradients(
     ['0.2', '0.8'] 0.4
     """
     checks.balancer(balancer)
+    checks.is_state(state)
     losses = wide(checks.losses(jnp.asarray(losses), "`losses` must be [T] floats"))
     checks.floats("gradients", gradients)
     count = len(losses)

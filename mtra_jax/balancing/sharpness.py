@@ -182,6 +182,7 @@ def samo_value_and_grad(
     code, from whose scripts the numbers are.
 
     Raises:
+      TypeError: as in `value_and_grad`.
       ValueError: `rho` or `mu` is not positive, or `alpha` is not in [0, 1]. The step:
         `rng` is missing; the result of `owners` does not fit `params`; as in
         `value_and_grad`.
@@ -200,6 +201,7 @@ def samo_value_and_grad(
         present: jax.Array | None = None,
         **kwargs: Any,
     ) -> tuple[tuple[jax.Array, Aux], Tree, State]:
+        checks.is_state(state)
         checks.floats("params", params)
         params = axes.varying(params, axis_name)
         flat, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, params))

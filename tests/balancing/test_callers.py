@@ -125,6 +125,24 @@ def test_the_state_of_another_number_of_tasks_is_refused(make):
             step(jnp.ones(3), state, rng=jax.random.key(0))
 
 
+@pytest.mark.parametrize(
+    "transform", [balancing.value_and_grad, balancing.samo_value_and_grad]
+)
+def test_a_forgotten_state_is_named(transform):
+    step = transform(lambda p, x: x @ p, balancing.cagrad())
+    x, rng = jnp.ones((2, 3)), jax.random.key(0)
+    with pytest.raises(TypeError, match=r"`state` must be .*; found shape \(2, 3\)"):
+        step(jnp.ones(3), x, rng=rng)
+    with pytest.raises(TypeError, match=r"`state` must be .*; found a Balancer"):
+        jax.jit(lambda p: step(p, balancing.cagrad(), x, rng=rng))(jnp.ones(3))
+
+
+def test_a_state_in_the_place_of_the_losses_is_named():
+    losses, state = jnp.ones(2), balancing.State()
+    with pytest.raises(TypeError, match=r"`state` must be .*; found shape \(2,\)"):
+        balancing.combine_gradients(balancing.mgda(), losses, state, jnp.ones((2, 3)))
+
+
 def test_arguments_of_another_number_of_tasks_are_refused():
     params, none = jnp.ones(3), balancing.State()
     step = balancing.value_and_grad(lambda p: p**2, balancing.mgda())
