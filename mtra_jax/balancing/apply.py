@@ -74,8 +74,8 @@ def value_and_grad(
     parameter.
 
     Raises:
-      TypeError: `balancer` is no `Balancer`, `state` no `State`, or `combine` of the balancer
-        returns no `Combined`.
+      TypeError: `balancer` is no `Balancer`, `state` no `State`, or the balancer's
+        `combine` returns no `Combined`.
       ValueError: `select` is given with `represent`. The step: the losses are not one axis
         of real numbers; `params` or the representation has leaves of another type than
         floats; `present`, `state` or the result of `select` does not fit them; the balancer
