@@ -3,7 +3,8 @@
     python scripts/sweep.py --config configs/sweep.py:SWEEP --workdir runs/SWEEP \\
         --config.data.dir=data
 
-"All methods" are those of the papers (`registry.of_papers`). EW comes first, because Δp and
+"All methods" are those of the papers (`registry.of_papers`); `--only cagrad,"ew joint"`
+trains any other in their place, with the same seeds. EW comes first, because Δp and
 p are relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of
 one task) and `ew joint` (batches of all tasks), and as the sum of the losses in place of
 their mean, `ew sum`: either alone changes its scores by several points. Each method is
@@ -149,6 +150,22 @@ def other_balancers(
     )
 
 
+def others_on_request(
+    trials: tuple[run_specs.Trial, ...],
+) -> tuple[run_specs.Trial, ...]:
+    """Every method without a row in `trials`, like their first row, for `--only`.
+
+    Only if there is a row of EW with the sampling of those methods.
+    """
+    names, first = {trial.name for trial in trials}, trials[0]
+    if EW_JOINT not in names:
+        return ()
+    seeds = [trial.seed for trial in trials if trial.name == first.name]
+    methods = [name for name in BALANCERS if name not in names]
+    settings = first.preset, seeds, first.overrides, BASELINES
+    return run_specs.grid(methods, *settings)
+
+
 SWEEPS = {
     "synthetic": all_methods("tiny_synthetic", range(5)),
     "ablations_synthetic": (
@@ -197,4 +214,6 @@ def get_sweep(name: str) -> run_specs.Sweep:
     if name not in SWEEPS:
         hint = errors.did_you_mean(name, SWEEPS)
         raise errors.InputError(f"unknown sweep {name!r}; {hint}")
-    return run_specs.Sweep(SWEEPS[name], baseline=SWEEPS[name][0].name)
+    trials = SWEEPS[name]
+    baseline = trials[0].name
+    return run_specs.Sweep(trials, baseline, optional=others_on_request(trials))

@@ -76,7 +76,13 @@ def parse(
     Raises:
       InputError: a flag is unknown, or lacks its value.
     """
-    flags, unknown = parser.parse_known_args(rest)
+    # A misspelt flag that is required is unknown first, and missing second.
+    required = [action for action in parser._actions if action.required]
+    for action in required:
+        action.required = False
+    _, unknown = parser.parse_known_args(rest)
+    for action in required:
+        action.required = True
     if unknown:
         options = [text for action in parser._actions for text in action.option_strings]
         name = unknown[0].partition("=")[0]
@@ -84,7 +90,7 @@ def parse(
         if others and name in others:
             hint = f"did you mean {others[name]}?"
         raise InputError(f"unknown argument {name}; {hint}")
-    return flags
+    return parser.parse_args(rest)
 
 
 def _key_of(name: str) -> str:

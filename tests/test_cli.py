@@ -74,6 +74,15 @@ def test_unknown_flags_are_answered_with_the_nearest(rest, expected):
     assert str(error.value) == expected
 
 
+def test_a_misspelt_flag_that_is_required_is_unknown_before_it_is_missing():
+    parser = make_parser()
+    with pytest.raises(InputError) as error:
+        cli.parse(parser, ["--wrokdir=x"])
+    assert str(error.value) == "unknown argument --wrokdir; did you mean --workdir?"
+    with pytest.raises(InputError, match="required: --workdir"):
+        cli.parse(parser, ["--distributed"])
+
+
 def test_a_flag_of_another_command_is_answered_with_its_place_in_this_one():
     others = {"--distributet": "--workdir"}
     with pytest.raises(InputError, match=r"did you mean --workdir\?$"):

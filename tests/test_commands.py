@@ -297,6 +297,10 @@ def test_config_lists_every_key_with_its_default(monkeypatch, capsys):
             ],
         ),
         (
+            "method.epsilon",
+            ["mtra, own tasks (--tasks): 1.0", "`epsilon` the L2 norm of the pert"],
+        ),
+        (
             "method.mtra",
             ["`beta` is the weight", "method.floor", "0.01", "more than 0"],
         ),

@@ -598,7 +598,7 @@ def test_every_run_of_every_sweep_has_a_valid_configuration(file, tmp_path):
         loaded = run_specs.load(f"{ROOT / file}:{name}")
         assert {trial.preset for trial in loaded.trials} == {preset}
         overrides = [("data.tasks", str(own))] if preset == "own" else []
-        for run in loaded.trials:
+        for run in (*loaded.trials, *loaded.optional):
             config_values.validate(run_specs.config_of(run, overrides))
 
 

@@ -181,7 +181,7 @@ def expected_option(method: str, option: str, default: Any) -> str:
 
 
 def explained_option(option: str, owners: Iterable[str]) -> str:
-    """An option in every method that has it."""
+    """An option in every method that has it, and the text about the first of them."""
     from mtra_jax.methods import registry
 
     rows = []
@@ -189,11 +189,10 @@ def explained_option(option: str, owners: Iterable[str]) -> str:
         default = registry.options(owner)[option]
         rows.append((owner, shown(default), expected_option(owner, option, default)))
     lines = table([("method", "default", "expected"), *rows], indent=2)
-    see = f"`mtra-jax config {PREFIX}{rows[0][0]}` explains it."
     key = f"{PREFIX}{option}"
     own = of_own_tasks().get(key)
     note = "" if own is None else f"{defaults()[NAME]}, {OWN_TASKS}: {shown(own)}\n"
-    return f"{key}\n{lines}\n{note}{see}"
+    return f"{key}\n{lines}\n{note}\n{explained_method(rows[0][0])}"
 
 
 def shown(value: Any) -> str:

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     from mtra_jax.runs.trials import found_toml, run_specs, tuned_rows
 
     chosen = run_specs.load(spec, is_shipped=not flags.config)
+    chosen = run_specs.with_optional(chosen, only)
     if seeds := cli.seeds(flags.seeds):
         chosen = run_specs.with_seeds(chosen, seeds)
     if flags.found:

@@ -430,6 +430,26 @@ def test_a_task_below_the_majority_is_no_better_than_it():
     assert stuck(40.0, 0.1, 1.9, constant=["irony"]) == ["irony"]
 
 
+def test_an_error_above_that_of_the_mean_is_said_beside_a_high_correlation():
+    (irony,) = BENCHMARKS["synthetic"].select(["irony"]).tasks
+    value = Task("value", "Value", "regression", ("value",), ("pearson", "rmse"))
+    majority = {"irony": {"macro_f1": 36.4}, "value": {"pearson": 0.0, "rmse": 2.0}}
+
+    def names(pearson, rmse):
+        test = {
+            "irony": {"macro_f1": 50.0},
+            "value": {"pearson": pearson, "rmse": rmse},
+        }
+        results = {"test": test, "majority": majority}
+        lines = end_of_run.problems(results, (irony, value))
+        return end_of_run.larger_errors(results, (irony, value)), len(lines)
+
+    assert names(95.7, 2.01) == (["value RMSE"], 1)
+    assert names(95.7, 2.0) == ([], 0)
+    assert names(-5.0, 2.01) == ([], 1)  # no better in anything, which is said already
+    assert names(95.7, None) == ([], 1)
+
+
 def test_rows_whose_tasks_learned_nothing_are_counted():
     tasks = BENCHMARKS["synthetic"].select(["irony", "stance"]).tasks
     majority = {"irony": {"macro_f1": 36.4}, "stance": {"macro_f1": 19.8}}

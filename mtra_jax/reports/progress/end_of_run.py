@@ -151,7 +151,34 @@ def problems(results: Results, tasks: Sequence[Task]) -> list[str]:
             f"{NOTHING}: {', '.join(names)}; more --config.epochs or another "
             "--config.learning_rate may help"
         )
+    if names := larger_errors(results, tasks):
+        lines.append(
+            f"larger than the error of the mean: {', '.join(names)}; more --config.epochs "
+            "may help"
+        )
     return lines
+
+
+def larger_errors(results: Results, tasks: Sequence[Task]) -> list[str]:
+    """The errors of tasks that a constant prediction makes smaller, as TASK METRIC.
+
+    Without the tasks of `stuck`. Correlations may be high all the same.
+    """
+    test, majority = results["test"], results.get("majority", {})
+    others = {
+        *stuck(results, tasks),
+        *without_figures(test),
+        *without_figures(majority),
+    }
+    names = []
+    for task in tasks:
+        if task.name in others or task.name not in test:
+            continue
+        for name, value in majority.get(task.name, {}).items():
+            metric = metrics.find(name, task)
+            if not metric.higher_is_better and test[task.name].get(name, 0) > value:
+                names.append(f"{task.name} {metric.title}")
+    return names
 
 
 def stuck(results: Results, tasks: Sequence[Task]) -> list[str]:

@@ -114,7 +114,8 @@ def _check_rows(sweep: run_specs.Sweep, only: Sequence[str]) -> None:
                 f"--only {name}: a method without a row in this sweep; expected one of "
                 f"{', '.join(rows)}, or --config FILE:NAME of a sweep that has it"
             )
-        raise InputError(f"--only {name}: {did_you_mean(name, rows)}")
+        others = {trial.name for trial in sweep.optional}
+        raise InputError(f"--only {name}: {did_you_mean(name, [*rows, *others])}")
 
 
 def _check_other_seeds(

@@ -43,12 +43,14 @@ class Trial(NamedTuple):
 class Sweep(NamedTuple):
     """Trials in the order of the table, and the name of the row for Δp and p.
 
-    `tuning`: whose values the trials have, see `tuned_rows.tuned`.
+    `tuning`: whose values the trials have, see `tuned_rows.tuned`. `optional`: trials of
+    rows that are trained only if a command names them, see `with_optional`.
     """
 
     trials: tuple[Trial, ...]
     baseline: str = "ew"
     tuning: Tuning | None = None
+    optional: tuple[Trial, ...] = ()
 
     def baseline_of(self, trial: Trial) -> str:
         """The row that Δp and p of the row of `trial` refer to."""
@@ -164,8 +166,21 @@ def load(spec: str, *, is_shipped: bool = False) -> Sweep:
     )
     if not isinstance(sweep, Sweep):
         raise InputError(f"{path}: get_sweep returns {shown(sweep)}; expected a Sweep")
-    check(sweep, spec)
+    check(sweep._replace(trials=sweep.trials + sweep.optional), spec)
     return sweep
+
+
+def with_optional(sweep: Sweep, rows: Sequence[str]) -> Sweep:
+    """The sweep with those of its optional trials whose rows are in `rows`, at the end.
+
+    >>> ew, cagrad = (tuple(grid([x], "tiny_synthetic", [0])) for x in ("ew", "cagrad"))
+    >>> both = with_optional(Sweep(ew, optional=cagrad), ["cagrad"])
+    >>> [trial.name for trial in both.trials]
+    ['ew', 'cagrad']
+    """
+    named = tuple(trial for trial in sweep.optional if trial.name in rows)
+    rest = tuple(trial for trial in sweep.optional if trial.name not in rows)
+    return sweep._replace(trials=sweep.trials + named, optional=rest)
 
 
 def with_seeds(sweep: Sweep, seeds: Sequence[int]) -> Sweep:

@@ -354,6 +354,24 @@ def test_a_method_without_a_row_is_refused_with_the_rows(tmp_path):
     assert_mentions(message, "expected one of ew, mtra, tw", "--config FILE:NAME")
 
 
+@pytest.mark.parametrize("name", ["own", "synthetic", "roberta_affecteval"])
+def test_every_method_can_be_a_row_of_a_sweep_of_all_methods(name):
+    whole = run_specs.load(f"configs/sweep.py:{name}")
+    rows = {trial.name for trial in whole.trials}
+    methods = {"cagrad", "samo"}
+    assert rows.isdisjoint(methods)
+    assert rows | {trial.name for trial in whole.optional} >= set(registry.METHODS)
+    more = run_specs.with_optional(whole, ["ew", *methods])
+    assert {trial.name for trial in more.trials} == rows | methods
+    seeds = {
+        row: [trial.seed for trial in more.trials if trial.name == row]
+        for row in ("ew", "cagrad", "samo")
+    }
+    assert seeds["cagrad"] == seeds["samo"] == seeds["ew"]
+    baselines = {more.baseline_of(x) for x in more.trials if x.name in methods}
+    assert baselines == {"ew joint"}
+
+
 @pytest.mark.parametrize("only", ["", ",", " , "])
 def test_no_rows_are_not_all_rows(only, tmp_path, sweep_file):
     """The value of a variable that a shell does not have."""
