@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mtra_jax.balancing import checks, solvers
 from mtra_jax.balancing.contract import (
+    SMALLEST_LOSS,
     Balancer,
     Combined,
     Inputs,
@@ -185,7 +186,8 @@ def db_mtl() -> Balancer:
     """DB-MTL: logarithms of the losses, and gradients of equal norm.
 
     The gradient is Σ_t (c / ‖∇ log ℓ_t‖) ∇ log ℓ_t with the largest of these norms as c.
-    For losses above 0. The parameters of one task take ∇ log ℓ_t, as in the released code.
+    The parameters of one task take ∇ log ℓ_t, as in the released code. Losses below 1e-8
+    count as 1e-8, which the released code adds to every loss.
     The paper also averages the gradients of each task over steps, with a factor that
     vanishes in the course of training; here they are those of the step.
 
@@ -195,16 +197,13 @@ def db_mtl() -> Balancer:
     def combine(inputs: Inputs, state: State) -> Combined:
         norms = root(jnp.diagonal(inputs.gram))
         counts = inputs.present & (norms > 0)
-        floor = jnp.finfo(norms.dtype).tiny
-        losses = jnp.maximum(jnp.where(counts, inputs.losses, 1), floor)
+        losses = jnp.maximum(inputs.losses, SMALLEST_LOSS)
         largest = jnp.max(jnp.where(counts, norms / losses, 0))
         weights = largest / jnp.where(counts, norms, 1)
         return Combined(
             jnp.where(counts, weights, 0),
             state.memory,
-            own_weights=jnp.where(
-                inputs.present, 1 / jnp.maximum(inputs.losses, floor), 0
-            ),
+            own_weights=jnp.where(inputs.present, 1 / losses, 0),
         )
 
     return Balancer(stateless, combine, Reads.GRAMIAN)

@@ -119,6 +119,10 @@ def root(square: jax.Array) -> jax.Array:
     return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, square, 1)), 0)
 
 
+SMALLEST_LOSS = 1e-8
+"""Losses that divide count as at least this: those of learned tasks round to 0."""
+
+
 def total(values: jax.Array, present: jax.Array) -> jax.Array:
     """Returns the sum of `values` [T] over the tasks that are present."""
     return jnp.sum(jnp.where(present, values, 0))

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from mtra_jax.balancing import checks
-from mtra_jax.balancing.contract import Balancer, Combined, Inputs, State, total
+from mtra_jax.balancing.contract import (
+    SMALLEST_LOSS,
+    Balancer,
+    Combined,
+    Inputs,
+    State,
+    total,
+)
 
 
 def go4align(groups: int = 2, beta: float = 1e-4) -> Balancer:
@@ -16,8 +23,8 @@ def go4align(groups: int = 2, beta: float = 1e-4) -> Balancer:
 
     Indicators γ_t = q_t ℓ̄ / ℓ_t, with the mean loss ℓ̄ and q_t ∝ exp(−β Σ ℓ_t) over all
     steps so far, are put into at most `groups` groups by K-means. ω is the mean of a
-    group's indicators, a constant. The paper has 2 groups of 3 tasks and 5 of 11. For
-    losses above 0.
+    group's indicators, a constant. The paper has 2 groups of 3 tasks and 5 of 11.
+    Losses below 1e-8 count as 1e-8 where they divide.
 
     The groups are those with the smallest sum of squares, where the released code starts
     K-means from random tasks. Its indicators are T times as large, as in it ℓ̄ is the sum
@@ -42,8 +49,8 @@ def go4align(groups: int = 2, beta: float = 1e-4) -> Balancer:
         is_any = jnp.any(present)
         q = jax.nn.softmax(logs, where=present | ~is_any).astype(losses.dtype)
         mean = jnp.sum(losses) / jnp.maximum(jnp.sum(present), 1)
-        limits = jnp.finfo(losses.dtype)
-        ratios = jnp.minimum(mean / jnp.maximum(losses, limits.tiny), limits.max)
+        ratios = mean / jnp.maximum(losses, SMALLEST_LOSS)
+        ratios = jnp.minimum(ratios, jnp.finfo(losses.dtype).max)
         weights = group_means(q * ratios, present, groups)
         return Combined(total(weights * inputs.losses, present), logs)
 

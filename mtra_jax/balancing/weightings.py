@@ -161,6 +161,7 @@ def gls() -> Balancer:
 
     Computed from logarithms, so that no product underflows. For losses above 0, as
     cross-entropies and squared errors are. With one task present it is that task's loss.
+    The gradients of all tasks vanish with the loss of one.
 
     Source: Chennupati et al. 2019, "MultiNet++", Eq. 2.
     """

@@ -45,7 +45,6 @@ def pull_share(
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
     task_norm, bound_norm = jnp.sqrt(squares)
-    pulls_harder = bound_norm > task_norm
-    return jnp.where(
-        pulls_harder, task_norm / jnp.where(pulls_harder, bound_norm, 1), 1
-    )
+    # NaN is in no order, and passes through.
+    is_weaker = bound_norm <= task_norm
+    return jnp.where(is_weaker, 1, task_norm / jnp.where(is_weaker, 1, bound_norm))

@@ -24,7 +24,7 @@ def cross_entropy(
     the options `weight` and `label_smoothing` of PyTorch's `CrossEntropyLoss`.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not fit, or `smoothing`, a number, is not in [0, 1).
       TypeError: `where` is not boolean, or outputs or targets are not real numbers.
 
     Source: label smoothing is that of Szegedy et al. 2016, "Rethinking the Inception
@@ -59,7 +59,7 @@ def cross_entropy_terms(
     [B]: as in `cross_entropy`, over the row's own classes.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not fit, or `smoothing`, a number, is not in [0, 1).
       TypeError: `columns` is not boolean, or outputs or targets are not real numbers.
 
     >>> cross_entropy_terms(jnp.zeros((2, 4)), jnp.eye(4)[:2])  # log 4
@@ -199,6 +199,8 @@ def _smooth(
     targets: jax.Array, columns: jax.Array | None, smoothing: float | jax.Array
 ) -> jax.Array:
     """Spreads a share of the targets [B, C] evenly over each row's classes."""
+    if isinstance(smoothing, int | float) and not 0 <= smoothing < 1:
+        raise ValueError(f"`smoothing` must be in [0, 1); found {smoothing}.")
     smoothing = jnp.asarray(smoothing, targets.dtype)[..., None]
     is_class = jnp.ones_like(targets) if columns is None else columns
     is_class = is_class.astype(targets.dtype)

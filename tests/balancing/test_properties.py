@@ -139,6 +139,31 @@ def test_directions_are_finite(float64, name, dtype):
             np.testing.assert_array_equal(result, 0)
 
 
+@pytest.mark.parametrize("name", READ_LOSSES | READ_GRADIENTS)
+def test_a_task_learned_by_heart_leaves_steps_of_a_usable_size(name):
+    """Its loss rounds to 0 in float32, its gradient does not."""
+
+    def losses(params):
+        logits = params + jnp.array([[20.0, 0.0], [0.0, 0.0]])
+        return -jax.nn.log_softmax(logits)[:, 0]
+
+    params = jnp.zeros((2, 2))
+    gradients = jax.jacobian(losses)(params)
+    assert params.dtype == jnp.float32
+    assert losses(params)[0] == 0 < jnp.abs(gradients[0]).max() < 1e-8
+    balancer = (READ_LOSSES | READ_GRADIENTS)[name]
+    if name == "tw":
+        balancer = balancing.tw([1, 2])
+    extra = (params,) if balancer.reads is balancing.Reads.GRADIENTS else ()
+    state = balancer.init(2, *extra)
+    step = jax.jit(balancing.value_and_grad(losses, balancer))
+    for _ in range(3):
+        (_, aux), gradient, state = step(params, state, rng=jax.random.key(0))
+        # FairGrad's is ‖g‖^(−1/3) = 786 by its definition, all others below 3.
+        assert jnp.linalg.norm(gradient) < (1000 if name == "fairgrad" else 3)
+        assert aux.weights is None or not np.any(aux.weights > 1e12)
+
+
 @pytest.mark.parametrize("name", READ_LOSSES)
 def test_values_and_weights_are_finite_for_losses_of_any_size(name):
     balancer = READ_LOSSES[name]

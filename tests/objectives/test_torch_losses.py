@@ -1,6 +1,7 @@
 """The losses beside PyTorch's in float64: values and gradients, on 1, 2 and 4 devices."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -81,3 +82,10 @@ def test_binary_cross_entropy_equals_that_of_pytorch(torch, x64, num_devices):
     actual = on_devices(function, num_devices, logits, targets)
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-13)
     np.testing.assert_allclose(actual[1], expected[1], rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1, 1.5, float("nan")])
+def test_a_smoothing_out_of_range_is_refused(smoothing):
+    logits, targets = jnp.zeros((2, 3)), jnp.eye(3)[:2]
+    with pytest.raises(ValueError, match=rf"in \[0, 1\); found {smoothing}"):
+        objectives.cross_entropy(logits, targets, smoothing=smoothing)
