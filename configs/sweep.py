@@ -4,11 +4,11 @@
         --config.data.dir=data
 
 "All methods" are those of the papers (`registry.of_papers`); `--only cagrad,"ew joint"`
-trains any other in their place, with the same seeds. EW comes first, because Δp and
-p are relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of
-one task) and `ew joint` (batches of all tasks), and as the sum of the losses in place of
-their mean, `ew sum`: either alone changes its scores by several points. Each method is
-compared with the EW of the same sampling (`Entry.sampling` of `methods/registry.py`).
+trains any other in their place, with the same seeds. EW comes first, because Δp and p are
+relative to it. A sweep of all methods has it under both samplings, as `ew` (batches of one
+task) and `ew joint` (batches of all tasks), and as the sum of the losses in place of their
+mean, `ew sum`: either alone changes its scores by several points. Each method is compared
+with the EW of the same sampling (`Entry.sampling` of `methods/registry.py`).
 Costs and scores (`results/` has the tables):
 
 synthetic

@@ -76,13 +76,15 @@ def parse(
     Raises:
       InputError: a flag is unknown, or lacks its value.
     """
-    # A misspelt flag that is required is unknown first, and missing second.
-    required = [action for action in parser._actions if action.required]
-    for action in required:
-        action.required = False
-    _, unknown = parser.parse_known_args(rest)
-    for action in required:
-        action.required = True
+    try:
+        flags, unknown = parser.parse_known_args(rest)
+    except InputError:
+        # A misspelt flag that is required is missing, and unknown, which helps more.
+        for action in parser._actions:
+            action.required = False
+        flags, unknown = parser.parse_known_args(rest)
+        if not unknown:
+            raise
     if unknown:
         options = [text for action in parser._actions for text in action.option_strings]
         name = unknown[0].partition("=")[0]
@@ -90,7 +92,7 @@ def parse(
         if others and name in others:
             hint = f"did you mean {others[name]}?"
         raise InputError(f"unknown argument {name}; {hint}")
-    return parser.parse_args(rest)
+    return flags
 
 
 def _key_of(name: str) -> str:

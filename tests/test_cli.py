@@ -75,12 +75,19 @@ def test_unknown_flags_are_answered_with_the_nearest(rest, expected):
 
 
 def test_a_misspelt_flag_that_is_required_is_unknown_before_it_is_missing():
-    parser = make_parser()
     with pytest.raises(InputError) as error:
-        cli.parse(parser, ["--wrokdir=x"])
+        cli.parse(make_parser(), ["--wrokdir=x"])
     assert str(error.value) == "unknown argument --wrokdir; did you mean --workdir?"
     with pytest.raises(InputError, match="required: --workdir"):
-        cli.parse(parser, ["--distributed"])
+        cli.parse(make_parser(), ["--distributed"])
+
+
+def test_the_help_shows_required_flags_as_required(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(make_parser(), ["--help"])
+    usage = capsys.readouterr().out
+    assert "--workdir WORKDIR" in usage
+    assert "[--workdir" not in usage
 
 
 def test_a_flag_of_another_command_is_answered_with_its_place_in_this_one():

@@ -30,7 +30,7 @@ def test_a_tiny_run_trains_and_leaves_its_files(tmp_path):
             *(f"--config={PRESET}", f"--workdir={tmp_path}", *SMALL),
         ],
         cwd=ROOT,
-        env=xla_flags.environment() | {"PYTHONPATH": str(ROOT)},
+        env=xla_flags.environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -410,8 +410,10 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     own = ("--workdir", workdir, "--cache_dir", cache)
     scored = run("evaluate.py", *own)
     assert json.loads(scored.stdout) == actual["test"]
+    said = run("predict.py", *own, "--task", "irony", text="so good\n")
+    assert json.loads(said.stdout)["label"] in ("sincere", "ironic")
     both = json.loads(run("predict.py", *own, text="so good\n").stdout)
-    assert both["irony"]["label"] in ("sincere", "ironic")
+    assert both["irony"] == json.loads(said.stdout)
     assert list(both) == ["text", "irony", "intensity"]
     before = (workdir / "results.json").read_bytes()
     again = train(preset, workdir, cache, *flags)

@@ -72,7 +72,7 @@ def _check_learned(balancer: Balancer, learned: str, count: int) -> None:
     if bool(jax.tree.leaves(numbers)) != bool(learned):
         rule = "be empty for a balancer that learns nothing"
         if not learned:
-            rule = "name the numbers that the balancer learns, or `balanced.learning` move them"
+            rule = "name what the balancer learns, unless `balanced.learning` moves it"
         raise ValueError(f"`learned` must {rule}; found {learned!r}.")
 
 
