@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xla_flags
 from messages import assert_mentions
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, nightly_only
 
 from mtra_jax import config as configs
 from mtra_jax import metrics
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.processes
 DEFAULT = "configs/mtra.py:tiny_synthetic"
 MTRA = "configs/mtra.py:new_synthetic"
 EW = "configs/baselines.py:ew_new_synthetic"
+EPOCHS = 2
 # Small enough for seconds: a quarter of a tiny benchmark, two tasks, a smaller encoder.
 SMALL = (
     "--config.tasks=irony,intensity",
@@ -94,9 +95,9 @@ def lines_of(workdir):
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory, cache):
-    """What `make train` runs."""
+    """What `make train` runs, in fewer epochs."""
     workdir = tmp_path_factory.mktemp("runs") / "default"
-    done = train(DEFAULT, workdir, cache, as_user=True)
+    done = train(DEFAULT, workdir, cache, f"--config.epochs={EPOCHS}", as_user=True)
     return workdir, done.stdout
 
 
@@ -142,7 +143,7 @@ def test_a_run_leaves_its_files(default_run):
     config = json.loads((workdir / "config.json").read_text())
     assert config.pop("format") == layout.FORMAT
     expected = configs.to_dict(configs.load(DEFAULT))
-    assert config == expected | {"data": config["data"]}
+    assert config == expected | {"data": config["data"], "epochs": EPOCHS}
     assert {"packages", "devices", "git_revision"} <= set(
         json.loads((workdir / "environment.json").read_text())
     )
@@ -323,12 +324,15 @@ def test_a_finished_run_is_scored_again_and_not_trained(small_run, cache):
             {"sampling": "joint", "method.marginal": "all_pairs"}, marks=NIGHTLY_ONLY
         ),
         {"method.task_alignment": "false", "compute_dtype": "bfloat16"},
-        {
-            "method.self_alignment": "false",
-            "method.logarithm": "false",
-            "data.fraction": "0.3",
-            "data.label_noise": "0.4",
-        },
+        pytest.param(
+            {
+                "method.self_alignment": "false",
+                "method.logarithm": "false",
+                "data.fraction": "0.3",
+                "data.label_noise": "0.4",
+            },
+            marks=NIGHTLY_ONLY,
+        ),
     ],
     ids=lambda changes: "+".join(changes),
 )
@@ -344,6 +348,7 @@ def test_every_variant_trains(changes, tmp_path, cache):
         assert str(value).lower() == text
 
 
+@nightly_only
 def test_equal_weighting_trains(tmp_path, cache):
     train(EW, tmp_path / "run", cache, *SMALL)
     losses = [

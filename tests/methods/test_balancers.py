@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, rest_nightly
 from toys import first_memory, objective_of
 
 from mtra_jax import balancing
@@ -78,7 +78,7 @@ def test_options_are_the_numbers_and_texts_of_the_balancer():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("mixture", ["all", "two_absent"])
+@pytest.mark.parametrize("mixture", rest_nightly(["all", "two_absent"], ["two_absent"]))
 @pytest.mark.parametrize("name", fast(BALANCERS))
 def test_a_step_is_that_of_the_balancer_on_numpy_gradients(toy, name, mixture):
     tasks = toy.mixtures[mixture]

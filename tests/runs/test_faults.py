@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from messages import assert_mentions
+from tiers import nightly_only
 
 pytest.importorskip("orbax.checkpoint")
 pytestmark = [pytest.mark.processes, pytest.mark.hostile]
@@ -284,6 +285,7 @@ def test_nonfinite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["skipped_steps"] == 1
 
 
+@nightly_only
 def test_too_many_after_a_finite_epoch_end_the_run_with_its_results(script, tmp_path):
     """Steps 6 to 8, of which the third would be the last of the second epoch."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")

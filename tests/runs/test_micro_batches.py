@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiers import NIGHTLY_ONLY, rest_nightly
+from tiers import NIGHTLY_ONLY, nightly_only, rest_nightly
 
 from mtra_jax import config as configs
 from mtra_jax.data.packed import batches
@@ -409,6 +409,7 @@ def test_only_training_is_in_micro_batches():
     assert held_out.first_tokens.shape == (2, 1, 1, config.batch_size // 2)
 
 
+@nightly_only
 @pytest.mark.processes
 def test_a_run_in_micro_batches_has_the_objectives_of_whole_batches(
     script, undisturbed, tmp_path

@@ -177,10 +177,15 @@ def test_a_sweep_and_a_search_take_either_tasks_or_a_preset(name, given, tmp_pat
 def test_a_sweep_of_own_tasks_ends_with_their_columns(
     toml, tmp_path, capsys, monkeypatch
 ):
-    """Two methods with three seeds; the report and a second call do not train."""
+    """Two methods with two seeds; the report and a second call do not train."""
     monkeypatch.setattr(sys, "argv", ["mtra-jax"])
     workdir = tmp_path / "sweep"
-    flags = [f"--config={SWEEP}", f"--workdir={workdir}", "--only=ew,mtra"]
+    flags = [
+        f"--config={SWEEP}",
+        f"--workdir={workdir}",
+        "--only=ew,mtra",
+        "--seeds=0,1",
+    ]
     flags += [*SHORT, f"--config.data.tasks={toml}"]
     sweep_command.main(flags)
     output = capsys.readouterr().out
@@ -189,7 +194,7 @@ def test_a_sweep_of_own_tasks_ends_with_their_columns(
         assert title in table
     entries = sweep.read(workdir)
     assert [(e.name, e.seed) for e in entries] == [
-        (name, seed) for name in ("ew", "mtra") for seed in (0, 1, 2)
+        (name, seed) for name in ("ew", "mtra") for seed in (0, 1)
     ]
     for entry in entries:
         assert tuple(task.name for task in entry.tasks) == own_files.TASKS
@@ -200,7 +205,7 @@ def test_a_sweep_of_own_tasks_ends_with_their_columns(
     monkeypatch.setattr(training, "train", None)
     sweep_command.main(flags)
     again = capsys.readouterr().out
-    assert "6 finished, 0 begun, 0 new" in again
+    assert "4 finished, 0 begun, 0 new" in again
     assert again[again.index("\n\n") :] == table
     changed = toml.parent / "mood.csv"
     changed.write_text(changed.read_text().replace(",bad", ",good", 1))
@@ -279,17 +284,20 @@ def numbers_and_texts(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "edit", [one_test_row, no_bad_mood, no_topics, odd_texts, numbers_and_texts]
+    "edits",
+    [(one_test_row, no_bad_mood), (no_topics, odd_texts, numbers_and_texts)],
+    ids=lambda edits: "+".join(edit.__name__ for edit in edits),
 )
-def test_odd_data_train_to_finite_figures(edit, toml, tmp_path):
-    edit(toml.parent)
+def test_odd_data_train_to_finite_figures(edits, toml, tmp_path):
+    for edit in edits:
+        edit(toml.parent)
     results = train(toml, tmp_path / "run")
     for split in ("validation", "test"):
         for name in own_files.TASKS:
             assert np.isfinite(list(results[split][name].values())).all()
-    if edit is numbers_and_texts:
+    if numbers_and_texts in edits:
         assert tasks_json.read(tmp_path / "run").tasks[1].labels == ("0", "1")
-    if edit is no_topics:
+    if no_topics in edits:
         assert results["test"]["topics"]["micro_f1"] == 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xla_flags
 from messages import assert_mentions, without_progress
-from tiers import NIGHTLY_ONLY, nightly_only
+from tiers import NIGHTLY_ONLY, nightly_only, rest_nightly
 
 from mtra_jax.runs.directory import checkpoints, checksums
 from mtra_jax.runs.processes import group
@@ -164,6 +164,7 @@ def test_two_processes_end_with_the_parameters_of_one(ended):
     assert np.quantile(np.concatenate(rest), 0.99) <= 1e-3 * STEPS * RATE
 
 
+@nightly_only
 def test_two_processes_compute_the_same_bits_by_shard_map(ended, cache, tmp_path):
     flag = ("--config.mapping=shard_map",)
     for process in start_two(tmp_path, (cache, cache), flags=(flag, flag)):
@@ -264,7 +265,9 @@ def test_process_0_killed_in_a_step_ends_the_other_and_both_continue(
     np.testing.assert_array_equal(params_of(tmp_path), params_of(ended[1]))
 
 
-@pytest.mark.parametrize(("number", "place"), [(0, STEP), (1, FIRST_STEP)])
+@pytest.mark.parametrize(
+    ("number", "place"), rest_nightly([(0, STEP), (1, FIRST_STEP)], [(0, STEP)])
+)
 def test_an_error_in_one_process_ends_the_other_with_one_line(
     number, place, cache, tmp_path
 ):

@@ -12,7 +12,7 @@ import warnings
 import jax
 import pytest
 import xla_flags
-from tiers import rest_nightly
+from tiers import nightly_only, rest_nightly
 
 from mtra_jax import cli
 from mtra_jax.commands import search as search_command
@@ -238,6 +238,7 @@ def test_the_figures_are_those_of_one_run_after_the_other(tmp_path):
     assert again == []
 
 
+@nightly_only
 @processes
 def test_trials_of_a_search_have_the_records_of_one_after_the_other(tmp_path):
     def searched(workdir, num_workers):

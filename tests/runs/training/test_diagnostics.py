@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from messages import assert_mentions
+from tiers import nightly_only, rest_nightly
 
 from mtra_jax import config as configs
 from mtra_jax.commands import report
@@ -106,6 +107,7 @@ def test_diagnostics_change_nothing_else(measured, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, *pairs)
 
 
+@nightly_only
 @pytest.mark.slow
 def test_a_stopped_run_continues_with_the_same_lines(measured, tmp_path):
     """Lines after the checkpoint, also one that was cut off, are dropped."""
@@ -118,7 +120,9 @@ def test_a_stopped_run_continues_with_the_same_lines(measured, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["pcgrad", "samo", "go4align"])
+@pytest.mark.parametrize(
+    "method", rest_nightly(["pcgrad", "samo", "go4align"], ["pcgrad"])
+)
 def test_a_method_of_joint_batches_has_the_weights_of_all_tasks(method, tmp_path):
     train(tmp_path, method, ("diagnostics.every", "2"))
     for line in lines_of(tmp_path):

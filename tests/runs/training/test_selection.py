@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, nightly_only
 
 from mtra_jax import config as configs
 from mtra_jax import config_values, objectives
@@ -212,6 +212,7 @@ def test_results_name_the_selection_and_its_best_value(tmp_path, chosen, key, be
     assert results["validation"]["avg"] == at_best["validation/avg"]
 
 
+@nightly_only
 @pytest.mark.slow
 def test_a_stopped_run_ends_with_the_selection_of_an_undisturbed_one(tmp_path):
     chosen = ("selection", "intensity/spearman")
