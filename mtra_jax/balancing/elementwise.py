@@ -68,8 +68,9 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
     """ExcessMTL: raises the weights of tasks that are far from their optimum.
 
     The excess risk of a task is estimated by Σ g² / √(Σ over steps g²), and divided by its
-    value in the first step. The weights start at 1/T and are multiplied by exp(rate times
-    the excess), then divided by their sum. The memory holds the sums of squares, T times
+    value in the task's first step. The weights start at 1/T and are multiplied by exp(rate
+    times the excess), then divided by their sum: those of the first step are 1/T. They
+    weigh the losses, also where a single task owns parameters. The memory holds the sums of squares, T times
     the size of the parameters: `init(T, params)`, or `init(T, z)` with `represent`.
 
     Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", Eq. 6-9.
@@ -94,10 +95,9 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
         )
         squares = jax.tree.map(jnp.add, squares, new)
         risk = jax.tree.reduce(jnp.add, jax.tree.map(_sum_of_ratios, new, squares))
-        # The first step's own risk counts as it is, as in the released code.
-        excess = jnp.where(
-            first > 0, risk / jnp.where(first > 0, first + 1e-7, 1), risk
-        )
+        # Of a first risk with itself the ratio is 1. TorchJD 0.18 takes that risk undivided,
+        # which the released code does not.
+        excess = jnp.where(first > 0, risk / jnp.where(first > 0, first + 1e-7, 1), 1)
         first = jnp.where((first == 0) & inputs.present, risk, first)
         moved = logits + jnp.where(inputs.present, rate * excess, 0)
         logits = jax.nn.log_softmax(moved)
@@ -105,7 +105,10 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
         gradient = jax.tree.map(
             lambda g: jnp.tensordot(weights.astype(g.dtype), g, 1), inputs.gradients
         )
-        return Combined(gradient, (squares, logits, first))
+        memory = squares, logits, first
+        return Combined(
+            gradient, memory, own_weights=jnp.where(inputs.present, weights, 0)
+        )
 
     return Balancer(init, combine, Reads.GRADIENTS)
 

@@ -55,11 +55,13 @@ def combine(balancer: Balancer, state: State, inputs: Inputs) -> tuple[Tree, Tak
 
     learned, result = jax.grad(penalty, has_aux=True)(state.learned)
     if balancer.reads is Reads.GRADIENTS:
-        nothing = jnp.full_like(inputs.losses, jnp.nan)
-        return result.value, Taken(nothing, learned, result.memory)
-    summed = weighted(result.value, inputs.gradients)
-    taken = Taken(result.value, learned, result.memory, result.own_weights)
-    return summed, taken
+        gradient, weights = result.value, result.own_weights
+        if weights is None:
+            weights = jnp.full_like(inputs.losses, jnp.nan)
+    else:
+        weights = result.value
+        gradient = weighted(weights, inputs.gradients)
+    return gradient, Taken(weights, learned, result.memory, result.own_weights)
 
 
 def combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:

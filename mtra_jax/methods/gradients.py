@@ -231,8 +231,8 @@ def _combined(step: _Step) -> Gradient:
 def _merged(step: _Step) -> Gradient:
     """One gradient that is no weighted sum, by a balancer that reads the gradients.
 
-    Parameters of a single task take the gradient of that task's loss. The logged weights
-    are 1.
+    Parameters of a single task take the gradient of that task's loss, by its weight: 1
+    where the balancer has no weights.
     """
     losses, terms, grads = _gradients_of_parts(step)
     leaves, structure = jax.tree.flatten(grads)
@@ -246,11 +246,17 @@ def _merged(step: _Step) -> Gradient:
     pairs = [*zip(leaves, owners, strict=True)]
     shared = [of_tasks(leaf) for leaf, owner in pairs if owner == model.SHARED]
     result = step.balanced(losses, gradients=shared)
+    weights = result.own_weights
+    if weights is None:
+        weights = step.present.astype(losses.dtype)
+
+    def of_owner(leaf: jax.Array, owner: str) -> jax.Array:
+        task = step.tasks.index(owner)
+        return of_tasks(leaf)[task] * weights[task].astype(leaf.dtype)
+
     next_merged = iter(result.value)
     merged = [
-        next(next_merged)
-        if owner == model.SHARED
-        else of_tasks(leaf)[step.tasks.index(owner)]
+        next(next_merged) if owner == model.SHARED else of_owner(leaf, owner)
         for leaf, owner in pairs
     ]
     return Gradient(
@@ -258,7 +264,7 @@ def _merged(step: _Step) -> Gradient:
         total(losses, step.present),
         step.present,
         losses,
-        step.present.astype(losses.dtype),
+        weights,
         terms,
         {},
         result.memory,

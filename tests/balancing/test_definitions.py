@@ -89,6 +89,34 @@ def test_gradnorm_moves_the_norms_to_the_rates_of_the_tasks(alpha):
     np.testing.assert_allclose(actual, slopes, rtol=1e-6, atol=1e-8)
 
 
+def test_excess_mtl_weighs_by_risks_relative_to_the_first():
+    """The released code's steps, with weights that sum to 1; a task that comes later."""
+    rate, squares, first = 0.7, np.zeros((3, 5)), np.zeros(3)
+    weights = np.full(3, 1 / 3)
+    balancer = balancing.excess_mtl(rate)
+    state = balancer.init(3, {"w": np.zeros(5)})
+    for step, present in enumerate([[1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 0, 1]]):
+        here = np.array(present, bool)
+        rows = np.random.default_rng(step).normal(size=(3, 5)) * here[:, None]
+        squares += rows**2
+        risks = (rows**2 / np.sqrt(squares + 1e-7)).sum(axis=1)
+        ratios = np.divide(risks, first, out=np.ones(3), where=first > 0)
+        first = np.where((first == 0) & here, risks, first)
+        weights = weights * np.exp(rate * ratios * here)
+        weights /= weights.sum()
+        inputs = balancing.Inputs(
+            jnp.asarray(LOSSES), jnp.asarray(here), gradients={"w": jnp.asarray(rows)}
+        )
+        result = balancer.combine(inputs, state)
+        state = state._replace(memory=result.memory)
+        # The divisor has 1e-7 added.
+        np.testing.assert_allclose(result.own_weights, weights * here, rtol=1e-6)
+        np.testing.assert_allclose(result.value["w"], weights @ rows, rtol=1e-5)
+        if step == 0:
+            assert weights[0] == pytest.approx(weights[1], rel=1e-12)
+    assert np.ptp(weights) > 0.1
+
+
 def test_a_task_that_comes_later_has_the_first_loss_that_it_had():
     balancer = balancing.gradnorm()
     memory = combined(balancer, losses=FIRST, present=[True, False, True]).memory
@@ -137,7 +165,7 @@ def own_weights(name, losses, weights):
     """What the sources multiply the gradient of a head by."""
     if name == "db_mtl":
         return 1 / losses
-    return weights if name == "gradnorm" else np.ones(3)
+    return weights if name in ("gradnorm", "excess_mtl") else np.ones(3)
 
 
 @pytest.mark.parametrize("name", ["nash_mtl", "fairgrad", "gradnorm", "db_mtl"])
@@ -168,7 +196,11 @@ def test_db_mtl_takes_the_logarithm_for_heads_of_zeros_too():
 
 @pytest.mark.parametrize("has_representation", [False, True])
 @pytest.mark.parametrize(
-    "name", ["db_mtl", "nash_mtl", "fairgrad", "gradnorm", "pcgrad", "mgda", "cagrad"]
+    "name",
+    [
+        *("db_mtl", "nash_mtl", "fairgrad", "gradnorm", "pcgrad", "mgda", "cagrad"),
+        "excess_mtl",
+    ],
 )
 def test_a_head_takes_the_weight_that_its_source_gives_it(name, has_representation):
     rng = np.random.default_rng(3)
@@ -179,7 +211,12 @@ def test_a_head_takes_the_weight_that_its_source_gives_it(name, has_representati
     x, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
     options = {"max_norm": 0} if name == "nash_mtl" else {}
     balancer = getattr(balancing, name)(**options)
-    state = balancer.init(3)
+    z = np.tanh(x @ np.asarray(params["encoder"]))
+    like = (z if has_representation else params,) if name == "excess_mtl" else ()
+    state = balancer.init(3, *like)
+    if name == "excess_mtl":  # its first weights are all 1/T
+        squares, _, first = state.memory
+        state = state._replace(memory=(squares, jnp.array([0.5, -0.2, 0.1]), first))
     if name == "gradnorm":
         state = state._replace(learned=jnp.array([0.5, -0.2, 0.1]))
     if has_representation:
@@ -196,7 +233,6 @@ def test_a_head_takes_the_weight_that_its_source_gives_it(name, has_representati
         )
     (_, aux), gradient, _ = step(params, state, x, y, rng=jax.random.key(0))
     # A head of a linear layer with squared errors.
-    z = np.tanh(x @ np.asarray(params["encoder"]))
     for task, weight in enumerate(
         own_weights(name, *map(np.asarray, (aux.losses, aux.weights)))
     ):
