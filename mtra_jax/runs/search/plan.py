@@ -8,6 +8,7 @@ from mtra_jax import config_values, files
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.search import optuna_points
+from mtra_jax.runs.training.selection import AVERAGE, LOSSES
 from mtra_jax.runs.trials import found_toml, run_specs
 from mtra_jax.runs.trials import spaces as search_spaces
 from mtra_jax.runs.trials.run_specs import Overrides, Trial
@@ -45,7 +46,7 @@ class Search(NamedTuple):
         return config_values.flat(run_specs.config_of(trial, self.overrides))
 
     def selection(self, name: str) -> str:
-        """What the trials are compared by, see `selection.make`."""
+        """What the trials are compared by, see `training.selection.make`."""
         return self.base(name)["selection"]
 
 
@@ -63,7 +64,8 @@ def make(
 
     Raises:
       InputError: an unknown name or preset, a grid with fewer points than trials, values
-        that do not fit, a key that a space has fixed, another search in `workdir`, or a
+        that do not fit, a key that a space has fixed, a comparison by losses that depend on
+        what is varied, another search in `workdir`, or a
         `found.toml` there that is damaged or compared more trials.
     """
     spaces = search_spaces.load(preset)
@@ -72,6 +74,7 @@ def make(
             raise InputError(f"method {name}: {did_you_mean(name, spaces)}")
     chosen = {name: spaces[name] for name in names}
     search = Search(preset, workdir, chosen, num_trials, kind, seed, overrides, command)
+    search = _compared_by_figures(search)
     for name in chosen:
         _check_fixed(chosen[name], name, overrides)
         points = search_spaces.ordered(chosen[name], search.base(name), seed)
@@ -86,6 +89,33 @@ def make(
     if kind == "optuna":
         optuna_points.load()
     check(search)
+    return search
+
+
+def _compared_by_figures(search: Search) -> Search:
+    """The search with `selection` "average" where the preset chooses epochs by the loss.
+
+    The validation loss of a method contains its options: with a larger β that of MTRA is
+    smaller, however good the model.
+
+    Raises:
+      InputError: the user compares by a loss the trials of a space with such options.
+    """
+    is_chosen = "selection" in dict(search.overrides)
+    for name, space in search.spaces.items():
+        own = search.selection(name)
+        if own not in LOSSES:
+            continue
+        if not is_chosen:
+            by_figures = (*search.overrides, ("selection", AVERAGE))
+            return search._replace(overrides=by_figures)
+        options = [axis.key for axis in space.axes if axis.key.startswith("method.")]
+        if options:
+            raise InputError(
+                f"--config.selection={own}: the validation loss of {name} may depend on "
+                f"{', '.join(options)}, which its trials vary; expected average, or "
+                "TASK/METRIC"
+            )
     return search
 
 

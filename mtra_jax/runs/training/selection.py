@@ -11,6 +11,9 @@ from mtra_jax.errors import InputError, expected_one, shown
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
 
+AVERAGE = "average"
+LOSSES = ("loss", "log_sum")
+"""The selections that depend on the method's objective, not on the figures alone."""
 FLOOR = 1e-2
 """The default of `objectives.floored_log`, whatever `method.floor` is: the selection is the
 same for all methods."""
@@ -46,7 +49,7 @@ class Selection(NamedTuple):
     def _figure(self, scored: evaluate.Evaluation, summary: Mapping[str, Any]) -> float:
         if self.name == "log_sum":
             return floored_log_sum(scored.losses.values())
-        if self.name == "average":
+        if self.name == AVERAGE:
             return summary["avg"]
         return summary[self.task][self.metric] if self.task else scored.loss
 
@@ -57,7 +60,7 @@ def make(name: str, benchmark: Benchmark) -> Selection:
     Raises:
       InputError: a task or a metric of it is unknown, or no task has a figure in Avg.
     """
-    if name == "average":
+    if name == AVERAGE:
         rows = [metrics.find(m, task) for task in benchmark.tasks for m in task.metrics]
         if not any(metric.is_share for metric in rows):
             raise InputError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from messages import assert_mentions
 
 from mtra_jax import config as configs
 from mtra_jax import config_files, config_values
@@ -194,6 +195,19 @@ def described(ended):
     }
 
 
+@pytest.mark.parametrize("selection", ["loss", "log_sum"])
+def test_losses_that_contain_what_is_varied_compare_nothing(tmp_path, selection):
+    own = (*TINY, ("selection", selection))
+    planned = made(tmp_path, ("ew", "ew_sum", "ew_tuned"), overrides=own)
+    assert planned.selection("ew_sum") == selection
+    message = answer(made, tmp_path, ("ew", "mtra"), overrides=own)
+    parts = (f"--config.selection={selection}", "mtra", "method.beta", "TASK/METRIC")
+    assert_mentions(message, *parts)
+    figure = (*TINY, ("selection", "irony/macro_f1"))
+    planned = made(tmp_path, ("mtra",), overrides=figure)
+    assert planned.selection("mtra") == "irony/macro_f1"
+
+
 def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, trainer):
     ended = run_all(made(tmp_path, ("ew", "ew_tuned", "mtra")))
     lines = (tmp_path / "trials.jsonl").read_text().splitlines()
@@ -205,13 +219,14 @@ def test_each_method_gets_as_many_trials_and_the_best_is_written(tmp_path, train
     for values, each in zip(stored, tries, strict=True):
         assert values["values"] == {key: float(text) for key, text in each.point}
         assert values["validation"] == each.record.figure
-        assert (values["selection"], values["epochs"]) == ("loss", 3)
+        assert (values["selection"], values["epochs"]) == ("average", 3)
     assert [len(tries) for tries in ended.values()] == [4, 4, 4]
     assert len(trainer.runs) == 12
     content = tomllib.loads((tmp_path / "found.toml").read_text())
     assert content["search"]["preset"] == "new_synthetic"
-    encoder = {"backbone.path": ""}  # of the preset
-    assert content["search"]["overrides"] == dict(TINY) | encoder
+    # The encoder is the preset's; trials are not compared by its losses.
+    others = {"backbone.path": "", "selection": "average"}
+    assert content["search"]["overrides"] == dict(TINY) | others
     for name, method in (("ew", "ew"), ("ew_tuned", "ew"), ("mtra", "mtra")):
         losses = []
         for number in range(4):
