@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py --config configs/mtra.py:tiny_synthetic --workdir $(WORKDIR)
 
-# Trains EW and MTRA on a clean checkout; rewrites the stored figures and the READMEs.
+# Trains EW, the sum of the losses and MTRA on a clean checkout; rewrites the stored figures and the READMEs.
 figures: $(VENV)/installed
 	rm -rf runs/stored
 	$(BIN)/python scripts/store_figures.py --workdir runs/stored

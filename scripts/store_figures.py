@@ -1,4 +1,4 @@
-"""Trains EW and MTRA on the built-in benchmark and stores their figures.
+"""Trains EW, the sum of the losses and MTRA on the built-in benchmark and stores their figures.
 
     python scripts/store_figures.py --workdir runs/stored [--machine "two cores of an AMD EPYC"]
 
@@ -22,9 +22,12 @@ from mtra_jax.errors import InputError
 from mtra_jax.reports.comparisons import stored
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = {
-    "ew": "configs/baselines.py:ew_tiny_synthetic",
-    "mtra": "configs/mtra.py:tiny_synthetic",
+EW = "--config configs/baselines.py:ew_tiny_synthetic"
+# By the name of the row: the method, and the flags of its run.
+RUNS = {
+    "EW": ("ew", EW),
+    "EW sum": ("ew", f"{EW} --config.method.reduction=sum"),
+    "MTRA": ("mtra", "--config configs/mtra.py:tiny_synthetic"),
 }
 PAGES = {"README.md": stored.text_block, "results/README.md": stored.markdown_block}
 BEGIN, END = "<!-- stored figures: begin -->\n", "<!-- stored figures: end -->\n"
@@ -32,15 +35,15 @@ BEGIN, END = "<!-- stored figures: begin -->\n", "<!-- stored figures: end -->\n
 
 def main(arguments: Sequence[str]) -> None:
     parser = cli.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", required=True, help="the directory of both runs")
+    parser.add_argument("--workdir", required=True, help="the directory of the runs")
     parser.add_argument(
         "--machine", help="class of the hardware; looked up if not given"
     )
     flags = cli.parse(parser, arguments)
     workdir = cli.output_directory(flags.workdir)
     runs = [
-        stored_run(method, config, workdir / method, flags.machine or machine())
-        for method, config in CONFIGS.items()
+        stored_run(name, *run, workdir, flags.machine or machine())
+        for name, run in RUNS.items()
     ]
     text = json.dumps([run._asdict() for run in runs], indent=2)
     stored.PATH.write_text(f"{text}\n", encoding="utf-8")
@@ -49,9 +52,11 @@ def main(arguments: Sequence[str]) -> None:
         print(f"wrote {page}")
 
 
-def stored_run(method: str, config: str, workdir: Path, machine: str):
-    """Trains `config`, unless it has finished in `workdir`; returns its record."""
-    command = ["python", "scripts/train.py", "--config", config, "--workdir"]
+def stored_run(name: str, method: str, flags: str, root: Path, machine: str):
+    """Trains a run with `flags`, unless it has finished below `root`; returns its record."""
+    directory = name.lower().replace(" ", "_")
+    workdir = root / directory
+    command = ["python", "scripts/train.py", *flags.split(), "--workdir"]
     run = [sys.executable, *command[1:], str(workdir.absolute()), "--quiet"]
     subprocess.run(run, cwd=ROOT, check=True)
     values = {
@@ -65,8 +70,9 @@ def stored_run(method: str, config: str, workdir: Path, machine: str):
         raise InputError(f"{workdir}: commit {commit}; expected a clean checkout")
     ended = (workdir / "results.json").stat().st_mtime
     return stored.StoredRun(
+        name=name,
         method=method,
-        command=shlex.join([*command, f"runs/{method}"]),
+        command=shlex.join([*command, f"runs/{directory}"]),
         date=datetime.fromtimestamp(ended, UTC).date().isoformat(),
         commit=commit,
         machine=machine,

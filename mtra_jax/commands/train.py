@@ -186,15 +186,16 @@ def show_devices(*, is_quiet: bool) -> None:
 
 
 def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> None:
-    """Prints the test figures, beside those of a stored EW run with the same settings."""
+    """Prints the test figures, beside those of stored EW runs with the same settings."""
     from mtra_jax.config import to_dict
     from mtra_jax.reports.comparisons import stored
     from mtra_jax.reports.progress import end_of_run
 
     results, tasks = outcome.results, outcome.benchmark.tasks
     method = config.method.name
-    ew = stored.find(stored.read(), "ew", to_dict(config))
-    others = [ew] if ew and method != "ew" else []
+    others = []
+    if method != "ew":
+        others = stored.find(stored.read(), "ew", to_dict(config))
     if is_quiet:
         print(end_of_run.table(results, tasks, method, others))
         for line in end_of_run.problems(results, tasks):

@@ -246,10 +246,16 @@ def runs():
 
 
 def test_the_stored_runs_are_ew_and_mtra_as_make_train_runs_them(runs):
-    assert [run.method for run in runs] == ["ew", "mtra"]
+    assert [(run.name, run.method) for run in runs] == [
+        ("EW", "ew"),
+        ("EW sum", "ew"),
+        ("MTRA", "mtra"),
+    ]
     for run in runs:
         config = configs.preset("tiny_synthetic", run.method)
-        assert stored.find(runs, run.method, configs.to_dict(config)) is run
+        if run.name == "EW sum":
+            config.method.reduction = "sum"
+        assert run in stored.find(runs, run.method, configs.to_dict(config))
         # With the defaults of the keys that later commits have added.
         values = {key: value for key, value in run.config.items() if key != "format"}
         then = configs.from_dict(values).method
@@ -285,8 +291,8 @@ def test_a_stored_run_is_found_under_the_same_settings_only(runs):
     for key, value in (("seed", 3), ("devices", 2), ("micro_batches", 2)):
         config[key] = value
     config.method.beta = 7.0
-    assert stored.find(runs, "ew", configs.to_dict(config)) is runs[0]
-    assert stored.find(runs, "uw", configs.to_dict(config)) is None
+    assert stored.find(runs, "ew", configs.to_dict(config)) == runs[:2]
+    assert stored.find(runs, "uw", configs.to_dict(config)) == []
     for key, text in (
         ("epochs", "3"),
         ("tasks", "irony"),
@@ -294,14 +300,14 @@ def test_a_stored_run_is_found_under_the_same_settings_only(runs):
         ("learning_rate", "1e-3"),
     ):
         other = configs.apply(configs.preset("tiny_synthetic", "mtra"), [(key, text)])
-        assert stored.find(runs, "ew", configs.to_dict(other)) is None
+        assert stored.find(runs, "ew", configs.to_dict(other)) == []
     other = configs.preset("roberta_tweeteval", "mtra")
-    assert stored.find(runs, "ew", configs.to_dict(other)) is None
+    assert stored.find(runs, "ew", configs.to_dict(other)) == []
 
 
 def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
-    ew, mtra = runs
-    table = end_of_run.table(mtra.results, mtra.tasks, "mtra", [ew])
+    ew, ew_sum, mtra = runs
+    table = end_of_run.table(mtra.results, mtra.tasks, "mtra", [ew, ew_sum])
     head, *lines = table.splitlines()
     best, last = mtra.results["best_epoch"], mtra.results["epochs"]
     average = mtra.results["validation"]["avg"]
@@ -313,6 +319,7 @@ def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
     expected = [
         ("majority", mtra.results["majority"]["avg"]),
         ("EW (stored)", ew.results["test"]["avg"]),
+        ("EW sum (stored)", ew_sum.results["test"]["avg"]),
         ("MTRA", mtra.results["test"]["avg"]),
     ]
     assert ends == [(name, f"{figure:.2f}") for name, figure in expected]
@@ -325,7 +332,7 @@ def test_the_legend_explains_every_column():
         for task in benchmark.tasks:
             for metric in task.metrics:
                 assert f"{metrics.find(metric, task).title}: " in line
-        assert line.endswith("EW: equal weighting, the mean of the task losses")
+        assert line.endswith("the mean of the task losses, or their sum")
 
 
 def test_the_legend_and_the_head_explain_errors_and_several_labels():

@@ -37,6 +37,8 @@ FREE_KEYS = (
 class StoredRun(NamedTuple):
     """A finished run: its command, origin, configuration and results."""
 
+    name: str
+    """Of the row in tables, for example "EW sum"."""
     method: str
     command: str
     date: str
@@ -76,16 +78,13 @@ def read(path: Path = PATH) -> list[StoredRun]:
 
 def find(
     runs: Sequence[StoredRun], method: str, config: Mapping[str, Any]
-) -> StoredRun | None:
-    """The run of `method` under the settings of `config`; None without one.
+) -> list[StoredRun]:
+    """The runs of `method` under the settings of `config`.
 
     `config`: as in `config.json`. Options of the method and `FREE_KEYS` may differ.
     """
     wanted = _settings(config)
-    for run in runs:
-        if run.method == method and _settings(run.config) == wanted:
-            return run
-    return None
+    return [r for r in runs if r.method == method and _settings(r.config) == wanted]
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,9 +97,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_block(runs: Sequence[StoredRun]) -> str:
-    """The table of README.md, as a run prints it, and the origin of both runs.
+    """The table of README.md, as a run prints it, and the origin of the runs.
 
-    `runs`: EW, then MTRA, whose table it is.
+    `runs`: those of EW, then MTRA, whose table it is.
     """
     *others, own = runs
     return (
@@ -118,7 +117,7 @@ def markdown_block(runs: Sequence[StoredRun]) -> str:
 
 def _origins(runs: Sequence[StoredRun]) -> str:
     return "\n".join(
-        f"* {end_of_run.title(run.method)}: `{run.command}`\n"
+        f"* {run.name}: `{run.command}`\n"
         f"  ({run.origin}; {end_of_run.seconds(run.results)})"
         for run in runs
     )

@@ -24,8 +24,8 @@ class Compared(Protocol):
     """A finished run whose figures are shown beside those of another run."""
 
     @property
-    def method(self) -> str:
-        """The method's name in the registry."""
+    def name(self) -> str:
+        """The name of its row."""
 
     @property
     def command(self) -> str:
@@ -54,7 +54,7 @@ def figure_rows(
 ) -> dict[str, Mapping[str, Any]]:
     """Test figures by row name: the majority, the `others`, then the run itself."""
     rows = {"majority": results["majority"]}
-    rows |= {f"{title(run.method)} (stored)": run.results["test"] for run in others}
+    rows |= {f"{run.name} (stored)": run.results["test"] for run in others}
     return {**rows, title(method): results["test"]}
 
 
@@ -91,7 +91,7 @@ def report(
     if is_early(results):
         lines.append("the last epoch is the best: more --config.epochs may help")
     lines.append(legend(tasks, has_ew=has_ew, has_bound=has_bound))
-    lines += [f"{title(o.method)} (stored): {o.command}; {o.origin}" for o in others]
+    lines += [f"{o.name} (stored): {o.command}; {o.origin}" for o in others]
     return "\n".join(lines)
 
 
@@ -111,7 +111,7 @@ def legend(tasks: Sequence[Task], has_ew: bool, has_bound: bool = False) -> str:
     chosen = (metrics.find(name, task) for task in tasks for name in task.metrics)
     parts += dict.fromkeys(map(_meaning, chosen))
     if has_ew:
-        parts.append("EW: equal weighting, the mean of the task losses")
+        parts.append("EW: equal weighting, the mean of the task losses, or their sum")
     if has_bound:
         parts.append(BOUND)
     return "; ".join(parts)
