@@ -79,8 +79,8 @@ class Combined(NamedTuple):
     `Reads.GRADIENTS` the gradient to take. `memory`: the next memory. `penalty`: a scalar
     whose derivative with respect to `State.learned` moves the learned numbers, for
     balancers that do not read losses alone. `own_weights`: for
-    `Reads.GRAMIAN` and `Reads.GRADIENTS` the weights [T] of the gradients of parameters that
-    a single task owns, such as its head; None for 1 each.
+    `Reads.GRAMIAN` and `Reads.GRADIENTS` the weights [T] of the gradients of parameters
+    that a single task owns, such as its head; None for 1 each.
     """
 
     value: Any

@@ -70,8 +70,9 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
     The excess risk of a task is estimated by Σ g² / √(Σ over steps g²), and divided by its
     value in the task's first step. The weights start at 1/T and are multiplied by exp(rate
     times the excess), then divided by their sum: those of the first step are 1/T. They
-    weigh the losses, also where a single task owns parameters. The memory holds the sums of squares, T times
-    the size of the parameters: `init(T, params)`, or `init(T, z)` with `represent`.
+    weigh the losses, also where a single task owns parameters. The memory holds the sums of
+    squares, T times the size of the parameters: `init(T, params)`, or `init(T, z)` with
+    `represent`.
 
     Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", Eq. 6-9.
 
@@ -95,8 +96,8 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
         )
         squares = jax.tree.map(jnp.add, squares, new)
         risk = jax.tree.reduce(jnp.add, jax.tree.map(_sum_of_ratios, new, squares))
-        # Of a first risk with itself the ratio is 1. TorchJD 0.18 takes that risk undivided,
-        # which the released code does not.
+        # The first risk divided by itself is 1. TorchJD 0.18 takes it undivided; the paper
+        # and the released code do not.
         excess = jnp.where(first > 0, risk / jnp.where(first > 0, first + 1e-7, 1), 1)
         first = jnp.where((first == 0) & inputs.present, risk, first)
         moved = logits + jnp.where(inputs.present, rate * excess, 0)

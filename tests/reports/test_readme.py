@@ -380,7 +380,7 @@ def test_the_legend_explains_the_bounds_of_a_run_that_showed_them():
 def test_a_run_of_a_method_with_bounds_ends_with_their_meaning(
     method, changes, has_bound, runs, capsys, tmp_path
 ):
-    (run,) = (run for run in runs if run.method == method)
+    run = next(run for run in runs if run.method == method)
     config = configs.apply(configs.preset("tiny_synthetic", method), changes)
     benchmark = BENCHMARKS["synthetic"]
     outcome = SimpleNamespace(results=run.results, benchmark=benchmark)

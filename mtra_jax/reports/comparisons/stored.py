@@ -38,7 +38,7 @@ class StoredRun(NamedTuple):
     """A finished run: its command, origin, configuration and results."""
 
     name: str
-    """Of the row in tables, for example "EW sum"."""
+    """The title of its row in tables, for example "EW sum"."""
     method: str
     command: str
     date: str
