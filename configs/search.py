@@ -1,4 +1,4 @@
-"""What `mtra-jax search` varies: the axes of each method.
+"""Search spaces of `mtra-jax search`: the axes of each method.
 
     mtra-jax search ew,ew_tuned,mtra --preset minilm_tweeteval --workdir runs/search
 

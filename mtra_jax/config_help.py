@@ -17,8 +17,8 @@ KEYS = {
     "of batches are proportional to min(examples, cap)^(1/temperature).",
     "sampling_temperature": "Temperature of sampling temperature, at least 1: 1 is proportional to "
     "the examples, larger values make the tasks' shares more equal.",
-    "sampling_cap": "Examples of a task that count for its number of batches in an epoch, at most; "
-    "0 for all. Later epochs use the others. Not with sampling joint.",
+    "sampling_cap": "The largest number of training examples that counts when batches are shared among "
+    "tasks; 0 for no limit. Later epochs use the other examples. Not with sampling joint.",
     "optimiser": "adamax, as in the paper, or adam, adamw, nadam, radam, adabelief, adadelta, lion, "
     "rmsprop, adagrad, sgd (momentum 0.9). Parameters of absent tasks rest with each.",
     "learning_rate": "Learning rate after the warm-up.",

@@ -187,7 +187,7 @@ def test_the_guard_sees_and_stops_what_it_is_for(tmp_path):
 
 
 class Done(NamedTuple):
-    """What a script printed and left; `record` is the guard's up to its end."""
+    """The output and files of a script; `record` is the guard's up to its end."""
 
     code: int
     out: str
@@ -826,7 +826,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_an_archive_of_plain_files_is_taken(tmp_path, place):
-    """What the hostile ones are changes of."""
+    """The originals of the hostile ones."""
     for change in (None, with_mode(stat.S_IFREG | 0o644), with_mode(0)):
         publisher = tweeteval_archive(tmp_path / "main.zip", change)
         fetch.download_benchmark(IRONY, place / "data", {"tweeteval": publisher})

@@ -20,7 +20,7 @@ from mtra_jax.runs.directory import orbax_errors
 
 
 def raised(act):
-    """What `act()` raises."""
+    """The exception that `act()` raises."""
     try:
         act()
     except BaseException as error:

@@ -199,11 +199,11 @@ def write(path, content: bytes) -> None:
 
 
 class Refused(Exception):
-    """What the independent reading raises."""
+    """The exception of the independent reading."""
 
 
 def read_or_refused(read, path):
-    """What `read()` gives; None where it is refused as it should be."""
+    """The result of `read()`; None where it is refused as it should be."""
     try:
         result = read()
         event("read")
@@ -467,7 +467,7 @@ def test_predicted_values(place, content):
 
 
 def json_of(content: bytes):
-    """What the standard library reads; Refused where it reads nothing."""
+    """The standard library's result; Refused where it reads nothing."""
     try:
         return json.loads(str(content, "utf-8"))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What the sources may import, say and grow to, read from their syntax trees.
+"""Limits on imports, prose and size of the sources, read from their syntax trees.
 
 A rule takes a module and yields (line, what is wrong). Every rule is tried on all modules
 of the repository, and on a small text that breaks it.
@@ -758,7 +758,7 @@ KEPT = [
 
 @pytest.mark.parametrize(("path", "text"), KEPT)
 def test_what_keeps_the_rules_is_let_through(path, text):
-    module = Module(f"mtra_jax/{path}", f'"""What it does."""\n{text}')
+    module = Module(f"mtra_jax/{path}", f'"""Subject."""\n{text}')
     result = {rule.__name__: list(rule(module)) for rule in RULES}
     assert not any(result.values()), result
 

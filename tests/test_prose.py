@@ -23,6 +23,7 @@ FOLDERS = ("mtra_jax", "scripts", "configs", "tests")
 # What each stands for is said more plainly by the name of the thing, or by its verb.
 PATTERNS = {
     "begins with 'Of'": r"\AOf\b",
+    "'is no X', 'are no X'": r"(?<![Tt]here )\b(?:is|are) no (?!better\b|longer\b)[`\w]",
     "'is none', 'are none'": r"\b(?:is|are) none\b",
     "'goes on', 'went on'": r"\b(?:goes|went) on\b",
     "'was got over'": r"\bgot over\b",
@@ -30,6 +31,13 @@ PATTERNS = {
     "'of its own', 'of their own'": r"\bof (?:its|their) own\b",
 }
 NAMES = {"found", "seen", "known", "kept"}
+
+
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """Lines and docstrings of the module, its classes and functions."""
+    for node in parsed.nodes(source):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
 
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
@@ -94,8 +102,13 @@ def breaches_of(prose: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def breaches(source: str) -> list[str]:
-    """What is wrong in a module, with the lines."""
+    """The breaches of a module, with their lines."""
     prose = breaches_of(texts(source))
+    prose += [
+        f"{line}: begins with 'What'"
+        for line, text in docstrings(source)
+        if re.match(r"What\b", text)
+    ]
     names = [
         f"{line}: a value named `{name}`"
         for line, name in assigned(source)
@@ -163,6 +176,9 @@ def test_the_counts_name_files_that_exist():
         ("# one that\n# goes on", 1),
         ("# that goes\n# on", 1),
         ("def test_texts_that_are_none(): ...", 1),
+        ('"""What a module does."""', 1),
+        ("def f():\n    '''A value that is no number.'''", 1),
+        ("# There is no other; it is no better.", 0),
         ("x = 1\n'''A value of its own.'''", 1),
         ("found = 1", 1),
         ("def f(known): ...", 1),

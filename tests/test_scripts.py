@@ -95,7 +95,7 @@ def lines_of(workdir):
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory, cache):
-    """What `make train` runs, in fewer epochs."""
+    """The run of `make train`, in fewer epochs."""
     workdir = tmp_path_factory.mktemp("runs") / "default"
     done = train(DEFAULT, workdir, cache, f"--config.epochs={EPOCHS}", as_user=True)
     return workdir, done.stdout

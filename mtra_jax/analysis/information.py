@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
     """A critic's bound on the rows it was trained on, and on those it was not.
 
     `validation` of InfoNCE is a lower bound in expectation. MINE's is slightly above
-    one, as the logarithm of a sample's mean is biased; SMILE is no bound, as it is
+    one, as the logarithm of a sample's mean is biased; SMILE is not a bound, as it is
     clipped. `training` may pass I by what the critic learned by heart. `step`: the
     number of steps of the critic that was chosen.
     """

@@ -1,1 +1,1 @@
-"""What `import mtra_jax` offers: train and load models, predict, encode, evaluate."""
+"""Names of `import mtra_jax`: train and load models, predict, encode, evaluate."""

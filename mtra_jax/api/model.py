@@ -26,7 +26,7 @@ Text = str | tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a model predicts for one text and one task.
+    """The prediction of a model for one text and one task.
 
     Classification: `label` and the `probabilities` of all labels, which sum to 1.
     Multi-label: `labels`, those at or above their thresholds, and `probabilities`.

@@ -14,7 +14,7 @@ from mtra_jax.objectives import trees
 
 
 class Aux(NamedTuple):
-    """What a step reports besides its value and gradient.
+    """The outputs of a step besides its value and gradient.
 
     `losses`: [T]. `weights`: [T], the factors of the tasks' gradients; NaN for balancers
     that read the gradients themselves, which have none. `learned`: the gradient of
@@ -74,8 +74,8 @@ def value_and_grad(
     parameter.
 
     Raises:
-      TypeError: `balancer` is no `Balancer`, `state` no `State`, or the balancer's
-        `combine` returns no `Combined`.
+      TypeError: `balancer` is not a `Balancer`, `state` not a `State`, or the balancer's
+        `combine` does not return a `Combined`.
       ValueError: `select` is given with `represent`. The step: the losses are not one axis
         of real numbers; `params` or the representation has leaves of another type than
         floats; `present`, `state` or the result of `select` does not fit them; the balancer

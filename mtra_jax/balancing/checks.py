@@ -1,4 +1,4 @@
-"""What a caller passes to a step -> the same, or a ValueError with the rule and the value.
+"""The arguments of a step -> the same, or a ValueError with the rule and the value.
 
 Checks of a step read shapes and types alone: they run once, when the step is traced.
 """
@@ -45,7 +45,7 @@ def choice(name: str, value: str, choices: Iterable[str]) -> None:
 
 
 def balancer(value: Any) -> None:
-    """Raises TypeError if `value` is no `Balancer`, such as a function not called yet."""
+    """Raises TypeError if `value` is not a `Balancer`, as a function not called yet."""
     if not isinstance(value, Balancer):
         kind = getattr(value, "__name__", type(value).__name__)
         raise TypeError(
@@ -130,7 +130,7 @@ def result(returned: Any, has_aux: bool) -> tuple[jax.Array, Any]:
     """Losses [T] and outputs of what `losses_fn` returned; None without `has_aux`.
 
     Raises:
-      ValueError: it is no pair with `has_aux`, or the losses are not [T] floats.
+      ValueError: it is not a pair with `has_aux`, or the losses are not [T] floats.
     """
     values, outputs = pair(returned) if has_aux else (returned, None)
     return losses(values), outputs
@@ -215,7 +215,7 @@ def present(values: Any, count: int) -> jax.Array:
 
 
 def is_state(value: Any) -> None:
-    """Raises TypeError if `value` is no `State`, as where the argument was forgotten."""
+    """Raises TypeError if `value` is not a `State`, as if the argument was forgotten."""
     if not isinstance(value, State):
         raise TypeError(
             "`state` must be what `init` or the step before returned; found "

@@ -23,7 +23,7 @@ class Reads(enum.Enum):
 
 
 class State(NamedTuple):
-    """What a balancer keeps between steps.
+    """The state of a balancer between steps.
 
     `learned`: numbers that are learned by gradient, which the user's optimiser moves;
     () without any. `memory`: everything else, replaced in each step.
@@ -34,7 +34,7 @@ class State(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What `Balancer.combine` reads, of the global batch.
+    """The inputs of `Balancer.combine`, of the global batch.
 
     `losses`: [T]. `present`: bool [T], the tasks with examples in the batch; the losses,
     rows and gradients of the others are 0. `rng`: a key that is the same on all devices.
@@ -72,7 +72,7 @@ class Inputs(NamedTuple):
 
 
 class Combined(NamedTuple):
-    """What `Balancer.combine` returns.
+    """The result of `Balancer.combine`.
 
     `value`: for `Reads.LOSSES` the objective, whose derivatives with respect to the losses
     are the weights; for `Reads.GRAMIAN` the weights [T] of the gradients; for

@@ -20,7 +20,7 @@ ELEMENTS = 2**19
 
 
 class Taken(NamedTuple):
-    """What a balancer returns besides its gradient; see `apply.Aux` and `State`."""
+    """The outputs of a balancer besides its gradient; see `apply.Aux` and `State`."""
 
     weights: jax.Array
     learned: Tree
@@ -73,8 +73,8 @@ def combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:
     every call.
 
     Raises:
-      TypeError: it is no `Combined`.
-      ValueError: its objective is no scalar, or its weights are not [T].
+      TypeError: it is not a `Combined`.
+      ValueError: its objective is not a scalar, or its weights are not [T].
     """
     with jax.default_matmul_precision("highest"):
         result = jax.jit(balancer.combine)(inputs, state)

@@ -1,6 +1,6 @@
 """Parameters and a loss of each task -> gradients at perturbed parameters, balanced.
 
-SAMO is no balancer but wraps one: it takes the gradient of each task where that task's loss
+SAMO wraps a balancer: it takes the gradient of each task where that task's loss
 is larger, within a ball around the parameters, and leaves the rest to the balancer.
 """
 
@@ -30,7 +30,7 @@ class Sharpness(NamedTuple):
 
 
 class Leaves(NamedTuple):
-    """What the perturbation depends on of each leaf of the parameters.
+    """The properties of each leaf of the parameters that its perturbation depends on.
 
     `owners`: the task that the leaf belongs to, or `SHARED`. `stacked`: whether its first
     axis counts layers, which are normalised apart.

@@ -26,7 +26,7 @@ PLACES = {
     "data.tasks": "a path",
     "warm_start": "a path; empty for none",
 }
-"""What the keys expect that any text fits."""
+"""The expected values of keys that take any text."""
 OWN_TASKS = "own tasks (--tasks)"
 
 
@@ -47,7 +47,7 @@ def overview() -> str:
 
 
 def explained(key: str) -> str:
-    """What a user should know about `key`.
+    """The description of `key` for users.
 
     Raises:
       InputError: there is no such key, method or option.

@@ -297,7 +297,7 @@ def rows_of(
     is_bare: bool,
     separator: str = "",
 ) -> "answered_rows.Rows":
-    """What prints the rows of the file `path`, or of standard input for None.
+    """The function that prints the rows of the file `path`, or of standard input for None.
 
     `is_bare`: only the prediction of the one task, without the columns of the input.
     `separator`: of the columns of CSV; a comma if empty.

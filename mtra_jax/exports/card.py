@@ -17,7 +17,7 @@ TEXT, PAIR = '["a text"]', '[("first text", "second text")]'
 
 
 class Facts(NamedTuple):
-    """What a card tells of a model.
+    """The content of a model card.
 
     `name`: its title. `results`: as in `results.json`. `about`: as in `mtra_jax.json`.
     `hidden_size`: of z. `licence`: an identifier of the hub; empty if none was chosen.

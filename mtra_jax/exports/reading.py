@@ -28,7 +28,7 @@ FILES = {
     tasks_json.FILE,
     inputs_json.FILE,
 }
-"""What the directory of an exported model has, besides `OPTIONAL`."""
+"""The files in the directory of an exported model, besides `OPTIONAL`."""
 OPTIONAL = {"README.md", "model.onnx", "model.onnx.data"}
 # The keys of the configuration that evaluation reads, besides the method.
 KEYS = ("batch_size", "compute_dtype", "data.max_length")

@@ -42,7 +42,7 @@ def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method
     parameters, and does not change in steps without its task.
 
     Raises:
-      TypeError: `balancer` is no `Balancer`.
+      TypeError: `balancer` is not a `Balancer`.
       ValueError: `learned` with a balancer that reads gradients, see `learning`, or that
         learns nothing; no `learned` with one that does.
     """

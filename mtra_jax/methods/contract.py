@@ -84,7 +84,7 @@ class Method(NamedTuple):
 
     @property
     def reads(self) -> str:
-        """What the rule reads of the tasks: a value of `balancing.Reads`, or two passes."""
+        """The rule's inputs: a value of `balancing.Reads`, or two passes."""
         if isinstance(self.rule, AlignedPasses):
             return "aligned passes"
         return self.rule.reads.value

@@ -229,7 +229,7 @@ def _combined(step: _Step) -> Gradient:
 
 
 def _merged(step: _Step) -> Gradient:
-    """One gradient that is no weighted sum, by a balancer that reads the gradients.
+    """One gradient by a balancer that reads the gradients, not a weighted sum in general.
 
     Parameters of a single task take the gradient of that task's loss, by its weight: 1
     where the balancer has no weights.

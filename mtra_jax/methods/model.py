@@ -68,7 +68,7 @@ class TaskHeads(Network, Protocol):
 
 
 class _Rows(NamedTuple):
-    """What the encoder reads of a batch, see `Encoder.__call__`."""
+    """The encoder's inputs of a batch, see `Encoder.__call__`."""
 
     tokens: Array
     segments: Array

@@ -161,7 +161,7 @@ def _mae(x: np.ndarray, y: np.ndarray) -> _OfCounts:
 
 
 def _r2(x: np.ndarray, y: np.ndarray) -> _OfCounts:
-    # Moved and scaled: a rounding error of a large mean is no deviation.
+    # Moved and scaled: a rounding error of a large mean is not a deviation.
     unit = np.ptp(y) or 1.0
     actual, errors = _scaled(y), np.square((x - y) / unit)
 

@@ -178,7 +178,7 @@ def capped_bound(bound: jax.Array, ceiling: jax.Array | float) -> jax.Array:
 
     I(Z; Y) is at most the entropy H(Y) of discrete labels, in nats. A bound that passes
     this ceiling measures its error, and its gradient teaches nothing about Y. Infinity
-    is no ceiling, as for targets of regression. `ceiling` broadcasts to `bound`.
+    means no ceiling, as for targets of regression. `ceiling` broadcasts to `bound`.
 
     Raises:
       TypeError: the entries of `bound` are not real numbers.

@@ -28,7 +28,7 @@ Kind = Literal["read", "refused", "unparsable"]
 
 
 class Reply(NamedTuple):
-    """What a model returned. `is_refused`: the server reports a refusal."""
+    """The reply of a model. `is_refused`: the server reports a refusal."""
 
     text: str
     is_refused: bool = False

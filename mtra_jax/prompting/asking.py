@@ -18,7 +18,7 @@ class Model(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What its replies depend on besides the prompt, as JSON."""
+        """The settings on which its replies depend besides the prompt, as JSON."""
 
     def replies(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
         """Yields each prompt's index and reply, in any order, as soon as it has one."""

@@ -176,7 +176,7 @@ class Endpoint:
             raise _Again(str(reason) or type(error).__name__) from error
 
     def _body(self, answer: http.client.HTTPResponse) -> bytes:
-        """What the server sends; each piece, and all of them, within `timeout`."""
+        """The bytes of the reply; each piece, and all of them, within `timeout`."""
         parts: list[bytes] = []
         end = time.monotonic() + self.timeout
         while sum(map(len, parts)) < _LARGEST and (part := answer.read1(1 << 16)):

@@ -53,7 +53,7 @@ Label = int | np.ndarray
 
 
 class Question(NamedTuple):
-    """What is asked about each text of a task.
+    """The question about each text of a task.
 
     `ranges`: the least and the greatest answer of each regression dimension.
     """
@@ -165,7 +165,7 @@ def messages_of(prompt: Prompt) -> list[dict[str, str]]:
 
 
 def rule(asked: Question) -> str:
-    """What an answer looks like, and the labels or ranges."""
+    """The form of an answer, and the labels or ranges."""
     task = asked.task
     if task.kind == "classification":
         return (

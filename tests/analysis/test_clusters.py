@@ -72,7 +72,7 @@ def test_clusters_of_far_groups_are_their_labels(blobs):
     assert clusters.agreement(z, names, seed=0) == 1.0
 
 
-def test_more_clusters_than_different_points_are_no_fault():
+def test_more_clusters_than_different_points_are_allowed():
     actual = clusters.k_means(np.ones((5, 2)), 3, seed=0)
     assert actual.inertia == 0
     assert np.array_equal(actual.labels, np.zeros(5))

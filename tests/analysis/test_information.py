@@ -109,7 +109,7 @@ LEAST = {
     ("mine", 2, 8.0): 6.0,
     ("mine", 20, 2.0): 1.4,
     ("mine", 20, 8.0): 2.5,
-    # SMILE is no bound: at 8 nats it may pass the truth.
+    # SMILE is not a bound: at 8 nats it may pass the truth.
     ("smile", 2, 2.0): 1.7,
     ("smile", 20, 2.0): 1.3,
     ("info_nce", 2, 2.0): 1.7,

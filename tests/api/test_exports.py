@@ -173,7 +173,7 @@ def test_no_path_of_this_machine_is_in_an_export(exported, run):
         assert str(run.parent).encode() not in path.read_bytes()
 
 
-def test_the_encoder_is_no_classifier(exported):
+def test_the_encoder_is_not_a_classifier(exported):
     config = json.loads((exported / "encoder/config.json").read_text())
     assert config["architectures"] == ["BertModel"]
     assert not config.keys() & {"num_labels", "id2label", "problem_type"}

@@ -34,7 +34,7 @@ def inputs_of(gradients, losses=None, seed=0, present=None, dtype=np.float64):
 
 
 def combine(balancer, inputs, state):
-    """What the balancer's `combine` gives. Outside `jit` each loop compiles every time."""
+    """The result of the balancer's `combine`. Outside `jit` each loop compiles every time."""
     return jax.jit(balancer.combine)(inputs, state)
 
 

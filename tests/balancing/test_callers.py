@@ -1,4 +1,4 @@
-"""What callers pass to a step: other types and trees, wrong shapes, donation, devices."""
+"""Arguments of a step: other types and trees, wrong shapes, donation, devices."""
 
 import jax
 import jax.numpy as jnp
@@ -383,7 +383,7 @@ def test_counts_in_narrow_types_are_summed_in_wide_ones(dtype):
     np.testing.assert_allclose(aux.weights, expected, rtol=1e-6)
 
 
-def test_what_is_no_balancer_is_refused_before_a_step():
+def test_other_objects_than_balancers_are_refused_before_a_step():
     def losses_fn(params):
         return jnp.stack([params**2, (params - 1) ** 2])
 

@@ -162,7 +162,7 @@ def losses_fn(params, x, y):
 
 
 def own_weights(name, losses, weights):
-    """What the sources multiply the gradient of a head by."""
+    """The weights of the sources for the gradients of the heads."""
     if name == "db_mtl":
         return 1 / losses
     return weights if name in ("gradnorm", "excess_mtl") else np.ones(3)

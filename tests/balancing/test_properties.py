@@ -45,7 +45,7 @@ READ_GRADIENTS = {
     "excess_mtl": balancing.excess_mtl(),
 }
 DRAWN = ("rlw", "pcgrad", "gradvac", "graddrop")
-# Public functions that are no balancers.
+# Public functions that are not balancers.
 OTHERS = {"combine_gradients", "samo_value_and_grad", "value_and_grad"}
 HARD = {
     "zero": np.zeros((3, 4)),

@@ -46,7 +46,7 @@ def test_an_unknown_method_is_reported_with_the_nearest_name(name, expected):
 
 
 def other_rows():
-    """Rows of sweeps and spaces of searches that are no methods; the flags that they set."""
+    """Rows of sweeps and spaces of searches that are not methods; the flags that they set."""
     rows = {}
     for name in ("synthetic", "ablations_synthetic"):
         for trial in run_specs.load(f"configs/sweep.py:{name}").trials:
@@ -59,7 +59,7 @@ def other_rows():
     return {name: flags for name, flags in rows.items() if name not in registry.METHODS}
 
 
-def test_rows_that_are_no_methods_are_refused_with_the_flags_that_make_them():
+def test_rows_that_are_not_methods_are_refused_with_the_flags_that_make_them():
     rows = other_rows()
     assert {"ew sum", "ew joint", "ew_sum", "ew_tuned", "mtra w/o all"} <= rows.keys()
     for name, flags in (*rows.items(), ("EW-Sum", rows["ew_sum"])):

@@ -91,7 +91,7 @@ def test_constant_values_of_any_size_have_no_correlation(scale):
 )
 @pytest.mark.parametrize("size", [3, 60])
 def test_figures_of_large_and_small_values(offset, scale, size):
-    """The mean of values near 1e9 is rounded to 1e-7, which is no deviation."""
+    """The mean of values near 1e9 is rounded to 1e-7, which is not a deviation."""
     task, rng = TASKS["regression"], np.random.default_rng(size)
     predictions, _, labels = scale * made(task, size, rng) + offset
     counts = rng.multinomial(size, np.full(size, 1 / size), 50).astype(float)

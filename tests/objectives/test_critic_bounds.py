@@ -394,7 +394,7 @@ def test_a_trained_critic_finds_the_log_ratio_and_the_information(name, x64):
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_gradient_that_is_no_number_has_no_share(place):
+def test_a_gradient_that_is_not_a_number_has_no_share(place):
     gradients = [jnp.array([[3.0, 0.0]]), jnp.array([[0.0, 4.0]])]
     gradients[place] = gradients[place].at[0, 1].set(jnp.nan)
     assert jnp.isnan(objectives.pull_share(*gradients))

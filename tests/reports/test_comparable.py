@@ -1,4 +1,4 @@
-"""What keeps the runs of one table from being compared."""
+"""Reasons why the runs of one table cannot be compared."""
 
 import pytest
 

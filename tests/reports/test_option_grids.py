@@ -28,7 +28,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("odd", [None, 3, [1], "absent"])
-def test_lines_without_settings_are_no_part_of_a_grid(odd):
+def test_lines_without_settings_are_not_part_of_a_grid(odd):
     other = entry(99.0)
     if odd == "absent":
         del other.values["overrides"]

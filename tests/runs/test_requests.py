@@ -1,4 +1,4 @@
-"""What the first signal of a run prints, and when."""
+"""The line that the first signal of a run prints, and when."""
 
 import signal
 import threading

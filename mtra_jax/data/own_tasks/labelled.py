@@ -82,7 +82,7 @@ def missing_label(row: Row, kind: Kind, columns: Columns) -> str:
     """
     is_missing = cells.is_missing
     if kind != "classification":
-        is_missing = cells.is_no_number
+        is_missing = cells.is_not_a_number
     return next((x for x in columns.label if is_missing(row.cells.get(x))), "")
 
 

@@ -55,7 +55,7 @@ def is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
-def is_no_number(cell: Any) -> bool:
+def is_not_a_number(cell: Any) -> bool:
     """Whether a cell is missing, or the text NaN in any case of its letters."""
     is_text = isinstance(cell, str) and cell.strip().casefold() == "nan"
     return is_text or is_missing(cell)
@@ -93,7 +93,7 @@ def class_name(cell: Any, column: str, place: str) -> str:
 
 
 def value_of(text: str) -> decimal.Decimal | None:
-    """The number that a text is; None if it is no number, or its exponent is too long.
+    """The number that a text is; None if it is not a number, or its exponent is too long.
 
     >>> value_of("+1.50"), value_of("1_0")
     (Decimal('1.50'), None)

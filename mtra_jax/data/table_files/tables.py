@@ -231,7 +231,7 @@ def _json_rows(
 def _json_object(line: str, place: str) -> dict[str, Any]:
     try:
         value = json.loads(line, object_pairs_hook=functools.partial(_unique, place))
-        # A half of a surrogate pair is no character, and cannot be encoded.
+        # Half of a surrogate pair is not a character, and cannot be encoded.
         json.dumps(value, ensure_ascii=False).encode()
     except InputError:
         raise

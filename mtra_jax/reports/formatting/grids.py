@@ -42,7 +42,7 @@ class PValue(NamedTuple):
 
 
 Figure = Cell | PValue | Interval | str
-"""What a cell of a table holds. A text stands for itself."""
+"""The content of a cell of a table. A text stands for itself."""
 
 
 class Line(NamedTuple):

@@ -61,7 +61,7 @@ def unit_note(tasks: Sequence[Task]) -> str:
 
 
 def delta_p_meaning(baseline: str | None) -> str:
-    """What Δp is in a table with the row `baseline`; empty for None.
+    """The definition of Δp in a table with the row `baseline`; empty for None.
 
     >>> delta_p_meaning("EW")
     'Δp: mean relative improvement over EW in percent, over the metrics of a task, then over the tasks'
@@ -186,7 +186,7 @@ def markdown(heads: Sequence[Head], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-# An underscore within a word and a star between spaces are no emphasis; & begins an entity,
+# An underscore within a word and a star between spaces do not emphasise; & begins an entity,
 # and < a tag, only before certain signs.
 _SIGNS = re.compile(
     r"[\\`\[~$]|(?<!\s)\*|\*(?!\s)|<(?=[A-Za-z/!?])|&(?=#?\w+;)"

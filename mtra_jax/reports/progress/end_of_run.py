@@ -123,7 +123,7 @@ def _meaning(metric: metrics.Metric) -> str:
 
 
 def _left_out(tasks: Sequence[Task]) -> str:
-    """What Avg. leaves out, as the end of its explanation; empty for nothing."""
+    """The figures that Avg. leaves out, as the end of its explanation; or empty."""
     errors = tables.errors_of(tasks)
     if not errors:
         return ""

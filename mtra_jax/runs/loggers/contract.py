@@ -19,7 +19,7 @@ class RunDescription(NamedTuple):
     step: int
     """Steps up to this one are in earlier parts of the run; 0 at the start."""
     id: str = ""
-    """What `Logger.start` returned for the first part; empty for a new run."""
+    """The result of `Logger.start` for the first part; empty for a new run."""
 
 
 class Logger(Protocol):

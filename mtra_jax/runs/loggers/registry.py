@@ -19,9 +19,9 @@ class Row(NamedTuple):
     """How a logger is made."""
 
     package: str
-    """What it imports, once it starts."""
+    """The module that it imports, once it starts."""
     install: str
-    """What `pip install` takes to bring the package."""
+    """The name of the package for `pip install`."""
     make: Callable[[], Logger]
 
 

@@ -46,7 +46,7 @@ class Search(NamedTuple):
         return config_values.flat(run_specs.config_of(trial, self.overrides))
 
     def selection(self, name: str) -> str:
-        """What the trials are compared by, see `training.selection.make`."""
+        """The figure by which the trials are compared, see `training.selection.make`."""
         return self.base(name)["selection"]
 
 
@@ -129,7 +129,7 @@ def _check_fixed(space: Space, name: str, overrides: Overrides) -> None:
 
 
 def settings(search: Search) -> dict[str, Any]:
-    """What all commands with one work directory must have in common."""
+    """The settings that all commands with one work directory must have in common."""
     own = {k: v for k, v in search.overrides if k not in layout.FREE_KEYS}
     return {
         "preset": search.preset,

@@ -121,7 +121,7 @@ class Study(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What the tables of the study are of."""
+        """The title of the study's tables."""
         seeds = ", ".join(map(str, self.seeds))
         word = "seeds" if len(self.seeds) > 1 else "seed"
         return f"{self.name}, {self.preset}, scale {self.scale}, {word} {seeds}"

@@ -152,7 +152,7 @@ def _curves(
 
 
 def _numbers(lines: Mapping[str, Sequence[analyses.Values]], title: str) -> list[str]:
-    """The names of the columns of `title` in their order; [] if one is no number."""
+    """The names of the columns of `title` in their order; [] if one is not a number."""
     names = {
         name for seeds in lines.values() for own in seeds for name in own.get(title, {})
     }

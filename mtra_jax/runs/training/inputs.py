@@ -20,7 +20,7 @@ from mtra_jax.train.backbone import Backbone
 
 
 class Inputs(NamedTuple):
-    """What a run reads: its tasks, their examples and tokens, and an encoder.
+    """The inputs of a run: its tasks, their examples and tokens, and an encoder.
 
     `corpora`: the tokens of each split. `fingerprints`: hashes of the data and the encoder.
     `cut`: a line about training texts that were cut, see `text_lengths.line`.

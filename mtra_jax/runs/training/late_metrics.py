@@ -24,7 +24,7 @@ class Waiting(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What the metrics say that were read.
+    """The figures of the metrics that were read.
 
     `skipped`: the number of skipped steps. `diverged`: why training ends at the step
     `diverged_at`; empty, and 0, if it continues.

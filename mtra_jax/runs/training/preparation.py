@@ -113,7 +113,7 @@ def _model(
 def _probe(
     config: ConfigDict, model: Model, corpus: Corpus, devices: list[jax.Device]
 ) -> diagnostics.Diagnostics | None:
-    """What `diagnostics.every` measures; None where it is 0."""
+    """The diagnostics of the run; None where `diagnostics.every` is 0."""
     return diagnostics.make(
         config.diagnostics.every,
         model,

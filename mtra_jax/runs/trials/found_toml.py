@@ -58,7 +58,7 @@ class Tuning(NamedTuple):
     overrides: tuple[tuple[str, str], ...] = ()
 
     def of(self, row: str, method: str) -> Chosen | None:
-        """What the search has chosen for a row of a table; None if it was not tuned."""
+        """The choice of the search for a row of a table; None if it was not tuned."""
         for chosen in self.rows.values():
             # A row may end with a level, as in "ew tuned data 20 %".
             if chosen.row and f"{row} ".startswith(f"{chosen.row} "):

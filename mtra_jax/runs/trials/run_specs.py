@@ -69,7 +69,7 @@ def grid(
     `baselines`: by method, the baseline of its row if it is not the sweep's.
 
     Raises:
-      InputError: `overrides` are no pairs, or `seeds` no whole numbers.
+      InputError: `overrides` are not pairs, or `seeds` no whole numbers.
     """
     own, numbers, shared = baselines or {}, _numbers(seeds), _pairs(overrides)
     return tuple(
@@ -90,7 +90,7 @@ def variants(
     """One method with every seed under each of `changes`: row name -> overrides.
 
     Raises:
-      InputError: overrides are no pairs, or `seeds` no whole numbers.
+      InputError: overrides are not pairs, or `seeds` not whole numbers.
     """
     numbers, shared = _numbers(seeds), _pairs(overrides)
     return tuple(

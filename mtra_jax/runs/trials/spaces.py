@@ -36,7 +36,7 @@ class Axis(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What a search varies: a method, and its axes.
+    """A method, and the axes that a search varies.
 
     `fixed`: what all its trials have in common besides, as (dotted key, text).
     """

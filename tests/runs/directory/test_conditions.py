@@ -1,4 +1,4 @@
-"""What the directory of a run says about the settings of its figures."""
+"""The record of the settings of a run's figures in its directory."""
 
 import pytest
 

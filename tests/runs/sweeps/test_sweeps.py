@@ -855,9 +855,7 @@ def test_seeds_that_would_change_more_than_the_seed_are_refused():
         run_specs.with_seeds(chosen, [0, 1])
 
 
-def test_a_listing_is_no_shorter_than_its_longest_run(
-    tmp_path, sweep_file, monkeypatch
-):
+def test_a_listing_is_as_long_as_its_longest_run(tmp_path, sweep_file, monkeypatch):
     times = {"ew": 60, "mtra": 600}
     rates = estimates.Rates({}, 1.0, "from a step")
     monkeypatch.setattr(estimates, "from_step", lambda config: rates)
@@ -1124,7 +1122,7 @@ def test_runs_of_a_version_with_other_keys_stand_in_a_table(finished, capsys):
     assert "other conditions" not in shown.out
 
 
-def test_the_directory_of_a_sweep_is_no_row_of_a_table(finished):
+def test_the_directory_of_a_sweep_is_not_a_row_of_a_table(finished):
     message = answer(script("table"), [f"a={finished}"])
     assert_mentions(message, finished, "sweep", "seed0", f"mtra-jax report {finished}")
 

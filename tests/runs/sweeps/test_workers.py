@@ -98,7 +98,7 @@ def make_works(tmp_path, number):
 
 
 def trained_by(script, tmp_path, monkeypatch):
-    """What `run_all` yields if each worker is a shell script, and what it says."""
+    """The endings and lines of `run_all` if each worker is a shell script."""
     monkeypatch.setattr(workers, "_START", ["sh", "-c", script])
     lines = []
     works = make_works(tmp_path, 2)

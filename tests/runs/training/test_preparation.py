@@ -1,4 +1,4 @@
-"""What a configuration decides before the first step."""
+"""Choices of a configuration before the first step."""
 
 import jax
 import numpy as np
