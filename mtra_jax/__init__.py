@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtra_jax.api.exporting import export
     from mtra_jax.api.loading import load
     from mtra_jax.api.model import Model, Prediction
+    from mtra_jax.api.own_methods import add_method
     from mtra_jax.api.training import train
     from mtra_jax.errors import InputError, RunError
     from mtra_jax.tasks import Task
@@ -30,6 +31,7 @@ __all__ = [
     "Prediction",
     "RunError",
     "Task",
+    "add_method",
     "balancing",
     "export",
     "load",
@@ -44,6 +46,7 @@ _PLACES = {
     "Prediction": "api.model",
     "RunError": "errors",
     "Task": "tasks",
+    "add_method": "api.own_methods",
     "export": "api.exporting",
     "load": "api.loading",
     "train": "api.training",

@@ -15,7 +15,7 @@ from mtra_jax.tasks import BENCHMARKS, OWN
 
 CHOICES = {
     "benchmark": (*BENCHMARKS, OWN),
-    "sampling": ("per_task", "joint", "temperature"),
+    "sampling": registry.SAMPLINGS,
     "optimiser": (
         "adamax",
         "adam",

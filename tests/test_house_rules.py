@@ -59,7 +59,7 @@ ROOMS = {
     "exports": "runs train data models methods config config_values files reports tasks "
     "types version errors",
     "api": "runs exports train data config config_files config_values preset_files files "
-    "metrics reports paths tasks errors",
+    "methods balancing metrics reports paths tasks errors",
     "cli": "config config_help failures paths streams errors",
     "commands": "cli api config config_files config_help config_values preset_files version runs train "
     "prompting "

@@ -72,7 +72,10 @@ def _check_learned(balancer: Balancer, learned: str, count: int) -> None:
     if bool(jax.tree.leaves(numbers)) != bool(learned):
         rule = "be empty for a balancer that learns nothing"
         if not learned:
-            rule = "name what the balancer learns, unless `balanced.learning` moves it"
+            rule = (
+                "name what the balancer learns, unless Adam moves it: `balanced.learning`, or "
+                "`rate` of `add_method`"
+            )
         raise ValueError(f"`learned` must {rule}; found {learned!r}.")
 
 

@@ -26,12 +26,16 @@ from mtra_jax.methods.contract import Factory, Method
 from mtra_jax.methods.model import Model, Space
 from mtra_jax.models import encoder, heads
 
+SAMPLINGS = ("per_task", "joint", "temperature")
+"""The values of `config.sampling`."""
+
 
 class Entry(NamedTuple):
     """The factory of a method, and how its runs are set up.
 
     `sampling` is the default of `config.sampling`. With `is_separate` each task is trained
     in a separate run. `in_papers`: the papers of MTRA and InfoMTL compare with it.
+    `is_added`: by `mtra_jax.add_method`, not of this package.
     """
 
     make: Factory
@@ -39,6 +43,7 @@ class Entry(NamedTuple):
     sampling: str = "per_task"
     is_separate: bool = False
     in_papers: bool = True
+    is_added: bool = False
 
     @property
     def doc(self) -> str:

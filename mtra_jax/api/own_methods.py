@@ -1,0 +1,64 @@
+"""A balancer of your own -> a method of this process, which runs and sweeps train."""
+
+from collections.abc import Callable
+
+from mtra_jax.balancing import Balancer
+from mtra_jax.errors import InputError, did_you_mean, shown
+from mtra_jax.methods import balanced, registry
+
+
+def add_method(
+    name: str,
+    make_balancer: Callable[..., Balancer],
+    *,
+    title: str = "",
+    sampling: str = "joint",
+    rate: float | None = None,
+    decay: float = 0.0,
+) -> None:
+    """Adds a method: hard parameter sharing with the balancer of `make_balancer`.
+
+    Only this process has it. A script that continues, loads or evaluates its runs adds it
+    again, and so does a configuration or sweep file; `mtra-jax predict`, other commands on
+    finished runs, and the workers of `--jobs` cannot. A second call with its name replaces
+    it.
+
+    `name`: an identifier, the value of `method.name`.
+    `make_balancer`: returns the balancer, as `balancing.cagrad` does. Its arguments with a
+      number or a text as default are the options `method.OPTION`; it has no others.
+    `title`: the name in model cards; by default `name`.
+    `sampling`: the default of the key: "joint", every batch has examples of all tasks;
+      "per_task", each batch is of one task; or "temperature".
+    `rate`, `decay`: of Adam, which moves the numbers that the balancer learns; both become
+      options too. None for a balancer that learns nothing.
+
+    Raises:
+      InputError: the name is not an identifier, or that of a method of this package;
+        `sampling` is unknown.
+      TypeError, ValueError: from `make_balancer`, or its result does not fit.
+
+    >>> from mtra_jax import balancing
+    >>> add_method("halves", lambda factor=0.5: balancing.ew(weights=[factor, factor]))
+    >>> registry.options("halves")
+    {'factor': 0.5}
+    >>> del registry.METHODS["halves"]
+    """
+    before = registry.METHODS.get(name)
+    if not name.isidentifier() or (before and not before.is_added):
+        rule = "an identifier that is not the name of a method of this package"
+        raise InputError(f"name is {shown(name)}; expected {rule}")
+    if sampling not in registry.SAMPLINGS:
+        hint = did_you_mean(sampling, registry.SAMPLINGS)
+        raise InputError(f"sampling is {shown(sampling)}; {hint}")
+    rates = None if rate is None else balanced.Rates(rate, decay)
+    make = balanced.factory(make_balancer, rates)
+    registry.METHODS[name] = registry.Entry(
+        make, title or name, sampling, in_papers=False, is_added=True
+    )
+    try:
+        registry.example(name)
+    except Exception:
+        del registry.METHODS[name]
+        if before:
+            registry.METHODS[name] = before
+        raise

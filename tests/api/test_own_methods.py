@@ -1,0 +1,119 @@
+"""Balancers of one's own, trained by `mtra_jax.train` under a name."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+import trained_models
+
+import mtra_jax
+from mtra_jax import balancing, errors
+from mtra_jax.methods import registry
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    before = dict(registry.METHODS)
+    yield
+    registry.METHODS.clear()
+    registry.METHODS.update(before)
+
+
+def of_squares(power: float = 2.0) -> balancing.Balancer:
+    """L = Σ_t ℓ_t^power / power."""
+
+    def combine(inputs, state):
+        losses = jnp.where(inputs.present, inputs.losses, 1)
+        return balancing.Combined(jnp.sum(inputs.present * losses**power) / power)
+
+    return balancing.Balancer(lambda count: balancing.State(), combine)
+
+
+def lines_of(workdir):
+    text = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.slow
+def test_a_run_trains_continues_and_predicts_with_it(tmp_path):
+    """With power 1 it is the sum of the losses; with 2 the weights are the losses."""
+    mtra_jax.add_method("squares", of_squares)
+    own, ew = tmp_path / "own", tmp_path / "ew"
+    method = {"name": "squares", "power": 1.0}
+    model = trained_models.train(own, method=method, epochs=2)
+    trained_models.train(
+        ew, method={"name": "ew", "reduction": "sum"}, sampling="joint", epochs=2
+    )
+    assert lines_of(own) == lines_of(ew)
+    text = "never again"
+    assert mtra_jax.load(own, cache_dir="").predict([text]) == model.predict([text])
+    trained_models.train(tmp_path / "two", method="squares", epochs=1)
+    for line in lines_of(tmp_path / "two"):
+        for key in line:
+            if key.startswith("weight/"):
+                loss = line[key.replace("weight", "loss")]
+                assert line[key] == pytest.approx(loss, rel=1e-6)
+    del registry.METHODS["squares"]
+    with pytest.raises(errors.InputError, match="unknown method 'squares'"):
+        mtra_jax.load(own, cache_dir="")
+
+
+def test_options_are_the_numbers_and_texts_of_its_function():
+    mtra_jax.add_method("squares", of_squares, title="Squares", sampling="per_task")
+    assert registry.options("squares") == {"power": 2.0}
+    entry = registry.METHODS["squares"]
+    assert (entry.title, entry.sampling, entry.in_papers) == (
+        "Squares",
+        "per_task",
+        False,
+    )
+    mtra_jax.add_method("squares", lambda: of_squares(3.0))
+    assert registry.options("squares") == {}
+    assert registry.sampling("squares") == "joint"
+
+
+def test_learned_numbers_move_as_those_of_famo():
+    mtra_jax.add_method("mine", balancing.famo, rate=0.025, decay=1e-3)
+    assert registry.options("mine") == registry.options("famo")
+    present = jnp.array([True, True])
+    ends = []
+    for name in ("mine", "famo"):
+        rule = registry.example(name).rule
+        state = rule.init(2)
+        for step in range(3):
+            losses = jnp.array([1.0, 2.0 / (step + 1)])
+            inputs = balancing.Inputs(losses, present)
+            state = state._replace(memory=rule.combine(inputs, state).memory)
+        ends.append(state)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), *ends))
+    moved = (
+        ends[0].memory.learned != registry.example("mine").rule.init(2).memory.learned
+    )
+    assert moved.any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "parts"),
+    [
+        (("ew", of_squares), {}, errors.InputError, "'ew'.*not the name of a method"),
+        (("my way", of_squares), {}, errors.InputError, "'my way'; expected an ident"),
+        (("own", of_squares), {"sampling": "jiont"}, errors.InputError, "mean joint"),
+        (("own", lambda: 3), {}, TypeError, "Balancer"),
+        (("own", balancing.famo), {}, ValueError, "`rate` of `add_method`"),
+        (("own", balancing.tw), {}, TypeError, "counts"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_added(
+    arguments, options, error, parts
+):
+    before = dict(registry.METHODS)
+    with pytest.raises(error, match=parts):
+        mtra_jax.add_method(*arguments, **options)
+    assert before == registry.METHODS
+    mtra_jax.add_method("own", of_squares)
+    own = registry.METHODS["own"]
+    if arguments[0] == "own":
+        with pytest.raises(error, match=parts):
+            mtra_jax.add_method(*arguments, **options)
+    assert registry.METHODS["own"] is own
