@@ -171,7 +171,7 @@ class Model:
             splits = {name: scored[name] for name in names}
             scores |= scoring.score_examples(one, splits, split)
             now = fingerprints.of_splits({name: data.splits[name] for name in names})
-            for line in _doubts(one, now, tasks, split):
+            for line in _warnings_of(one, now, tasks, split):
                 warnings.warn(line, stacklevel=caller_level())
         return metrics.summarize(scores, data.benchmark.tasks)
 
@@ -202,7 +202,7 @@ def prediction(task: Task, outputs: np.ndarray) -> Prediction:
     return Prediction(**{**parts, "labels": tuple(parts.get("labels", ()))})
 
 
-def _doubts(
+def _warnings_of(
     one: Saved, now: dict[str, Any], tasks: inputs.Given | None, split: str
 ) -> Iterator[str]:
     """Yields lines on how the scored data `now` differ from those of the run.

@@ -108,9 +108,3 @@ class Factory(Protocol):
     # To type checkers `*args: Any, **options: Any` stands for any further parameters:
     # each factory has different ones.
     def __call__(self, model: Model, /, *args: Any, **options: Any) -> Method: ...
-
-
-def no_params(rng: jax.Array) -> Params:
-    """The `Method.init` of methods without parameters."""
-    del rng
-    return {}

@@ -65,13 +65,13 @@ class _Step(NamedTuple):
         own = (self.params if params is None else params)["method"]
         return balance(self.method, own, inputs, self.memory, self.tasks)
 
-    def averaged(self, params: Params) -> Any:
-        """A mask of the gradients that are averaged over the devices already."""
-        return layers(params) if self.method.in_pieces else nothing(params)
+    def already_averaged(self, params: Params) -> Any:
+        """A mask of the gradients that the backward pass has averaged over the devices."""
+        return layers(params) if self.method.in_pieces else False
 
     def mean_over_devices(self, grads: Params) -> Params:
         """Averages the gradients that are not averaged yet."""
-        return objectives.mean_over(grads, self.axis_name, self.averaged(grads))
+        return objectives.mean_over(grads, self.axis_name, self.already_averaged(grads))
 
 
 def word_embeddings(params: Params) -> Any:
@@ -86,12 +86,6 @@ def layers(params: Params) -> Any:
     mask = jax.tree.map(lambda _: False, params)
     mask["encoder"]["layers"] = True
     return mask
-
-
-def nothing(params: Params) -> Any:
-    """Returns a mask without a parameter."""
-    del params
-    return False
 
 
 def first_memory(method: Method, params: Params) -> Memory:
@@ -324,7 +318,7 @@ def _aligned(epsilon: float, step: _Step, *, one_task: bool) -> Gradient:
         "select": word_embeddings,
         "logarithm": floor is not None,
         "axis_name": step.axis_name,
-        "averaged": step.averaged,
+        "averaged": step.already_averaged,
     }
     if floor is not None:
         options["floor"] = floor

@@ -232,7 +232,9 @@ def info_nce(
     if axis_name is not None:
         keys = jax.lax.all_gather(keys, axis_name, tiled=True)
         valid = jax.lax.all_gather(where, axis_name, tiled=True)
-    similarities = queries @ keys.T / temperature
+    # By default a GPU rounds the inputs of products to 11 bits, which 1/temperature enlarges.
+    products = jnp.matmul(queries, keys.T, precision=jax.lax.Precision.HIGHEST)
+    similarities = products / temperature
     lowest = jnp.finfo(similarities.dtype).min
     # Finite, so that a batch without a valid key gives no NaN.
     similarities = jnp.where(valid[None, :], similarities, lowest)

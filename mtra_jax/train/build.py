@@ -123,13 +123,13 @@ def make_model(
     space = Space(
         benchmark.task_names,
         benchmark.slot_tasks(),
-        kinds == "classification",
-        sizes or (1,) * len(benchmark.tasks),
-        steps_per_epoch,
-        kinds == "multi_label" if "multi_label" in kinds else None,
-        targets.slot_weights(benchmark),
-        targets.smoothings(benchmark),
-        label_entropies,
+        is_classification=kinds == "classification",
+        num_examples=sizes or (1,) * len(benchmark.tasks),
+        steps_per_epoch=steps_per_epoch,
+        is_multi_label=kinds == "multi_label" if "multi_label" in kinds else None,
+        class_weights=targets.slot_weights(benchmark),
+        label_smoothing=targets.smoothings(benchmark),
+        label_entropies=label_entropies,
     )
     outputs = tuple((task.name, task.num_outputs) for task in benchmark.tasks)
     return Model(

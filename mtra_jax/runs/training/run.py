@@ -165,7 +165,7 @@ def _fit_and_score(
             state = replicate(run.state, prepared.devices, prepared.mapping)
             run = run._replace(state=state)
             watch = watch_of(prepared, progress)
-            for line in (*damages, *_doubts(config)):
+            for line in (*damages, *_warnings(config)):
                 watch.say(line)
             log = _open_log(config, directory, progress.step, watch)
             logging.callback(log.close)
@@ -176,7 +176,7 @@ def _fit_and_score(
     return Outcome(benchmark, scored)
 
 
-def _doubts(config: ConfigDict) -> list[str]:
+def _warnings(config: ConfigDict) -> list[str]:
     """A line if a new encoder has a rate that is meant for a pretrained one."""
     rate = config.learning_rate
     if config.backbone.path or config.warm_start or rate > RATE_OF_PRETRAINED:
