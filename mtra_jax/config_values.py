@@ -159,6 +159,11 @@ def set_text(config: ConfigDict, key: str, text: str) -> None:
         place = (
             f", an option of {others}, not of {config.method.name}" if others else ""
         )
+        if group := [name for name in keys if name.startswith(f"{key}.")]:
+            raise InputError(
+                f"--config.{key} is {shown(text)}; expected one of its keys: "
+                f"{', '.join(group)}"
+            )
         raise InputError(
             f"unknown key --config.{key}{place}; {did_you_mean(key, keys)}"
         )

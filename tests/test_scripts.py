@@ -16,7 +16,7 @@ from tiers import NIGHTLY_ONLY, nightly_only
 from mtra_jax import config as configs
 from mtra_jax import metrics
 from mtra_jax.data import benchmarks
-from mtra_jax.reports.progress.end_of_run import title
+from mtra_jax.methods import registry
 from mtra_jax.runs.directory import layout
 from mtra_jax.tasks import SYNTHETIC
 
@@ -402,7 +402,11 @@ def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     for split in ("validation", "test", "majority"):
         scores = [part[split]["avg"] for part in parts]
         np.testing.assert_allclose(actual[split]["avg"], np.mean(scores), rtol=1e-12)
-    (row,) = (x for x in done.stdout.splitlines() if x.startswith(title(method)))
+    (row,) = (
+        x
+        for x in done.stdout.splitlines()
+        if x.startswith(registry.METHODS[method].title)
+    )
     assert row.endswith(f" {actual['test']['avg']:.2f}")
     for part in ("encoder", "heads", "method"):
         sizes = [run["parameters"][part] for run in parts]

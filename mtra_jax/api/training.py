@@ -15,6 +15,7 @@ from mtra_jax.api.loading import load
 from mtra_jax.api.model import Model
 from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError, Interrupted, shown
+from mtra_jax.methods import registry
 from mtra_jax.reports.progress import bars, end_of_run
 from mtra_jax.runs.directory import continuation
 from mtra_jax.runs.processes import signals
@@ -154,7 +155,7 @@ def _show_end(outcome: training.Outcome, config: ConfigDict, *, quiet: bool) -> 
     if quiet:
         write, lines = bars.write_log_line, end_of_run.problems(results, tasks)
     else:
-        name = config.method.name
+        name = registry.title(config.method.name, config.method)
         write = bars.write_line
         lines = [end_of_run.report(results, tasks, name, has_bound=has_bound)]
     # A stream that is closed, full or absent must not keep the model from the caller.

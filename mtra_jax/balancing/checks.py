@@ -238,6 +238,16 @@ def state(balancer: Balancer, value: State, count: int, like: Tree) -> None:
         )
 
 
+def memory(value: Tree, before: Tree) -> None:
+    """Raises ValueError if the memory that `combine` returned has other shapes."""
+    expected, actual = _shapes(before), _shapes(value)
+    if actual != expected:
+        raise ValueError(
+            "`combine` must return a memory like that of the state, with "
+            f"{_listed(expected)}; found {_listed(actual)}."
+        )
+
+
 def like(name: str, tree: Tree, params: Tree) -> Tree:
     """Returns `tree`, which the function `name` returned, if it is like `params`.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mtra_jax.balancing import checks
 from mtra_jax.balancing.contract import (
     Balancer,
     Combined,
@@ -74,13 +75,15 @@ def combined(balancer: Balancer, inputs: Inputs, state: State) -> Combined:
 
     Raises:
       TypeError: it is not a `Combined`.
-      ValueError: its objective is not a scalar, or its weights are not [T].
+      ValueError: its objective is not a scalar, its weights are not [T], or its memory has
+        other shapes than that of `state`.
     """
     with jax.default_matmul_precision("highest"):
         result = jax.jit(balancer.combine)(inputs, state)
     if not isinstance(result, Combined):
         kind = type(result).__name__
         raise TypeError(f"`combine` must return a Combined; found {kind}.")
+    checks.memory(result.memory, state.memory)
     shape = jnp.shape(result.value) if balancer.reads is not Reads.GRADIENTS else None
     if balancer.reads is Reads.LOSSES and shape != ():
         raise ValueError(

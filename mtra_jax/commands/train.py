@@ -188,21 +188,23 @@ def show_devices(*, is_quiet: bool) -> None:
 def print_end(outcome: Any, config: Any, workdir: Path, *, is_quiet: bool) -> None:
     """Prints the test figures, beside those of stored EW runs with the same settings."""
     from mtra_jax.config import to_dict
+    from mtra_jax.methods import registry
     from mtra_jax.reports.comparisons import stored
     from mtra_jax.reports.progress import end_of_run
 
     results, tasks = outcome.results, outcome.benchmark.tasks
     method = config.method.name
+    name = registry.title(method, config.method)
     others = []
     if method != "ew":
         others = stored.find(stored.read(), "ew", to_dict(config))
     if is_quiet:
-        print(end_of_run.table(results, tasks, method, others))
+        print(end_of_run.table(results, tasks, name, others))
         for line in end_of_run.problems(results, tasks):
             print(f"warning: {line}", file=sys.stderr)
         return
     has_bound = config.method.get("task_alignment", False)
-    report = end_of_run.report(results, tasks, method, others, has_bound=has_bound)
+    report = end_of_run.report(results, tasks, name, others, has_bound=has_bound)
     print(f"\n{report}")
     print(f"next: {prediction_command(workdir, outcome.benchmark.name)}")
     print(f"{end_of_run.seconds(results)}; files in {workdir}")

@@ -81,7 +81,8 @@ def _hub_datasets(benchmark: Benchmark) -> list[str]:
 
 
 def _summary(facts: Facts) -> str:
-    method = registry.METHODS[facts.about["method"]["name"]].title
+    options = facts.about["method"]
+    method = registry.title(options["name"], options)
     backbone = facts.about["backbone"]
     start = f"`{backbone}`" if backbone else "a new encoder"
     tasks = facts.benchmark.tasks

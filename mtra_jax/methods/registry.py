@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,6 +174,16 @@ def sampling(name: str) -> str:
       InputError: an unknown method.
     """
     return _entry(name).sampling
+
+
+def title(name: str, chosen: Mapping[str, Any]) -> str:
+    """The name of a method in tables, with its `chosen` options.
+
+    >>> title("ew", {"reduction": "sum"}), title("cagrad", {"c": 0.5})
+    ('EW sum', 'CAGrad')
+    """
+    is_sum = name == "ew" and chosen.get("reduction") == "sum"
+    return "EW sum" if is_sum else _entry(name).title
 
 
 def _entry(name: str) -> Entry:

@@ -63,6 +63,10 @@ def resolve(path: str) -> Path:
     # Not `Path.expanduser` and `Path.is_dir`: unknown users and long names make them raise.
     local = os.path.expanduser(path)
     if os.path.isdir(local):
+        config = os.path.join(path, "config.json")
+        if not os.path.exists(os.path.join(local, "config.json")):
+            rule = f"expected {path} to be the directory of a BERT or RoBERTa model"
+            raise InputError(f"{config}: no such file; {rule}")
         return Path(local)
     if os.path.exists(local):
         raise InputError(f"{path}: expected a directory with config.json; found a file")

@@ -700,13 +700,16 @@ def test_a_damaged_header_is_read_or_refused_but_nothing_else(tmp_path):
 # Places.
 
 
-def test_a_directory_is_taken_as_it_is(tmp_path, monkeypatch):
-    assert resolve(str(tmp_path)) == tmp_path
+def test_a_directory_with_a_configuration_is_taken_as_it_is(tmp_path, monkeypatch):
     (tmp_path / "organisation" / "name").mkdir(parents=True)
+    (tmp_path / "organisation" / "name" / "config.json").touch()
     monkeypatch.chdir(tmp_path)
     assert resolve("organisation/name").is_dir()
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert resolve("~/organisation") == tmp_path / "organisation"
+    assert resolve("~/organisation/name") == tmp_path / "organisation" / "name"
+    with pytest.raises(InputError) as error:
+        resolve("organisation")
+    assert_mentions(error.value, "organisation/config.json: no such file", "RoBERTa")
 
 
 def test_a_hub_name_is_fetched_without_code_and_pickles(tmp_path, monkeypatch):

@@ -307,7 +307,7 @@ def test_a_stored_run_is_found_under_the_same_settings_only(runs):
 
 def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
     ew, ew_sum, mtra = runs
-    table = end_of_run.table(mtra.results, mtra.tasks, "mtra", [ew, ew_sum])
+    table = end_of_run.table(mtra.results, mtra.tasks, "MTRA", [ew, ew_sum])
     head, *lines = table.splitlines()
     best, last = mtra.results["best_epoch"], mtra.results["epochs"]
     average = mtra.results["validation"]["avg"]
@@ -354,7 +354,7 @@ def test_the_legend_and_the_head_explain_errors_and_several_labels():
     figures = {"t": {}, "s": {}, "p": {}, "avg": 50.0}
     results = dict.fromkeys(("validation", "test", "majority"), figures)
     results |= {"best_epoch": 2, "epochs": 3, "selection": "p/mae"}
-    assert end_of_run.table(results, tasks, "ew").startswith(
+    assert end_of_run.table(results, tasks, "EW").startswith(
         "Test figures in percent, RMSE(b), MAE in the task's unit. Best epoch by p/mae: 2 "
         "of 3, validation Avg. 50.00.\n"
     )

@@ -180,9 +180,15 @@ def _ids(example: Labelled, names: Iterable[Any], ids: Mapping[str, int]) -> lis
         if name not in ids:
             raise InputError(
                 f"{example.place}: label {shown(name)} is not one of the "
-                f"{len(ids)} labels; {_nearest(name, ids)}"
+                f"{len(ids)} labels {_listed(ids)}; {_nearest(name, ids)}"
             )
     return [ids[name] for name in names]
+
+
+def _listed(ids: Mapping[str, int]) -> str:
+    """The first labels, as many as fit on a line."""
+    text = ", ".join(ids)
+    return f"({text})" if len(text) <= 100 else f"({text[:100]} …)"
 
 
 def _nearest(name: str, ids: Mapping[str, int]) -> str:

@@ -103,7 +103,7 @@ def text_block(runs: Sequence[StoredRun]) -> str:
     """
     *others, own = runs
     return (
-        f"```\n{end_of_run.table(own.results, own.tasks, own.method, others)}\n```\n\n"
+        f"```\n{end_of_run.table(own.results, own.tasks, own.name, others)}\n```\n\n"
         f"{_origins(runs)}"
     )
 
@@ -111,7 +111,7 @@ def text_block(runs: Sequence[StoredRun]) -> str:
 def markdown_block(runs: Sequence[StoredRun]) -> str:
     """The table of results/README.md, in Markdown."""
     *others, own = runs
-    rows = end_of_run.figure_rows(own.results, own.method, others)
+    rows = end_of_run.figure_rows(own.results, own.name, others)
     return f"{_origins(runs)}\n\n{tables.markdown_table(rows, own.tasks)}"
 
 

@@ -13,6 +13,8 @@ Results = Mapping[str, Any]
 """As in `results.json`."""
 
 
+EW = "EW"
+"""The title of the method `ew`, and the beginning of its variants'."""
 BOUND = (
     "bound I: estimate of the information that z has of the labels, in nats; ceiling H(Y): "
     "their entropy, the most it can be"
@@ -40,32 +42,23 @@ class Compared(Protocol):
         """As in `results.json`."""
 
 
-def title(method: str) -> str:
-    """The name of a method in tables.
-
-    >>> title("mt_vib")
-    'MT-VIB'
-    """
-    return method.upper().replace("_", "-")
-
-
 def figure_rows(
-    results: Results, method: str, others: Sequence[Compared] = ()
+    results: Results, name: str, others: Sequence[Compared] = ()
 ) -> dict[str, Mapping[str, Any]]:
-    """Test figures by row name: the majority, the `others`, then the run itself."""
+    """Test figures by row name: the majority, the `others`, then `name`, the run itself."""
     rows = {"majority": results["majority"]}
     rows |= {f"{run.name} (stored)": run.results["test"] for run in others}
-    return {**rows, title(method): results["test"]}
+    return {**rows, name: results["test"]}
 
 
 def table(
     results: Results,
     tasks: Sequence[Task],
-    method: str,
+    name: str,
     others: Sequence[Compared] = (),
 ) -> str:
-    """The test figures of a run, the majority and `others`, below a head line."""
-    text = tables.score_table(figure_rows(results, method, others), tasks)
+    """The test figures of the majority, `others` and the run `name`, below a head line."""
+    text = tables.score_table(figure_rows(results, name, others), tasks)
     average = results["validation"]["avg"]
     validation = tables.MISSING if _is_missing(average) else f"{average:.2f}"
     selection = results.get("selection", "loss")  # absent in runs of older versions
@@ -80,14 +73,14 @@ def table(
 def report(
     results: Results,
     tasks: Sequence[Task],
-    method: str,
+    name: str,
     others: Sequence[Compared] = (),
     *,
     has_bound: bool = False,
 ) -> str:
     """The table, followed by lines on missing figures, names and stored runs."""
-    lines = [table(results, tasks, method, others), *problems(results, tasks)]
-    has_ew = bool(others) or method == "ew"
+    lines = [table(results, tasks, name, others), *problems(results, tasks)]
+    has_ew = bool(others) or name.startswith(EW)
     if is_early(results):
         lines.append("the last epoch is the best: more --config.epochs may help")
     lines.append(legend(tasks, has_ew=has_ew, has_bound=has_bound))

@@ -62,7 +62,10 @@ class Plan(NamedTuple):
         listed = "; ".join(
             f"{', '.join(x)} against {row}" for row, x in lacking.items()
         )
-        return listed and f"no Δp of {listed}, which is not among the rows of --only"
+        return listed and (
+            f"no Δp of {listed}, which is not among the rows of --only; add it there, or "
+            "compare with another row: mtra-jax report --baseline ROW"
+        )
 
 
 def make_plan(

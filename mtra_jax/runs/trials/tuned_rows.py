@@ -12,7 +12,7 @@ from mtra_jax.runs.trials.found_toml import HEAD, OWN_KEYS, Tuning
 from mtra_jax.runs.trials.run_specs import Overrides, Sweep, Trial
 from mtra_jax.tasks import BENCHMARKS, OWN
 
-DATA, ENCODER = "data.tasks", "backbone.path"
+DATA, ENCODER, SELECTION = "data.tasks", "backbone.path", "selection"
 SHOWN = {DATA, ENCODER}
 """Tasks and encoder may move, but others are more often the reason for another path."""
 
@@ -86,8 +86,8 @@ def check_overrides(
         for key, _ in overrides:
             if key in dict(chosen.values):
                 raise InputError(
-                    f"--config.{key}: {tuning.path} sets it for {name}; expected another "
-                    "key, or no --found"
+                    f"--config.{key}: {tuning.path} sets it for {name}; expected the "
+                    "command without this flag, or without --found"
                 )
 
 
@@ -136,7 +136,10 @@ def difference(
         ", ".join(f"{key}={' or '.join(dict.fromkeys(side[key]))}" for key in differing)
         for side in (there, here)
     )
-    return f"{tuning.path}: found with {'; these runs have '.join(sides)}"
+    text = f"{tuning.path}: found with {'; these runs have '.join(sides)}"
+    if SELECTION in differing:
+        text += f"; --config.{SELECTION}={there[SELECTION][0]} chooses epochs as there"
+    return text
 
 
 def _values(trial: Trial, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
