@@ -217,7 +217,10 @@ def new_directory(path: Path) -> Iterator[Path]:
     """
     unique = uuid.uuid4().hex
     temporary = path.with_name(f".{path.name}.{unique}")
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
     try:
         yield temporary
         if path.exists():

@@ -1102,7 +1102,7 @@ ROWS = {
     "encoder without a configuration": Row(
         bert_without("config.json"),
         PRETRAINED,
-        ("{tmp}/bert/config.json", "file", "directory", "JSON"),
+        ("{tmp}/bert/config.json", "no such file", "directory", "BERT"),
     ),
     "another kind of encoder": Row(
         bert_config(model_type="gpt2"),

@@ -296,7 +296,10 @@ def test_the_same_method_keeps_the_values_of_the_preset():
             "unknown key --config.method.epsilom; did you mean method.epsilon",
         ),
         ([("lr", "1")], "unknown key --config.lr; did you mean learning_rate?"),
-        ([("data", "x")], "unknown key --config.data; did you mean data.dir?"),
+        (
+            [("data", "x")],
+            "--config.data is 'x'; expected one of its keys: data.dir, data.tasks, ",
+        ),
         ([("method.name", "mtr")], "unknown method 'mtr'; did you mean mtra?"),
         (
             [("method.name", "xyz")],

@@ -25,6 +25,8 @@ def load(directory: str | Path, *, cache_dir: str | None = None) -> Model:
     """
     if not isinstance(directory, str | Path):
         raise InputError(f"directory is {shown(directory)}; expected a path")
+    if not isinstance(cache_dir, str | None):
+        raise InputError(f"cache_dir is {shown(cache_dir)}; expected a text, or None")
     path = Path(os.path.expanduser(directory))
     if not os.path.isdir(path):
         raise InputError(f"{shown(str(directory))}: no such directory")

@@ -80,7 +80,10 @@ def train(
       RunError: training failed.
       Interrupted: the user has interrupted the call; a `KeyboardInterrupt`.
     """
-    if not isinstance(workdir, str | Path) or not str(workdir):
+    is_path = (
+        isinstance(workdir, str | Path) and str(workdir) and "\0" not in str(workdir)
+    )
+    if not is_path:
         raise InputError(
             f"workdir is {shown(workdir)}; expected the path of a directory"
         )

@@ -69,10 +69,10 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
 
     The excess risk of a task is estimated by Σ g² / √(Σ over steps g²), and divided by its
     value in the task's first step. The weights start at 1/T and are multiplied by exp(rate
-    times the excess), then divided by their sum: those of the first step are 1/T. They
-    weigh the losses, also where a single task owns parameters. The memory holds the sums of
-    squares, T times the size of the parameters: `init(T, params)`, or `init(T, z)` with
-    `represent`.
+    times the excess), then divided by their sum: in a first step with all tasks they are
+    still 1/T. They weigh the losses, also where a single task owns parameters. The memory
+    holds the sums of squares, T times the size of the parameters: `init(T, params)`, or
+    `init(T, z)` with `represent`.
 
     Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", Eq. 6-9.
 

@@ -85,6 +85,9 @@ def write_model(
 def _check_target(to: Path, *, force: bool) -> None:
     """Raises InputError if `to` may not be made, or replaced."""
     if not to.exists() and not to.is_symlink():
+        above = next(path for path in to.absolute().parents if path.exists())
+        if not above.is_dir():
+            raise InputError(f"{above}: not a directory; expected one for {to.name}")
         return
     if to.is_dir() and not to.is_symlink():
         if not any(to.iterdir()):

@@ -101,9 +101,11 @@ def aligned_value_and_grad(
         value, weight, is_floored = _weighed(
             loss + moved_loss, jnp.array(True), floor, logarithm
         )
-        # Scaled before the cast: the weight is at least float32, like the loss.
+        # In the type of the weight, at least float32: sums of float16 overflow.
         grads = jax.tree.map(
-            lambda a, b: ((a + b) * weight).astype(a.dtype), grads, moved_grads
+            lambda a, b: ((_like(weight, a) + b) * weight).astype(a.dtype),
+            grads,
+            moved_grads,
         )
         aligned = Aligned(
             loss,
@@ -141,7 +143,9 @@ def aligned_tasks_value_and_grad(
     single task.
 
     Raises:
-      ValueError: as `aligned_value_and_grad`, where the losses must be [T].
+      TypeError: `present` is not boolean.
+      ValueError: as `aligned_value_and_grad`, where the losses must be [T], and `present`,
+        too.
 
     Source: MTRA, Eq. 7 and 9, Algorithm 1.
 
@@ -158,6 +162,7 @@ def aligned_tasks_value_and_grad(
         params: Params, present: jax.Array, *args: Any, **kwargs: Any
     ) -> tuple[tuple, Params]:
         losses, pull, aux = _losses_and_pull(losses_fn, params, (args, kwargs))
+        present = masked.as_mask(present, len(losses), "present")
         (ascent,) = pull(present.astype(losses.dtype))
         moved, gradient_norm, delta_norm = _perturb(
             params, ascent, select, epsilon, axis_name
@@ -211,6 +216,11 @@ def _objective(
     if logarithm:
         return balance.log_sum(totals, floor, present)
     return jnp.sum(jnp.where(present, totals, 0))
+
+
+def _like(weight: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient in the wider one of both types."""
+    return gradient.astype(jnp.promote_types(gradient.dtype, weight.dtype))
 
 
 def _weighed(

@@ -296,7 +296,9 @@ def gaussian_kl_terms(
     if not isinstance(prior_log_variance, int | float):
         prior_log_variance = masked.as_floats("prior_log_variance", prior_log_variance)
     log_ratio = log_variance - prior_log_variance
-    squares = (mean - prior_mean) ** 2 * jnp.exp(-jnp.asarray(prior_log_variance))
+    # In deviations of the prior before the square: its variance alone may underflow.
+    deviations = (mean - prior_mean) * jnp.exp(-jnp.asarray(prior_log_variance) / 2)
+    squares = deviations**2
     # expm1 is exact for small differences, which exp(s) - 1 would round away.
     return 0.5 * (jnp.expm1(log_ratio) - log_ratio + squares)
 

@@ -20,13 +20,15 @@ def as_floats(name: str, array: jax.Array) -> jax.Array:
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
-def scale_of(x: jax.Array, **axes: Any) -> jax.Array:
+def scale_of(x: jax.Array, axis_name: str | None = None, **axes: Any) -> jax.Array:
     """Returns max |x|: the squares of `x` over it neither overflow nor all underflow.
 
     1 where the largest is 0 or not finite, or `x` is empty. A constant for differentiation.
-    `axes`: `axis` and `keepdims` of `jnp.max`.
+    With `axis_name` the largest of all devices. `axes`: `axis` and `keepdims` of `jnp.max`.
     """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0, **axes))
+    if axis_name is not None:
+        largest = jax.lax.pmax(largest, axis_name)
     return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
 
 
@@ -48,7 +50,7 @@ def check_ndim(name: str, array: jax.Array, ndim: int) -> None:
         )
 
 
-def as_mask(where: jax.Array | None, batch: int) -> jax.Array:
+def as_mask(where: jax.Array | None, batch: int, name: str = "where") -> jax.Array:
     """Returns the mask of valid rows, bool [B]; None marks all rows as valid.
 
     Raises:
@@ -59,9 +61,9 @@ def as_mask(where: jax.Array | None, batch: int) -> jax.Array:
         return jnp.ones((batch,), bool)
     where = jnp.asarray(where)
     if where.dtype != jnp.bool_:
-        raise TypeError(f"`where` must be boolean; found {where.dtype}.")
+        raise TypeError(f"`{name}` must be boolean; found {where.dtype}.")
     if where.shape != (batch,):
-        raise ValueError(f"`where` must have shape ({batch},); found {where.shape}.")
+        raise ValueError(f"`{name}` must have shape ({batch},); found {where.shape}.")
     return where
 
 
@@ -156,4 +158,6 @@ def log_mean_exp(
         total, count = jax.lax.psum((total, count), axis_name)
     has_any = count > 0
     mean = jnp.where(has_any, total, 1) / jnp.maximum(count, 1)
-    return jnp.where(has_any, jnp.log(mean) + largest, 0)
+    is_zero = mean == 0  # all values are −inf; the gradient is 0 there, not NaN
+    logarithm = jnp.log(jnp.where(is_zero, 1, mean))
+    return jnp.where(has_any, jnp.where(is_zero, -jnp.inf, logarithm) + largest, 0)

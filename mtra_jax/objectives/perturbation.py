@@ -21,7 +21,10 @@ def global_norm(tree: Any) -> jax.Array:
     if not leaves:
         return jnp.zeros(())
     scale = masked.scale_of(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in leaves]))
-    return scale * jnp.sqrt(sum(jnp.sum((x / scale) ** 2) for x in leaves))
+    square = jnp.asarray(sum(jnp.sum((x / scale) ** 2) for x in leaves))
+    # The root has no derivative at 0: there that of the norm is 0, not NaN.
+    is_zero = square == 0
+    return scale * jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, square)))
 
 
 def fgm_perturbation(gradient: Any, epsilon: float | jax.Array) -> Any:

@@ -37,9 +37,7 @@ def pull_share(
     masked.check_same_shape("task_gradient", task, "bound_gradient", bound)
     where = masked.as_mask(where, task.shape[0])
     both = jnp.where(where[:, None], jnp.stack([task, bound]), 0)
-    scale = masked.scale_of(both)
-    if axis_name is not None:
-        scale = jax.lax.pmax(scale, axis_name)
+    scale = masked.scale_of(both, axis_name)
     # XLA would square constants before it divides.
     squares = jnp.sum(jax.lax.optimization_barrier(both / scale) ** 2, axis=(1, 2))
     if axis_name is not None:

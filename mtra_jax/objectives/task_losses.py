@@ -1,5 +1,7 @@
 """Outputs and targets of a task -> its loss (Hu et al. 2026, MTRA, section 3.1)."""
 
+import numbers
+
 import jax
 import jax.numpy as jnp
 
@@ -68,6 +70,7 @@ def cross_entropy_terms(
     logits, targets = _classes(logits, targets)
     if columns is not None:
         columns = _as_columns(columns, logits)
+        targets = jnp.where(columns, targets, 0)
     if smoothing is not None:
         targets = _smooth(targets, columns, smoothing)
     if weights is not None:
@@ -76,7 +79,6 @@ def cross_entropy_terms(
     if columns is not None:
         # No share of the softmax; finite, for rows without any class.
         logits = jnp.where(columns, logits, jnp.finfo(logits.dtype).min)
-        has_probability &= columns
     # A class without probability adds 0, even if its logit is −inf.
     log_probabilities = jnp.where(has_probability, jax.nn.log_softmax(logits), 0)
     return -jnp.sum(targets * log_probabilities, axis=-1)
@@ -184,6 +186,8 @@ def squared_error_terms(
     outputs, targets = _pair("outputs", outputs, "targets", targets)
     if columns is not None:
         columns = _as_columns(columns, outputs)
+        # Masked before as well as after: NaN of other tasks would reach the gradient.
+        outputs, targets = (jnp.where(columns, x, 0) for x in (outputs, targets))
     return _mean_of_columns((outputs - targets) ** 2, columns)
 
 
@@ -199,7 +203,7 @@ def _smooth(
     targets: jax.Array, columns: jax.Array | None, smoothing: float | jax.Array
 ) -> jax.Array:
     """Spreads a share of the targets [B, C] evenly over each row's classes."""
-    if isinstance(smoothing, int | float) and not 0 <= smoothing < 1:
+    if isinstance(smoothing, numbers.Real) and not 0 <= smoothing < 1:
         raise ValueError(f"`smoothing` must be in [0, 1); found {smoothing}.")
     smoothing = jnp.asarray(smoothing, targets.dtype)[..., None]
     is_class = jnp.ones_like(targets) if columns is None else columns

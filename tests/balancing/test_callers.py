@@ -412,6 +412,11 @@ def test_other_objects_than_balancers_are_refused_before_a_step():
             lambda inputs: balancing.Combined(jnp.ones(())),
             ValueError,
         ),
+        (
+            balancing.Reads.LOSSES,
+            lambda inputs: balancing.Combined(inputs.losses.sum(), jnp.ones(2)),
+            ValueError,
+        ),
     ],
 )
 def test_a_rule_that_returns_something_else_is_an_error_that_says_so(
@@ -427,3 +432,29 @@ def test_a_rule_that_returns_something_else_is_an_error_that_says_so(
     step = jax.jit(balancing.value_and_grad(losses_fn, rule))
     with pytest.raises(error, match="`combine` must return"):
         step(jnp.array(2.0), rule.init(2))
+
+
+def test_a_forgotten_memory_is_named():
+    rule = balancing.Balancer(
+        lambda count: balancing.State(memory=jnp.zeros(count)),
+        lambda inputs, state: balancing.Combined(inputs.losses.sum()),
+    )
+    step = balancing.value_and_grad(lambda p: jnp.stack([p**2, p]), rule)
+    with pytest.raises(ValueError, match=r"shapes \(2,\); found no arrays"):
+        step(jnp.array(2.0), rule.init(2))
+
+
+@pytest.mark.parametrize("scale", ["min", "rmse"])
+def test_absent_tasks_have_no_weight(scale):
+    """Exactly: the eigenvectors of their zeros are rounded."""
+    balancer = balancing.aligned_mtl(scale)
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6)), jnp.float32)
+    present = jnp.array([True, False, True])
+
+    def losses_fn(x):
+        return rows @ x
+
+    step = balancing.value_and_grad(losses_fn, balancer)
+    (_, aux), _, _ = step(jnp.ones(6), balancer.init(3), present=present)
+    assert aux.weights[1] == 0
+    assert (aux.weights[::2] != 0).all()

@@ -22,7 +22,8 @@ PASSES = {
     Reads.GRAMIAN: "Gramian",
     Reads.GRADIENTS: "gradients",
 }
-FIRST, GIVEN, SAMO, SECOND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FIRST, GIVEN, SAMO, SECOND, THIRD = BLOCKS
 
 
 def balancers():
@@ -173,6 +174,23 @@ def test_all_arguments_of_the_transformations_are_on_the_page():
         for own in inspect.signature(transformation).parameters.values():
             if own.kind is own.KEYWORD_ONLY:
                 assert re.search(rf"`[^`]*\b{own.name}\b[^`]*`", PAGE), own.name
+
+
+def test_the_balancer_of_the_page_weighs_by_inverse_lengths():
+    names = {}
+    exec(SECOND, names)
+    exec(THIRD, names)
+    balancer = names["inverse_norms"](decay=0.5)
+    step = balancing.value_and_grad(lambda p, scale: scale * p, balancer)
+    state = balancer.init(2)
+    scale = jnp.array([2.0, 8.0])
+    for mean in ([1.5, 4.5], [1.75, 6.25]):
+        (_, aux), _, state = step(jnp.array(1.0), state, scale)
+        np.testing.assert_allclose(aux.weights, 1 / np.array(mean), rtol=1e-6)
+    present = jnp.array([True, False])
+    (_, aux), gradient, state = step(jnp.array(1.0), state, scale, present=present)
+    np.testing.assert_allclose(state.memory, [1.875, 6.25], rtol=1e-6)
+    np.testing.assert_allclose(gradient, 2 / 1.875, rtol=1e-6)
 
 
 def test_the_balancer_of_the_page_weighs_by_inverse_losses():

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from messages import assert_mentions
 
 from mtra_jax.errors import InputError
 from mtra_jax.models.encoder import Encoder, EncoderConfig

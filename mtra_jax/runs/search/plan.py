@@ -114,7 +114,7 @@ def _compared_by_figures(search: Search) -> Search:
             raise InputError(
                 f"--config.selection={own}: the validation loss of {name} may depend on "
                 f"{', '.join(options)}, which its trials vary; expected average, or "
-                "TASK/METRIC"
+                "TASK/METRIC for one figure"
             )
     return search
 

@@ -63,10 +63,12 @@ def make(name: str, benchmark: Benchmark) -> Selection:
     if name == AVERAGE:
         rows = [metrics.find(m, task) for task in benchmark.tasks for m in task.metrics]
         if not any(metric.is_share for metric in rows):
+            own = benchmark.tasks[0]
             raise InputError(
                 "selection is 'average', and all metrics of "
                 f"{', '.join(benchmark.task_names)} are errors in a task's unit; "
-                "expected loss, log_sum or TASK/METRIC"
+                f"expected TASK/METRIC, such as {own.name}/{own.metrics[0]}, or a "
+                "validation loss, loss or log_sum"
             )
         return Selection(name, higher_is_better=True)
     for task in benchmark.tasks:

@@ -706,8 +706,8 @@ def test_a_search_of_another_preset_or_a_key_set_twice_is_refused(tuning, tmp_pa
     chosen = run_specs.load(f"{ROOT}/configs/sweep.py:minilm_tweeteval")
     made = tuned_rows.tuned(chosen, tuning)
     assert answer(sweep.make_plan, made, tmp_path, [("weight_decay", "0.2")]) == (
-        f"--config.weight_decay: {tuning.path} sets it for ew_tuned; expected another key, "
-        "or no --found"
+        f"--config.weight_decay: {tuning.path} sets it for ew_tuned; expected the command "
+        "without this flag, or without --found"
     )
 
 
@@ -736,6 +736,12 @@ def test_a_search_under_other_conditions_than_the_runs_is_one_line(tuning):
         f"{tuning.path}: found with data.fraction=1.0, batch_size=128, data.max_shapes=0; "
         "these runs have data.fraction=0.2, batch_size=64, data.max_shapes=3"
     )
+    by_figures = tuning._replace(overrides=(("selection", "average"),))
+    assert line(by_figures) == (
+        f"{tuning.path}: found with selection=average; these runs have selection=loss; "
+        "--config.selection=average chooses epochs as there"
+    )
+    assert line(by_figures, ("selection", "average")) == ""
     own = tuning._replace(preset="own", overrides=(("data.tasks", "a.toml"),))
     assert line(own, ("data.tasks", "a.toml"), name="own") == ""
     assert line(own, ("data.tasks", "b.toml"), name="own") == (

@@ -194,6 +194,6 @@ def test_a_new_encoder_with_the_rate_of_a_pretrained_one_is_named(
     preset, rate, is_said
 ):
     config = configs.load(f"configs/mtra.py:{preset}", [("learning_rate", rate)])
-    lines = training._doubts(config)
+    lines = training._warnings(config)
     assert len(lines) == is_said
     assert all("learning_rate 5e-05; try 2e-3" in line for line in lines)
