@@ -298,7 +298,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ([("lr", "1")], "unknown key --config.lr; did you mean learning_rate?"),
         (
             [("data", "x")],
-            "--config.data is 'x'; expected one of its keys: data.dir, data.tasks, ",
+            "--config.data is 'x'; expected one of its keys: data.cache_dir, data.dir, ",
         ),
         ([("method.name", "mtr")], "unknown method 'mtr'; did you mean mtra?"),
         (

@@ -61,7 +61,8 @@ def train(
       `data={"limit": 100}` or `**{"data.limit": 100}`.
 
     Without `config` all other values are the paper's for RoBERTa (rate 5e-5, β = 1,
-    ε = 5; own tasks: ε = 1), whatever the backbone.
+    ε = 5; own tasks: ε = 1), whatever the backbone. `config="mtra:bert_affecteval"` has
+    those of another encoder and benchmark.
 
     Control-C, or a notebook's button, stops training after the next step and saves its
     state; a second one stops at once. The same call continues. Python's own handler of
