@@ -277,7 +277,8 @@ def test_a_log_is_short_and_quiet_prints_the_table_and_problems_only(small, cach
     assert "\r" not in done.stderr
     first = done.stderr.splitlines()[0]
     assert re.fullmatch(
-        r"step 1/\d+, epoch 1/2, \d+ examples/s, losses: \w+ \d\.\d\d", first
+        r"step 1/\d+, epoch 1/2, after \d+ s with compiling, losses: \w+ \d\.\d\d",
+        first,
     )
     quiet = train(MTRA, small_run, cache, *SMALL, "--quiet", as_user=True)
     problems = [

@@ -43,8 +43,10 @@ def add_method(
     {'factor': 0.5}
     >>> del registry.METHODS["halves"]
     """
-    before = registry.METHODS.get(name)
-    if not name.isidentifier() or (before and not before.is_added):
+    before = registry.METHODS.get(name) if isinstance(name, str) else None
+    if not (isinstance(name, str) and name.isidentifier()) or (
+        before and not before.is_added
+    ):
         rule = "an identifier that is not the name of a method of this package"
         raise InputError(f"name is {shown(name)}; expected {rule}")
     if sampling not in registry.SAMPLINGS:

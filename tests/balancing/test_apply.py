@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiers import rest_nightly
 
 from mtra_jax import balancing
 from mtra_jax.balancing import rows as balancing_rows
@@ -14,6 +15,8 @@ from mtra_jax.balancing import rows as balancing_rows
 LOSSES = ("ew", "gls", "uw_so", "uw", "famo")
 GRAMIAN = ("pcgrad", "mgda", "cagrad", "nash_mtl", "upgrad", "aligned_mtl", "gradnorm")
 ALL = (*LOSSES, *GRAMIAN, "graddrop", "excess_mtl")
+# One for each kind of state and of what is read; the others nightly.
+KINDS = ("uw", "famo", "pcgrad", "gradnorm", "graddrop", "excess_mtl")
 
 
 def make_params(seed=0):
@@ -55,7 +58,7 @@ def start(name, params):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", rest_nightly(ALL, KINDS))
 def test_the_gradient_is_the_weighted_sum_of_the_tasks_gradients(name):
     params, (x, y) = make_params(), data()
     balancer, state = start(name, params)
@@ -130,7 +133,7 @@ def test_excess_mtl_compares_the_shared_parameters_alone():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", rest_nightly(ALL, KINDS))
 def test_with_a_representation_the_gramian_is_that_of_its_gradients(name):
     params, (x, y) = make_params(), data()
     balancer = getattr(balancing, name)()
@@ -160,7 +163,7 @@ def test_with_a_representation_the_gramian_is_that_of_its_gradients(name):
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("with_z", [False, True], ids=["whole", "representation"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", rest_nightly(ALL, KINDS))
 def test_four_devices_equal_one(name, with_z):
     params, (x, y) = make_params(), data(8)
     balancer = getattr(balancing, name)()

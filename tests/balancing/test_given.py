@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from messages import assert_mentions
-from test_apply import ALL, data, is_shared, losses_fn, make_params, start
+from test_apply import ALL, KINDS, data, is_shared, losses_fn, make_params, start
+from tiers import rest_nightly
 
 from mtra_jax import balancing
 
@@ -31,7 +32,7 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", rest_nightly(ALL, KINDS))
 @pytest.mark.parametrize("select", [None, is_shared], ids=["all", "select"])
 def test_a_step_is_that_of_value_and_grad(name, select):
     params, batch, rng = make_params(), data(), jax.random.key(2)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import rest_nightly
 from toys import first_memory, objective_of
 
 from mtra_jax.balancing import Inputs, State
@@ -52,6 +53,8 @@ WEIGHTINGS = [name for name, traits in METHODS.items() if traits.is_weighting]
 HAS_MEMORY = [name for name, t in METHODS.items() if t.has_params or t.has_state]
 OF_LOSSES = [name for name, t in METHODS.items() if t.reads == "losses"]
 OF_GRAMIANS = [name for name, t in METHODS.items() if t.reads == "Gramian"]
+# One for each kind of state and of what is read; the others nightly.
+KINDS = {"uw", "dwa", "pcgrad", "vmtl", "mtra"}
 # Methods whose weights are float32 in every precision.
 FLOAT32_WEIGHTS = {"rlw", "dwa", "tw"}
 
@@ -267,7 +270,7 @@ def move(tree, order):
 
 
 @pytest.mark.parametrize("task", [0, 1], ids=["classification", "regression"])
-@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("name", rest_nightly(WEIGHTINGS, {"ew", "uw", "pcgrad"}))
 def test_a_weighting_of_one_task_has_the_direction_of_plain_training(toy, name, task):
     tasks = [task, task, -1, task, task, *[-1] * 11]
     result = toy.differentiate(name, tasks, method=state_of(toy, name))
@@ -350,7 +353,7 @@ def test_four_devices_equal_one(trained, name):
 
 
 @pytest.mark.parametrize("num_devices", [1, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", rest_nightly(METHODS, KINDS))
 def test_the_step_compiles_once(trained, name, num_devices):
     """For all mixtures of tasks, and across the tests that share the program."""
     actual = trained(name, num_devices)

@@ -75,9 +75,11 @@ def test_a_log_gets_a_line_every_five_seconds(clock):
         name = NAMES[step % 2]
         lines.step(step, 1, {f"loss/{name}": step / 10, "norm/grads": 1.0}, 8)
     assert written == [
-        "step 1/40, epoch 1/2, 8 examples/s, losses: target 0.10",
-        "step 6/40, epoch 1/2, 8 examples/s, losses: polarity 0.60 target 0.50",
-        "step 11/40, epoch 1/2, 8 examples/s, losses: polarity 1.00 target 1.10",
+        "step 1/40, epoch 1/2, after 1 s with compiling, losses: target 0.10",
+        "step 6/40, epoch 1/2, 8 examples/s, about 34 s left, "
+        "losses: polarity 0.60 target 0.50",
+        "step 11/40, epoch 1/2, 8 examples/s, about 29 s left, "
+        "losses: polarity 1.00 target 1.10",
     ]
     assert not tables
 
@@ -91,8 +93,12 @@ def test_the_rate_is_that_of_the_last_twenty_seconds(clock):
         clock.now += seconds
         lines.step(step, 1, {}, 30)
     rates = [line.split(", ")[2] for line in written]
-    expected = [f"{rate:.0f} examples/s" for rate in (0.5, 0.92, 1.29, 1.6, 6, 6)]
-    assert rates == expected
+    expected = [f"{rate:.0f} examples/s" for rate in (0.92, 1.29, 1.6, 6, 6)]
+    assert rates == ["after 60 s with compiling", *expected]
+    left = [line.split(", ")[3] for line in written[1:]]
+    # The first of these still has the first step in its mean.
+    assert left[0] == "about 52 min 32 s left"
+    assert left[-1] == "about 7 min 45 s left"
 
 
 def test_the_rate_leaves_validations_out(clock):

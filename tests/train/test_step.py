@@ -191,6 +191,7 @@ def four_devices(ew):
     return Trained(ew, 4)
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(one_device, four_devices):
     for actual, expected in zip(four_devices.metrics, one_device.metrics, strict=True):
         jax.tree.map(

@@ -10,7 +10,7 @@ import tqdm
 import tqdm.asyncio
 import tqdm.auto
 
-from mtra_jax.reports.formatting import tables
+from mtra_jax.reports.formatting import tables, times
 from mtra_jax.reports.progress import bounds as bound_tables
 from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.tasks import Task
@@ -184,6 +184,11 @@ class _Pace:
             self._examples -= examples
         return self._examples / max(self._seconds, 1e-9)
 
+    @property
+    def seconds_per_step(self) -> float:
+        """The mean of the steps that the rate covers."""
+        return self._seconds / max(len(self._steps), 1)
+
     def leave_out(self) -> None:
         """Excludes the time since the last step from the rate."""
         self._last_step = time.monotonic()
@@ -304,7 +309,7 @@ class TrainingLines:
         self._total, self._epochs = total, epochs
         self._say, self._write = say, write
         self._pace, self._losses = _Pace(), _Losses(tasks)
-        self._written = float("-inf")
+        self._started, self._written = time.monotonic(), float("-inf")
 
     def step(
         self, step: int, epoch: int, flat: Mapping[str, float], examples: int
@@ -315,11 +320,16 @@ class TrainingLines:
         now = time.monotonic()
         if now - self._written < LINE_SECONDS:
             return
+        if self._written < 0:
+            pace = f"after {now - self._started:.0f} s with compiling"
+        else:
+            left = (self._total - step) * self._pace.seconds_per_step
+            pace = f"{rate:.0f} examples/s, about {times.duration(left)} left"
         self._written = now
         named = " ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
         self._write(
-            f"step {step}/{self._total}, epoch {epoch}/{self._epochs}, "
-            f"{rate:.0f} examples/s, losses: {named}"
+            f"step {step}/{self._total}, epoch {epoch}/{self._epochs}, {pace}, "
+            f"losses: {named}"
         )
 
     def epoch(

@@ -1,6 +1,6 @@
 """A search -> the trials that it has still to train, and about how long they take."""
 
-from mtra_jax.reports.formatting import tables
+from mtra_jax.reports.formatting import tables, times
 from mtra_jax.runs.search.plan import Search
 from mtra_jax.runs.sweeps import estimates
 from mtra_jax.runs.training import run as training
@@ -31,7 +31,7 @@ def listing(planned: Search, num_workers: int = 1) -> str:
         ended = sum(validation_run.read(place) is not None for place in places)
         own = [estimates.seconds(config, data, rates)] * (count - ended)
         left += own
-        about = estimates.duration(sum(own))
+        about = times.duration(sum(own))
         body.append((name, str(count), str(ended), str(config.epochs), about))
     assert rates is not None  # a search has a method
     return (

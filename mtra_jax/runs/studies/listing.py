@@ -7,7 +7,7 @@ from typing import Any
 
 from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError
-from mtra_jax.reports.formatting import tables
+from mtra_jax.reports.formatting import tables, times
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.studies.experiments import Study
 from mtra_jax.runs.sweeps import estimates, sweep
@@ -165,4 +165,4 @@ def _analysing(study: Study, unread: Jobs, clock: _Clock) -> str:
 
 
 def _duration(seconds: Iterable[float]) -> str:
-    return estimates.duration(sum(seconds))
+    return times.duration(sum(seconds))

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mtra_jax.data.splits.examples import Data
 from mtra_jax.methods import registry
+from mtra_jax.reports.formatting import times
 from mtra_jax.reports.progress import bars
 from mtra_jax.runs.trained.analyses import FORWARD_AND_BACKWARD, Analysis
 from mtra_jax.runs.training import inputs, step_cost, task_gradients
@@ -147,11 +148,11 @@ def of_jobs(batches: Sequence[Sequence[float]], num_workers: int, work: str) -> 
     >>> of_jobs([[3600, 7200]], 2, "run")
     '3 h 0 min, one run after the other, or 2 h 0 min if 2 at a time do not slow each other'
     """
-    line = f"{duration(sum(map(sum, batches)))}, one {work} after the other"
+    line = f"{times.duration(sum(map(sum, batches)))}, one {work} after the other"
     at_once = min(num_workers, max(map(len, batches), default=0))
     if at_once <= 1:
         return line
-    shorter = duration(sum(at_a_time(seconds, at_once) for seconds in batches))
+    shorter = times.duration(sum(at_a_time(seconds, at_once) for seconds in batches))
     return f"{line}, or {shorter} if {at_once} at a time do not slow each other"
 
 
@@ -165,20 +166,3 @@ def at_a_time(seconds: Sequence[float], num_workers: int) -> float:
     for own in seconds:
         heapq.heapreplace(ends, ends[0] + own)
     return max(ends)
-
-
-def duration(seconds: float) -> str:
-    """A time to two places.
-
-    >>> duration(8), duration(95), duration(3600 * 5 + 600), duration(3600 * 60)
-    ('8 s', '1 min 35 s', '5 h 10 min', '2 d 12 h')
-    """
-    rest = round(seconds)
-    for unit, size, smaller, part in (
-        ("d", 86400, "h", 3600),
-        ("h", 3600, "min", 60),
-        ("min", 60, "s", 1),
-    ):
-        if rest >= size:
-            return f"{rest // size} {unit} {rest % size // part} {smaller}"
-    return f"{rest} s"

@@ -17,6 +17,7 @@ from mtra_jax.commands import search as command
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import registry
 from mtra_jax.reports.comparisons import comparison, formats
+from mtra_jax.reports.formatting import times
 from mtra_jax.runs.search import listing as search_listing
 from mtra_jax.runs.search import optuna_points
 from mtra_jax.runs.search import plan as search
@@ -268,10 +269,10 @@ def test_a_listing_counts_the_trials_that_have_not_ended(
         )
     )
     total = 2 * ew + 3 * mtra
-    assert f"about {estimates.duration(total)}, one trial" in lines[3]
+    assert f"about {times.duration(total)}, one trial" in lines[3]
     # The last trial of mtra waits for one of ew.
-    assert f" {estimates.duration(ew + mtra)} if 4 at a time" in lines[3]
-    assert estimates.duration(ew + mtra) != estimates.duration(total / 4)
+    assert f" {times.duration(ew + mtra)} if 4 at a time" in lines[3]
+    assert times.duration(ew + mtra) != times.duration(total / 4)
 
 
 def test_what_a_space_has_fixed_is_in_all_its_trials_and_in_the_rows_with_its_values(
