@@ -6,7 +6,8 @@
       [--jobs 2] [--dry_run]
   mtra-jax experiment main --backbone minilm --found runs/search/found.toml --workdir runs/main
 
-The same command continues. No trial scores the test set. One process at a time searches in
+Trials are compared by Avg. on validation, or by --config.selection=TASK/METRIC. The same
+command continues. No trial scores the test set. One process at a time searches in
 a work directory, also with Optuna: a second one is refused.
 """
 
