@@ -18,6 +18,10 @@ def test_a_device_without_rows_changes_no_share(size):
     share = functools.partial(objectives.pull_share, axis_name="devices")
     shares = jax.vmap(share, axis_name="devices")(task, 4 * task, where)
     np.testing.assert_allclose(shares, [0.25, 0.25], rtol=1e-6)
+    # Each device has a row: √(1² + 7²) / √(8² + 9²).
+    task, bound = (size * jnp.array(x)[:, None, None] for x in ([1.0, 7], [8.0, 9]))
+    shares = jax.vmap(share, axis_name="devices")(task, bound)
+    np.testing.assert_allclose(shares, [(50 / 145) ** 0.5] * 2, rtol=1e-6)
 
 
 def test_sums_of_narrow_gradients_do_not_overflow():
