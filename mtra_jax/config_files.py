@@ -1,11 +1,13 @@
 """A user's Python file -> the result of one of its functions, or the line at fault."""
 
+import contextlib
 import functools
 import importlib.machinery
 import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -68,11 +70,28 @@ def call(
     """
     path, _, name = spec.partition(":")
     path = preset_files.find(path, is_shipped=is_shipped)
-    try:
+    with _reported(path, names_line=names_line):
         module = execute(path)
         if not hasattr(module, function):
             raise InputError(f"{path}: no function {function}; see {example}")
         return path, getattr(module, function)(name)
+
+
+def run(path: str) -> None:
+    """Executes the file `path` for its effects.
+
+    Raises:
+      InputError: no such file, or an error in it.
+    """
+    with _reported(path):
+        execute(path)
+
+
+@contextlib.contextmanager
+def _reported(path: str, *, names_line: bool = False) -> Iterator[None]:
+    """Turns errors of the user's file into InputErrors, as `call` has them."""
+    try:
+        yield
     except InputError as error:
         # One that a function of this package raised, called by the file.
         if names_line and _is_internal(error, path):

@@ -47,7 +47,7 @@ ROOMS = {
     "data": "files downloads tasks types errors",
     "models": "files downloads tasks types errors",
     "metrics": "tasks types errors",
-    "methods": "objectives balancing models types errors",
+    "methods": "objectives balancing models config_files types errors",
     "reports": "files metrics tasks types errors",
     "prompting": "files data tasks errors",
     "config_values": "files methods tasks errors",

@@ -18,10 +18,10 @@ def add_method(
 ) -> None:
     """Adds a method: hard parameter sharing with the balancer of `make_balancer`.
 
-    Only this process has it. A script that continues, loads or evaluates its runs adds it
-    again, and so does a configuration or sweep file; `mtra-jax predict`, other commands on
-    finished runs, and the workers of `--jobs` cannot. A second call with its name replaces
-    it.
+    Only this process has it. A script, or a configuration or sweep file, that trains or
+    reads its runs calls this function first; for other commands, as `mtra-jax predict`, and
+    the workers of `--jobs`, the environment variable MTRA_JAX_METHODS names a Python file
+    that does. A second call with its name replaces it.
 
     `name`: an identifier, the value of `method.name`.
     `make_balancer`: returns the balancer, as `balancing.cagrad` does. Its arguments with a

@@ -1,6 +1,8 @@
 """The table of methods. Tests, tables of the READMEs and option checks derive from it."""
 
+import functools
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtra_jax import balancing
+from mtra_jax import balancing, config_files
 from mtra_jax.balancing.checks import OptionError
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.methods import (
@@ -186,7 +188,20 @@ def title(name: str, chosen: Mapping[str, Any]) -> str:
     return "EW sum" if is_sum else _entry(name).title
 
 
+OWN_METHODS = "MTRA_JAX_METHODS"
+"""The environment variable with the path of a file that calls `mtra_jax.add_method`."""
+
+
+@functools.cache
+def _add_own() -> None:
+    """Executes the user's file once, when an unknown method is named."""
+    if path := os.environ.get(OWN_METHODS):
+        config_files.run(path)
+
+
 def _entry(name: str) -> Entry:
+    if name not in METHODS:
+        _add_own()
     if name not in METHODS:
         # A search names a row "ew sum" of a sweep `ew_sum`.
         rows = {row.lower(): text for row, text in VARIANTS.items()}

@@ -59,6 +59,29 @@ def test_a_run_trains_continues_and_predicts_with_it(tmp_path):
         mtra_jax.load(own, cache_dir="")
 
 
+def test_an_environment_variable_names_a_file_that_adds_methods(tmp_path, monkeypatch):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import mtra_jax\nfrom mtra_jax import balancing\n"
+        "mtra_jax.add_method('plain', lambda: balancing.ew('sum'), title='Plain')\n"
+    )
+    monkeypatch.setenv("MTRA_JAX_METHODS", str(file))
+    registry._add_own.cache_clear()
+    assert registry.title("plain", {}) == "Plain"
+    registry._add_own.cache_clear()
+    del registry.METHODS["plain"]
+    file.write_text("import mtra_jax\n\n1 / 0\n")
+    with pytest.raises(errors.InputError, match=rf"{file}:3: ZeroDivisionError: "):
+        registry.title("plain", {})
+    monkeypatch.setenv("MTRA_JAX_METHODS", str(tmp_path / "none.py"))
+    with pytest.raises(errors.InputError, match=r"none\.py: no such config"):
+        registry.title("plain", {})
+    monkeypatch.delenv("MTRA_JAX_METHODS")
+    with pytest.raises(errors.InputError, match="unknown method 'plain'"):
+        registry.title("plain", {})
+    registry._add_own.cache_clear()
+
+
 def test_options_are_the_numbers_and_texts_of_its_function():
     mtra_jax.add_method("squares", of_squares, title="Squares", sampling="per_task")
     assert registry.options("squares") == {"power": 2.0}
