@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from mtra_jax import metrics
+from mtra_jax import files, metrics
 from mtra_jax.api import inputs
 from mtra_jax.data import benchmarks
 from mtra_jax.data.splits import fingerprints
@@ -136,7 +136,7 @@ class Model:
         *,
         data_dir: str = "",
     ) -> dict[str, Any]:
-        """Scores the model on one split, as one split of `results`.
+        """Scores the model on one split, as one split of `results`: None for no figure.
 
         `tasks`: a TOML file, the name of a built-in benchmark with its `data_dir`, or a
         list of (Task, {split: examples}). Those that the model does not have are left
@@ -173,7 +173,7 @@ class Model:
             now = fingerprints.of_splits({name: data.splits[name] for name in names})
             for line in _warnings_of(one, now, tasks, split):
                 warnings.warn(line, stacklevel=caller_level())
-        return metrics.summarize(scores, data.benchmark.tasks)
+        return files.plain(metrics.summarize(scores, data.benchmark.tasks))
 
     def _task(self, name: str) -> Task:
         for task in self.tasks:

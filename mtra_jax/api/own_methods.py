@@ -1,5 +1,6 @@
 """A balancer of your own -> a method of this process, which runs and sweeps train."""
 
+import inspect
 from collections.abc import Callable
 
 from mtra_jax.balancing import Balancer
@@ -34,7 +35,8 @@ def add_method(
 
     Raises:
       InputError: the name is not an identifier, or that of a method of this package;
-        `sampling` is unknown.
+        `sampling` is unknown; `decay` is given without `rate`; an argument of
+        `make_balancer` has the name of another key.
       TypeError, ValueError: from `make_balancer`, or its result does not fit.
 
     >>> from mtra_jax import balancing
@@ -44,14 +46,22 @@ def add_method(
     >>> del registry.METHODS["halves"]
     """
     before = registry.METHODS.get(name) if isinstance(name, str) else None
-    if not (isinstance(name, str) and name.isidentifier()) or (
-        before and not before.is_added
-    ):
+    is_name = isinstance(name, str) and name.isidentifier()
+    if not is_name or (before and not before.is_added):
         rule = "an identifier that is not the name of a method of this package"
         raise InputError(f"name is {shown(name)}; expected {rule}")
     if sampling not in registry.SAMPLINGS:
-        hint = did_you_mean(sampling, registry.SAMPLINGS)
+        hint = did_you_mean(str(sampling), registry.SAMPLINGS)
         raise InputError(f"sampling is {shown(sampling)}; {hint}")
+    if rate is None and decay:
+        raise InputError(f"decay is {decay} without rate; expected both, or neither")
+    reserved = {"name", "model"} | (set() if rate is None else {"rate", "decay"})
+    for option in inspect.signature(make_balancer).parameters:
+        if option in reserved:
+            raise InputError(
+                f"{name}: the argument {option} of its function would be the option "
+                f"method.{option}, which has another meaning; expected another name"
+            )
     rates = None if rate is None else balanced.Rates(rate, decay)
     make = balanced.factory(make_balancer, rates)
     registry.METHODS[name] = registry.Entry(

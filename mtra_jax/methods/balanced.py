@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mtra_jax.balancing import Balancer, Combined, Inputs, Reads, State, checks, rows
@@ -89,8 +90,8 @@ def learning(balancer: Balancer, rates: Rates) -> Balancer:
     )
     is_of_losses = balancer.reads is Reads.LOSSES
 
-    def init(count: int) -> State:
-        start = balancer.init(count)
+    def init(count: int, *like: Any) -> State:
+        start = balancer.init(count, *like)
         moments = optimise.init(start.learned)
         return State(memory=Learning(start.learned, start.memory, moments))
 
@@ -143,13 +144,18 @@ def factory(
     return make_method
 
 
+def _plain(default: Any) -> Any:
+    """A default as a number or text of Python."""
+    return default.item() if isinstance(default, np.generic) else default
+
+
 def _signature(
     make_balancer: Callable[..., Balancer], rates: Rates | None
 ) -> inspect.Signature:
     defaults = {
-        parameter.name: parameter.default
+        parameter.name: _plain(parameter.default)
         for parameter in inspect.signature(make_balancer).parameters.values()
-        if isinstance(parameter.default, bool | int | float | str)
+        if isinstance(parameter.default, bool | int | float | str | np.generic)
     }
     if rates is not None:
         defaults |= rates._asdict()

@@ -4,6 +4,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import trained_models
 
@@ -96,6 +97,48 @@ def test_options_are_the_numbers_and_texts_of_its_function():
     assert registry.sampling("squares") == "joint"
 
 
+HALF = np.float32(0.5)
+
+
+def test_defaults_of_numpy_are_numbers():
+    def scaled(factor=HALF, where=None):
+        return balancing.ew(weights=[factor, factor])
+
+    mtra_jax.add_method("scaled", scaled)
+    assert registry.options("scaled") == {"factor": 0.5}
+    assert type(registry.options("scaled")["factor"]) is float
+
+
+def test_a_balancer_of_gradients_may_learn():
+    """Two steps of Adam on ξ, whose penalty is its square."""
+
+    def init(count, params):
+        return balancing.State(learned=jnp.ones(count), memory=params)
+
+    def combine(inputs, state):
+        mean = jax.tree.map(lambda g: g.mean(axis=0), inputs.gradients)
+        penalty = jnp.sum(state.learned**2)
+        return balancing.Combined(mean, state.memory, penalty)
+
+    mtra_jax.add_method(
+        "own",
+        lambda: balancing.Balancer(init, combine, balancing.Reads.GRADIENTS),
+        rate=0.1,
+    )
+    rule = registry.example("own").rule
+    gradients = {"w": jnp.array([[1.0, 3.0], [3.0, 5.0]])}
+    state = rule.init(2, {"w": jnp.zeros(2)})
+    for _ in range(2):
+        inputs = balancing.Inputs(
+            jnp.ones(2), jnp.array([True, True]), gradients=gradients
+        )
+        result = rule.combine(inputs, state)
+        state = state._replace(memory=result.memory)
+    np.testing.assert_array_equal(result.value["w"], [2, 4])
+    # Adam's first steps have the length of the rate.
+    np.testing.assert_allclose(state.memory.learned, 0.8, rtol=1e-3)
+
+
 def test_learned_numbers_move_as_those_of_famo():
     mtra_jax.add_method("mine", balancing.famo, rate=0.025, decay=1e-3)
     assert registry.options("mine") == registry.options("famo")
@@ -122,6 +165,21 @@ def test_learned_numbers_move_as_those_of_famo():
         (("ew", of_squares), {}, errors.InputError, "'ew'.*not the name of a method"),
         (("my way", of_squares), {}, errors.InputError, "'my way'; expected an ident"),
         (("own", of_squares), {"sampling": "jiont"}, errors.InputError, "mean joint"),
+        (("own", of_squares), {"sampling": ["joint"]}, errors.InputError, "joint"),
+        ((3, of_squares), {}, errors.InputError, "name is 3; expected an ident"),
+        (("own", of_squares), {"decay": 0.1}, errors.InputError, "without rate"),
+        (
+            ("own", balancing.excess_mtl),
+            {"rate": 0.1},
+            errors.InputError,
+            "own: the argument rate of its function",
+        ),
+        (
+            ("own", lambda name="x": balancing.ew()),
+            {},
+            errors.InputError,
+            r"the option method\.name",
+        ),
         (("own", lambda: 3), {}, TypeError, "Balancer"),
         (("own", balancing.famo), {}, ValueError, "`rate` of `add_method`"),
         (("own", balancing.tw), {}, TypeError, "counts"),
