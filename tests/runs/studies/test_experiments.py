@@ -8,6 +8,7 @@ from mtra_jax.data.built_in import sources
 from mtra_jax.data.splits.examples import Data
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
+from mtra_jax.reports.formatting import times
 from mtra_jax.runs.studies import experiments
 from mtra_jax.runs.sweeps import estimates
 from mtra_jax.runs.trained import analyses
@@ -257,8 +258,8 @@ def test_several_runs_at_a_time_take_at_least_as_long_as_the_longest():
     assert estimates.at_a_time([3, 1, 1, 4], 1) == 9
     # The second batch starts when the first has ended, and has a run for each of two.
     line = estimates.of_jobs([[60, 60, 60], [90, 30]], 3, "run")
-    assert line.startswith(f"{estimates.duration(300)}, one run")
-    assert f"or {estimates.duration(150)} if 3 at a time" in line
+    assert line.startswith(f"{times.duration(300)}, one run")
+    assert f"or {times.duration(150)} if 3 at a time" in line
     assert " at a time" not in estimates.of_jobs([[60], [90]], 3, "run")
 
 

@@ -22,6 +22,7 @@ from mtra_jax.data.own_tasks import task_file
 from mtra_jax.data.splits import fingerprints, targets
 from mtra_jax.errors import InputError
 from mtra_jax.methods import registry
+from mtra_jax.reports.formatting import times
 from mtra_jax.runs.directory import conditions, inputs_json, locks, tasks_json
 from mtra_jax.runs.studies import listing as study_listing
 from mtra_jax.runs.sweeps import estimates, sweep
@@ -856,22 +857,22 @@ def test_seeds_that_would_change_more_than_the_seed_are_refused():
 
 
 def test_a_listing_is_as_long_as_its_longest_run(tmp_path, sweep_file, monkeypatch):
-    times = {"ew": 60, "mtra": 600}
+    seconds = {"ew": 60, "mtra": 600}
     rates = estimates.Rates({}, 1.0, "from a step")
     monkeypatch.setattr(estimates, "from_step", lambda config: rates)
     monkeypatch.setattr(
-        estimates, "seconds", lambda config, data, rates: times[config.method.name]
+        estimates, "seconds", lambda config, data, rates: seconds[config.method.name]
     )
     plan = sweep.make_plan(run_specs.load(f"{sweep_file}:ew+mtra"), tmp_path, SMALL)
     about = [
         study_listing.of_sweep(plan, count).splitlines()[-1] for count in (1, 2, 3, 9)
     ]
-    assert estimates.duration(1320) in about[0]
+    assert times.duration(1320) in about[0]
     assert " at a time" not in about[0]
     # In the order ew, mtra, ew, mtra.
-    assert f"or {estimates.duration(720)} if 2 at a time" in about[1]
-    assert f"or {estimates.duration(660)} if 3 at a time" in about[2]
-    assert f"or {estimates.duration(600)} if 4 at a time" in about[3]
+    assert f"or {times.duration(720)} if 2 at a time" in about[1]
+    assert f"or {times.duration(660)} if 3 at a time" in about[2]
+    assert f"or {times.duration(600)} if 4 at a time" in about[3]
 
 
 def test_a_dry_run_without_data_lists_the_runs_without_their_time(tmp_path, capsys):
