@@ -226,6 +226,7 @@ def test_transformers_loads_the_encoder(default_run):
     assert len(tokenizer) == model.config.vocab_size
 
 
+@nightly_only
 def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
     train(MTRA, tmp_path / "again", cache, *SMALL, as_user=True)
     assert results_of(tmp_path / "again") == results_of(small_run)
@@ -237,6 +238,7 @@ def test_the_same_seed_gives_the_same_figures(small_run, tmp_path, cache):
     assert encoders[0] == encoders[1]
 
 
+@nightly_only
 def test_a_stopped_run_continues_to_the_same_end(small_run, tmp_path, cache):
     workdir = tmp_path / "stopped"
     flags = [
@@ -389,7 +391,7 @@ def test_bad_input_is_one_line(script, flags, parts, tmp_path):
 def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     """The figures of each task are those of a run with that task alone."""
     preset = f"configs/baselines.py:{method}_new_synthetic"
-    flags = (*SMALL, "--config.epochs=1", "--config.data.fraction=0.2")
+    flags = (*SMALL, "--config.epochs=1", "--config.data.limit=60")
     workdir = tmp_path / "both"
     done = train(preset, workdir, cache, *flags)
     actual = results_of(workdir)

@@ -16,7 +16,7 @@ import pytest
 import tqdm.notebook
 import trained_models
 from messages import assert_mentions
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, nightly_only
 
 import mtra_jax
 from mtra_jax import config as configs
@@ -487,6 +487,7 @@ def live_programs():
     return len(jax.extend.backend.get_backend().live_executables())
 
 
+@nightly_only
 @pytest.mark.slow
 def test_a_run_that_has_ended_holds_no_program(tmp_path):
     numbers = []

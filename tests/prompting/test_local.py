@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import pytest
+from tiers import NIGHTLY_ONLY
 
 from mtra_jax.errors import InputError
 from mtra_jax.prompting import local, prompts
@@ -115,8 +116,11 @@ def test_replies_are_those_of_greedy_decoding(directory):
     ("kind", "options", "is_shared"),
     [
         ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2, **ENDS}, True),
-        ("llama", SHAPE, True),
-        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2, **ENDS}, True),
+        pytest.param("llama", SHAPE, True, marks=NIGHTLY_ONLY),
+        pytest.param(
+            *("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2, **ENDS}, True),
+            marks=NIGHTLY_ONLY,
+        ),
         # Every second layer sees the last 8 tokens.
         (
             "gpt_neo",

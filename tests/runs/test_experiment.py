@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from served_model import chat, serving
-from tiers import rest_nightly
+from tiers import nightly_only, rest_nightly
 
 from mtra_jax.analysis import robustness
 from mtra_jax.commands import experiment
@@ -306,6 +306,7 @@ def test_other_data_than_those_of_the_run_are_named(workdir, changed):
         assert str(error.value).startswith(expected)
 
 
+@nightly_only
 def test_a_language_model_has_rows_beside_the_trained_ones(
     workdir, monkeypatch, capsys
 ):

@@ -21,7 +21,7 @@ from mtra_jax.runs.directory import checkpoints
 pytest.importorskip("orbax.checkpoint")
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.processes, pytest.mark.nightly]
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = int(os.environ.get("KILLS", "1"))
 # Parameters of the method in every run; the longer mode has together all kinds of state.
 METHODS = ("mtra",) if KILLS <= 2 else ("mtra", "uw", "dwa", "pcgrad")
 SEED = int(os.environ.get("KILLS_SEED", "0"))

@@ -167,7 +167,10 @@ def run_whole(name, sampling):
 
 PLANS = {"per_task": PER_TASK, "joint": JOINT}
 SPLITS = [
-    (name, sampling, micro_batches, num_devices)
+    pytest.param(
+        *(name, sampling, micro_batches, num_devices),
+        marks=() if name in ("ew", "pcgrad") or num_devices == 2 else NIGHTLY_ONLY,
+    )
     for name, sampling in (
         ("ew", "joint"),
         ("mtra", "per_task"),

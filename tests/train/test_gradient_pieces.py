@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 import step_costs
-from tiers import NIGHTLY_ONLY
+from tiers import NIGHTLY_ONLY, rest_nightly
 
 from mtra_jax import config as configs
 from mtra_jax.data.packed import batches, shapes
@@ -95,7 +95,7 @@ def program(
     [
         pytest.param("ew", 2, False, None, "pmap", marks=NIGHTLY_ONLY),
         ("mtra", 2, True, None, "pmap"),
-        ("ew", 4, True, 1, "shard_map"),
+        pytest.param("ew", 4, True, 1, "shard_map", marks=NIGHTLY_ONLY),
         pytest.param("mtra", 4, True, 1, "pmap", marks=NIGHTLY_ONLY),
         pytest.param("mtra", 4, False, None, "shard_map", marks=NIGHTLY_ONLY),
         pytest.param("pcgrad", 2, False, None, "pmap", marks=NIGHTLY_ONLY),
@@ -122,7 +122,9 @@ def test_the_step_is_the_same(name, num_devices, one_task, unroll, mapping):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "times"), [("ew", 0), ("mtra", 1)])
+@pytest.mark.parametrize(
+    ("name", "times"), rest_nightly([("ew", 0), ("mtra", 1)], [("mtra", 1)])
+)
 def test_every_gradient_is_averaged_once_and_those_of_layers_once_a_pass(name, times):
     """By the bytes of the compiled program's collectives."""
     batch, sizes = batch_of(PLANS[1], 2), {}

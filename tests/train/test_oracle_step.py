@@ -323,8 +323,8 @@ def marks_of(case, num_devices):
     """One case is fast; on four devices only that bound is slow which gathers rows."""
     if (case, num_devices) == ("pull", 4):
         return ()
-    devices = 4 if case == "info_nce" else 1
-    return pytest.mark.slow if num_devices == devices else NIGHTLY_ONLY
+    is_slow = (case, num_devices) in (("info_nce", 4), ("smile", 1))
+    return pytest.mark.slow if is_slow else NIGHTLY_ONLY
 
 
 @pytest.mark.parametrize(
