@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def started(monkeypatch, capsys, *arguments):
     """Exit code, standard output and standard error of `mtra-jax ARGUMENTS`."""
     monkeypatch.setattr(sys, "argv", ["/any/bin/mtra-jax", *arguments])
-    # Once another test has joined processes, a run leaves by it.
+    # Once another test has joined processes, a run leaves by it, and waits for the others.
     monkeypatch.setattr(os, "_exit", sys.exit)
+    if group := sys.modules.get("mtra_jax.runs.processes.group"):
+        monkeypatch.setattr(group, "GRACE_SECONDS", 0)
     code = 0
     try:
         verbs.main()
