@@ -293,6 +293,7 @@ def test_a_log_is_short_and_quiet_prints_the_table_and_problems_only(small, cach
     assert quiet.stdout.strip() in done.stdout
 
 
+@nightly_only
 def test_a_limit_is_part_of_the_run_and_of_its_evaluation(tmp_path, cache):
     limit = "--config.data.limit=12"
     workdir = tmp_path / "run"

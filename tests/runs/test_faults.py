@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from messages import assert_mentions
-from tiers import nightly_only
+from tiers import nightly_only, rest_nightly
 
 pytest.importorskip("orbax.checkpoint")
 pytestmark = [pytest.mark.processes, pytest.mark.hostile]
@@ -178,7 +178,7 @@ def damage(workdir, step, how):
     how(max(files, key=lambda path: path.stat().st_size))
 
 
-@pytest.mark.parametrize("how", [truncate, flip])
+@pytest.mark.parametrize("how", rest_nightly([truncate, flip], [flip]))
 def test_a_damaged_checkpoint_is_reported_and_the_run_continues_from_the_one_before(
     how, script, same_end, copied
 ):
@@ -257,6 +257,7 @@ def test_the_work_directory_of_another_run_is_refused_and_unchanged(
 # ---- numbers
 
 
+@nightly_only
 def test_nonfinite_steps_are_skipped_and_too_many_end_the_run(script, tmp_path):
     """Steps 2 to 4, before an epoch is over; the same command continues from the third."""
     flags = (f"--workdir={tmp_path}", "--config.max_bad_steps=3")

@@ -368,6 +368,7 @@ def temporary_bytes(name, micro_batches):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@nightly_only
 @pytest.mark.slow
 def test_four_micro_batches_take_less_memory():
     with jax.enable_x64(False):
