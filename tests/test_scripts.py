@@ -388,6 +388,7 @@ def test_bad_input_is_one_line(script, flags, parts, tmp_path):
     assert not done.stdout
 
 
+@nightly_only
 @pytest.mark.parametrize("method", ["stl_cnn"])
 def test_single_task_learning_puts_the_runs_together(method, tmp_path, cache):
     """The figures of each task are those of a run with that task alone."""

@@ -122,6 +122,7 @@ def test_representations_and_losses_are_those_of_the_model(workdir):
     assert values["validation"]["SA loss"] == pytest.approx(mean, abs=1e-5)
 
 
+@nightly_only
 def test_figures_of_some_texts_are_those_of_the_same_texts_in_all_runs(workdir):
     whole = finished_run.Trained(workdir / "ew/seed0")
     models = [finished_run.Trained(workdir / f"{n}/seed0", 9) for n in ("ew", "mtra")]

@@ -173,6 +173,7 @@ def test_a_sweep_and_a_search_take_either_tasks_or_a_preset(name, given, tmp_pat
     assert not (tmp_path / "w").exists()
 
 
+@nightly_only
 @pytest.mark.slow
 def test_a_sweep_of_own_tasks_ends_with_their_columns(
     toml, tmp_path, capsys, monkeypatch

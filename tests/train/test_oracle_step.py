@@ -320,11 +320,10 @@ OPTIONS = {
 
 
 def marks_of(case, num_devices):
-    """One case is fast; on four devices only that bound is slow which gathers rows."""
+    """One case is fast; the bound that gathers rows of four devices is slow."""
     if (case, num_devices) == ("pull", 4):
         return ()
-    is_slow = (case, num_devices) in (("info_nce", 4), ("smile", 1))
-    return pytest.mark.slow if is_slow else NIGHTLY_ONLY
+    return pytest.mark.slow if (case, num_devices) == ("info_nce", 4) else NIGHTLY_ONLY
 
 
 @pytest.mark.parametrize(
