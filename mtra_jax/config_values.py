@@ -35,7 +35,10 @@ CHOICES = {
     "heads.start": ("zero", "base_rate"),
     "class_weights": ("none", "balanced"),
 }
-SELECTIONS = ("loss", "log_sum", "average")
+AVERAGE = "average"
+LOSSES = ("loss", "log_sum")
+"""The selections that depend on the method's objective, not on the figures alone."""
+SELECTIONS = (*LOSSES, AVERAGE)
 """Names of `selection` besides TASK/METRIC."""
 LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
 # The parameters of each task are updated as one vector, which only optimisers that treat

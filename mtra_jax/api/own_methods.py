@@ -64,13 +64,7 @@ def add_method(
             )
     rates = None if rate is None else balanced.Rates(rate, decay)
     make = balanced.factory(make_balancer, rates)
+    make(registry.small_model())
     registry.METHODS[name] = registry.Entry(
         make, title or name, sampling, in_papers=False, is_added=True
     )
-    try:
-        registry.example(name)
-    except Exception:
-        del registry.METHODS[name]
-        if before:
-            registry.METHODS[name] = before
-        raise

@@ -1,6 +1,5 @@
 """The table of methods. Tests, tables of the READMEs and option checks derive from it."""
 
-import functools
 import inspect
 import os
 import re
@@ -150,11 +149,15 @@ def example(name: str, **options: Any) -> Method:
     Raises:
       InputError: an unknown method, or an option out of its range.
     """
+    return make(name, small_model(), **options)
+
+
+def small_model() -> Model:
+    """A model of two tasks, with which a factory can be tried."""
     space = Space(("a", "b"), np.array([0, 0, 1]), np.array([True, False]), (4, 4))
     sizes = encoder.EncoderConfig(hidden_size=4, num_attention_heads=1)
     outputs = heads.Heads((("a", 2), ("b", 1)))
-    model = Model(encoder.Encoder(sizes), outputs, space, sizes.hidden_size)
-    return make(name, model, **options)
+    return Model(encoder.Encoder(sizes), outputs, space, sizes.hidden_size)
 
 
 def options(name: str) -> dict[str, Any]:
@@ -192,11 +195,21 @@ OWN_METHODS = "MTRA_JAX_METHODS"
 """The environment variable with the path of a file that calls `mtra_jax.add_method`."""
 
 
-@functools.cache
+_executed: set[str] = set()
+
+
 def _add_own() -> None:
-    """Executes the user's file once, when an unknown method is named."""
-    if path := os.environ.get(OWN_METHODS):
+    """Executes the user's file, once unless it fails, when an unknown method is named."""
+    path = os.environ.get(OWN_METHODS)
+    if not path or path in _executed:
+        return
+    # Before it is executed: the file itself may name an unknown method.
+    _executed.add(path)
+    try:
         config_files.run(path)
+    except BaseException:
+        _executed.remove(path)
+        raise
 
 
 def _entry(name: str) -> Entry:

@@ -101,9 +101,11 @@ def aligned_value_and_grad(
         value, weight, is_floored = _weighed(
             loss + moved_loss, jnp.array(True), floor, logarithm
         )
-        # In the type of the weight, at least float32: sums of float16 overflow.
+        # Sums of float16 overflow before the weight scales them.
         grads = jax.tree.map(
-            lambda a, b: ((_like(weight, a) + b) * weight).astype(a.dtype),
+            lambda a, b: ((masked.as_floats("gradient", a) + b) * weight).astype(
+                a.dtype
+            ),
             grads,
             moved_grads,
         )
@@ -216,11 +218,6 @@ def _objective(
     if logarithm:
         return balance.log_sum(totals, floor, present)
     return jnp.sum(jnp.where(present, totals, 0))
-
-
-def _like(weight: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The gradient in the wider one of both types."""
-    return gradient.astype(jnp.promote_types(gradient.dtype, weight.dtype))
 
 
 def _weighed(

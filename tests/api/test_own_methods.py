@@ -67,9 +67,9 @@ def test_an_environment_variable_names_a_file_that_adds_methods(tmp_path, monkey
         "mtra_jax.add_method('plain', lambda: balancing.ew('sum'), title='Plain')\n"
     )
     monkeypatch.setenv("MTRA_JAX_METHODS", str(file))
-    registry._add_own.cache_clear()
+    monkeypatch.setattr(registry, "_executed", set())
     assert registry.title("plain", {}) == "Plain"
-    registry._add_own.cache_clear()
+    registry._executed.clear()
     del registry.METHODS["plain"]
     file.write_text("import mtra_jax\n\n1 / 0\n")
     with pytest.raises(errors.InputError, match=rf"{file}:3: ZeroDivisionError: "):
@@ -80,7 +80,19 @@ def test_an_environment_variable_names_a_file_that_adds_methods(tmp_path, monkey
     monkeypatch.delenv("MTRA_JAX_METHODS")
     with pytest.raises(errors.InputError, match="unknown method 'plain'"):
         registry.title("plain", {})
-    registry._add_own.cache_clear()
+
+
+def test_a_file_of_methods_may_name_an_unknown_method(tmp_path, monkeypatch):
+    """It is executed once, not again by its own line."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from mtra_jax.methods import registry\nregistry.options('no_such')\n"
+    )
+    monkeypatch.setenv("MTRA_JAX_METHODS", str(file))
+    monkeypatch.setattr(registry, "_executed", set())
+    for _ in range(2):
+        with pytest.raises(errors.InputError, match="unknown method 'no_such'; known"):
+            registry.options("plain")
 
 
 def test_options_are_the_numbers_and_texts_of_its_function():

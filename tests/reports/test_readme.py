@@ -16,6 +16,7 @@ from mtra_jax import config as configs
 from mtra_jax.api import inputs
 from mtra_jax.commands import sweep, train, verbs
 from mtra_jax.data.own_tasks import task_file
+from mtra_jax.methods import registry
 from mtra_jax.reports.comparisons import comparison, formats, stored
 from mtra_jax.reports.progress import end_of_run
 from mtra_jax.runs.trials import run_specs
@@ -323,6 +324,11 @@ def test_the_end_table_has_majority_stored_ew_and_the_run(runs):
         ("MTRA", mtra.results["test"]["avg"]),
     ]
     assert ends == [(name, f"{figure:.2f}") for name, figure in expected]
+
+
+def test_the_readme_counts_the_methods():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"and {len(registry.METHODS) - 1} other methods that train" in text
 
 
 def test_the_legend_explains_every_column():

@@ -14,7 +14,7 @@ Results = Mapping[str, Any]
 
 
 EW = "EW"
-"""The title of the method `ew`, and the beginning of its variants'."""
+"""The title of the method `ew`, and the first word of its variants'."""
 BOUND = (
     "bound I: estimate of the information that z has of the labels, in nats; ceiling H(Y): "
     "their entropy, the most it can be"
@@ -80,7 +80,8 @@ def report(
 ) -> str:
     """The table, followed by lines on missing figures, names and stored runs."""
     lines = [table(results, tasks, name, others), *problems(results, tasks)]
-    has_ew = bool(others) or name.startswith(EW)
+    rows = (name, *(run.name for run in others))
+    has_ew = any(f"{row} ".startswith(f"{EW} ") for row in rows)
     if is_early(results):
         lines.append("the last epoch is the best: more --config.epochs may help")
     lines.append(legend(tasks, has_ew=has_ew, has_bound=has_bound))

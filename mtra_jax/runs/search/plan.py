@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mtra_jax import config_values, files
+from mtra_jax.config_values import AVERAGE, LOSSES
 from mtra_jax.errors import InputError, did_you_mean
 from mtra_jax.runs.directory import layout
 from mtra_jax.runs.search import optuna_points
-from mtra_jax.runs.training.selection import AVERAGE, LOSSES
 from mtra_jax.runs.trials import found_toml, run_specs
 from mtra_jax.runs.trials import spaces as search_spaces
 from mtra_jax.runs.trials.run_specs import Overrides, Trial
@@ -65,8 +65,8 @@ def make(
     Raises:
       InputError: an unknown name or preset, a grid with fewer points than trials, values
         that do not fit, a key that a space has fixed, a comparison by losses that depend on
-        what is varied, another search in `workdir`, or a
-        `found.toml` there that is damaged or compared more trials.
+        what is varied, another search in `workdir`, or a `found.toml` there that is damaged
+        or compared more trials.
     """
     spaces = search_spaces.load(preset)
     for name in names:

@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtra_jax import metrics
+from mtra_jax.config_values import AVERAGE
 from mtra_jax.errors import InputError, expected_one, shown
 from mtra_jax.tasks import Benchmark
 from mtra_jax.train import evaluate
 
-AVERAGE = "average"
-LOSSES = ("loss", "log_sum")
-"""The selections that depend on the method's objective, not on the figures alone."""
 FLOOR = 1e-2
 """The default of `objectives.floored_log`, whatever `method.floor` is: the selection is the
 same for all methods."""

@@ -69,7 +69,7 @@ def grid(
     `baselines`: by method, the baseline of its row if it is not the sweep's.
 
     Raises:
-      InputError: `overrides` are not pairs, or `seeds` no whole numbers.
+      InputError: `overrides` are not pairs, or `seeds` not whole numbers.
     """
     own, numbers, shared = baselines or {}, _numbers(seeds), _pairs(overrides)
     return tuple(
