@@ -81,9 +81,9 @@ def run(path: str) -> None:
     """Executes the file `path` for its effects.
 
     Raises:
-      InputError: no such file, or an error in it.
+      InputError: no such file, or an error in it, with the line.
     """
-    with _reported(path):
+    with _reported(path, names_line=True):
         execute(path)
 
 

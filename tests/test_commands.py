@@ -438,3 +438,26 @@ def test_an_installed_wheel_trains_and_predicts_outside_the_clone(installed, tmp
     refused = run_installed(installed, tmp_path, "benchmark", "--config=mtra:x")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert_mentions(refused.stderr, "scripts/benchmark.py", "clone")
+
+
+def test_a_command_executes_the_file_of_methods_first(tmp_path, monkeypatch, capsys):
+    """Also one that names no method, as `config` of an option."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import mtra_jax\nfrom mtra_jax import balancing\n"
+        "def plain(power=2.0):\n"
+        "    '''L = Σ_t ℓ_t.'''\n"
+        "    return balancing.ew('sum')\n"
+        "mtra_jax.add_method('plain', plain)\n"
+    )
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+    monkeypatch.setattr(registry, "_executed", set())
+    monkeypatch.setenv("MTRA_JAX_METHODS", str(file))
+    code, output, _ = started(monkeypatch, capsys, "config", "method.power")
+    assert (code, "plain" in output) == (0, True)
+    monkeypatch.setenv("MTRA_JAX_METHODS", str(tmp_path / "none.py"))
+    code, _, errors = started(monkeypatch, capsys, "config", "method.power")
+    assert (code, errors) == (
+        2,
+        f"error: MTRA_JAX_METHODS: {tmp_path / 'none.py'}: no such configuration file\n",
+    )

@@ -22,7 +22,8 @@ def add_method(
     Only this process has it. A script, or a configuration or sweep file, that trains or
     reads its runs calls this function first; for other commands, as `mtra-jax predict`, and
     the workers of `--jobs`, the environment variable MTRA_JAX_METHODS names a Python file
-    that does. A second call with its name replaces it.
+    that does, and nothing else: each command executes it. A second call with its name
+    replaces it.
 
     `name`: an identifier, the value of `method.name`.
     `make_balancer`: returns the balancer, as `balancing.cagrad` does. Its arguments with a
@@ -36,8 +37,8 @@ def add_method(
     Raises:
       InputError: the name is not an identifier, or that of a method of this package;
         `sampling` is unknown; `decay` is given without `rate`; an argument of
-        `make_balancer` has the name of another key.
-      TypeError, ValueError: from `make_balancer`, or its result does not fit.
+        `make_balancer` has the name of another key; `make_balancer` raises a TypeError or
+        ValueError, or its result does not fit.
 
     >>> from mtra_jax import balancing
     >>> add_method("halves", lambda factor=0.5: balancing.ew(weights=[factor, factor]))
@@ -55,16 +56,28 @@ def add_method(
         raise InputError(f"sampling is {shown(sampling)}; {hint}")
     if rate is None and decay:
         raise InputError(f"decay is {decay} without rate; expected both, or neither")
-    reserved = {"name", "model"} | (set() if rate is None else {"rate", "decay"})
-    for option in inspect.signature(make_balancer).parameters:
-        if option in reserved:
-            raise InputError(
-                f"{name}: the argument {option} of its function would be the option "
-                f"method.{option}, which has another meaning; expected another name"
-            )
-    rates = None if rate is None else balanced.Rates(rate, decay)
-    make = balanced.factory(make_balancer, rates)
-    make(registry.small_model())
+    if not callable(make_balancer):
+        raise InputError(
+            f"make_balancer is {shown(make_balancer)}; expected the function itself, not "
+            "its result"
+        )
+    if not isinstance(title, str):
+        raise InputError(f"title is {shown(title)}; expected a text")
+    try:
+        rates = None if rate is None else balanced.Rates(float(rate), float(decay))
+        make = balanced.factory(make_balancer, rates)
+        options = inspect.signature(make_balancer).parameters
+        make(registry.small_model())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"method {name}: {error}") from error
+    reserved = {"name", "model"} | (
+        set() if rates is None else {*balanced.Rates._fields}
+    )
+    if clash := next((option for option in options if option in reserved), ""):
+        raise InputError(
+            f"method {name}: the argument {clash} of its function would be the option "
+            f"method.{clash}, which has another meaning; expected another name"
+        )
     registry.METHODS[name] = registry.Entry(
         make, title or name, sampling, in_papers=False, is_added=True
     )

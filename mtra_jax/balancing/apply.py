@@ -17,7 +17,7 @@ class Aux(NamedTuple):
     """The outputs of a step besides its value and gradient.
 
     `losses`: [T]. `weights`: [T], the factors of the tasks' gradients; NaN for balancers
-    that read the gradients themselves, which have none. `learned`: the gradient of
+    that read the gradients and have none, as `graddrop`. `learned`: the gradient of
     `State.learned`, for the user's optimiser. `gramian`: [T, T], or None where it was not
     needed. `outputs`: what `losses_fn` returns besides the losses, with `has_aux`.
     """

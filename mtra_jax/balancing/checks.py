@@ -46,6 +46,8 @@ def choice(name: str, value: str, choices: Iterable[str]) -> None:
 
 def balancer(value: Any) -> None:
     """Raises TypeError if `value` is not a `Balancer`, as a function not called yet."""
+    if isinstance(value, Balancer) and not isinstance(value.reads, Reads):
+        raise TypeError(f"`reads` must be a value of `Reads`; found {value.reads!r}.")
     if not isinstance(value, Balancer):
         kind = getattr(value, "__name__", type(value).__name__)
         raise TypeError(
@@ -242,9 +244,12 @@ def memory(value: Tree, before: Tree) -> None:
     """Raises ValueError if the memory that `combine` returned has other shapes."""
     expected, actual = _shapes(before), _shapes(value)
     if actual != expected:
+        wanted, actual_text = map(_listed, (expected, actual))
+        if actual[1] == expected[1]:
+            wanted, actual_text = (f"the structure {x[0]}" for x in (expected, actual))
         raise ValueError(
-            "`combine` must return a memory like that of the state, with "
-            f"{_listed(expected)}; found {_listed(actual)}."
+            f"`combine` must return a memory like that of the state, with {wanted}; found "
+            f"{actual_text}."
         )
 
 

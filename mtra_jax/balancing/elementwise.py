@@ -1,8 +1,8 @@
 """Gradients of T tasks -> one gradient, entry by entry.
 
 Both functions make a `Balancer` that reads the gradients themselves. With `select` or
-`represent` of `value_and_grad` the parameters of one task take the plain gradient of its
-loss.
+`represent` of `value_and_grad` the parameters of one task take the gradient of its loss,
+with `excess_mtl` by its weight.
 """
 
 import functools
@@ -97,8 +97,9 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
         squares = jax.tree.map(jnp.add, squares, new)
         risk = jax.tree.reduce(jnp.add, jax.tree.map(_sum_of_ratios, new, squares))
         # The first risk divided by itself is 1. TorchJD 0.18 takes it undivided; the paper
-        # and the released code do not.
-        excess = jnp.where(first > 0, risk / jnp.where(first > 0, first + 1e-7, 1), 1)
+        # and the released code do not. A task without a gradient so far is at its optimum.
+        ratio = risk / jnp.where(first > 0, first + 1e-7, 1)
+        excess = jnp.where(first > 0, ratio, risk > 0)
         first = jnp.where((first == 0) & inputs.present, risk, first)
         moved = logits + jnp.where(inputs.present, rate * excess, 0)
         logits = jax.nn.log_softmax(moved)

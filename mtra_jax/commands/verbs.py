@@ -1,5 +1,6 @@
 """`mtra-jax VERB FLAGS` -> the command VERB, run with its flags."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -64,7 +65,15 @@ def main() -> None:
 def run(verb: str) -> None:
     """Runs the command `verb` with the arguments of this process."""
     row = VERBS[verb]
-    cli.run(row.module.main, row.leave, output_is_product=row.output_is_product)
+
+    def main(arguments: Sequence[str]) -> None:
+        if os.environ.get("MTRA_JAX_METHODS"):  # the registry imports JAX
+            from mtra_jax.methods import registry
+
+            registry.add_own()
+        row.module.main(arguments)
+
+    cli.run(main, row.leave, output_is_product=row.output_is_product)
 
 
 def show(arguments: Sequence[str]) -> None:

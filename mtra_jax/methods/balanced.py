@@ -43,7 +43,7 @@ def make(model: Model, balancer: Balancer, learned: str = "") -> contract.Method
     parameters, and does not change in steps without its task.
 
     Raises:
-      TypeError: `balancer` is not a `Balancer`.
+      TypeError: `balancer` is not a `Balancer`, or its `init` does not return a `State`.
       ValueError: `learned` with a balancer that reads gradients, see `learning`, or that
         learns nothing; no `learned` with one that does.
     """
@@ -69,8 +69,10 @@ def _check_learned(balancer: Balancer, learned: str, count: int) -> None:
         )
     if balancer.reads is Reads.GRADIENTS:  # the shapes of its state are the parameters'
         return
-    numbers = jax.eval_shape(lambda: balancer.init(count)).learned
-    if bool(jax.tree.leaves(numbers)) != bool(learned):
+    start = jax.eval_shape(lambda: balancer.init(count))
+    if not isinstance(start, State):
+        raise TypeError(f"`init` must return a State; found {type(start).__name__}.")
+    if bool(jax.tree.leaves(start.learned)) != bool(learned):
         rule = "be empty for a balancer that learns nothing"
         if not learned:
             rule = (

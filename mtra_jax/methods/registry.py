@@ -198,23 +198,27 @@ OWN_METHODS = "MTRA_JAX_METHODS"
 _executed: set[str] = set()
 
 
-def _add_own() -> None:
-    """Executes the user's file, once unless it fails, when an unknown method is named."""
-    path = os.environ.get(OWN_METHODS)
+def add_own() -> None:
+    """Executes the user's file of methods, once unless it fails; without one, nothing.
+
+    Raises:
+      InputError: no such file, or an error in it, with the line.
+    """
+    path = os.path.expanduser(os.environ.get(OWN_METHODS, ""))
     if not path or path in _executed:
         return
     # Before it is executed: the file itself may name an unknown method.
     _executed.add(path)
     try:
         config_files.run(path)
-    except BaseException:
+    except InputError as error:
         _executed.remove(path)
-        raise
+        raise InputError(f"{OWN_METHODS}: {error}") from error
 
 
 def _entry(name: str) -> Entry:
     if name not in METHODS:
-        _add_own()
+        add_own()
     if name not in METHODS:
         # A search names a row "ew sum" of a sweep `ew_sum`.
         rows = {row.lower(): text for row, text in VARIANTS.items()}

@@ -296,9 +296,11 @@ def gaussian_kl_terms(
     if not isinstance(prior_log_variance, int | float):
         prior_log_variance = masked.as_floats("prior_log_variance", prior_log_variance)
     log_ratio = log_variance - prior_log_variance
-    # In deviations of the prior before the square: its variance alone may underflow.
-    deviations = (mean - prior_mean) * jnp.exp(-jnp.asarray(prior_log_variance) / 2)
-    squares = deviations**2
+    # In deviations of the prior before the square, and none of equal means: the variance
+    # of the prior may underflow.
+    difference = mean - prior_mean
+    scaled_by = jnp.where(difference == 0, 0, jnp.asarray(prior_log_variance))
+    squares = (difference * jnp.exp(-scaled_by / 2)) ** 2
     # expm1 is exact for small differences, which exp(s) - 1 would round away.
     return 0.5 * (jnp.expm1(log_ratio) - log_ratio + squares)
 

@@ -74,8 +74,13 @@ def test_an_environment_variable_names_a_file_that_adds_methods(tmp_path, monkey
     file.write_text("import mtra_jax\n\n1 / 0\n")
     with pytest.raises(errors.InputError, match=rf"{file}:3: ZeroDivisionError: "):
         registry.title("plain", {})
+    file.write_text("import mtra_jax\nmtra_jax.add_method('plain', lambda: 3)\n")
+    with pytest.raises(errors.InputError, match=rf"{file}:2: method plain: .*Balancer"):
+        registry.title("plain", {})
     monkeypatch.setenv("MTRA_JAX_METHODS", str(tmp_path / "none.py"))
-    with pytest.raises(errors.InputError, match=r"none\.py: no such config"):
+    with pytest.raises(
+        errors.InputError, match=r"^MTRA_JAX_METHODS: .*none\.py: no such"
+    ):
         registry.title("plain", {})
     monkeypatch.delenv("MTRA_JAX_METHODS")
     with pytest.raises(errors.InputError, match="unknown method 'plain'"):
@@ -152,7 +157,7 @@ def test_a_balancer_of_gradients_may_learn():
 
 
 def test_learned_numbers_move_as_those_of_famo():
-    mtra_jax.add_method("mine", balancing.famo, rate=0.025, decay=1e-3)
+    mtra_jax.add_method("mine", balancing.famo, rate=np.float64(0.025), decay=1e-3)
     assert registry.options("mine") == registry.options("famo")
     present = jnp.array([True, True])
     ends = []
@@ -192,9 +197,24 @@ def test_learned_numbers_move_as_those_of_famo():
             errors.InputError,
             r"the option method\.name",
         ),
-        (("own", lambda: 3), {}, TypeError, "Balancer"),
-        (("own", balancing.famo), {}, ValueError, "`rate` of `add_method`"),
-        (("own", balancing.tw), {}, TypeError, "counts"),
+        (("own", lambda: 3), {}, errors.InputError, "Balancer"),
+        (("own", balancing.gls()), {}, errors.InputError, "the function itself"),
+        (("own", dict), {}, errors.InputError, "method own: "),
+        (("own", of_squares), {"title": 5}, errors.InputError, "title is 5"),
+        (
+            ("own", lambda: balancing.gls()._replace(reads="losses")),
+            {},
+            errors.InputError,
+            "`reads` must be a value",
+        ),
+        (
+            ("own", lambda: balancing.gls()._replace(init=lambda count: ())),
+            {},
+            errors.InputError,
+            "`init` must return a State",
+        ),
+        (("own", balancing.famo), {}, errors.InputError, "`rate` of `add_method`"),
+        (("own", balancing.tw), {}, errors.InputError, "counts"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_added(

@@ -434,6 +434,16 @@ def test_a_rule_that_returns_something_else_is_an_error_that_says_so(
         step(jnp.array(2.0), rule.init(2))
 
 
+def test_a_memory_of_another_structure_is_named():
+    rule = balancing.Balancer(
+        lambda count: balancing.State(memory=(jnp.zeros(count),)),
+        lambda inputs, state: balancing.Combined(inputs.losses.sum(), [*state.memory]),
+    )
+    step = balancing.value_and_grad(lambda p: jnp.stack([p**2, p]), rule)
+    with pytest.raises(ValueError, match=r"PyTreeDef\(\(\*,\)\); found .*\[\*\]"):
+        step(jnp.array(2.0), rule.init(2))
+
+
 def test_a_forgotten_memory_is_named():
     rule = balancing.Balancer(
         lambda count: balancing.State(memory=jnp.zeros(count)),

@@ -118,6 +118,26 @@ def test_excess_mtl_weighs_by_risks_relative_to_the_first():
     assert np.ptp(weights) > 0.1
 
 
+def test_excess_mtl_gives_a_task_without_a_gradient_no_excess():
+    """Its weight falls as those of the others rise, until it has a gradient."""
+    balancer = balancing.excess_mtl(0.5)
+    state = balancer.init(2, {"w": np.zeros(3)})
+    rows = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])
+    expected, squares, first = np.array([0.5, 0.5]), 0, None
+    for _ in range(4):
+        inputs = balancing.Inputs(
+            jnp.ones(2), jnp.array([True, True]), gradients={"w": jnp.asarray(rows)}
+        )
+        result = balancer.combine(inputs, state)
+        state = state._replace(memory=result.memory)
+        squares = squares + rows[0] ** 2
+        risk = np.sum(rows[0] ** 2 / np.sqrt(squares))
+        first = risk if first is None else first
+        expected = expected * np.exp(0.5 * np.array([risk / first, 0]))
+        expected /= expected.sum()
+        np.testing.assert_allclose(result.own_weights, expected, rtol=1e-5)
+
+
 def test_a_task_that_comes_later_has_the_first_loss_that_it_had():
     balancer = balancing.gradnorm()
     memory = combined(balancer, losses=FIRST, present=[True, False, True]).memory

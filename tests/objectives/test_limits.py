@@ -75,6 +75,14 @@ def test_outputs_and_targets_of_other_tasks_reach_neither_value_nor_gradient(odd
             jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
+@pytest.mark.parametrize("prior", [-180.0, -400.0, 400.0])
+def test_equal_means_have_no_divergence_whatever_the_prior(prior):
+    kl = objectives.gaussian_kl_terms
+    value, slopes = jax.value_and_grad(kl, (0, 1, 2, 3))(1.0, prior, 1.0, prior)
+    assert value == 0
+    np.testing.assert_array_equal(slopes, 0)
+
+
 def test_a_prior_of_tiny_variance_has_the_divergence_of_its_deviations():
     """exp(100) overflows float32, the deviation of exp(-50) does not underflow."""
     kl = objectives.gaussian_kl_terms

@@ -96,8 +96,8 @@ def test_the_rate_is_that_of_the_last_twenty_seconds(clock):
     expected = [f"{rate:.0f} examples/s" for rate in (0.92, 1.29, 1.6, 6, 6)]
     assert rates == ["after 60 s with compiling", *expected]
     left = [line.split(", ")[3] for line in written[1:]]
-    # The first of these still has the first step in its mean.
-    assert left[0] == "about 52 min 32 s left"
+    # By the median of the steps: the first compiled.
+    assert left[0] == "about 8 min 5 s left"
     assert left[-1] == "about 7 min 45 s left"
 
 

@@ -1,6 +1,7 @@
 """Steps, batches and runs -> bars on a terminal, or short lines in a log."""
 
 import collections
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -186,8 +187,8 @@ class _Pace:
 
     @property
     def seconds_per_step(self) -> float:
-        """The mean of the steps that the rate covers."""
-        return self._seconds / max(len(self._steps), 1)
+        """The median of the steps that the rate covers: some of them may compile."""
+        return statistics.median_low(seconds for seconds, _ in self._steps)
 
     def leave_out(self) -> None:
         """Excludes the time since the last step from the rate."""

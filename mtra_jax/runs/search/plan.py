@@ -113,8 +113,8 @@ def _compared_by_figures(search: Search) -> Search:
         if options:
             raise InputError(
                 f"--config.selection={own}: the validation loss of {name} may depend on "
-                f"{', '.join(options)}, which its trials vary; expected average, or "
-                "TASK/METRIC for one figure"
+                f"{', '.join(options)}, which its trials vary; expected TASK/METRIC for one "
+                "figure, or average where metrics are shares"
             )
     return search
 

@@ -65,8 +65,8 @@ def make(name: str, benchmark: Benchmark) -> Selection:
             raise InputError(
                 "selection is 'average', and all metrics of "
                 f"{', '.join(benchmark.task_names)} are errors in a task's unit; "
-                f"expected TASK/METRIC, such as {own.name}/{own.metrics[0]}, or a "
-                "validation loss, loss or log_sum"
+                f"expected TASK/METRIC, such as {own.name}/{own.metrics[0]}; loss or "
+                "log_sum also choose epochs, not trials of a search"
             )
         return Selection(name, higher_is_better=True)
     for task in benchmark.tasks:
