@@ -18,6 +18,9 @@ from mtra_jax.errors import InputError
 def execute(path: str) -> ModuleType:
     """The module in the file `path`; its errors pass through.
 
+    It can import the modules beside it, also later, in its functions; those of installed
+    packages come first.
+
     Raises:
       InputError: there is no such file, or it is not Python.
     """
@@ -30,6 +33,9 @@ def execute(path: str) -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None  # it is None only for a loader without a module
     module = importlib.util.module_from_spec(spec)
+    directory = os.path.dirname(loader.path)
+    if directory not in sys.path:
+        sys.path.append(directory)
     # Dataclasses with annotations as texts look the module of their class up here.
     sys.modules[loader.name] = module
     loader.exec_module(module)

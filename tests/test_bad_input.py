@@ -955,7 +955,7 @@ ROWS = {
     "text for a number": Row(
         run_with(epochs="9"),
         PREDICT,
-        "{tmp}/config.json: damaged: epochs is '9'; expected a whole number",
+        "{tmp}/config.json: epochs is '9'; expected a whole number",
     ),
     "true for a number": Row(
         run_with(seed=True), PREDICT, ("{tmp}/config.json", "seed", "True")

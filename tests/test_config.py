@@ -2,6 +2,7 @@
 
 import json
 import py_compile
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -572,6 +573,24 @@ def test_a_file_is_executed_anew_and_as_it_is_now(tmp_path):
     path.write_text("NAME = 'two'\n")
     assert config_files.execute(str(path)).NAME == "two"
     assert not hasattr(config_files.execute(str(path)), "VALUES")
+
+
+def test_a_file_imports_the_modules_beside_it(tmp_path, monkeypatch):
+    """Also when its functions run; packages with the same names come first."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = [*sys.path]
+    (tmp_path / "beside_mine.py").write_text("VALUE = 3\n")
+    (tmp_path / "numpy.py").write_text("1 / 0\n")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import beside_mine\nimport numpy\n"
+        "def later():\n    import beside_mine_too\n    return beside_mine_too.VALUE\n"
+    )
+    (tmp_path / "beside_mine_too.py").write_text("VALUE = 4\n")
+    for _ in range(2):
+        module = config_files.execute(str(path))
+        assert (module.beside_mine.VALUE, module.later()) == (3, 4)
+    assert sys.path == [*before, str(tmp_path)]
 
 
 def test_a_compiled_module_beside_a_file_is_not_read(tmp_path):

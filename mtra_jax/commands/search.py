@@ -70,6 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     lost = [name for name, tries in ended.items() if search_results.best(tries) is None]
     if len(lost) < len(names):
         print(f"\nfile: {workdir / found_toml.FILE}")
+        print(f"next: {_sweep_command(planned, flags)}")
     if lost:
         sys.exit(f"error: no finished trial of {', '.join(lost)}")
 
@@ -105,6 +106,34 @@ def _list(planned: "Search", num_workers: int) -> None:
 
     locks.check_usable(planned.workdir)
     bars.write_line(search_listing.listing(planned, num_workers))
+
+
+def _sweep_command(planned: "Search", flags: argparse.Namespace) -> str:
+    """The command that trains the methods with the values that were found."""
+    from mtra_jax.runs.trials import found_toml
+
+    program, *words = cli.command("sweep")
+    command = [cli.executable(program), *words]
+    own = own_tasks.overrides(flags)
+    if flags.tasks:
+        command += ["--tasks", flags.tasks]
+    else:
+        # The sweep of the preset tiny_synthetic is called synthetic.
+        command += [
+            "--config",
+            f"configs/sweep.py:{flags.preset.removeprefix('tiny_')}",
+        ]
+    if flags.backbone is not None:
+        command += ["--backbone", flags.backbone]
+    rows = [
+        name if space.method == name else name.replace("_", " ")
+        for name, space in planned.spaces.items()
+    ]
+    command += ["--only", ",".join(rows)]
+    command += ["--found", str(planned.workdir / found_toml.FILE)]
+    command += ["--workdir", f"{planned.workdir}_sweep"]
+    command += [f"--config.{k}={v}" for k, v in planned.overrides if (k, v) not in own]
+    return shlex.join(command)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """Balancers of one's own, trained by `mtra_jax.train` under a name."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,8 @@ def test_a_run_trains_continues_and_predicts_with_it(tmp_path):
                 loss = line[key.replace("weight", "loss")]
                 assert line[key] == pytest.approx(loss, rel=1e-6)
     del registry.METHODS["squares"]
-    with pytest.raises(errors.InputError, match="unknown method 'squares'"):
+    place = re.escape(f"{own}/config.json: unknown method 'squares'; known: ")
+    with pytest.raises(errors.InputError, match=f"^{place}.*MTRA_JAX_METHODS"):
         mtra_jax.load(own, cache_dir="")
 
 

@@ -120,6 +120,8 @@ def read_config(workdir: Path) -> ConfigDict:
         _check_format(values.pop("format", FORMAT), path)
     try:
         return configs.from_dict(values)
+    except InputError as error:  # as for a method that only another process has added
+        raise InputError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged: {error}") from error
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 import tomllib
 from collections import Counter
@@ -12,8 +13,9 @@ import pytest
 from messages import assert_mentions
 
 from mtra_jax import config as configs
-from mtra_jax import config_files, config_values
+from mtra_jax import config_values
 from mtra_jax.commands import search as command
+from mtra_jax.commands import sweep as sweep_command
 from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import registry
 from mtra_jax.reports.comparisons import comparison, formats
@@ -893,17 +895,15 @@ def test_two_trials_of_a_small_run_and_the_sweep_that_reads_them(
     tuning = found_toml.read(str(place / "found.toml"))
     best = losses.index(min(losses))
     assert tuning.rows["ew"].best_trial == best
-    assert "finished, best" in output.splitlines()[best - 4]
+    *lines, next_line = output.splitlines()
+    assert "finished, best" in lines[best - 4]
 
     monkeypatch.setattr(validation_run.training.results, "finish", finish)
-    only = config_files.execute(f"{ROOT}/configs/sweep.py").SWEEPS["synthetic"][:1]
-    of = tuned_rows.tuned(run_specs.Sweep(only), tuning)
-    overrides = [tuple(text.removeprefix("--config.").split("=", 1)) for text in tiny]
-    plan = sweep.make_plan(of, tmp_path / "sweep", overrides, "x")
-    assert sweep.run_all(plan, lambda _: None) == []
-    results = json.loads((tmp_path / "sweep/ew/seed0/results.json").read_text())
+    label, _, verb, *words = shlex.split(next_line)
+    assert (label, verb) == ("next:", "sweep")
+    sweep_command.main([*words, "--seeds=0"])
+    trained = tmp_path / "search_sweep"
+    results = json.loads((trained / "ew/seed0/results.json").read_text())
     assert results["best_validation_loss"] == losses[best]
-    (stored,) = map(
-        json.loads, (tmp_path / "sweep/results.jsonl").read_text().splitlines()
-    )
+    (stored,) = map(json.loads, (trained / "results.jsonl").read_text().splitlines())
     assert stored["tuned"] == {"name": "ew", "trials": 2, "file": tuning.path}
