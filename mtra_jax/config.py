@@ -15,7 +15,7 @@ PRESETS = preset_files.DIRECTORY / "baselines.py"
 """Every method with every preset."""
 LATER = ("diagnostics", "gradient_pieces", "merged_kernels")
 """Keys added later: runs without them get the defaults, which keep the old behaviour."""
-LATER_OPTIONS = {"ew": ("weights",)}
+LATER_OPTIONS = {"ew": ("weights",), "fairgrad": ("max_norm",)}
 """The same for the options of a method."""
 
 

@@ -125,6 +125,7 @@ ONLY_IN = {
         "mtra_jax/runs/directory/best_model.py",
         "mtra_jax/runs/training/step_cost.py",
         "mtra_jax/runs/training/run.py",
+        "mtra_jax/runs/training/same_inputs.py",
         "mtra_jax/runs/training/warm_start.py",
         "mtra_jax/runs/directory/layout.py",
     },

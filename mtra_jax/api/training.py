@@ -142,13 +142,12 @@ def _train(
             return view.watch(prepared, at)
 
         try:
-            outcome = training.train(config, directory, watch_of, data)
+            with view:
+                outcome = training.train(config, directory, watch_of, data)
         except loop.Stopped as stopped:
             raise Interrupted(f"{stopped}, saved; the same call continues") from None
         except KeyboardInterrupt as interrupt:
             raise Interrupted("interrupted; the same call continues") from interrupt
-        finally:
-            view.close()
     _show_end(outcome, config, quiet=quiet)
 
 

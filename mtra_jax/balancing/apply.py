@@ -9,7 +9,16 @@ import jax.numpy as jnp
 
 from mtra_jax import objectives
 from mtra_jax.balancing import axes, checks, rows
-from mtra_jax.balancing.contract import Balancer, Inputs, Reads, State, Tree, total
+from mtra_jax.balancing.contract import (
+    Balancer,
+    Inputs,
+    Reads,
+    State,
+    Tree,
+    Units,
+    total,
+    wide,
+)
 from mtra_jax.objectives import trees
 
 
@@ -61,7 +70,8 @@ def value_and_grad(
     representation z, which costs T backward passes of the small part after it and one of
     the encoder. Then `represent(params, *args, **kwargs)` returns z, and `losses_fn(params,
     z, *args, **kwargs)` the losses. Parameters that are used after z take their gradients
-    as those of a single task do.
+    as those of a single task do. The first axis of z is that of the batch. If each row
+    belongs to one task alone, gradients with respect to z never conflict: take `select`.
 
     With `axis_name` (inside `pmap` or `shard_map`) losses, Gramian and gradients are those
     of the global batch: the mean over the devices is taken before anything that is not
@@ -78,8 +88,8 @@ def value_and_grad(
         `combine` does not return a `Combined`.
       ValueError: `select` is given with `represent`. The step: the losses are not one axis
         of real numbers; `params` or the representation has leaves of another type than
-        floats; `present`, `state` or the result of `select` does not fit them; the balancer
-        keeps gradients, as `excess_mtl` does, and `represent` and `axis_name` are given.
+        floats; `present`, `state` or the result of `select` does not fit them; z has an
+        array without an axis, and the balancer reads gradients.
 
     >>> from mtra_jax import balancing
     >>> def losses_fn(params, x):
@@ -116,21 +126,19 @@ def value_and_grad(
             if select is not None:
                 chosen = trees.mask("select", select(params), params)
                 is_shared = jax.tree.unflatten(jax.tree.structure(params), chosen)
-            passes = _Passes(pull, None, is_shared, axis_name)
+            passes = _Passes(pull, None, None, is_shared, axis_name)
         else:
-            if axis_name is not None and balancer.reads is Reads.GRADIENTS:
-                # Each device has the gradients by its own rows of z.
-                checks.no_memory(state)
             z, back = jax.vjp(lambda p: represent(p, *args, **kwargs), params)
             checks.floats("the representation", z)
-            like = z = axes.varying(z, axis_name)
+            z = axes.varying(z, axis_name)
+            like = jax.eval_shape(functools.partial(jax.tree.map, _row), z)
             losses, pull, outputs = jax.vjp(
                 lambda p, z: split(losses_fn(p, z, *args, **kwargs)),
                 params,
                 z,
                 has_aux=True,
             )
-            passes = _Passes(pull, back, None, axis_name)
+            passes = _Passes(pull, back, z, None, axis_name)
         losses = objectives.mean_over(losses, axis_name)
         checks.state(balancer, state, len(losses), like)
         present = checks.present(present, len(losses))
@@ -143,6 +151,11 @@ def value_and_grad(
     return step
 
 
+def _row(z: jax.Array) -> jax.Array:
+    """An array of a representation without the axis of the batch."""
+    return jnp.zeros(z.shape[1:], z.dtype)
+
+
 class _Passes(NamedTuple):
     """The backward passes of a step.
 
@@ -153,8 +166,18 @@ class _Passes(NamedTuple):
 
     pull: Callable[[jax.Array], tuple[Tree, ...]]
     back: Callable[[Tree], tuple[Tree]] | None
+    z: Tree | None
     is_shared: Tree | None
     axis_name: str | None
+
+
+def _units(z: Tree, gradients: Tree, axis_name: str | None) -> Units:
+    """Sums over the rows of all devices of gradients [T, B, ...] of the global mean."""
+    checks.rows_of_a_batch(z)
+    wide_gradients = jax.tree.map(wide, gradients)
+    signed = jax.tree.map(lambda g, z: g * jnp.sign(z), wide_gradients, z)
+    units = jax.tree.map(lambda g: jnp.sum(g, axis=1), Units(wide_gradients, signed))
+    return units if axis_name is None else jax.lax.psum(units, axis_name)
 
 
 def _of_losses(
@@ -192,6 +215,8 @@ def _of_gradients(
         products = jax.lax.psum(products, axis_name)
     own = rows.of_shared(gradients, is_shared)
     inputs = inputs._replace(gramian=products, gradients=own)
+    if back is not None and balancer.reads is Reads.GRADIENTS:
+        inputs = inputs._replace(units=_units(passes.z, gradients, axis_name))
     combined, taken = rows.combine(balancer, state, inputs)
     sums = rows.of_owners(by_params, taken)
     if back is None:

@@ -82,8 +82,8 @@ def cagrad(c: float = 0.5) -> Balancer:
     MGDA. Where a mean of the gradients with some weights is 0 to four digits, as with a
     task whose gradient is 0, the direction is g_0, as in the released code where that mean
     is exactly 0; TorchJD takes 0 there, so that one task that has converged stops all. It
-    is not scaled down by 1 + c² as in one option of the released code: gradients that are
-    equal give 1 + c times their mean.
+    is not divided by 1 + c², as the released code does by default: gradients that are equal
+    give 1 + c times their mean.
 
     Source: Liu et al. 2021, "Conflict-Averse Gradient Descent", Algorithm 1.
 
@@ -140,34 +140,43 @@ def nash_mtl(max_norm: float = 1.0) -> Balancer:
     checks.not_negative("max_norm", max_norm)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        weights, gram = _fair(inputs, 1.0), inputs.gram
-        norm = root(weights @ gram @ weights)
-        share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
-        share = jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
         # The released code multiplies the gradient of a task's own parameters by α_t, which
         # has no bound: a head of zeros would be thrown far off in its second step.
-        return Combined(weights * share, state.memory)
+        weights = _limited(_fair(inputs, 1.0), inputs.gram, max_norm)
+        return Combined(weights, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
 
 
-def fairgrad(alpha: float = 2.0) -> Balancer:
+def fairgrad(alpha: float = 2.0, max_norm: float = 0.0) -> Balancer:
     """FairGrad: the weights of α-fair progress, (G w)_t = w_t^(−1/α).
 
     α = 1 is Nash-MTL without its limit on the norm, α → 0 the plain sum; a large α favours
-    the task with the least progress.
+    the task with the least progress. The norm of the direction grows as gradients shrink,
+    as ‖g‖^(−1/3) for α = 2, so that plain SGD does not settle. `max_norm` limits it, 0 does
+    not. The paper has no limit, nor have LibMTL and TorchJD; the released code multiplies
+    the direction by T and limits the norm to 1.
 
     Source: Ban & Ji 2024, "Fair Resource Allocation in Multi-Task Learning", Eq. 4.
 
     Raises:
-      ValueError: `alpha` is not positive and finite.
+      ValueError: `alpha` is not positive and finite; `max_norm` is negative or not finite.
     """
     checks.positive("alpha", alpha)
+    checks.not_negative("max_norm", max_norm)
 
     def combine(inputs: Inputs, state: State) -> Combined:
-        return Combined(_fair(inputs, alpha), state.memory)
+        weights = _limited(_fair(inputs, alpha), inputs.gram, max_norm)
+        return Combined(weights, state.memory)
 
     return Balancer(stateless, combine, Reads.GRAMIAN)
+
+
+def _limited(weights: jax.Array, gram: jax.Array, max_norm: float) -> jax.Array:
+    """The weights, scaled down until ‖Σ w_t g_t‖ is `max_norm`; 0 for no limit."""
+    norm = root(weights @ gram @ weights)
+    share = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
+    return weights * jnp.where(jnp.asarray(max_norm) > 0, share, 1).astype(gram.dtype)
 
 
 def _fair(inputs: Inputs, alpha: float) -> jax.Array:

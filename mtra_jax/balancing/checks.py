@@ -155,13 +155,14 @@ def losses(values: Any, rule: str = "`losses_fn` must return losses [T]") -> jax
     return jnp.asarray(values)
 
 
-def no_memory(state: State) -> None:
-    """Raises ValueError if a balancer that reads gradients keeps any between steps."""
-    if jax.tree.leaves(state.memory):
-        raise ValueError(
-            "this balancer keeps gradients between steps, which must be those of the "
-            "parameters on several devices; found `represent` with `axis_name`."
-        )
+def rows_of_a_batch(z: Tree) -> None:
+    """Raises ValueError if an array of a representation has no axis for the batch."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(z):
+        if leaf.ndim == 0:
+            raise ValueError(
+                "the representation must have the batch as its first axis; found a number "
+                f"at {jax.tree_util.keystr(path) or 'the top'}."
+            )
 
 
 def floats(name: str, tree: Tree) -> None:
@@ -194,8 +195,8 @@ def parameters(params: Tree) -> None:
     """Raises ValueError if `params`, of a balancer's `init`, is missing or no float."""
     if params is None:
         raise ValueError(
-            "`params` must be the second argument of `init` for this balancer, or the "
-            "representation with `represent`; found None."
+            "`params` must be the second argument of `init` for this balancer, or a row of "
+            "the representation with `represent`; found None."
         )
     floats("params", params)
 

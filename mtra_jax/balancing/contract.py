@@ -33,13 +33,24 @@ class State(NamedTuple):
     memory: Tree = ()
 
 
+class Units(NamedTuple):
+    """Gradients [T, ...] of the units of a representation z, sums over all its rows.
+
+    `sums`: Σ g. `signed`: Σ sgn(z) g.
+    """
+
+    sums: Tree
+    signed: Tree
+
+
 class Inputs(NamedTuple):
     """The inputs of `Balancer.combine`, of the global batch.
 
     `losses`: [T]. `present`: bool [T], the tasks with examples in the batch; the losses,
     rows and gradients of the others are 0. `rng`: a key that is the same on all devices.
     `gramian`: [T, T] for `Reads.GRAMIAN`. `gradients`: arrays [T, ...] for
-    `Reads.GRADIENTS`.
+    `Reads.GRADIENTS`; with `represent` those of the rows that the device has, and `units`
+    are sums over all rows.
     """
 
     losses: jax.Array
@@ -47,6 +58,7 @@ class Inputs(NamedTuple):
     rng: jax.Array | None = None
     gramian: jax.Array | None = None
     gradients: Tree = None
+    units: Units | None = None
 
     @property
     def key(self) -> jax.Array:
@@ -94,8 +106,9 @@ class Balancer(NamedTuple):
 
     `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes as a second
     argument the variables that gradients are taken with respect to: the parameters, or with
-    `represent` the representation. `combine(inputs, state)` is pure and works under `jit`:
-    it is always compiled, so that what it reads from other objects stays as it was then.
+    `represent` a row of the representation. `combine(inputs, state)` is pure and works under
+    `jit`: it is always compiled, so that what it reads from other objects stays as it was
+    then.
     """
 
     init: Callable[..., State]

@@ -177,8 +177,9 @@ def aligned_mtl(scale: str = "min") -> Balancer:
     """Aligned-MTL: the mean of the gradients made orthogonal and of one length.
 
     The singular values of the matrix of gradients become equal. `scale`: the common value
-    is the smallest one above rounding ("min", the paper), or their quadratic mean
-    ("rmse", the released code).
+    is the smallest one above rounding ("min", as in the paper and the released code), or
+    their quadratic mean ("rmse", an option of that code). The released code and LibMTL take
+    the sum, which is T times as long.
 
     Source: Senushkin et al. 2023, "Independent Component Alignment", Algorithm 1.
 

@@ -78,7 +78,7 @@ def tw(counts: Sequence[int]) -> Balancer:
 def rlw() -> Balancer:
     """Random loss weighting (RLW): L = Σ_t λ_t ℓ_t, λ = softmax of N(0, I) in every step.
 
-    The step needs `rng`. The weights sum to 1, as in the paper (LibMTL's sum to T).
+    The step needs `rng`. The weights sum to 1.
 
     Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", Algorithm 2.
 
@@ -308,7 +308,8 @@ def famo(minimum: Sequence[float] | float = 0.0) -> Balancer:
 
     The paper compares the losses of one batch before and after the step, which costs
     another forward pass. Here the losses of the next batch stand for those after the step,
-    so that the gradient comes one step later and contains the noise of the batches.
+    so that the gradient comes one step later, 0 in the first one, and contains the noise of
+    the batches.
 
     Source: Liu et al. 2023, "FAMO: Fast Adaptive Multitask Optimization", Algorithm 1.
 

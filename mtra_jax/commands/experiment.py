@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mtra_jax import cli, preset_files
 from mtra_jax.commands import prompt
+from mtra_jax.commands.stopping import stopping
 from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,19 +106,11 @@ def _train(
     """Trains what has not finished, and writes the tables; returns how many runs failed."""
     from mtra_jax.reports.formatting import grids
     from mtra_jax.reports.progress import bars
-    from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.studies import figures as study_figures
     from mtra_jax.runs.studies import run as study_runs
-    from mtra_jax.runs.training import loop
 
-    with signals.caught(group.own_signals()) as requests:
-        try:
-            should_stop = group.stop_together(requests.should_stop)
-            failed = study_runs.run_all(
-                plans, bars.write_line, should_stop, num_workers
-            )
-        except loop.Stopped as stopped:
-            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+    with stopping() as should_stop:
+        failed = study_runs.run_all(plans, bars.write_line, should_stop, num_workers)
     study_runs.measure(study, plans, bars.write_line)
     made = study_runs.make_grids(study, workdir, overrides)
     print("", *(grids.text(grid) + "\n" for grid in made.values()), sep="\n")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mtra_jax import cli
 from mtra_jax.commands import own_tasks
+from mtra_jax.commands.stopping import stopping
 from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,23 +80,14 @@ def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
     """Trains what has not ended; returns all trials, by the name of the space."""
     from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
-    from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.search import run as searching
-    from mtra_jax.runs.training import loop
 
-    with (
-        locks.held_together([planned.workdir]),
-        signals.caught(group.own_signals()) as requests,
-    ):
+    with locks.held_together([planned.workdir]), stopping() as should_stop:
         bars.write_line(
             f"{len(planned.spaces)} methods, {planned.num_trials} trials each on "
             f"validation: {', '.join(planned.spaces)}"
         )
-        try:
-            should_stop = group.stop_together(requests.should_stop)
-            return searching.run_all(planned, bars.write_line, should_stop, num_workers)
-        except loop.Stopped as stopped:
-            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+        return searching.run_all(planned, bars.write_line, should_stop, num_workers)
 
 
 def _list(planned: "Search", num_workers: int) -> None:

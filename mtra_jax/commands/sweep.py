@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mtra_jax import cli
 from mtra_jax.commands import own_tasks
+from mtra_jax.commands.stopping import stopping
 from mtra_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,30 +80,22 @@ def _train(plan: "Plan", note: str, num_workers: int, *, is_quiet: bool) -> "lis
     """
     from mtra_jax.reports.progress import bars
     from mtra_jax.runs.directory import locks
-    from mtra_jax.runs.processes import group, signals
     from mtra_jax.runs.studies import listing as study_listing
     from mtra_jax.runs.sweeps import sweep
-    from mtra_jax.runs.training import loop
 
-    with (
-        locks.held_together([plan.workdir]),
-        signals.caught(group.own_signals()) as requests,
-    ):
+    with locks.held_together([plan.workdir]), stopping() as should_stop:
         if not is_quiet:
             bars.write_line(study_listing.counted([plan]) + (note and f"\n{note}"))
         for line in note.splitlines() if is_quiet else ():
             bars.write_log_line(f"warning: {line}")
-        try:
-            return sweep.run_all(
-                plan,
-                bars.write_line,
-                group.stop_together(requests.should_stop),
-                num_workers,
-                warn=bars.write_log_line if is_quiet else None,
-                quiet=is_quiet,
-            )
-        except loop.Stopped as stopped:
-            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
+        return sweep.run_all(
+            plan,
+            bars.write_line,
+            should_stop,
+            num_workers,
+            warn=bars.write_log_line if is_quiet else None,
+            quiet=is_quiet,
+        )
 
 
 def _spec_of(flags: argparse.Namespace) -> str:

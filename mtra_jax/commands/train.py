@@ -11,6 +11,7 @@ from typing import Any
 
 from mtra_jax import cli, config_help, preset_files
 from mtra_jax.commands import own_tasks
+from mtra_jax.commands.stopping import stopping
 from mtra_jax.errors import InputError
 from mtra_jax.runs.processes import flags as joining_flags
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     workdir = cli.output_directory(flags.workdir)
 
     from mtra_jax.reports.progress import bars
-    from mtra_jax.runs.processes import group, signals
+    from mtra_jax.runs.processes import group
     from mtra_jax.runs.training import display, loop
     from mtra_jax.runs.training import run as training
     from mtra_jax.train.devices import start_devices
@@ -67,26 +68,20 @@ def main(arguments: Sequence[str]) -> None:
     if flags.continue_from:
         continuation.begin(Path(flags.continue_from), workdir, config)
 
-    with signals.caught(group.own_signals()) as requests:
-        should_stop = group.stop_together(requests.should_stop)
-        view = display.Display(
-            bars.write_line,
-            warn=bars.write_log_line if flags.quiet else None,
-            should_stop=should_stop,
-            quiet=flags.quiet,
-        )
+    warn = bars.write_log_line if flags.quiet else None
+    with (
+        stopping() as should_stop,
+        display.Display(
+            bars.write_line, 0, warn=warn, should_stop=should_stop, quiet=flags.quiet
+        ) as view,
+    ):
 
         def watch_of(prepared: Any, progress: Any) -> loop.Watch:
             if group.is_writer():
                 return view.watch(prepared, progress)
             return loop.Watch(should_stop=should_stop)
 
-        try:
-            outcome = training.train(config, workdir, watch_of)
-        except loop.Stopped as stopped:
-            cli.stop(f"{stopped}, saved; the same command continues", requests.signal)
-        finally:
-            view.close()
+        outcome = training.train(config, workdir, watch_of)
 
     if group.is_writer():
         print_end(outcome, config, workdir, is_quiet=flags.quiet)

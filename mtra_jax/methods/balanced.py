@@ -109,6 +109,14 @@ def learning(balancer: Balancer, rates: Rates) -> Balancer:
         gradient = jax.lax.stop_gradient(gradient)
         updates, moments = optimise.update(gradient, old.moments, old.learned)
         learned = optax.apply_updates(old.learned, updates)
+        # FAMO has no gradient in its first step, which must not count in Adam's means.
+        is_first = optax.tree_utils.tree_get(old.moments, "count") == 0
+        has_none = jnp.array([jnp.all(g == 0) for g in jax.tree.leaves(gradient)]).all()
+        learned, moments = jax.tree.map(
+            lambda new, before: jnp.where(is_first & has_none, before, new),
+            (learned, moments),
+            (old.learned, old.moments),
+        )
         return result._replace(memory=Learning(learned, result.memory, moments))
 
     return Balancer(init, combine, balancer.reads)

@@ -58,7 +58,9 @@ def make(
     The KL from a mixture has no closed form. As in the released code, a Gaussian with mean
     Σ c μ and variance Σ c² σ² replaces the mixture, and only its weights c have gradients.
     If the batch has no other task, the prior is N(0, I), as in the first steps of the
-    released code. In evaluation the loss is ℓ_t without KL terms.
+    released code. In evaluation the loss is ℓ_t without KL terms. A step draws z and w_t
+    once for each text, where the released code takes the mean of ten draws and lowers the
+    temperature from 1 to 0.5.
 
     Raises:
       OptionError: a weight is negative, or `temperature` is not positive.

@@ -155,9 +155,11 @@ def majority_baseline(
 ) -> dict[str, float]:
     """The metrics of a prediction that is the same for all examples.
 
-    It is the most frequent training class, the mean value, or of each label of a
-    multi-label task the more frequent value. Ties go to the first class, and to 0. The
-    probabilities are the training frequencies. Shapes and errors are those of `score`.
+    It is the most frequent training class, the first of equals, the mean value, or all
+    labels of a multi-label task that occur in training. No text has to be read for that F1,
+    2p / (1 + p) of a label with the share p, and a model with thresholds for F1 that has
+    learned nothing predicts all labels, too. The probabilities are the training
+    frequencies. Shapes and errors are those of `score`.
     """
     train_labels = check_values(task, train_labels, "train_labels")
     labels = np.asarray(labels)
@@ -169,7 +171,7 @@ def majority_baseline(
     else:
         constant = train_labels.mean(axis=0)
         if task.kind == "multi_label":
-            frequencies, constant = constant, (constant > 0.5).astype(np.int64)
+            frequencies, constant = constant, (constant > 0).astype(np.int64)
     if frequencies is not None:
         frequencies = np.broadcast_to(frequencies, (len(labels), task.num_outputs))
     predictions = np.broadcast_to(constant, labels.shape)

@@ -306,16 +306,14 @@ def test_shard_map_on_two_devices_equals_one_device(name, with_z, is_checked):
     )
 
 
-def test_sums_of_gradients_by_rows_of_several_devices_are_refused():
-    params, (x, y) = make_params(), data()
-    balancer = balancing.excess_mtl()
-    state = balancer.init(3, represent(params, x, y))
-    options = {"represent": represent, "axis_name": "data"}
-    step = balancing.value_and_grad(losses_of_z, balancer, **options)
-    with pytest.raises(ValueError, match=r"keeps gradients.*`represent`"):
-        jax.vmap(lambda x, y: step(params, state, x, y), axis_name="data")(
-            x[None], y[None]
-        )
+def test_a_representation_without_the_axis_of_the_batch_is_refused():
+    step = balancing.value_and_grad(
+        lambda p, z: jnp.stack([z["a"], p * z["a"]]),
+        balancing.graddrop(),
+        represent=lambda p: {"a": p**2},
+    )
+    with pytest.raises(ValueError, match=r"the batch as its first axis.*\['a'\]"):
+        step(jnp.array(2.0), balancing.State(), rng=jax.random.key(0))
 
 
 @pytest.mark.usefixtures("float64")

@@ -91,9 +91,9 @@ def test_gradnorm_moves_the_norms_to_the_rates_of_the_tasks(alpha):
 
 
 def test_excess_mtl_weighs_by_risks_relative_to_the_first():
-    """The released code's steps, with weights that sum to 1; a task that comes later."""
+    """The released code's steps, with weights that sum to 1; tasks that are not there."""
     rate, squares, first = 0.7, np.zeros((3, 5)), np.zeros(3)
-    weights = np.full(3, 1 / 3)
+    weights, latest, counts = np.full(3, 1 / 3), np.ones(3), np.zeros(3)
     balancer = balancing.excess_mtl(rate)
     state = balancer.init(3, {"w": np.zeros(5)})
     for step, present in enumerate([[1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 0, 1]]):
@@ -103,7 +103,9 @@ def test_excess_mtl_weighs_by_risks_relative_to_the_first():
         risks = (rows**2 / np.sqrt(squares + 1e-7)).sum(axis=1)
         ratios = np.divide(risks, first, out=np.ones(3), where=first > 0)
         first = np.where((first == 0) & here, risks, first)
-        weights = weights * np.exp(rate * ratios * here)
+        latest, counts = np.where(here, ratios, latest), counts + here
+        excess = latest * np.sqrt(np.maximum(counts, 1) / (step + 1))
+        weights = weights * np.exp(rate * excess)
         weights /= weights.sum()
         inputs = balancing.Inputs(
             jnp.asarray(LOSSES), jnp.asarray(here), gradients={"w": jnp.asarray(rows)}
@@ -116,6 +118,94 @@ def test_excess_mtl_weighs_by_risks_relative_to_the_first():
         if step == 0:
             assert weights[0] == pytest.approx(weights[1], rel=1e-12)
     assert np.ptp(weights) > 0.1
+
+
+def test_excess_mtl_weighs_equal_tasks_equally_however_often_they_come():
+    balancer = balancing.excess_mtl()
+    state = balancer.init(3, {"w": np.zeros(4)})
+    rng = np.random.default_rng(0)
+    for step in range(60):
+        here = rng.random(3) < [1, 0.5, 0.1]
+        if step == 30:
+            here[:] = False  # a batch without any task moves nothing
+        rows = np.sign(rng.normal(size=(3, 4))) * here[:, None]
+        inputs = balancing.Inputs(
+            jnp.ones(3), jnp.asarray(here), gradients={"w": jnp.asarray(rows)}
+        )
+        state = state._replace(memory=balancer.combine(inputs, state).memory)
+        weights = np.exp(state.memory.logits)
+        np.testing.assert_allclose(weights, np.full(3, 1 / 3), rtol=1e-5)
+    assert state.memory.steps == 59
+
+
+def units(seed=5, num_rows=6, num_units=4):
+    """A representation, gradients [T, B, H] by it, and what one step needs of them."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(num_rows, num_units))
+    factors = rng.normal(size=(3, num_rows, num_units))
+    step = balancing.value_and_grad  # losses that are linear in z have these gradients
+
+    def made(balancer):
+        return step(
+            lambda p, z: (
+                jnp.sum(jnp.asarray(factors) * z, axis=(1, 2)) + 0 * p["z"].sum()
+            ),
+            balancer,
+            represent=lambda p: p["z"],
+        )
+
+    return {"z": jnp.asarray(z)}, z, factors, made
+
+
+def test_excess_mtl_sums_the_gradients_of_a_representation_over_its_rows():
+    """As the released code with `rep_grad`, so that the order of the rows is nothing."""
+    params, z, factors, made = units()
+    balancer = balancing.excess_mtl()
+    state = balancer.init(3, z[0])
+    for order in (np.arange(6), np.arange(6)[::-1]):
+        _, _, after = made(balancer)({"z": params["z"][order]}, state)
+        np.testing.assert_allclose(
+            after.memory.squares, factors.sum(axis=1) ** 2, rtol=1e-9
+        )
+    with pytest.raises(ValueError, match=r"`state` must be .*\(3, 4\)"):
+        made(balancer)(params, balancer.init(3, z))
+
+
+def test_graddrop_draws_one_sign_for_a_unit_of_a_representation():
+    """Lines 8 to 15 of Algorithm 1: the tasks' Σ sgn(z) g, one draw for all rows."""
+    params, z, factors, made = units(seed=19)
+    sums = (np.sign(z) * factors).sum(axis=1)
+    purity = (1 + sums.sum(axis=0) / np.abs(sums).sum(axis=0)) / 2
+    assert np.all((purity > 0.1) & (purity < 0.9))
+    step = jax.jit(made(balancing.graddrop()))
+    counts, number = np.zeros(4), 200
+    for key in jax.random.split(jax.random.key(0), number):
+        _, gradient, _ = step(params, balancing.State(), rng=key)
+        options = [
+            np.sum(np.where((sums * sign > 0)[:, None], factors, 0), axis=0)
+            for sign in (1, -1)
+        ]
+        is_positive = np.isclose(gradient["z"], options[0]).all(axis=0)
+        is_negative = np.isclose(gradient["z"], options[1]).all(axis=0)
+        np.testing.assert_array_equal(is_positive, ~is_negative)
+        counts += is_positive
+    error = np.sqrt(purity * (1 - purity) / number)
+    assert np.all(np.abs(counts / number - purity) < 4 * error)
+
+
+def test_fairgrad_with_a_limit_is_scaled_down_to_it():
+    gram = np.diag([1.0, 1e-4, 1e-8])
+    inputs = balancing.Inputs(
+        jnp.ones(3), jnp.full(3, fill_value=True), gramian=jnp.asarray(gram)
+    )
+    free, limited, loose = (
+        balancing.fairgrad(2.0, limit).combine(inputs, balancing.State()).value
+        for limit in (0.0, 1.0, 1e6)
+    )
+    norm = np.sqrt(free @ gram @ free)
+    assert norm > 5
+    np.testing.assert_allclose(limited, free / norm, rtol=1e-9)
+    np.testing.assert_array_equal(loose, free)
 
 
 def test_excess_mtl_gives_a_task_without_a_gradient_no_excess():
@@ -233,11 +323,11 @@ def test_a_head_takes_the_weight_that_its_source_gives_it(name, has_representati
     options = {"max_norm": 0} if name == "nash_mtl" else {}
     balancer = getattr(balancing, name)(**options)
     z = np.tanh(x @ np.asarray(params["encoder"]))
-    like = (z if has_representation else params,) if name == "excess_mtl" else ()
+    like = (z[0] if has_representation else params,) if name == "excess_mtl" else ()
     state = balancer.init(3, *like)
     if name == "excess_mtl":  # its first weights are all 1/T
-        squares, _, first = state.memory
-        state = state._replace(memory=(squares, jnp.array([0.5, -0.2, 0.1]), first))
+        memory = state.memory._replace(logits=jnp.array([0.5, -0.2, 0.1]))
+        state = state._replace(memory=memory)
     if name == "gradnorm":
         state = state._replace(learned=jnp.array([0.5, -0.2, 0.1]))
     if has_representation:

@@ -9,6 +9,7 @@ import sklearn.metrics as oracle
 from scipy import stats
 
 from mtra_jax import metrics
+from mtra_jax.metrics import thresholds
 from mtra_jax.tasks import Task
 
 N = 240
@@ -219,16 +220,31 @@ def test_probabilities_of_another_shape_are_refused():
         metrics.score(task, np.array([0, 1]), np.array([0, 1]), np.ones((2, 2)))
 
 
-def test_the_baseline_of_several_labels_is_the_more_frequent_value_of_each():
-    train = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1], [1, 1, 0]])  # c: a tie, 0
-    labels = np.array([[1, 1, 1], [0, 0, 0]])
+def test_the_baseline_of_several_labels_is_all_that_occur():
+    train = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0]])  # c never does
+    labels = np.array([[1, 1, 1], [0, 0, 0], [1, 1, 0]])
     task = task_of("multi_label", 3, "accuracy", "f1:a", "f1:c", "auroc")
     assert metrics.majority_baseline(task, train, labels) == {
-        "accuracy": 0.0,
-        "f1:a": pytest.approx(200 / 3),
+        "accuracy": pytest.approx(100 / 3),
+        "f1:a": pytest.approx(80.0),  # 2p / (1 + p), p = 2/3
         "f1:c": 0.0,
         "auroc": 50.0,
     }
+
+
+def test_outputs_without_information_do_not_beat_the_baseline_of_several_labels():
+    """Random probabilities, with the thresholds that are chosen for every model."""
+    rng = np.random.default_rng(0)
+    task = task_of("multi_label", 3, "macro_f1", "micro_f1")
+    splits = [(rng.random((4000, 3)) < [0.4, 0.25, 0.15]).astype(int) for _ in range(3)]
+    train, validation, test = splits
+    best = thresholds.best_thresholds(rng.random(validation.shape), validation)
+    predictions = (rng.random(test.shape) >= best).astype(int)
+    figures = metrics.score(task, predictions, test)
+    floor = metrics.majority_baseline(task, train, test)
+    for name, figure in figures.items():
+        assert floor[name] > 35
+        assert figure < floor[name] + 2
 
 
 def test_the_baseline_of_errors_is_the_mean_in_the_users_unit():

@@ -95,10 +95,29 @@ def test_the_rate_is_that_of_the_last_twenty_seconds(clock):
     rates = [line.split(", ")[2] for line in written]
     expected = [f"{rate:.0f} examples/s" for rate in (0.92, 1.29, 1.6, 6, 6)]
     assert rates == ["after 60 s with compiling", *expected]
-    left = [line.split(", ")[3] for line in written[1:]]
-    # By the median of the steps: the first compiled.
-    assert left[0] == "about 8 min 5 s left"
-    assert left[-1] == "about 7 min 45 s left"
+    # Not from fewer than five steps. The mean of those that did not compile.
+    assert ["left" in line for line in written] == [False] * 4 + [True] * 2
+    left = [line.split(", ")[3] for line in written[4:]]
+    assert left == ["about 7 min 50 s left", "about 7 min 45 s left"]
+
+
+def test_the_time_left_is_by_the_mean_of_steps_of_several_lengths(clock):
+    """Three in five take 0.1 s, the others 0.8 s, but for two of 30 s that compile."""
+    written = []
+    lines = bars.TrainingLines(
+        TASKS, total=2000, epochs=1, say=written.append, write=written.append
+    )
+    times = [30.0, 0.1, 30.0, *[0.1, 0.8, 0.1, 0.8, 0.1] * 200]
+    for step, seconds in enumerate(times, start=1):
+        clock.now += seconds
+        lines.step(step, 1, {}, 30)
+        if step == 98:
+            lines._written = clock.now - 9
+    short, long = 59, 38  # of the steps 2 and 4 to 99
+    mean = (0.1 * short + 0.8 * long) / (short + long)
+    (line,) = (line for line in written if line.startswith("step 99/"))
+    seconds = round(1901 * mean)
+    assert f"about {seconds // 60} min {seconds % 60} s left" in line
 
 
 def test_the_rate_leaves_validations_out(clock):
@@ -121,7 +140,9 @@ def test_the_bounds_of_six_tasks_fit_a_terminal(num_tasks):
     tasks, said = BENCHMARKS["tweeteval"].tasks, []
     lines = bars.TrainingLines(tasks, total=9, epochs=9, say=said.append)
     measured = {
-        task.name: Bound(0.25 + i, -0.5 - i, None if i == 2 else 1.0 + i)
+        task.name: Bound(
+            0.25 + i, -0.5 - i, *((None, None) if i == 2 else (1.0 + i, 0.5 + i))
+        )
         for i, task in enumerate(tasks[:num_tasks])
     }
     lines.epoch(1, 0.5, {"avg": 50.0}, "", measured)
@@ -130,7 +151,7 @@ def test_the_bounds_of_six_tasks_fit_a_terminal(num_tasks):
     if not num_tasks:
         assert table == []
         return
-    titles, units, training, validation, ceiling = table
+    titles, units, training, ceiling, validation, of_validation = table
     assert titles.split() == [task.title for task in tasks]
     assert units.split() == ["nats"] * 6
     row = ["0.250", "1.250", "2.250", "3.250", "4.250", "5.250"]
@@ -138,7 +159,9 @@ def test_the_bounds_of_six_tasks_fit_a_terminal(num_tasks):
     row = ["-0.500", "-1.500", "-2.500", "-3.500", "-4.500", "-5.500"]
     assert validation.split() == ["bound", "I,", "validation", *row]
     row = ["1.000", "2.000", "-", "4.000", "5.000", "6.000"]
-    assert ceiling.split() == ["ceiling", "H(Y)", *row]
+    assert ceiling.split() == ["ceiling", "H(Y),", "training", *row]
+    row = ["0.500", "1.500", "-", "3.500", "4.500", "5.500"]
+    assert of_validation.split() == ["ceiling", "H(Y),", "validation", *row]
     assert len({len(line) for line in table[1:]}) == 1
     assert max(map(len, table)) <= 100
 

@@ -400,6 +400,36 @@ def test_intervals_and_ranks_are_shown_with_three_seeds_and_tasks():
     assert float(table[2]["delta_p/high"]) == best.interval.high
     assert "mean ranks from uw 1.0 to ew 3.0; " in formats.text(compared)
     assert compared.notes == ()
+    # Rows of other shares of the data are not ranked beside each other.
+    for key in ("data.label_noise", "data.fraction", "data.limit"):
+        for values in lines:
+            values["overrides"] = {"epochs": "1"}
+            if values["name"] == "uw":
+                values["overrides"][key] = "0.2"
+        compared = comparison.compare(parse(lines))
+        assert compared.ranking is None
+        assert "mean ranks" not in formats.text(compared)
+
+
+def test_a_missing_interval_is_explained():
+    """The mean of the baseline can be divided by, the figure of one seed cannot."""
+    lines = []
+    for seed, figure in enumerate((4.0, 8.0, 9.0)):
+        lines.append(line("ew", seed, summary(50.0, figure, 40.0)))
+        lines.append(line("mtra", seed, summary(60.0, figure + 5, 50.0)))
+    compared = comparison.compare(parse(lines))
+    assert row(compared, "mtra").delta_p > 0
+    assert row(compared, "mtra").interval is None
+    note = (
+        "no interval of Δp against ew: a figure of one of its seeds is too small to be "
+    )
+    assert f"{note}divided by" in compared.notes
+    sound = [x for x in lines if x["seed"]] + [
+        line(name, 0, summary(50.0, 8.0, 40.0)) for name in ("ew", "mtra")
+    ]
+    compared = comparison.compare(parse(sound))
+    assert row(compared, "mtra").interval is not None
+    assert not any("interval" in own for own in compared.notes)
 
 
 def significant(other):

@@ -349,7 +349,7 @@ def test_the_legend_and_the_head_explain_errors_and_several_labels():
     )
     line = end_of_run.legend(tasks, has_ew=False)
     assert line.split("; ") == [
-        "majority: the most frequent class, the mean, or each label's frequent value",
+        "majority: the most frequent class, the mean, or all labels",
         "Avg.: mean over the tasks without RMSE(b), MAE (and so without Price)",
         "Acc: accuracy (multi-label: of whole label sets)",
         "F1(x): F1 of x",

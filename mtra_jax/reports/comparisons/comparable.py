@@ -29,6 +29,8 @@ CONDITIONS = (
     "data.max_length",
     "data.standardize",
 )
+SHARES = ("data.fraction", "data.limit", "data.label_noise")
+"""What changes the training data of a row beside others of a table."""
 HASHED = {ENCODER: "another encoder", DATA: "other training data"}
 SIZES = "backbone."
 """The beginning of the keys of a new encoder's sizes, which are conditions, too."""
@@ -70,6 +72,15 @@ def resolved(
         own = {k: v for k, v in own.items() if not k.startswith(SIZES)}
     hashes = {ENCODER: encoder, DATA: data}
     return own | {key: value for key, value in hashes.items() if value is not None}
+
+
+def have_same_data(entries: Sequence["Entry"]) -> bool:
+    """Whether all rows were trained on the same share of the data, with the same labels.
+
+    Rows that differ in it have different figures whatever their methods.
+    """
+    given = (_given(entry.values) for entry in entries)
+    return len({tuple(own.get(key, OF_PRESET) for key in SHARES) for own in given}) < 2
 
 
 def is_resolved(line: Mapping[str, Any]) -> bool:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from mtra_jax import files, metrics
 from mtra_jax.errors import InputError, check_name, did_you_mean, shown
-from mtra_jax.reports.comparisons import comparable, run_tasks, tuning, unread
+from mtra_jax.reports.comparisons import comparable, missing, run_tasks, tuning, unread
 from mtra_jax.reports.comparisons.json_members import member
-from mtra_jax.reports.formatting import tables
 from mtra_jax.reports.statistics import intervals, ranks, seeds, significance
 from mtra_jax.reports.statistics.seeds import AVG, Cell
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
@@ -251,7 +250,7 @@ def compare(
     that is missing in one seed is missing in the row. Δp is computed from the means. p is
     from Welch's two-sided t-test of Avg.; it needs two seeds in both rows, and figures
     that are not all equal. Both are missing while the row of a baseline is, which a note
-    says. The methods are ranked by their means on each task.
+    says. Methods with the same training data are ranked by their means on each task.
 
     Raises:
       InputError: `entries` is empty, or has no run of the one `baseline`.
@@ -283,7 +282,7 @@ def compare(
     rows = [row._replace(holm=p) for row, p in zip(rows, corrected, strict=True)]
     means = {row.name: seeds.means(row.cells, tasks) for row in rows}
     notes: list[str | None] = [*comparable.notes(entries, split, baseline)]
-    notes += [_note(name, means, tasks) for name in chosen]
+    notes += [missing.delta_p(name, means, tasks) for name in chosen]
     num_seeds = {row.name: row.num_seeds for row in rows}
     notes.append(significance.unequal_note(num_seeds))
     notes.append(significance.seeds_note(list(num_seeds.values())))
@@ -295,8 +294,15 @@ def compare(
         )
     )
     notes.append(unread.note((entry.name, entry.results) for entry in entries))
+    notes += [
+        missing.interval(name, summaries.get(name, []), tasks)
+        for name in chosen
+        if any(row.baseline == name != row.name for row in rows)
+    ]
     given = tuple(filter(None, notes))
-    return Comparison(tasks, rows, given, ranks.of_tasks(means, tasks))
+    is_ranked = comparable.have_same_data(entries)
+    ranking = ranks.of_tasks(means, tasks) if is_ranked else None
+    return Comparison(tasks, rows, given, ranking)
 
 
 def _row(
@@ -333,14 +339,3 @@ def baselines_of(entries: Sequence[Entry]) -> dict[str, str]:
     others = [e.values["baseline"] for e in entries if e.values.get("baseline")]
     default = others[-1] if others else "ew"
     return {entry.name: named.get(entry.name, default) for entry in entries}
-
-
-def _note(
-    baseline: str,
-    means: Mapping[str, Mapping[str, Mapping[str, float | None]]],
-    tasks: Sequence[Task],
-) -> str | None:
-    """Why Δp over `baseline` is missing."""
-    if baseline not in means:
-        return f"no Δp against {baseline}: it has no finished run"
-    return tables.delta_p_note(baseline, means[baseline], tasks)

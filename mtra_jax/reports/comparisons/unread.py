@@ -69,7 +69,8 @@ def note(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
         f"{name} {numbers[1]} refused, {numbers[2]} unparsable of {sum(numbers)}"
         for name, numbers in totals.items()
     ]
-    return f"replies without a label, which count as wrong: {'; '.join(parts)}"
+    rule = "which count as wrong, a class as the next one"
+    return f"replies without a label, {rule}: {'; '.join(parts)}"
 
 
 def _of(results: Mapping[str, Any]) -> dict[str, Any]:

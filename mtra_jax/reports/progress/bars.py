@@ -1,7 +1,5 @@
 """Steps, batches and runs -> bars on a terminal, or short lines in a log."""
 
-import collections
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,15 +9,14 @@ import tqdm
 import tqdm.asyncio
 import tqdm.auto
 
-from mtra_jax.reports.formatting import tables, times
+from mtra_jax.reports.formatting import tables
 from mtra_jax.reports.progress import bounds as bound_tables
 from mtra_jax.reports.progress.bounds import Bound
+from mtra_jax.reports.progress.pace import Pace
 from mtra_jax.tasks import Task
 
 LINE_SECONDS = 5.0
 """Minimum time between two lines of a log."""
-RECENT_SECONDS = 20.0
-"""Time that the rate of a training run covers; more where one step takes longer."""
 
 
 class TrainingView(Protocol):
@@ -160,41 +157,6 @@ def _distinct_lengths(names: Sequence[str]) -> dict[str, int]:
     }
 
 
-class _Pace:
-    """Examples per second of the last `RECENT_SECONDS` of training.
-
-    The first steps compile, and would lower a mean over the whole run for a long time. The
-    time of validations is left out.
-    """
-
-    def __init__(self) -> None:
-        self._last_step = time.monotonic()
-        self._steps: collections.deque[tuple[float, int]] = collections.deque()
-        self._seconds, self._examples = 0.0, 0  # of all `_steps`
-
-    def step(self, examples: int) -> float:
-        """Counts the examples of a step, and returns the rate."""
-        now = time.monotonic()
-        seconds, self._last_step = now - self._last_step, now
-        self._steps.append((seconds, examples))
-        self._seconds += seconds
-        self._examples += examples
-        while self._seconds - self._steps[0][0] >= RECENT_SECONDS:
-            seconds, examples = self._steps.popleft()
-            self._seconds -= seconds
-            self._examples -= examples
-        return self._examples / max(self._seconds, 1e-9)
-
-    @property
-    def seconds_per_step(self) -> float:
-        """The median of the steps that the rate covers: some of them may compile."""
-        return statistics.median_low(seconds for seconds, _ in self._steps)
-
-    def leave_out(self) -> None:
-        """Excludes the time since the last step from the rate."""
-        self._last_step = time.monotonic()
-
-
 class _Losses:
     """The latest loss of each task, in the order of the tasks."""
 
@@ -243,7 +205,7 @@ class TrainingBar:
         self._tasks = tasks
         self._epochs = epochs
         self._say = say
-        self._pace, self._losses = _Pace(), _Losses(tasks)
+        self._pace, self._losses = Pace(), _Losses(tasks)
         self._bar = tqdm.auto.tqdm(
             total=total,
             initial=initial,
@@ -309,7 +271,7 @@ class TrainingLines:
         self._tasks = tasks
         self._total, self._epochs = total, epochs
         self._say, self._write = say, write
-        self._pace, self._losses = _Pace(), _Losses(tasks)
+        self._pace, self._losses = Pace(), _Losses(tasks)
         self._started, self._written = time.monotonic(), float("-inf")
 
     def step(
@@ -324,8 +286,7 @@ class TrainingLines:
         if self._written < 0:
             pace = f"after {now - self._started:.0f} s with compiling"
         else:
-            left = (self._total - step) * self._pace.seconds_per_step
-            pace = f"{rate:.0f} examples/s, about {times.duration(left)} left"
+            pace = f"{rate:.0f} examples/s{self._pace.left(self._total - step)}"
         self._written = now
         named = " ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
         self._write(

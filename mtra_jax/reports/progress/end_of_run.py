@@ -100,7 +100,7 @@ def legend(tasks: Sequence[Task], has_ew: bool, has_bound: bool = False) -> str:
     """
     constant = "the most frequent class, or the mean"
     if any(task.kind == "multi_label" for task in tasks):
-        constant = "the most frequent class, the mean, or each label's frequent value"
+        constant = "the most frequent class, the mean, or all labels"
     parts = [f"majority: {constant}", f"Avg.: mean over the tasks{_left_out(tasks)}"]
     chosen = (metrics.find(name, task) for task in tasks for name in task.metrics)
     parts += dict.fromkeys(map(_meaning, chosen))

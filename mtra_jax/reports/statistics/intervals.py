@@ -32,8 +32,8 @@ def of_delta_p(
 
     The seeds of the two rows are drawn independently, `RESAMPLES` times, from `seed`: the
     same runs give the same interval. It covers the noise of the seeds, not that of the
-    tasks or of their test sets. With few seeds it is too narrow: with three, it covers the
-    true value about three times in four.
+    tasks or of their test sets. With few seeds it is too narrow: with three in each
+    row, it covers the true value about four times in five.
 
     None with fewer than `FEWEST_SEEDS` seeds in a row, if a figure is missing, or if a
     resample of the baseline can have a figure that Δp cannot be measured against.

@@ -3,7 +3,7 @@
 from mtra_jax.reports.formatting import tables, times
 from mtra_jax.runs.search.plan import Search
 from mtra_jax.runs.sweeps import estimates
-from mtra_jax.runs.training import run as training
+from mtra_jax.runs.training import same_inputs
 from mtra_jax.runs.trials import run_specs, validation_run
 
 
@@ -18,7 +18,7 @@ def listing(planned: Search, num_workers: int = 1) -> str:
     Raises:
       InputError: data, weights or devices are missing.
     """
-    current = training.CurrentInputs()
+    current = same_inputs.Current()
     rates = None
     body = [("method", "trials", "ended", "epochs", "about")]
     left: list[float] = []

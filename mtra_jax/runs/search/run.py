@@ -17,7 +17,7 @@ from mtra_jax.runs.search.points import Grid, Source
 from mtra_jax.runs.search.results import Try
 from mtra_jax.runs.sweeps import workers
 from mtra_jax.runs.sweeps.workers import Work
-from mtra_jax.runs.training import run as training
+from mtra_jax.runs.training import same_inputs
 from mtra_jax.runs.trials import found_toml, spaces, tuned_rows, validation_run
 from mtra_jax.runs.trials.found_toml import Chosen
 from mtra_jax.runs.trials.run_specs import Trial
@@ -57,7 +57,7 @@ def run_all(
     search.check(planned)
     files.write_json(planned.workdir / search.SETTINGS, search.settings(planned))
     ended: dict[str, list[Try]] = {}
-    current = training.CurrentInputs()
+    current = same_inputs.Current()
     with bars.sweep_bar(
         len(planned.spaces) * planned.num_trials, initial=0, name="search"
     ) as bar:
@@ -104,7 +104,7 @@ def _source(planned: Search, name: str) -> Source:
 def _ended(
     turn: _Turn,
     source: Source,
-    current: training.CurrentInputs,
+    current: same_inputs.Current,
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
 ) -> Record:
@@ -128,7 +128,7 @@ def _ended(
 def _at_a_time(
     planned: Search,
     num_workers: int,
-    current: training.CurrentInputs,
+    current: same_inputs.Current,
     say: Callable[[str], None],
     should_stop: Callable[[int | None], bool],
     update: Callable[[], Any],

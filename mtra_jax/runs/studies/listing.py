@@ -12,7 +12,7 @@ from mtra_jax.runs.directory import layout
 from mtra_jax.runs.studies.experiments import Study
 from mtra_jax.runs.sweeps import estimates, sweep
 from mtra_jax.runs.trained import analyses
-from mtra_jax.runs.training import run as training
+from mtra_jax.runs.training import same_inputs
 from mtra_jax.runs.trials import run_specs
 
 STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
@@ -97,7 +97,7 @@ class _Clock:
     """
 
     def __init__(self, jobs: Jobs, missing: Jobs) -> None:
-        self._inputs = training.CurrentInputs()
+        self._inputs = same_inputs.Current()
         finished = []
         for plan, job in jobs:
             results = layout.read_results(job.directory)

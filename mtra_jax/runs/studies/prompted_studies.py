@@ -9,8 +9,7 @@ from mtra_jax.prompting import asking, stored_replies
 from mtra_jax.reports.comparisons import comparison, unread
 from mtra_jax.runs.studies import experiments, prompted
 from mtra_jax.runs.studies.experiments import Study
-from mtra_jax.runs.training import inputs
-from mtra_jax.runs.training import run as training
+from mtra_jax.runs.training import inputs, same_inputs
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.runs.trials.run_specs import Overrides, Trial
 
@@ -40,7 +39,7 @@ def run_all(
     Raises:
       InputError: see `prompted.run`; or the data are missing or invalid.
     """
-    current = training.CurrentInputs()
+    current = same_inputs.Current()
     with stored_replies.opened(workdir / stored_replies.FILE) as store:
         for table in study.tables:
             directory = experiments.directory_of(workdir, table)

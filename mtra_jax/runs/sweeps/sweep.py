@@ -17,7 +17,7 @@ from mtra_jax.reports.progress import bars
 from mtra_jax.runs.directory import conditions, layout, tasks_json
 from mtra_jax.runs.sweeps import workers
 from mtra_jax.runs.sweeps.workers import Ending, Work
-from mtra_jax.runs.training import display
+from mtra_jax.runs.training import display, same_inputs
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs, tuned_rows
 from mtra_jax.tasks import OWN
@@ -83,7 +83,7 @@ def make_plan(
     """
     tuned_rows.check_overrides(sweep.tuning, overrides)
     _check_rows(sweep, only)
-    jobs, current, ended = [], training.CurrentInputs(), read(workdir)
+    jobs, current, ended = [], same_inputs.Current(), read(workdir)
     tasks = {_tasks_of(entry): f"{workdir / RESULTS}" for entry in ended[:1]}
     own_runs = {(trial.name, trial.seed) for trial in sweep.trials}
     others = [entry for entry in ended if (entry.name, entry.seed) not in own_runs]
@@ -101,7 +101,7 @@ def make_plan(
         directory = workdir / trial.directory
         layout.check(config, directory)
         _check_other_seeds(trial, workdir, overrides, others)
-        training.check_inputs(config, directory, current)
+        same_inputs.check(config, directory, current)
         jobs.append(Job(trial, directory, state_of(directory)))
     return Plan(sweep, workdir, overrides, command, jobs)
 
@@ -257,17 +257,14 @@ def _train(
 ) -> None:
     config = run_specs.config_of(job.trial, plan.overrides)
     # No lines of the runs themselves: they would hide those of the sweep.
-    shown = display.Display(
+    with display.Display(
         say=_ignore,
         position=1,
         warn=lambda line: warn(f"{label}: {line}"),
         should_stop=should_stop,
         quiet=quiet,
-    )
-    try:
+    ) as shown:
         training.train(config, job.directory, shown.watch)
-    finally:
-        shown.close()
 
 
 def update_results(plan: Plan, job: Job) -> float:

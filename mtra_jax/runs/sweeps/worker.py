@@ -104,8 +104,10 @@ def _trained(line: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]
             return {"state": "finished", "record": record._asdict()}
         overrides = [(key, text) for key, text in line["overrides"]]
         config = run_specs.config_of(trial, overrides)
-        shown = display.Display(bars.write_line, warn=say, should_stop=should_stop)
-        training.train(config, directory, shown.watch)
+        with display.Display(
+            bars.write_line, warn=say, should_stop=should_stop
+        ) as shown:
+            training.train(config, directory, shown.watch)
     return {"state": "finished"}
 
 

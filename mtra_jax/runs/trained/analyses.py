@@ -161,9 +161,13 @@ def aligned(trained: Trained) -> Values:
 
 
 def informative(trained: Trained) -> Values:
-    """I(Z; Y_t) in nats by each bound, means over the tasks, and the labels' entropy."""
+    """I(Z; Y_t) in nats by each bound, and the labels' entropy, means over the tasks.
+
+    Regression, whose labels have no entropy in nats, counts only without other tasks.
+    """
     numbers_of: dict[tuple[str, str], list[float]] = {}
-    for task in trained.tasks:
+    tasks = [task for task in trained.tasks if task.is_classification]
+    for task in tasks or trained.tasks:
         parts = {
             split: (
                 trained.rows(task, split).z,
@@ -276,9 +280,10 @@ ANALYSES = {
     "informativeness": Analysis(
         informative,
         {"entropy": (".4f", 0), "": (".4f", 1)},
-        "estimates of I(Z; Y) in nats by new critics, means over the tasks: InfoNCE is a "
-        "lower bound, MINE nearly one, SMILE none; train: on the texts of the critics; "
-        "entropy: of the labels of classification tasks, which I(Z; Y) cannot exceed",
+        "estimates of I(Z; Y) in nats by new critics, means over the classification tasks, or "
+        "over all tasks without one: InfoNCE is a lower bound, MINE nearly one, SMILE none; "
+        "train: on the texts of the critics; entropy: of the labels, which I(Z; Y) cannot "
+        "exceed",
         {"train": ROWS, "validation": ROWS},
         trains_critics=True,
     ),

@@ -1,4 +1,4 @@
-"""Training labels and figures of steps -> what the bound of a method does in an epoch."""
+"""Labels and figures of steps -> what the bound of a method does in an epoch."""
 
 import math
 from collections import defaultdict
@@ -41,10 +41,16 @@ class Steps:
     """The bounds and floors of an epoch's steps.
 
     An epoch that continues after an interruption has those of its later steps only.
+    `corpus` and `validation`: the examples of either split.
     """
 
-    def __init__(self, benchmark: Benchmark, corpus: Corpus) -> None:
-        self.ceilings = ceilings(benchmark, corpus) if corpus.labels else {}
+    def __init__(
+        self, benchmark: Benchmark, corpus: Corpus, validation: Corpus
+    ) -> None:
+        self.ceilings, self._validation_ceilings = (
+            ceilings(benchmark, own) if own.labels else {}
+            for own in (corpus, validation)
+        )
         self._tasks = benchmark.task_names
         self._figures: dict[str, list[float]] = defaultdict(list)
 
@@ -73,7 +79,12 @@ class Steps:
         means = {key: float(np.mean(values)) for key, values in self._figures.items()}
         self._figures.clear()
         measured = {
-            task: Bound(means.get(f"{MI}/{task}"), value, self.ceilings.get(task))
+            task: Bound(
+                means.get(f"{MI}/{task}"),
+                value,
+                self.ceilings.get(task),
+                self._validation_ceilings.get(task),
+            )
             for task, value in validation.items()
         }
         shares = {

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import jax
 
@@ -24,7 +24,7 @@ class Display:
 
     `say` writes a line; `warn` writes a line about a recovered problem (default: `say`).
     `position` is the terminal line of the first bar. `should_stop`: see `loop.Watch`.
-    With `quiet` only `warn` is called.
+    With `quiet` only `warn` is called. As a context it closes its view at the end.
     """
 
     def __init__(
@@ -114,6 +114,12 @@ class Display:
             say=self._say,
             position=self._position,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Closes the view of the run."""

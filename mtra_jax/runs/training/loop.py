@@ -140,7 +140,8 @@ def _fit(
     watch: Callbacks,
 ) -> tuple[Params, Progress]:
     state, diverged = run.state, ""
-    steps = bound_ceilings.Steps(run.benchmark, run.train.corpus)
+    validation = run.validation.batcher.corpus
+    steps = bound_ceilings.Steps(run.benchmark, run.train.corpus, validation)
     started = time.monotonic() - progress.seconds
 
     def save(state: TrainState, progress: Progress, score: float) -> None:

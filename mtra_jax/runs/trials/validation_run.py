@@ -16,7 +16,7 @@ from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, shown
 from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.directory import inputs_json, layout
-from mtra_jax.runs.training import display, loop, preparation
+from mtra_jax.runs.training import display, loop, preparation, same_inputs
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.runs.trials.run_specs import Trial
@@ -88,16 +88,16 @@ def read(directory: Path) -> Record | None:
     return record
 
 
-def check(trial: Trial, directory: Path, current: training.CurrentInputs) -> None:
+def check(trial: Trial, directory: Path, current: same_inputs.Current) -> None:
     """Raises InputError if `directory` holds another trial, or one with other data."""
     config = run_specs.config_of(trial)
     layout.check(config, directory)
     if read(directory) is None:
-        training.check_inputs(config, directory, current)
+        same_inputs.check(config, directory, current)
         return
     for place, part in _parts(config, directory).items():
         if (place / inputs_json.FILE).exists():  # missing if the trial failed before
-            training.check_same_inputs(part, place, current)
+            same_inputs.check_run(part, place, current)
 
 
 def run(
@@ -179,17 +179,17 @@ def _train(
     say: Callable[[str], None],
 ) -> _Ended:
     """Trains one run until its last validation."""
-    shown_run = display.Display(say=say, position=1, warn=warn, should_stop=should_stop)
+    with display.Display(
+        say=say, position=1, warn=warn, should_stop=should_stop
+    ) as shown_run:
 
-    def watch_of(prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
-        return _watch(prepared.run, at, shown_run.watch(prepared, at), is_hopeless)
+        def watch_of(prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
+            return _watch(prepared.run, at, shown_run.watch(prepared, at), is_hopeless)
 
-    try:
-        training.train(config, directory, watch_of)
-    except _Ended as ended:
-        return ended
-    finally:
-        shown_run.close()
+        try:
+            training.train(config, directory, watch_of)
+        except _Ended as ended:
+            return ended
     raise AssertionError(f"{directory}: a trial ended without its callbacks")
 
 

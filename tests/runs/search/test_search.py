@@ -1,5 +1,6 @@
 """Searches: the points of each method, what ends a trial, `found.toml` and who reads it."""
 
+import contextlib
 import json
 import math
 import shlex
@@ -27,8 +28,7 @@ from mtra_jax.runs.search import results as search_results
 from mtra_jax.runs.search import run as searching
 from mtra_jax.runs.studies import experiments
 from mtra_jax.runs.sweeps import estimates, sweep
-from mtra_jax.runs.training import loop, selection
-from mtra_jax.runs.training import run as training
+from mtra_jax.runs.training import loop, same_inputs, selection
 from mtra_jax.runs.trials import (
     found_toml,
     run_specs,
@@ -170,8 +170,8 @@ class Trainer:
 def trainer(monkeypatch):
     trainer = Trainer()
     display = SimpleNamespace(
-        Display=lambda **_: SimpleNamespace(
-            watch=lambda *_: loop.Watch(), close=lambda: None
+        Display=lambda **_: contextlib.nullcontext(
+            SimpleNamespace(watch=lambda *_: loop.Watch())
         )
     )
     monkeypatch.setattr(validation_run.training, "train", trainer.train)
@@ -265,7 +265,7 @@ def test_a_listing_counts_the_trials_that_have_not_ended(
     rows = [line.split()[:4] for line in lines[1:3]]
     assert rows == [["ew", "3", "1", "3"], ["mtra", "3", "0", "3"]]
     ew, mtra = (
-        estimates.seconds(config, training.CurrentInputs().data(config)[0], rates)
+        estimates.seconds(config, same_inputs.Current().data(config)[0], rates)
         for config in (
             run_specs.config_of(planned.trial(name, ())) for name in ("ew", "mtra")
         )

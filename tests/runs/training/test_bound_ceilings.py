@@ -26,6 +26,8 @@ LABELS = (
     np.array([[0, 1], [1, 0], [0, 1], [1, 1]]),
 )
 CORPUS = SimpleNamespace(labels=LABELS)
+# Moods of equal shares, where training has shares of 1/2, 1/4 and 1/4.
+VALIDATION = SimpleNamespace(labels=(np.array([0, 1, 2]), *LABELS[1:]))
 
 
 def test_the_ceiling_is_the_entropy_of_the_training_labels():
@@ -38,27 +40,27 @@ def test_the_ceiling_is_the_entropy_of_the_training_labels():
         "tags": pytest.approx(half, rel=1e-15),
     }
     assert math.copysign(1, measured["only"]) == 1
-    first = bound_ceilings.Steps(BENCHMARK, CORPUS).first_line()
+    first = bound_ceilings.Steps(BENCHMARK, CORPUS, VALIDATION).first_line()
     assert first == {f"ceiling/{task}": value for task, value in measured.items()}
 
 
 def test_an_epoch_has_the_means_of_its_steps():
-    steps = bound_ceilings.Steps(BENCHMARK, CORPUS)
+    steps = bound_ceilings.Steps(BENCHMARK, CORPUS, VALIDATION)
     steps.add({"mi/mood": 0.25, "floored/mood": 0.0, "loss/mood": 9.0})
     steps.add({"mi/mood": 1.0, "floored/mood": 1.0, "mi/stars": 3.0})
     steps.add({"mi/mood": 0.25, "floored/mood": 0.0})
     steps.add({"mi/mood": math.nan, "floored/mood": 1.0, "bad_steps": 1.0})  # skipped
     bounds, shares = steps.end({"mood": 0.5, "only": 0.125, "stars": 2.0})
     assert bounds == {
-        "mood": (0.5, 0.5, pytest.approx(1.5 * math.log(2))),
-        "only": (None, 0.125, 0.0),
-        "stars": (3.0, 2.0, None),
+        "mood": (0.5, 0.5, *map(pytest.approx, (1.5 * math.log(2), math.log(3)))),
+        "only": (None, 0.125, 0.0, 0.0),
+        "stars": (3.0, 2.0, None, None),
     }
     assert shares == {"mood": pytest.approx(1 / 3)}
     assert steps.end({}) == ({}, {})
 
 
-BELOW = {"mood": Bound(0.5, 0.4, 1.0), "stars": Bound(9.0, 9.0, None)}
+BELOW = {"mood": Bound(0.5, 0.4, 1.0, 1.0), "stars": Bound(9.0, 9.0, None, None)}
 REMEDY = "a smaller method.beta or learning_rate, method.balance=pull or bound=jsd"
 
 
@@ -66,15 +68,19 @@ REMEDY = "a smaller method.beta or learning_rate, method.balance=pull or bound=j
     ("bounds", "shares", "expected"),
     [
         (BELOW, {"mood": 0.0}, ""),
-        ({"mood": Bound(math.nan, 1.0, 1.0)}, {"mood": math.nan}, ""),  # at the ceiling
         (
-            {"mood": Bound(1.25, 0.4, 1.0)},
+            {"mood": Bound(math.nan, 1.0, 1.0, 1.0)},
+            {"mood": math.nan},
+            "",
+        ),  # at the ceiling
+        (
+            {"mood": Bound(1.25, 0.4, 1.0, 1.0)},
             {},
             "a bound on I(Z; Y) passes its ceiling H(Y): mood 1.250 of 1.000 nats in "
             f"training; {REMEDY} may help",
         ),
         (
-            {"mood": Bound(1.25, 1.5, 1.0), "only": Bound(None, 0.125, 0.0)},
+            {"mood": Bound(1.25, 1.5, 1.0, 1.0), "only": Bound(None, 0.125, 0.0, 0.0)},
             {"mood": 0.25, "only": 0.0},
             "a bound on I(Z; Y) passes its ceiling H(Y): mood 1.250 of 1.000 nats in "
             "training, mood 1.500 of 1.000 nats in validation, only 0.125 of 0.000 nats in "
@@ -96,7 +102,7 @@ def test_a_line_has_the_tasks_and_the_remedy(bounds, shares, expected):
 
 
 def test_each_kind_of_line_is_said_once():
-    past = {"mood": Bound(1.25, 0.4, 1.0)}
+    past = {"mood": Bound(1.25, 0.4, 1.0, 1.0)}
     line, said = bound_ceilings.findings(1, past, {"mood": 0.0}, [])
     assert (line != "", said) == (True, ["ceiling"])
     line, said = bound_ceilings.findings(2, past, {"mood": 0.5}, said)

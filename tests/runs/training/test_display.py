@@ -130,12 +130,12 @@ def test_of_many_labels_the_rarest_and_the_most_common_are_shown():
 
 
 def test_the_bounds_are_below_the_scores_of_an_epoch():
-    lines, _ = watch(bounds={"irony": Bound(0.25, 0.125, 0.5)})
-    *_, units, training, validation, ceiling = lines[-1].split("\n")
+    lines, _ = watch(bounds={"irony": Bound(0.25, 0.125, 0.5, 0.375)})
+    *_, units, training, first, validation, second = lines[-1].split("\n")
     assert units.split() == ["nats"]
     assert training.split()[-1] == "0.250"
     assert validation.split()[-1] == "0.125"
-    assert ceiling.split()[-1] == "0.500"
+    assert (first.split()[-1], second.split()[-1]) == ("0.500", "0.375")
 
 
 def test_the_best_epoch_is_marked_with_its_selection(monkeypatch):
