@@ -1,17 +1,22 @@
 """The keys of a configuration -> what each of them means, in a sentence or two."""
 
+from collections.abc import Iterable
+
+from mtra_jax.errors import did_you_mean
+
 KEYS = {
     "benchmark": "Tasks that are trained together: tweeteval, affecteval, synthetic, or own "
     "for those of data.tasks.",
     "tasks": "Names of the benchmark's tasks to train; empty for all.",
     "seed": "Seed of new weights, the order of the examples, dropout and drawn examples.",
     "epochs": "Passes over the training examples, at most.",
-    "patience": "Training ends after this many epochs without a better validation.",
+    "patience": "Training ends after this many epochs without a better validation; as many as "
+    "epochs for no early stop.",
     "selection": "Chooses the best epoch, on validation: loss (mean over tasks), log_sum (sum of "
     "their logarithms), average (Avg.), or TASK/METRIC for a figure of one task.",
     "batch_size": "Examples of a step, of all devices together.",
-    "micro_batches": "Parts of a device's batch that are encoded one after the other: less memory, "
-    "the same update.",
+    "micro_batches": "Parts of a device's batch that are encoded one after the other (gradient "
+    "accumulation): less memory, the same update; batch_size stays the whole.",
     "sampling": "per_task: a batch holds one task (MTRA, Algorithm 1). joint: a batch holds "
     "an equal share of every task. temperature: a batch holds one task, and the tasks' numbers "
     "of batches are proportional to min(examples, cap)^(1/temperature).",
@@ -30,7 +35,7 @@ KEYS = {
     "relative to the heads', the embeddings' relative to the first layer's.",
     "weight_decay": "Decoupled weight decay as in AdamW, with every optimiser. Norms, biases and "
     "learned task weights do not decay, nor do parameters of absent tasks.",
-    "clip_norm": "Largest L2 norm of the gradient; a longer one is scaled down to it.",
+    "clip_norm": "Largest L2 norm of the gradient; a longer one is scaled down to it. 1e9 for none.",
     "head_dropout": "Dropout rate before the heads' linear layers, in [0, 1).",
     "heads.start": "Biases of the heads before training: zero, or base_rate for those that predict "
     "the shares of the classes and labels and the mean values of the training set.",
@@ -80,3 +85,38 @@ KEYS = {
     "method.name": "Method to train with; `mtra-jax config method` lists them.",
 }
 """The options of a method are explained by the docstring of its factory."""
+
+
+OTHER_NAMES = {
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "micro_batches",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "schedule",
+    "warmup_ratio": "warm_up",
+    "warmup_steps": "warm_up",
+    "max_grad_norm": "clip_norm",
+    "optim": "optimiser",
+    "optimizer": "optimiser",
+    "early_stopping_patience": "patience",
+    "early_stopping": "patience",
+    "metric_for_best_model": "selection",
+    "label_smoothing_factor": "label_smoothing",
+    "bf16": "compute_dtype",
+    "fp16": "compute_dtype",
+    "precision": "compute_dtype",
+    "max_seq_length": "data.max_length",
+    "max_train_samples": "data.limit",
+    "report_to": "loggers",
+}
+"""Names of Hugging Face's `TrainingArguments` and others -> the key that they mean."""
+
+
+def similar(key: str, keys: Iterable[str]) -> str:
+    """The `keys` that may be meant by `key`, as the end of an error message.
+
+    >>> similar("gradient_accumulation_steps", KEYS)
+    'did you mean micro_batches?'
+    """
+    other = OTHER_NAMES.get(key.rpartition(".")[2].lower())
+    return f"did you mean {other}?" if other else did_you_mean(key, keys)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtra_jax import files
+from mtra_jax import config_help, files
 from mtra_jax.errors import InputError, did_you_mean, expected_one, shown
 from mtra_jax.methods import registry
 from mtra_jax.tasks import BENCHMARKS, OWN
@@ -168,7 +168,7 @@ def set_text(config: ConfigDict, key: str, text: str) -> None:
                 f"{', '.join(group)}"
             )
         raise InputError(
-            f"unknown key --config.{key}{place}; {did_you_mean(key, keys)}"
+            f"unknown key --config.{key}{place}; {config_help.similar(key, keys)}"
         )
     *parents, last = key.split(".")
     for parent in parents:

@@ -320,6 +320,7 @@ def test_config_explains_a_key(monkeypatch, capsys, key, parts):
     ("key", "expected"),
     [
         ("batchsize", "unknown key batchsize; did you mean batch_size?"),
+        ("max_grad_norm", "unknown key max_grad_norm; did you mean clip_norm?"),
         ("method.mtar", "unknown key method.mtar; did you mean method.mtra"),
         ("method.espilon", "unknown key method.espilon; did you mean method.epsilon"),
         ("mtra", "unknown key mtra; did you mean method.mtra?"),

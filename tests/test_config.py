@@ -150,7 +150,8 @@ def test_files_of_another_project_are_not_executed_unasked(tmp_path, monkeypatch
     for path in preset_files.names():
         Path(path).write_text("raise SystemExit('executed')\n")
     Path("tasks.toml").write_text(TASKS)
-    Path("mood.tsv").write_text("text\tmood\n" + "well\tgood\nill\tbad\n" * 9)
+    lines = [f"{n} well\tgood\n{n} ill\tbad\n" for n in range(9)]
+    Path("mood.tsv").write_text(f"text\tmood\n{''.join(lines)}")
     spaces.load("tiny_synthetic")
     experiments.load()
     training.configuration(None, "tasks.toml", "", None, {})
@@ -297,6 +298,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
             "unknown key --config.method.epsilom; did you mean method.epsilon",
         ),
         ([("lr", "1")], "unknown key --config.lr; did you mean learning_rate?"),
+        ([("bf16", "1")], "unknown key --config.bf16; did you mean compute_dtype?"),
         (
             [("data", "x")],
             "--config.data is 'x'; expected one of its keys: data.cache_dir, data.dir, ",
@@ -304,7 +306,8 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ([("method.name", "mtr")], "unknown method 'mtr'; did you mean mtra?"),
         (
             [("method.name", "xyz")],
-            f"unknown method 'xyz'; known: {', '.join(registry.METHODS)}",
+            "unknown method 'xyz'; MTRA_JAX_METHODS=FILE.py, or mtra_jax.add_method, adds it; "
+            f"known: {', '.join(registry.METHODS)}",
         ),
         (
             [("tasks", "irony,polartiy")],
@@ -561,6 +564,8 @@ def test_every_key_is_explained():
     options = {f"method.{name}" for name in registry.options("mtra")}
     keys = set(config_values.flat(config.default_config())) - options
     assert set(config_help.KEYS) == keys
+    assert set(config_help.OTHER_NAMES.values()) <= keys
+    assert not keys & set(config_help.OTHER_NAMES)
 
 
 def test_a_file_is_executed_anew_and_as_it_is_now(tmp_path):

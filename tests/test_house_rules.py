@@ -38,7 +38,7 @@ ROOMS = {
     "version": "",
     "preset_files": "errors",
     "config_files": "preset_files errors",
-    "config_help": "",
+    "config_help": "errors",
     "types": "",
     "tasks": "errors",
     "objectives": "",
@@ -50,7 +50,7 @@ ROOMS = {
     "methods": "objectives balancing models config_files types errors",
     "reports": "files metrics tasks types errors",
     "prompting": "files data tasks errors",
-    "config_values": "files methods tasks errors",
+    "config_values": "config_help files methods tasks errors",
     "config": "data methods paths preset_files config_files config_values tasks errors",
     "train": "data models methods metrics tasks types failures errors",
     "runs": "analysis prompting files train config config_files config_values data models methods "

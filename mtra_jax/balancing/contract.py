@@ -106,9 +106,9 @@ class Balancer(NamedTuple):
 
     `init(T)` returns the first `State`; with `Reads.GRADIENTS` it takes as a second
     argument the variables that gradients are taken with respect to: the parameters, or with
-    `represent` a row of the representation. `combine(inputs, state)` is pure and works under
-    `jit`: it is always compiled, so that what it reads from other objects stays as it was
-    then.
+    `represent` a row of the representation. `combine(inputs, state)` is pure and works
+    under `jit`: it is always compiled, so that what it reads from other objects stays as it
+    was then.
     """
 
     init: Callable[..., State]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mtra_jax import cli, config_help, preset_files
-from mtra_jax.errors import InputError, did_you_mean
+from mtra_jax.errors import InputError
 
 METHOD = "method"
 PREFIX = f"{METHOD}."
@@ -70,7 +70,7 @@ def explained(key: str) -> str:
     options = {option for m in registry.METHODS for option in registry.options(m)}
     of_methods = [f"{PREFIX}{x}" for x in (*registry.METHODS, *sorted(options))]
     names = [*config_help.KEYS, METHOD, *of_methods]
-    hint = did_you_mean(key, names)
+    hint = config_help.similar(key, names)
     if hint.startswith("known: "):
         hint = "`mtra-jax config` lists them"
     raise InputError(f"unknown key {key}; {hint}")

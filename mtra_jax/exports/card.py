@@ -192,6 +192,15 @@ def _training(facts: Facts) -> str:
     rows = [
         _row([f"`{key}`", f"`{json.dumps(value)}`"]) for key, value in values.items()
     ]
+    rows += [
+        _row([f"`{key}` of `{task.name}`", f"`{json.dumps(value)}`"])
+        for task in facts.benchmark.tasks
+        for key, value in (
+            ("class_weights", task.class_weights),
+            ("label_smoothing", task.label_smoothing),
+        )
+        if value not in ("", None)
+    ]
     versions = ", ".join(
         f"{package} {version}"
         for package, version in facts.about["versions"].items()

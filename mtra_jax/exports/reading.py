@@ -32,6 +32,8 @@ FILES = {
 OPTIONAL = {"README.md", "model.onnx", "model.onnx.data"}
 # The keys of the configuration that evaluation reads, besides the method.
 KEYS = ("batch_size", "compute_dtype", "data.max_length")
+IS_ADDED = "is_added"
+"""Whether `add_method` has added the method."""
 
 
 def is_export(directory: Path) -> bool:
@@ -97,6 +99,8 @@ def _config(directory: Path) -> ConfigDict:
     try:
         method = dict(values["method"])
         name = method.pop("name")
+        if values.get(IS_ADDED):  # by `add_method`: hard parameter sharing, as EW is
+            name, method = "ew", {}
         options = {f"method.{key}": value for key, value in method.items()}
         evaluation = values["evaluation"]
         return configs.make(name, {**options, **{k: evaluation[k] for k in KEYS}})

@@ -9,6 +9,7 @@ from mtra_jax import config_values, files
 from mtra_jax.data.tokenizing import tokens
 from mtra_jax.errors import InputError
 from mtra_jax.exports import card, onnx_file, reading, weights
+from mtra_jax.methods import registry
 from mtra_jax.models import pretrained
 from mtra_jax.runs.directory import best_model, inputs_json, layout, tasks_json
 from mtra_jax.version import VERSION
@@ -129,6 +130,8 @@ def _about(saved: best_model.Saved, packages: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": reading.FORMAT,
         "method": config.method.to_dict(),
+        # Its balancer plays no part in predictions, and its code is not in the export.
+        reading.IS_ADDED: registry.METHODS[config.method.name].is_added,
         "evaluation": {key: flat[key] for key in reading.KEYS},
         "backbone": _backbone_name(flat["backbone.path"]),
         "hyper_parameters": {

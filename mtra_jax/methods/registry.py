@@ -225,6 +225,6 @@ def _entry(name: str) -> Entry:
         variant = rows.get(re.sub("[-_ ]+", " ", name).lower())
         hint = f"did you mean {variant}?" if variant else did_you_mean(name, METHODS)
         if hint.startswith("known"):
-            hint += f"; {OWN_METHODS}=FILE.py, or mtra_jax.add_method, adds others"
+            hint = f"{OWN_METHODS}=FILE.py, or mtra_jax.add_method, adds it; {hint}"
         raise InputError(f"unknown method {name!r}; {hint}")
     return METHODS[name]

@@ -56,10 +56,17 @@ def test_a_run_trains_continues_and_predicts_with_it(tmp_path):
             if key.startswith("weight/"):
                 loss = line[key.replace("weight", "loss")]
                 assert line[key] == pytest.approx(loss, rel=1e-6)
+    mtra_jax.export(own, tmp_path / "exported")
     del registry.METHODS["squares"]
-    place = re.escape(f"{own}/config.json: unknown method 'squares'; known: ")
-    with pytest.raises(errors.InputError, match=f"^{place}.*MTRA_JAX_METHODS"):
+    place = re.escape(f"{own}/config.json: unknown method 'squares'; MTRA_JAX_METHODS=")
+    with pytest.raises(errors.InputError, match=f"^{place}.*; known: ew, "):
         mtra_jax.load(own, cache_dir="")
+    # A whole model needs no code of its balancer.
+    exported = mtra_jax.load(tmp_path / "exported", cache_dir="")
+    assert exported.predict([text]) == model.predict([text])
+    card = (tmp_path / "exported/README.md").read_text()
+    assert '| `method` | `"squares"` |' in card
+    assert "| `method.power` | `1.0` |" in card
 
 
 def test_an_environment_variable_names_a_file_that_adds_methods(tmp_path, monkeypatch):

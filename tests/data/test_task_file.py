@@ -306,19 +306,59 @@ def test_a_file_of_json_lines_without_the_label_is_named(tmp_path):
         (
             'kind = "multi_label"',
             ['{"text": "a", "label": ["x"]}', '{"text": "b"}'],
-            False,
+            True,
         ),
     ],
 )
 def test_a_row_without_the_key_of_its_label_names_the_remedy(
     options, lines, is_advised, tmp_path
 ):
-    """Where other rows have the key, and the kind of task has rows without a label."""
+    """Where other rows have the key."""
     with pytest.raises(InputError) as error:
         one(tmp_path, f'files = "t.jsonl"\n{options}', t_jsonl="\n".join(lines))
     number = 1 + ['"b"' in line for line in lines].index(True)
     assert_mentions(error.value, f"{tmp_path / 't.jsonl'}:{number}", "'label'")
     assert ('missing = "skip"' in str(error.value)) == is_advised
+
+
+def test_rows_without_several_labels_can_be_left_out(tmp_path):
+    """By default an empty cell is a text with none of the labels, and null an error."""
+    toml = f'{FILES}kind = "multi_label"\nlabel = "tags"\nlabels = ["x", "y"]\n'
+    content = 'text,tags\none,x\ntwo,\nthree,"x,y"\nfour,[]\n'
+    _, splits = one(tmp_path, toml, t_csv=content)
+    np.testing.assert_array_equal(
+        splits["train"].labels, [[1, 0], [0, 0], [1, 1], [0, 0]]
+    )
+    skipping = f'{toml}missing = "skip"'
+    _, splits = one(tmp_path, skipping, t_csv=content)
+    assert splits["train"].texts == ["one", "three", "four"]
+    np.testing.assert_array_equal(splits["train"].labels, [[1, 0], [1, 1], [0, 0]])
+    lines = [
+        {"text": "one", "tags": ["x"]},
+        {"text": "two", "tags": None},
+        {"text": "three"},
+        {"text": "four", "tags": []},
+    ]
+    content = "\n".join(map(json.dumps, lines))
+    _, splits = one(tmp_path, skipping.replace("t.csv", "t.jsonl"), t_jsonl=content)
+    assert splits["train"].texts == ["one", "four"]
+    content = "\n".join(map(json.dumps, lines[:2]))
+    with pytest.raises(InputError) as error:
+        one(tmp_path, toml.replace("t.csv", "t.jsonl"), t_jsonl=content)
+    assert_mentions(error.value, ":2: tags None", 'or missing = "skip"')
+
+
+def test_a_label_that_training_lacks_names_the_key_that_lists_it(tmp_path):
+    train = "text,label\none,a\ntwo,b\nthree,a\nfour,b\n"
+    files = 'files = { train = "t.csv", validation = "t.csv", test = "u.csv" }\n'
+    test = "text,label\nfive,optimism\n"
+    with pytest.raises(InputError) as error:
+        one(tmp_path, files, t_csv=train, u_csv=test)
+    assert_mentions(error.value, "u.csv:2", "'optimism'", "(a, b)", "`labels`")
+    task, _ = one(
+        tmp_path, f'{files}labels = ["a", "b", "optimism"]', t_csv=train, u_csv=test
+    )
+    assert task.labels == ("a", "b", "optimism")
 
 
 @pytest.mark.parametrize("text", ["NaN", "nan", " NAN "])
@@ -798,10 +838,6 @@ BAD_TOML = [
     (f"[t]\n{FILES}class_weights = {{ x = 0 }}\n", [":3", "{'x': 0}", "above 0"]),
     (f"[t]\n{FILES}class_weights = {{ x = inf }}\n", [":3", "inf", "above 0"]),
     (f"[t]\n{FILES}missing = 'drop'\n", [":3", "'drop'", "skip"]),
-    (
-        f"[t]\n{FILES}missing = 'skip'\nkind = 'multi_label'\n",
-        [":3", "'skip'", "an empty cell means no label"],
-    ),
     (f"[t]\n{FILES}label_smoothing = 1\n", [":3", "1", "less than 1"]),
     (f"[t]\n{FILES}label_smoothing = '0'\n", [":3", "'0'", "less than 1"]),
     (f"[t]\n{FILES}label_smoothing = false\n", [":3", "False", "less than 1"]),

@@ -9,7 +9,7 @@ import termios
 
 import pytest
 
-from mtra_jax.reports.progress import bars
+from mtra_jax.reports.progress import bars, pace
 from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.tasks import BENCHMARKS
 
@@ -35,7 +35,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     own = Clock()
-    monkeypatch.setattr(bars, "time", own)
+    for module in (bars, pace):
+        monkeypatch.setattr(module, "time", own)
     return own
 
 

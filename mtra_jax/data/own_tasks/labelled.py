@@ -77,11 +77,10 @@ def of_row(row: Row, kind: Kind, columns: Columns) -> Labelled:
 def missing_label(row: Row, kind: Kind, columns: Columns) -> str:
     """The first label column whose cell is empty, null, NaN or not there; "" for none.
 
-    The text NaN is a class, but neither a number nor a flag. One column of several labels
-    has none: an empty cell is an example without a label.
+    The text NaN is a class or a label, but neither a number nor a flag.
     """
     is_missing = cells.is_missing
-    if kind != "classification":
+    if kind == "regression" or columns.has_flags:
         is_missing = cells.is_not_a_number
     return next((x for x in columns.label if is_missing(row.cells.get(x))), "")
 
@@ -114,6 +113,9 @@ def of_pair(task: Task, index: int, pair: Any) -> Labelled:
             )
     row = dict(zip((*names, *columns.label), (*parts, *values), strict=True))
     return of_row(Row(place, row), task.kind, columns)
+
+
+OTHERS = "; `labels` of the task lists labels that training lacks, too"
 
 
 def names_in(examples: Iterable[Labelled]) -> tuple[str, ...]:
@@ -178,9 +180,10 @@ def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:
 def _ids(example: Labelled, names: Iterable[Any], ids: Mapping[str, int]) -> list[int]:
     for name in names:
         if name not in ids:
+            advice = "" if did_you_mean(name, ids).endswith("?") else OTHERS
             raise InputError(
                 f"{example.place}: label {shown(name)} is not one of the "
-                f"{len(ids)} labels {_listed(ids)}; {_nearest(name, ids)}"
+                f"{len(ids)} labels {_listed(ids)}; {_nearest(name, ids)}{advice}"
             )
     return [ids[name] for name in names]
 

@@ -201,16 +201,8 @@ def _entry(table: Table) -> Entry:
         seed,
         weights if isinstance(weights, dict) else {},
         _separator(table),
-        _skips_missing(table, columns, kind),
+        table.choice("missing", ("error", SKIP), "error") == SKIP,
     )
-
-
-def _skips_missing(table: Table, columns: Columns, kind: str) -> bool:
-    if "missing" not in table.values:
-        return False
-    if kind == "multi_label" and not columns.has_flags:
-        raise table.fault("missing", "no key: an empty cell means no label")
-    return table.choice("missing", ("error", SKIP), "error") == SKIP
 
 
 def _separator(table: Table) -> str:

@@ -259,7 +259,7 @@ class _Files:
 def _check_keys(rows: Iterable[Row], names: Sequence[str], entry: Entry) -> None:
     """Raises InputError if a row lacks the key of a label; `names`: those of all rows."""
     label = entry.columns.label
-    can_skip = _may_lack(entry) and set(label) <= set(names)
+    can_skip = set(label) <= set(names)
     advice = f'; expected it, or missing = "{task_entries.SKIP}"' if can_skip else ""
     for row in rows:
         tables.check_needed(row.cells, label, row.place, advice)
@@ -319,18 +319,12 @@ class _Dataset:
         yield from _labelled(rows, entry, where)
 
 
-def _may_lack(entry: Entry) -> bool:
-    """Whether an example may be without a label, and not just with none of several."""
-    return entry.task.kind != "multi_label" or entry.columns.has_flags
-
-
 def _labelled(rows: Iterable[Row], entry: Entry, where: str) -> Iterator[Labelled]:
     """The examples in `rows` of `where`, without those that `missing` leaves out."""
     kind, columns = entry.task.kind, entry.columns
-    may_lack = _may_lack(entry)
     num_skipped = 0
     for row in rows:
-        column = labelled.missing_label(row, kind, columns) if may_lack else ""
+        column = labelled.missing_label(row, kind, columns)
         if column and entry.skips_missing:
             num_skipped += 1
             continue

@@ -14,6 +14,7 @@ from mtra_jax.runs.sweeps import estimates, sweep
 from mtra_jax.runs.trained import analyses
 from mtra_jax.runs.training import same_inputs
 from mtra_jax.runs.trials import run_specs
+from mtra_jax.tasks import OWN
 
 STATES: tuple[sweep.State, ...] = ("finished", "begun", "new")
 Jobs = Sequence[tuple[sweep.Plan, sweep.Job]]
@@ -60,10 +61,17 @@ def of_sweep(plan: sweep.Plan, num_workers: int = 1) -> str:
     """The runs of a sweep by their states, and the most time of what is missing.
 
     `num_workers`: runs at a time. Without the data or weights of a run there is no time.
+
+    Raises:
+      InputError: own tasks cannot be read.
     """
     jobs = [(plan, job) for job in plan.jobs]
     new = [(own, job) for own, job in jobs if job.state != "finished"]
     lines, above = [counted([plan])], plan.workdir.parent
+    for own, job in new[:1]:
+        config = run_specs.config_of(job.trial, own.overrides)
+        if config.benchmark == OWN:  # the user's files, whose mistakes end the command
+            same_inputs.Current().data(config)
     try:
         if new:
             lines += _training(new, _Clock(jobs, new), above, num_workers)

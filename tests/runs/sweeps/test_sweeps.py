@@ -875,6 +875,21 @@ def test_a_listing_is_as_long_as_its_longest_run(tmp_path, sweep_file, monkeypat
     assert f"or {times.duration(600)} if 4 at a time" in about[3]
 
 
+def test_a_dry_run_of_own_tasks_that_cannot_be_read_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tasks.toml").write_text('[mood]\nfiles = "mood.csv"\n')
+    Path("mood.csv").write_text("text,label\ngreat stay,good\ncold food,\n")
+    words = [
+        "--tasks=tasks.toml",
+        "--backbone=",
+        "--only=ew",
+        "--workdir=w",
+        "--dry_run",
+    ]
+    with pytest.raises(InputError, match=r"^mood\.csv:3: label"):
+        script("sweep")(words)
+
+
 def test_a_dry_run_without_data_lists_the_runs_without_their_time(tmp_path, capsys):
     script("sweep")(
         [
