@@ -1,5 +1,7 @@
 """Fetches or copies the benchmarks and shows their rows beside the paper's Table 9.
 
+Lines below name the tasks that have test or validation texts in training, too.
+
   mtra-jax prepare --data_dir data --download
   mtra-jax prepare --data_dir data --from_dir some/other/root
   mtra-jax prepare --data_dir data --benchmark tweeteval
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     cli.output_directory(flags.data_dir)
 
     from mtra_jax.data.built_in import fetch, sources
+    from mtra_jax.data.splits import shared_texts
     from mtra_jax.tasks import AFFECTEVAL, BENCHMARKS, TWEETEVAL, Benchmark
 
     if flags.benchmark == ALL:
@@ -48,3 +51,6 @@ def main(arguments: Sequence[str]) -> None:
         fetch.copy_benchmark(benchmark, flags.from_dir, flags.data_dir)
     examples = sources.load_benchmark(benchmark, flags.data_dir)
     print(fetch.count_table(benchmark, examples))
+    for name, splits in examples.items():
+        if line := shared_texts.line(splits):
+            print(f"{name}: {line}")

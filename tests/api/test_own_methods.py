@@ -106,7 +106,9 @@ def test_a_file_of_methods_may_name_an_unknown_method(tmp_path, monkeypatch):
     monkeypatch.setenv("MTRA_JAX_METHODS", str(file))
     monkeypatch.setattr(registry, "_executed", set())
     for _ in range(2):
-        with pytest.raises(errors.InputError, match="unknown method 'no_such'; MTRA_JAX"):
+        with pytest.raises(
+            errors.InputError, match="unknown method 'no_such'; MTRA_JAX"
+        ):
             registry.options("plain")
 
 

@@ -164,7 +164,14 @@ def test_the_command_itself(source, tmp_path):
 def test_real_rows_beside_the_papers(script, shared_data, capsys):
     code, output, _ = run(script, capsys, "--data_dir", shared_data)
     assert code == 0
-    rows = [line.split() for line in output.splitlines()[1:]]
+    _, *lines = output.splitlines()
+    rows, shared = lines[: 9 * 3], lines[9 * 3 :]
+    assert shared[0] == (
+        "hate: 233 of 2970 test texts and 3 of 1000 validation texts are training texts too"
+    )
+    names = [line.partition(":")[0] for line in shared]
+    assert names == ["hate", "offensive", "stance", "goemotions", "emobank"]
+    rows = [line.split() for line in rows]
     assert [row for row in rows if row[-1] != "0"] == [
         ["sentiment", "SentiEval", "train", "47453", "45389", "+2064"],
         ["sentiment", "SentiEval", "test", "12284", "11906", "+378"],

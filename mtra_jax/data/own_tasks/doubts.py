@@ -2,10 +2,11 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from mtra_jax.data.own_tasks import spelling
 from mtra_jax.data.own_tasks.task_entries import Entry
+from mtra_jax.data.splits import shared_texts
 from mtra_jax.data.splits.examples import Examples
 from mtra_jax.errors import caller_level
 from mtra_jax.tasks import Task
@@ -14,24 +15,10 @@ _MOST_WARNINGS = 3  # of misspelt labels, for each task
 
 
 def warn_of_shared_texts(entry: Entry, splits: Mapping[str, Examples]) -> None:
-    """Warns if test or validation texts of a task are training texts, too.
-
-    Figures of such a test set are too good; such a validation set chooses the epoch and
-    the thresholds by texts that were learned.
-    """
-    if "train" not in splits:
-        return
-    train = set(_texts(splits["train"]))
-    counts = []
-    for name in ("test", "validation"):
-        texts = [*_texts(splits[name])] if name in splits else []
-        if shared := sum(text in train for text in texts):
-            counts.append(f"{shared} of {len(texts)} {name} texts")
-    if counts:
+    """Warns if test or validation texts of a task are training texts, too."""
+    if line := shared_texts.line(splits):
         warnings.warn(
-            f"{entry.place}: {entry.task.name}: {' and '.join(counts)} are training texts "
-            "too",
-            stacklevel=caller_level(),
+            f"{entry.place}: {entry.task.name}: {line}", stacklevel=caller_level()
         )
 
 
@@ -72,9 +59,3 @@ def warn_of_doubtful_labels(entry: Entry, task: Task, train: Examples) -> None:
             "an error",
             stacklevel=caller_level(),
         )
-
-
-def _texts(part: Examples) -> Iterable[tuple[str, ...]]:
-    return zip(
-        part.texts, *([part.second_texts] if part.second_texts else []), strict=True
-    )
