@@ -23,7 +23,7 @@ import mtra_jax
 from mtra_jax import cli, config, errors
 from mtra_jax.commands import evaluate, verbs
 from mtra_jax.runs.directory import checkpoints, checksums
-from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import interfaces
 from mtra_jax.runs.training import run as training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,7 +221,9 @@ def test_changed_tasks_are_refused(toml, run, tmp_path, name, old, new, parts):
     (begun / "results.json").unlink()
     for directory in (run, begun):
         with pytest.raises(errors.InputError) as error:
-            training.train(chosen, directory, lambda prepared, progress: loop.Watch())
+            training.train(
+                chosen, directory, lambda prepared, progress: interfaces.Watch()
+            )
         assert_mentions(error.value, directory, *parts, "new --workdir")
 
 

@@ -19,7 +19,7 @@ from mtra_jax.methods import registry
 from mtra_jax.reports.progress import bars, end_of_run
 from mtra_jax.runs.directory import continuation
 from mtra_jax.runs.processes import signals
-from mtra_jax.runs.training import display, loop
+from mtra_jax.runs.training import display, interfaces, loop
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.training.preparation import Prepared
 from mtra_jax.tasks import OWN
@@ -137,7 +137,7 @@ def _train(
             quiet=quiet,
         )
 
-        def watch_of(prepared: Prepared, at: loop.Progress) -> loop.Watch:
+        def watch_of(prepared: Prepared, at: loop.Progress) -> interfaces.Watch:
             has_begun.set()
             return view.watch(prepared, at)
 

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from mtra_jax.reports.progress import bars
     from mtra_jax.runs.processes import group
-    from mtra_jax.runs.training import display, loop
+    from mtra_jax.runs.training import display, interfaces
     from mtra_jax.runs.training import run as training
     from mtra_jax.train.devices import start_devices
 
@@ -76,10 +76,10 @@ def main(arguments: Sequence[str]) -> None:
         ) as view,
     ):
 
-        def watch_of(prepared: Any, progress: Any) -> loop.Watch:
+        def watch_of(prepared: Any, progress: Any) -> interfaces.Watch:
             if group.is_writer():
                 return view.watch(prepared, progress)
-            return loop.Watch(should_stop=should_stop)
+            return interfaces.Watch(should_stop=should_stop)
 
         outcome = training.train(config, workdir, watch_of)
 

@@ -10,7 +10,7 @@ import pytest
 from mtra_jax.data import benchmarks
 from mtra_jax.runs.training import interfaces, loop, selection
 from mtra_jax.tasks import BENCHMARKS
-from mtra_jax.train import backbone, batching, build, evaluate
+from mtra_jax.train import backbone, batching, build
 from mtra_jax.train.devices import choose_devices, to_host
 
 SIZES = backbone.Sizes(
@@ -64,8 +64,8 @@ class MemoryLog:
         self.num_flushes += 1
 
 
-class Callbacks:
-    """An object with methods, in place of a `loop.Watch`."""
+class Recorder:
+    """The callbacks of a run, and what they were called with."""
 
     def __init__(self, stop_at=None):
         self.steps, self.epochs, self.stop_at = [], [], stop_at
@@ -78,14 +78,13 @@ class Callbacks:
         self.epochs.append((epoch, loss, progress.step))
         self.bounds.append(bounds)
 
-    def bar(self, items, total):
-        return evaluate.no_bar(items, total)
-
-    def say(self, text):
-        self.said.append(text)
-
     def should_stop(self, step):
         return step is not None and step == self.stop_at
+
+    def watch(self):
+        return interfaces.Watch(
+            self.step, self.epoch, say=self.said.append, should_stop=self.should_stop
+        )
 
 
 def make_run(epochs=2, seed=0, method=METHOD, rate=1e-2):
@@ -128,10 +127,10 @@ def make_run(epochs=2, seed=0, method=METHOD, rate=1e-2):
 
 
 def fit(run, stop_at=None, store=None):
-    store, log, callbacks = store or MemoryStore(), MemoryLog(), Callbacks(stop_at)
-    run, progress = loop.resume(run, store, callbacks.say)
+    store, log, callbacks = store or MemoryStore(), MemoryLog(), Recorder(stop_at)
+    run, progress = loop.resume(run, store, callbacks.said.append)
     try:
-        params, progress = loop.fit(run, store, log, progress, callbacks)
+        params, progress = loop.fit(run, store, log, progress, callbacks.watch())
     except loop.Stopped as stopped:
         return stopped, store, log, callbacks
     return (params, progress), store, log, callbacks
@@ -152,7 +151,6 @@ def test_the_protocols_are_those_of_the_loop():
     for protocol, kind in (
         (interfaces.Store, MemoryStore),
         (interfaces.Log, MemoryLog),
-        (interfaces.Callbacks, Callbacks),
     ):
         names = {name for name in vars(protocol) if not name.startswith("_")}
         assert names <= vars(kind).keys()

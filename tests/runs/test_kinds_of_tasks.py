@@ -14,7 +14,7 @@ from mtra_jax.data.built_in.sources import Examples
 from mtra_jax.data.splits import targets
 from mtra_jax.reports.predicted import predictions
 from mtra_jax.runs.directory import checkpoints, metrics_log
-from mtra_jax.runs.training import inputs, loop, preparation, results
+from mtra_jax.runs.training import inputs, interfaces, loop, preparation, results
 from mtra_jax.tasks import BENCHMARKS, Benchmark, Task
 from mtra_jax.train import backbone, batching, build, evaluate
 from mtra_jax.train.devices import choose_devices, replicate, to_host
@@ -115,7 +115,7 @@ def fit(prepared, directory):
     run = prepared.run
     log = metrics_log.MetricsLog(directory, step=0)
     store = checkpoints.Checkpoints(directory / "checkpoints")
-    params, progress = loop.fit(run, store, log, loop.Progress(), loop.Watch())
+    params, progress = loop.fit(run, store, log, loop.Progress(), interfaces.Watch())
     log.close()
     store.close()
     lines = (directory / "metrics.jsonl").read_text().splitlines()

@@ -8,7 +8,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax.errors import RunError
 from mtra_jax.runs.directory import checkpoints, metrics_log
-from mtra_jax.runs.training import late_metrics, loop, preparation
+from mtra_jax.runs.training import interfaces, late_metrics, loop, preparation
 from mtra_jax.runs.training import run as training
 from mtra_jax.train import memory
 from mtra_jax.types import Batch
@@ -60,7 +60,7 @@ def failing_at(function, call, fail):
 
 def fit(run, directory):
     record = metrics_log.MetricsLog(directory, step=0)
-    silent = loop.Watch(lambda *_: None, lambda *_: None)
+    silent = interfaces.Watch(lambda *_: None, lambda *_: None)
     try:
         loop.fit(
             run,
@@ -143,7 +143,7 @@ def test_an_allocation_that_fails_while_saving_is_reported(
             training.train(
                 config,
                 tmp_path / fail.__name__,
-                lambda *_: loop.Watch(lambda *_: None, lambda *_: None),
+                lambda *_: interfaces.Watch(lambda *_: None, lambda *_: None),
             )
 
 

@@ -23,7 +23,7 @@ from mtra_jax.reports.predicted import answered_rows
 from mtra_jax.runs.directory import checkpoints, checksums, tasks_json
 from mtra_jax.runs.search import run as searching
 from mtra_jax.runs.sweeps import sweep
-from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import interfaces
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import Task
@@ -59,7 +59,7 @@ def train(toml, workdir, *flags):
     """The results of a run of EW."""
     chosen = load(toml, "--config.method.name=ew", *flags)
     return training.train(
-        chosen, workdir, lambda prepared, progress: loop.Watch()
+        chosen, workdir, lambda prepared, progress: interfaces.Watch()
     ).results
 
 

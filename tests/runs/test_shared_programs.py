@@ -135,7 +135,7 @@ def listen(event, **_):
 jax.monitoring.register_event_listener(listen)
 preset, workdir, *overrides = sys.argv[1:]
 pairs = [tuple(text.split("=")) for text in overrides]
-watch = loop.Watch(lambda *_: None, lambda *_: None)
+watch = interfaces.Watch(lambda *_: None, lambda *_: None)
 run.train(config.load(preset, pairs), Path(workdir), lambda *_: watch)
 print(counts["cache_hits"], counts["cache_misses"])
 """

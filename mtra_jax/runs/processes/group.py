@@ -146,7 +146,7 @@ def own_signals() -> tuple[int, ...]:
 
 
 def stop_together(asked: Callable[[], bool]) -> Callable[[int | None], bool]:
-    """`should_stop(step)` for `loop.Watch`: True at the same step in every process.
+    """`should_stop(step)` for `interfaces.Watch`: True at the same step in every process.
 
     `asked`: whether this process received a signal. A single process stops at once, also
     in an evaluation (`step` None). With several processes, JAX forwards the SIGTERM of

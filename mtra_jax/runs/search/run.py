@@ -51,7 +51,7 @@ def run_all(
 
     Raises:
       InputError: a trial lacks data or weights, or its directory holds another one.
-      loop.Stopped: `should_stop`, as in `loop.Watch`; the same call continues.
+      loop.Stopped: `should_stop`, as in `interfaces.Watch`; the same call continues.
     """
     # Again: another process may have searched since `search.make`.
     search.check(planned)

@@ -166,7 +166,7 @@ def run_all(
 
     Raises:
       InputError: a run lacks data or weights, or does not fit the devices.
-      loop.Stopped: `should_stop`, as in `loop.Watch`.
+      loop.Stopped: `should_stop`, as in `interfaces.Watch`.
     """
     warn = warn or say
     if quiet:

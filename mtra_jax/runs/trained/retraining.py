@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtra_jax.runs.directory import inputs_json, layout
-from mtra_jax.runs.training import choices, loop, preparation, warm_start
+from mtra_jax.runs.training import choices, interfaces, loop, preparation, warm_start
 from mtra_jax.train.devices import replicate, to_host
 from mtra_jax.types import Params
 
@@ -75,4 +75,6 @@ def visit(directory: Path, each: Callable[[int, Params], None]) -> None:
     each(0, to_host(run.state.params))
     state = replicate(run.state, prepared.devices, prepared.mapping)
     store = _Visitor(each)
-    loop.fit(run._replace(state=state), store, _Silent(), loop.Progress(), loop.Watch())
+    loop.fit(
+        run._replace(state=state), store, _Silent(), loop.Progress(), interfaces.Watch()
+    )

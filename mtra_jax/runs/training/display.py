@@ -9,7 +9,7 @@ import jax
 from mtra_jax.models import safetensors_files
 from mtra_jax.reports.progress import bars, label_counts
 from mtra_jax.reports.progress.bounds import Bound
-from mtra_jax.runs.training import loop, preparation
+from mtra_jax.runs.training import interfaces, loop, preparation
 from mtra_jax.tasks import OWN
 
 CACHE = "jax_compilation_cache_dir"  # a setting that JAX does not declare
@@ -23,7 +23,7 @@ class Display:
     """Shows one run after another, with bars if standard error is a terminal.
 
     `say` writes a line; `warn` writes a line about a recovered problem (default: `say`).
-    `position` is the terminal line of the first bar. `should_stop`: see `loop.Watch`.
+    `position` is the terminal line of the first bar. `should_stop`: see `interfaces.Watch`.
     With `quiet` only `warn` is called. As a context it closes its view at the end.
     """
 
@@ -43,14 +43,16 @@ class Display:
         self._quiet = quiet
         self._view: bars.TrainingView | None = None
 
-    def watch(self, prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
+    def watch(
+        self, prepared: preparation.Prepared, at: loop.Progress
+    ) -> interfaces.Watch:
         """Returns the callbacks of a run that continues from `at`.
 
         Closes the view of the previous run.
         """
         self.close()
         if self._quiet:
-            return loop.Watch(say=self._warn, should_stop=self._should_stop)
+            return interfaces.Watch(say=self._warn, should_stop=self._should_stop)
         self._introduce(prepared, at)
         view = self._view = self._open(prepared.run, at.step)
         name = prepared.run.selection.name
@@ -66,7 +68,7 @@ class Display:
             view.epoch(epoch, loss, summary, note, bounds)
 
         evaluation = functools.partial(bars.evaluation_bar, position=self._position)
-        return loop.Watch(
+        return interfaces.Watch(
             view.step, after_epoch, evaluation, self._warn, self._should_stop
         )
 

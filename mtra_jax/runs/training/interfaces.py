@@ -1,41 +1,34 @@
 """The interfaces of the training loop: callbacks, a checkpoint store, a metrics log."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.train import evaluate
 
 
-class Callbacks(Protocol):
-    """Functions that the loop calls as training proceeds; `loop.Watch` has defaults."""
+def _ignore(*_: Any) -> None:
+    """A callback that does nothing."""
 
-    @property
-    def step(self) -> Callable[[int, int, dict[str, float], int], Any]:
-        """(step, epoch, flat metrics, number of examples)"""
 
-    @property
-    def epoch(
-        self,
-    ) -> Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any]:
-        """(epoch, validation loss, validation figures, progress, bounds)
+class Watch(NamedTuple):
+    """Functions that the loop calls as training proceeds; by default they do nothing.
 
-        The figures are as in `results.json`. The bounds are by task; empty for a method
-        without a bound.
-        """
+    `step`: (step, epoch, flat metrics, number of examples). `epoch`: (epoch, validation
+    loss, validation figures as in `results.json`, progress, bounds by task, {} for a method
+    without a bound). `bar` shows the progress of an evaluation. `say`: reports a recovered
+    problem in one line. `should_stop`: called after each step, and with None after each
+    batch of an evaluation.
+    """
 
-    @property
-    def bar(self) -> evaluate.Bar:
-        """Shows the progress of an evaluation."""
-
-    @property
-    def say(self) -> Callable[[str], Any]:
-        """Reports a recovered problem in one line."""
-
-    @property
-    def should_stop(self) -> Callable[[int | None], bool]:
-        """Called after each step, and with None after each batch of an evaluation."""
+    step: Callable[[int, int, dict[str, float], int], Any] = _ignore
+    epoch: Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any] = (
+        _ignore
+    )
+    bar: evaluate.Bar = evaluate.no_bar
+    say: Callable[[str], Any] = _ignore
+    should_stop: Callable[[int | None], bool] = lambda step: False
 
 
 class Store(Protocol):

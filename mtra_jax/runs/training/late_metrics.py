@@ -9,7 +9,7 @@ import numpy as np
 
 from mtra_jax.runs.directory import metrics_log
 from mtra_jax.runs.training import bound_ceilings, diagnostics, divergence
-from mtra_jax.runs.training.interfaces import Callbacks, Log
+from mtra_jax.runs.training.interfaces import Log, Watch
 from mtra_jax.train.devices import to_host
 
 
@@ -49,7 +49,7 @@ class LateMetrics:
     epoch: int
     skipped_before: int
     log: Log
-    watch: Callbacks
+    watch: Watch
     steps: bound_ceilings.Steps
     _waiting: deque[Waiting] = dataclasses.field(default_factory=deque)
 

@@ -12,10 +12,9 @@ import numpy as np
 from mtra_jax import metrics
 from mtra_jax.data.packed import batches
 from mtra_jax.errors import RunError
-from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.directory import best_model, metrics_log
 from mtra_jax.runs.training import bound_ceilings, diagnostics, divergence
-from mtra_jax.runs.training.interfaces import Callbacks, Log, Store
+from mtra_jax.runs.training.interfaces import Log, Store, Watch
 from mtra_jax.runs.training.late_metrics import LateMetrics, Waiting
 from mtra_jax.runs.training.progress import Progress
 from mtra_jax.runs.training.selection import Selection
@@ -60,22 +59,6 @@ class Run(NamedTuple):
     probe: diagnostics.Diagnostics | None = None
 
 
-def _ignore(*_: Any) -> None:
-    """A callback that does nothing."""
-
-
-class Watch(NamedTuple):
-    """The callbacks of a training run, see `interfaces.Callbacks`."""
-
-    step: Callable[[int, int, dict[str, float], int], Any] = _ignore
-    epoch: Callable[[int, float, dict[str, Any], Progress, dict[str, Bound]], Any] = (
-        _ignore
-    )
-    bar: evaluate.Bar = evaluate.no_bar
-    say: Callable[[str], Any] = _ignore
-    should_stop: Callable[[int | None], bool] = lambda step: False
-
-
 class Step(NamedTuple):
     """The state after a step. `is_due`: it must be saved. `is_last`: training must stop."""
 
@@ -89,16 +72,29 @@ class Step(NamedTuple):
     """Why training ends here; empty if it continues."""
 
 
-Save = Callable[[TrainState, Progress, float], None]
-"""Saves a state and its progress under a score; lower scores are better."""
+class _Training(NamedTuple):
+    """A run and what it reports to. `started`: when it began, on the monotonic clock."""
+
+    run: Run
+    store: Store
+    log: Log
+    watch: Watch
+    steps: bound_ceilings.Steps
+    started: float
+
+    def seconds(self) -> float:
+        """The time of training so far."""
+        return time.monotonic() - self.started
+
+    def save(self, state: TrainState, progress: Progress, score: float) -> None:
+        """Saves a state and its progress under a score; lower scores are better."""
+        self.log.flush()
+        arrays = to_host(state)._asdict()
+        self.store.save(progress.step, arrays, progress._asdict(), score)
 
 
 def fit(
-    run: Run,
-    store: Store,
-    log: Log,
-    progress: Progress,
-    watch: Callbacks,
+    run: Run, store: Store, log: Log, progress: Progress, watch: Watch
 ) -> tuple[Params, Progress]:
     """Trains from `run.state` at `progress` to the end; returns the best parameters.
 
@@ -115,7 +111,10 @@ def fit(
     with compiling() as pool:
         if not progress.is_over(run.schedule):
             _compile_ahead(run, pool)
-        return _fit(run, store, log, progress, watch)
+        validation = run.validation.batcher.corpus
+        steps = bound_ceilings.Steps(run.benchmark, run.train.corpus, validation)
+        started = time.monotonic() - progress.seconds
+        return _fit(_Training(run, store, log, watch, steps, started), progress)
 
 
 def _compile_ahead(run: Run, pool: futures.Executor) -> None:
@@ -132,60 +131,35 @@ def _compile_ahead(run: Run, pool: futures.Executor) -> None:
     )
 
 
-def _fit(
-    run: Run,
-    store: Store,
-    log: Log,
-    progress: Progress,
-    watch: Callbacks,
-) -> tuple[Params, Progress]:
-    state, diverged = run.state, ""
-    validation = run.validation.batcher.corpus
-    steps = bound_ceilings.Steps(run.benchmark, run.train.corpus, validation)
-    started = time.monotonic() - progress.seconds
-
-    def save(state: TrainState, progress: Progress, score: float) -> None:
-        log.flush()
-        arrays = to_host(state)._asdict()
-        store.save(progress.step, arrays, progress._asdict(), score)
-
+def _fit(training: _Training, progress: Progress) -> tuple[Params, Progress]:
+    run, state, diverged = training.run, training.run.state, ""
     while not progress.is_over(run.schedule):
-        for taken in _epoch(run, state, progress, log, watch, steps):
+        for taken in _epoch(training, state, progress):
             state, diverged = taken.state, taken.diverged
             progress = progress._replace(
                 step=taken.step,
                 skipped_steps=progress.skipped_steps + taken.skipped,
-                seconds=time.monotonic() - started,
+                seconds=training.seconds(),
             )
             if diverged:
                 break
             if taken.is_due:
-                save(state, progress, math.inf)
+                training.save(state, progress, math.inf)
             if taken.is_last:
                 raise Stopped(taken.step)
         if diverged:
             break
-        progress = _validate(run, state, progress, log, watch, steps, save, started)
-    best = _restore_best(store, to_host(state), progress, diverged)
+        progress = _validate(training, state, progress)
+    best = _restore_best(training.store, to_host(state), progress, diverged)
     if diverged:
-        watch.say(f"{diverged}; training ends: epoch {progress.best_epoch} is the best")
+        line = f"training ends: epoch {progress.best_epoch} is the best"
+        training.watch.say(f"{diverged}; {line}")
     return best, progress
 
 
-def _validate(
-    run: Run,
-    state: TrainState,
-    progress: Progress,
-    log: Log,
-    watch: Callbacks,
-    steps: bound_ceilings.Steps,
-    save: Save,
-    started: float,
-) -> Progress:
-    """Validates the epoch that has ended, and logs and saves it; returns the progress.
-
-    `started`: when training began, on the monotonic clock.
-    """
+def _validate(training: _Training, state: TrainState, progress: Progress) -> Progress:
+    """Validates the epoch that has ended, and logs and saves it; returns the progress."""
+    run, watch = training.run, training.watch
     epoch = progress.validated
     bar = stoppable(watch, progress.step)
     try:
@@ -198,20 +172,20 @@ def _validate(
             chooses_thresholds=True,
         )
     except Stopped:
-        save(state, progress, math.inf)
+        training.save(state, progress, math.inf)
         raise
     summary = metrics.summarize(scored.scores, run.benchmark.tasks)
     score = run.selection.score(scored, summary)
     progress = progress.after_epoch(
         epoch, scored.loss, summary, score, scored.thresholds
     )
-    bounds, floored = steps.end(scored.terms.get(bound_ceilings.MI, {}))
+    bounds, floored = training.steps.end(scored.terms.get(bound_ceilings.MI, {}))
     line, said = bound_ceilings.findings(epoch + 1, bounds, floored, progress.said)
-    progress = progress._replace(seconds=time.monotonic() - started, said=said)
+    progress = progress._replace(seconds=training.seconds(), said=said)
     figures = metrics_log.of_validation(scored.losses, scored.scores, scored.terms)
     means = {"validation/loss": scored.loss, "validation/avg": summary["avg"]}
-    log.add(progress.step, {"epoch": epoch + 1, **figures, **means})
-    save(state, progress, score)
+    training.log.add(progress.step, {"epoch": epoch + 1, **figures, **means})
+    training.save(state, progress, score)
     watch.epoch(epoch + 1, scored.loss, summary, progress, bounds)
     if line:
         watch.say(line)
@@ -242,7 +216,7 @@ def _restore_best(
     return best["params"]
 
 
-def stoppable(watch: Callbacks, step: int) -> evaluate.Bar:
+def stoppable(watch: Watch, step: int) -> evaluate.Bar:
     """The bar of `watch`, which raises `Stopped` once `watch.should_stop` returns True."""
 
     def bar(items: Iterable, total: int) -> Iterator:
@@ -261,14 +235,10 @@ def _is_due(schedule: Schedule, step: int) -> bool:
 
 
 def _epoch(
-    run: Run,
-    state: TrainState,
-    progress: Progress,
-    log: Log,
-    watch: Callbacks,
-    steps: bound_ceilings.Steps,
+    training: _Training, state: TrainState, progress: Progress
 ) -> Iterator[Step]:
-    """Yields the epoch's remaining steps, and adds their figures to `steps`."""
+    """Yields the epoch's remaining steps, and adds their figures to `training.steps`."""
+    run = training.run
     epoch = progress.validated
     plan = run.schedule.plan(epoch)
     first = epoch * run.schedule.steps_per_epoch
@@ -280,9 +250,9 @@ def _epoch(
         max_bad_steps=run.schedule.max_bad_steps,
         epoch=epoch + 1,
         skipped_before=progress.skipped_steps,
-        log=log,
-        watch=watch,
-        steps=steps,
+        log=training.log,
+        watch=training.watch,
+        steps=training.steps,
     )
     shapes: deque = deque(maxlen=STEPS_BEHIND + 1)
     for index, batch in enumerate(batches.prefetch(packed), start=offset):
@@ -293,7 +263,7 @@ def _epoch(
             probe = run.probe
             products = None if probe is None else probe.at(step, state.params)
             late.add(Waiting(step, num_texts, measured, products))
-            is_last = watch.should_stop(step)
+            is_last = training.watch.should_stop(step)
             is_due = is_last or _is_due(run.schedule, step)
             behind = 0 if is_due or index + 1 == len(plan) else STEPS_BEHIND
             result = late.read(behind)

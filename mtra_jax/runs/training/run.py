@@ -45,7 +45,7 @@ from mtra_jax.train.devices import replicate
 RATE_OF_PRETRAINED = 1e-4
 """Rates up to this one are for pretrained encoders."""
 
-WatchOf = Callable[[Prepared, loop.Progress], interfaces.Callbacks]
+WatchOf = Callable[[Prepared, loop.Progress], interfaces.Watch]
 """(a prepared run, its progress) -> the callbacks of its training."""
 
 
@@ -206,7 +206,7 @@ def _write_prepared(directory: Path, prepared: Prepared) -> None:
 
 
 def _open_log(
-    config: ConfigDict, directory: Path, step: int, watch: interfaces.Callbacks
+    config: ConfigDict, directory: Path, step: int, watch: interfaces.Watch
 ) -> metrics_log.MetricsLog:
     """The log of the run in `directory` after `step`; process 0 alone writes and sends."""
     # Two components: that of a task trained separately is only the task's name.

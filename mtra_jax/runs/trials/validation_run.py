@@ -16,7 +16,7 @@ from mtra_jax import files
 from mtra_jax.errors import InputError, RunError, shown
 from mtra_jax.reports.progress.bounds import Bound
 from mtra_jax.runs.directory import inputs_json, layout
-from mtra_jax.runs.training import display, loop, preparation, same_inputs
+from mtra_jax.runs.training import display, interfaces, loop, preparation, same_inputs
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.runs.trials.run_specs import Trial
@@ -117,7 +117,7 @@ def run(
 
     Raises:
       InputError: the trial lacks data or weights, or does not fit the devices.
-      loop.Stopped: `should_stop`, as in `loop.Watch`.
+      loop.Stopped: `should_stop`, as in `interfaces.Watch`.
     """
     config = run_specs.config_of(trial)
     parts = _parts(config, directory)
@@ -183,7 +183,9 @@ def _train(
         say=say, position=1, warn=warn, should_stop=should_stop
     ) as shown_run:
 
-        def watch_of(prepared: preparation.Prepared, at: loop.Progress) -> loop.Watch:
+        def watch_of(
+            prepared: preparation.Prepared, at: loop.Progress
+        ) -> interfaces.Watch:
             return _watch(prepared.run, at, shown_run.watch(prepared, at), is_hopeless)
 
         try:
@@ -194,8 +196,8 @@ def _train(
 
 
 def _watch(
-    run: loop.Run, at: loop.Progress, watch: loop.Watch, is_hopeless: IsHopeless
-) -> loop.Watch:
+    run: loop.Run, at: loop.Progress, watch: interfaces.Watch, is_hopeless: IsHopeless
+) -> interfaces.Watch:
     """The callbacks of `watch`, which also end the run.
 
     A run that diverges after a finite validation ends there with its best epoch, as in

@@ -21,7 +21,7 @@ from mtra_jax.models import pretrained
 from mtra_jax.runs.directory import best_model, inputs_json, layout
 from mtra_jax.runs.sweeps import sweep
 from mtra_jax.runs.trained import prediction, scoring
-from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import interfaces, loop
 from mtra_jax.runs.training import run as training
 from mtra_jax.runs.trials import run_specs
 from mtra_jax.tasks import TWEETEVAL
@@ -71,7 +71,7 @@ def make_config(data, preset=EW, **overrides):
 
 
 def watch(stop_at=None):
-    return lambda prepared, at: loop.Watch(
+    return lambda prepared, at: interfaces.Watch(
         lambda *_: None,
         lambda *_: None,
         should_stop=lambda step: stop_at is not None and step == stop_at,
@@ -326,7 +326,7 @@ def test_a_prepared_run_finishes_without_the_data_files(data, tmp_path, finished
 
     def remove(prepared, at):
         shutil.rmtree(moved)
-        return loop.Watch(lambda *_: None, lambda *_: None)
+        return interfaces.Watch(lambda *_: None, lambda *_: None)
 
     outcome = training.train(make_config(moved), tmp_path / "run", remove)
     assert outcome.results["test"] == layout.read_results(finished)["test"]

@@ -20,7 +20,7 @@ from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import metrics_log
 from mtra_jax.runs.loggers import background, continued, guarded, mlflow_runs, registry
 from mtra_jax.runs.loggers.contract import RunDescription
-from mtra_jax.runs.training import loop
+from mtra_jax.runs.training import interfaces
 from mtra_jax.runs.training import run as training
 from mtra_jax.train import build
 
@@ -209,7 +209,7 @@ def tracker(monkeypatch):
 @pytest.mark.slow
 def test_a_run_passes_rates_test_figures_and_hyper_parameters(tmp_path, tracker):
     config = configs.load("configs/baselines.py:ew_new_synthetic", SMALL)
-    outcome = training.train(config, tmp_path / "run", lambda *_: loop.Watch())
+    outcome = training.train(config, tmp_path / "run", lambda *_: interfaces.Watch())
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"step": step, **values} for step, values in tracker.rows
@@ -259,7 +259,7 @@ def test_a_logger_that_is_not_installed_is_refused_before_training(
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     config = configs.load("configs/mtra.py:new_synthetic", [("loggers", "wandb")])
     with pytest.raises(InputError) as error:
-        training.train(config, tmp_path / "run", lambda *_: loop.Watch())
+        training.train(config, tmp_path / "run", lambda *_: interfaces.Watch())
     assert str(error.value) == (
         "loggers: wandb needs wandb, which is not installed; expected pip install wandb"
     )

@@ -28,7 +28,7 @@ from mtra_jax.runs.search import results as search_results
 from mtra_jax.runs.search import run as searching
 from mtra_jax.runs.studies import experiments
 from mtra_jax.runs.sweeps import estimates, sweep
-from mtra_jax.runs.training import loop, same_inputs, selection
+from mtra_jax.runs.training import interfaces, loop, same_inputs, selection
 from mtra_jax.runs.trials import (
     found_toml,
     run_specs,
@@ -171,7 +171,7 @@ def trainer(monkeypatch):
     trainer = Trainer()
     display = SimpleNamespace(
         Display=lambda **_: contextlib.nullcontext(
-            SimpleNamespace(watch=lambda *_: loop.Watch())
+            SimpleNamespace(watch=lambda *_: interfaces.Watch())
         )
     )
     monkeypatch.setattr(validation_run.training, "train", trainer.train)
@@ -437,7 +437,7 @@ def test_a_figure_where_higher_is_better_is_shown_as_it_is():
         validation_run._watch(
             run,
             loop.Progress(validated=1, best_score=-61.5),
-            loop.Watch(),
+            interfaces.Watch(),
             lambda *_: False,
         )
     record = validation_run._record("average", [ended.value])

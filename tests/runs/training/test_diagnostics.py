@@ -15,7 +15,7 @@ from mtra_jax.errors import InputError, RunError
 from mtra_jax.methods import task_losses
 from mtra_jax.runs.directory import best_model
 from mtra_jax.runs.trained import diagnostic_figures, finished_run
-from mtra_jax.runs.training import diagnostics, loop, task_gradients
+from mtra_jax.runs.training import diagnostics, interfaces, loop, task_gradients
 from mtra_jax.runs.training import run as training
 from mtra_jax.train import build
 from mtra_jax.train.devices import Program, choose_devices
@@ -38,7 +38,9 @@ FLAGS = (
 
 def train(workdir, method, *flags, stop_at=None):
     chosen = configs.apply(configs.preset("new_synthetic", method), [*FLAGS, *flags])
-    watch = loop.Watch(should_stop=lambda step: step is not None and step == stop_at)
+    watch = interfaces.Watch(
+        should_stop=lambda step: step is not None and step == stop_at
+    )
     return training.train(chosen, workdir, lambda prepared, progress: watch)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mtra_jax import config as configs
 from mtra_jax.runs.directory import checkpoints, metrics_log
-from mtra_jax.runs.training import loop, preparation, results
+from mtra_jax.runs.training import interfaces, loop, preparation, results
 from mtra_jax.runs.training import run as training
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ class Fitted:
             changes["update"].compile_ahead = prepared.run.update.compile_ahead
         run = prepared.run._replace(**changes)
         run = run._replace(forward=Forward(run, faults))
-        watch = loop.Watch(say=self.reports.append)
+        watch = interfaces.Watch(say=self.reports.append)
         record = metrics_log.MetricsLog(directory, step=0)
         try:
             self.params, self.progress = loop.fit(
@@ -208,7 +208,7 @@ def test_a_real_divergence_is_reported_and_ends_with_code_1(tmp_path):
     reports = []
 
     def watch_of(prepared, at):
-        return loop.Watch(say=reports.append)
+        return interfaces.Watch(say=reports.append)
 
     with pytest.raises(
         loop.TrainingError, match=r"^the validation of none of 3 epochs"

@@ -10,7 +10,7 @@ import pytest
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import checkpoints, metrics_log
-from mtra_jax.runs.training import loop, preparation
+from mtra_jax.runs.training import interfaces, loop, preparation
 from mtra_jax.train import batching
 from mtra_jax.train.devices import to_host
 
@@ -31,7 +31,7 @@ def make_config(*overrides, preset="configs/mtra.py:new_synthetic"):
 
 
 def silent():
-    return loop.Watch()
+    return interfaces.Watch()
 
 
 @pytest.fixture

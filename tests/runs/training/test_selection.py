@@ -11,7 +11,7 @@ from tiers import NIGHTLY_ONLY, nightly_only
 from mtra_jax import config as configs
 from mtra_jax import config_values, objectives
 from mtra_jax.errors import InputError
-from mtra_jax.runs.training import loop, selection
+from mtra_jax.runs.training import interfaces, loop, selection
 from mtra_jax.runs.training import run as training
 from mtra_jax.tasks import Benchmark, Task
 from mtra_jax.train import batching, evaluate
@@ -182,10 +182,10 @@ def trained(directory, *overrides, stop_at=None):
     preset = "configs/baselines.py:ew_new_synthetic"
     config = configs.load(preset, [*SMALL, *overrides])
     if stop_at is not None:
-        stopping = loop.Watch(should_stop=lambda step: step == stop_at)
+        stopping = interfaces.Watch(should_stop=lambda step: step == stop_at)
         with pytest.raises(loop.Stopped):
             training.train(config, directory, lambda prepared, at: stopping)
-    training.train(config, directory, lambda prepared, at: loop.Watch())
+    training.train(config, directory, lambda prepared, at: interfaces.Watch())
     results = json.loads((directory / "results.json").read_text())
     text = (directory / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
@@ -228,7 +228,7 @@ def test_a_stopped_run_ends_with_the_selection_of_an_undisturbed_one(tmp_path):
 def test_separate_runs_are_selected_each_by_its_own_figures(tmp_path):
     preset = "configs/baselines.py:stl_new_synthetic"
     config = configs.load(preset, [*SMALL, ("selection", "average"), ("epochs", "1")])
-    training.train(config, tmp_path, lambda prepared, at: loop.Watch())
+    training.train(config, tmp_path, lambda prepared, at: interfaces.Watch())
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["selection"] == "average"
     assert results["selection_value"] == {

@@ -12,7 +12,7 @@ from messages import assert_mentions
 from mtra_jax import config as configs
 from mtra_jax.errors import InputError
 from mtra_jax.runs.directory import best_model, continuation, layout
-from mtra_jax.runs.training import loop, preparation, warm_start
+from mtra_jax.runs.training import interfaces, preparation, warm_start
 from mtra_jax.runs.training import run as training
 from mtra_jax.train import schedules
 
@@ -37,7 +37,7 @@ def make_config(*overrides, method="mtra"):
 
 
 def train(config, directory):
-    return training.train(config, directory, lambda *_: loop.Watch())
+    return training.train(config, directory, lambda *_: interfaces.Watch())
 
 
 def message(call):
