@@ -62,7 +62,7 @@ OPTIONS: dict[str, dict[str, tuple[float, ...]]] = {
     "fairgrad": {"alpha": (1, 2, 5)},
     "gradnorm": {"alpha": (0.5, 1.5, 3), "rate": (0.005, 0.025)},
     "gradvac": {"decay": (0.001, 0.01, 0.1)},
-    "excess_mtl": {"rate": (0.1, 1, 10)},
+    "excess_mtl": {"rate": (0.01, 0.1, 1)},
 }
 # The values of the papers are for large encoders at small rates.
 RELATIVE = {"tiny": ("mtra",), "new": ("mtra",)}
