@@ -21,6 +21,7 @@ EW_SUM, SUM = SWEEPS.EW_SUM, SWEEPS.SUM
 REPRESENTATIVE = ("si", "uw", "mt_vib", "infomtl", "mtra")
 PROBABILISTIC = ("vmtl", "hierarchical_mtl")
 SHARES = {"20 %": "0.2", "60 %": "0.6", "80 %": "0.8", "100 %": "1"}
+SHARES_OF_INFOMTL = {"20 %": "0.2", "40 %": "0.4", **SHARES}
 NOISES = {"0 %": "0", "20 %": "0.2", "40 %": "0.4", "60 %": "0.6"}
 # The values of tables 17 and 18; those of InfoMTL are around its table 8.
 GRID = {
@@ -69,12 +70,14 @@ def methods(*names: str, level: str = "", overrides: Overrides = ()) -> tuple[Ro
     )
 
 
-def levels(key: str, word: str, values: dict[str, str]) -> tuple[Row, ...]:
-    """The representative methods at each value of `key`."""
+def levels(
+    key: str, word: str, values: dict[str, str], names: tuple[str, ...] = REPRESENTATIVE
+) -> tuple[Row, ...]:
+    """The methods `names` at each value of `key`."""
     rows: list[Row] = []
     for percent, value in values.items():
         level, change = f"{word} {percent}", ((key, value),)
-        rows += methods(*REPRESENTATIVE, level=level, overrides=change)
+        rows += methods(*names, level=level, overrides=change)
     return tuple(rows)
 
 
@@ -89,6 +92,12 @@ def chosen_ablations(*names: str) -> tuple[Row, ...]:
             if name in names or not names
         ),
     )
+
+
+def ablated_infomtl() -> tuple[Row, ...]:
+    """InfoMTL without one of its parts."""
+    names = ("infomtl w/o SIMax", "infomtl w/o TIMin")
+    return tuple(Row(name, "infomtl", ABLATIONS["infomtl"][name]) for name in names)
 
 
 def values(method: str, option: str) -> tuple[Row, ...]:
@@ -129,25 +138,38 @@ EXPERIMENTS = {
         methods(EW_SUM, "si", "uw", "mt_vib", *PROBABILISTIC, "infomtl", "mtra"),
     ),
     "paradigms": Experiment(
-        "one model a task, MTRA, and prompts of a language model if --model names one",
-        "MTRA 3; InfoMTL 3",
-        methods("stl", "stl_cnn", "mtra"),
+        "one model a task, InfoMTL, MTRA, and prompts of a language model if --model names "
+        "one",
+        "MTRA 3; InfoMTL 3 without pairs of tasks",
+        methods("stl", "stl_cnn", "infomtl", "mtra"),
         prompts=(0, 4),
     ),
     "ablations": Experiment(
-        "MTRA and InfoMTL without their parts",
+        "MTRA and InfoMTL without their parts; without all of them, the sum of the losses "
+        "here, and EW in the papers",
         "MTRA 4, 13; InfoMTL 4, 9",
         chosen_ablations(),
     ),
     "data_size": Experiment(
         "20, 60, 80 and 100 % of the training examples",
-        "MTRA 7, 14, 15; InfoMTL 6",
+        "MTRA 7, 14, 15",
         levels("data.fraction", "data", SHARES),
+    ),
+    "data_size_infomtl": Experiment(
+        "20, 40, 60, 80 and 100 % of the training examples, for the methods of InfoMTL's "
+        "table",
+        "InfoMTL 6",
+        levels(
+            "data.fraction",
+            "data",
+            SHARES_OF_INFOMTL,
+            ("uw", "pcgrad", "mt_vib", "hierarchical_mtl", "infomtl", "mtra"),
+        ),
         columns="summary",
     ),
     "label_noise": Experiment(
         "0, 20, 40 and 60 % of the training labels drawn anew",
-        "MTRA 8, 16",
+        "MTRA 8, and Avg. of 16",
         levels("data.label_noise", "noise", NOISES),
         columns="summary",
     ),
@@ -186,14 +208,14 @@ EXPERIMENTS = {
     ),
     "robustness": Experiment(
         "scores under adversarial and random noise on the word embeddings",
-        "InfoMTL figures 3, 4",
+        "Avg. of InfoMTL figures 3, 4",
         methods("uw", "mt_vib", "infomtl", "mtra"),
         columns="analysis",
     ),
     "information_plane": Experiment(
         "I(X; Z) and I(Z; Z_t) over the epochs",
         "InfoMTL figure 2",
-        methods("mt_vib", "infomtl", "mtra"),
+        (*methods("mt_vib", "infomtl", "mtra"), *ablated_infomtl()),
         columns="analysis",
     ),
     "conflicts": Experiment(

@@ -49,7 +49,8 @@ class Row(NamedTuple):
     epsilon: float
 
 
-# The same in all configurations of the paper (Table 10 and appendix B.4).
+# The same in all configurations of the paper (Table 10, appendix B.4, and section 4.1 for
+# the clipping), but for the warm-up, of which it says nothing.
 COMMON = {
     "epochs": 20,
     "patience": 3,

@@ -22,7 +22,8 @@ LATER_OPTIONS = {"ew": ("weights",), "fairgrad": ("max_norm",)}
 def default_config(method: str = "mtra") -> ConfigDict:
     """The default of every key; `sampling` and the options depend on `method`.
 
-    The numbers are those that all configurations of the paper share (MTRA, Table 10).
+    The numbers are those that all configurations of the paper share (MTRA, Table 10); its
+    text has no warm-up.
     """
     config = ConfigDict(
         {

@@ -134,8 +134,9 @@ def estimate(
       ValueError: shapes do not fit, a part has fewer than two rows, or an entry is not
         finite.
 
-    Source: MTRA, section 4.4 and Table 6, which fixes the critic (`widths`) but neither
-    its training nor the choice of its step.
+    Source: MTRA, section 4.4 and Table 6, which name the estimator alone. The critic's
+    width (`widths`) is that of the method, in Table 10; its training and the choice of its
+    step are ours.
     """
     rng = np.random.default_rng(seed)
     given = _shuffled(_data("training", training), rng)

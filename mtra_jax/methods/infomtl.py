@@ -2,6 +2,8 @@
 
 Source: Hu et al. 2025 (AAAI), Eq. 2, 4 and 7:
 L = Σ_t [ℓ_t(y | z_t) + β KL(q(z_t|z) ‖ N(0, I))] + α InfoNCE(z, z⁺; τ).
+Eq. 2 and 4 have the mean over the tasks. The sum is that of the principle, Eq. 6, and does
+not scale a batch of one task by the number of tasks.
 """
 
 import jax

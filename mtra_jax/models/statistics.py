@@ -32,8 +32,8 @@ class StatisticsNetwork(nn.Module):
     Every weight and bias starts from U(±1/√fan_in), as the authors' networks do in
     PyTorch.
 
-    Source: MTRA, Eq. 2; the form follows the released code of CIFM (Hu et al. 2024), on
-    which MTRA builds.
+    Source: MTRA, Eq. 2, whose text has two hidden layers; the form, with one, follows the
+    released code of CIFM (Hu et al. 2024), on which MTRA builds.
     """
 
     width: int = 128

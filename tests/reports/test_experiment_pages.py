@@ -17,6 +17,7 @@ SCORES = [
     name
     for name, experiment in experiments.load().experiments.items()
     if experiment.columns in ("summary", "tasks")
+    and name != "data_size_infomtl"  # has not been run
 ]
 # Scale, backbone, benchmark, and the experiments that were run.
 BUILT_IN = ("paper", "tiny", "synthetic")

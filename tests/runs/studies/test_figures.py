@@ -111,7 +111,8 @@ def test_the_plane_has_the_means_of_both_figures(drawn, monkeypatch, tmp_path):
     study_figures.draw(study, tmp_path)
     paths, epochs, *axes = drawn["information_plane"]
     assert (epochs, axes) == (["0", "1"], ["I(X; Z)", "I(Z; Z_t)"])
-    assert list(paths) == ["ew", "mt_vib", "infomtl", "mtra"]
+    parts = ["infomtl w/o SIMax", "infomtl w/o TIMin"]
+    assert list(paths) == ["ew", "mt_vib", "infomtl", "mtra", *parts]
     np.testing.assert_equal(paths["mtra"], [[1.5, 2.5], [2.5, 4.0]])
     assert {"information_plane-i_x__z", "information_plane-i_z__z_t"} <= set(drawn)
 
