@@ -105,10 +105,10 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
     def init(count: int, params: Tree = None) -> State:
         checks.parameters(params)
         squares = jax.tree.map(lambda p: jnp.zeros((count, *jnp.shape(p))), params)
-        zeros = jnp.zeros(count)
-        return State(
-            memory=_Risks(squares, zeros, zeros, jnp.ones(count), zeros, zeros[0])
-        )
+        # One array for each: a step that donates its state must not find one twice.
+        logits, first, counts = (jnp.zeros(count) for _ in range(3))
+        latest, steps = jnp.ones(count), jnp.zeros(())
+        return State(memory=_Risks(squares, logits, first, latest, counts, steps))
 
     def combine(inputs: Inputs, state: State) -> Combined:
         risks = _updated(state.memory, inputs)

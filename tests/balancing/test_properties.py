@@ -69,6 +69,18 @@ def test_the_tables_hold_every_balancer():
             assert (balancer.reads is balancing.Reads.LOSSES) == is_of_losses, name
 
 
+@pytest.mark.parametrize("name", READ_LOSSES | READ_GRADIENTS)
+def test_a_compiled_step_can_take_over_the_memory_of_the_first_state(name):
+    """No array stands in two places, which JAX refuses to donate."""
+    balancer = (READ_LOSSES | READ_GRADIENTS)[name]
+    like = (jnp.ones((3, 4)),) if "excess" in name else ()
+    for count in (1, 3):
+        state = balancer.init(count, *like)
+        before = jax.tree.map(np.array, state)
+        after = jax.jit(lambda state: state, donate_argnums=0)(state)
+        jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
 def precisions_of_products(jaxpr):
     """The precision of each matrix product in a jaxpr and in those that it calls."""
     precisions = []
