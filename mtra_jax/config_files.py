@@ -18,8 +18,8 @@ from mtra_jax.errors import InputError
 def execute(path: str) -> ModuleType:
     """The module in the file `path`; its errors pass through.
 
-    It can import the modules beside it, also later, in its functions; those of installed
-    packages come first.
+    It can import the modules beside it, also later, in its functions. Installed packages
+    come first; modules of the same name beside other files do not count.
 
     Raises:
       InputError: there is no such file, or it is not Python.
@@ -33,13 +33,32 @@ def execute(path: str) -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None  # it is None only for a loader without a module
     module = importlib.util.module_from_spec(spec)
-    directory = os.path.dirname(loader.path)
-    if directory not in sys.path:
-        sys.path.append(directory)
+    _prefer(os.path.dirname(loader.path))
     # Dataclasses with annotations as texts look the module of their class up here.
     sys.modules[loader.name] = module
     loader.exec_module(module)
     return module
+
+
+_own_directories: list[str] = []
+"""Those that `sys.path` has for the files' sake, the latest first."""
+
+
+def _prefer(directory: str) -> None:
+    """Lets imports find the modules in `directory`, after those of installed packages."""
+    if directory == str(preset_files.DIRECTORY):  # whose files import no neighbours
+        return
+    if directory not in _own_directories:
+        if directory in sys.path:
+            return
+        _own_directories.append(directory)
+    others = [other for other in _own_directories if other != directory]
+    _own_directories[:] = [directory, *others]
+    sys.path[:] = [p for p in sys.path if p not in _own_directories] + _own_directories
+    for name, module in [*sys.modules.items()]:
+        is_of_another = os.path.dirname(getattr(module, "__file__", "") or "") in others
+        if is_of_another and os.path.exists(os.path.join(directory, f"{name}.py")):
+            del sys.modules[name]
 
 
 class _Uncached(importlib.machinery.SourceFileLoader):
@@ -142,7 +161,16 @@ def _fault(error: BaseException, path: str) -> str:
 
 
 def _place(error: BaseException, path: str) -> str:
-    """FILE:LINE of the last frame of `error` in `path`; FILE without such a frame."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if f.filename == os.path.abspath(path)]
-    return f"{path}:{lines[-1]}" if lines else path
+    """FILE:LINE of the last frame of `error` in `path` or a module beside it.
+
+    FILE without such a frame.
+    """
+    own = os.path.abspath(path)
+    shown_as = {own: path}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if os.path.dirname(frame.filename) == os.path.dirname(own):
+            beside = os.path.join(
+                os.path.dirname(path), os.path.basename(frame.filename)
+            )
+            return f"{shown_as.get(frame.filename, beside)}:{frame.lineno}"
+    return path

@@ -118,5 +118,6 @@ def similar(key: str, keys: Iterable[str]) -> str:
     >>> similar("gradient_accumulation_steps", KEYS)
     'did you mean micro_batches?'
     """
-    other = OTHER_NAMES.get(key.rpartition(".")[2].lower())
+    group, _, name = key.rpartition(".")
+    other = "" if group == "method" else OTHER_NAMES.get(name.lower())
     return f"did you mean {other}?" if other else did_you_mean(key, keys)

@@ -299,6 +299,7 @@ def test_the_same_method_keeps_the_values_of_the_preset():
         ),
         ([("lr", "1")], "unknown key --config.lr; did you mean learning_rate?"),
         ([("bf16", "1")], "unknown key --config.bf16; did you mean compute_dtype?"),
+        ([("method.lr", "1")], "unknown key --config.method.lr; known: method."),
         (
             [("data", "x")],
             "--config.data is 'x'; expected one of its keys: data.cache_dir, data.dir, ",
@@ -583,6 +584,7 @@ def test_a_file_is_executed_anew_and_as_it_is_now(tmp_path):
 def test_a_file_imports_the_modules_beside_it(tmp_path, monkeypatch):
     """Also when its functions run; packages with the same names come first."""
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(config_files, "_own_directories", [])
     before = [*sys.path]
     (tmp_path / "beside_mine.py").write_text("VALUE = 3\n")
     (tmp_path / "numpy.py").write_text("1 / 0\n")
@@ -596,6 +598,31 @@ def test_a_file_imports_the_modules_beside_it(tmp_path, monkeypatch):
         module = config_files.execute(str(path))
         assert (module.beside_mine.VALUE, module.later()) == (3, 4)
     assert sys.path == [*before, str(tmp_path)]
+
+
+def test_modules_of_one_name_beside_two_files_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(config_files, "_own_directories", [])
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "neighbour.py").write_text(f"WHO = '{name}'\n")
+        (tmp_path / name / "mine.py").write_text(
+            "from neighbour import WHO\n"
+            "def later():\n    import neighbour\n    return neighbour.WHO\n"
+        )
+    for name in "abba":
+        module = config_files.execute(str(tmp_path / name / "mine.py"))
+        assert (module.WHO, module.later()) == (name, name)
+
+
+def test_an_error_in_a_module_beside_a_file_is_placed_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(config_files, "_own_directories", [])
+    (tmp_path / "faulty_neighbour.py").write_text("VALUE = 1\nVALUE / 0\n")
+    path = tmp_path / "mine.py"
+    path.write_text("import faulty_neighbour\n")
+    expected = f"{tmp_path}/faulty_neighbour.py:2: ZeroDivisionError: "
+    assert message(f"{path}:x").startswith(expected)
 
 
 def test_a_compiled_module_beside_a_file_is_not_read(tmp_path):

@@ -199,7 +199,7 @@ def _training(facts: Facts) -> str:
             ("class_weights", task.class_weights),
             ("label_smoothing", task.label_smoothing),
         )
-        if value not in ("", None)
+        if value  # neither "" nor None: the run's, nor () nor 0.0: none
     ]
     versions = ", ".join(
         f"{package} {version}"

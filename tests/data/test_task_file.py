@@ -355,10 +355,12 @@ def test_a_label_that_training_lacks_names_the_key_that_lists_it(tmp_path):
     with pytest.raises(InputError) as error:
         one(tmp_path, files, t_csv=train, u_csv=test)
     assert_mentions(error.value, "u.csv:2", "'optimism'", "(a, b)", "`labels`")
-    task, _ = one(
-        tmp_path, f'{files}labels = ["a", "b", "optimism"]', t_csv=train, u_csv=test
-    )
+    listed = f'{files}labels = ["a", "b", "optimism"]'
+    task, _ = one(tmp_path, listed, t_csv=train, u_csv=test)
     assert task.labels == ("a", "b", "optimism")
+    with pytest.raises(InputError) as error:
+        one(tmp_path, f'{files}labels = ["b", "a"]', t_csv=train, u_csv=test)
+    assert str(error.value).endswith("is not one of the 2 labels (b, a)")
 
 
 @pytest.mark.parametrize("text", ["NaN", "nan", " NAN "])
@@ -1012,7 +1014,7 @@ def test_lists_are_examples():
         (SENTIMENT, (None, "bad"), ["text None", "expected a text"]),
         (SENTIMENT, (("a", "b"), "bad"), ["('a', 'b')", "expected a text"]),
         (SENTIMENT, ("\ud83d", "bad"), ["text", "surrogate"]),
-        (SENTIMENT, ("a", "good"), ["label 'good'", "2 labels", "known: bad, 1"]),
+        (SENTIMENT, ("a", "good"), ["label 'good'", "2 labels", "(bad, 1)"]),
         (SENTIMENT, ("a", None), ["label None", "expected a label"]),
         (SENTIMENT, ("a", float("nan")), ["label nan", "expected a label"]),
         (PAIRS, ("ab", "bad"), ["'ab'", "a pair of texts"]),

@@ -409,6 +409,16 @@ def test_intervals_and_ranks_are_shown_with_three_seeds_and_tasks():
         compared = comparison.compare(parse(lines))
         assert compared.ranking is None
         assert "mean ranks" not in formats.text(compared)
+    # Where lines have all settings, these count: one row may set what a preset has.
+    for share, is_ranked in (("1.0", True), ("0.5", False)):
+        for values in lines:
+            values["overrides"] = {"epochs": "1"}
+            values["settings"] = {"data.fraction": 1.0, "epochs": 1}
+            if values["name"] == "uw":
+                values["overrides"]["data.fraction"] = share
+                values["settings"]["data.fraction"] = float(share)
+        compared = comparison.compare(parse(lines))
+        assert (compared.ranking is not None) == is_ranked
 
 
 def test_a_missing_interval_is_explained():

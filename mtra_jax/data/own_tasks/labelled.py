@@ -115,9 +115,6 @@ def of_pair(task: Task, index: int, pair: Any) -> Labelled:
     return of_row(Row(place, row), task.kind, columns)
 
 
-OTHERS = "; `labels` of the task lists labels that training lacks, too"
-
-
 def names_in(examples: Iterable[Labelled]) -> tuple[str, ...]:
     """The names of the classes or labels that `examples` have, in order."""
     names: set[str] = set()
@@ -152,8 +149,12 @@ def check_labels(task: Task) -> None:
         names.add(name)
 
 
-def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:
+def stack(
+    task: Task, examples: Sequence[Labelled], where: str, advice: str = ""
+) -> Examples:
     """The arrays of `examples`, with the ids of the labels of `task`.
+
+    `advice` ends the message about a label that is unlike all of the task's.
 
     Raises:
       InputError: a label is not one of the task's; or `examples` is empty, and the
@@ -167,23 +168,28 @@ def stack(task: Task, examples: Sequence[Labelled], where: str) -> Examples:
     if task.kind == "regression":
         labels = np.asarray([example.label for example in examples], dtype)
     elif task.kind == "classification":
-        labels = np.asarray([_ids(x, [x.label], ids)[0] for x in examples], dtype)
+        labels = np.asarray(
+            [_ids(x, [x.label], ids, advice)[0] for x in examples], dtype
+        )
     else:
         labels = np.zeros((len(examples), task.num_outputs), dtype)
         for row, example in enumerate(examples):
-            labels[row, _ids(example, example.label, ids)] = 1.0
+            labels[row, _ids(example, example.label, ids, advice)] = 1.0
     columns = list(zip(*(example.texts for example in examples), strict=True))
     second = list(columns[1]) if task.is_pair else ()
     return Examples(list(columns[0]), labels, second_texts=second)
 
 
-def _ids(example: Labelled, names: Iterable[Any], ids: Mapping[str, int]) -> list[int]:
+def _ids(
+    example: Labelled, names: Iterable[Any], ids: Mapping[str, int], advice: str
+) -> list[int]:
     for name in names:
         if name not in ids:
-            advice = "" if did_you_mean(name, ids).endswith("?") else OTHERS
+            hint = did_you_mean(name, ids)
+            hint = hint if hint.endswith("?") and len(hint) <= 100 else advice
             raise InputError(
                 f"{example.place}: label {shown(name)} is not one of the "
-                f"{len(ids)} labels {_listed(ids)}; {_nearest(name, ids)}{advice}"
+                f"{len(ids)} labels {_listed(ids)}{hint and f'; {hint}'}"
             )
     return [ids[name] for name in names]
 
@@ -192,8 +198,3 @@ def _listed(ids: Mapping[str, int]) -> str:
     """The first labels, as many as fit on a line."""
     text = ", ".join(ids)
     return f"({text})" if len(text) <= 100 else f"({text[:100]} …)"
-
-
-def _nearest(name: str, ids: Mapping[str, int]) -> str:
-    hint = did_you_mean(name, ids)
-    return hint if len(hint) <= 100 else f"{hint[:100]} …"

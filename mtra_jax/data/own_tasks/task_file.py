@@ -168,10 +168,13 @@ def _read(
     labels = task.labels if task else source.labels
     if needs_train or not labels:
         read["train"] = list(source.read("train"))
+    advice = "" if labels else "`labels` of the task lists labels that training lacks"
     if task is None:
         task = _resolved(entry, labels or labelled.names_in(read["train"]))
     stacked = {
-        split: labelled.stack(task, part, f"{entry.place}: {entry.task.name}, {split}")
+        split: labelled.stack(
+            task, part, f"{entry.place}: {entry.task.name}, {split}", advice
+        )
         for split, part in read.items()
     }
     if needs_train and missing:

@@ -79,7 +79,9 @@ def have_same_data(entries: Sequence["Entry"]) -> bool:
 
     Rows that differ in it have different figures whatever their methods.
     """
-    given = (_given(entry.values) for entry in entries)
+    lines = [entry.values for entry in entries]
+    are_resolved = all(map(is_resolved, lines))
+    given = (texts(x["settings"]) if are_resolved else _given(x) for x in lines)
     return len({tuple(own.get(key, OF_PRESET) for key in SHARES) for own in given}) < 2
 
 

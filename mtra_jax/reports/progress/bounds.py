@@ -10,6 +10,8 @@ from mtra_jax.tasks import Task
 REMEDY = (
     "a smaller method.beta or learning_rate, method.balance=pull or bound=jsd may help"
 )
+ROUNDING = 5e-4
+"""Nats by which a bound may pass its ceiling, which the three decimals do not show."""
 WITHOUT_BOUND = "a smaller method.floor or fewer epochs may help"
 """The remedy for losses at the floor of a method without a bound."""
 
@@ -74,7 +76,7 @@ def past_ceiling(bounds: Mapping[str, Bound]) -> str:
             ("training", bound.training, bound.ceiling),
             ("validation", bound.validation, bound.validation_ceiling),
         )
-        if ceiling is not None and value is not None and value > ceiling
+        if ceiling is not None and value is not None and value > ceiling + ROUNDING
     ]
     if not passed:
         return ""
