@@ -1,8 +1,9 @@
 """Tasks, an encoder and a method as Python values -> a trained `Model`."""
 
 import contextlib
+import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mtra_jax.train.devices import start_devices
 PRESET = "configs/own.py"
 """The values of own tasks."""
 FLAG = "--config."
+OnEpoch = Callable[[int, float, dict[str, Any]], Any]
 _TRAINING = threading.Lock()
 
 
@@ -39,6 +41,7 @@ def train(
     method: str | Mapping[str, Any] | None = None,
     workdir: str | Path,
     continue_from: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
     quiet: bool = False,
     **overrides: Any,
 ) -> Model:
@@ -56,6 +59,10 @@ def train(
     `continue_from`: the directory of a finished run to train for more epochs in the new
       directory `workdir`, as `continue_from="runs/mine", epochs=20`. Its configuration is
       taken; `tasks` are given again if they are a list or have moved.
+    `on_epoch`: called as on_epoch(epoch, loss, figures) after each validation, with the
+      epoch from 1, its validation loss, and its figures as in `results.json`. What it
+      raises ends training and reaches the caller, an OSError as a RunError; the epoch is
+      saved, and the same call continues after it. A finished run calls it no more.
     `quiet`: only problems are reported, on standard error.
     `overrides`: any other keys of the configuration, such as `epochs=3`,
       `data={"limit": 100}` or `**{"data.limit": 100}`.
@@ -88,6 +95,9 @@ def train(
         raise InputError(
             f"workdir is {shown(workdir)}; expected the path of a directory"
         )
+    if not (on_epoch is None or callable(on_epoch)):
+        rule = "a function of epoch, loss and figures"
+        raise InputError(f"on_epoch is {shown(on_epoch)}; expected {rule}")
     start_devices()
     directory, source = Path(paths.expand(str(workdir))), _directory(continue_from)
     if source is None:
@@ -103,7 +113,7 @@ def train(
         if source is not None:
             with _without_flags():
                 continuation.begin(source, directory, chosen)
-        _train(chosen, directory, data, quiet=quiet)
+        _train(chosen, directory, data, on_epoch, quiet=quiet)
         return load(directory, cache_dir=chosen.data.cache_dir)
 
 
@@ -125,7 +135,12 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _train(
-    config: ConfigDict, directory: Path, data: Data | None, *, quiet: bool
+    config: ConfigDict,
+    directory: Path,
+    data: Data | None,
+    on_epoch: OnEpoch | None,
+    *,
+    quiet: bool,
 ) -> None:
     """Runs the training; an interrupt of the user becomes `Interrupted`."""
     has_begun = threading.Event()
@@ -139,7 +154,8 @@ def _train(
 
         def watch_of(prepared: Prepared, at: loop.Progress) -> interfaces.Watch:
             has_begun.set()
-            return view.watch(prepared, at)
+            watch = view.watch(prepared, at)
+            return watch if on_epoch is None else _calling(on_epoch, watch)
 
         try:
             with view:
@@ -149,6 +165,18 @@ def _train(
         except KeyboardInterrupt as interrupt:
             raise Interrupted("interrupted; the same call continues") from interrupt
     _show_end(outcome, config, quiet=quiet)
+
+
+def _calling(on_epoch: OnEpoch, watch: interfaces.Watch) -> interfaces.Watch:
+    """The callbacks of `watch`, and `on_epoch` after that of an epoch."""
+
+    def after_epoch(
+        epoch: int, loss: float, figures: dict[str, Any], *others: Any
+    ) -> None:
+        watch.epoch(epoch, loss, figures, *others)
+        on_epoch(epoch, loss, copy.deepcopy(figures))
+
+    return watch._replace(epoch=after_epoch)
 
 
 def _show_end(outcome: training.Outcome, config: ConfigDict, *, quiet: bool) -> None:

@@ -1,5 +1,6 @@
 """Training and loading in Python: configuration, interrupted runs, wrong calls."""
 
+import functools
 import gc
 import inspect
 import io
@@ -202,6 +203,13 @@ def test_a_wrong_call_is_one_line_and_makes_no_directory(options, fault, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_wrong_callback_is_refused(tmp_path):
+    with pytest.raises(
+        mtra_jax.InputError, match="on_epoch is 3; expected a function of epoch"
+    ):
+        trained_models.train(tmp_path / "run", on_epoch=3)
+
+
 def test_names_that_differ_in_case_alone_are_refused(tmp_path):
     parts = {
         split: [("a", "x"), ("b", "y")] for split in ("train", "validation", "test")
@@ -240,6 +248,39 @@ def test_a_name_that_no_file_can_have_is_refused(key, name, tmp_path, monkeypatc
     with pytest.raises(mtra_jax.InputError, match="no such directory"):
         mtra_jax.load(name)
     assert not list(tmp_path.iterdir())
+
+
+class Pruned(Exception):
+    """What a search raises to end a trial."""
+
+
+@pytest.mark.slow
+def test_a_function_of_the_caller_sees_each_epoch_and_may_end_the_run(tmp_path):
+    seen = []
+
+    def on_epoch(epoch, loss, figures):
+        seen.append((epoch, loss, figures["mood"]["macro_f1"]))
+        figures.clear()  # a copy
+        if len(seen) == 2:
+            raise Pruned
+
+    call = functools.partial(trained_models.train, tmp_path / "run", epochs=4)
+    with pytest.raises(Pruned):
+        call(on_epoch=on_epoch)
+    model = call(on_epoch=on_epoch)
+    assert [epoch for epoch, *_ in seen] == [1, 2, 3, 4]
+    assert mtra_jax.load(tmp_path / "run", cache_dir="").results == model.results
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    ]
+    logged = [x for x in lines if "validation/loss" in x]
+    key = "validation/mood/macro_f1"
+    assert seen == [(x["epoch"], x["validation/loss"], x[key]) for x in logged]
+    call(on_epoch=on_epoch)  # it has finished
+    assert len(seen) == 4
+    whole = trained_models.train(tmp_path / "whole", epochs=4)
+    assert whole.results["test"] == model.results["test"]
 
 
 def test_an_override_of_none_leaves_the_default():
