@@ -251,24 +251,24 @@ def test_a_name_that_no_file_can_have_is_refused(key, name, tmp_path, monkeypatc
 
 
 class Pruned(Exception):
-    """What a search raises to end a trial."""
+    """A search ends a trial by raising it."""
 
 
 @pytest.mark.slow
 def test_a_function_of_the_caller_sees_each_epoch_and_may_end_the_run(tmp_path):
-    seen = []
+    calls = []
 
     def on_epoch(epoch, loss, figures):
-        seen.append((epoch, loss, figures["mood"]["macro_f1"]))
+        calls.append((epoch, loss, figures["mood"]["macro_f1"]))
         figures.clear()  # a copy
-        if len(seen) == 2:
+        if len(calls) == 2:
             raise Pruned
 
     call = functools.partial(trained_models.train, tmp_path / "run", epochs=4)
     with pytest.raises(Pruned):
         call(on_epoch=on_epoch)
     model = call(on_epoch=on_epoch)
-    assert [epoch for epoch, *_ in seen] == [1, 2, 3, 4]
+    assert [epoch for epoch, *_ in calls] == [1, 2, 3, 4]
     assert mtra_jax.load(tmp_path / "run", cache_dir="").results == model.results
     lines = [
         json.loads(line)
@@ -276,9 +276,9 @@ def test_a_function_of_the_caller_sees_each_epoch_and_may_end_the_run(tmp_path):
     ]
     logged = [x for x in lines if "validation/loss" in x]
     key = "validation/mood/macro_f1"
-    assert seen == [(x["epoch"], x["validation/loss"], x[key]) for x in logged]
+    assert calls == [(x["epoch"], x["validation/loss"], x[key]) for x in logged]
     call(on_epoch=on_epoch)  # it has finished
-    assert len(seen) == 4
+    assert len(calls) == 4
     whole = trained_models.train(tmp_path / "whole", epochs=4)
     assert whole.results["test"] == model.results["test"]
 
