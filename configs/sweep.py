@@ -23,7 +23,7 @@ minilm_tweeteval_tenth
     patience 3 on a tenth of three tasks. One core of an AMD EPYC (seeds 0 to 2) or Intel
     Xeon (3 to 5) for each run, with `--found results/minilm_tweeteval_tenth_found.toml`:
     4 to 10 min; Avg. 59.18 ± 1.90 for ew, 60.41 ± 1.40 for mtra, 61.53 ± 0.85 for the
-    best, mtra w/o TA (27 and 28 November 2026, commits c50769e, a6be514 and 7c40aa5).
+    best, mtra w/o TA (27 to 29 November 2026, commits c50769e, a6be514, 7c40aa5, af0a4a7).
 own
     All methods, three seeds, on your tasks: `mtra-jax sweep --tasks my/tasks.toml
     --backbone DIR_OR_HUB --workdir runs/compare` stands for it.
