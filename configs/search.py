@@ -42,7 +42,8 @@ OPTIONS: dict[str, dict[str, tuple[float, ...]]] = {
         }
         for method in ("mtra", "infomtl")
     },
-    # Around the defaults of the methods; the papers give no range.
+    # Around the defaults of the methods; the papers give no range. That of `excess_mtl` goes
+    # down to the default of its released code.
     "dwa": {"temperature": (1, 2, 4)},
     "mt_vib": {"beta": (0.001, 0.01, 0.1)},
     "vmtl": {

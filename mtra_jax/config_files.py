@@ -18,8 +18,8 @@ from mtra_jax.errors import InputError
 def execute(path: str) -> ModuleType:
     """The module in the file `path`; its errors pass through.
 
-    It can import the modules beside it, also later, in its functions. Installed packages
-    come first; modules of the same name beside other files do not count.
+    It can import the modules beside it, also later, in its functions, until another file
+    with a module of that name is executed. Installed packages come first.
 
     Raises:
       InputError: there is no such file, or it is not Python.
@@ -48,16 +48,15 @@ def _prefer(directory: str) -> None:
     """Lets imports find the modules in `directory`, after those of installed packages."""
     if directory == str(preset_files.DIRECTORY):  # whose files import no neighbours
         return
-    if directory not in _own_directories:
-        if directory in sys.path:
-            return
-        _own_directories.append(directory)
-    others = [other for other in _own_directories if other != directory]
-    _own_directories[:] = [directory, *others]
-    sys.path[:] = [p for p in sys.path if p not in _own_directories] + _own_directories
+    others = tuple(other + os.sep for other in _own_directories if other != directory)
+    if directory in _own_directories or directory not in sys.path:
+        _own_directories[:] = [directory, *(other[:-1] for other in others)]
+        rest = [path for path in sys.path if path not in _own_directories]
+        sys.path[:] = rest + _own_directories
     for name, module in [*sys.modules.items()]:
-        is_of_another = os.path.dirname(getattr(module, "__file__", "") or "") in others
-        if is_of_another and os.path.exists(os.path.join(directory, f"{name}.py")):
+        top = os.path.join(directory, name.partition(".")[0])
+        is_here = os.path.exists(f"{top}.py") or os.path.exists(f"{top}/__init__.py")
+        if is_here and (getattr(module, "__file__", "") or "").startswith(others):
             del sys.modules[name]
 
 

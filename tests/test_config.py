@@ -610,9 +610,21 @@ def test_modules_of_one_name_beside_two_files_are_told_apart(tmp_path, monkeypat
             "from neighbour import WHO\n"
             "def later():\n    import neighbour\n    return neighbour.WHO\n"
         )
+        (tmp_path / name / "whole").mkdir()
+        (tmp_path / name / "whole/__init__.py").write_text("")
+        (tmp_path / name / "whole/part.py").write_text(f"WHO = '{name}'\n")
+        with (tmp_path / name / "mine.py").open("a") as file:
+            file.write("from whole.part import WHO as PART\n")
     for name in "abba":
         module = config_files.execute(str(tmp_path / name / "mine.py"))
-        assert (module.WHO, module.later()) == (name, name)
+        assert (module.WHO, module.PART, module.later()) == (name, name, name)
+    # One that the user has on the path keeps its place there, and its modules count.
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/neighbour.py").write_text("WHO = 'c'\n")
+    (tmp_path / "c/mine.py").write_text("from neighbour import WHO\n")
+    sys.path.insert(0, str(tmp_path / "c"))
+    assert config_files.execute(str(tmp_path / "c/mine.py")).WHO == "c"
+    assert sys.path[0] == str(tmp_path / "c")
 
 
 def test_an_error_in_a_module_beside_a_file_is_placed_there(tmp_path, monkeypatch):

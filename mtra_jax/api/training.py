@@ -61,8 +61,9 @@ def train(
       taken; `tasks` are given again if they are a list or have moved.
     `on_epoch`: called as on_epoch(epoch, loss, figures) after each validation, with the
       epoch from 1, its validation loss, and its figures as in `results.json`. What it
-      raises ends training and reaches the caller, an OSError as a RunError; the epoch is
-      saved, and the same call continues after it. A finished run calls it no more.
+      raises ends training and reaches the caller, an OSError, a MemoryError or an error of
+      JAX's runtime as a RunError; the epoch is saved, and the same call continues after
+      it. A finished run calls it no more.
     `quiet`: only problems are reported, on standard error.
     `overrides`: any other keys of the configuration, such as `epochs=3`,
       `data={"limit": 100}` or `**{"data.limit": 100}`.

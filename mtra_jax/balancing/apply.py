@@ -161,7 +161,8 @@ class _Passes(NamedTuple):
 
     `pull`: cotangents of the losses [T] -> (gradient of the parameters,), or with `back`
     (that of the parameters used after z, that of z). `back`: cotangent of z -> (gradient
-    of the parameters,). `is_shared`: the result of `select`, None for all parameters.
+    of the parameters,). `z`: the representation, with `back`. `is_shared`: the result of
+    `select`, None for all parameters.
     """
 
     pull: Callable[[jax.Array], tuple[Tree, ...]]

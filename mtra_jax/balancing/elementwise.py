@@ -84,8 +84,8 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
     times the excess), then divided by their sum: in a first step with all tasks they are
     still 1/T. They weigh the losses, also where a single task owns parameters. The paper
     may take a mean of several epochs as the first value (TorchJD's `n_warmup_steps`); its
-    released code takes that of one step. `rate` is 1 in its example, and 0.01 by default:
-    with 1 a few tasks may soon have almost all of the weight.
+    released code takes that of one step. Its `rate` is 1 in the example, 0.01 by default;
+    here it is 1, with which a few tasks may soon have almost all of the weight.
 
     A task that is absent counts as if it had its last gradient in every step, so that tasks
     with equal gradients keep equal weights, however often each of them is there. The source

@@ -71,7 +71,9 @@ def main(arguments: Sequence[str]) -> None:
     lost = [name for name, tries in ended.items() if search_results.best(tries) is None]
     if len(lost) < len(names):
         print(f"\nfile: {workdir / found_toml.FILE}")
-        print(f"next: {_sweep_command(planned, flags)}")
+        finished = [name for name in ended if name not in lost]
+        if command := _sweep_command(planned, flags, finished):
+            print(f"next: {command}")
     if lost:
         sys.exit(f"error: no finished trial of {', '.join(lost)}")
 
@@ -100,26 +102,28 @@ def _list(planned: "Search", num_workers: int) -> None:
     bars.write_line(search_listing.listing(planned, num_workers))
 
 
-def _sweep_command(planned: "Search", flags: argparse.Namespace) -> str:
-    """The command that trains the methods with the values that were found."""
-    from mtra_jax.runs.trials import found_toml
+def _sweep_command(
+    planned: "Search", flags: argparse.Namespace, names: Sequence[str]
+) -> str:
+    """The command that trains the spaces `names` with their values; "" without a sweep."""
+    from mtra_jax.runs.trials import found_toml, run_specs
 
     program, *words = cli.command("sweep")
     command = [cli.executable(program), *words]
     own = own_tasks.overrides(flags)
-    if flags.tasks:
-        command += ["--tasks", flags.tasks]
-    else:
-        # The sweep of the preset tiny_synthetic is called synthetic.
-        command += [
-            "--config",
-            f"configs/sweep.py:{flags.preset.removeprefix('tiny_')}",
-        ]
+    # The sweep of the preset tiny_synthetic is called synthetic.
+    spec = f"configs/sweep.py:{planned.preset.removeprefix('tiny_')}"
+    try:
+        run_specs.load(spec, is_shipped=True)
+    except InputError:
+        return ""
+    command += ["--tasks", flags.tasks] if flags.tasks else ["--config", spec]
     if flags.backbone is not None:
         command += ["--backbone", flags.backbone]
+    spaces = {name: planned.spaces[name] for name in names}
     rows = [
         name if space.method == name else name.replace("_", " ")
-        for name, space in planned.spaces.items()
+        for name, space in spaces.items()
     ]
     command += ["--only", ",".join(rows)]
     command += ["--found", str(planned.workdir / found_toml.FILE)]

@@ -195,11 +195,12 @@ def _training(facts: Facts) -> str:
     rows += [
         _row([f"`{key}` of `{task.name}`", f"`{json.dumps(value)}`"])
         for task in facts.benchmark.tasks
+        if task.is_classification
         for key, value in (
-            ("class_weights", task.class_weights),
-            ("label_smoothing", task.label_smoothing),
+            ("class_weights", list(task.class_weights) or "none"),
+            ("label_smoothing", task.label_smoothing or 0.0),
         )
-        if value  # neither "" nor None: the run's, nor () nor 0.0: none
+        if value != values.get(key, value)
     ]
     versions = ", ".join(
         f"{package} {version}"

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -15,8 +16,9 @@ from huggingface_hub import errors
 import mtra_jax
 from mtra_jax.commands import evaluate, export, predict
 from mtra_jax.errors import RunError
-from mtra_jax.exports import publishing, writing
+from mtra_jax.exports import card, publishing, writing
 from mtra_jax.runs.directory import layout
+from mtra_jax.tasks import Task
 
 TEXTS = ["the room was lovely", "the food was awful, day 3"]
 FILES = {
@@ -222,6 +224,34 @@ def test_the_card_has_data_figures_and_metadata(exported, model):
 
 @pytest.mark.slow
 @pytest.mark.torch
+def test_the_card_has_weights_that_differ_from_those_of_the_run():
+    """Only of classification, which alone has them."""
+
+    def rows(run_weights, run_smoothing, *own):
+        kinds = ["classification"] * len(own) + ["multi_label"]
+        tasks = [
+            Task(f"t{n}", "T", kind, ("a", "b"), (), class_weights=w, label_smoothing=s)
+            for n, (kind, (w, s)) in enumerate(
+                zip(kinds, [*own, ((), 0.0)], strict=True)
+            )
+        ]
+        keys = {"class_weights": run_weights, "label_smoothing": run_smoothing}
+        about = {"method": {"name": "ew"}, "hyper_parameters": keys, "versions": {}}
+        facts = SimpleNamespace(
+            about=about,
+            benchmark=SimpleNamespace(tasks=tasks),
+            results={"steps": 1, "train_seconds": 1.0},
+        )
+        return [x for x in card._training(facts).splitlines() if "` of `" in x]
+
+    assert rows("none", 0.0, ((), 0.0)) == []
+    assert rows("balanced", 0.1, ((2.0, 0.5), 0.1), ((), 0.0)) == [
+        "| `class_weights` of `t0` | `[2.0, 0.5]` |",
+        '| `class_weights` of `t1` | `"none"` |',
+        "| `label_smoothing` of `t1` | `0.0` |",
+    ]
+
+
 def test_the_lines_in_the_card_predict_the_same(exported, model, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     blocks = re.findall(

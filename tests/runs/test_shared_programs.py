@@ -126,7 +126,7 @@ def test_sizes_of_the_network_change_the_programs():
 RUN = """
 import sys, jax
 from mtra_jax import config
-from mtra_jax.runs.training import loop, run
+from mtra_jax.runs.training import interfaces, run
 from pathlib import Path
 counts = {"cache_hits": 0, "cache_misses": 0}
 def listen(event, **_):

@@ -18,8 +18,9 @@ label_smoothing = 0.1
 `label`: a column of class names; for regression a column or several, one for each
 dimension; for multi-label a column of lists of names, or a list of columns of 0 and 1.
 `label_separator` divides the names in a text. `missing = "skip"` leaves out rows without a
-label, as of a table that several tasks label in part; by default they are errors. JSON
-lines may lack the key of the label, and a number may be the text NaN. Paths are relative
+label, as of a table that several tasks label in part; by default they are errors, but an
+empty cell of a multi-label column means none of the labels. JSON lines may lack the key
+of the label, and a number may be the text NaN. Paths are relative
 to the TOML file; `files` may be those of train alone. `format` is that of files with
 another suffix (csv, tsv, jsonl, parquet), `columns` has the names of the columns of CSV
 and TSV files whose first line is a row, and `separator` is the sign between the columns

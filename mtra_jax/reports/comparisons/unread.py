@@ -69,7 +69,7 @@ def note(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
         f"{name} {numbers[1]} refused, {numbers[2]} unparsable of {sum(numbers)}"
         for name, numbers in totals.items()
     ]
-    rule = "which count as wrong, a class as the next one"
+    rule = "which count as wrong (a class: as the one after the right one)"
     return f"replies without a label, {rule}: {'; '.join(parts)}"
 
 

@@ -40,8 +40,8 @@ def bound_curves(
 ) -> "Figure":
     """The bound I on the information of z about the labels, as `learning_curves`.
 
-    A dotted line is the ceiling H(Y), which is known for classification. A run without a
-    bound is left out.
+    A dotted line is the ceiling H(Y) of the training labels, which is known for
+    classification. A run without a bound is left out.
     """
     figure = _curves(runs, titles, ("mi",), "bound I, nats")
     lines = [line for of_run in runs.values() for line in of_run]

@@ -850,6 +850,26 @@ def test_a_table_says_how_its_rows_were_tuned(tuning):
     )
 
 
+def test_the_next_command_has_the_spaces_with_values_and_a_sweep_that_exists(tmp_path):
+    def command_of(preset, *names):
+        planned = SimpleNamespace(
+            preset=preset,
+            workdir=tmp_path / "s",
+            spaces=spaces.load(preset),
+            overrides=(("data.dir", "data"),),
+        )
+        flags = SimpleNamespace(tasks=None, backbone=None, preset=preset)
+        return shlex.split(command._sweep_command(planned, flags, names))
+
+    words = command_of("minilm_tweeteval", "ew", "ew_sum", "mtra")
+    assert words[2:] == [
+        *("--config", "configs/sweep.py:minilm_tweeteval", "--only", "ew,ew sum,mtra"),
+        *("--found", f"{tmp_path}/s/found.toml", "--workdir", f"{tmp_path}/s_sweep"),
+        "--config.data.dir=data",
+    ]
+    assert command_of("new_tweeteval", "ew") == []
+
+
 # ---- a real one
 
 
