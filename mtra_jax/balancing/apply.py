@@ -131,7 +131,7 @@ def value_and_grad(
             z, back = jax.vjp(lambda p: represent(p, *args, **kwargs), params)
             checks.floats("the representation", z)
             z = axes.varying(z, axis_name)
-            like = jax.eval_shape(functools.partial(jax.tree.map, _row), z)
+            like = jax.tree.map(_row, z)
             losses, pull, outputs = jax.vjp(
                 lambda p, z: split(losses_fn(p, z, *args, **kwargs)),
                 params,
@@ -151,9 +151,9 @@ def value_and_grad(
     return step
 
 
-def _row(z: jax.Array) -> jax.Array:
-    """An array of a representation without the axis of the batch."""
-    return jnp.zeros(z.shape[1:], z.dtype)
+def _row(z: jax.Array) -> jax.ShapeDtypeStruct:
+    """The form of an array of a representation without the axis of the batch."""
+    return jax.ShapeDtypeStruct(z.shape[1:], z.dtype)
 
 
 class _Passes(NamedTuple):

@@ -22,6 +22,7 @@ from mtra_jax.balancing.contract import (
     stateless,
     wide,
 )
+from mtra_jax.balancing.rows import weighted
 
 
 def graddrop() -> Balancer:
@@ -113,9 +114,7 @@ def excess_mtl(rate: float = 1.0) -> Balancer:
     def combine(inputs: Inputs, state: State) -> Combined:
         risks = _updated(state.memory, inputs)
         weights = jax.nn.softmax(risks.logits)
-        gradient = jax.tree.map(
-            lambda g: jnp.tensordot(weights.astype(g.dtype), g, 1), inputs.gradients
-        )
+        gradient = weighted(weights, inputs.gradients)
         own_weights = jnp.where(inputs.present, weights, 0)
         return Combined(gradient, risks, own_weights=own_weights)
 

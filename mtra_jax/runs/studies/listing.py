@@ -45,7 +45,8 @@ def listing(
     unread = _without_analysis(study, jobs)
     above = plans[0].workdir.parent
     try:
-        clock = _Clock(jobs, new or unread) if new or unread else None
+        current = same_inputs.Current()
+        clock = _Clock(jobs, new or unread, current) if new or unread else None
         if clock and new:
             lines += _training(new, clock, above, num_workers)
         if clock and unread:
@@ -68,13 +69,15 @@ def of_sweep(plan: sweep.Plan, num_workers: int = 1) -> str:
     jobs = [(plan, job) for job in plan.jobs]
     new = [(own, job) for own, job in jobs if job.state != "finished"]
     lines, above = [counted([plan])], plan.workdir.parent
+    current = same_inputs.Current()
     for own, job in new[:1]:
         config = run_specs.config_of(job.trial, own.overrides)
         if config.benchmark == OWN:  # the user's files, whose mistakes end the command
-            same_inputs.Current().data(config)
+            current.data(config)
     try:
         if new:
-            lines += _training(new, _Clock(jobs, new), above, num_workers)
+            clock = _Clock(jobs, new, current)
+            lines += _training(new, clock, above, num_workers)
     except InputError as error:
         lines += _without_times(new, above, error)
     return "\n".join(lines)
@@ -104,8 +107,8 @@ class _Clock:
     Those of the finished runs of `jobs`, or of a step of the first of `missing`.
     """
 
-    def __init__(self, jobs: Jobs, missing: Jobs) -> None:
-        self._inputs = same_inputs.Current()
+    def __init__(self, jobs: Jobs, missing: Jobs, current: same_inputs.Current) -> None:
+        self._inputs = current
         finished = []
         for plan, job in jobs:
             results = layout.read_results(job.directory)
