@@ -164,12 +164,9 @@ def _place(error: BaseException, path: str) -> str:
 
     FILE without such a frame.
     """
-    own = os.path.abspath(path)
-    shown_as = {own: path}
+    directory = os.path.dirname(os.path.abspath(path))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if os.path.dirname(frame.filename) == os.path.dirname(own):
-            beside = os.path.join(
-                os.path.dirname(path), os.path.basename(frame.filename)
-            )
-            return f"{shown_as.get(frame.filename, beside)}:{frame.lineno}"
+        place, name = os.path.split(frame.filename)
+        if place == directory:
+            return f"{os.path.join(os.path.dirname(path), name)}:{frame.lineno}"
     return path

@@ -156,7 +156,7 @@ class Model:
         if given is None:
             if not self._names_data:
                 raise InputError(
-                    "tasks is None, and an exported model does not name its data; expected "
+                    "an exported model does not name its data; expected "
                     "a TOML file, a list of tasks or the name of a benchmark"
                 )
             given, data_dir = inputs.of_run(first.config, own, data_dir)

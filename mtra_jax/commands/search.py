@@ -86,8 +86,8 @@ def _search(planned: "Search", num_workers: int) -> "dict[str, list[Try]]":
 
     with locks.held_together([planned.workdir]), stopping() as should_stop:
         bars.write_line(
-            f"{len(planned.spaces)} methods, {planned.num_trials} trials each on "
-            f"validation: {', '.join(planned.spaces)}"
+            f"{planned.num_trials} trials each on validation: "
+            f"{', '.join(planned.spaces)}"
         )
         return searching.run_all(planned, bars.write_line, should_stop, num_workers)
 
@@ -120,15 +120,20 @@ def _sweep_command(
     command += ["--tasks", flags.tasks] if flags.tasks else ["--config", spec]
     if flags.backbone is not None:
         command += ["--backbone", flags.backbone]
-    spaces = {name: planned.spaces[name] for name in names}
     rows = [
-        name if space.method == name else name.replace("_", " ")
-        for name, space in spaces.items()
+        name if planned.spaces[name].method == name else name.replace("_", " ")
+        for name in names
     ]
     command += ["--only", ",".join(rows)]
     command += ["--found", str(planned.workdir / found_toml.FILE)]
     command += ["--workdir", f"{planned.workdir}_sweep"]
-    command += [f"--config.{k}={v}" for k, v in planned.overrides if (k, v) not in own]
+    # A sweep refuses keys that the file sets.
+    varied = {axis.key for name in names for axis in planned.spaces[name].axes}
+    command += [
+        f"--config.{key}={text}"
+        for key, text in planned.overrides
+        if (key, text) not in own and key not in varied
+    ]
     return shlex.join(command)
 
 

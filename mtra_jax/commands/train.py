@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     with (
         stopping() as should_stop,
         display.Display(
-            bars.write_line, 0, warn=warn, should_stop=should_stop, quiet=flags.quiet
+            bars.write_line, warn=warn, should_stop=should_stop, quiet=flags.quiet
         ) as view,
     ):
 

@@ -329,6 +329,9 @@ def test_rows_without_several_labels_can_be_left_out(tmp_path):
     np.testing.assert_array_equal(
         splits["train"].labels, [[1, 0], [0, 0], [1, 1], [0, 0]]
     )
+    by_sign = toml + 'label_separator = ";"'
+    _, splits = one(tmp_path, by_sign, t_csv=content.replace('"x,y"', "x;y"))
+    np.testing.assert_array_equal(splits["train"].labels[1:], [[0, 0], [1, 1], [0, 0]])
     skipping = f'{toml}missing = "skip"'
     _, splits = one(tmp_path, skipping, t_csv=content)
     assert splits["train"].texts == ["one", "three", "four"]

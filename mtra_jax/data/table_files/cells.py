@@ -147,7 +147,7 @@ def label_names(cell: Any, separator: str, column: str, place: str) -> list[str]
 
     `separator` divides a string. If it is empty, a string in brackets is read as a JSON
     list, or as Python prints a list of strings, and any other is divided at commas. A
-    cell without text has no label.
+    cell without text, or with "[]", has no label.
 
     Raises:
       InputError: the cell or one of its items is not a label.
@@ -160,7 +160,7 @@ def label_names(cell: Any, separator: str, column: str, place: str) -> list[str]
         if is_list:
             items = _listed(content, column, place)
         else:
-            items = content.split(separator or ",") if content else []
+            items = content.split(separator or ",") if content not in ("", "[]") else []
     if not isinstance(items, list | tuple):
         raise InputError(f"{place}: {column} {shown(cell)}; expected a list of labels")
     return [class_name(item, column, place) for item in items]

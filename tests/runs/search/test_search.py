@@ -856,7 +856,7 @@ def test_the_next_command_has_the_spaces_with_values_and_a_sweep_that_exists(tmp
             preset=preset,
             workdir=tmp_path / "s",
             spaces=spaces.load(preset),
-            overrides=(("data.dir", "data"),),
+            overrides=(("data.dir", "data"), ("learning_rate", "2e-3")),
         )
         flags = SimpleNamespace(tasks=None, backbone=None, preset=preset)
         return shlex.split(command._sweep_command(planned, flags, names))
