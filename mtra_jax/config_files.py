@@ -48,16 +48,25 @@ def _prefer(directory: str) -> None:
     """Lets imports find the modules in `directory`, after those of installed packages."""
     if directory == str(preset_files.DIRECTORY):  # whose files import no neighbours
         return
-    others = tuple(other + os.sep for other in _own_directories if other != directory)
+    others = [other for other in _own_directories if other != directory]
     if directory in _own_directories or directory not in sys.path:
-        _own_directories[:] = [directory, *(other[:-1] for other in others)]
+        _own_directories[:] = [directory, *others]
         rest = [path for path in sys.path if path not in _own_directories]
         sys.path[:] = rest + _own_directories
     for name, module in [*sys.modules.items()]:
         top = os.path.join(directory, name.partition(".")[0])
         is_here = os.path.exists(f"{top}.py") or os.path.exists(f"{top}/__init__.py")
-        if is_here and (getattr(module, "__file__", "") or "").startswith(others):
+        if is_here and name != "__main__" and _root(name, module) in others:
             del sys.modules[name]
+
+
+def _root(name: str, module: ModuleType) -> str:
+    """The directory of `sys.path` that a module was imported from; "" without a file."""
+    file = getattr(module, "__file__", None) or ""
+    root = os.path.dirname(file.removesuffix(f"{os.sep}__init__.py"))
+    for _ in name.split(".")[1:]:
+        root = os.path.dirname(root)
+    return root
 
 
 class _Uncached(importlib.machinery.SourceFileLoader):

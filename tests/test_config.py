@@ -1,5 +1,6 @@
 """Presets against Table 10, every kind of override, and refusal of wrong values."""
 
+import importlib
 import json
 import py_compile
 import sys
@@ -618,6 +619,18 @@ def test_modules_of_one_name_beside_two_files_are_told_apart(tmp_path, monkeypat
     for name in "abba":
         module = config_files.execute(str(tmp_path / name / "mine.py"))
         assert (module.WHO, module.PART, module.later()) == (name, name, name)
+    # Packages that lie below such a directory, as in its environment, are not touched.
+    installed = tmp_path / "a/.venv/lib"
+    installed.mkdir(parents=True)
+    (installed / "installed_mine.py").write_text("")
+    (tmp_path / "b/installed_mine.py").write_text("")
+    (tmp_path / "b/__main__.py").write_text("")
+    sys.path.insert(0, str(installed))
+    package, main = importlib.import_module("installed_mine"), sys.modules["__main__"]
+    for name in "ab":
+        config_files.execute(str(tmp_path / name / "mine.py"))
+    assert sys.modules["installed_mine"] is package
+    assert sys.modules["__main__"] is main
     # One that the user has on the path keeps its place there, and its modules count.
     (tmp_path / "c").mkdir()
     (tmp_path / "c/neighbour.py").write_text("WHO = 'c'\n")

@@ -186,10 +186,12 @@ def _validate(training: _Training, state: TrainState, progress: Progress) -> Pro
     means = {"validation/loss": scored.loss, "validation/avg": summary["avg"]}
     training.log.add(progress.step, {"epoch": epoch + 1, **figures, **means})
     training.save(state, progress, score)
-    watch.epoch(epoch + 1, scored.loss, summary, progress, bounds)
-    if line:
-        watch.say(line)
-    divergence.report_validation(epoch + 1, scored.faults, watch.say)
+    try:
+        watch.epoch(epoch + 1, scored.loss, summary, progress, bounds)
+    finally:  # what a caller's function raises must not hide these, said once in a run
+        if line:
+            watch.say(line)
+        divergence.report_validation(epoch + 1, scored.faults, watch.say)
     return progress
 
 
